@@ -1,0 +1,83 @@
+package netsrv
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// acceptAll hands each accepted connection to fn until ctx ends or ln is closed.
+// Whatever else goes wrong (no file descriptors left, a peer gone before its turn)
+// passes: it waits a little and goes on, for a server that stops accepting for good
+// is worse than one that is slow.
+func (s *Server) acceptAll(ctx context.Context, ln net.Listener, fn func(net.Conn)) error {
+	const shortest, longest = 5 * time.Millisecond, time.Second
+	pause := shortest
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = shortest
+			fn(nc)
+			continue
+		case ctx.Err() != nil, errors.Is(err, net.ErrClosed):
+			return err
+		}
+		s.opt.Log.Error("cannot accept connections", "address", ln.Addr(), "err", err, "retry", pause)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longest)
+	}
+}
+
+// openConns are the connections of one listener.
+type openConns struct {
+	mu    sync.Mutex
+	set   map[net.Conn]struct{}
+	empty chan struct{} // closed when the last one goes; nil until drain
+}
+
+func (o *openConns) add(nc net.Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.set[nc] = struct{}{}
+}
+
+func (o *openConns) remove(nc net.Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.set, nc)
+	if o.empty != nil && len(o.set) == 0 {
+		close(o.empty)
+	}
+}
+
+// drain waits for the sessions to end, closing by force after grace what is left.
+func (o *openConns) drain(grace time.Duration) {
+	o.mu.Lock()
+	if len(o.set) == 0 {
+		o.mu.Unlock()
+		return
+	}
+	o.empty = make(chan struct{})
+	o.mu.Unlock()
+
+	hard := time.NewTimer(grace)
+	defer hard.Stop()
+	select {
+	case <-o.empty:
+		return
+	case <-hard.C:
+	}
+	o.mu.Lock()
+	for nc := range o.set {
+		nc.Close()
+	}
+	o.mu.Unlock()
+	<-o.empty
+}

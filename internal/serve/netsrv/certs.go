@@ -1,0 +1,114 @@
+package netsrv
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// Certificates are certificate files that may change while the server runs.
+type Certificates struct {
+	log *slog.Logger
+	now func() time.Time
+
+	mu      sync.Mutex
+	checked time.Time
+	pairs   []*pair
+}
+
+// pair is one certificate with its key, as last read without a fault.
+type pair struct {
+	certFile, keyFile string
+	stamp             [2]fileStamp // of the files when last tried
+	missing           bool         // a file was not there when last tried
+	cert              *tls.Certificate
+}
+
+type fileStamp struct {
+	mtime time.Time
+	size  int64
+}
+
+// LoadCertificates reads pairs of PEM files: certificate chain and key. The first
+// pair is shown to clients that ask for no name we know. log and now may be nil.
+func LoadCertificates(log *slog.Logger, now func() time.Time, files ...[2]string) (*Certificates, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	if len(files) == 0 {
+		return nil, fault.New(fault.Invalid, "no certificate files are given")
+	}
+	c := &Certificates{log: log, now: now, checked: now()}
+	for _, f := range files {
+		p := &pair{certFile: f[0], keyFile: f[1]}
+		if _, err := p.reload(); err != nil {
+			return nil, err
+		}
+		c.pairs = append(c.pairs, p)
+	}
+	return c, nil
+}
+
+// Get returns the certificate for a client: the first that suits it, else the
+// first. At most once a second it looks whether the files changed; a pair that is
+// broken, or half written, is logged and the old one stays in use. It is the
+// GetCertificate of tls.Config.
+func (c *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if since := now.Sub(c.checked); since >= time.Second || since < 0 {
+		c.checked = now
+		for _, p := range c.pairs {
+			c.refresh(p)
+		}
+	}
+	for _, p := range c.pairs {
+		if hello.SupportsCertificate(p.cert) == nil {
+			return p.cert, nil
+		}
+	}
+	return c.pairs[0].cert, nil
+}
+
+func (c *Certificates) refresh(p *pair) {
+	changed, err := p.reload()
+	switch {
+	case err != nil:
+		c.log.Error("certificate not reloaded, the old one stays", "file", p.certFile, "err", err)
+	case changed:
+		c.log.Info("certificate reloaded", "file", p.certFile, "until", p.cert.Leaf.NotAfter)
+	}
+}
+
+// reload reads the pair if its files are not those of the last try.
+func (p *pair) reload() (changed bool, err error) {
+	var stamp [2]fileStamp
+	for i, name := range [2]string{p.certFile, p.keyFile} {
+		st, err := os.Stat(name)
+		if err != nil && p.missing {
+			return false, nil // said already
+		}
+		if p.missing = err != nil; p.missing {
+			return false, fault.Wrap(fault.Invalid, "certificate file "+name+" cannot be read", err)
+		}
+		stamp[i] = fileStamp{st.ModTime(), st.Size()}
+	}
+	if stamp == p.stamp {
+		return false, nil
+	}
+	p.stamp = stamp
+	cert, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
+	if err != nil {
+		return false, fault.Wrap(fault.Invalid, "certificate "+p.certFile+" with key "+p.keyFile+" cannot be used", err)
+	}
+	p.cert = &cert
+	return true, nil
+}

@@ -1,0 +1,275 @@
+// Package netsrv is the ground the protocol servers stand on: listeners, TLS,
+// deadlines, limits, a graceful stop and one log with one id per connection.
+//
+// A protocol is a Handler. It reads from Conn.R, writes to Conn.W, and calls
+// Conn.Wait before each command; everything else (who may connect, how slow a
+// peer may be, what happens on a panic or at shutdown) is decided here, alike for
+// all protocols. The package knows no protocol: even the line that refuses a peer
+// over the limits is given by the service.
+//
+// It does not authenticate, and it does not limit what a session does once it
+// runs, apart from its pace.
+//
+// RFC 8446 and 9325 (TLS), RFC 5929 and 9266 (channel bindings).
+package netsrv
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base32"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Handler speaks one protocol over one connection and returns when the session is
+// over; the connection is then flushed and closed. ctx ends when the server stops;
+// a handler hears of it from Conn.Wait and need not watch ctx itself. A panic ends
+// this session alone.
+type Handler func(ctx context.Context, c *Conn)
+
+// TLSMode says how a service comes to TLS.
+type TLSMode uint8
+
+const (
+	NoTLS       TLSMode = iota // never
+	StartTLS                   // by a command of the protocol, through Conn.StartTLS
+	ImplicitTLS                // from the first byte
+)
+
+// Service is one protocol as one listener offers it.
+type Service struct {
+	Name   string // "smtp", "imaps": for logs and counters
+	TLS    TLSMode
+	Handle Handler
+
+	// Refuse is written, with CRLF, to a peer that is over the limits before it is
+	// closed: "421 4.7.0 too many connections". With ImplicitTLS nothing is written.
+	Refuse string
+
+	// Idle is how long Wait waits for the client; 0 means that of Options.
+	Idle time.Duration
+}
+
+// Options of a Server. Every field may be left zero.
+type Options struct {
+	Log *slog.Logger
+
+	// Certificate chooses the certificate of a TLS connection: Certificates.Get, or
+	// that of an ACME client. Without it no service offers TLS.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+	// Trusted networks may log in without TLS and are exempt from MaxPerAddress. Nil
+	// means loopback. Peers without an IP address (unix sockets, pipes) are trusted.
+	Trusted []netip.Prefix
+
+	MaxConns      int // over all services; default 20,000
+	MaxPerAddress int // per IPv4 address or IPv6 /64; default 100
+
+	Idle      time.Duration // default of Service.Idle: 5 minutes (RFC 5321, 4.5.3.2.7)
+	Stall     time.Duration // see Conn.Wait; default 2 minutes
+	MinRate   int           // bytes per second, see Conn.Wait; default 100
+	Handshake time.Duration // for a whole TLS handshake; default 30 seconds
+	Grace     time.Duration // from stop to hard close; default 4 seconds
+
+	Now   func() time.Time // default time.Now
+	NewID func() string    // names a connection; default 8 random letters and digits
+}
+
+// Server runs services under common limits.
+type Server struct {
+	opt Options
+	tls *tls.Config // nil: no certificate
+
+	mu     sync.Mutex
+	conns  int
+	byAddr map[netip.Prefix]int
+
+	accepted, refused, panics, handshakes atomic.Int64
+}
+
+// Stats are counters since the start, but for Open.
+type Stats struct {
+	Open     int   // connections now
+	Accepted int64 // connections handed to a handler
+	Refused  int64 // connections over the limits
+	Panics   int64 // sessions ended by a panic
+	BadTLS   int64 // failed handshakes
+}
+
+// New returns a server that listens on nothing yet.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Trusted == nil {
+		o.Trusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	o.MaxConns = orInt(o.MaxConns, 20_000)
+	o.MaxPerAddress = orInt(o.MaxPerAddress, 100)
+	o.MinRate = orInt(o.MinRate, 100)
+	o.Idle = orTime(o.Idle, 5*time.Minute)
+	o.Stall = orTime(o.Stall, 2*time.Minute)
+	o.Handshake = orTime(o.Handshake, 30*time.Second)
+	o.Grace = orTime(o.Grace, 4*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.NewID == nil {
+		o.NewID = randomID
+	}
+	return &Server{opt: o, tls: tlsConfig(o.Certificate), byAddr: map[netip.Prefix]int{}}
+}
+
+// Stats returns the counters as they are now.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	open := s.conns
+	s.mu.Unlock()
+	return Stats{
+		Open: open, Accepted: s.accepted.Load(), Refused: s.refused.Load(),
+		Panics: s.panics.Load(), BadTLS: s.handshakes.Load(),
+	}
+}
+
+// Serve runs svc on what ln accepts until ctx ends or ln is closed. It then closes
+// ln, lets sessions finish the command they are at, closes by force what is left
+// after Options.Grace, and returns when every session has ended. Its error is that
+// of ln, or nil if ctx ended.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, svc Service) error {
+	sessions, stop := context.WithCancel(ctx)
+	defer stop()
+	unhook := context.AfterFunc(ctx, func() { ln.Close() })
+	defer unhook()
+
+	open := &openConns{set: map[net.Conn]struct{}{}}
+	err := s.acceptAll(ctx, ln, func(nc net.Conn) {
+		open.add(nc)
+		go func() {
+			defer open.remove(nc)
+			s.ServeConn(sessions, nc, svc)
+		}()
+	})
+	stop()
+	ln.Close()
+	open.drain(s.opt.Grace)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// ServeConn runs svc on one connection and returns when the session is over and
+// the connection closed.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
+	defer nc.Close()
+	peer := peerAddr(nc)
+	if !s.enter(peer) {
+		s.refused.Add(1)
+		s.opt.Log.Warn("connection refused: over the limits", "service", svc.Name, "peer", peer)
+		if svc.TLS != ImplicitTLS && svc.Refuse != "" {
+			nc.SetWriteDeadline(time.Now().Add(time.Second))
+			nc.Write([]byte(svc.Refuse + "\r\n"))
+		}
+		return
+	}
+	defer s.leave(peer)
+	s.accepted.Add(1)
+	c := newConn(s, svc, nc, peer)
+	unhook := context.AfterFunc(ctx, c.stop)
+	defer unhook()
+	c.run(ctx)
+}
+
+// enter counts a connection in, unless it would be over a limit.
+func (s *Server) enter(peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns >= s.opt.MaxConns {
+		return false
+	}
+	if block, limited := s.counted(peer); limited {
+		if s.byAddr[block] >= s.opt.MaxPerAddress {
+			return false
+		}
+		s.byAddr[block]++
+	}
+	s.conns++
+	return true
+}
+
+func (s *Server) leave(peer netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+	block, limited := s.counted(peer)
+	if !limited {
+		return
+	}
+	if s.byAddr[block]--; s.byAddr[block] == 0 {
+		delete(s.byAddr, block)
+	}
+}
+
+// counted returns the block of addresses that peer is counted under, if it is. One
+// IPv6 customer has a /64 at least, so that is what counts as one address.
+func (s *Server) counted(peer netip.Addr) (block netip.Prefix, limited bool) {
+	if s.trusts(peer) {
+		return block, false
+	}
+	bits := 32
+	if peer.Is6() {
+		bits = 64
+	}
+	block, err := peer.Prefix(bits)
+	return block, err == nil
+}
+
+func (s *Server) trusts(peer netip.Addr) bool {
+	if !peer.IsValid() {
+		return true
+	}
+	for _, p := range s.opt.Trusted {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// peerAddr returns the IP address at the far end, or the zero Addr if it has none.
+func peerAddr(nc net.Conn) netip.Addr {
+	if nc.RemoteAddr() == nil {
+		return netip.Addr{}
+	}
+	ap, err := netip.ParseAddrPort(nc.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func randomID() string {
+	var b [5]byte
+	rand.Read(b[:]) // never fails
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
+}
+
+func orInt(v, def int) int {
+	if v > 0 {
+		return v
+	}
+	return def
+}
+
+func orTime(v, def time.Duration) time.Duration {
+	if v > 0 {
+		return v
+	}
+	return def
+}

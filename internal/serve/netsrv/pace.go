@@ -1,0 +1,109 @@
+package netsrv
+
+import (
+	"bufio"
+	"net"
+	"sync"
+	"time"
+)
+
+var longAgo = time.Unix(1, 0)
+
+// pacedConn is a socket whose reads and writes must make progress (see Conn.Wait).
+// It uses the machine's monotonic clock: deadlines of the kernel know no other.
+type pacedConn struct {
+	net.Conn
+	stall   time.Duration
+	minRate int
+	in, out int64
+
+	waiting bool          // Wait set the deadline; the next read keeps it
+	waited  time.Duration // spent in reads since restart
+	got     int64         // bytes since restart
+	fixed   time.Time     // if not zero, the deadline of every read and write
+
+	leaf []byte // tls-server-end-point of the certificate shown, or nil
+}
+
+// restart begins a new allowance: a new command.
+func (p *pacedConn) restart() { p.waiting, p.waited, p.got = false, 0, 0 }
+
+// waitUntil sets the deadline of the reads to come, until restart.
+func (p *pacedConn) waitUntil(t time.Time) {
+	p.waiting = true
+	p.Conn.SetReadDeadline(t)
+}
+
+// interrupt ends a read under way. Unlike the rest it may be called from anywhere.
+func (p *pacedConn) interrupt() { p.Conn.SetReadDeadline(longAgo) }
+
+func (p *pacedConn) Read(b []byte) (int, error) {
+	begin := time.Now()
+	switch {
+	case !p.fixed.IsZero():
+		p.Conn.SetReadDeadline(p.fixed)
+	case !p.waiting:
+		p.Conn.SetReadDeadline(begin.Add(p.stall + p.worth(p.got) - p.waited))
+	}
+	n, err := p.Conn.Read(b)
+	p.in += int64(n)
+	if !p.waiting {
+		p.waited += time.Since(begin)
+		p.got += int64(n)
+	}
+	return n, err
+}
+
+func (p *pacedConn) Write(b []byte) (int, error) {
+	deadline := p.fixed
+	if deadline.IsZero() {
+		deadline = time.Now().Add(p.stall + p.worth(int64(len(b))))
+	}
+	p.Conn.SetWriteDeadline(deadline)
+	n, err := p.Conn.Write(b)
+	p.out += int64(n)
+	return n, err
+}
+
+// worth is the time that n bytes may take.
+func (p *pacedConn) worth(n int64) time.Duration {
+	return time.Duration(n) * time.Second / time.Duration(p.minRate)
+}
+
+// Buffers are lent to a session while it works and taken back while it waits, so
+// that an idle connection holds none.
+const bufferSize = 8 << 10
+
+var (
+	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, bufferSize) }}
+)
+
+// acquire gives R and W buffers. R and W are copies of pooled values, so that the
+// pointers a protocol keeps stay good over a release.
+func (c *Conn) acquire() {
+	if c.readBuf == nil {
+		c.readBuf = readers.Get().(*bufio.Reader)
+		c.readBuf.Reset(source{c})
+		*c.R = *c.readBuf
+	}
+	if c.writeBuf == nil {
+		c.writeBuf = writers.Get().(*bufio.Writer)
+		c.writeBuf.Reset(sink{c})
+		*c.W = *c.writeBuf
+	}
+}
+
+// release takes the buffers back; R and W must be empty.
+func (c *Conn) release() {
+	if c.readBuf != nil {
+		c.readBuf.Reset(nil)
+		readers.Put(c.readBuf)
+		c.readBuf, *c.R = nil, bufio.Reader{}
+	}
+	if c.writeBuf != nil {
+		c.writeBuf.Reset(nil)
+		writers.Put(c.writeBuf)
+		c.writeBuf, *c.W = nil, bufio.Writer{}
+	}
+}

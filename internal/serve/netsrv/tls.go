@@ -1,0 +1,87 @@
+package netsrv
+
+import (
+	"context"
+	"crypto/tls"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// tlsConfig returns the configuration of every service: TLS 1.2 and 1.3 with Go's
+// choice of suites, which is that of RFC 9325.
+func tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+	if get == nil {
+		return nil
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := get(hello)
+			if raw, ok := hello.Conn.(*pacedConn); ok && err == nil && cert != nil {
+				raw.leaf = endPoint(cert)
+			}
+			return cert, err
+		},
+	}
+}
+
+// CanStartTLS tells whether the protocol may offer its STARTTLS command now.
+func (c *Conn) CanStartTLS() bool {
+	return c.svc.TLS == StartTLS && c.srv.tls != nil && c.tls == nil
+}
+
+// StartTLS begins TLS after the protocol has written its go-ahead, which it
+// flushes. Bytes that came before the handshake could have been put there by
+// anybody on the path; if R holds any, StartTLS does nothing but fail with kind
+// Invalid. After an error the handler must return. Bytes read before are forgotten
+// by netsrv; what the protocol itself knows of the client it must forget too.
+func (c *Conn) StartTLS(ctx context.Context) error {
+	if !c.CanStartTLS() {
+		return fault.New(fault.Unsupported, "TLS is not available")
+	}
+	if c.R.Buffered() > 0 || c.hasFirst {
+		c.over = "plain bytes after STARTTLS"
+		return fault.New(fault.Invalid, "nothing may follow STARTTLS before the handshake")
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if err := c.handshake(ctx); err != nil {
+		return err
+	}
+	c.release()
+	c.acquire()
+	return nil
+}
+
+// handshake runs under one deadline for all of it, so that a peer cannot keep it
+// going by single bytes.
+func (c *Conn) handshake(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.srv.opt.Handshake)
+	defer cancel()
+	c.raw.fixed = time.Now().Add(c.srv.opt.Handshake)
+	tc := tls.Server(c.raw, c.srv.tls)
+	err := tc.HandshakeContext(ctx)
+	c.raw.fixed = time.Time{}
+	c.raw.restart()
+	if err != nil {
+		c.srv.handshakes.Add(1)
+		c.over = "handshake failed"
+		c.log.Info("TLS handshake failed", "peer", c.peer, "err", err)
+		return fault.Wrap(fault.Closed, "TLS handshake failed", err)
+	}
+	c.tls = tc
+	st := tc.ConnectionState()
+	c.log.Debug("TLS begins", "version", describe(st.Version), "suite", tls.CipherSuiteName(st.CipherSuite),
+		"name", st.ServerName, "resumed", st.DidResume)
+	return nil
+}
+
+// TLS returns the state of TLS; ok is false in plain text.
+func (c *Conn) TLS() (st tls.ConnectionState, ok bool) {
+	if c.tls == nil {
+		return st, false
+	}
+	return c.tls.ConnectionState(), true
+}
