@@ -33,8 +33,15 @@ func PreparePassword(password string) (string, error) {
 	return out, nil
 }
 
+// maxLogin bounds a login name in bytes, since preparation can make it eleven times
+// as long and comes before anybody is known.
+const maxLogin = 1024
+
 // prepareLogin does the same for a login name (RFC 5802, 5.1; RFC 4616, 2).
 func prepareLogin(name string) (string, error) {
+	if len(name) > maxLogin {
+		return "", fault.New(fault.TooLarge, "login name is longer than 1024 bytes")
+	}
 	out, err := prepare(name)
 	switch {
 	case err != nil:

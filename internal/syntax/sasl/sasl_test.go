@@ -95,6 +95,7 @@ func TestPlainAndLogin(t *testing.T) {
 		{"wrong password", Login, [][]byte{b("user"), b("x")}, []string{"Password:"}, "user", fault.Unauthenticated},
 		{"empty name", Login, [][]byte{nil, {}}, []string{"Username:"}, "", fault.Invalid},
 		{"empty password", Login, [][]byte{b("user"), {}}, []string{"Password:"}, "user", fault.Invalid},
+		{"long name", Plain, [][]byte{b("\x00" + strings.Repeat("u", maxLogin+1) + "\x00pencil")}, nil, "", fault.TooLarge},
 		{"too long", Login, [][]byte{bytes.Repeat(b("a"), MaxResponse+1)}, nil, "", fault.TooLarge},
 	} {
 		x, challenges, done, err := run(t, c.mech, open, newBook(), c.responses...)
