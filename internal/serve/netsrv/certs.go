@@ -90,17 +90,15 @@ func (c *Certificates) refresh(p *pair) {
 
 // reload reads the pair if its files are not those of the last try.
 func (p *pair) reload() (changed bool, err error) {
-	var stamp [2]fileStamp
-	for i, name := range [2]string{p.certFile, p.keyFile} {
-		st, err := os.Stat(name)
-		if err != nil && p.missing {
+	stamp, err := p.look()
+	if err != nil {
+		if p.missing {
 			return false, nil // said already
 		}
-		if p.missing = err != nil; p.missing {
-			return false, fault.Wrap(fault.Invalid, "certificate file "+name+" cannot be read", err)
-		}
-		stamp[i] = fileStamp{st.ModTime(), st.Size()}
+		p.missing = true
+		return false, fault.Wrap(fault.Invalid, "certificate file cannot be read", err)
 	}
+	p.missing = false
 	if stamp == p.stamp {
 		return false, nil
 	}
@@ -111,4 +109,16 @@ func (p *pair) reload() (changed bool, err error) {
 	}
 	p.cert = &cert
 	return true, nil
+}
+
+// look returns what tells a changed file from the one before.
+func (p *pair) look() (stamp [2]fileStamp, err error) {
+	for i, name := range [2]string{p.certFile, p.keyFile} {
+		st, err := os.Stat(name)
+		if err != nil {
+			return stamp, err
+		}
+		stamp[i] = fileStamp{st.ModTime(), st.Size()}
+	}
+	return stamp, nil
 }
