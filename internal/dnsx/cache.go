@@ -63,9 +63,3 @@ func (c *cache) remove(el *list.Element) {
 	delete(c.byKey, el.Value.(*entry).key)
 	c.order.Remove(el)
 }
-
-func (c *cache) len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.order.Len()
-}

@@ -170,14 +170,12 @@ func (c *Client) resolve(ctx context.Context, q question) answer {
 	for range maxAliases {
 		msg, ad, err := c.exchange(ctx, question{ans.name, q.qtype})
 		if err != nil {
-			ans.err, ans.ttl = err, failureTTL
-			return ans
+			return failed(ans.name, err)
 		}
 		ans.ad = ans.ad && ad
 		before := ans.name
 		if err := ans.follow(msg, q.qtype); err != nil {
-			ans.err, ans.ttl = err, failureTTL
-			return ans
+			return failed(ans.name, err)
 		}
 		if len(ans.records) > 0 {
 			return ans
@@ -187,8 +185,11 @@ func (c *Client) resolve(ctx context.Context, q question) answer {
 			return ans
 		}
 	}
-	ans.err, ans.ttl = fmt.Errorf("more than %d aliases", maxAliases), failureTTL
-	return ans
+	return failed(ans.name, fmt.Errorf("more than %d aliases", maxAliases))
+}
+
+func failed(name string, err error) answer {
+	return answer{name: name, err: err, ttl: failureTTL}
 }
 
 // follow walks from ans.name through the aliases of msg and takes the records of the
