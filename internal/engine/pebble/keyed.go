@@ -54,8 +54,8 @@ func (k *keyed[K, V]) put(key K, e *entry[V]) {
 	}
 }
 
-// acquire waits to be alone, or for the context to end.
-func (e *entry[V]) acquire(ctx context.Context) error {
+// acquire waits to be alone, or for ctx or stop to end the wait.
+func (e *entry[V]) acquire(ctx context.Context, stop <-chan struct{}) error {
 	select {
 	case e.lock <- struct{}{}:
 		return nil
@@ -66,6 +66,8 @@ func (e *entry[V]) acquire(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-stop:
+		return errStopped
 	}
 }
 

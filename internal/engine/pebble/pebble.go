@@ -13,8 +13,8 @@ package pebble
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +31,7 @@ type Options struct {
 	FS            vfs.FS           // where the files lie; nil is the operating system's
 	CacheBytes    int64            // block cache; 0 is 32 MB
 	MemTableBytes uint64           // one write buffer, of which there may be four; 0 is 64 MB
+	ReserveBytes  int64            // space to leave free; 0 is 32 MB and two write buffers, -1 none
 	Log           *slog.Logger     // nil discards
 	Now           func() time.Time // time of a blob's Put; nil is time.Now
 }
@@ -50,6 +51,9 @@ func (o Options) withDefaults() Options {
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = defaultMemTable
 	}
+	if o.ReserveBytes == 0 {
+		o.ReserveBytes = 32<<20 + 2*int64(o.MemTableBytes)
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -61,12 +65,14 @@ func (o Options) withDefaults() Options {
 
 // Engine is an engine.Engine in one directory.
 type Engine struct {
-	opt    Options
-	db     *db.DB
-	lock   io.Closer
-	gate   gate
-	shards keyed[engine.Shard, shard]
-	blobs  blobs
+	opt     Options
+	dir     string
+	disk    *disk
+	db      *db.DB
+	gate    gate           // calls
+	commits sync.WaitGroup // commits on their way, which may outlive their calls
+	shards  keyed[engine.Shard, shard]
+	blobs   blobs
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -75,34 +81,40 @@ var _ engine.Engine = (*Engine)(nil)
 // another process has open is Busy; one written by a newer version is Unsupported.
 func Open(dir string, opt Options) (*Engine, error) {
 	opt = opt.withDefaults()
+	e := &Engine{opt: opt, dir: dir, disk: newDisk(opt.FS, opt.Log)}
+	e.blobs.e = e
 	if err := opt.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "cannot make the data directory", err)
 	}
-	lock, err := db.LockDirectory(dir, opt.FS)
-	if err != nil {
-		return nil, fault.Wrap(fault.Busy, "the data directory is in use by another process", err)
-	}
 	cache := db.NewCache(opt.CacheBytes)
 	defer cache.Unref() // the database holds its own reference
-	settings := settings(opt, cache)
-	settings.Lock = lock
-	d, err := db.Open(dir, settings)
+	d, err := db.Open(dir, e.settings(cache))
 	if err != nil {
-		return nil, errors.Join(opening(err), lock.Close())
+		return nil, errors.Join(e.opening(err), e.disk.abandon())
 	}
-	e := &Engine{opt: opt, db: d, lock: lock}
-	e.blobs.e = e
-	if err := e.checkFormat(); err != nil {
-		return nil, errors.Join(err, d.Close(), lock.Close())
+	e.db = d
+	err = e.checkFormat()
+	if err == nil {
+		err = e.blobs.dropPartial()
 	}
-	if err := e.blobs.dropPartial(); err != nil {
-		return nil, errors.Join(err, d.Close(), lock.Close())
+	e.disk.run()
+	if f := e.disk.failed.Load(); err == nil && f != nil {
+		err = e.opening(f.cause)
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.release())
 	}
 	return e, nil
 }
 
-func opening(err error) error {
-	if db.IsCorruptionError(err) {
+// opening gives an error of the database's Open its kind.
+func (e *Engine) opening(err error) error {
+	switch {
+	case e.disk.inUse():
+		return fault.Wrap(fault.Busy, "the data directory is in use by another process", err)
+	case strings.Contains(err.Error(), "format major version"):
+		return fault.Wrap(fault.Unsupported, "the data directory was written by a newer version", err)
+	case db.IsCorruptionError(err):
 		return fault.Wrap(fault.Corrupt, "the data directory is damaged", err)
 	}
 	return fault.Wrap(fault.Unavailable, "cannot open the data directory", err)
@@ -112,11 +124,11 @@ func opening(err error) error {
 // its own kind. Smaller ones are cheaper to move along than to look up.
 const separateFrom = 512
 
-func settings(opt Options, cache *db.Cache) *db.Options {
+func (e *Engine) settings(cache *db.Cache) *db.Options {
 	o := &db.Options{
-		FS:                          opt.FS,
+		FS:                          e.disk,
 		Cache:                       cache,
-		MemTableSize:                opt.MemTableBytes,
+		MemTableSize:                e.opt.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
 		FormatMajorVersion:          db.FormatValueSeparation,
 		L0CompactionThreshold:       2,
@@ -124,7 +136,7 @@ func settings(opt Options, cache *db.Cache) *db.Options {
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		Logger:                      logger{opt.Log},
+		Logger:                      logger{e.disk},
 		WALBytesPerSync:             0,
 	}
 	o.Experimental.ValueSeparationPolicy = func() db.ValueSeparationPolicy {
@@ -188,14 +200,43 @@ func (e *Engine) Size() int64 {
 	return int64(e.db.Metrics().DiskSpaceUsage())
 }
 
+// Healthy returns nil, or why the engine has stopped writing.
+func (e *Engine) Healthy() error {
+	return e.disk.check(e.dir, e.opt.Now(), e.reserve()/updateShare)
+}
+
+// reserve is the space that a blob may not use up. Updates may go further, so that
+// mail can still be read and deleted when none can be taken in.
+func (e *Engine) reserve() uint64 { return uint64(max(0, e.opt.ReserveBytes)) }
+
+const updateShare = 2 // an Update needs the reserve divided by this
+
 // Close waits for calls under way, then releases the directory. A blob reader that
-// is still open fails from then on.
+// is still open fails from then on. After a disk failure it does not wait for what
+// may never end, and what was on its way is lost as in a power cut.
 func (e *Engine) Close() error {
 	if !e.gate.close() {
 		return nil
 	}
-	if err := errors.Join(e.db.Close(), e.lock.Close()); err != nil {
-		return fault.Wrap(fault.Internal, "the data directory was not closed cleanly", err)
+	return e.release()
+}
+
+func (e *Engine) release() error {
+	closed := make(chan error, 1)
+	go func() {
+		e.commits.Wait()
+		if e.disk.failed.Load() == nil {
+			closed <- e.protect(e.db.Close)
+		}
+	}()
+	var err error
+	select {
+	case err = <-closed:
+	case <-e.disk.stop():
+		err = e.disk.abandon()
+	}
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, "the data directory was not closed cleanly", err)
 	}
 	return nil
 }
@@ -260,9 +301,10 @@ func (g *gate) close() bool {
 	return true
 }
 
-// logger hands the database's messages to the log. It does not end the process.
-type logger struct{ to *slog.Logger }
+// logger hands the database's messages to the log. What the database would end the
+// process for stops all writing instead.
+type logger struct{ disk *disk }
 
-func (l logger) Infof(format string, args ...any)  { l.to.Debug(fmt.Sprintf(format, args...)) }
-func (l logger) Errorf(format string, args ...any) { l.to.Error(fmt.Sprintf(format, args...)) }
-func (l logger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (l logger) Infof(format string, args ...any)  { l.disk.log.Debug(fmt.Sprintf(format, args...)) }
+func (l logger) Errorf(format string, args ...any) { l.disk.log.Error(fmt.Sprintf(format, args...)) }
+func (l logger) Fatalf(format string, args ...any) { l.disk.fail(fmt.Errorf(format, args...)) }

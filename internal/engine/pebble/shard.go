@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -41,21 +42,13 @@ func (e *Engine) View(ctx context.Context, id engine.Shard, fn func(engine.Reade
 	snap := e.db.NewSnapshot()
 	pending := e.pending(id) // after the snapshot: whatever it can hold is in here
 	err := fn(&reader{e: e, ctx: ctx, from: snap, prefix: shardPrefix(id)})
-	if closing := snap.Close(); err == nil && closing != nil {
+	if closing := snap.Close(); err == nil {
 		err = e.failed(closing)
 	}
-	if err != nil || pending == nil {
+	if err != nil {
 		return err
 	}
-	select {
-	case <-pending.done:
-		if pending.err != nil {
-			return fault.Wrap(fault.Unavailable, "what was read is not safely on disk", pending.err)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return e.settled(ctx, pending)
 }
 
 // pending returns the newest commit of the shard if it may not be durable yet.
@@ -68,74 +61,132 @@ func (e *Engine) pending(id engine.Shard) *commit {
 	return s.value.last.Load()
 }
 
+// settled waits until what was read is durable.
+func (e *Engine) settled(ctx context.Context, c *commit) error {
+	if c == nil {
+		return nil
+	}
+	select {
+	case <-c.done:
+	default:
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.disk.stop():
+			return errStopped
+		}
+	}
+	if c.err != nil {
+		return fault.Wrap(fault.Unavailable, "what was read is not safely on disk", c.err)
+	}
+	return nil
+}
+
+var errStopped = fault.New(fault.Unavailable, "the disk cannot be written")
+
 // Update runs fn alone on the shard and returns when what it wrote is durable. Once
-// the commit is on its way the end of ctx no longer cuts the wait short.
+// the commit is on its way the end of ctx no longer cuts the wait short; only a
+// disk that is full or has failed does.
 func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Writer) error) error {
 	if err := e.gate.enter(); err != nil {
 		return err
 	}
 	defer e.gate.leave()
+	if err := e.Healthy(); err != nil {
+		return err
+	}
 	s := e.shards.get(id)
-	defer e.shards.put(id, s)
-	if err := s.acquire(ctx); err != nil {
+	if err := s.acquire(ctx, e.disk.stop()); err != nil {
+		e.shards.put(id, s)
 		return err
 	}
-	batch := e.db.NewIndexedBatch()
-	before := s.value.last.Load()
-	c, err := e.apply(ctx, id, &s.value, batch, fn)
-	s.release()
-	if err != nil {
-		return err
-	}
-	if c == nil {
-		return e.settled(before, batch)
-	}
-	c.err = batch.SyncWait()
-	close(c.done)
-	if c.err != nil {
-		return fault.Wrap(fault.Unknown, "the change may not be safely on disk", c.err)
-	}
-	s.value.tick()
-	return e.failed(batch.Close())
-}
-
-// settled ends an Update that wrote nothing: what it read must be durable.
-func (e *Engine) settled(before *commit, batch *db.Batch) error {
-	if before != nil {
-		<-before.done
-		if before.err != nil {
-			return fault.Wrap(fault.Unavailable, "what was read is not safely on disk", before.err)
+	handed := false
+	defer func() { // also when fn panics
+		if !handed {
+			s.release()
+			e.shards.put(id, s)
 		}
-	}
-	return e.failed(batch.Close())
-}
-
-// apply runs fn and hands its batch to the log without waiting. It returns nil if fn
-// wrote nothing.
-func (e *Engine) apply(ctx context.Context, id engine.Shard, s *shard, batch *db.Batch, fn func(engine.Writer) error) (*commit, error) {
-	w := &writer{reader: reader{e: e, ctx: ctx, from: batch, prefix: shardPrefix(id)}, batch: batch}
-	err := ctx.Err()
-	if err == nil {
-		err = fn(w)
-	}
-	if err == nil {
-		err = w.err // a limit that fn did not heed
-	}
+	}()
+	batch, err := e.fill(ctx, id, fn)
 	if err != nil {
-		_ = batch.Close()
-		return nil, err
+		return err
 	}
 	if batch.Empty() {
-		return nil, nil
+		return e.settled(ctx, s.value.last.Load())
 	}
+	handed = true
 	c := &commit{done: make(chan struct{})}
-	s.last.Store(c)
-	if err := e.db.ApplyNoSyncWait(batch, db.Sync); err != nil {
-		c.err = err
-		close(c.done)
-		return nil, fault.Wrap(fault.Unknown, "the change may not be on disk", err)
+	s.value.last.Store(c)
+	e.commits.Add(1)
+	go e.carry(id, s, c, batch)
+	select {
+	case <-c.done:
+	case <-e.disk.stop():
+		return errUnknown
 	}
-	return c, nil
+	if c.err != nil {
+		return fault.Wrap(fault.Unknown, errUnknown.Say, c.err)
+	}
+	return nil
+}
+
+var errUnknown = fault.New(fault.Unknown, "the change may or may not be on disk")
+
+// fill runs fn on a new batch.
+func (e *Engine) fill(ctx context.Context, id engine.Shard, fn func(engine.Writer) error) (*db.Batch, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	batch := e.db.NewIndexedBatch()
+	w := &writer{reader: reader{e: e, ctx: ctx, from: batch, prefix: shardPrefix(id)}, batch: batch}
+	err := fn(w)
+	if err == nil {
+		err = w.err // of a limit that fn did not heed
+	}
+	if err != nil {
+		_ = batch.Close() // nothing was written
+	}
+	return batch, err
+}
+
+// carry brings a commit to the disk: it applies the batch, frees the shard, waits
+// for the sync and tells who waits. It runs apart from the call, which a disk that
+// hangs must not hold. A commit that failed is kept as the shard's last, so that
+// nobody takes what it wrote for durable.
+func (e *Engine) carry(id engine.Shard, s *entry[shard], c *commit, batch *db.Batch) {
+	defer e.commits.Done()
+	c.err = e.protect(func() error {
+		if err := e.db.ApplyNoSyncWait(batch, db.Sync); err != nil {
+			return err
+		}
+		s.release()
+		return batch.SyncWait()
+	})
+	close(c.done)
+	if c.err != nil {
+		return
+	}
+	s.value.tick()
+	e.shards.put(id, s)
+	_ = batch.Close() // goes back to a pool
+}
+
+// protect runs a write of the database and returns why it cannot be relied on. The
+// database panics where it cannot go on writing.
+func (e *Engine) protect(write func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the database gave up: %v", p)
+		}
+		if err != nil {
+			e.disk.fail(err)
+		}
+		if f := e.disk.failed.Load(); f != nil {
+			err = f.cause
+		}
+	}()
+	return write()
 }
 
 // Watch returns a channel that ticks after each durable change of the shard.

@@ -1,0 +1,405 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// disk stands between the database and the file system and sees every failure
+// first, because the database ends or locks up on some of them.
+//
+//   - No space: the call waits and tries again until there is space. Meanwhile
+//     nobody waits for the disk: writes are refused, those under way are Unknown.
+//   - Any other failed write, sync, create or rename: the disk has failed for good.
+//     From then on nothing reaches it, so that it stays as after a power cut, which
+//     the next Open repairs. Writes to the log pretend to succeed, so that the
+//     database goes on answering reads; its background work waits for ever.
+//
+// A failed sync is never tried again: the system may have dropped the data and
+// call the next sync a success.
+type disk struct {
+	vfs.FS
+	log   *slog.Logger
+	retry time.Duration // between two attempts at a full disk
+
+	halt   atomic.Pointer[chan struct{}] // closed while nobody must wait for the disk
+	failed atomic.Pointer[failure]
+
+	mu      sync.Mutex
+	running bool // Open is over: failures are hidden from the database
+	halted  bool // halt is closed
+	waiting int  // calls that wait for space
+	files   map[*diskFile]struct{}
+	lock    io.Closer
+	lockErr error
+	space   space
+}
+
+type failure struct{ cause error }
+
+// space remembers how much room there was.
+type space struct {
+	at   time.Time // of the last look
+	free uint64
+}
+
+const spaceEvery = time.Second // between two looks at the free space
+
+func newDisk(inner vfs.FS, log *slog.Logger) *disk {
+	d := &disk{FS: inner, log: log, retry: time.Second, files: map[*diskFile]struct{}{}}
+	d.halt.Store(new(make(chan struct{})))
+	return d
+}
+
+// Unwrap returns the file system below.
+func (d *disk) Unwrap() vfs.FS { return d.FS }
+
+// stop returns a channel that is closed when nobody must wait for the disk.
+func (d *disk) stop() <-chan struct{} { return *d.halt.Load() }
+
+// run ends the time of Open, in which failures are returned.
+func (d *disk) run() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running = true
+}
+
+// fail records that the disk can no longer be trusted.
+func (d *disk) fail(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.failed.CompareAndSwap(nil, &failure{cause}) {
+		return
+	}
+	d.log.Error("the data directory is no longer written; a restart is needed", "cause", cause)
+	d.stopWaiting()
+}
+
+// stopWaiting frees who waits for the disk. mu is held.
+func (d *disk) stopWaiting() {
+	if !d.halted {
+		d.halted = true
+		close(*d.halt.Load())
+	}
+}
+
+// full begins a wait for space. It tells whether there is to be one.
+func (d *disk) full(cause error) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.running || d.failed.Load() != nil {
+		return false
+	}
+	if d.waiting++; d.waiting == 1 {
+		d.log.Error("the disk is full; waiting for space", "cause", cause)
+		d.stopWaiting()
+	}
+	return true
+}
+
+// spaceAgain ends a wait for space.
+func (d *disk) spaceAgain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting--; d.waiting == 0 && d.failed.Load() == nil {
+		d.log.Warn("there is space again")
+		d.halted = false
+		d.halt.Store(new(make(chan struct{})))
+	}
+}
+
+// check refuses a write if the disk has failed or fewer than need bytes are free.
+// It looks at the file system at most once a second.
+func (d *disk) check(dir string, now time.Time, need uint64) error {
+	if f := d.failed.Load(); f != nil {
+		return fault.Wrap(fault.Unavailable, "the store has stopped writing after a disk failure", f.cause)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting > 0 {
+		return errFull
+	}
+	if age := now.Sub(d.space.at); age >= spaceEvery || age < 0 {
+		usage, err := d.FS.GetDiskUsage(dir)
+		if err != nil {
+			usage.AvailBytes = 1 << 62 // not every file system can tell
+		}
+		d.space = space{at: now, free: usage.AvailBytes}
+	}
+	if d.space.free < need {
+		return errFull
+	}
+	return nil
+}
+
+var errFull = fault.New(fault.Unavailable, "the disk is full")
+
+// abandon gives up files and lock without the database, which may never come to
+// rest on a failed disk.
+func (d *disk) abandon() error {
+	d.fail(errClosed)
+	d.mu.Lock()
+	files, lock := d.files, d.lock
+	d.files, d.lock = nil, nil
+	d.mu.Unlock()
+	for f := range files {
+		_ = f.File.Close()
+	}
+	if lock != nil {
+		return lock.Close()
+	}
+	return nil
+}
+
+// isLog tells whether the file is part of the log, whose failures the database
+// must not see.
+func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
+
+// do runs a call that changes the disk. It returns done == false if the call is
+// only pretended.
+func (d *disk) do(log bool, call func() error) (done bool, err error) {
+	if d.hidden() {
+		return d.pretend(log)
+	}
+	err = call()
+	if noSpace(err) && d.full(err) {
+		for noSpace(err) && d.failed.Load() == nil {
+			time.Sleep(d.retry)
+			err = call()
+		}
+		d.spaceAgain()
+	}
+	if err == nil {
+		return true, nil
+	}
+	d.fail(err)
+	if d.hidden() {
+		return d.pretend(log)
+	}
+	return true, err
+}
+
+// pretend is what a call does on a failed disk: the log's seem to succeed, and all
+// else is background work, which there is nothing to tell.
+func (d *disk) pretend(log bool) (done bool, err error) {
+	if !log {
+		select {}
+	}
+	return false, nil
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// hidden tells whether the disk has failed while the database runs.
+func (d *disk) hidden() bool {
+	if d.failed.Load() == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running
+}
+
+func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return d.open(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
+}
+
+func (d *disk) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return d.open(name, func() (vfs.File, error) { return d.FS.ReuseForWrite(old, name, category) })
+}
+
+func (d *disk) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return d.open(name, func() (vfs.File, error) { return d.FS.OpenReadWrite(name, category, opts...) })
+}
+
+func (d *disk) open(name string, call func() (vfs.File, error)) (vfs.File, error) {
+	var f vfs.File
+	done, err := d.do(isLog(name), func() (err error) { f, err = call(); return err })
+	if err != nil {
+		return nil, err
+	}
+	if !done {
+		f = vfs.NewMemFile(nil) // never written: the disk has failed
+	}
+	return d.track(f, isLog(name)), nil
+}
+
+func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := d.FS.Open(name, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return d.track(f, false), nil
+}
+
+// OpenDir opens a directory. Its sync is hidden like the log's, which needs it; the
+// rest can do no harm once nothing is written.
+func (d *disk) OpenDir(name string) (vfs.File, error) {
+	f, err := d.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return d.track(f, true), nil
+}
+
+func (d *disk) track(inner vfs.File, log bool) vfs.File {
+	f := &diskFile{File: inner, disk: d, log: log}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.files != nil {
+		d.files[f] = struct{}{}
+	}
+	return f
+}
+
+func (d *disk) Link(old, name string) error {
+	_, err := d.do(false, func() error { return d.FS.Link(old, name) })
+	return err
+}
+
+func (d *disk) Rename(old, name string) error {
+	_, err := d.do(false, func() error { return d.FS.Rename(old, name) })
+	return err
+}
+
+// Remove does nothing once the disk has failed: what the database thinks obsolete
+// may be needed to repair it. That a removal fails is no reason to stop.
+func (d *disk) Remove(name string) error {
+	if d.hidden() {
+		return nil
+	}
+	return d.FS.Remove(name)
+}
+
+func (d *disk) RemoveAll(name string) error {
+	if d.hidden() {
+		return nil
+	}
+	return d.FS.RemoveAll(name)
+}
+
+func (d *disk) Lock(name string) (io.Closer, error) {
+	lock, err := d.FS.Lock(name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.lockErr = err
+		return nil, err
+	}
+	d.lock = lock
+	return heldLock{d}, nil
+}
+
+// inUse tells whether Open failed because somebody else holds the lock.
+func (d *disk) inUse() bool {
+	var path *fs.PathError
+	var errno syscall.Errno
+	switch {
+	case d.lockErr == nil, errors.As(d.lockErr, &path):
+		return false
+	case errors.As(d.lockErr, &errno):
+		return errno == syscall.EAGAIN || errno == syscall.EACCES
+	}
+	return true
+}
+
+// heldLock is the lock as the database sees it.
+type heldLock struct{ d *disk }
+
+func (l heldLock) Close() error {
+	l.d.mu.Lock()
+	lock := l.d.lock
+	l.d.lock = nil
+	l.d.mu.Unlock()
+	if lock == nil {
+		return os.ErrClosed
+	}
+	return lock.Close()
+}
+
+// diskFile is a file whose failures the disk sees first.
+type diskFile struct {
+	vfs.File
+	disk *disk
+	log  bool
+}
+
+func (f *diskFile) Write(p []byte) (int, error) {
+	written := 0
+	_, err := f.disk.do(f.log, func() error {
+		n, err := f.File.Write(p[written:])
+		written += n
+		return err
+	})
+	if err != nil {
+		return written, err
+	}
+	return len(p), nil
+}
+
+func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
+	_, err := f.disk.do(f.log, func() error {
+		_, err := f.File.WriteAt(p, off)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Preallocate only gives a hint; where it matters the write will fail.
+func (f *diskFile) Preallocate(off, length int64) error {
+	if !f.disk.hidden() {
+		_ = f.File.Preallocate(off, length)
+	}
+	return nil
+}
+
+func (f *diskFile) Sync() error     { return f.sync(f.File.Sync) }
+func (f *diskFile) SyncData() error { return f.sync(f.File.SyncData) }
+
+func (f *diskFile) SyncTo(length int64) (full bool, err error) {
+	err = f.sync(func() (err error) { full, err = f.File.SyncTo(length); return err })
+	return full, err
+}
+
+func (f *diskFile) sync(call func() error) error {
+	_, err := f.disk.do(f.log, func() error {
+		if err := call(); err != nil {
+			return fmt.Errorf("sync: %v", err) // without the errno: not tried again
+		}
+		return nil
+	})
+	return err
+}
+
+func (f *diskFile) Close() error {
+	f.disk.mu.Lock()
+	_, open := f.disk.files[f]
+	delete(f.disk.files, f)
+	f.disk.mu.Unlock()
+	if !open {
+		return nil // abandoned
+	}
+	err := f.File.Close()
+	if f.disk.hidden() {
+		return nil
+	}
+	return err
+}
