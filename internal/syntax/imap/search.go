@@ -1,0 +1,444 @@
+package imap
+
+import (
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/ianaindex"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// SearchOp is what a search key asks.
+type SearchOp uint8
+
+const (
+	SearchAnd        SearchOp = iota + 1 // all of Keys; without any, every message
+	SearchOr                             // one of the two Keys
+	SearchNot                            // not the one of Keys
+	SearchSeq                            // Set, sequence numbers
+	SearchUID                            // Set, UIDs
+	SearchFlag                           // has Flag
+	SearchKeyword                        // has the keyword Text
+	SearchRecent                         // \Recent, which IMAP4rev2 does not know
+	SearchBefore                         // internal date before the day of Date
+	SearchOn                             // on it
+	SearchSince                          // on it or later
+	SearchSentBefore                     // the same with the Date field
+	SearchSentOn                         //
+	SearchSentSince                      //
+	SearchLarger                         // more than Number bytes
+	SearchSmaller                        // fewer
+	SearchHeader                         // the field Field has Text in it; "" is any
+	SearchBody                           // the text of the message has Text in it
+	SearchText                           // its text or its header
+	SearchModSeq                         // modseq of at least Number (RFC 7162, 3.1.5)
+)
+
+// SearchKey is a search program: a tree of keys (RFC 9051, 6.4.4).
+type SearchKey struct {
+	Op     SearchOp
+	Keys   []SearchKey
+	Set    SeqSet
+	Flag   mail.Flags
+	Field  string // in the client's spelling
+	Text   string // UTF-8, whatever charset it came in
+	Date   time.Time
+	Number uint64
+}
+
+// SearchReturn is what an extended SEARCH returns (RFC 9051, 6.4.4; RFC 4731).
+type SearchReturn uint8
+
+const (
+	ReturnMin SearchReturn = 1 << iota
+	ReturnMax
+	ReturnAll
+	ReturnCount
+	ReturnSave
+)
+
+var returnNames = [...]string{"MIN", "MAX", "ALL", "COUNT", "SAVE"}
+
+// Search is the arguments of SEARCH.
+type Search struct {
+	Extended bool         // RETURN was given: the answer is an ESEARCH
+	Return   SearchReturn // RETURN () is RETURN (ALL)
+	Charset  string
+	Key      SearchKey
+}
+
+// ExpectSearch reads the arguments of SEARCH, without the space before them.
+func (d *Decoder) ExpectSearch(out *Search) bool {
+	var s Search
+	var first string
+	ok := d.letters(&first)
+	if ok && strings.EqualFold(first, "RETURN") {
+		if s.Extended = true; !d.searchReturn(&s) || !d.ExpectSP() {
+			return false
+		}
+		ok = d.letters(&first)
+	}
+	dec := charsetDecoder(nil)
+	if ok && strings.EqualFold(first, "CHARSET") {
+		if !d.searchCharset(&s, &dec) || !d.ExpectSP() {
+			return false
+		}
+		ok = d.letters(&first)
+	}
+	p := searchParser{d: d, text: dec}
+	s.Key = SearchKey{Op: SearchAnd}
+	for {
+		var key SearchKey
+		read := false
+		if ok { // the word that was not RETURN or CHARSET is the first key's
+			read, ok = p.named(first, &key), false
+		} else {
+			read = p.key(&key)
+		}
+		if !read {
+			return false
+		}
+		s.Key.Keys = append(s.Key.Keys, key)
+		if !d.SP() {
+			break
+		}
+	}
+	if len(s.Key.Keys) == 1 {
+		s.Key = s.Key.Keys[0]
+	}
+	*out = s
+	return d.err == nil
+}
+
+// letters reads an atom that begins with a letter: no set does.
+func (d *Decoder) letters(out *string) bool {
+	c, ok := d.peek()
+	return ok && (c|0x20 >= 'a' && c|0x20 <= 'z') && d.Atom(out)
+}
+
+func (d *Decoder) searchReturn(s *Search) bool {
+	if !d.ExpectSP() || !d.ExpectList(func() bool {
+		var word string
+		if !d.ExpectWord(&word, "a return option") {
+			return false
+		}
+		for i, name := range returnNames {
+			if name == word {
+				s.Return |= 1 << i
+				return true
+			}
+		}
+		return d.Fail("SEARCH cannot return " + clip(word))
+	}) {
+		return false
+	}
+	if s.Return == 0 {
+		s.Return = ReturnAll
+	}
+	return true
+}
+
+// charsetDecoder turns the bytes of a string into UTF-8; nil takes them for UTF-8.
+type charsetDecoder encoding.Encoding
+
+// ErrCharset is the cause of the error for a charset nobody knows; the answer is
+// NO [BADCHARSET] (RFC 9051, 6.4.4).
+var ErrCharset = errors.New("search charset is not supported")
+
+func (d *Decoder) searchCharset(s *Search, dec *charsetDecoder) bool {
+	if !d.ExpectSP() || !d.expectFilled(&s.Charset, "a charset") {
+		return false
+	}
+	if strings.EqualFold(s.Charset, "UTF-8") || strings.EqualFold(s.Charset, "US-ASCII") {
+		return true
+	}
+	enc, err := ianaindex.MIME.Encoding(s.Charset)
+	if err != nil || enc == nil {
+		return d.fault(fault.Wrap(fault.Unsupported, "this charset is not supported in SEARCH", ErrCharset))
+	}
+	*dec = enc
+	return true
+}
+
+type searchParser struct {
+	d    *Decoder
+	text charsetDecoder
+}
+
+// key reads one search key.
+func (p searchParser) key(out *SearchKey) bool {
+	d := p.d
+	if c, _ := d.peek(); c == '(' {
+		return p.group(out)
+	}
+	var key SearchKey
+	if d.seqSet(&key.Set) {
+		key.Op = SearchSeq
+		*out = key
+		return d.count()
+	}
+	var word string
+	return d.ExpectWord(&word, "a search key") && p.named(word, out)
+}
+
+func (p searchParser) group(out *SearchKey) bool {
+	key := SearchKey{Op: SearchAnd}
+	if !p.d.List(func() bool {
+		var k SearchKey
+		if !p.key(&k) {
+			return false
+		}
+		key.Keys = append(key.Keys, k)
+		return true
+	}) {
+		return false
+	}
+	if len(key.Keys) == 0 {
+		return p.d.Fail("an empty list of search keys")
+	}
+	if len(key.Keys) == 1 {
+		key = key.Keys[0]
+	}
+	*out = key
+	return true
+}
+
+// Arguments that a key takes.
+type searchArg uint8
+
+const (
+	argNone searchArg = iota
+	argText
+	argField // a header field name, then text
+	argKeyword
+	argDate
+	argNumber
+	argSet
+	argKey
+	argTwoKeys
+	argModSeq
+)
+
+type searchRow struct {
+	key SearchKey
+	arg searchArg
+	not bool // the key is the opposite of what the row says
+}
+
+// searchKeys is every key by name; another extension's key is one more row.
+var searchKeys = map[string]searchRow{
+	"ALL":        {key: SearchKey{Op: SearchAnd}},
+	"ANSWERED":   {key: SearchKey{Op: SearchFlag, Flag: mail.Answered}},
+	"DELETED":    {key: SearchKey{Op: SearchFlag, Flag: mail.Deleted}},
+	"DRAFT":      {key: SearchKey{Op: SearchFlag, Flag: mail.Draft}},
+	"FLAGGED":    {key: SearchKey{Op: SearchFlag, Flag: mail.Flagged}},
+	"SEEN":       {key: SearchKey{Op: SearchFlag, Flag: mail.Seen}},
+	"UNANSWERED": {key: SearchKey{Op: SearchFlag, Flag: mail.Answered}, not: true},
+	"UNDELETED":  {key: SearchKey{Op: SearchFlag, Flag: mail.Deleted}, not: true},
+	"UNDRAFT":    {key: SearchKey{Op: SearchFlag, Flag: mail.Draft}, not: true},
+	"UNFLAGGED":  {key: SearchKey{Op: SearchFlag, Flag: mail.Flagged}, not: true},
+	"UNSEEN":     {key: SearchKey{Op: SearchFlag, Flag: mail.Seen}, not: true},
+	"RECENT":     {key: SearchKey{Op: SearchRecent}},
+	"OLD":        {key: SearchKey{Op: SearchRecent}, not: true},
+	"NEW": {key: SearchKey{Op: SearchAnd, Keys: []SearchKey{
+		{Op: SearchRecent}, {Op: SearchNot, Keys: []SearchKey{{Op: SearchFlag, Flag: mail.Seen}}},
+	}}},
+	"KEYWORD":    {SearchKey{Op: SearchKeyword}, argKeyword, false},
+	"UNKEYWORD":  {SearchKey{Op: SearchKeyword}, argKeyword, true},
+	"BCC":        {SearchKey{Op: SearchHeader, Field: "BCC"}, argText, false},
+	"CC":         {SearchKey{Op: SearchHeader, Field: "CC"}, argText, false},
+	"FROM":       {SearchKey{Op: SearchHeader, Field: "FROM"}, argText, false},
+	"SUBJECT":    {SearchKey{Op: SearchHeader, Field: "SUBJECT"}, argText, false},
+	"TO":         {SearchKey{Op: SearchHeader, Field: "TO"}, argText, false},
+	"HEADER":     {SearchKey{Op: SearchHeader}, argField, false},
+	"BODY":       {SearchKey{Op: SearchBody}, argText, false},
+	"TEXT":       {SearchKey{Op: SearchText}, argText, false},
+	"BEFORE":     {SearchKey{Op: SearchBefore}, argDate, false},
+	"ON":         {SearchKey{Op: SearchOn}, argDate, false},
+	"SINCE":      {SearchKey{Op: SearchSince}, argDate, false},
+	"SENTBEFORE": {SearchKey{Op: SearchSentBefore}, argDate, false},
+	"SENTON":     {SearchKey{Op: SearchSentOn}, argDate, false},
+	"SENTSINCE":  {SearchKey{Op: SearchSentSince}, argDate, false},
+	"LARGER":     {SearchKey{Op: SearchLarger}, argNumber, false},
+	"SMALLER":    {SearchKey{Op: SearchSmaller}, argNumber, false},
+	"UID":        {SearchKey{Op: SearchUID}, argSet, false},
+	"NOT":        {SearchKey{Op: SearchNot}, argKey, false},
+	"OR":         {SearchKey{Op: SearchOr}, argTwoKeys, false},
+	"MODSEQ":     {SearchKey{Op: SearchModSeq}, argModSeq, false},
+}
+
+// named reads the arguments of the key called word.
+func (p searchParser) named(word string, out *SearchKey) bool {
+	d := p.d
+	row, ok := searchKeys[strings.ToUpper(word)]
+	if !ok {
+		return d.Fail("there is no search key " + clip(word))
+	}
+	key := row.key
+	if !d.count() || !p.argument(row.arg, &key) {
+		return false
+	}
+	if row.not {
+		key = SearchKey{Op: SearchNot, Keys: []SearchKey{key}}
+	}
+	*out = key
+	return true
+}
+
+func (p searchParser) argument(arg searchArg, key *SearchKey) bool {
+	d := p.d
+	if arg != argNone && !d.ExpectSP() {
+		return false
+	}
+	switch arg {
+	case argText:
+		return p.string(&key.Text)
+	case argField:
+		return d.expectFilled(&key.Field, "a header field name") && d.ExpectSP() && p.string(&key.Text)
+	case argKeyword:
+		return d.Atom(&key.Text) || d.expected("a keyword")
+	case argDate:
+		return d.ExpectDate(&key.Date)
+	case argNumber:
+		return d.ExpectNumber64(&key.Number)
+	case argSet:
+		return d.ExpectSeqSet(&key.Set)
+	case argKey, argTwoKeys:
+		return p.operands(arg, key)
+	case argModSeq:
+		return p.modSeq(key)
+	}
+	return true
+}
+
+func (p searchParser) operands(arg searchArg, key *SearchKey) bool {
+	if !p.d.enter() {
+		return false
+	}
+	defer p.d.leave()
+	key.Keys = make([]SearchKey, 1, 2)
+	if !p.key(&key.Keys[0]) {
+		return false
+	}
+	if arg == argKey {
+		return true
+	}
+	key.Keys = key.Keys[:2]
+	return p.d.ExpectSP() && p.key(&key.Keys[1])
+}
+
+// modSeq reads MODSEQ's number; the name of a flag and of a type that may stand
+// before it change nothing here, for all flags share one modseq (RFC 7162, 3.1.5).
+func (p searchParser) modSeq(key *SearchKey) bool {
+	d := p.d
+	var entry, kind string
+	if d.String(&entry) {
+		if !d.ExpectSP() || !d.ExpectWord(&kind, "all, priv or shared") || !d.ExpectSP() {
+			return false
+		}
+		if kind != "ALL" && kind != "PRIV" && kind != "SHARED" {
+			return d.Fail("expected all, priv or shared, found " + clip(kind))
+		}
+	}
+	return d.ExpectNumber64(&key.Number)
+}
+
+// string reads an astring in the search's charset.
+func (p searchParser) string(out *string) bool {
+	if !p.d.expectAString(out, "a string to search for") {
+		return false
+	}
+	if p.text != nil {
+		s, err := p.text.NewDecoder().String(*out)
+		if err != nil {
+			return p.d.Fail("a search string is not in the charset that was named")
+		}
+		*out = s
+	}
+	return utf8.ValidString(*out) || p.d.Fail("a search string is not valid UTF-8")
+}
+
+// AppendText appends the arguments as a client writes them, in UTF-8.
+func (s Search) AppendText(b []byte) []byte {
+	if s.Extended {
+		b = append(b, "RETURN ("...)
+		for i, name := range returnNames {
+			if s.Return&(1<<i) == 0 {
+				continue
+			}
+			if b[len(b)-1] != '(' {
+				b = append(b, ' ')
+			}
+			b = append(b, name...)
+		}
+		b = append(b, ") "...)
+	}
+	b = append(b, "CHARSET UTF-8 "...)
+	return s.Key.AppendText(b)
+}
+
+// dayNames are the keys that take a date.
+var dayNames = map[SearchOp]string{
+	SearchBefore: "BEFORE ", SearchOn: "ON ", SearchSince: "SINCE ",
+	SearchSentBefore: "SENTBEFORE ", SearchSentOn: "SENTON ", SearchSentSince: "SENTSINCE ",
+}
+
+// AppendText appends the key as a client writes it, with literals where the text
+// needs them.
+func (k SearchKey) AppendText(b []byte) []byte {
+	str := func(s string) { b = AppendString(b, s, true, true) }
+	switch k.Op {
+	case SearchAnd:
+		if len(k.Keys) == 0 {
+			return append(b, "ALL"...)
+		}
+		return append(appendKeys(append(b, '('), k.Keys), ')')
+	case SearchOr:
+		return appendKeys(append(b, "OR "...), k.Keys)
+	case SearchNot:
+		return appendKeys(append(b, "NOT "...), k.Keys)
+	case SearchSeq:
+		return k.Set.AppendText(b)
+	case SearchUID:
+		return k.Set.AppendText(append(b, "UID "...))
+	case SearchFlag:
+		return append(b, strings.ToUpper(k.Flag.String()[1:])...)
+	case SearchKeyword:
+		return append(append(b, "KEYWORD "...), k.Text...)
+	case SearchRecent:
+		return append(b, "RECENT"...)
+	case SearchLarger:
+		return appendNumber(append(b, "LARGER "...), k.Number)
+	case SearchSmaller:
+		return appendNumber(append(b, "SMALLER "...), k.Number)
+	case SearchModSeq:
+		return appendNumber(append(b, "MODSEQ "...), k.Number)
+	case SearchHeader:
+		b = append(b, "HEADER "...)
+		str(k.Field)
+		b = append(b, ' ')
+	case SearchBody:
+		b = append(b, "BODY "...)
+	case SearchText:
+		b = append(b, "TEXT "...)
+	default:
+		return k.Date.AppendFormat(append(b, dayNames[k.Op]...), dateLayout)
+	}
+	str(k.Text)
+	return b
+}
+
+func appendKeys(b []byte, keys []SearchKey) []byte {
+	for i := range keys {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = keys[i].AppendText(b)
+	}
+	return b
+}
