@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Account is the handle of one account: cheap, shared, never closed.
+type Account struct {
+	store *Store
+	id    mail.AccountID
+	shard engine.Shard
+
+	// generation rises after each commit that has become durable; a Picture made
+	// at the present generation is still true.
+	generation atomic.Uint64
+
+	mu       sync.Mutex
+	watchers map[*watcher]struct{}
+	boxes    map[mail.MailboxID]*boxState
+}
+
+type watcher struct{ ticks chan struct{} }
+
+// ID returns the account's id.
+func (a *Account) ID() mail.AccountID { return a.id }
+
+// Update runs fn alone on the account and commits what it did, atomically; nil
+// means durable. Everything done in one Update has the same modseq. fn may run more
+// than once and must have no effect but through the Tx. Faults: those of fn;
+// NotFound if the account has no data; Unavailable if the disk is full or broken;
+// Unknown if the commit may or may not come to be.
+func (a *Account) Update(ctx context.Context, fn func(*Tx) error) error {
+	return a.update(ctx, false, fn)
+}
+
+func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) error {
+	err := a.store.eng.Update(ctx, a.shard, func(w engine.Writer) error {
+		tx, err := newTx(a, w, create)
+		if err != nil {
+			return err
+		}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return tx.flush()
+	})
+	if err == nil || fault.Is(err, fault.Unknown) {
+		a.changed()
+	}
+	return err
+}
+
+// View runs fn on a consistent snapshot of the account. All that fn saw is durable
+// when View returns nil, so a caller tells it to the world after View, never
+// inside: a Snapshot must not live across a socket.
+func (a *Account) View(ctx context.Context, fn func(*Snapshot) error) error {
+	return a.store.eng.View(ctx, a.shard, func(r engine.Reader) error {
+		s, err := newSnapshot(a, r)
+		if err != nil {
+			return err
+		}
+		return fn(s)
+	})
+}
+
+// Watch returns a channel of capacity one that receives a tick after each durable
+// change of the account; ticks coalesce and carry nothing. stop ends it.
+//
+// A tick comes after the change is visible to Picture and View, never before.
+func (a *Account) Watch() (ticks <-chan struct{}, stop func()) {
+	w := &watcher{ticks: make(chan struct{}, 1)}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.watchers == nil {
+		a.watchers = map[*watcher]struct{}{}
+	}
+	a.watchers[w] = struct{}{}
+	return w.ticks, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.watchers, w)
+	}
+}
+
+// Generation returns a number that differs from an earlier one if the account may
+// have changed between: the cheapest question there is.
+func (a *Account) Generation() uint64 { return a.generation.Load() }
+
+// changed makes pictures stale and wakes the watchers, in this order.
+func (a *Account) changed() {
+	a.generation.Add(1)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for w := range a.watchers {
+		select {
+		case w.ticks <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// A stored body is a head and chunks: version byte, size, number of chunks, the
+// stored length of each, CRC-32C of all that; then the chunks, each packed and with
+// a CRC-32C of its own. docs/schema.md.
+
+const (
+	bodyVersion = 1
+	chunkSize   = 64 << 10 // bytes of a chunk before compression
+)
+
+// bodyHead returns the head for chunks of the given stored lengths.
+func bodyHead(size int64, lengths []int) []byte {
+	b := []byte{bodyVersion}
+	b = binary.AppendUvarint(b, uint64(size))
+	b = binary.AppendUvarint(b, uint64(len(lengths)))
+	for _, n := range lengths {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func (p *packer) chunk(dst, src []byte) []byte {
+	start := len(dst)
+	dst = pack(p.body, dst, src)
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func (p *packer) unchunk(dst, src []byte) ([]byte, error) {
+	n := len(src) - 4
+	if n < 1 || crc32.Checksum(src[:n], castagnoli) != binary.BigEndian.Uint32(src[n:]) {
+		return nil, fault.New(fault.Corrupt, "a stored body fails its checksum")
+	}
+	return unpack(p.unbody, dst, src[:n])
+}
+
+// bodyReader reads a range of a stored body chunk by chunk.
+type bodyReader struct {
+	src     io.Closer
+	r       *bufio.Reader
+	pack    *packer
+	lengths []int
+	next    int   // chunk to read next
+	skip    int64 // bytes of that chunk before the range
+	left    int64 // bytes of the range still to give
+	chunk   []byte
+	stored  []byte
+}
+
+var errBodyHead = fault.New(fault.Corrupt, "a stored body has a broken head")
+
+// openBody returns n bytes of a body from off on; n < 0 is to the end. The range
+// must lie inside. Memory: two chunks.
+func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.BlobRef, off, n int64) (io.ReadCloser, error) {
+	src, err := blobs.Open(ctx, name, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	b := &bodyReader{src: src, r: bufio.NewReaderSize(src, 16<<10), pack: p}
+	headLen, err := b.head(off, n)
+	if err != nil {
+		src.Close()
+		return nil, err
+	}
+	if b.next > 0 { // begin at the chunk that holds off
+		src.Close()
+		at := int64(headLen)
+		for _, l := range b.lengths[:b.next] {
+			at += int64(l)
+		}
+		if src, err = blobs.Open(ctx, name, at, -1); err != nil {
+			return nil, err
+		}
+		b.src = src
+		b.r.Reset(src)
+	}
+	return b, nil
+}
+
+// crcReader is an io.ByteReader that sums what it reads.
+type crcReader struct {
+	r   *bufio.Reader
+	sum uint32
+	n   int
+}
+
+func (c *crcReader) ReadByte() (byte, error) {
+	v, err := c.r.ReadByte()
+	if err == nil {
+		c.sum = crc32.Update(c.sum, castagnoli, []byte{v})
+		c.n++
+	}
+	return v, err
+}
+
+// head reads the head and takes the range up.
+func (b *bodyReader) head(off, n int64) (length int, err error) {
+	c := &crcReader{r: b.r}
+	version, _ := c.ReadByte()
+	size, err1 := binary.ReadUvarint(c)
+	count, err2 := binary.ReadUvarint(c)
+	if version != bodyVersion || err1 != nil || err2 != nil || count != (size+chunkSize-1)/chunkSize || count > 1<<20 {
+		return 0, errBodyHead
+	}
+	b.lengths = make([]int, count)
+	for i := range b.lengths {
+		l, err := binary.ReadUvarint(c)
+		if err != nil || l > 2*chunkSize {
+			return 0, errBodyHead
+		}
+		b.lengths[i] = int(l)
+	}
+	var sum [4]byte
+	if _, err := io.ReadFull(b.r, sum[:]); err != nil || binary.BigEndian.Uint32(sum[:]) != c.sum {
+		return 0, errBodyHead
+	}
+	if n < 0 {
+		n = int64(size) - off
+	}
+	if off < 0 || n < 0 || off+n > int64(size) {
+		return 0, fault.New(fault.Corrupt, "a body is shorter than its message says")
+	}
+	b.next, b.skip, b.left = int(off/chunkSize), off%chunkSize, n
+	return c.n + 4, nil
+}
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	for len(b.chunk) == 0 {
+		if err := b.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, b.chunk[:min(int64(len(b.chunk)), b.left)])
+	b.chunk = b.chunk[n:]
+	b.left -= int64(n)
+	return n, nil
+}
+
+// WriteTo saves the copy through a buffer of the caller's.
+func (b *bodyReader) WriteTo(w io.Writer) (total int64, err error) {
+	for b.left > 0 {
+		for len(b.chunk) == 0 {
+			if err := b.fill(); err != nil {
+				return total, err
+			}
+		}
+		n, err := w.Write(b.chunk[:min(int64(len(b.chunk)), b.left)])
+		total += int64(n)
+		b.left -= int64(n)
+		b.chunk = b.chunk[n:]
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (b *bodyReader) fill() error {
+	if b.next >= len(b.lengths) {
+		return errBodyHead
+	}
+	n := b.lengths[b.next]
+	b.next++
+	if cap(b.stored) < n {
+		b.stored = make([]byte, n)
+	}
+	b.stored = b.stored[:n]
+	if _, err := io.ReadFull(b.r, b.stored); err != nil {
+		if fault.Of(err) != fault.Internal {
+			return err
+		}
+		return fault.Wrap(fault.Corrupt, "a stored body is cut short", err)
+	}
+	var err error
+	if b.chunk, err = b.pack.unchunk(b.chunk[:0], b.stored); err != nil {
+		return err
+	}
+	if b.skip >= int64(len(b.chunk)) && b.skip > 0 {
+		return errBodyHead
+	}
+	b.chunk, b.skip = b.chunk[b.skip:], 0
+	return nil
+}
+
+func (b *bodyReader) Close() error { return b.src.Close() }
+
+// joined reads the head bytes, then the body.
+type joined struct {
+	head bytes.Reader
+	body io.ReadCloser // nil if none
+}
+
+func (j *joined) Read(p []byte) (int, error) {
+	if j.head.Len() > 0 {
+		return j.head.Read(p)
+	}
+	if j.body == nil {
+		return 0, io.EOF
+	}
+	return j.body.Read(p)
+}
+
+func (j *joined) WriteTo(w io.Writer) (int64, error) {
+	n, err := j.head.WriteTo(w)
+	if err != nil || j.body == nil {
+		return n, err
+	}
+	m, err := io.Copy(w, j.body)
+	return n + m, err
+}
+
+func (j *joined) Close() error {
+	if j.body == nil {
+		return nil
+	}
+	return j.body.Close()
+}
+
+// openJoined returns n bytes from off on of a message whose first bytes are head
+// and whose rest is the body. The range is cut to what there is.
+func openJoined(ctx context.Context, s *Store, head []byte, ref mail.BlobRef, size, off, n int64) (io.ReadCloser, error) {
+	off = min(max(off, 0), size)
+	if n < 0 || n > size-off {
+		n = size - off
+	}
+	j := &joined{}
+	stored := int64(len(head))
+	if off < stored {
+		part := head[off:min(stored, off+n)]
+		j.head.Reset(part)
+		n -= int64(len(part))
+		off = stored
+	}
+	if n > 0 {
+		body, err := openBody(ctx, s.eng.Blobs(), s.pack, ref, off-stored, n)
+		if err != nil {
+			return nil, err
+		}
+		j.body = body
+	}
+	return j, nil
+}

@@ -1,0 +1,228 @@
+package store
+
+import (
+	"context"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// One Update has a size limit, so that one client's "1:*" on a huge mailbox cannot
+// hold up the rest of the account. The methods here do the same as the verbs of Tx
+// in as many Updates as it takes. Up to the limits below that is one.
+const (
+	bulkPages    = 3000  // pages touched by one Update
+	bulkMessages = 40000 // messages copied, moved or expunged by one Update
+)
+
+// portions cuts a set into sets within the limits, in order.
+func portions(set mail.UIDSet, messages int) []mail.UIDSet {
+	var out []mail.UIDSet
+	var cur mail.UIDSet
+	var n, pages int
+	var last uint64 = 1 << 63
+	for _, r := range set {
+		for r.From <= r.To {
+			end := min(uint64(r.To), (pageOf(r.From)+1)*pageSize-1)
+			if pageOf(r.From) != last {
+				pages++
+				last = pageOf(r.From)
+			}
+			if pages > bulkPages || n >= messages {
+				out, cur, n, pages = append(out, cur), nil, 0, 1
+			}
+			cur.AddRange(r.From, mail.UID(end))
+			n += int(end-uint64(r.From)) + 1
+			if end == 1<<32-1 {
+				break
+			}
+			r.From = mail.UID(end + 1)
+		}
+	}
+	if len(cur) > 0 {
+		out = append(out, cur)
+	}
+	return out
+}
+
+// clamp cuts a set down to UIDs given out, so that 1:* costs what exists.
+func (a *Account) clamp(ctx context.Context, box mail.MailboxID, set mail.UIDSet) (mail.UIDSet, error) {
+	p, err := a.Picture(ctx, box)
+	if err != nil {
+		return nil, err
+	}
+	return p.Existing(set), nil
+}
+
+// SetFlags is Tx.SetFlags for a set of any size.
+func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagResult, error) {
+	set, err := a.clamp(ctx, box, set)
+	if err != nil {
+		return FlagResult{}, err
+	}
+	var all FlagResult
+	for _, part := range portions(set, 1<<30) {
+		var res FlagResult
+		err := a.Update(ctx, func(tx *Tx) (err error) {
+			res, err = tx.SetFlags(box, part, c)
+			return err
+		})
+		if err != nil {
+			return all, err
+		}
+		all.Changed = append(all.Changed, res.Changed...)
+		all.Failed = append(all.Failed, res.Failed...)
+	}
+	all.Changed, all.Failed = merged(all.Changed), merged(all.Failed)
+	return all, nil
+}
+
+// merged joins ranges that touch.
+func merged(s mail.UIDSet) mail.UIDSet {
+	var out mail.UIDSet
+	for _, r := range s {
+		out.AddRange(r.From, r.To)
+	}
+	return out
+}
+
+// Expunge is Tx.Expunge for a set of any size.
+func (a *Account) Expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (mail.UIDSet, error) {
+	set, err := a.clamp(ctx, box, set)
+	if err != nil {
+		return nil, err
+	}
+	var all mail.UIDSet
+	for _, part := range portions(set, bulkMessages) {
+		var gone mail.UIDSet
+		err := a.Update(ctx, func(tx *Tx) (err error) {
+			gone, err = tx.Expunge(box, part, onlyDeleted)
+			return err
+		})
+		if err != nil {
+			return merged(all), err
+		}
+		all = append(all, gone...)
+	}
+	return merged(all), nil
+}
+
+// Copy is Tx.Copy for a set of any size. If it fails, what was copied is taken back
+// (RFC 9051, 6.4.7).
+func (a *Account) Copy(ctx context.Context, from mail.MailboxID, set mail.UIDSet, to mail.MailboxID) ([]Moved, error) {
+	return a.transfer(ctx, from, set, to, (*Tx).Copy, true)
+}
+
+// Move is Tx.Move for a set of any size. Each message moves as one change; a very
+// large set as several. If it fails, what has been moved stays moved.
+func (a *Account) Move(ctx context.Context, from mail.MailboxID, set mail.UIDSet, to mail.MailboxID) ([]Moved, error) {
+	return a.transfer(ctx, from, set, to, (*Tx).Move, false)
+}
+
+func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UIDSet, to mail.MailboxID,
+	verb func(*Tx, mail.MailboxID, mail.UIDSet, mail.MailboxID) ([]Moved, error), undo bool) ([]Moved, error) {
+	set, err := a.clamp(ctx, from, set)
+	if err != nil {
+		return nil, err
+	}
+	var all []Moved
+	for _, part := range portions(set, bulkMessages) {
+		var moved []Moved
+		err := a.Update(ctx, func(tx *Tx) (err error) {
+			moved, err = verb(tx, from, part, to)
+			return err
+		})
+		if err != nil {
+			if undo && len(all) > 0 {
+				var back mail.UIDSet
+				for _, m := range all {
+					back.Add(m.To)
+				}
+				if _, err := a.Expunge(context.WithoutCancel(ctx), to, back, false); err != nil {
+					a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
+				}
+				return nil, err
+			}
+			return all, err
+		}
+		all = append(all, moved...)
+	}
+	return all, nil
+}
+
+// RenameInbox moves all messages of INBOX into a new mailbox and leaves INBOX empty
+// with its children untouched (RFC 9051, 6.3.6). Faults: Exists, Invalid.
+func (a *Account) RenameInbox(ctx context.Context, to string) error {
+	var inbox, target Mailbox
+	err := a.Update(ctx, func(tx *Tx) (err error) {
+		if inbox, err = tx.Mailbox("INBOX"); err != nil {
+			return err
+		}
+		target, err = tx.CreateMailbox(to, "")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = a.Move(ctx, inbox.ID, All(), target.ID)
+	return err
+}
+
+// Reap releases the messages of deleted mailboxes. It is called after
+// DeleteMailbox, and by Sweep for what a crash left over.
+func (a *Account) Reap(ctx context.Context) error {
+	for {
+		more := false
+		err := a.Update(ctx, func(tx *Tx) (err error) {
+			more, err = tx.reap()
+			return err
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// reap releases one portion of one deleted mailbox and tells whether there is more.
+func (tx *Tx) reap() (more bool, err error) {
+	var box mail.MailboxID
+	err = tx.w.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, _ []byte) bool {
+		box, more = mail.MailboxID(keyNum(k, 0)), true
+		return false
+	})
+	if err != nil || !more {
+		return false, err
+	}
+	tx.acctDirty = true
+	var keys [][]byte
+	var rows []Message
+	var bad error
+	from, to := pageKey(box, 0), pageKey(box+1, 0)
+	err = tx.w.Scan(from, to, false, func(k, v []byte) bool {
+		p, err := decodePage(v)
+		if err != nil {
+			bad = err
+			return false
+		}
+		keys = append(keys, append([]byte(nil), k...))
+		for row := range p.len() {
+			rows = append(rows, p.message(p.uidOf(keyNum(k, 1), row), row))
+		}
+		return len(rows) < bulkMessages
+	})
+	if err == nil {
+		err = bad
+	}
+	if err != nil {
+		return false, err
+	}
+	if len(keys) == 0 {
+		return true, tx.w.Delete(doomedKey(box))
+	}
+	for _, m := range rows {
+		if err := tx.release(m, place{box, m.UID}); err != nil && !fault.Is(err, fault.NotFound) {
+			return false, err
+		}
+	}
+	return true, tx.w.DeleteRange(from, append(keys[len(keys)-1], 0))
+}

@@ -1,0 +1,171 @@
+package store
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Limits on mailboxes.
+const (
+	MaxMailboxName  = 800   // bytes of a whole name in UTF-8
+	MaxMailboxDepth = 64    // levels of a name
+	MaxMailboxes    = 20000 // mailboxes of an account
+	MaxKeywords     = 1024  // different keywords ever used in a mailbox
+	MaxKeyword      = 128   // bytes of one keyword
+	Separator       = "/"   // between levels of a name
+)
+
+// Mailbox is what an account knows of one mailbox without reading its messages:
+// SELECT and STATUS need no more.
+type Mailbox struct {
+	ID            mail.MailboxID
+	Name          string // UTF-8 in NFC, levels separated by "/"
+	Role          mail.Role
+	UIDValidity   uint32
+	UIDNext       mail.UID
+	HighestModSeq mail.ModSeq // of the last change in it
+	Created       mail.ModSeq
+	LogFloor      mail.ModSeq // changes up to here may be missing from the log
+	Messages      uint32
+	Unseen        uint32
+	Deleted       uint32
+	Bytes         int64
+	Keywords      []string // a KeywordSet counts by place in here
+}
+
+func (m *Mailbox) encode() []byte {
+	var e enc
+	e.u(uint64(m.ID))
+	e.str(m.Name)
+	e.str(string(m.Role))
+	e.u(uint64(m.UIDValidity))
+	e.u(uint64(m.UIDNext))
+	e.u(uint64(m.HighestModSeq))
+	e.u(uint64(m.Created))
+	e.u(uint64(m.LogFloor))
+	e.u(uint64(m.Messages))
+	e.u(uint64(m.Unseen))
+	e.u(uint64(m.Deleted))
+	e.i(m.Bytes)
+	e.u(uint64(len(m.Keywords)))
+	for _, k := range m.Keywords {
+		e.str(k)
+	}
+	return seal(recMailbox, e)
+}
+
+func decodeMailbox(b []byte) (Mailbox, error) {
+	p, err := unseal(recMailbox, b)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	d := dec{b: p}
+	m := Mailbox{
+		ID: mail.MailboxID(d.u()), Name: d.str(), Role: mail.Role(d.str()), UIDValidity: uint32(d.u()),
+		UIDNext: mail.UID(d.u()), HighestModSeq: mail.ModSeq(d.u()), Created: mail.ModSeq(d.u()),
+		LogFloor: mail.ModSeq(d.u()), Messages: uint32(d.u()), Unseen: uint32(d.u()), Deleted: uint32(d.u()), Bytes: d.i(),
+	}
+	m.Keywords = make([]string, d.count())
+	for i := range m.Keywords {
+		m.Keywords[i] = d.str()
+	}
+	return m, d.err("mailbox")
+}
+
+// CleanName checks a mailbox name and returns its one canonical form: NFC, "INBOX"
+// in capitals as first level, no trailing separator. Faults: Invalid with the
+// reason.
+func CleanName(name string) (string, error) {
+	name = strings.TrimSuffix(name, Separator)
+	if !utf8.ValidString(name) {
+		return "", fault.New(fault.Invalid, "mailbox name is not valid UTF-8")
+	}
+	name = norm.NFC.String(name)
+	if name == "" || len(name) > MaxMailboxName {
+		return "", fault.Newf(fault.Invalid, "mailbox name is empty or longer than %d bytes", MaxMailboxName)
+	}
+	levels := strings.Split(name, Separator)
+	if len(levels) > MaxMailboxDepth {
+		return "", fault.Newf(fault.Invalid, "mailbox name has more than %d levels", MaxMailboxDepth)
+	}
+	for _, level := range levels {
+		if level == "" || level == "." || level == ".." {
+			return "", fault.Newf(fault.Invalid, "mailbox name has the level %q", level)
+		}
+	}
+	for _, r := range name {
+		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 || r == utf8.RuneError {
+			return "", fault.New(fault.Invalid, "mailbox name has a control character")
+		}
+		if r == '*' || r == '%' {
+			return "", fault.New(fault.Invalid, "mailbox name has a wildcard, which no client could list")
+		}
+	}
+	if strings.EqualFold(levels[0], "INBOX") {
+		levels[0] = "INBOX"
+	}
+	return strings.Join(levels, Separator), nil
+}
+
+// Parent returns the name one level up, or "".
+func Parent(name string) string {
+	i := strings.LastIndex(name, Separator)
+	return name[:max(i, 0)]
+}
+
+// Quota is an account's allowance; 0 is no limit.
+type Quota struct {
+	Bytes    int64
+	Messages int64
+}
+
+// Usage is what an account takes of it. Each copy counts, as clients expect
+// (RFC 9208, 5).
+type Usage struct {
+	Bytes    int64
+	Messages int64
+}
+
+// accountRecord is the one record that every commit of an account rewrites.
+type accountRecord struct {
+	modSeq      mail.ModSeq
+	nextMailbox uint64
+	nextMessage uint64
+	validity    uint32 // the last UIDVALIDITY given out
+	mailboxes   uint32
+	quota       Quota
+	usage       Usage
+}
+
+func (a *accountRecord) encode() []byte {
+	var e enc
+	e.u(uint64(a.modSeq))
+	e.u(a.nextMailbox)
+	e.u(a.nextMessage)
+	e.u(uint64(a.validity))
+	e.u(uint64(a.mailboxes))
+	e.i(a.quota.Bytes)
+	e.i(a.quota.Messages)
+	e.i(a.usage.Bytes)
+	e.i(a.usage.Messages)
+	return seal(recAccount, e)
+}
+
+func decodeAccount(b []byte) (accountRecord, error) {
+	p, err := unseal(recAccount, b)
+	if err != nil {
+		return accountRecord{}, err
+	}
+	d := dec{b: p}
+	a := accountRecord{
+		modSeq: mail.ModSeq(d.u()), nextMailbox: d.u(), nextMessage: d.u(), validity: uint32(d.u()), mailboxes: uint32(d.u()),
+		quota: Quota{d.i(), d.i()}, usage: Usage{d.i(), d.i()},
+	}
+	return a, d.err("account")
+}

@@ -1,0 +1,75 @@
+package store
+
+import (
+	_ "embed"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// packer compresses what the engine keeps. A header is short, so it is compressed
+// against a dictionary of what headers usually say; a body is cut into chunks so
+// that any range of it can be read without the rest.
+type packer struct {
+	header   *zstd.Encoder
+	body     *zstd.Encoder
+	unheader *zstd.Decoder
+	unbody   *zstd.Decoder
+}
+
+// headerDict is raw dictionary content. A change of it needs a new id beside the
+// old one: records name the id they were made with.
+//
+//go:embed header.dict
+var headerDict []byte
+
+const headerDictID = 1
+
+// How a packed value begins.
+const (
+	packedRaw  byte = 0
+	packedZstd byte = 1
+)
+
+func newPacker() (*packer, error) {
+	var p packer
+	var err [4]error
+	common := []zstd.EOption{zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(128 << 10), zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedDefault)}
+	p.body, err[0] = zstd.NewWriter(nil, common...)
+	p.header, err[1] = zstd.NewWriter(nil, append(common, zstd.WithEncoderDictRaw(headerDictID, headerDict))...)
+	limit := zstd.WithDecoderMaxMemory(8 << 20)
+	p.unbody, err[2] = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), limit)
+	p.unheader, err[3] = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), limit, zstd.WithDecoderDictRaw(headerDictID, headerDict))
+	for _, e := range err {
+		if e != nil {
+			return nil, e
+		}
+	}
+	return &p, nil
+}
+
+// pack appends src to dst, compressed by e if that makes it shorter.
+func pack(e *zstd.Encoder, dst, src []byte) []byte {
+	start := len(dst)
+	dst = e.EncodeAll(src, append(dst, packedZstd))
+	if len(dst)-start > len(src) {
+		dst = append(append(dst[:start], packedRaw), src...)
+	}
+	return dst
+}
+
+// unpack appends to dst what pack made into src.
+func unpack(d *zstd.Decoder, dst, src []byte) ([]byte, error) {
+	switch {
+	case len(src) > 0 && src[0] == packedRaw:
+		return append(dst, src[1:]...), nil
+	case len(src) > 0 && src[0] == packedZstd:
+		out, err := d.DecodeAll(src[1:], dst)
+		if err != nil {
+			return nil, fault.Wrap(fault.Corrupt, "stored bytes do not decompress", err)
+		}
+		return out, nil
+	}
+	return nil, fault.New(fault.Corrupt, "stored bytes are in no known form")
+}

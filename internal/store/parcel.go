@@ -1,0 +1,296 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"hash"
+	"io"
+	"os"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
+)
+
+// maxHead is how much of a message's header is kept apart from its body; the rest
+// of a longer header lies with the body. Where the cut is shows nowhere outside.
+const maxHead = 256 << 10
+
+// Parcel is a whole message taken in: parsed, its body stored under its content's
+// name, ready to be appended to any number of mailboxes. It is immutable. It is no
+// mail yet: until an Append commits, Sweep may collect the body after a day.
+type Parcel struct {
+	store    *Store
+	head     []byte // the first bytes of the message
+	body     mail.BlobRef
+	bodySize int64
+	message  *mime.Message // of the message without prefix
+	prefix   int64         // bytes that Prepend put in front of what message describes
+	facts    []byte        // shared part of the facts record
+}
+
+// Receive reads a message to the end of r and stores its body. It keeps at most
+// about 1.5 MB in memory whatever the size. Faults: TooLarge over the store's limit
+// (r is then read no further), those of r as they are, Unavailable.
+func (s *Store) Receive(ctx context.Context, r io.Reader) (*Parcel, error) {
+	in := intake{store: s, parser: mime.NewParser(mime.DefaultLimits()), sum: sha256.New()}
+	defer in.spool.close()
+	if err := in.read(r); err != nil {
+		return nil, err
+	}
+	p := &Parcel{store: s, head: in.head, bodySize: in.bodySize, message: in.parser.Finish()}
+	if in.bodySize > 0 {
+		copy(p.body[:], in.sum.Sum(nil))
+		head := bodyHead(in.bodySize, in.lengths)
+		chunks, err := in.spool.reader()
+		if err != nil {
+			return nil, err
+		}
+		size := int64(len(head)) + in.spool.size
+		if err := s.eng.Blobs().Put(ctx, p.body, size, io.MultiReader(bytes.NewReader(head), chunks)); err != nil {
+			return nil, err
+		}
+	}
+	p.facts = encodeFacts(p)
+	return p, nil
+}
+
+// intake is a message on its way in.
+type intake struct {
+	store    *Store
+	parser   *mime.Parser
+	head     []byte
+	headDone bool
+	sum      hash.Hash
+	chunk    []byte
+	packed   []byte
+	lengths  []int
+	spool    spool
+	bodySize int64
+}
+
+func (in *intake) read(r io.Reader) error {
+	buf := make([]byte, 32<<10)
+	var size int64
+	for {
+		n, err := r.Read(buf)
+		size += int64(n)
+		if size > in.store.opt.MaxMessage {
+			return fault.Newf(fault.TooLarge, "message is larger than %d bytes", in.store.opt.MaxMessage)
+		}
+		in.parser.Write(buf[:n])
+		if err := in.split(buf[:n]); err != nil {
+			return err
+		}
+		if err == io.EOF {
+			return in.flush()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// split puts bytes to the head until its end, and all others to the body.
+func (in *intake) split(b []byte) error {
+	if !in.headDone {
+		had := len(in.head)
+		in.head = append(in.head, b...)
+		end, found := headEnd(in.head, max(0, had-3))
+		if !found && len(in.head) < maxHead {
+			return nil
+		}
+		end = min(end, maxHead)
+		in.headDone = true
+		b = b[end-had:]
+		in.head = bytes.Clone(in.head[:end])
+	}
+	in.sum.Write(b)
+	in.bodySize += int64(len(b))
+	for len(b) > 0 {
+		n := min(chunkSize-len(in.chunk), len(b))
+		in.chunk = append(in.chunk, b[:n]...)
+		b = b[n:]
+		if len(in.chunk) == chunkSize {
+			if err := in.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// headEnd finds the end of the first empty line, looking from a place on.
+func headEnd(b []byte, from int) (end int, found bool) {
+	if from == 0 {
+		if bytes.HasPrefix(b, []byte("\r\n")) {
+			return 2, true
+		}
+		if bytes.HasPrefix(b, []byte("\n")) {
+			return 1, true
+		}
+	}
+	for i := from; ; i++ {
+		k := bytes.IndexByte(b[i:], '\n')
+		if k < 0 {
+			return len(b), false
+		}
+		i += k
+		if rest := b[i+1:]; bytes.HasPrefix(rest, []byte("\n")) {
+			return i + 2, true
+		} else if bytes.HasPrefix(rest, []byte("\r\n")) {
+			return i + 3, true
+		}
+	}
+}
+
+// flush packs the chunk begun.
+func (in *intake) flush() error {
+	if len(in.chunk) == 0 {
+		return nil
+	}
+	in.packed = in.store.pack.chunk(in.packed[:0], in.chunk)
+	in.chunk = in.chunk[:0]
+	in.lengths = append(in.lengths, len(in.packed))
+	return in.spool.write(in.store.opt.SpoolDir, in.packed)
+}
+
+// spool holds packed bytes: in memory up to a megabyte, then in a file.
+type spool struct {
+	mem  []byte
+	file *os.File
+	size int64
+}
+
+const spoolInMemory = 1 << 20
+
+func (s *spool) write(dir string, b []byte) error {
+	s.size += int64(len(b))
+	if s.file == nil && len(s.mem)+len(b) <= spoolInMemory {
+		s.mem = append(s.mem, b...)
+		return nil
+	}
+	var err error
+	if s.file == nil {
+		if s.file, err = os.CreateTemp(dir, "martlet-spool-"); err == nil {
+			os.Remove(s.file.Name()) // gone with the descriptor, however we end
+			_, err = s.file.Write(s.mem)
+			s.mem = nil
+		}
+	}
+	if err == nil {
+		_, err = s.file.Write(b)
+	}
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, "no room to take the message in", err)
+	}
+	return nil
+}
+
+func (s *spool) reader() (io.Reader, error) {
+	if s.file == nil {
+		return bytes.NewReader(s.mem), nil
+	}
+	_, err := s.file.Seek(0, io.SeekStart)
+	return s.file, err
+}
+
+func (s *spool) close() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}
+
+// Size returns the length of the whole message in bytes.
+func (p *Parcel) Size() int64 { return int64(len(p.head)) + p.bodySize }
+
+// Header returns the top header with its empty line, or the first 256 KB of it. Do
+// not change it.
+func (p *Parcel) Header() []byte {
+	return p.head[:min(int64(len(p.head)), p.prefix+p.message.HeaderSize)]
+}
+
+// Message returns what the parser found: do not change it. Offsets in it do not
+// count what Prepend put in front.
+func (p *Parcel) Message() *mime.Message { return p.message }
+
+// Blob returns the name of the body's blob, zero if there is no body.
+func (p *Parcel) Blob() mail.BlobRef { return p.body }
+
+// Prepend returns the same message with whole header lines in front of it, such as
+// Return-Path. The body is shared.
+func (p *Parcel) Prepend(lines []byte) *Parcel {
+	q := *p
+	q.head = append(bytes.Clone(lines), p.head...)
+	q.prefix += int64(len(lines))
+	q.facts = encodeFacts(&q)
+	return &q
+}
+
+// Open returns n bytes of the message from off on; n < 0 means to the end. The
+// range is cut to what there is.
+func (p *Parcel) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	return openJoined(ctx, p.store, p.head, p.body, p.Size(), off, n)
+}
+
+// Encode returns a record from which DecodeParcel makes the parcel again; it holds
+// the head and the body's name, not the body. Whoever keeps it is a referrer
+// (AddReferrer). It is at most about 260 KB long.
+func (p *Parcel) Encode() []byte {
+	var e enc
+	e.raw(p.body[:]...)
+	e.i(p.bodySize)
+	e.bytes(pack(p.store.pack.header, nil, p.head))
+	return seal(recParcel, e)
+}
+
+// DecodeParcel makes a parcel from its record, reading and parsing the message once
+// more.
+func (s *Store) DecodeParcel(ctx context.Context, record []byte) (*Parcel, error) {
+	p, err := s.unpackParcel(record)
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.Open(ctx, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	parser := mime.NewParser(mime.DefaultLimits())
+	if _, err := io.Copy(parser, r); err != nil {
+		return nil, err
+	}
+	p.message = parser.Finish()
+	p.facts = encodeFacts(p)
+	return p, nil
+}
+
+// ParcelBlob returns the name of the body that a parcel's record refers to.
+func ParcelBlob(record []byte) (mail.BlobRef, error) {
+	b, err := unseal(recParcel, record)
+	if err != nil {
+		return mail.BlobRef{}, err
+	}
+	d := dec{b: b}
+	var ref mail.BlobRef
+	copy(ref[:], d.take(32))
+	return ref, d.err("parcel")
+}
+
+func (s *Store) unpackParcel(record []byte) (*Parcel, error) {
+	b, err := unseal(recParcel, record)
+	if err != nil {
+		return nil, err
+	}
+	d := dec{b: b}
+	p := &Parcel{store: s}
+	copy(p.body[:], d.take(32))
+	p.bodySize = d.i()
+	packed := d.bytes()
+	if err := d.err("parcel"); err != nil {
+		return nil, err
+	}
+	p.head, err = unpack(s.pack.unheader, nil, packed)
+	return p, err
+}

@@ -1,0 +1,256 @@
+package store
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Snapshot is one account as of one moment. It is valid inside the View that made
+// it and for one goroutine.
+type Snapshot struct {
+	account *Account
+	r       engine.Reader
+	acct    accountRecord
+}
+
+func newSnapshot(a *Account, r engine.Reader) (*Snapshot, error) {
+	s := &Snapshot{account: a, r: r}
+	v, ok, err := r.Get([]byte{famAccount})
+	if err == nil && !ok {
+		err = fault.New(fault.NotFound, "no such account")
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.acct, err = decodeAccount(v)
+	return s, err
+}
+
+// ModSeq returns the modseq of the account's last change.
+func (s *Snapshot) ModSeq() mail.ModSeq { return s.acct.modSeq }
+
+// Quota returns the account's allowance and what it uses.
+func (s *Snapshot) Quota() (Quota, Usage) { return s.acct.quota, s.acct.usage }
+
+// Mailboxes returns all mailboxes in order of name, INBOX first.
+func (s *Snapshot) Mailboxes() ([]Mailbox, error) {
+	var list []Mailbox
+	var bad error
+	err := s.r.Scan([]byte{famMailbox}, []byte{famMailbox + 1}, false, func(_, v []byte) bool {
+		var m Mailbox
+		m, bad = decodeMailbox(v)
+		list = append(list, m)
+		return bad == nil
+	})
+	if err == nil {
+		err = bad
+	}
+	sortMailboxes(list)
+	return list, err
+}
+
+func sortMailboxes(list []Mailbox) {
+	key := func(name string) string {
+		if name == "INBOX" || strings.HasPrefix(name, "INBOX/") {
+			name = "\x00" + name
+		}
+		return strings.ReplaceAll(name, Separator, "\x01") // children right after their parent
+	}
+	slices.SortFunc(list, func(a, b Mailbox) int { return strings.Compare(key(a.Name), key(b.Name)) })
+}
+
+// Mailbox returns the mailbox of a name. Faults: NotFound, Invalid.
+func (s *Snapshot) Mailbox(name string) (Mailbox, error) {
+	clean, err := CleanName(name)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	id, ok, err := s.lookup(clean)
+	if err == nil && !ok {
+		err = fault.New(fault.NotFound, "no such mailbox")
+	}
+	if err != nil {
+		return Mailbox{}, err
+	}
+	return s.MailboxByID(id)
+}
+
+func (s *Snapshot) lookup(clean string) (mail.MailboxID, bool, error) {
+	v, ok, err := s.r.Get(engine.KeyString(famName, clean))
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	p, err := unseal(recName, v)
+	if err != nil {
+		return 0, false, err
+	}
+	d := dec{b: p}
+	return mail.MailboxID(d.u()), true, d.err("name")
+}
+
+// MailboxByID returns a mailbox, whatever its name is now. Faults: NotFound.
+func (s *Snapshot) MailboxByID(id mail.MailboxID) (Mailbox, error) {
+	v, ok, err := s.r.Get(engine.Key(famMailbox, uint64(id)))
+	if err == nil && !ok {
+		err = fault.New(fault.NotFound, "the mailbox has been deleted")
+	}
+	if err != nil {
+		return Mailbox{}, err
+	}
+	return decodeMailbox(v)
+}
+
+// Subscriptions returns the subscribed names in order, whether or not a mailbox has
+// them.
+func (s *Snapshot) Subscriptions() ([]string, error) {
+	var names []string
+	err := s.r.Scan([]byte{famSub}, []byte{famSub + 1}, false, func(k, _ []byte) bool {
+		names = append(names, string(k[1:]))
+		return true
+	})
+	return names, err
+}
+
+func (s *Snapshot) page(box mail.MailboxID, number uint64) (*page, error) {
+	v, ok, err := s.r.Get(pageKey(box, number))
+	if err != nil || !ok {
+		return nil, err
+	}
+	return decodePage(v)
+}
+
+// Message returns one row of a mailbox. Faults: NotFound.
+func (s *Snapshot) Message(box mail.MailboxID, uid mail.UID) (Message, error) {
+	p, err := s.page(box, pageOf(uid))
+	if err != nil {
+		return Message{}, err
+	}
+	return messageOn(p, uid)
+}
+
+func messageOn(p *page, uid mail.UID) (Message, error) {
+	if p != nil {
+		if row, ok := p.row(uid); ok {
+			return p.message(uid, row), nil
+		}
+	}
+	return Message{}, fault.New(fault.NotFound, "no such message")
+}
+
+// Facts returns a message's facts. Faults: NotFound if no mailbox holds it any more.
+func (s *Snapshot) Facts(id mail.MessageID) (Facts, error) {
+	v, ok, err := s.getLong(famFacts, uint64(id))
+	if err == nil && !ok {
+		err = fault.New(fault.NotFound, "no such message")
+	}
+	if err != nil {
+		return Facts{}, err
+	}
+	return decodeFacts(v)
+}
+
+// Head returns the first bytes of a message: its whole top header, unless that is
+// over 256 KB; then read it with Account.Open. It appends to dst.
+func (s *Snapshot) Head(dst []byte, id mail.MessageID) ([]byte, error) {
+	v, ok, err := s.getLong(famHeader, uint64(id))
+	if err == nil && !ok {
+		err = fault.New(fault.NotFound, "no such message")
+	}
+	if err != nil {
+		return dst, err
+	}
+	p, err := unseal(recHeader, v)
+	if err != nil {
+		return dst, err
+	}
+	return unpack(s.account.store.pack.unheader, dst, p)
+}
+
+// Places returns the mailboxes that hold a message now, with its UID in each.
+func (s *Snapshot) Places(id mail.MessageID) (map[mail.MailboxID][]mail.UID, error) {
+	list, err := s.places(id)
+	if err != nil {
+		return nil, err
+	}
+	out := map[mail.MailboxID][]mail.UID{}
+	for _, p := range list {
+		out[p.box] = append(out[p.box], p.uid)
+	}
+	return out, nil
+}
+
+func (s *Snapshot) places(id mail.MessageID) ([]place, error) {
+	list, moved, err := s.movedPlaces(id)
+	if err != nil || moved {
+		return list, err
+	}
+	f, err := s.Facts(id)
+	if err != nil {
+		return nil, err
+	}
+	return []place{f.home}, nil
+}
+
+// movedPlaces reads the places record, which is only there once the message has
+// left home or been copied.
+func (s *Snapshot) movedPlaces(id mail.MessageID) ([]place, bool, error) {
+	v, ok, err := s.r.Get(engine.Key(famPlaces, uint64(id)))
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	p, err := unseal(recPlaces, v)
+	if err != nil {
+		return nil, false, err
+	}
+	d := dec{b: p}
+	list := make([]place, d.count())
+	for i := range list {
+		list[i] = place{mail.MailboxID(d.u()), mail.UID(d.u())}
+	}
+	return list, true, d.err("places")
+}
+
+// Changes returns what happened in a mailbox after a modseq.
+func (s *Snapshot) Changes(box mail.MailboxID, since mail.ModSeq) (Changes, error) {
+	m, err := s.MailboxByID(box)
+	if err != nil {
+		return Changes{}, err
+	}
+	return changes(s.r, &m, since)
+}
+
+// Long records. What is over longPiece is cut: the record of that key begins with
+// recLong and the number of pieces, the pieces lie in famPiece.
+const (
+	longPiece      = 90 << 10
+	recLong   byte = 0xff
+)
+
+func pieceKey(family byte, id, number uint64) []byte {
+	return engine.Key(famPiece, uint64(family), id, number)
+}
+
+func (s *Snapshot) getLong(family byte, id uint64) ([]byte, bool, error) {
+	v, ok, err := s.r.Get(engine.Key(family, id))
+	if err != nil || !ok || len(v) == 0 || v[0] != recLong {
+		return v, ok, err
+	}
+	n, _ := binary.Uvarint(v[1:])
+	var whole []byte
+	for i := range n {
+		piece, ok, err := s.r.Get(pieceKey(family, id, i))
+		if err != nil {
+			return nil, false, err
+		}
+		if !ok {
+			return nil, false, fault.New(fault.Corrupt, "a piece of a stored record is missing")
+		}
+		whole = append(whole, piece...)
+	}
+	return whole, true, nil
+}

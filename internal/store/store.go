@@ -1,0 +1,177 @@
+// Package store is the record layer: accounts, mailboxes, messages, flags, threads,
+// quota, the change log, and the bodies they refer to, in the words of mail.
+//
+// An account is one shard of an engine. A change is an Update: one account, one
+// atomic commit, durable when it returns. A look is a View: one consistent
+// Snapshot. An open mailbox is a Picture: immutable, in memory, shared by all
+// sessions, rolled forward from the change log. Watch only ticks; whoever is woken
+// asks for the new Picture and takes the Diff to the one it had.
+//
+// The package knows no protocol and no password, delivers nothing and parses
+// nothing but what syntax/mime parses for it at delivery. docs/schema.md lists
+// every key it writes.
+//
+// RFC 9051 and RFC 3501 (mailbox, UID, flags), RFC 7162 (modseq), RFC 8474 (object
+// ids), RFC 9208 (quota), RFC 6154 (roles).
+package store
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Shards of the engine by use. Each account has accountBase plus its id.
+const (
+	DirectoryShard engine.Shard = 0 // internal/directory
+	QueueShard     engine.Shard = 1 // internal/queue
+	registryShard  engine.Shard = 2 // which accounts have data
+
+	accountBase engine.Shard = 1 << 32
+)
+
+// Options are what a store is told at Open. The zero value is usable.
+type Options struct {
+	Now          func() time.Time // nil: time.Now
+	SpoolDir     string           // folder for messages over 1 MB on their way in; "": the system's
+	MaxMessage   int64            // largest message taken in, in bytes; 0: 50 MB
+	PictureBytes int64            // memory for pictures of mailboxes; 0: 256 MB
+	Log          *slog.Logger     // nil: discard
+}
+
+const (
+	defaultMaxMessage   = 50 << 20
+	defaultPictureBytes = 256 << 20
+)
+
+// Store keeps accounts on one engine. All methods may be called from many
+// goroutines.
+type Store struct {
+	eng  engine.Engine
+	opt  Options
+	pack *packer
+
+	mu        sync.Mutex
+	accounts  map[mail.AccountID]*Account
+	referrers []func(context.Context, func(mail.BlobRef)) error
+
+	pictures pictureCache
+}
+
+// Open returns a store on the engine, which the caller keeps and closes.
+func Open(eng engine.Engine, opt Options) (*Store, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.MaxMessage == 0 {
+		opt.MaxMessage = defaultMaxMessage
+	}
+	if opt.PictureBytes == 0 {
+		opt.PictureBytes = defaultPictureBytes
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	pack, err := newPacker()
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "no compressor", err)
+	}
+	s := &Store{eng: eng, opt: opt, pack: pack, accounts: map[mail.AccountID]*Account{}}
+	s.pictures.limit = opt.PictureBytes
+	return s, nil
+}
+
+// MaxMessage returns the size limit of one message in bytes.
+func (s *Store) MaxMessage() int64 { return s.opt.MaxMessage }
+
+// Account returns the handle of an account. It does no I/O: whether the account has
+// data shows at the first View or Update, which fail with NotFound if not.
+func (s *Store) Account(id mail.AccountID) *Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.accounts[id]
+	if a == nil {
+		a = &Account{store: s, id: id, shard: accountBase + engine.Shard(id), boxes: map[mail.MailboxID]*boxState{}}
+		s.accounts[id] = a
+	}
+	return a
+}
+
+// DefaultMailboxes are made with every account, subscribed.
+var DefaultMailboxes = [...]struct {
+	Name string
+	Role mail.Role
+}{
+	{"INBOX", mail.RoleInbox}, {"Archive", mail.RoleArchive}, {"Drafts", mail.RoleDrafts},
+	{"Junk", mail.RoleJunk}, {"Sent", mail.RoleSent}, {"Trash", mail.RoleTrash},
+}
+
+// CreateAccount makes an account with the default mailboxes. If it has data already
+// nothing happens, so that a caller may repeat it after any failure.
+func (s *Store) CreateAccount(ctx context.Context, id mail.AccountID, quota Quota) error {
+	err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
+		return w.Put(engine.Key(famRegistry, uint64(id)), seal(recRegistry, nil))
+	})
+	if err != nil {
+		return err
+	}
+	a := s.Account(id)
+	return a.update(ctx, true, func(tx *Tx) error {
+		if tx.acct.nextMessage != 0 {
+			return nil
+		}
+		tx.acct = accountRecord{nextMailbox: 1, nextMessage: 1, quota: quota}
+		tx.acctDirty = true
+		for _, d := range DefaultMailboxes {
+			if _, err := tx.CreateMailbox(d.Name, d.Role); err != nil {
+				return err
+			}
+			if err := tx.Subscribe(d.Name, true); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DeleteAccount removes an account's records. Its bodies go at the next Sweep that
+// finds nobody else refers to them.
+func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
+	a := s.Account(id)
+	err := s.eng.Update(ctx, a.shard, func(w engine.Writer) error { return w.DeleteRange(nil, nil) })
+	if err != nil {
+		return err
+	}
+	err = s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
+		return w.Delete(engine.Key(famRegistry, uint64(id)))
+	})
+	a.changed()
+	return err
+}
+
+// Accounts returns the ids of all accounts that have data, in order.
+func (s *Store) Accounts(ctx context.Context) ([]mail.AccountID, error) {
+	var ids []mail.AccountID
+	err := s.eng.View(ctx, registryShard, func(r engine.Reader) error {
+		from := []byte{famRegistry}
+		ids = ids[:0]
+		return r.Scan(from, engine.After(from), false, func(k, _ []byte) bool {
+			ids = append(ids, mail.AccountID(engine.Num(k, 0)))
+			return true
+		})
+	})
+	return ids, err
+}
+
+// AddReferrer names somebody else who keeps Parcels (the queue): fn must yield
+// every blob they refer to. Sweep asks it.
+func (s *Store) AddReferrer(fn func(ctx context.Context, yield func(mail.BlobRef)) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.referrers = append(s.referrers, fn)
+}

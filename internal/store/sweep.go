@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// SweepAge is how old a body must be before Sweep may remove it: time enough for
+// every delivery under way to commit, with a day in reserve.
+const SweepAge = 24 * time.Hour
+
+// How much of the past is kept.
+const (
+	onceAge  = 30 * 24 * time.Hour
+	logLines = 100_000 // commits of one mailbox that its log remembers
+)
+
+// Swept says what a Sweep did.
+type Swept struct {
+	Accounts int
+	Blobs    int // looked at
+	Removed  int // bodies that nobody refers to
+	Bytes    int64
+}
+
+// Sweep removes bodies that no account and no referrer holds and that are older
+// than SweepAge, releases what deleted mailboxes left, and forgets old log lines and
+// idempotency keys. It may run at any time beside anything. Memory: 32 bytes for
+// each body in use.
+func (s *Store) Sweep(ctx context.Context) (Swept, error) {
+	var done Swept
+	before := s.opt.Now().Add(-SweepAge)
+	used := map[mail.BlobRef]struct{}{}
+	keep := func(b mail.BlobRef) {
+		if !b.IsZero() {
+			used[b] = struct{}{}
+		}
+	}
+	ids, err := s.Accounts(ctx)
+	if err != nil {
+		return done, err
+	}
+	for _, id := range ids {
+		if err := s.Account(id).sweep(ctx, keep); err != nil && !fault.Is(err, fault.NotFound) {
+			return done, err
+		}
+		done.Accounts++
+	}
+	s.mu.Lock()
+	referrers := s.referrers
+	s.mu.Unlock()
+	for _, fn := range referrers {
+		if err := fn(ctx, keep); err != nil {
+			return done, err
+		}
+	}
+	err = s.removeUnused(ctx, used, before, &done)
+	return done, err
+}
+
+func (s *Store) removeUnused(ctx context.Context, used map[mail.BlobRef]struct{}, before time.Time, done *Swept) error {
+	type victim struct {
+		name mail.BlobRef
+		size int64
+	}
+	var victims []victim
+	err := s.eng.Blobs().List(ctx, func(name mail.BlobRef, at time.Time, size int64) bool {
+		done.Blobs++
+		if _, ok := used[name]; !ok && at.Before(before) {
+			victims = append(victims, victim{name, size})
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, v := range victims {
+		removed, err := s.eng.Blobs().Delete(ctx, v.name, before)
+		if err != nil {
+			return err
+		}
+		if removed {
+			done.Removed++
+			done.Bytes += v.size
+		}
+	}
+	return ctx.Err()
+}
+
+// sweep yields the bodies an account refers to and tidies its records up.
+func (a *Account) sweep(ctx context.Context, keep func(mail.BlobRef)) error {
+	if err := a.Reap(ctx); err != nil {
+		return err
+	}
+	if err := a.Update(ctx, func(tx *Tx) error { return tx.forget() }); err != nil {
+		return err
+	}
+	return a.bodies(ctx, keep)
+}
+
+// bodies yields the name of each message's body, a batch of messages at a time so
+// that no snapshot is held for long.
+func (a *Account) bodies(ctx context.Context, yield func(mail.BlobRef)) error {
+	const batch = 5000
+	next := []byte{famFacts}
+	for next != nil {
+		from := next
+		next = nil
+		n := 0
+		err := a.View(ctx, func(s *Snapshot) error {
+			var bad error
+			err := s.r.Scan(from, []byte{famFacts + 1}, false, func(k, v []byte) bool {
+				if n++; n > batch {
+					next = append([]byte(nil), k...)
+					return false
+				}
+				var f Facts
+				if len(v) > 0 && v[0] == recLong {
+					v, _, bad = s.getLong(famFacts, engine.Num(k, 0))
+				}
+				if bad == nil {
+					f, bad = decodeFacts(v)
+				}
+				yield(f.Body)
+				return bad == nil
+			})
+			if err == nil {
+				err = bad
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// forget drops old idempotency keys and log lines.
+func (tx *Tx) forget() error {
+	const most = 10_000 // of one kind in one Update; the rest waits for the next Sweep
+	var old [][]byte
+	floor := tx.now.Add(-onceAge).Unix()
+	err := tx.w.Scan([]byte{famOnce}, []byte{famOnce + 1}, false, func(k, v []byte) bool {
+		if p, err := unseal(recOnce, v); err == nil {
+			if d := (dec{b: p}); d.i() < floor {
+				old = append(old, append([]byte(nil), k...))
+			}
+		}
+		return len(old) < most
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range old {
+		if err := tx.w.Delete(k); err != nil {
+			return err
+		}
+	}
+	boxes, err := tx.Mailboxes()
+	if err != nil {
+		return err
+	}
+	for _, m := range boxes {
+		if err := tx.trimLog(m.ID, logLines); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trimLog keeps the newest lines of a mailbox's log and raises its floor.
+func (tx *Tx) trimLog(box mail.MailboxID, lines int) error {
+	id := uint64(box)
+	var cut mail.ModSeq
+	n := 0
+	err := tx.w.Scan(engine.Key(famLog, id), engine.Key(famLog, id+1), true, func(k, _ []byte) bool {
+		n++
+		cut = mail.ModSeq(engine.Num(k, 1))
+		return n <= lines
+	})
+	if err != nil || n <= lines {
+		return err
+	}
+	b, err := tx.open(box)
+	if err != nil {
+		return err
+	}
+	b.LogFloor, b.dirty, tx.acctDirty = cut, true, true
+	return tx.w.DeleteRange(engine.Key(famLog, id), engine.Key(famLog, id, uint64(cut)+1))
+}

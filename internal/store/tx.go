@@ -1,0 +1,253 @@
+package store
+
+import (
+	"cmp"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Tx is one change of an account under way: a Snapshot that also writes and sees
+// what it wrote. It is valid inside the Update that made it and for one goroutine.
+type Tx struct {
+	Snapshot
+	w         engine.Writer
+	now       time.Time
+	mod       mail.ModSeq // of this commit
+	acctDirty bool
+	boxes     map[mail.MailboxID]*txBox
+	account0  Changes // lines for mailbox 0, mailbox ids in place of UIDs
+}
+
+// txBox is a mailbox that the Tx touched.
+type txBox struct {
+	Mailbox
+	pages map[uint64]*page // ours to change
+	stale map[uint64]bool  // which of them differ from what is stored; written at the end
+	log   Changes
+	dirty bool
+	gone  bool
+}
+
+func newTxBox(m Mailbox) *txBox {
+	return &txBox{Mailbox: m, pages: map[uint64]*page{}, stale: map[uint64]bool{}}
+}
+
+func newTx(a *Account, w engine.Writer, create bool) (*Tx, error) {
+	s, err := newSnapshot(a, w)
+	if create && fault.Is(err, fault.NotFound) {
+		s, err = &Snapshot{account: a, r: w}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Tx{Snapshot: *s, w: w, now: a.store.opt.Now(), mod: s.acct.modSeq + 1, boxes: map[mail.MailboxID]*txBox{}}, nil
+}
+
+// ModSeq returns the modseq that this Update's changes get.
+func (tx *Tx) ModSeq() mail.ModSeq { return tx.mod }
+
+// open returns the mailbox for changing.
+func (tx *Tx) open(id mail.MailboxID) (*txBox, error) {
+	b := tx.boxes[id]
+	if b == nil {
+		m, err := tx.Snapshot.MailboxByID(id)
+		if err != nil {
+			return nil, err
+		}
+		b = newTxBox(m)
+		tx.boxes[id] = b
+	}
+	if b.gone {
+		return nil, fault.New(fault.NotFound, "the mailbox has been deleted")
+	}
+	return b, nil
+}
+
+// page returns a page for changing, nil if it has no rows and make is false.
+func (tx *Tx) page(b *txBox, number uint64, make bool) (*page, error) {
+	if p := b.pages[number]; p != nil {
+		return p, nil
+	}
+	p, err := tx.Snapshot.page(b.ID, number)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil && make {
+		p = &page{}
+	}
+	if p != nil {
+		b.pages[number] = p
+	}
+	return p, nil
+}
+
+// touch marks the mailbox as changed by this commit.
+func (tx *Tx) touch(b *txBox) {
+	b.dirty, b.HighestModSeq = true, tx.mod
+	tx.acctDirty = true
+}
+
+// Mailbox returns the mailbox of a name. Faults: NotFound, Invalid.
+func (tx *Tx) Mailbox(name string) (Mailbox, error) {
+	m, err := tx.Snapshot.Mailbox(name)
+	if err != nil {
+		return m, err
+	}
+	return tx.MailboxByID(m.ID)
+}
+
+// MailboxByID returns a mailbox as this Tx has made it. Faults: NotFound.
+func (tx *Tx) MailboxByID(id mail.MailboxID) (Mailbox, error) {
+	b, err := tx.open(id)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	return b.Mailbox, nil
+}
+
+// Mailboxes returns all mailboxes as this Tx has made them.
+func (tx *Tx) Mailboxes() ([]Mailbox, error) {
+	list, err := tx.Snapshot.Mailboxes()
+	for i, m := range list {
+		if b := tx.boxes[m.ID]; b != nil {
+			list[i] = b.Mailbox
+		}
+	}
+	sortMailboxes(list)
+	return list, err
+}
+
+// Message returns one row of a mailbox as this Tx has made it. Faults: NotFound.
+func (tx *Tx) Message(box mail.MailboxID, uid mail.UID) (Message, error) {
+	b, err := tx.open(box)
+	if err != nil {
+		return Message{}, err
+	}
+	p := b.pages[pageOf(uid)]
+	if p == nil {
+		if p, err = tx.Snapshot.page(box, pageOf(uid)); err != nil {
+			return Message{}, err
+		}
+	}
+	return messageOn(p, uid)
+}
+
+// SetQuota sets the account's allowance. What is over it stays; nothing comes in
+// until there is room again.
+func (tx *Tx) SetQuota(q Quota) {
+	tx.acct.quota = q
+	tx.acctDirty = true
+}
+
+// Once tells whether the key is used for the first time, and remembers it for 30
+// days: how a retried delivery knows that it has happened already.
+func (tx *Tx) Once(key string) (bool, error) {
+	if len(key) == 0 || len(key) > 500 {
+		return false, fault.New(fault.Internal, "bad idempotency key")
+	}
+	k := engine.KeyString(famOnce, key)
+	if _, used, err := tx.w.Get(k); err != nil || used {
+		return false, err
+	}
+	var e enc
+	e.i(tx.now.Unix())
+	tx.acctDirty = true
+	return true, tx.w.Put(k, seal(recOnce, e))
+}
+
+// flush writes what the Tx has gathered: pages, mailbox records, log lines, and the
+// account record last.
+func (tx *Tx) flush() error {
+	for _, id := range slices.Sorted(maps.Keys(tx.boxes)) {
+		if err := tx.flushBox(tx.boxes[id]); err != nil {
+			return err
+		}
+	}
+	if err := tx.putLog(0, &tx.account0); err != nil {
+		return err
+	}
+	if !tx.acctDirty {
+		return nil
+	}
+	tx.acct.modSeq = tx.mod
+	return tx.w.Put([]byte{famAccount}, tx.acct.encode())
+}
+
+func (tx *Tx) flushBox(b *txBox) error {
+	if b.gone || !b.dirty {
+		return nil
+	}
+	for _, number := range slices.Sorted(maps.Keys(b.stale)) {
+		key := pageKey(b.ID, number)
+		p := b.pages[number]
+		if p.len() == 0 {
+			if err := tx.w.Delete(key); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := tx.w.Put(key, p.encode()); err != nil {
+			return err
+		}
+	}
+	if err := tx.putLog(b.ID, &b.log); err != nil {
+		return err
+	}
+	return tx.w.Put(engine.Key(famMailbox, uint64(b.ID)), b.encode())
+}
+
+func (tx *Tx) putLog(box mail.MailboxID, c *Changes) error {
+	if c.isEmpty() {
+		return nil
+	}
+	tx.acctDirty = true
+	return tx.w.Put(engine.Key(famLog, uint64(box), uint64(tx.mod)), c.encode())
+}
+
+// putLong writes a record of any length.
+func (tx *Tx) putLong(family byte, id uint64, record []byte) error {
+	if len(record) <= longPiece {
+		return tx.w.Put(engine.Key(family, id), record)
+	}
+	var n uint64
+	for piece := range slices.Chunk(record, longPiece) {
+		if err := tx.w.Put(pieceKey(family, id, n), piece); err != nil {
+			return err
+		}
+		n++
+	}
+	return tx.w.Put(engine.Key(family, id), binary.AppendUvarint([]byte{recLong}, n))
+}
+
+// deleteLong removes what putLong wrote. mayBeLong false saves the look.
+func (tx *Tx) deleteLong(family byte, id uint64, mayBeLong bool) error {
+	if mayBeLong {
+		v, ok, err := tx.w.Get(engine.Key(family, id))
+		if err != nil {
+			return err
+		}
+		if ok && len(v) > 0 && v[0] == recLong {
+			if err := tx.w.DeleteRange(pieceKey(family, id, 0), pieceKey(family, id+1, 0)); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.w.Delete(engine.Key(family, id))
+}
+
+func (tx *Tx) putPlaces(id mail.MessageID, list []place) error {
+	slices.SortFunc(list, func(a, b place) int { return cmp.Or(cmp.Compare(a.box, b.box), cmp.Compare(a.uid, b.uid)) })
+	var e enc
+	e.u(uint64(len(list)))
+	for _, p := range list {
+		e.u(uint64(p.box))
+		e.u(uint64(p.uid))
+	}
+	return tx.w.Put(engine.Key(famPlaces, uint64(id)), seal(recPlaces, e))
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// CreateMailbox makes a mailbox and those above it that are missing (RFC 9051,
+// 6.3.4). role may be "". Faults: Exists, Invalid, OverQuota at MaxMailboxes.
+func (tx *Tx) CreateMailbox(name string, role mail.Role) (Mailbox, error) {
+	clean, err := CleanName(name)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	_, exists, err := tx.lookup(clean)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	if exists {
+		return Mailbox{}, fault.New(fault.Exists, "a mailbox of this name exists already")
+	}
+	if err := tx.createParents(clean); err != nil {
+		return Mailbox{}, err
+	}
+	return tx.create(clean, role)
+}
+
+func (tx *Tx) createParents(clean string) error {
+	parent := Parent(clean)
+	if parent == "" {
+		return nil
+	}
+	_, exists, err := tx.lookup(parent)
+	if err != nil || exists {
+		return err
+	}
+	if err := tx.createParents(parent); err != nil {
+		return err
+	}
+	_, err = tx.create(parent, "")
+	return err
+}
+
+func (tx *Tx) create(clean string, role mail.Role) (Mailbox, error) {
+	if tx.acct.mailboxes >= MaxMailboxes {
+		return Mailbox{}, fault.Newf(fault.OverQuota, "the account has %d mailboxes, the most it may have", MaxMailboxes)
+	}
+	tx.acct.validity = max(tx.acct.validity+1, uint32(tx.now.Unix()))
+	m := Mailbox{
+		ID: mail.MailboxID(tx.acct.nextMailbox), Name: clean, Role: role,
+		UIDValidity: tx.acct.validity, UIDNext: 1, Created: tx.mod,
+	}
+	tx.acct.nextMailbox++
+	tx.acct.mailboxes++
+	b := newTxBox(m)
+	tx.boxes[m.ID] = b
+	tx.touch(b)
+	tx.account0.Arrived.Add(mail.UID(m.ID))
+	if err := tx.putName(clean, m.ID); err != nil {
+		return Mailbox{}, err
+	}
+	// Written now too, so that Mailboxes of this Tx finds it.
+	return b.Mailbox, tx.w.Put(engine.Key(famMailbox, uint64(m.ID)), b.encode())
+}
+
+func (tx *Tx) putName(clean string, id mail.MailboxID) error {
+	var e enc
+	e.u(uint64(id))
+	return tx.w.Put(engine.KeyString(famName, clean), seal(recName, e))
+}
+
+// SetRole gives a mailbox a role, or takes it with "" (RFC 6154).
+func (tx *Tx) SetRole(id mail.MailboxID, role mail.Role) error {
+	b, err := tx.open(id)
+	if err != nil {
+		return err
+	}
+	b.Role = role
+	tx.touch(b)
+	tx.account0.Changed.Add(mail.UID(id))
+	return nil
+}
+
+// RenameMailbox renames a mailbox with all below it; ids, UIDs and UIDVALIDITY
+// stay, subscriptions follow. INBOX cannot be renamed by this: see
+// Account.RenameInbox. Faults: NotFound, Exists, Invalid.
+func (tx *Tx) RenameMailbox(from, to string) error {
+	old, err := CleanName(from)
+	if err != nil {
+		return err
+	}
+	clean, err := CleanName(to)
+	if err != nil {
+		return err
+	}
+	switch {
+	case old == "INBOX":
+		return fault.New(fault.Invalid, "INBOX cannot be renamed")
+	case strings.HasPrefix(clean, old+Separator):
+		return fault.New(fault.Invalid, "a mailbox cannot become its own child")
+	}
+	if _, exists, err := tx.lookup(clean); err != nil {
+		return err
+	} else if exists {
+		return fault.New(fault.Exists, "a mailbox of the new name exists already")
+	}
+	moves, err := tx.family(old)
+	if err != nil {
+		return err
+	}
+	if len(moves) == 0 {
+		return fault.New(fault.NotFound, "no such mailbox")
+	}
+	if err := tx.createParents(clean); err != nil {
+		return err
+	}
+	for _, m := range moves {
+		if err := tx.renameOne(m, clean+strings.TrimPrefix(m.Name, old)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// family returns the mailboxes at a name and below it. The name itself need not
+// exist (a \NonExistent parent may be renamed too).
+func (tx *Tx) family(name string) ([]Mailbox, error) {
+	all, err := tx.Mailboxes()
+	var list []Mailbox
+	for _, m := range all {
+		if m.Name == name || strings.HasPrefix(m.Name, name+Separator) {
+			list = append(list, m)
+		}
+	}
+	return list, err
+}
+
+func (tx *Tx) renameOne(m Mailbox, name string) error {
+	if _, err := CleanName(name); err != nil { // a child may have become too long
+		return err
+	}
+	if _, exists, err := tx.lookup(name); err != nil {
+		return err
+	} else if exists {
+		return fault.New(fault.Exists, "a mailbox of the new name exists already")
+	}
+	b, err := tx.open(m.ID)
+	if err != nil {
+		return err
+	}
+	if err := tx.w.Delete(engine.KeyString(famName, m.Name)); err != nil {
+		return err
+	}
+	if err := tx.putName(name, m.ID); err != nil {
+		return err
+	}
+	b.Name = name
+	tx.touch(b)
+	tx.account0.Changed.Add(mail.UID(m.ID))
+	_, subscribed, err := tx.w.Get(engine.KeyString(famSub, m.Name))
+	if err != nil || !subscribed {
+		return err
+	}
+	if err := tx.Subscribe(m.Name, false); err != nil {
+		return err
+	}
+	return tx.Subscribe(name, true)
+}
+
+// Subscribe puts a name on the list of subscriptions or takes it off. The name need
+// not be a mailbox's (RFC 9051, 6.3.7). Faults: Invalid.
+func (tx *Tx) Subscribe(name string, on bool) error {
+	clean, err := CleanName(name)
+	if err != nil {
+		return err
+	}
+	tx.acctDirty = true
+	tx.account0.Changed.AddRange(0, 0)
+	if !on {
+		return tx.w.Delete(engine.KeyString(famSub, clean))
+	}
+	return tx.w.Put(engine.KeyString(famSub, clean), seal(recSub, nil))
+}
+
+// DeleteMailbox removes a mailbox; those below it stay. Its messages leave quota
+// and mailbox at once, and their records with the next Account.Reap. INBOX cannot
+// be deleted. Faults: NotFound, Denied, Invalid.
+func (tx *Tx) DeleteMailbox(name string) error {
+	m, err := tx.Mailbox(name)
+	if err != nil {
+		return err
+	}
+	if m.Name == "INBOX" {
+		return fault.New(fault.Denied, "INBOX cannot be deleted")
+	}
+	b, err := tx.open(m.ID)
+	if err != nil {
+		return err
+	}
+	if b.dirty { // pages of this very Tx must be on record for Reap to find them
+		if err := tx.flushBox(b); err != nil {
+			return err
+		}
+	}
+	b.gone = true
+	tx.acctDirty = true
+	tx.acct.mailboxes--
+	tx.acct.usage.Bytes -= b.Bytes
+	tx.acct.usage.Messages -= int64(b.Messages)
+	tx.account0.Expunged.Add(mail.UID(m.ID))
+	id := uint64(m.ID)
+	if err := tx.w.DeleteRange(engine.Key(famLog, id), engine.Key(famLog, id+1)); err != nil {
+		return err
+	}
+	if err := tx.w.Delete(engine.Key(famMailbox, id)); err != nil {
+		return err
+	}
+	if err := tx.w.Delete(engine.KeyString(famName, m.Name)); err != nil {
+		return err
+	}
+	return tx.w.Put(engine.Key(famDoomed, id), seal(recDoomed, nil))
+}

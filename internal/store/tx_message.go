@@ -1,0 +1,441 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// NewMessage is what Append is given.
+type NewMessage struct {
+	Parcel       *Parcel
+	Flags        mail.Flags
+	Keywords     []string
+	InternalDate time.Time // zero: now
+}
+
+// Append puts a message into a mailbox and returns its UID. Faults: NotFound,
+// OverQuota, Invalid keyword.
+func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
+	b, err := tx.open(box)
+	if err != nil {
+		return 0, err
+	}
+	keywords, err := tx.keywordSet(b, m.Keywords)
+	if err != nil {
+		return 0, err
+	}
+	if m.InternalDate.IsZero() {
+		m.InternalDate = tx.now
+	}
+	row := Message{
+		ID: mail.MessageID(tx.acct.nextMessage), Flags: m.Flags, Keywords: keywords,
+		Size: m.Parcel.Size(), Internal: m.InternalDate.Unix(),
+	}
+	tx.acct.nextMessage++
+	if row.Thread, err = tx.thread(row.ID, m.Parcel); err != nil {
+		return 0, err
+	}
+	if err := tx.room(row.Size); err != nil {
+		return 0, err
+	}
+	uid, err := tx.place(b, row)
+	if err != nil {
+		return 0, err
+	}
+	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, m.Parcel.facts)); err != nil {
+		return 0, err
+	}
+	return uid, tx.putLong(famHeader, uint64(row.ID), seal(recHeader, pack(tx.account.store.pack.header, nil, m.Parcel.head)))
+}
+
+// thread finds the conversation a message belongs to by its Message-ID and
+// References, and enters all of them into the index, so that it does not matter
+// which member of a conversation comes first.
+func (tx *Tx) thread(id mail.MessageID, p *Parcel) (mail.ThreadID, error) {
+	const most = 32
+	hashes := referenceHashes(p.message)
+	hashes = hashes[max(0, len(hashes)-most):]
+	if p.message.MessageID != "" {
+		hashes = append(slices.Clone(hashes), HashMessageID(p.message.MessageID))
+	}
+	thread := mail.ThreadID(id)
+	var missing []uint64
+	for _, h := range slices.Backward(hashes) {
+		v, ok, err := tx.w.Get(engine.Key(famThread, h))
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			missing = append(missing, h)
+			continue
+		}
+		payload, err := unseal(recThread, v)
+		if err != nil {
+			return 0, err
+		}
+		d := dec{b: payload}
+		thread = mail.ThreadID(d.u())
+		break
+	}
+	var e enc
+	e.u(uint64(thread))
+	record := seal(recThread, e)
+	for _, h := range missing {
+		if err := tx.w.Put(engine.Key(famThread, h), record); err != nil {
+			return 0, err
+		}
+	}
+	return thread, nil
+}
+
+// room tells whether the quota allows one more message of a size.
+func (tx *Tx) room(size int64) error {
+	q, u := tx.acct.quota, tx.acct.usage
+	if q.Bytes > 0 && u.Bytes+size > q.Bytes || q.Messages > 0 && u.Messages+1 > q.Messages {
+		return fault.New(fault.OverQuota, "the account is full")
+	}
+	return nil
+}
+
+// place gives a message a UID in a mailbox: the one way in, for Append, Copy, Move.
+func (tx *Tx) place(b *txBox, m Message) (mail.UID, error) {
+	if b.UIDNext == 1<<32-1 {
+		return 0, fault.New(fault.OverQuota, "the mailbox has given out all UIDs")
+	}
+	m.UID, m.ModSeq, m.Saved = b.UIDNext, tx.mod, tx.now.Unix()
+	n := pageOf(m.UID)
+	p, err := tx.page(b, n, true)
+	if err != nil {
+		return 0, err
+	}
+	p.insert(m)
+	b.stale[n] = true
+	b.UIDNext++
+	b.count(m, +1)
+	tx.acct.usage.Bytes += m.Size
+	tx.acct.usage.Messages++
+	b.log.Arrived.Add(m.UID)
+	tx.touch(b)
+	return m.UID, nil
+}
+
+// count keeps the running counts of a mailbox for a message that comes or goes.
+func (m *Mailbox) count(msg Message, by int) {
+	m.Messages += uint32(by)
+	m.Bytes += int64(by) * msg.Size
+	if !msg.Flags.Has(mail.Seen) {
+		m.Unseen += uint32(by)
+	}
+	if msg.Flags.Has(mail.Deleted) {
+		m.Deleted += uint32(by)
+	}
+}
+
+// takeOut removes a row from a mailbox; the message's records are not touched.
+func (tx *Tx) takeOut(b *txBox, p *page, m Message) {
+	p.remove(m.UID)
+	b.stale[pageOf(m.UID)] = true
+	b.count(m, -1)
+	tx.acct.usage.Bytes -= m.Size
+	tx.acct.usage.Messages--
+	b.log.Expunged.Add(m.UID)
+	tx.touch(b)
+}
+
+// each calls fn for the messages of a mailbox that are in the set, in order of UID.
+func (tx *Tx) each(b *txBox, set mail.UIDSet, fn func(*page, Message) error) error {
+	for _, r := range set {
+		r.To = min(r.To, b.UIDNext-1)
+		for n := pageOf(r.From); r.From <= r.To && n <= pageOf(r.To); n++ {
+			p, err := tx.page(b, n, false)
+			if err != nil {
+				return err
+			}
+			if p == nil {
+				continue
+			}
+			for row := p.len() - 1; row >= 0; row-- { // backwards: fn may take out
+				uid := p.uidOf(n, row)
+				if uid < r.From || uid > r.To {
+					continue
+				}
+				if err := fn(p, p.message(uid, row)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Expunge removes the messages of the set from a mailbox for good, or only those
+// with \Deleted, and returns which went.
+func (tx *Tx) Expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (mail.UIDSet, error) {
+	b, err := tx.open(box)
+	if err != nil {
+		return nil, err
+	}
+	var gone []mail.UID
+	err = tx.each(b, set, func(p *page, m Message) error {
+		if onlyDeleted && !m.Flags.Has(mail.Deleted) {
+			return nil
+		}
+		tx.takeOut(b, p, m)
+		gone = append(gone, m.UID)
+		return tx.release(m, place{box, m.UID})
+	})
+	return mail.SetOf(gone...), err
+}
+
+// release drops one place of a message, and with the last one its records.
+func (tx *Tx) release(m Message, from place) error {
+	id := m.ID
+	list, moved, err := tx.movedPlaces(id)
+	if err != nil {
+		return err
+	}
+	if moved {
+		if i := slices.Index(list, from); i >= 0 {
+			list = slices.Delete(list, i, i+1)
+		}
+		if len(list) > 0 {
+			return tx.putPlaces(id, list)
+		}
+		if err := tx.w.Delete(engine.Key(famPlaces, uint64(id))); err != nil {
+			return err
+		}
+	}
+	mayBeLong := m.Size > 4<<10 // a short message has no long records
+	if err := tx.deleteLong(famFacts, uint64(id), mayBeLong); err != nil {
+		return err
+	}
+	return tx.deleteLong(famHeader, uint64(id), mayBeLong)
+}
+
+// Moved tells where a message of a Copy or Move went.
+type Moved struct{ From, To mail.UID }
+
+// Copy puts the messages of the set into another mailbox, with flags and dates, as
+// one change (RFC 9051, 6.4.7). They share all records with the originals. Faults:
+// NotFound, OverQuota; then nothing was copied.
+func (tx *Tx) Copy(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID) ([]Moved, error) {
+	return tx.transfer(from, set, to, false)
+}
+
+// Move is Copy and Expunge as one change, so that no session ever sees a message
+// twice or not at all (RFC 6851, 3.3). Quota cannot stop it.
+func (tx *Tx) Move(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID) ([]Moved, error) {
+	return tx.transfer(from, set, to, true)
+}
+
+func (tx *Tx) transfer(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID, move bool) ([]Moved, error) {
+	src, err := tx.open(from)
+	if err != nil {
+		return nil, err
+	}
+	dst, err := tx.open(to)
+	if err != nil {
+		return nil, err
+	}
+	if src == dst { // only what is there now, not the copies
+		set = slices.Clone(set)
+	}
+	rows, err := tx.rows(src, set)
+	if err != nil {
+		return nil, err
+	}
+	moved := make([]Moved, 0, len(rows))
+	for _, m := range rows {
+		uid, err := tx.transferOne(src, dst, m, move)
+		if err != nil {
+			return nil, err
+		}
+		moved = append(moved, Moved{m.UID, uid})
+	}
+	return moved, nil
+}
+
+// rows returns the messages of the set in order of UID.
+func (tx *Tx) rows(b *txBox, set mail.UIDSet) ([]Message, error) {
+	var rows []Message
+	err := tx.each(b, set, func(_ *page, m Message) error {
+		rows = append(rows, m)
+		return nil
+	})
+	slices.SortFunc(rows, func(x, y Message) int { return int(int64(x.UID) - int64(y.UID)) })
+	return rows, err
+}
+
+func (tx *Tx) transferOne(src, dst *txBox, m Message, move bool) (mail.UID, error) {
+	list, err := tx.places(m.ID)
+	if err != nil {
+		return 0, err
+	}
+	copied := m
+	if copied.Keywords, err = tx.keywordSet(dst, src.keywordNames(m.Keywords)); err != nil {
+		return 0, err
+	}
+	if !move {
+		if err := tx.room(m.Size); err != nil {
+			return 0, err
+		}
+	} else {
+		p, err := tx.page(src, pageOf(m.UID), false)
+		if err != nil {
+			return 0, err
+		}
+		tx.takeOut(src, p, m)
+		if i := slices.Index(list, place{src.ID, m.UID}); i >= 0 {
+			list = slices.Delete(list, i, i+1)
+		}
+	}
+	uid, err := tx.place(dst, copied)
+	if err != nil {
+		return 0, err
+	}
+	return uid, tx.putPlaces(m.ID, append(list, place{dst.ID, uid}))
+}
+
+// FlagOp says how SetFlags changes.
+type FlagOp uint8
+
+const (
+	AddFlags FlagOp = iota
+	RemoveFlags
+	ReplaceFlags
+)
+
+// FlagChange is a change of flags and keywords.
+type FlagChange struct {
+	Op       FlagOp
+	Flags    mail.Flags
+	Keywords []string
+	// UnchangedSince, if not nil, leaves messages alone that changed later
+	// (RFC 7162, 3.1.3).
+	UnchangedSince *mail.ModSeq
+}
+
+// FlagResult says what SetFlags did.
+type FlagResult struct {
+	Changed mail.UIDSet // have new flags and a new modseq
+	Failed  mail.UIDSet // changed after UnchangedSince
+}
+
+// SetFlags changes flags of the messages in the set. One whose flags are already so
+// keeps its modseq. Faults: NotFound, Invalid keyword, Limited at MaxKeywords.
+func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagResult, error) {
+	b, err := tx.open(box)
+	if err != nil {
+		return FlagResult{}, err
+	}
+	var keywords KeywordSet
+	if c.Op == RemoveFlags {
+		keywords = b.knownKeywords(c.Keywords)
+	} else if keywords, err = tx.keywordSet(b, c.Keywords); err != nil {
+		return FlagResult{}, err
+	}
+	var changed, failed []mail.UID
+	err = tx.each(b, set, func(p *page, m Message) error {
+		if c.UnchangedSince != nil && m.ModSeq > *c.UnchangedSince {
+			failed = append(failed, m.UID)
+			return nil
+		}
+		after := m
+		after.Flags, after.Keywords = c.apply(m, keywords)
+		if after.Flags == m.Flags && after.Keywords == m.Keywords {
+			return nil
+		}
+		row, _ := p.row(m.UID)
+		p.set(row, after.Flags, after.Keywords, tx.mod)
+		b.stale[pageOf(m.UID)] = true
+		b.count(m, -1)
+		b.count(after, +1)
+		changed = append(changed, m.UID)
+		return nil
+	})
+	if err != nil {
+		return FlagResult{}, err
+	}
+	res := FlagResult{Changed: mail.SetOf(changed...), Failed: mail.SetOf(failed...)}
+	if len(changed) > 0 {
+		for _, r := range res.Changed {
+			b.log.Changed.AddRange(r.From, r.To)
+		}
+		tx.touch(b)
+	}
+	return res, nil
+}
+
+func (c *FlagChange) apply(m Message, keywords KeywordSet) (mail.Flags, KeywordSet) {
+	switch c.Op {
+	case AddFlags:
+		return m.Flags | c.Flags, m.Keywords.with(keywords, true)
+	case RemoveFlags:
+		return m.Flags &^ c.Flags, m.Keywords.with(keywords, false)
+	default:
+		return c.Flags, keywords
+	}
+}
+
+// keywordSet returns the set of the names in a mailbox, entering new ones into its
+// list.
+func (tx *Tx) keywordSet(b *txBox, names []string) (KeywordSet, error) {
+	var set KeywordSet
+	for _, name := range names {
+		i := slices.IndexFunc(b.Keywords, func(k string) bool { return strings.EqualFold(k, name) })
+		if i < 0 {
+			if err := checkKeyword(name); err != nil {
+				return "", err
+			}
+			if len(b.Keywords) >= MaxKeywords {
+				return "", fault.Newf(fault.Limited, "the mailbox has %d keywords, the most it may have", MaxKeywords)
+			}
+			i = len(b.Keywords)
+			b.Keywords = append(slices.Clip(b.Keywords), name)
+			tx.touch(b)
+		}
+		set = set.with(keywordBit(i), true)
+	}
+	return set, nil
+}
+
+// checkKeyword accepts what IMAP calls a flag-keyword: an atom (RFC 9051, 9).
+func checkKeyword(name string) error {
+	if name == "" || len(name) > MaxKeyword {
+		return fault.Newf(fault.Invalid, "a keyword is empty or longer than %d bytes", MaxKeyword)
+	}
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`(){%*"\]`, c) >= 0 {
+			return fault.New(fault.Invalid, fmt.Sprintf("a keyword has the character %q", c))
+		}
+	}
+	return nil
+}
+
+// knownKeywords returns the set of those names that the mailbox knows.
+func (m *Mailbox) knownKeywords(names []string) KeywordSet {
+	var set KeywordSet
+	for i, k := range m.Keywords {
+		if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(k, n) }) {
+			set = set.with(keywordBit(i), true)
+		}
+	}
+	return set
+}
+
+// keywordNames returns the names of a set.
+func (m *Mailbox) keywordNames(set KeywordSet) []string {
+	var names []string
+	for i, k := range m.Keywords {
+		if set.Has(i) {
+			names = append(names, k)
+		}
+	}
+	return names
+}

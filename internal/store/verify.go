@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Problem is one thing that Verify found wrong.
+type Problem struct {
+	Account mail.AccountID
+	Mailbox string // "" if it concerns none
+	UID     mail.UID
+	What    string
+}
+
+// Verified counts what Verify has read.
+type Verified struct {
+	Accounts, Mailboxes, Messages int
+	Bodies                        int
+	Bytes                         int64 // of messages, copies counted once
+	Problems                      int
+}
+
+// Verify reads the whole store and checks every checksum, count and
+// cross-reference. It may run while the store is in use: each account is checked on
+// one snapshot. report is called for each problem, progress (may be nil) after each
+// message.
+func (s *Store) Verify(ctx context.Context, report func(Problem), progress func(Verified)) (Verified, error) {
+	v := verifier{ctx: ctx, store: s, report: report, progress: progress, good: map[mail.BlobRef]int64{}}
+	ids, err := s.Accounts(ctx)
+	if err != nil {
+		return v.done, err
+	}
+	for _, id := range ids {
+		if err := v.account(s.Account(id)); err != nil {
+			return v.done, err
+		}
+	}
+	return v.done, ctx.Err()
+}
+
+type verifier struct {
+	ctx      context.Context
+	store    *Store
+	report   func(Problem)
+	progress func(Verified)
+	done     Verified
+	good     map[mail.BlobRef]int64 // bodies that were read whole, and their length
+
+	account0 mail.AccountID
+	snap     *Snapshot
+	box      Mailbox
+	seen     map[mail.MessageID][]place
+	usage    Usage
+}
+
+func (v *verifier) problem(uid mail.UID, format string, args ...any) {
+	v.done.Problems++
+	v.report(Problem{Account: v.account0, Mailbox: v.box.Name, UID: uid, What: fmt.Sprintf(format, args...)})
+}
+
+// account checks one account. Only a store that cannot be read at all is an error.
+func (v *verifier) account(a *Account) error {
+	v.account0, v.box, v.seen, v.usage = a.id, Mailbox{}, map[mail.MessageID][]place{}, Usage{}
+	v.done.Accounts++
+	err := a.View(v.ctx, func(s *Snapshot) error {
+		v.snap = s
+		boxes, err := s.Mailboxes()
+		if err != nil {
+			return err
+		}
+		for _, v.box = range boxes {
+			v.done.Mailboxes++
+			v.mailbox()
+			if err := v.ctx.Err(); err != nil {
+				return err
+			}
+		}
+		v.box = Mailbox{}
+		if v.usage != s.acct.usage {
+			v.problem(0, "quota counts %d bytes in %d messages, the mailboxes hold %d in %d",
+				s.acct.usage.Bytes, s.acct.usage.Messages, v.usage.Bytes, v.usage.Messages)
+		}
+		if len(boxes) != int(s.acct.mailboxes) {
+			v.problem(0, "the account counts %d mailboxes and has %d", s.acct.mailboxes, len(boxes))
+		}
+		v.places()
+		return v.records()
+	})
+	switch fault.Of(err) {
+	case fault.Corrupt:
+		v.problem(0, "%s", fault.Say(err))
+		return nil
+	case fault.NotFound: // removed meanwhile
+		return nil
+	}
+	return err
+}
+
+// mailbox checks one mailbox: pages against the record, messages against pages.
+func (v *verifier) mailbox() {
+	id, ok, err := v.snap.lookup(v.box.Name)
+	if err != nil || !ok || id != v.box.ID {
+		v.problem(0, "its name does not lead to it")
+	}
+	p, err := v.snap.load(v.box)
+	if err != nil {
+		v.problem(0, "%s", fault.Say(err))
+		return
+	}
+	count := Mailbox{}
+	for _, m := range p.Messages(All()) {
+		count.count(m, +1)
+		if m.UID >= v.box.UIDNext || m.ModSeq > v.box.HighestModSeq {
+			v.problem(m.UID, "UID or modseq is higher than the mailbox has given out")
+		}
+		v.message(m)
+		v.done.Messages++
+		if v.progress != nil {
+			v.progress(v.done)
+		}
+	}
+	b := &v.box
+	if count.Messages != b.Messages || count.Unseen != b.Unseen || count.Deleted != b.Deleted || count.Bytes != b.Bytes {
+		v.problem(0, "counts say %d messages, %d unseen, %d deleted, %d bytes; there are %d, %d, %d, %d",
+			b.Messages, b.Unseen, b.Deleted, b.Bytes, count.Messages, count.Unseen, count.Deleted, count.Bytes)
+	}
+	v.usage.Bytes += count.Bytes
+	v.usage.Messages += int64(count.Messages)
+}
+
+// message checks facts, header and body of a message; copies only once.
+func (v *verifier) message(m Message) {
+	first := v.seen[m.ID] == nil
+	v.seen[m.ID] = append(v.seen[m.ID], place{v.box.ID, m.UID})
+	if !first {
+		return
+	}
+	f, err := v.snap.Facts(m.ID)
+	if err != nil {
+		v.problem(m.UID, "facts: %s", fault.Say(err))
+		return
+	}
+	if f.Size != m.Size {
+		v.problem(m.UID, "its size is %d by its facts and %d by its page", f.Size, m.Size)
+	}
+	if _, err := f.Parts(); err != nil {
+		v.problem(m.UID, "%s", fault.Say(err))
+	}
+	if _, err := f.SortKeys(); err != nil {
+		v.problem(m.UID, "%s", fault.Say(err))
+	}
+	head, err := v.snap.Head(nil, m.ID)
+	if err != nil || int64(len(head)) != f.head {
+		v.problem(m.UID, "its header cannot be read or has the wrong length")
+	}
+	v.done.Bytes += f.Size
+	v.body(m, &f)
+}
+
+func (v *verifier) body(m Message, f *Facts) {
+	want := f.Size - f.head
+	if f.Body.IsZero() {
+		if want != 0 {
+			v.problem(m.UID, "it has no body where %d bytes should be", want)
+		}
+		return
+	}
+	got, known := v.good[f.Body]
+	if !known {
+		v.done.Bodies++
+		sum := sha256.New()
+		r, err := openBody(v.ctx, v.store.eng.Blobs(), v.store.pack, f.Body, 0, -1)
+		if err == nil {
+			got, err = io.Copy(sum, r)
+			r.Close()
+		}
+		if err != nil {
+			v.problem(m.UID, "its body cannot be read: %s", fault.Say(err))
+			return
+		}
+		if mail.BlobRef(sum.Sum(nil)) != f.Body {
+			v.problem(m.UID, "its body is not the one that was stored")
+			return
+		}
+		v.good[f.Body] = got
+	}
+	if got != want {
+		v.problem(m.UID, "its body has %d bytes, not %d", got, want)
+	}
+}
+
+// places checks that each message knows where it lies.
+func (v *verifier) places() {
+	for id, found := range v.seen {
+		list, err := v.snap.places(id)
+		if err != nil || len(list) != len(found) {
+			v.problem(found[0].uid, "the message is said to be in %d places and is in %d", len(list), len(found))
+			continue
+		}
+		want := map[place]bool{}
+		for _, p := range list {
+			want[p] = true
+		}
+		for _, p := range found {
+			if !want[p] {
+				v.problem(p.uid, "the message does not know that it lies here")
+			}
+		}
+	}
+}
+
+// records checks what no mailbox leads to: no message without a place, every record
+// whole.
+func (v *verifier) records() error {
+	doomed := map[mail.MailboxID]bool{}
+	err := v.snap.r.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, _ []byte) bool {
+		doomed[mail.MailboxID(engine.Num(k, 0))] = true
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	err = v.snap.r.Scan([]byte{famFacts}, []byte{famFacts + 1}, false, func(k, _ []byte) bool {
+		id := mail.MessageID(engine.Num(k, 0))
+		if len(v.seen[id]) == 0 && len(doomed) == 0 {
+			v.problem(0, "message %d lies in no mailbox", id)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for family, kind := range map[byte]byte{famLog: recLog, famThread: recThread, famOnce: recOnce, famSub: recSub, famPlaces: recPlaces} {
+		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, val []byte) bool {
+			if _, err := unseal(kind, val); err != nil {
+				v.problem(0, "record %x: %s", k, fault.Say(err))
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
