@@ -1,0 +1,103 @@
+package conf
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// check holds keys against each other, and fills in what one key implies for
+// another. Single values were checked as they were read.
+func (r *reader) check(c *Config) {
+	r.checkListen(c)
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		r.fail("tls", "certificate and key must be given together")
+	}
+	if c.Store.Engine == "postgres" {
+		r.fail("store.engine", `"postgres" is not in this version; use "pebble"`)
+	} else if c.Store.URL != "" {
+		r.fail("store.url", `is only for the engine "postgres"`)
+	}
+	if c.Blobs.Engine == "s3" {
+		r.fail("blobs.engine", `"s3" is not in this version; use "store"`)
+	}
+	r.checkQueue(&c.Queue)
+	if c.Data == "" {
+		r.fail("data", "is empty")
+	}
+	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {
+		r.fail("limits.connections_per_address", "is more than connections, which is %d", c.Limits.Connections)
+	}
+}
+
+func (r *reader) checkListen(c *Config) {
+	seen := map[Address]int{}
+	for i := range c.Listen {
+		l, key := &c.Listen[i], element("listen", i)
+		r.needed(key, "protocol", string(l.Protocol))
+		r.needed(key, "address", string(l.Address))
+		usual := l.Protocol.usual()
+		switch {
+		case l.TLS == "":
+			l.TLS = usual
+		case (l.TLS == Implicit) != (usual == Implicit) && l.Protocol != "" && l.Protocol != "lmtp":
+			r.fail(key+".tls", "%q does not go with %s; %s", l.TLS, l.Protocol, other(l.Protocol))
+		case l.TLS == StartTLS && l.Protocol == "http":
+			r.fail(key+".tls", "http has no starttls; use https")
+		}
+		if l.Address == "" || strings.HasSuffix(string(l.Address), ":0") {
+			continue
+		}
+		if first, twice := seen[l.Address]; twice {
+			r.fail(key+".address", "%s is taken by listen[%d] already", l.Address, first)
+			continue
+		}
+		seen[l.Address] = i
+	}
+}
+
+// needed tells of a key that a list's element must have, unless a fault of the key
+// or of the whole element was told already.
+func (r *reader) needed(table, name, value string) {
+	key := table + "." + name
+	told := slices.ContainsFunc(r.faults, func(f Fault) bool { return f.Key == key || f.Key == table })
+	if value == "" && !told {
+		r.fail(key, "is missing")
+	}
+}
+
+// other names the protocol to use instead.
+func other(p Protocol) string {
+	if p.usual() == Implicit {
+		return "use " + strings.TrimSuffix(string(p), "s")
+	}
+	return "use " + string(p) + "s"
+}
+
+func (r *reader) checkQueue(q *Queue) {
+	s := &q.Smarthost
+	if len(q.Retry) == 0 {
+		r.fail("queue.retry", "is empty")
+	}
+	if q.DelayNotice > q.MaxAge {
+		r.fail("queue.delay_notice", "%v is more than max_age, which is %v", q.DelayNotice, q.MaxAge)
+	}
+	const at = "queue.smarthost"
+	switch {
+	case s.Host == "" && (s.Username != "" || s.Password != "" || s.PasswordFile != ""):
+		r.fail(at+".host", "is missing")
+	case s.Password != "" && s.PasswordFile != "":
+		r.fail(at+".password", "is given beside password_file; leave one of them out")
+	case s.Username != "" && s.Password == "" && s.PasswordFile == "":
+		r.fail(at+".username", "is given without password or password_file")
+	case s.Username == "" && (s.Password != "" || s.PasswordFile != ""):
+		r.fail(at+".username", "is missing")
+	case strings.ContainsAny(s.Host, ": \t/@") && !isIPv6(s.Host):
+		r.fail(at+".host", "%q is not a host name; the port has a key of its own", s.Host)
+	}
+}
+
+func isIPv6(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Is6()
+}

@@ -1,0 +1,295 @@
+package conf
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected outputs in testdata")
+
+// golden compares got with a file, or rewrites the file.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s:\n%s\nwant:\n%s", file, got, want)
+	}
+}
+
+func show(t *testing.T, print func(w *strings.Builder) error) string {
+	t.Helper()
+	var b strings.Builder
+	if err := print(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func files(t *testing.T, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%s: %d files, %v", pattern, len(found), err)
+	}
+	return found
+}
+
+// For each good file: the full and the short form are as recorded, and both read as
+// the same configuration again.
+func TestGood(t *testing.T) {
+	for _, file := range files(t, "testdata/good/*.toml") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Parse(file, text)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		full := show(t, func(b *strings.Builder) error { return c.Show(b) })
+		short := show(t, func(b *strings.Builder) error { return c.Write(b) })
+		base := strings.TrimSuffix(file, ".toml")
+		golden(t, base+".show", full)
+		golden(t, base+".short", short)
+		again, err := Parse("short", []byte(short))
+		if err != nil || !reflect.DeepEqual(c, again) {
+			t.Errorf("%s: the short form reads as %+v, %v", file, again, err)
+		}
+		again, err = Parse("show", []byte(full))
+		if err != nil {
+			t.Errorf("%s: what is shown is not a valid file: %v", file, err)
+			continue
+		}
+		again.Queue.Smarthost.Password, again.Store.URL = c.Queue.Smarthost.Password, c.Store.URL
+		if !reflect.DeepEqual(c, again) {
+			t.Errorf("%s: what is shown reads as %+v, want %+v", file, again, c)
+		}
+		if secret := c.Queue.Smarthost.Password; secret != "" && strings.Contains(full, secret) {
+			t.Errorf("%s: the password is shown", file)
+		}
+	}
+}
+
+// For each bad file: every fault is found, with its line.
+func TestBad(t *testing.T) {
+	for _, file := range files(t, "testdata/bad/*.toml") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Parse(filepath.Base(file), text)
+		var faults Faults
+		if !errors.As(err, &faults) || !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		golden(t, strings.TrimSuffix(file, ".toml")+".faults", faults.Error()+"\n")
+	}
+}
+
+// Every key of the file has a meaning, in whole sentences, and a default.
+func TestEveryKeyIsExplained(t *testing.T) {
+	known := meanings()
+	var walk func(path string, typ reflect.Type)
+	walk = func(path string, typ reflect.Type) {
+		for _, f := range fieldsOf(typ) {
+			key := join(path, f.Tag.Get("toml"))
+			meaning := known[typ.Name()+"."+f.Name]
+			if len(meaning) < 20 || !strings.HasSuffix(meaning, ".") {
+				t.Errorf("%s has the meaning %q", key, meaning)
+			}
+			if f.Tag.Get("toml") == "" {
+				t.Errorf("%s.%s has no key", typ.Name(), f.Name)
+			}
+			inner := f.Type
+			if inner.Kind() == reflect.Slice {
+				inner = inner.Elem()
+			}
+			if isTable(inner) {
+				walk(key, inner)
+			} else if _, ok := f.Tag.Lookup("default"); !ok {
+				t.Errorf("%s has no default", key)
+			}
+		}
+	}
+	walk("", reflect.TypeFor[Config]())
+}
+
+// What is written is read back as it was.
+func TestWriteRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := Default()
+		c.Hostname = Hostname(rapid.StringMatching(`[a-z]{1,8}(\.[a-z0-9]{1,5}){0,2}`).Draw(t, "hostname"))
+		c.Data = Path(rapid.StringMatching(`[a-zA-Z /"\\\t'#=é]{1,20}`).Draw(t, "data"))
+		c.Queue.MaxAge = Duration(rapid.Int64Range(60_000, 1<<40).Draw(t, "age") * int64(time.Millisecond) / 1)
+		c.Queue.DelayNotice = c.Queue.MaxAge / 2 / Duration(time.Millisecond) * Duration(time.Millisecond)
+		c.Limits.MessageSize = Size(rapid.Int64Range(64<<10, 1<<50).Draw(t, "size"))
+		c.Queue.AllowPrivate = rapid.Bool().Draw(t, "private")
+		c.Queue.Smarthost.Host = "relay"
+		c.Queue.Smarthost.Username = "me"
+		c.Queue.Smarthost.Password = rapid.StringN(1, 20, 60).Draw(t, "password")
+		if rapid.Bool().Draw(t, "nobody trusted") {
+			c.Trusted = []netip.Prefix{}
+		}
+		for i := range rapid.IntRange(0, 3).Draw(t, "listeners") {
+			c.Listen = append(c.Listen, Listen{"imap", Address(fmt.Sprintf("[::1]:%d", 1000+i)), StartTLS})
+		}
+		var b strings.Builder
+		if err := c.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Parse("x", []byte(b.String()))
+		if err != nil || !reflect.DeepEqual(got, c) {
+			t.Fatalf("%v\n%s\n%+v\n%+v", err, b.String(), got, c)
+		}
+	})
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "martlet.toml")
+	if _, err := Load(path); !fault.Is(err, fault.NotFound) {
+		t.Errorf("no file: %v", err)
+	}
+	text := "[tls]\ncertificate = \"c.pem\"\nkey = \"/etc/k.pem\"\n[queue.smarthost]\nhost = \"r\"\nusername = \"u\"\npassword_file = \"pw\"\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := [5]string{filepath.Join(dir, "data"), filepath.Join(dir, "c.pem"), "/etc/k.pem", filepath.Join(dir, "pw"), filepath.Join(dir, "data", "admin.sock")}
+	got := [5]string{string(c.Data), string(c.TLS.Certificate), string(c.TLS.Key), string(c.Queue.Smarthost.PasswordFile), c.AdminSocket()}
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if _, err := c.Queue.Smarthost.Secret(); err == nil {
+		t.Error("a password from a file that is not there")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pw"), []byte("pass word\r\nrest"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if secret, err := c.Queue.Smarthost.Secret(); secret != "pass word" || err != nil {
+		t.Errorf("%q, %v", secret, err)
+	}
+	if err := os.WriteFile(path, make([]byte, maxFile+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); !fault.Is(err, fault.TooLarge) {
+		t.Errorf("huge file: %v", err)
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for _, c := range []struct {
+		in, out string
+		want    time.Duration
+	}{
+		{"0", "0", 0}, {"0s", "0", 0}, {"90s", "1m30s", 90 * time.Second}, {"1h30m", "1h30m", 90 * time.Minute},
+		{"2w", "14d", 14 * 24 * time.Hour}, {"5d", "5d", 120 * time.Hour}, {"250ms", "250ms", 250 * time.Millisecond},
+	} {
+		var d Duration
+		if err := d.UnmarshalText([]byte(c.in)); err != nil || time.Duration(d) != c.want || d.String() != c.out {
+			t.Errorf("%s: %v %s, %v", c.in, time.Duration(d), d, err)
+		}
+	}
+	for _, bad := range []string{"", "5", "m", "-5m", "5 m", "1.5h", "5y", "5m3", "00", "9999999999w", "300000w", "1m9999999999999h"} {
+		if err := new(Duration).UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for _, c := range []struct {
+		in, out string
+		want    int64
+	}{
+		{"0", "0B", 0}, {"50MB", "50MB", 50e6}, {"64MiB", "64MiB", 64 << 20}, {"64 mib", "64MiB", 64 << 20},
+		{"1000KB", "1MB", 1e6}, {"1025", "1025B", 1025}, {"1TiB", "1TiB", 1 << 40},
+	} {
+		var s Size
+		if err := s.UnmarshalText([]byte(c.in)); err != nil || int64(s) != c.want || s.String() != c.out {
+			t.Errorf("%s: %d %s, %v", c.in, int64(s), s, err)
+		}
+	}
+	for _, bad := range []string{"", "MB", "-1MB", "1.5MB", "5M", "99999999TB", "1 0MB", "50MBs"} {
+		if err := new(Size).UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for _, good := range []string{":25", "127.0.0.1:143", "[::1]:993", "localhost:0", "mail.example.org:25"} {
+		if err := new(Address).UnmarshalText([]byte(good)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "25", "localhost", "::1:25", ":65536", ":smtp", ":", "a b:25", "http://x:25", ":-1"} {
+		if err := new(Address).UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// Any text is either read, and then written and read again as the same, or has
+// faults with lines that exist.
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/good/*.toml", "testdata/bad/*.toml"} {
+		found, _ := filepath.Glob(pattern)
+		for _, file := range found {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(text))
+		}
+	}
+	f.Add("[[listen]]\n[listen.x]\n[[listen.x.y]]\na = [[{b = 1}], 2]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse("f", []byte(text))
+		if err != nil {
+			var faults Faults
+			if !errors.As(err, &faults) || len(faults) == 0 {
+				t.Fatal(err)
+			}
+			for _, f := range faults {
+				if f.Line < 0 || f.Line > 1+strings.Count(text, "\n") || f.Problem == "" {
+					t.Fatalf("%+v", f)
+				}
+			}
+			return
+		}
+		var b strings.Builder
+		if err := c.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse("f", []byte(b.String()))
+		if err != nil || !reflect.DeepEqual(c, again) {
+			t.Fatalf("%v\n%s", err, b.String())
+		}
+	})
+}

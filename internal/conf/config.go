@@ -1,0 +1,239 @@
+package conf
+
+import "net/netip"
+
+// Config is the whole configuration. Its fields in order are the file; the comment
+// of a field is what `martlet config show` prints as its meaning, and its tag holds
+// the default. Tags: toml (key), default (as written in the file, commas between the
+// elements of a list), oneof (allowed words), min and max (of a number), secret.
+type Config struct {
+	// Name of this host in greetings, Received fields and reports; its DNS address
+	// and reverse entry should agree with it.
+	Hostname Hostname `toml:"hostname" default:"localhost"`
+
+	// Folder that holds all mail and state; relative to this file.
+	Data Path `toml:"data" default:"data"`
+
+	// Networks whose clients may log in without TLS and are not counted by the limits
+	// per address.
+	Trusted []netip.Prefix `toml:"trusted" default:"127.0.0.0/8,::1/128"`
+
+	// One block for each address the server listens on.
+	Listen []Listen `toml:"listen"`
+
+	// Certificate of this host.
+	TLS TLS `toml:"tls"`
+
+	// Where mailboxes and the queue are kept.
+	Store Store `toml:"store"`
+
+	// Where message bodies are kept.
+	Blobs Blobs `toml:"blobs"`
+
+	// How addresses are read.
+	Addresses Addresses `toml:"addresses"`
+
+	// Mail that comes in over SMTP, submission and LMTP.
+	SMTP SMTP `toml:"smtp"`
+
+	// Mail that goes out to other hosts.
+	Queue Queue `toml:"queue"`
+
+	// Reading mail over IMAP.
+	IMAP IMAP `toml:"imap"`
+
+	// Collecting mail over POP3.
+	POP3 POP3 `toml:"pop3"`
+
+	// What one client, account or message may use.
+	Limits Limits `toml:"limits"`
+
+	// How other commands of this machine reach the running server.
+	Admin Admin `toml:"admin"`
+
+	// What is logged, to standard error.
+	Log Log `toml:"log"`
+}
+
+// Listen is one listener.
+type Listen struct {
+	// Protocol spoken there: smtp, lmtp, submission, submissions, imap, imaps, pop3,
+	// pop3s, http or https.
+	Protocol Protocol `toml:"protocol" default:"" oneof:"smtp|lmtp|submission|submissions|imap|imaps|pop3|pop3s|http|https"`
+
+	// Host and port, for example ":25", "127.0.0.1:143" or "[::1]:993".
+	Address Address `toml:"address" default:""`
+
+	// "implicit" from the first byte, "starttls" by a command, or "none"; left out, it
+	// is what the protocol's name says.
+	TLS TLSMode `toml:"tls" default:"" oneof:"implicit|starttls|none"`
+}
+
+// TLS names the certificate.
+type TLS struct {
+	// PEM file with the certificate chain; read again when it changes.
+	Certificate Path `toml:"certificate" default:""`
+
+	// PEM file with the private key; read again when it changes.
+	Key Path `toml:"key" default:""`
+
+	// Oldest TLS version that clients may use, "1.2" or "1.3".
+	MinVersion string `toml:"min_version" default:"1.2" oneof:"1.2|1.3"`
+}
+
+// Store chooses the engine of the record layer.
+type Store struct {
+	// "pebble" keeps everything in the data folder; "postgres" in a database.
+	Engine string `toml:"engine" default:"pebble" oneof:"pebble|postgres"`
+
+	// Connection string of the database; only for postgres.
+	URL string `toml:"url" default:"" secret:"true"`
+
+	// Memory for recently used records.
+	Cache Size `toml:"cache" default:"64MiB"`
+}
+
+// Blobs chooses where bodies are kept.
+type Blobs struct {
+	// "store" keeps message bodies in the store's own engine; "s3" in an object store.
+	Engine string `toml:"engine" default:"store" oneof:"store|s3"`
+}
+
+// Addresses says how local parts are read.
+type Addresses struct {
+	// Character that begins a detail: with "+", bob+lists@example.org is bob's; empty
+	// turns details off.
+	DetailSeparator Separator `toml:"detail_separator" default:"+"`
+
+	// Account or alias that gets mail for postmaster where a domain has no such address;
+	// empty means the first account (RFC 5321, 4.5.1).
+	Postmaster EmailAddress `toml:"postmaster" default:""`
+}
+
+// SMTP holds what all three SMTP dialects share.
+type SMTP struct {
+	// Most recipients of one message (RFC 5321, 4.5.3.1.8 asks for at least 100).
+	RecipientsLimit int `toml:"recipients_limit" default:"1000" min:"100" max:"100000"`
+
+	// "refuse" answers a bare CR or LF in a message with an error; "normalise" turns it
+	// into CRLF. Neither ever ends a message.
+	BareLineEndings string `toml:"bare_line_endings" default:"refuse" oneof:"refuse|normalise"`
+
+	// Received fields after which a message is taken to run in a circle.
+	ReceivedLimit int `toml:"received_limit" default:"100" min:"10" max:"1000"`
+
+	// Time a client may be silent (RFC 5321, 4.5.3.2.7).
+	IdleTimeout Duration `toml:"idle_timeout" default:"5m" min:"10s"`
+}
+
+// Queue holds what concerns mail to other hosts.
+type Queue struct {
+	// Host that takes all outgoing mail, instead of the hosts that DNS names.
+	Smarthost Smarthost `toml:"smarthost"`
+
+	// DNS server as host:port; empty means those of /etc/resolv.conf.
+	Resolver Address `toml:"resolver" default:""`
+
+	// Port of other hosts that mail goes to.
+	Port int `toml:"port" default:"25" min:"1" max:"65535"`
+
+	// Gaps between attempts; the last one repeats.
+	Retry []Duration `toml:"retry" default:"1m,5m,15m,30m,1h,2h,4h" min:"1s"`
+
+	// Age at which a message that could not be sent goes back to its sender.
+	MaxAge Duration `toml:"max_age" default:"5d" min:"1m"`
+
+	// Age at which the sender is told that a message waits; 0 means never.
+	DelayNotice Duration `toml:"delay_notice" default:"4h"`
+
+	// Connections at the same time to one domain.
+	ConcurrencyPerDomain int `toml:"concurrency_per_domain" default:"5" min:"1" max:"1000"`
+
+	// Connections at the same time to all domains.
+	Concurrency int `toml:"concurrency" default:"50" min:"1" max:"10000"`
+
+	// Whether mail may go to loopback and private addresses that DNS names.
+	AllowPrivate bool `toml:"allow_private" default:"false"`
+}
+
+// Smarthost is a relay with authentication.
+type Smarthost struct {
+	// Name or address; empty means that there is no smarthost.
+	Host string `toml:"host" default:""`
+
+	// Port there: 587 with starttls, 465 with implicit.
+	Port int `toml:"port" default:"587" min:"1" max:"65535"`
+
+	// Login name; empty means no authentication.
+	Username string `toml:"username" default:""`
+
+	// Password; better kept in a file of its own, see password_file.
+	Password string `toml:"password" default:"" secret:"true"`
+
+	// File whose first line is the password.
+	PasswordFile Path `toml:"password_file" default:""`
+
+	// "implicit" and "starttls" insist on TLS and a valid certificate; "none" is for
+	// a host on this machine.
+	TLS TLSMode `toml:"tls" default:"starttls" oneof:"implicit|starttls|none"`
+}
+
+// IMAP holds what only IMAP has.
+type IMAP struct {
+	// Time a client may be silent, also in IDLE (RFC 9051, 5.4 asks for 30 minutes).
+	IdleTimeout Duration `toml:"idle_timeout" default:"30m" min:"1m"`
+}
+
+// POP3 holds what only POP3 has.
+type POP3 struct {
+	// Time a client may be silent (RFC 1939, 3 asks for 10 minutes).
+	IdleTimeout Duration `toml:"idle_timeout" default:"10m" min:"1m"`
+}
+
+// Limits bound what others may use.
+type Limits struct {
+	// Largest message, over SMTP, LMTP and IMAP APPEND.
+	MessageSize Size `toml:"message_size" default:"50MB" min:"64KiB"`
+
+	// Connections at the same time.
+	Connections int `toml:"connections" default:"20000" min:"1" max:"10000000"`
+
+	// Connections at the same time from one IPv4 address or IPv6 /64.
+	ConnectionsPerAddress int `toml:"connections_per_address" default:"100" min:"1" max:"10000000"`
+
+	// Logged-in connections at the same time of one account.
+	ConnectionsPerAccount int `toml:"connections_per_account" default:"100" min:"1" max:"10000000"`
+
+	// Wrong commands after which a connection is closed.
+	Errors int `toml:"errors" default:"10" min:"1" max:"1000"`
+
+	// Failed logins after which a connection is closed.
+	LoginFailures int `toml:"login_failures" default:"3" min:"1" max:"100"`
+
+	// Failed logins that one account may collect from everywhere before it must wait.
+	LoginFailuresPerAccount int `toml:"login_failures_per_account" default:"20" min:"1" max:"10000"`
+
+	// Failed logins that one IPv4 address or IPv6 /64 may collect before it must wait.
+	LoginFailuresPerAddress int `toml:"login_failures_per_address" default:"40" min:"1" max:"10000"`
+
+	// Time after which one failed login is forgiven.
+	LoginForgiveness Duration `toml:"login_forgiveness" default:"30s" min:"1s"`
+
+	// Memory that password checks may use at the same time.
+	PasswordMemory Size `toml:"password_memory" default:"128MiB" min:"32MiB"`
+}
+
+// Admin holds the way in for commands.
+type Admin struct {
+	// Unix socket; empty means admin.sock in the data folder.
+	Socket Path `toml:"socket" default:""`
+}
+
+// Log says what is logged.
+type Log struct {
+	// Least important kind of event that is logged: "debug", "info", "warn" or "error".
+	Level string `toml:"level" default:"info" oneof:"debug|info|warn|error"`
+
+	// "text" for people, "json" for programs.
+	Format string `toml:"format" default:"text" oneof:"text|json"`
+}
