@@ -1,0 +1,276 @@
+// Package send is the courier to other hosts: it finds the host that takes mail for
+// a domain, speaks SMTP to it, and says for each recipient what came of it.
+//
+// One call is one attempt. Waiting, trying again and reporting to the sender are
+// the queue's work; so is everything that must survive a crash: send keeps nothing.
+//
+// RFC 5321 (client side; 5.1 for finding the host), RFC 7505 (null MX), RFC 2920
+// (PIPELINING), RFC 1870 (SIZE), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3030
+// (CHUNKING, BINARYMIME), RFC 3461 (DSN), RFC 3207 and 7435 (STARTTLS, used when
+// offered), RFC 4954 (AUTH towards a smarthost), RFC 9422 (LIMITS).
+package send
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Result says what came of one recipient.
+type Result struct {
+	Code     int    // 2xx: the next host has it; 4xx: try again; 5xx: give up
+	Enhanced string // enhanced status code such as "4.7.1" (RFC 3463); "" if none was given
+	Text     string // the peer's words if Host is set, else ours: one line, at most 500 bytes
+	Host     string // name of the host whose answer this is; "" if no host decided
+	Address  string // that host's IP address and port, or ""
+	TLS      string // what protected the line, in words; "" for nothing
+	DSN      bool   // the next host takes over the duty to report success (RFC 3461, 5.2.1)
+}
+
+// Message is what is sent. It is opened once for each host that gets as far as
+// asking for it.
+type Message struct {
+	Size      int64 // bytes that Open yields
+	Has8Bit   bool  // some byte is over 127
+	NeedsUTF8 bool  // the header needs SMTPUTF8 (RFC 6532)
+	Open      func(context.Context) (io.ReadCloser, error)
+}
+
+// Options sets up a Courier. Hostname and Resolver must be given.
+type Options struct {
+	Hostname  string // our name in EHLO
+	Resolver  dnsx.Resolver
+	Port      uint16                    // port of the hosts in MX records; 0: 25
+	SelfNames []string                  // other names under which we are a mail host
+	IsSelf    func(netip.AddrPort) bool // whether an address is one of our listeners; may be nil
+	// AllowPrivate lets mail go to loopback, private and link-local addresses.
+	AllowPrivate bool
+	Smarthost    *Smarthost  // send all mail through this host
+	TLS          *tls.Config // roots for verified connections; may be nil
+	TLSPolicy    TLSPolicy   // may be nil: TLS whenever offered
+	Timeouts     Timeouts
+	Now          func() time.Time // nil: time.Now; for certificates
+	Shuffle      func(n int, swap func(i, j int))
+	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Timeouts bounds each step. Zero fields have the values of RFC 5321, 4.5.3.2.
+type Timeouts struct {
+	Connect  time.Duration // 30 s
+	Greeting time.Duration // 5 min
+	Command  time.Duration // each command but those below: 5 min
+	Data     time.Duration // the answer to DATA: 2 min
+	Block    time.Duration // writing a block of the message: 3 min
+	Final    time.Duration // the answer to the whole message: 10 min
+	TLS      time.Duration // handshake: 1 min
+	Total    time.Duration // one call of Send: 1 h
+}
+
+// Bounds on what one call does.
+const (
+	maxHosts      = 20  // hosts of a domain that are considered
+	maxAddresses  = 4   // addresses tried of one host
+	maxAttempts   = 8   // connections made for one domain
+	maxRecipients = 100 // recipients of one transaction (RFC 5321, 4.5.3.1.8)
+)
+
+// Courier sends. It may be used by many goroutines.
+type Courier struct {
+	opt  Options
+	self map[string]bool
+	ends sync.WaitGroup // connections that are saying goodbye
+}
+
+// New returns a courier. The error is of kind Invalid.
+func New(opt Options) (*Courier, error) {
+	if opt.Resolver == nil {
+		return nil, fault.New(fault.Invalid, "sending needs a resolver")
+	}
+	name, err := dnsx.ASCII(opt.Hostname)
+	if err != nil {
+		return nil, err
+	}
+	opt.Hostname = name
+	if opt.Port == 0 {
+		opt.Port = 25
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Shuffle == nil {
+		opt.Shuffle = rand.Shuffle
+	}
+	if opt.Dial == nil {
+		opt.Dial = new(net.Dialer).DialContext
+	}
+	if opt.IsSelf == nil {
+		opt.IsSelf = func(netip.AddrPort) bool { return false }
+	}
+	opt.Timeouts = opt.Timeouts.filled()
+	c := &Courier{opt: opt, self: map[string]bool{name: true}}
+	for _, n := range opt.SelfNames {
+		if n, err := dnsx.ASCII(n); err == nil {
+			c.self[n] = true
+		}
+	}
+	return c, nil
+}
+
+func (t Timeouts) filled() Timeouts {
+	for _, f := range []struct {
+		d    *time.Duration
+		zero time.Duration
+	}{
+		{&t.Connect, 30 * time.Second}, {&t.Greeting, 5 * time.Minute}, {&t.Command, 5 * time.Minute},
+		{&t.Data, 2 * time.Minute}, {&t.Block, 3 * time.Minute}, {&t.Final, 10 * time.Minute},
+		{&t.TLS, time.Minute}, {&t.Total, time.Hour},
+	} {
+		if *f.d <= 0 {
+			*f.d = f.zero
+		}
+	}
+	return t
+}
+
+// Close waits for connections that are saying goodbye, a few seconds at most.
+func (c *Courier) Close() { c.ends.Wait() }
+
+// Send makes one attempt for every recipient of env and returns their results in
+// the same order. It returns as soon as the last answer is in. Recipients of one
+// domain travel in one transaction.
+func (c *Courier) Send(ctx context.Context, env mail.Envelope, msg Message) []Result {
+	ctx, cancel := context.WithTimeout(ctx, c.opt.Timeouts.Total)
+	defer cancel()
+	results := make([]Result, len(env.To))
+	for _, open := range c.lanes(env.To) {
+		j := &job{env: env, msg: msg, open: open, results: results,
+			domain: strings.ToLower(env.To[open[0]].Address.Domain)}
+		c.run(ctx, j)
+	}
+	return results
+}
+
+// lanes groups the recipients by where they go, in order of first mention.
+func (c *Courier) lanes(to []mail.Recipient) [][]int {
+	var lanes [][]int
+	at := map[string]int{}
+	for i, r := range to {
+		domain := strings.ToLower(r.Address.Domain)
+		if c.opt.Smarthost != nil {
+			domain = ""
+		}
+		n, ok := at[domain]
+		if !ok {
+			n = len(lanes)
+			at[domain] = n
+			lanes = append(lanes, nil)
+		}
+		lanes[n] = append(lanes[n], i)
+	}
+	return lanes
+}
+
+// job is the mail for one domain during one call.
+type job struct {
+	env     mail.Envelope
+	msg     Message
+	domain  string
+	open    []int // recipients without a final result, by index
+	results []Result
+}
+
+// settle records a result for some of the open recipients. A final one closes them.
+// A hitch of ours does not hide what a host has said before.
+func (j *job) settle(who []int, r Result) {
+	for _, i := range who {
+		if r.Host == "" && r.Code/100 == 4 && j.results[i].Host != "" {
+			continue
+		}
+		j.results[i] = r
+	}
+	if r.Code/100 != 4 {
+		j.open = slices.DeleteFunc(j.open, func(i int) bool { return slices.Contains(who, i) })
+	}
+}
+
+// settleAll is settle for all that are open.
+func (j *job) settleAll(r Result) { j.settle(slices.Clone(j.open), r) }
+
+// run tries the hosts of the domain, best first, until nothing is left open or no
+// other host can help.
+func (c *Courier) run(ctx context.Context, j *job) {
+	route, err := c.route(ctx, j.domain)
+	if err != nil {
+		j.settleAll(resultOf(err))
+		return
+	}
+	for attempts := 0; attempts < maxAttempts; {
+		targets, err := route.next(ctx)
+		if err != nil {
+			j.settleAll(resultOf(err))
+		}
+		if len(targets) == 0 {
+			return
+		}
+		for _, t := range targets {
+			if attempts++; attempts > maxAttempts {
+				return
+			}
+			if goOn := c.attempt(ctx, t, j); !goOn || len(j.open) == 0 {
+				return
+			}
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+// refusal is a Result that ends a step.
+type refusal struct{ Result }
+
+func (r *refusal) Error() string { return r.Enhanced + " " + r.Text }
+
+// ours returns a refusal in our own words.
+func ours(code int, enhanced, text string) *refusal {
+	return &refusal{Result{Code: code, Enhanced: enhanced, Text: clean(text)}}
+}
+
+// resultOf returns what an error means for a recipient. What we cannot explain is
+// temporary.
+func resultOf(err error) Result {
+	if r, ok := err.(*refusal); ok {
+		return r.Result
+	}
+	return Result{Code: 451, Enhanced: "4.3.0", Text: clean(fault.Say(err))}
+}
+
+const maxText = 500
+
+// clean makes one printable line of at most maxText bytes out of a peer's words.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\r' || r == '\n' || r == '\t':
+			return ' '
+		case r < ' ' || r >= 0x7f && r < 0xa0:
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	}
+	return strings.TrimSpace(s)
+}

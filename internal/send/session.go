@@ -1,0 +1,289 @@
+package send
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// session is one connection to one host, from greeting to QUIT.
+type session struct {
+	c    *Courier
+	t    target
+	conn net.Conn
+	r    *bufio.Reader
+	w    *bufio.Writer
+	ext  map[string]string // EHLO keywords in upper case, with their parameters
+	tls  string            // what protects the line, in words
+	stop func() bool       // ends the watch on the context
+	dead bool              // nothing more can be said on this connection
+}
+
+// errHandshake marks a failed TLS handshake, which a fresh connection without TLS
+// may get around.
+var errHandshake = errors.New("TLS handshake failed")
+
+// open connects and gets as far as MAIL could follow. The error is a *refusal, or
+// wraps errHandshake.
+func (c *Courier) open(ctx context.Context, t target, rule TLSRule, useTLS bool) (*session, error) {
+	dctx, cancel := context.WithTimeout(ctx, c.opt.Timeouts.Connect)
+	conn, err := c.opt.Dial(dctx, "tcp", t.addr.String())
+	cancel()
+	if err != nil {
+		return nil, dialError(t, err)
+	}
+	s := &session{c: c, t: t, stop: context.AfterFunc(ctx, func() { conn.Close() })}
+	s.use(conn)
+	if err := s.hello(ctx, rule, useTLS); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// use makes conn the session's connection. What the old buffers held is dropped.
+func (s *session) use(conn net.Conn) {
+	s.conn = conn
+	s.r, s.w = bufio.NewReaderSize(conn, maxReplyLine), bufio.NewWriterSize(conn, 4<<10)
+}
+
+// hello reads the greeting, introduces us, and takes the line into TLS.
+func (s *session) hello(ctx context.Context, rule TLSRule, useTLS bool) error {
+	smart := s.c.opt.Smarthost
+	if smart != nil && smart.TLS == SmarthostTLS {
+		if err := s.handshake(ctx, rule); err != nil {
+			return err
+		}
+	}
+	if err := s.greeting(); err != nil {
+		return err
+	}
+	if err := s.ehlo(); err != nil {
+		return err
+	}
+	if useTLS && s.tls == "" {
+		if err := s.startTLS(ctx, rule); err != nil {
+			return err
+		}
+	}
+	if s.tls == "" && rule.Mode != TLSOpportunistic {
+		return ours(454, "4.7.0", s.t.host+" does not offer TLS, which is required for it")
+	}
+	if smart != nil && smart.Login != "" {
+		return s.auth(smart)
+	}
+	return nil
+}
+
+// greeting waits for the first line. Anything but 220 sends us to the next host, a
+// 5xx too: it speaks of the host, not of the mail (RFC 5321, 3.1).
+func (s *session) greeting() error {
+	rep, err := s.reply(s.c.opt.Timeouts.Greeting)
+	if err != nil {
+		return err
+	}
+	if rep.code == 220 {
+		return nil
+	}
+	return s.softened(rep)
+}
+
+// softened is a peer's answer as a refusal that is never permanent.
+func (s *session) softened(rep reply) *refusal {
+	r := s.result(rep)
+	if r.Code/100 != 4 {
+		r.Text = clean(fmt.Sprintf("%d %s", rep.code, r.Text))
+		r.Code, r.Enhanced = 450, "4.3.0"
+	}
+	return &refusal{r}
+}
+
+// ehlo says EHLO, or HELO to a host that does not know it (RFC 5321, 3.2).
+func (s *session) ehlo() error {
+	rep, err := s.cmd("EHLO " + s.c.opt.Hostname)
+	if err != nil {
+		return err
+	}
+	s.ext = map[string]string{}
+	if rep.code == 250 {
+		for _, line := range rep.lines[1:] {
+			key, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
+			s.ext[strings.ToUpper(key)] = strings.TrimSpace(arg)
+		}
+		return nil
+	}
+	if rep.code/100 == 5 {
+		if rep, err = s.cmd("HELO " + s.c.opt.Hostname); err != nil {
+			return err
+		}
+		if rep.code == 250 {
+			return nil
+		}
+	}
+	return s.softened(rep)
+}
+
+func (s *session) has(ext string) bool {
+	_, ok := s.ext[ext]
+	return ok
+}
+
+// cmd sends a command and returns the answer. The error is a *refusal.
+func (s *session) cmd(line string) (reply, error) {
+	if err := s.write(line); err != nil {
+		return reply{}, err
+	}
+	return s.reply(s.c.opt.Timeouts.Command)
+}
+
+// write sends one command line without waiting for its answer.
+func (s *session) write(line string) error {
+	s.w.WriteString(line)
+	s.w.WriteString("\r\n")
+	return s.flush()
+}
+
+func (s *session) flush() error {
+	s.conn.SetWriteDeadline(time.Now().Add(s.c.opt.Timeouts.Block))
+	if err := s.w.Flush(); err != nil {
+		return s.lost(err)
+	}
+	return nil
+}
+
+// reply reads one answer; all of it must come within the time. The error is a
+// *refusal. Answer 421 ends the session (RFC 5321, 3.8).
+func (s *session) reply(limit time.Duration) (reply, error) {
+	s.conn.SetReadDeadline(time.Now().Add(limit))
+	rep, err := readReply(s.r)
+	if err != nil {
+		return reply{}, s.lost(err)
+	}
+	if rep.code == 421 {
+		s.dead = true
+		return rep, &refusal{s.result(rep)}
+	}
+	return rep, nil
+}
+
+// lost says that the connection cannot be used any more, and why.
+func (s *session) lost(err error) *refusal {
+	s.dead = true
+	why := "the connection was lost"
+	var ne net.Error
+	switch {
+	case errors.Is(err, errReply):
+		why = "it answered something that is not SMTP"
+	case errors.As(err, &ne) && ne.Timeout():
+		why = "it did not answer in time"
+	}
+	return ours(421, "4.4.2", s.t.host+": "+why)
+}
+
+// result is a peer's answer as a Result.
+func (s *session) result(rep reply) Result {
+	return Result{
+		Code: rep.code, Enhanced: rep.enhanced, Text: clean(rep.text()),
+		Host: s.t.host, Address: s.t.addr.String(), TLS: s.tls, DSN: s.has("DSN"),
+	}
+}
+
+// refused is a peer's answer that is not the hoped-for one. What is neither 4xx nor
+// 5xx has no business there, and is temporary.
+func (s *session) refused(rep reply) *refusal {
+	if c := rep.code / 100; c == 4 || c == 5 {
+		return &refusal{s.result(rep)}
+	}
+	s.dead = true // we no longer agree on where we are
+	return s.softened(rep)
+}
+
+// startTLS takes the line into TLS if the peer offers it (RFC 3207).
+func (s *session) startTLS(ctx context.Context, rule TLSRule) error {
+	if !s.has("STARTTLS") {
+		return nil
+	}
+	rep, err := s.cmd("STARTTLS")
+	if err != nil {
+		return err
+	}
+	if rep.code != 220 {
+		return nil // it changed its mind; the rule decides whether that will do
+	}
+	// Whatever came in the clear after the 220 could have been put there by anybody
+	// and would be taken for answers inside TLS.
+	if s.r.Buffered() > 0 {
+		s.dead = true
+		return ours(421, "4.7.0", s.t.host+" sent more than its answer before TLS began")
+	}
+	if err := s.handshake(ctx, rule); err != nil {
+		return err
+	}
+	return s.ehlo()
+}
+
+// handshake wraps the connection into TLS and notes what it is worth.
+func (s *session) handshake(ctx context.Context, rule TLSRule) error {
+	base := s.c.opt.TLS
+	if base == nil {
+		base = &tls.Config{}
+	}
+	conf := base.Clone()
+	conf.ServerName, conf.InsecureSkipVerify = serverName(s.t.host, rule), true // verified below, by our own rule
+	conf.Time = s.c.opt.Now
+	if conf.MinVersion == 0 {
+		conf.MinVersion = tls.VersionTLS12
+	}
+	conn := tls.Client(s.conn, conf)
+	ctx, cancel := context.WithTimeout(ctx, s.c.opt.Timeouts.TLS)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		s.dead = true
+		return fmt.Errorf("%w: %v", errHandshake, err)
+	}
+	state := conn.ConnectionState()
+	note, err := rule.judge(s.t.host, state, conf)
+	if err != nil {
+		s.dead = true
+		return ours(454, "4.7.5", s.t.host+": "+err.Error())
+	}
+	s.use(conn)
+	s.tls = tls.VersionName(state.Version) + ", " + note
+	return nil
+}
+
+// quit says goodbye without keeping anybody waiting: the results are known.
+func (s *session) quit() {
+	if s.dead {
+		s.close()
+		return
+	}
+	s.c.ends.Go(func() {
+		defer s.close()
+		s.conn.SetDeadline(time.Now().Add(min(5*time.Second, s.c.opt.Timeouts.Command)))
+		s.w.WriteString("QUIT\r\n")
+		if s.w.Flush() == nil {
+			readReply(s.r)
+		}
+	})
+}
+
+func (s *session) close() {
+	s.stop()
+	s.conn.Close()
+}
+
+// number reads the parameter of an EHLO keyword such as SIZE; 0 if there is none.
+func (s *session) number(ext string) int64 {
+	n, err := strconv.ParseInt(s.ext[ext], 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,380 @@
+package send
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// attempt tries one target for all open recipients. It tells whether the next
+// target should be tried for those that stay open.
+func (c *Courier) attempt(ctx context.Context, t target, j *job) (goOn bool) {
+	rule, err := c.rule(ctx, j.domain, t)
+	if err != nil {
+		j.settleAll(ours(451, "4.7.0", t.host+": "+fault.Say(err)).Result)
+		return true
+	}
+	s, err := c.open(ctx, t, rule, true)
+	if errors.Is(err, errHandshake) {
+		if rule.Mode == TLSOpportunistic {
+			s, err = c.open(ctx, t, rule, false)
+		} else {
+			err = ours(454, "4.7.5", t.host+": TLS, which is required, could not be set up")
+		}
+	}
+	if err != nil {
+		j.settleAll(resultOf(err))
+		return true
+	}
+	defer s.quit()
+	return s.deliver(ctx, j)
+}
+
+// deliver sends the message to all open recipients, in as many transactions as the
+// peer's limits ask for.
+func (s *session) deliver(ctx context.Context, j *job) (goOn bool) {
+	todo := slices.Clone(j.open)
+	for len(todo) > 0 && !s.dead {
+		n := min(len(todo), s.batch())
+		later, again := s.transact(ctx, j, todo[:n])
+		todo = append(later, todo[n:]...)
+		switch again {
+		case thisHost:
+		case nextHost:
+			return true
+		case noHost:
+			return false
+		}
+	}
+	return true
+}
+
+// batch is how many recipients one transaction may have (RFC 9422, 4).
+func (s *session) batch() int {
+	n := maxRecipients
+	for _, limit := range strings.Fields(s.ext["LIMITS"]) {
+		var m int
+		if _, err := fmt.Sscanf(strings.ToUpper(limit), "RCPTMAX=%d", &m); err == nil && m > 0 {
+			n = min(n, m)
+		}
+	}
+	return n
+}
+
+// again says where a transaction that is over leaves us.
+type again uint8
+
+const (
+	thisHost again = iota // the session can go on
+	nextHost              // this host can do no more now; another may
+	noHost                // trying elsewhere now could only do harm
+)
+
+// transact runs one mail transaction. later are recipients that this host will take
+// in a transaction of their own.
+func (s *session) transact(ctx context.Context, j *job, who []int) (later []int, _ again) {
+	who, utf8 := s.fitting(j, who)
+	if len(who) == 0 {
+		return nil, thisHost
+	}
+	cmds := []string{s.mailFrom(j, utf8)}
+	for _, i := range who {
+		cmds = append(cmds, s.rcptTo(j.env.To[i], utf8))
+	}
+	replies, err := s.exchange(cmds)
+	if len(replies) == 0 || replies[0].code != 250 {
+		if len(replies) > 0 && err == nil {
+			err = s.refused(replies[0])
+		}
+		j.settle(who, resultOf(err))
+		return nil, nextHost
+	}
+	accepted, later := s.sortOut(j, who, replies[1:], err)
+	if s.dead {
+		return nil, nextHost
+	}
+	if len(accepted) == 0 {
+		if _, err := s.cmd("RSET"); err != nil {
+			return nil, nextHost
+		}
+		return nil, thisHost
+	}
+	return later, s.data(ctx, j, accepted)
+}
+
+// exchange sends commands, in one go if the peer can take it (RFC 2920, 3.1), and
+// returns the answers there were. Without PIPELINING it ends after a refused MAIL.
+func (s *session) exchange(cmds []string) (replies []reply, err error) {
+	piped := s.has("PIPELINING")
+	if piped {
+		for _, c := range cmds {
+			s.w.WriteString(c)
+			s.w.WriteString("\r\n")
+		}
+		if err := s.flush(); err != nil {
+			return nil, err
+		}
+	}
+	for i, c := range cmds {
+		if !piped {
+			if err := s.write(c); err != nil {
+				return replies, err
+			}
+		}
+		rep, err := s.reply(s.c.opt.Timeouts.Command)
+		if err != nil {
+			return replies, err
+		}
+		replies = append(replies, rep)
+		if !piped && i == 0 && rep.code != 250 {
+			break
+		}
+	}
+	return replies, nil
+}
+
+// sortOut reads the answers to RCPT. A host that has had enough recipients for one
+// transaction gets the others in another (RFC 5321, 4.5.3.1.10).
+func (s *session) sortOut(j *job, who []int, replies []reply, err error) (accepted, later []int) {
+	for n, i := range who {
+		if n >= len(replies) {
+			j.settle([]int{i}, resultOf(err))
+			continue
+		}
+		rep := replies[n]
+		switch {
+		case rep.code/100 == 2:
+			accepted = append(accepted, i)
+		case len(accepted) > 0 && (rep.code == 452 && rep.enhanced != "4.2.2" || rep.code == 552 && rep.enhanced != "5.2.2"):
+			later = append(later, i)
+			j.settle([]int{i}, s.softened(rep).Result)
+		default:
+			j.settle([]int{i}, s.refused(rep).Result)
+		}
+	}
+	return accepted, later
+}
+
+// fitting settles the recipients that this host cannot serve and returns the rest,
+// and whether the transaction must be one of SMTPUTF8.
+func (s *session) fitting(j *job, who []int) (rest []int, utf8 bool) {
+	if limit := s.number("SIZE"); limit > 0 && j.msg.Size > limit {
+		j.settle(who, s.verdict(552, "5.3.4", fmt.Sprintf(
+			"the message has %d bytes, and %s takes at most %d", j.msg.Size, s.t.host, limit)))
+		return nil, false
+	}
+	if j.env.Binary && !(s.has("BINARYMIME") && s.has("CHUNKING")) {
+		j.settle(who, s.verdict(554, "5.6.3", s.t.host+" does not take binary messages (BINARYMIME)"))
+		return nil, false
+	}
+	if j.msg.Has8Bit && !s.has("8BITMIME") && !s.has("SMTPUTF8") {
+		j.settle(who, s.verdict(554, "5.6.3", s.t.host+" does not take 8-bit messages (8BITMIME)"))
+		return nil, false
+	}
+	if s.has("SMTPUTF8") {
+		for _, i := range who {
+			utf8 = utf8 || !j.env.To[i].Address.IsASCII()
+		}
+		return who, utf8 || j.msg.NeedsUTF8 || !j.env.From.IsASCII()
+	}
+	if j.msg.NeedsUTF8 || needsUTF8(j.env.From) {
+		j.settle(who, s.verdict(550, "5.6.7", s.t.host+" does not take internationalized mail (SMTPUTF8)"))
+		return nil, false
+	}
+	for _, i := range who {
+		if needsUTF8(j.env.To[i].Address) {
+			j.settle([]int{i}, s.verdict(550, "5.6.7", s.t.host+" does not take internationalized addresses (SMTPUTF8)"))
+			continue
+		}
+		rest = append(rest, i)
+	}
+	return rest, false
+}
+
+// verdict is our own judgement on what a host offers.
+func (s *session) verdict(code int, enhanced, text string) Result {
+	return ours(code, enhanced, text).Result
+}
+
+// needsUTF8 tells whether an address cannot be written in ASCII: a domain can
+// (RFC 6531, 3.2), a local part cannot.
+func needsUTF8(a mail.Address) bool {
+	if (mail.Address{Local: a.Local}).IsASCII() {
+		_, err := dnsx.ASCII(a.Domain)
+		return err != nil && !a.IsASCII()
+	}
+	return true
+}
+
+// mailFrom writes MAIL with the parameters that the peer knows and the mail needs.
+func (s *session) mailFrom(j *job, utf8 bool) string {
+	var b strings.Builder
+	b.WriteString("MAIL FROM:" + path(j.env.From, utf8))
+	if s.has("SIZE") {
+		fmt.Fprintf(&b, " SIZE=%d", j.msg.Size)
+	}
+	switch {
+	case j.env.Binary:
+		b.WriteString(" BODY=BINARYMIME")
+	case (j.msg.Has8Bit || utf8) && s.has("8BITMIME"):
+		b.WriteString(" BODY=8BITMIME")
+	}
+	if utf8 {
+		b.WriteString(" SMTPUTF8")
+	}
+	if s.has("DSN") {
+		switch j.env.Ret {
+		case mail.RetFull:
+			b.WriteString(" RET=FULL")
+		case mail.RetHeaders:
+			b.WriteString(" RET=HDRS")
+		}
+		if j.env.EnvID != "" {
+			b.WriteString(" ENVID=" + xtext(j.env.EnvID))
+		}
+	}
+	return b.String()
+}
+
+// rcptTo writes RCPT (RFC 3461, 4.1 and 4.2 for the parameters).
+func (s *session) rcptTo(r mail.Recipient, utf8 bool) string {
+	line := "RCPT TO:" + path(r.Address, utf8)
+	if !s.has("DSN") {
+		return line
+	}
+	if n := notify(r.Notify); n != "" {
+		line += " NOTIFY=" + n
+	}
+	if kind, addr, ok := strings.Cut(r.ORcpt, ";"); ok {
+		line += " ORCPT=" + kind + ";" + xtext(addr)
+	}
+	return line
+}
+
+func notify(n mail.Notify) string {
+	if n&mail.NotifyNever != 0 {
+		return "NEVER"
+	}
+	var when []string
+	for _, w := range []struct {
+		bit  mail.Notify
+		name string
+	}{{mail.NotifySuccess, "SUCCESS"}, {mail.NotifyFailure, "FAILURE"}, {mail.NotifyDelay, "DELAY"}} {
+		if n&w.bit != 0 {
+			when = append(when, w.name)
+		}
+	}
+	return strings.Join(when, ",")
+}
+
+// data sends the message for the accepted recipients and records the answer.
+func (s *session) data(ctx context.Context, j *job, accepted []int) again {
+	body, err := j.msg.Open(ctx)
+	if err != nil {
+		s.dead = true
+		j.settle(accepted, ours(451, "4.3.0", "the message could not be read here: "+fault.Say(err)).Result)
+		return noHost
+	}
+	defer body.Close()
+	if !j.env.Binary {
+		if err := s.askData(); err != nil {
+			r := resultOf(err)
+			j.settle(accepted, r)
+			return s.after(r)
+		}
+	}
+	if own, err := s.stream(j, body); err != nil {
+		j.settle(accepted, resultOf(err))
+		if own {
+			return noHost
+		}
+		return nextHost
+	}
+	rep, err := s.reply(s.c.opt.Timeouts.Final)
+	switch {
+	case err == nil && rep.code/100 == 2:
+		j.settle(accepted, s.result(rep))
+		return thisHost
+	case err == nil:
+		r := s.refused(rep).Result
+		j.settle(accepted, r)
+		return s.after(r)
+	case rep.code == 421:
+		j.settle(accepted, resultOf(err))
+		return nextHost
+	}
+	// Nobody can know whether the peer has the message (RFC 5321, 4.5.3.2.6 and
+	// RFC 1047). Another host now would make a second copy likely.
+	j.settle(accepted, ours(451, "4.4.2", resultOf(err).Text+
+		" after the whole message was sent; it may have been taken, and could arrive twice").Result)
+	return noHost
+}
+
+// after tells where a refusal of the message itself leads: a temporary one may be
+// the host's alone, a permanent one is the mail's.
+func (s *session) after(r Result) again {
+	if s.dead || r.Code/100 == 4 {
+		return nextHost
+	}
+	return thisHost
+}
+
+func (s *session) askData() error {
+	if err := s.write("DATA"); err != nil {
+		return err
+	}
+	rep, err := s.reply(s.c.opt.Timeouts.Data)
+	if err != nil {
+		return err
+	}
+	if rep.code != 354 {
+		return s.refused(rep)
+	}
+	return nil
+}
+
+// stream writes the message: dot-stuffed, or as one chunk if it is binary (RFC 3030,
+// 2). The end is only marked when all of it was read, so that half a message can
+// never be taken for a whole one. own tells that the fault is on our side.
+func (s *session) stream(j *job, body io.Reader) (own bool, _ error) {
+	out := &timedWriter{s}
+	var from, to error
+	if j.env.Binary {
+		if err := s.write(fmt.Sprintf("BDAT %d LAST", j.msg.Size)); err != nil {
+			return false, err
+		}
+		from, to = copyExactly(out, body, j.msg.Size)
+	} else {
+		from, to = copyDotted(out, body)
+	}
+	if from != nil {
+		s.dead = true
+		return true, ours(451, "4.3.0", "the message could not be read here: "+fault.Say(from))
+	}
+	if to == nil {
+		return false, nil
+	}
+	// A host that closes early has often said why.
+	s.conn.SetReadDeadline(time.Now().Add(min(2*time.Second, s.c.opt.Timeouts.Command)))
+	if rep, err := readReply(s.r); err == nil && rep.code/100 >= 4 {
+		s.dead = true
+		return false, s.refused(rep)
+	}
+	return false, s.lost(to)
+}
+
+// timedWriter gives each block its own time.
+type timedWriter struct{ s *session }
+
+func (t *timedWriter) Write(b []byte) (int, error) {
+	t.s.conn.SetWriteDeadline(time.Now().Add(t.s.c.opt.Timeouts.Block))
+	return t.s.conn.Write(b)
+}
