@@ -20,6 +20,7 @@ import (
 
 	db "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -152,12 +153,26 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 	o.Experimental.SpanPolicyFunc = db.MakeStaticSpanPolicyFunc(db.DefaultComparer.Compare,
 		db.KeyRange{Start: []byte{spaceShards}, End: []byte{spaceShards + 1}},
 		db.SpanPolicy{ValueStoragePolicy: db.ValueStorageLowReadLatency})
-	o.ApplyCompressionSettings(func() db.DBCompressionSettings { return db.DBCompressionBalanced })
 	for i := range o.Levels {
+		o.Levels[i].Compression = func() *block.CompressionProfile { return compression(i) }
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].BlockSize = 16 << 10
 	}
 	return o
+}
+
+// compression returns the profile of a level: records by zstd where most of them
+// come to rest and by something faster above; blobs come compressed as well as they
+// can be, so they are stored as they are.
+func compression(level int) *block.CompressionProfile {
+	p := *block.FastestCompression
+	if level >= 5 {
+		p = *block.BalancedCompression
+	}
+	p.Name = fmt.Sprintf("martlet-%d", level)
+	p.ValueBlocks = block.NoCompression.ValueBlocks
+	p.AdaptiveReductionCutoffPercent = 0 // would try value blocks all the same
+	return &p
 }
 
 // The key spaces of the tree, by first byte.

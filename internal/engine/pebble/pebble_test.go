@@ -1,21 +1,27 @@
 package pebble
 
 import (
-	"bytes"
 	"context"
-	"io"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	db "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/enginetest"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
-func open(t testing.TB, fs vfs.FS, dir string) *Engine {
+// small keeps the write buffer so small that tests flush and compact.
+func small(fs vfs.FS) Options { return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 256 << 10} }
+
+func open(t testing.TB, dir string, opt Options) *Engine {
 	t.Helper()
-	e, err := Open(dir, Options{FS: fs})
+	e, err := Open(dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,41 +33,187 @@ func open(t testing.TB, fs vfs.FS, dir string) *Engine {
 	return e
 }
 
-func TestRoundTrip(t *testing.T) {
-	e := open(t, vfs.NewMem(), "data")
-	ctx := context.Background()
-	if err := e.Update(ctx, 7, func(w engine.Writer) error { return w.Put([]byte("k"), []byte("v")) }); err != nil {
-		t.Fatal(err)
-	}
-	err := e.View(ctx, 7, func(r engine.Reader) error {
-		v, ok, err := r.Get([]byte("k"))
-		if err != nil || !ok || string(v) != "v" {
-			t.Errorf("%q %v %v", v, ok, err)
-		}
-		return nil
+func TestContractInMemory(t *testing.T) {
+	enginetest.Run(t, enginetest.Harness{
+		Open: func(t *testing.T, now func() time.Time) engine.Engine {
+			opt := small(vfs.NewMem())
+			opt.Now = now
+			return open(t, "data", opt)
+		},
+		Reopen: reopen,
+		Hold: func(t *testing.T) (engine.Engine, func(), func()) {
+			fs := &heldFS{FS: vfs.NewMem()}
+			return open(t, "data", small(fs)), fs.hold, fs.release
+		},
 	})
-	if err != nil {
+}
+
+func TestContractOnDisk(t *testing.T) {
+	enginetest.Run(t, enginetest.Harness{
+		Open: func(t *testing.T, now func() time.Time) engine.Engine {
+			return open(t, t.TempDir(), Options{Now: now})
+		},
+		Reopen: reopen,
+	})
+}
+
+func reopen(t *testing.T, e engine.Engine) engine.Engine {
+	old := e.(*Engine)
+	if err := old.Close(); err != nil {
 		t.Fatal(err)
 	}
-	body := bytes.Repeat([]byte("0123456789abcdef"), 100_000)
-	name := mail.BlobRef{1}
-	if err := e.Blobs().Put(ctx, name, int64(len(body)), bytes.NewReader(body)); err != nil {
-		t.Fatal(err)
+	return open(t, old.dir, old.opt)
+}
+
+// heldFS can hold back every sync of the log.
+type heldFS struct {
+	vfs.FS
+	mu sync.RWMutex
+}
+
+func (fs *heldFS) hold()    { fs.mu.Lock() }
+func (fs *heldFS) release() { fs.mu.Unlock() }
+
+func (fs *heldFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, category)
+	if err != nil || !isLog(name) {
+		return f, err
 	}
-	r, err := e.Blobs().Open(ctx, name, 65_000, 900_000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(got, body[65_000:965_000]) {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
+	return &heldFile{f, fs}, nil
+}
+
+type heldFile struct {
+	vfs.File
+	fs *heldFS
+}
+
+func (f *heldFile) Sync() error {
+	f.fs.mu.RLock()
+	defer f.fs.mu.RUnlock()
+	return f.File.Sync()
+}
+
+func (f *heldFile) SyncData() error {
+	f.fs.mu.RLock()
+	defer f.fs.mu.RUnlock()
+	return f.File.SyncData()
 }
 
 func TestDirectoryInUse(t *testing.T) {
-	dir := t.TempDir()
-	open(t, nil, dir)
-	if _, err := Open(dir, Options{}); !fault.Is(err, fault.Busy) {
-		t.Errorf("%v", err)
+	for name, fs := range map[string]vfs.FS{"disk": nil, "memory": vfs.NewMem()} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			e := open(t, dir, small(fs))
+			if _, err := Open(dir, small(fs)); !fault.Is(err, fault.Busy) {
+				t.Errorf("opened twice: %v", err)
+			}
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+			open(t, dir, small(fs)) // free again
+		})
+	}
+}
+
+func TestNewerVersion(t *testing.T) {
+	fs := vfs.NewMem()
+	e := open(t, "data", small(fs))
+	if err := e.db.Set(append([]byte{spaceMeta}, "format"...), []byte{format + 1}, db.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // and the refusal gives the lock back
+		if _, err := Open("data", small(fs)); !fault.Is(err, fault.Unsupported) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestNewerDatabase(t *testing.T) {
+	fs := vfs.NewMem()
+	open(t, "data", small(fs)).Close()
+	names, err := fs.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "marker.format-version") {
+			newer := name[:strings.LastIndex(name, ".")] + ".999"
+			if err := fs.Rename("data/"+name, "data/"+newer); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := Open("data", small(fs)); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestValuesAreSeparated checks that blobs lie in blob files and records do not.
+func TestValuesAreSeparated(t *testing.T) {
+	fs := vfs.NewMem()
+	e := open(t, "data", small(fs))
+	ctx := context.Background()
+	if v := e.db.FormatMajorVersion(); v != db.FormatNewest || v < db.FormatValueSeparation {
+		t.Errorf("format %v", v)
+	}
+	count := func() (files uint64, size uint64) {
+		if err := e.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		m := e.db.Metrics()
+		return m.BlobFiles.LiveCount, m.BlobFiles.LiveSize
+	}
+	record := make([]byte, 8000)
+	for i := range 50 {
+		err := e.Update(ctx, 1, func(w engine.Writer) error { return w.Put(engine.Key('r', uint64(i)), record) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _ := count(); n != 0 {
+		t.Errorf("records went into %d blob files", n)
+	}
+	for i := range 50 {
+		r := strings.NewReader(strings.Repeat("x", 8000))
+		if err := e.Blobs().Put(ctx, mail.BlobRef{byte(i)}, 8000, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, size := count(); n == 0 || size < 50*8000 {
+		t.Errorf("%d blob files of %d bytes", n, size)
+	}
+	if e.Size() < 50*8000 {
+		t.Errorf("size %d", e.Size())
+	}
+}
+
+// TestNothingIsKept checks that shards and names nobody is busy with are forgotten.
+func TestNothingIsKept(t *testing.T) {
+	e := open(t, "data", small(vfs.NewMem()))
+	ctx := context.Background()
+	var wg sync.WaitGroup
+	for i := range 300 {
+		wg.Go(func() {
+			put := func(w engine.Writer) error { return w.Put([]byte("k"), nil) }
+			if err := e.Update(ctx, engine.Shard(i), put); err != nil {
+				t.Error(err)
+			}
+			_, stop := e.Watch(engine.Shard(i))
+			stop()
+			if err := e.View(ctx, engine.Shard(i), func(engine.Reader) error { return nil }); err != nil {
+				t.Error(err)
+			}
+			if err := e.Blobs().Put(ctx, mail.BlobRef{byte(i)}, 1, strings.NewReader("x")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	e.commits.Wait()
+	if n := len(e.shards.m) + len(e.blobs.names.m); n != 0 {
+		t.Errorf("%d entries kept", n)
 	}
 }
