@@ -275,7 +275,7 @@ func FuzzData(f *testing.F) {
 		}
 		a, restA, errA := readData(wire, n, DataOptions{Normalise: true})
 		b, restB, errB := readData(wire, len(wire)+1, DataOptions{Normalise: true})
-		if a != b || restA != restB || (errA == nil) != (errB == nil) {
+		if (errA == nil) != (errB == nil) || restA != restB || errA == nil && a != b {
 			t.Fatalf("pieces of %d differ: %q %q %v, %q %q %v", n, a, restA, errA, b, restB, errB)
 		}
 		if errA == nil && (restA != rest || !isCanonical(a)) {
