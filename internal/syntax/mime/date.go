@@ -23,11 +23,7 @@ func ParseDate(s string) (time.Time, bool) {
 		if !sc.more() {
 			break
 		}
-		start := sc.i
-		for sc.more() && strings.IndexByte(" \t\r\n,(", sc.s[sc.i]) < 0 {
-			sc.i++
-		}
-		tok := sc.s[start:sc.i]
+		tok := sc.dateToken()
 		sc.eat(',')
 		if tok == "" {
 			continue
@@ -37,6 +33,24 @@ func ParseDate(s string) (time.Time, bool) {
 		}
 	}
 	return d.time()
+}
+
+// dateToken reads up to white space, a comma or a comment. Around a colon these two
+// may stand inside a time (RFC 5322, A.6.3).
+func (sc *scanner) dateToken() string {
+	var tok string
+	for {
+		start := sc.i
+		for sc.more() && strings.IndexByte(" \t\r\n,(", sc.s[sc.i]) < 0 {
+			sc.i++
+		}
+		tok += sc.s[start:sc.i]
+		sc.skipCFWS()
+		colon := sc.peek() == ':' || strings.HasSuffix(tok, ":") && sc.peek() != ','
+		if !sc.more() || !colon {
+			return tok
+		}
+	}
 }
 
 // date is what the tokens of a date field said so far.
@@ -50,10 +64,10 @@ type date struct {
 
 func (d *date) token(s string) bool {
 	switch {
-	case strings.IndexByte(s, ':') > 0:
-		return d.clock(s)
 	case d.timed && (s[0] == '+' || s[0] == '-') && len(s) > 1:
 		return d.offset(s)
+	case strings.IndexByte(s, ':') > 0:
+		return d.clock(s)
 	case s[0] >= '0' && s[0] <= '9':
 		if strings.IndexByte(s, '-') > 0 { // 02-Jan-2006
 			for _, part := range strings.SplitN(s, "-", 4) {
@@ -188,7 +202,10 @@ func (d *date) time() (time.Time, bool) {
 		zone = time.FixedZone("", d.zone)
 	}
 	t := time.Date(d.year, time.Month(d.month), d.day, d.hour, d.minute, d.sec, 0, zone)
-	return t, t.Day() == d.day // 30 February becomes another day
+	if t.Day() != d.day { // 30 February becomes another day
+		return time.Time{}, false
+	}
+	return t, true
 }
 
 // leadingInt cuts the decimal number at the start of s, at most 9 digits; -1 if

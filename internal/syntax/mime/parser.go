@@ -289,7 +289,12 @@ func (p *Parser) endHeader(off, lf int64) {
 	case part.IsMessage() && (part.encoded() || i+1 >= p.lim.Depth || p.parts >= p.lim.Parts):
 		part.becomeOpaque()
 	case part.IsMessage():
-		p.msg.HasAttachment = p.msg.HasAttachment || i > 0 && part.Disposition != "inline" && !p.frames[i-1].digest
+		// Digests and delivery reports carry messages without attaching them.
+		within := ""
+		if i > 0 {
+			within = p.frames[i-1].part.Subtype
+		}
+		p.msg.HasAttachment = p.msg.HasAttachment || i > 0 && part.Disposition != "inline" && within != "digest" && within != "report"
 		p.open(&Part{Header: off}, true)
 		return
 	}
