@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/xdg-go/scram"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
 
 // SmarthostMode says how the line to a smarthost is protected.
@@ -57,7 +60,7 @@ func (s *session) auth(smart *Smarthost) error {
 	for _, m := range []struct {
 		name  string
 		clear bool // shows the password to whoever listens
-		run   func(*Smarthost) (reply, error)
+		run   func(*Smarthost) (*smtp.Reply, error)
 	}{
 		{"SCRAM-SHA-256", false, s.scram(scram.HashGeneratorFcn(sha256.New))},
 		{"SCRAM-SHA-1", false, s.scram(scram.HashGeneratorFcn(sha1.New))},
@@ -71,10 +74,10 @@ func (s *session) auth(smart *Smarthost) error {
 		if err != nil {
 			return err
 		}
-		if rep.code == 235 {
+		if rep.Code == 235 {
 			return nil
 		}
-		s.dead = rep.code == 334 // it waits for more of an exchange we have left
+		s.dead = rep.Code == 334 // it waits for more of an exchange we have left
 		r := s.softened(rep)
 		r.Enhanced = "4.7.8"
 		r.Text = clean("signing in as " + smart.Login + " was refused: " + r.Text)
@@ -93,15 +96,15 @@ func contains(words []string, w string) bool {
 }
 
 // plain signs in by PLAIN (RFC 4616).
-func (s *session) plain(smart *Smarthost) (reply, error) {
+func (s *session) plain(smart *Smarthost) (*smtp.Reply, error) {
 	return s.cmd("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+smart.Login+"\x00"+smart.Password)))
 }
 
 // login signs in by LOGIN, which was never standardised: name, then password, each
 // when asked.
-func (s *session) login(smart *Smarthost) (rep reply, err error) {
+func (s *session) login(smart *Smarthost) (rep *smtp.Reply, err error) {
 	for _, line := range []string{"AUTH LOGIN", b64(smart.Login), b64(smart.Password)} {
-		if rep, err = s.cmd(line); err != nil || rep.code != 334 {
+		if rep, err = s.cmd(line); err != nil || rep.Code != 334 {
 			return rep, err
 		}
 	}
@@ -110,44 +113,44 @@ func (s *session) login(smart *Smarthost) (rep reply, err error) {
 
 // scram signs in by SCRAM, which also proves that the host knows the password
 // (RFC 5802; RFC 7677).
-func (s *session) scram(hash scram.HashGeneratorFcn) func(*Smarthost) (reply, error) {
+func (s *session) scram(hash scram.HashGeneratorFcn) func(*Smarthost) (*smtp.Reply, error) {
 	mech := "SCRAM-SHA-1"
 	if hash().Size() == sha256.Size {
 		mech = "SCRAM-SHA-256"
 	}
-	return func(smart *Smarthost) (reply, error) {
+	return func(smart *Smarthost) (*smtp.Reply, error) {
 		client, err := hash.NewClient(smart.Login, smart.Password, "")
 		if err != nil {
-			return reply{}, ours(454, "4.7.8", "the smarthost's login or password has characters that are not allowed")
+			return nil, ours(454, "4.7.8", "the smarthost's login or password has characters that are not allowed")
 		}
 		conv := client.NewConversation()
 		first, err := conv.Step("")
 		if err != nil {
-			return reply{}, ours(454, "4.7.8", "signing in could not be begun")
+			return nil, ours(454, "4.7.8", "signing in could not be begun")
 		}
 		rep, err := s.cmd("AUTH " + mech + " " + b64(first))
-		for err == nil && rep.code == 334 {
+		for err == nil && rep.Code == 334 {
 			var challenge []byte
-			if challenge, err = base64.StdEncoding.DecodeString(rep.text()); err != nil {
-				return reply{}, s.lost(errReply)
+			if challenge, err = base64.StdEncoding.DecodeString(rep.Text()); err != nil {
+				return nil, s.lost(fault.New(fault.Invalid, "challenge is not base64"))
 			}
 			answer, bad := conv.Step(string(challenge))
 			if bad != nil {
 				s.dead = true
-				return reply{}, ours(454, "4.7.8", s.t.host+" does not prove that it knows the password")
+				return nil, ours(454, "4.7.8", s.t.host+" does not prove that it knows the password")
 			}
 			rep, err = s.cmd(b64(answer))
 		}
-		if err == nil && rep.code == 235 && !conv.Valid() {
-			return reply{}, s.unproven(conv, rep)
+		if err == nil && rep.Code == 235 && !conv.Valid() {
+			err = s.unproven(conv, rep)
 		}
 		return rep, err
 	}
 }
 
 // unproven takes the host's proof from the final 235, where some hosts put it.
-func (s *session) unproven(conv *scram.ClientConversation, rep reply) error {
-	proof, err := base64.StdEncoding.DecodeString(rep.text())
+func (s *session) unproven(conv *scram.ClientConversation, rep *smtp.Reply) error {
+	proof, err := base64.StdEncoding.DecodeString(rep.Text())
 	if err == nil && !conv.Done() {
 		if _, err = conv.Step(string(proof)); err == nil && conv.Valid() {
 			return nil

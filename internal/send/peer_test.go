@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/xdg-go/scram"
 
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
@@ -35,6 +38,8 @@ type peer struct {
 	implicit bool
 	after220 string // sent in the clear after the answer to STARTTLS
 	raw      func(net.Conn)
+	impostor bool // does not know the password in SCRAM
+	proof235 bool // gives its SCRAM proof in the 235
 
 	mu    sync.Mutex
 	conns int
@@ -185,6 +190,15 @@ func (p *peer) talk(conn net.Conn) {
 			if !p.end(body, say) {
 				return
 			}
+		case "AUTH":
+			if !say(p.auth(arg, func(challenge string) string {
+				say("334 " + b64(challenge))
+				line, _ := r.ReadString('\n')
+				answer, _ := base64.StdEncoding.DecodeString(strings.TrimSpace(line))
+				return string(answer)
+			})) {
+				return
+			}
 		case "QUIT":
 			say("221 bye")
 			return
@@ -218,6 +232,49 @@ func (p *peer) data(r *bufio.Reader, say func(string) bool) bool {
 		body = body[1:]
 	}
 	return p.end(bytes.ReplaceAll(body, []byte("\r\n."), []byte("\r\n")), say)
+}
+
+// auth knows alice with the password "secret".
+func (p *peer) auth(arg string, ask func(challenge string) string) string {
+	mech, first, _ := strings.Cut(arg, " ")
+	initial, _ := base64.StdEncoding.DecodeString(first)
+	ok := false
+	switch mech {
+	case "PLAIN":
+		ok = string(initial) == "\x00alice\x00secret"
+	case "LOGIN":
+		name := ask("Username:")
+		ok = ask("Password:") == "secret" && name == "alice"
+	case "SCRAM-SHA-1", "SCRAM-SHA-256":
+		hash := scram.SHA1
+		if mech == "SCRAM-SHA-256" {
+			hash = scram.SHA256
+		}
+		password := "secret"
+		if p.impostor {
+			password = "guess"
+		}
+		client, _ := hash.NewClient("alice", password, "")
+		keys, _ := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "salt", Iters: 4096})
+		server, _ := hash.NewServer(func(string) (scram.StoredCredentials, error) { return keys, nil })
+		conv := server.NewConversation()
+		challenge, _ := conv.Step(string(initial))
+		if proof, err := conv.Step(ask(challenge)); err == nil {
+			ok = true
+			if p.proof235 {
+				return "235 " + b64(proof)
+			}
+			ask(proof)
+		}
+		if p.impostor {
+			ask("v=" + b64("an impostor knows no keys"))
+			ok = true
+		}
+	}
+	if !ok {
+		return "535 5.7.8 no"
+	}
+	return "235 2.7.0 welcome"
 }
 
 func (p *peer) end(body []byte, say func(string) bool) bool {

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
 
 // session is one connection to one host, from greeting to QUIT.
@@ -50,7 +52,7 @@ func (c *Courier) open(ctx context.Context, t target, rule TLSRule, useTLS bool)
 // use makes conn the session's connection. What the old buffers held is dropped.
 func (s *session) use(conn net.Conn) {
 	s.conn = conn
-	s.r, s.w = bufio.NewReaderSize(conn, maxReplyLine), bufio.NewWriterSize(conn, 4<<10)
+	s.r, s.w = bufio.NewReaderSize(conn, 4<<10), bufio.NewWriterSize(conn, 4<<10)
 }
 
 // hello reads the greeting, introduces us, and takes the line into TLS.
@@ -88,17 +90,17 @@ func (s *session) greeting() error {
 	if err != nil {
 		return err
 	}
-	if rep.code == 220 {
+	if rep.Code == 220 {
 		return nil
 	}
 	return s.softened(rep)
 }
 
 // softened is a peer's answer as a refusal that is never permanent.
-func (s *session) softened(rep reply) *refusal {
+func (s *session) softened(rep *smtp.Reply) *refusal {
 	r := s.result(rep)
 	if r.Code/100 != 4 {
-		r.Text = clean(fmt.Sprintf("%d %s", rep.code, r.Text))
+		r.Text = clean(fmt.Sprintf("%d %s", rep.Code, r.Text))
 		r.Code, r.Enhanced = 450, "4.3.0"
 	}
 	return &refusal{r}
@@ -111,18 +113,15 @@ func (s *session) ehlo() error {
 		return err
 	}
 	s.ext = map[string]string{}
-	if rep.code == 250 {
-		for _, line := range rep.lines[1:] {
-			key, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
-			s.ext[strings.ToUpper(key)] = strings.TrimSpace(arg)
-		}
+	if rep.Code == 250 {
+		s.ext = rep.Extensions()
 		return nil
 	}
-	if rep.code/100 == 5 {
+	if rep.Code/100 == 5 {
 		if rep, err = s.cmd("HELO " + s.c.opt.Hostname); err != nil {
 			return err
 		}
-		if rep.code == 250 {
+		if rep.Code == 250 {
 			return nil
 		}
 	}
@@ -135,9 +134,9 @@ func (s *session) has(ext string) bool {
 }
 
 // cmd sends a command and returns the answer. The error is a *refusal.
-func (s *session) cmd(line string) (reply, error) {
+func (s *session) cmd(line string) (*smtp.Reply, error) {
 	if err := s.write(line); err != nil {
-		return reply{}, err
+		return nil, err
 	}
 	return s.reply(s.c.opt.Timeouts.Command)
 }
@@ -159,13 +158,13 @@ func (s *session) flush() error {
 
 // reply reads one answer; all of it must come within the time. The error is a
 // *refusal. Answer 421 ends the session (RFC 5321, 3.8).
-func (s *session) reply(limit time.Duration) (reply, error) {
+func (s *session) reply(limit time.Duration) (*smtp.Reply, error) {
 	s.conn.SetReadDeadline(time.Now().Add(limit))
-	rep, err := readReply(s.r)
+	rep, err := smtp.ReadReply(s.r)
 	if err != nil {
-		return reply{}, s.lost(err)
+		return nil, s.lost(err)
 	}
-	if rep.code == 421 {
+	if rep.Code == 421 {
 		s.dead = true
 		return rep, &refusal{s.result(rep)}
 	}
@@ -178,7 +177,7 @@ func (s *session) lost(err error) *refusal {
 	why := "the connection was lost"
 	var ne net.Error
 	switch {
-	case errors.Is(err, errReply):
+	case fault.Is(err, fault.Invalid), fault.Is(err, fault.Limited):
 		why = "it answered something that is not SMTP"
 	case errors.As(err, &ne) && ne.Timeout():
 		why = "it did not answer in time"
@@ -187,17 +186,17 @@ func (s *session) lost(err error) *refusal {
 }
 
 // result is a peer's answer as a Result.
-func (s *session) result(rep reply) Result {
+func (s *session) result(rep *smtp.Reply) Result {
 	return Result{
-		Code: rep.code, Enhanced: rep.enhanced, Text: clean(rep.text()),
+		Code: rep.Code, Enhanced: rep.Enhanced, Text: clean(rep.Text()),
 		Host: s.t.host, Address: s.t.addr.String(), TLS: s.tls, DSN: s.has("DSN"),
 	}
 }
 
 // refused is a peer's answer that is not the hoped-for one. What is neither 4xx nor
 // 5xx has no business there, and is temporary.
-func (s *session) refused(rep reply) *refusal {
-	if c := rep.code / 100; c == 4 || c == 5 {
+func (s *session) refused(rep *smtp.Reply) *refusal {
+	if c := rep.Code / 100; c == 4 || c == 5 {
 		return &refusal{s.result(rep)}
 	}
 	s.dead = true // we no longer agree on where we are
@@ -213,7 +212,7 @@ func (s *session) startTLS(ctx context.Context, rule TLSRule) error {
 	if err != nil {
 		return err
 	}
-	if rep.code != 220 {
+	if rep.Code != 220 {
 		return nil // it changed its mind; the rule decides whether that will do
 	}
 	// Whatever came in the clear after the 220 could have been put there by anybody
@@ -269,7 +268,7 @@ func (s *session) quit() {
 		s.conn.SetDeadline(time.Now().Add(min(5*time.Second, s.c.opt.Timeouts.Command)))
 		s.w.WriteString("QUIT\r\n")
 		if s.w.Flush() == nil {
-			readReply(s.r)
+			smtp.ReadReply(s.r)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package send
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
 
 // attempt tries one target for all open recipients. It tells whether the next
@@ -90,7 +92,7 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 		cmds = append(cmds, s.rcptTo(j.env.To[i], utf8))
 	}
 	replies, err := s.exchange(cmds)
-	if len(replies) == 0 || replies[0].code != 250 {
+	if len(replies) == 0 || replies[0].Code != 250 {
 		if len(replies) > 0 && err == nil {
 			err = s.refused(replies[0])
 		}
@@ -112,7 +114,7 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 
 // exchange sends commands, in one go if the peer can take it (RFC 2920, 3.1), and
 // returns the answers there were. Without PIPELINING it ends after a refused MAIL.
-func (s *session) exchange(cmds []string) (replies []reply, err error) {
+func (s *session) exchange(cmds []string) (replies []*smtp.Reply, err error) {
 	piped := s.has("PIPELINING")
 	if piped {
 		for _, c := range cmds {
@@ -134,7 +136,7 @@ func (s *session) exchange(cmds []string) (replies []reply, err error) {
 			return replies, err
 		}
 		replies = append(replies, rep)
-		if !piped && i == 0 && rep.code != 250 {
+		if !piped && i == 0 && rep.Code != 250 {
 			break
 		}
 	}
@@ -143,7 +145,7 @@ func (s *session) exchange(cmds []string) (replies []reply, err error) {
 
 // sortOut reads the answers to RCPT. A host that has had enough recipients for one
 // transaction gets the others in another (RFC 5321, 4.5.3.1.10).
-func (s *session) sortOut(j *job, who []int, replies []reply, err error) (accepted, later []int) {
+func (s *session) sortOut(j *job, who []int, replies []*smtp.Reply, err error) (accepted, later []int) {
 	for n, i := range who {
 		if n >= len(replies) {
 			j.settle([]int{i}, resultOf(err))
@@ -151,9 +153,9 @@ func (s *session) sortOut(j *job, who []int, replies []reply, err error) (accept
 		}
 		rep := replies[n]
 		switch {
-		case rep.code/100 == 2:
+		case rep.Code/100 == 2:
 			accepted = append(accepted, i)
-		case len(accepted) > 0 && (rep.code == 452 && rep.enhanced != "4.2.2" || rep.code == 552 && rep.enhanced != "5.2.2"):
+		case len(accepted) > 0 && (rep.Code == 452 && rep.Enhanced != "4.2.2" || rep.Code == 552 && rep.Enhanced != "5.2.2"):
 			later = append(later, i)
 			j.settle([]int{i}, s.softened(rep).Result)
 		default:
@@ -216,63 +218,37 @@ func needsUTF8(a mail.Address) bool {
 
 // mailFrom writes MAIL with the parameters that the peer knows and the mail needs.
 func (s *session) mailFrom(j *job, utf8 bool) string {
-	var b strings.Builder
-	b.WriteString("MAIL FROM:" + path(j.env.From, utf8))
+	m := smtp.Mail{From: written(j.env.From, utf8), UTF8: utf8}
 	if s.has("SIZE") {
-		fmt.Fprintf(&b, " SIZE=%d", j.msg.Size)
+		m.Size = j.msg.Size
 	}
 	switch {
 	case j.env.Binary:
-		b.WriteString(" BODY=BINARYMIME")
+		m.Body = smtp.BodyBinary
 	case (j.msg.Has8Bit || utf8) && s.has("8BITMIME"):
-		b.WriteString(" BODY=8BITMIME")
-	}
-	if utf8 {
-		b.WriteString(" SMTPUTF8")
+		m.Body = smtp.Body8Bit
 	}
 	if s.has("DSN") {
-		switch j.env.Ret {
-		case mail.RetFull:
-			b.WriteString(" RET=FULL")
-		case mail.RetHeaders:
-			b.WriteString(" RET=HDRS")
-		}
-		if j.env.EnvID != "" {
-			b.WriteString(" ENVID=" + xtext(j.env.EnvID))
-		}
+		m.Ret, m.EnvID = j.env.Ret, j.env.EnvID
 	}
-	return b.String()
+	return string(smtp.AppendMail(nil, m))
 }
 
-// rcptTo writes RCPT (RFC 3461, 4.1 and 4.2 for the parameters).
+// rcptTo writes RCPT.
 func (s *session) rcptTo(r mail.Recipient, utf8 bool) string {
-	line := "RCPT TO:" + path(r.Address, utf8)
-	if !s.has("DSN") {
-		return line
-	}
-	if n := notify(r.Notify); n != "" {
-		line += " NOTIFY=" + n
-	}
-	if kind, addr, ok := strings.Cut(r.ORcpt, ";"); ok {
-		line += " ORCPT=" + kind + ";" + xtext(addr)
-	}
-	return line
+	r.Address = written(r.Address, utf8)
+	return string(smtp.AppendRcpt(nil, r, s.has("DSN"), utf8))
 }
 
-func notify(n mail.Notify) string {
-	if n&mail.NotifyNever != 0 {
-		return "NEVER"
-	}
-	var when []string
-	for _, w := range []struct {
-		bit  mail.Notify
-		name string
-	}{{mail.NotifySuccess, "SUCCESS"}, {mail.NotifyFailure, "FAILURE"}, {mail.NotifyDelay, "DELAY"}} {
-		if n&w.bit != 0 {
-			when = append(when, w.name)
+// written is an address as this transaction may write it: without SMTPUTF8 the
+// domain is in A-labels.
+func written(a mail.Address, utf8 bool) mail.Address {
+	if !utf8 {
+		if d, err := dnsx.ASCII(a.Domain); err == nil {
+			a.Domain = d
 		}
 	}
-	return strings.Join(when, ",")
+	return a
 }
 
 // data sends the message for the accepted recipients and records the answer.
@@ -300,14 +276,14 @@ func (s *session) data(ctx context.Context, j *job, accepted []int) again {
 	}
 	rep, err := s.reply(s.c.opt.Timeouts.Final)
 	switch {
-	case err == nil && rep.code/100 == 2:
+	case err == nil && rep.Code/100 == 2:
 		j.settle(accepted, s.result(rep))
 		return thisHost
 	case err == nil:
 		r := s.refused(rep).Result
 		j.settle(accepted, r)
 		return s.after(r)
-	case rep.code == 421:
+	case rep != nil: // 421: an answer, too
 		j.settle(accepted, resultOf(err))
 		return nextHost
 	}
@@ -335,7 +311,7 @@ func (s *session) askData() error {
 	if err != nil {
 		return err
 	}
-	if rep.code != 354 {
+	if rep.Code != 354 {
 		return s.refused(rep)
 	}
 	return nil
@@ -345,30 +321,56 @@ func (s *session) askData() error {
 // 2). The end is only marked when all of it was read, so that half a message can
 // never be taken for a whole one. own tells that the fault is on our side.
 func (s *session) stream(j *job, body io.Reader) (own bool, _ error) {
-	out := &timedWriter{s}
-	var from, to error
+	src := &source{r: body}
+	out := bufio.NewWriterSize(&timedWriter{s}, 32<<10)
+	var err error
 	if j.env.Binary {
-		if err := s.write(fmt.Sprintf("BDAT %d LAST", j.msg.Size)); err != nil {
-			return false, err
-		}
-		from, to = copyExactly(out, body, j.msg.Size)
+		fmt.Fprintf(out, "BDAT %d LAST\r\n", j.msg.Size)
+		_, err = io.CopyN(out, src, j.msg.Size)
 	} else {
-		from, to = copyDotted(out, body)
+		dots := smtp.NewDotWriter(out)
+		if _, err = io.Copy(dots, src); err == nil {
+			dots.Close()
+		}
 	}
-	if from != nil {
+	switch {
+	case src.err != nil && src.err != io.EOF:
 		s.dead = true
-		return true, ours(451, "4.3.0", "the message could not be read here: "+fault.Say(from))
+		return true, ours(451, "4.3.0", "the message could not be read here: "+fault.Say(src.err))
+	case err == io.EOF: // shorter than it should be
+		s.dead = true
+		return true, ours(451, "4.3.0", "the message could not be read here: it is incomplete")
+	case fault.Is(err, fault.Invalid):
+		s.dead = true
+		return true, ours(554, "5.6.3", fault.Say(err))
+	case err == nil:
+		err = out.Flush()
 	}
-	if to == nil {
+	if err == nil {
 		return false, nil
 	}
 	// A host that closes early has often said why.
 	s.conn.SetReadDeadline(time.Now().Add(min(2*time.Second, s.c.opt.Timeouts.Command)))
-	if rep, err := readReply(s.r); err == nil && rep.code/100 >= 4 {
+	if rep, readErr := smtp.ReadReply(s.r); readErr == nil && rep.Code/100 >= 4 {
 		s.dead = true
 		return false, s.refused(rep)
 	}
-	return false, s.lost(to)
+	return false, s.lost(err)
+}
+
+// source remembers how reading the message ended, to tell a fault of ours from one
+// of the connection.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil {
+		s.err = err
+	}
+	return n, err
 }
 
 // timedWriter gives each block its own time.
