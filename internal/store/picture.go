@@ -289,7 +289,9 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, old *Picture) (p
 		}
 		if old != nil {
 			if m.HighestModSeq == old.box.HighestModSeq {
-				p = old
+				if p = old; m.Name != old.box.Name || m.Role != old.box.Role {
+					p = newPicture(m, old.numbers, old.pages)
+				}
 				return nil
 			}
 			c, err := changes(s.r, &m, old.box.HighestModSeq)

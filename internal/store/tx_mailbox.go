@@ -79,7 +79,7 @@ func (tx *Tx) SetRole(id mail.MailboxID, role mail.Role) error {
 		return err
 	}
 	b.Role = role
-	tx.touch(b)
+	b.dirty, tx.acctDirty = true, true // its messages have not changed: no modseq
 	tx.account0.Changed.Add(mail.UID(id))
 	return nil
 }
@@ -158,7 +158,7 @@ func (tx *Tx) renameOne(m Mailbox, name string) error {
 		return err
 	}
 	b.Name = name
-	tx.touch(b)
+	b.dirty, tx.acctDirty = true, true
 	tx.account0.Changed.Add(mail.UID(m.ID))
 	_, subscribed, err := tx.w.Get(engine.KeyString(famSub, m.Name))
 	if err != nil || !subscribed {

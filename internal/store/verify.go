@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -58,6 +59,7 @@ type verifier struct {
 	box      Mailbox
 	seen     map[mail.MessageID][]place
 	usage    Usage
+	doomed   map[mail.MailboxID]bool // deleted, not reaped yet: their messages are nobody's
 }
 
 func (v *verifier) problem(uid mail.UID, format string, args ...any) {
@@ -71,6 +73,9 @@ func (v *verifier) account(a *Account) error {
 	v.done.Accounts++
 	err := a.View(v.ctx, func(s *Snapshot) error {
 		v.snap = s
+		if err := v.findDoomed(); err != nil {
+			return err
+		}
 		boxes, err := s.Mailboxes()
 		if err != nil {
 			return err
@@ -101,6 +106,14 @@ func (v *verifier) account(a *Account) error {
 		return nil
 	}
 	return err
+}
+
+func (v *verifier) findDoomed() error {
+	v.doomed = map[mail.MailboxID]bool{}
+	return v.snap.r.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, _ []byte) bool {
+		v.doomed[mail.MailboxID(engine.Num(k, 0))] = true
+		return true
+	})
 }
 
 // mailbox checks one mailbox: pages against the record, messages against pages.
@@ -200,6 +213,7 @@ func (v *verifier) body(m Message, f *Facts) {
 func (v *verifier) places() {
 	for id, found := range v.seen {
 		list, err := v.snap.places(id)
+		list = slices.DeleteFunc(list, func(p place) bool { return v.doomed[p.box] })
 		if err != nil || len(list) != len(found) {
 			v.problem(found[0].uid, "the message is said to be in %d places and is in %d", len(list), len(found))
 			continue
@@ -219,17 +233,9 @@ func (v *verifier) places() {
 // records checks what no mailbox leads to: no message without a place, every record
 // whole.
 func (v *verifier) records() error {
-	doomed := map[mail.MailboxID]bool{}
-	err := v.snap.r.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, _ []byte) bool {
-		doomed[mail.MailboxID(engine.Num(k, 0))] = true
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	err = v.snap.r.Scan([]byte{famFacts}, []byte{famFacts + 1}, false, func(k, _ []byte) bool {
+	err := v.snap.r.Scan([]byte{famFacts}, []byte{famFacts + 1}, false, func(k, _ []byte) bool {
 		id := mail.MessageID(engine.Num(k, 0))
-		if len(v.seen[id]) == 0 && len(doomed) == 0 {
+		if len(v.seen[id]) == 0 && len(v.doomed) == 0 {
 			v.problem(0, "message %d lies in no mailbox", id)
 		}
 		return true
