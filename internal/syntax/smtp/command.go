@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"encoding/base64"
 	"strconv"
 	"strings"
 
@@ -62,42 +61,20 @@ func ParseBDAT(arg string) (size int64, last bool, bad *Reply) {
 }
 
 // ParseAuth reads the argument of AUTH: a mechanism in upper case and the initial
-// response, nil if there is none and empty but not nil for "=" (RFC 4954, 4).
-func ParseAuth(arg string) (mechanism string, initial []byte, bad *Reply) {
-	mechanism, rest, more := strings.Cut(arg, " ")
+// response as it stands, in base64 or "=" for an empty one, or "" if there is none
+// (RFC 4954, 4). Package sasl decodes it.
+func ParseAuth(arg string) (mechanism, initial string, bad *Reply) {
+	mechanism, initial, _ = strings.Cut(arg, " ")
 	if mechanism == "" || len(mechanism) > 20 {
-		return "", nil, refuse(501, "5.5.4", "syntax: AUTH mechanism [initial-response]")
+		return "", "", refuse(501, "5.5.4", "syntax: AUTH mechanism [initial-response]")
 	}
 	for i := 0; i < len(mechanism); i++ {
 		c := mechanism[i]
 		if !isAlnum(c) && c != '-' && c != '_' {
-			return "", nil, refuse(501, "5.5.4", "mechanism has a character that is not allowed")
+			return "", "", refuse(501, "5.5.4", "mechanism has a character that is not allowed")
 		}
 	}
-	mechanism = strings.ToUpper(mechanism)
-	rest = strings.TrimLeft(rest, " ")
-	if !more || rest == "" {
-		return mechanism, nil, nil
-	}
-	if rest == "=" {
-		return mechanism, []byte{}, nil
-	}
-	initial, bad = ParseAuthResponse([]byte(rest))
-	return mechanism, initial, bad
-}
-
-// ParseAuthResponse decodes a line that answers a 334, which may be empty. "*" is
-// the client giving up (RFC 4954, 4).
-func ParseAuthResponse(line []byte) ([]byte, *Reply) {
-	if string(line) == "*" {
-		return nil, refuse(501, "5.0.0", "authentication cancelled")
-	}
-	data := make([]byte, base64.StdEncoding.DecodedLen(len(line)))
-	n, err := base64.StdEncoding.Strict().Decode(data, line)
-	if err != nil {
-		return nil, refuse(501, "5.5.2", "response is not base64")
-	}
-	return data[:n], nil
+	return strings.ToUpper(mechanism), strings.TrimLeft(initial, " "), nil
 }
 
 // parseNumber reads up to 18 digits, so that the result never overflows.

@@ -2,8 +2,6 @@ package smtp
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/base64"
 	"errors"
 	"io"
 	"strings"
@@ -216,26 +214,17 @@ func TestParseBDAT(t *testing.T) {
 }
 
 func TestParseAuth(t *testing.T) {
-	b64 := base64.StdEncoding.EncodeToString([]byte("\x00u\x00p"))
 	for in, want := range map[string]struct {
-		mech    string
-		initial []byte
-		code    int
+		mech, initial string
+		code          int
 	}{
-		"PLAIN": {"PLAIN", nil, 0}, "plain " + b64: {"PLAIN", []byte("\x00u\x00p"), 0}, "SCRAM-SHA-256-PLUS =": {"SCRAM-SHA-256-PLUS", []byte{}, 0},
-		"": {"", nil, 501}, "PLAIN !!": {"PLAIN", nil, 501}, "PL/AIN": {"", nil, 501}, "PLAIN AAA": {"PLAIN", nil, 501},
-		strings.Repeat("A", 21): {"", nil, 501}, "PLAIN *": {"PLAIN", nil, 501}, "PLAIN " + b64 + " x": {"PLAIN", nil, 501},
+		"PLAIN": {"PLAIN", "", 0}, "plain AHUAcA==": {"PLAIN", "AHUAcA==", 0}, "SCRAM-SHA-256-PLUS  =": {"SCRAM-SHA-256-PLUS", "=", 0},
+		"": {"", "", 501}, "PL/AIN": {"", "", 501}, strings.Repeat("A", 21): {"", "", 501},
 	} {
 		mech, initial, bad := ParseAuth(in)
-		if code(bad) != want.code || bad == nil && (mech != want.mech || !bytes.Equal(initial, want.initial) || (initial == nil) != (want.initial == nil)) {
+		if mech != want.mech || initial != want.initial || code(bad) != want.code {
 			t.Errorf("%q: %q %q %v", in, mech, initial, bad)
 		}
-	}
-	if got, bad := ParseAuthResponse(nil); len(got) != 0 || bad != nil {
-		t.Errorf("empty response: %q, %v", got, bad)
-	}
-	if _, bad := ParseAuthResponse([]byte("*")); code(bad) != 501 {
-		t.Errorf("cancelled: %v", bad)
 	}
 }
 
