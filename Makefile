@@ -1,0 +1,41 @@
+# make run    a try-out server on loopback, from a bare clone with nothing but Go
+# make test   installs what the tests need (Debian packages) and runs them all
+# make check  format, vet, static analysis, and the tests with the race detector
+# make bench  side by side with Dovecot, into docs/benchmarks.md
+# make fuzz   every fuzz target in turn (FUZZTIME=10s each)
+
+GO       ?= go
+FUZZTIME ?= 10s
+
+.PHONY: build run test check bench fuzz crash deps clean
+
+build:
+	$(GO) build -o bin/martlet ./cmd/martlet
+
+run: build
+	./bin/martlet try
+
+deps:
+	./test/deps.sh
+
+test: deps build
+	./test/run.sh
+
+check:
+	@test -z "$$(gofmt -l cmd internal test *.go)" || { echo "gofmt would change:"; gofmt -l cmd internal test *.go; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -race -p 1 -timeout 20m ./...
+
+bench: deps build
+	$(GO) run ./test/peers/benchpeers
+
+fuzz:
+	./test/fuzz.sh $(FUZZTIME)
+
+# The long form of the crash suites: thousands of cuts, hundreds of kills.
+crash: deps build
+	MARTLET_CRASH_SEEDS=10000 MARTLET_CRASH_KILLS=200 MARTLET_PEERS=1 $(GO) test -p 1 -timeout 120m -count=1 ./internal/engine/pebble ./test/crash
+
+clean:
+	rm -rf bin martlet-data
