@@ -27,7 +27,17 @@ type Parcel struct {
 	bodySize int64
 	message  *mime.Message // of the message without prefix
 	prefix   int64         // bytes that Prepend put in front of what message describes
-	facts    []byte        // shared part of the facts record
+
+	// Made here once, outside every account's lock, and written as they are.
+	facts  []byte // shared part of the facts record
+	header []byte // header record
+}
+
+// finish makes the records that all appends of the parcel share.
+func (p *Parcel) finish() *Parcel {
+	p.facts = encodeFacts(p)
+	p.header = seal(recHeader, pack(p.store.pack.header, nil, p.head))
+	return p
 }
 
 // Receive reads a message to the end of r and stores its body. It keeps at most
@@ -52,8 +62,7 @@ func (s *Store) Receive(ctx context.Context, r io.Reader) (*Parcel, error) {
 			return nil, err
 		}
 	}
-	p.facts = encodeFacts(p)
-	return p, nil
+	return p.finish(), nil
 }
 
 // intake is a message on its way in.
@@ -71,7 +80,9 @@ type intake struct {
 }
 
 func (in *intake) read(r io.Reader) error {
-	buf := make([]byte, 32<<10)
+	pooled := in.store.buffers.Get().(*[]byte)
+	defer in.store.buffers.Put(pooled)
+	buf := *pooled
 	var size int64
 	for {
 		n, err := r.Read(buf)
@@ -224,8 +235,7 @@ func (p *Parcel) Prepend(lines []byte) *Parcel {
 	q := *p
 	q.head = append(bytes.Clone(lines), p.head...)
 	q.prefix += int64(len(lines))
-	q.facts = encodeFacts(&q)
-	return &q
+	return q.finish()
 }
 
 // Open returns n bytes of the message from off on; n < 0 means to the end. The
@@ -262,8 +272,7 @@ func (s *Store) DecodeParcel(ctx context.Context, record []byte) (*Parcel, error
 		return nil, err
 	}
 	p.message = parser.Finish()
-	p.facts = encodeFacts(p)
-	return p, nil
+	return p.finish(), nil
 }
 
 // ParcelBlob returns the name of the body that a parcel's record refers to.

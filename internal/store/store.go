@@ -61,6 +61,7 @@ type Store struct {
 	referrers []func(context.Context, func(mail.BlobRef)) error
 
 	pictures pictureCache
+	buffers  sync.Pool // *[]byte of 32 KB, for messages on their way in
 }
 
 // Open returns a store on the engine, which the caller keeps and closes.
@@ -83,6 +84,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	}
 	s := &Store{eng: eng, opt: opt, pack: pack, accounts: map[mail.AccountID]*Account{}}
 	s.pictures.limit = opt.PictureBytes
+	s.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	return s, nil
 }
 

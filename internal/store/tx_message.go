@@ -51,7 +51,7 @@ func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
 	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, m.Parcel.facts)); err != nil {
 		return 0, err
 	}
-	return uid, tx.putLong(famHeader, uint64(row.ID), seal(recHeader, pack(tx.account.store.pack.header, nil, m.Parcel.head)))
+	return uid, tx.putLong(famHeader, uint64(row.ID), m.Parcel.header)
 }
 
 // thread finds the conversation a message belongs to by its Message-ID and
