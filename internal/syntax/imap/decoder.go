@@ -39,9 +39,10 @@ var DefaultLimits = Limits{
 	Line: 64 << 10, String: 64 << 10, Strings: 256 << 10, Discard: 64 << 20, Depth: 100, Keys: 2000,
 }
 
-// LoginLimits are for a client nobody knows yet. LITERAL- is 4,096 (RFC 7888, 5).
+// LoginLimits are for a client nobody knows yet. The line has room for a SASL
+// response of 12 KB in base64; LITERAL- is 4,096 bytes (RFC 7888, 5).
 var LoginLimits = Limits{
-	Line: 16 << 10, String: 4 << 10, Strings: 8 << 10, NonSync: 4 << 10, Discard: 64 << 10, Depth: 8, Keys: 64,
+	Line: 20 << 10, String: 4 << 10, Strings: 8 << 10, NonSync: 4 << 10, Discard: 64 << 10, Depth: 8, Keys: 64,
 }
 
 // Decoder reads commands. Its methods come in two kinds: X tries an element and
@@ -72,13 +73,6 @@ type Decoder struct {
 // NewDecoder returns a decoder that reads from r.
 func NewDecoder(r *bufio.Reader, lim Limits) *Decoder {
 	return &Decoder{r: r, lim: lim}
-}
-
-// SetReader makes d read from r from now on; what the old reader has buffered is
-// forgotten (RFC 9051, 6.2.1: nothing may be carried across STARTTLS).
-func (d *Decoder) SetReader(r *bufio.Reader) {
-	d.r = r
-	d.Begin()
 }
 
 // SetLimits changes the limits from the next token on.

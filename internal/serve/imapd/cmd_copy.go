@@ -1,0 +1,66 @@
+package imapd
+
+import (
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// copyCommand is COPY and UID COPY (RFC 9051, 6.4.7).
+func (s *session) copyCommand(cmd *command, args imap.Copy) (reply, error) {
+	uids, to, missing, err := s.transfer(cmd, args)
+	if err != nil {
+		return s.noTarget(err)
+	}
+	if missing {
+		return no("EXPUNGEISSUED", "some of the messages no longer exist, nothing was copied"), nil
+	}
+	moved, err := s.acct.Copy(s.ctx, s.view.box, uids, to.ID)
+	if err != nil {
+		return s.noTarget(err)
+	}
+	rep := ok(cmd.row.name + " done")
+	if len(moved) > 0 {
+		rep.code = copyUID(to.UIDValidity, moved)
+	}
+	return rep, nil
+}
+
+// move is MOVE and UID MOVE (RFC 9051, 6.4.8; RFC 6851). Where the messages went is
+// told first; the sync after it tells that they are gone from here.
+func (s *session) move(cmd *command, args imap.Copy) (reply, error) {
+	uids, to, _, err := s.transfer(cmd, args)
+	if err != nil {
+		return s.noTarget(err)
+	}
+	moved, err := s.acct.Move(s.ctx, s.view.box, uids, to.ID)
+	if len(moved) > 0 { // of a very large set a part may have moved before a failure
+		s.enc.Raw("* OK [").Raw(copyUID(to.UIDValidity, moved)).Raw("] moved").CRLF()
+	}
+	if err != nil {
+		return s.noTarget(err)
+	}
+	return ok(cmd.row.name + " done"), nil
+}
+
+// transfer finds out what to copy or move and where to.
+func (s *session) transfer(cmd *command, args imap.Copy) (uids mail.UIDSet, to store.Mailbox, missing bool, err error) {
+	if uids, missing, err = s.resolve(args.Set, cmd.uid); err != nil {
+		return nil, to, false, err
+	}
+	err = s.acct.View(s.ctx, func(snap *store.Snapshot) error {
+		to, err = snap.Mailbox(args.Mailbox)
+		return err
+	})
+	return uids, to, missing, err
+}
+
+// noTarget answers for a target that is not there: the client may make it and try
+// again (RFC 9051, 7.1 "TRYCREATE").
+func (s *session) noTarget(err error) (reply, error) {
+	if fault.Is(err, fault.NotFound) {
+		return coded("TRYCREATE", err)
+	}
+	return reply{}, err
+}

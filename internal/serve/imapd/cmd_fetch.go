@@ -1,0 +1,317 @@
+package imapd
+
+import (
+	"slices"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
+)
+
+// A FETCH goes in chunks: a Snapshot is opened, what a chunk of messages needs is
+// read or encoded, the Snapshot is closed, and then the socket is written.
+const (
+	chunkMessages = 256
+	chunkBytes    = 256 << 10
+)
+
+// fetchPlan is what a FETCH asks for and how much of a message that takes.
+type fetchPlan struct {
+	items []imap.FetchItem
+	facts bool // needs the facts of each message
+	parts bool // and its part tree
+	head  bool // and its top header
+	heavy bool // and bytes of the body, which are streamed
+	seen  bool // sets \Seen
+	mod   bool // asks for MODSEQ
+}
+
+// fetch is FETCH and UID FETCH (RFC 9051, 6.4.5).
+func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
+	if args.Vanished {
+		return bad("VANISHED needs QRESYNC, which is not offered"), nil
+	}
+	uids, missing, err := s.resolve(args.Set, cmd.uid)
+	if err != nil {
+		return reply{}, err
+	}
+	plan := newFetchPlan(args, cmd.uid)
+	if plan.mod {
+		s.enableCondstore()
+	}
+	if args.Changed {
+		uids = newerThan(s.view.pic, uids, mail.ModSeq(args.ChangedSince))
+	}
+	if plan.seen && !s.view.readOnly {
+		s.markSeen(cmd, uids)
+	}
+	lost, err := s.fetchAll(cmd, plan, uids)
+	if err != nil {
+		return reply{}, err
+	}
+	if missing || lost && !cmd.uid {
+		return no("EXPUNGEISSUED", "some of the messages no longer exist"), nil
+	}
+	return ok(cmd.row.name + " done"), nil
+}
+
+func newFetchPlan(args imap.Fetch, uid bool) *fetchPlan {
+	p := &fetchPlan{items: args.Items}
+	has := func(k imap.FetchKind) bool {
+		return slices.ContainsFunc(p.items, func(it imap.FetchItem) bool { return it.Kind == k })
+	}
+	if args.Changed && !has(imap.FetchModSeq) {
+		p.items = append([]imap.FetchItem{{Kind: imap.FetchModSeq}}, p.items...)
+	}
+	if uid && !has(imap.FetchUID) {
+		p.items = append([]imap.FetchItem{{Kind: imap.FetchUID}}, p.items...)
+	}
+	p.mod = has(imap.FetchModSeq)
+	for i := range p.items {
+		p.need(&p.items[i])
+	}
+	p.facts = p.facts || p.parts || p.head || p.heavy
+	return p
+}
+
+func (p *fetchPlan) need(it *imap.FetchItem) {
+	switch it.Kind {
+	case imap.FetchEnvelope, imap.FetchBody, imap.FetchBodyStructure:
+		p.facts = true
+	case imap.FetchBinary, imap.FetchBinarySize:
+		p.seen = p.seen || !it.Peek
+		p.parts, p.heavy = true, true
+	case imap.FetchSection:
+		p.seen = p.seen || !it.Peek
+		switch {
+		case len(it.Path) > 0:
+			p.parts, p.heavy = true, true
+		case ofTopHeader(it):
+			p.head = true
+		default:
+			p.heavy = true
+		}
+	}
+}
+
+// ofTopHeader tells whether an item is about the header of the message itself.
+func ofTopHeader(it *imap.FetchItem) bool {
+	if it.Kind != imap.FetchSection || len(it.Path) > 0 {
+		return false
+	}
+	return it.Text == imap.SectionHeader || it.Text == imap.SectionFields || it.Text == imap.SectionNotFields
+}
+
+// newerThan returns the messages of the set that changed after mod.
+func newerThan(pic *store.Picture, set mail.UIDSet, mod mail.ModSeq) mail.UIDSet {
+	var out mail.UIDSet
+	for _, m := range pic.Messages(set) {
+		if m.ModSeq > mod {
+			out.Add(m.UID)
+		}
+	}
+	return out
+}
+
+// markSeen sets \Seen on the messages whose text is fetched. The answer to the FETCH
+// tells it; that it cannot be set (a full disk) does not keep anybody from reading.
+func (s *session) markSeen(cmd *command, uids mail.UIDSet) {
+	var unseen mail.UIDSet
+	for _, m := range s.view.pic.Messages(uids) {
+		if !m.Flags.Has(mail.Seen) {
+			unseen.Add(m.UID)
+		}
+	}
+	if unseen.IsEmpty() {
+		return
+	}
+	change := store.FlagChange{Op: store.AddFlags, Flags: mail.Seen}
+	if _, err := s.acct.SetFlags(s.ctx, s.view.box, unseen, change); err != nil {
+		s.c.Log().Warn("messages read, but not marked so", "err", err)
+		return
+	}
+	cmd.own = &ownChange{set: unseen, change: change, silent: true}
+}
+
+// loaded is what was read of one message.
+type loaded struct {
+	m     store.Message
+	seen  bool // \Seen was set by this very command
+	facts store.Facts
+	head  []byte
+	root  *mime.Part
+}
+
+// fetchAll answers for all messages of the set, in chunks. lost says that one has
+// gone meanwhile.
+func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (lost bool, err error) {
+	var chunk []store.Message
+	do := func() error {
+		gone, err := s.fetchChunk(cmd, plan, chunk)
+		lost = lost || gone
+		chunk = chunk[:0]
+		if err == nil {
+			err = s.flushFull()
+		}
+		return err
+	}
+	for _, m := range s.view.pic.Messages(uids) {
+		if chunk = append(chunk, m); len(chunk) == chunkMessages {
+			if err := do(); err != nil {
+				return lost, err
+			}
+		}
+	}
+	return lost, do()
+}
+
+// fetchChunk answers for some messages. What needs no body is encoded inside one
+// Snapshot, into memory; the rest is loaded there and written after it.
+func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Message) (lost bool, err error) {
+	seen := func(m store.Message) bool { return cmd.own != nil && cmd.own.set.Contains(m.UID) }
+	if !plan.facts {
+		for _, m := range chunk {
+			if err := s.fetchOne(plan, &loaded{m: m, seen: seen(m)}); err != nil {
+				return false, err
+			}
+		}
+		return false, nil
+	}
+	for len(chunk) > 0 {
+		var heavy []*loaded
+		start, done := s.enc.Len(), 0
+		err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+			s.enc.Truncate(start)
+			heavy, done, err = s.loadChunk(snap, plan, chunk, seen, &lost)
+			return err
+		})
+		if err != nil {
+			s.enc.Truncate(start)
+			return lost, err
+		}
+		chunk = chunk[done:]
+		if err := s.flushFull(); err != nil {
+			return lost, err
+		}
+		for _, ld := range heavy {
+			if err := s.fetchOne(plan, ld); fault.Is(err, fault.NotFound) {
+				lost = true
+			} else if err != nil {
+				return lost, err
+			}
+		}
+	}
+	return lost, nil
+}
+
+// loadChunk reads messages of a chunk until there is enough to write, and returns
+// how many it has dealt with. Those that need their body come back loaded.
+func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store.Message, seen func(store.Message) bool, lost *bool) (heavy []*loaded, done int, err error) {
+	bytes := s.enc.Len()
+	for i, m := range chunk {
+		ld := &loaded{m: m, seen: seen(m)}
+		err := plan.load(snap, ld)
+		if fault.Is(err, fault.NotFound) {
+			*lost = true
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		if plan.heavy || plan.head && ld.facts.HeaderSize > int64(len(ld.head)) {
+			ld.facts.Envelope, ld.facts.BodyStructure = slices.Clone(ld.facts.Envelope), slices.Clone(ld.facts.BodyStructure)
+			heavy = append(heavy, ld)
+			bytes += len(ld.facts.Envelope) + len(ld.facts.BodyStructure) + len(ld.head) + 1<<10
+			if bytes > chunkBytes || !plan.heavy { // a message out of turn ends the chunk
+				return heavy, i + 1, nil
+			}
+			continue
+		}
+		if err := s.fetchOne(plan, ld); err != nil {
+			return nil, 0, err
+		}
+		if s.enc.Len() > chunkBytes {
+			return nil, i + 1, nil
+		}
+	}
+	return heavy, len(chunk), nil
+}
+
+// load reads what the plan needs of a message.
+func (p *fetchPlan) load(snap *store.Snapshot, ld *loaded) (err error) {
+	if ld.facts, err = snap.Facts(ld.m.ID); err != nil {
+		return err
+	}
+	if p.parts {
+		if ld.root, err = ld.facts.Parts(); err != nil {
+			return err
+		}
+	}
+	if p.head {
+		ld.head, err = snap.Head(nil, ld.m.ID)
+	}
+	return err
+}
+
+// fetchOne writes the whole answer for one message. If it fails with NotFound
+// nothing of it has been written.
+func (s *session) fetchOne(plan *fetchPlan, ld *loaded) error {
+	e := s.enc
+	w := &fetchWriter{s: s, ld: ld, start: e.Len()}
+	e.Raw("* ").Number(uint64(s.view.seq(ld.m.UID))).Raw(" FETCH (")
+	flags := false
+	for i := range plan.items {
+		if i > 0 {
+			e.SP()
+		}
+		flags = flags || plan.items[i].Kind == imap.FetchFlags
+		if err := w.item(&plan.items[i]); err != nil {
+			return err
+		}
+	}
+	if ld.seen && !flags {
+		e.SP()
+		w.flags()
+	}
+	e.Raw(")").CRLF()
+	return nil
+}
+
+// item writes one item of a message.
+func (w *fetchWriter) item(it *imap.FetchItem) error {
+	e, ld := w.s.enc, w.ld
+	switch it.Kind {
+	case imap.FetchFlags:
+		w.flags()
+	case imap.FetchUID:
+		e.Raw("UID ").Number(uint64(ld.m.UID))
+	case imap.FetchInternalDate:
+		e.Raw("INTERNALDATE ").DateTime(time.Unix(ld.m.Internal, 0).UTC())
+	case imap.FetchSize:
+		e.Raw("RFC822.SIZE ").Number(uint64(ld.m.Size))
+	case imap.FetchModSeq:
+		e.Raw("MODSEQ (").Number(uint64(ld.m.ModSeq)).Raw(")")
+	case imap.FetchEnvelope:
+		e.Raw("ENVELOPE ").RawBytes(ld.facts.Envelope)
+	case imap.FetchBodyStructure:
+		e.Raw("BODYSTRUCTURE ").RawBytes(ld.facts.BodyStructure)
+	case imap.FetchBody:
+		e.Raw("BODY ").RawBytes(mime.BasicStructure(ld.facts.BodyStructure))
+	case imap.FetchSection:
+		return w.section(it)
+	case imap.FetchBinary, imap.FetchBinarySize:
+		return w.binary(it)
+	}
+	return nil
+}
+
+func (w *fetchWriter) flags() {
+	m := w.ld.m
+	if w.ld.seen {
+		m.Flags |= mail.Seen
+	}
+	w.s.writeFlags(m)
+}

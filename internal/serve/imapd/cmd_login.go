@@ -1,0 +1,113 @@
+package imapd
+
+import (
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+	"github.com/martlet-mail/martlet/internal/syntax/sasl"
+)
+
+// startTLS is STARTTLS (RFC 9051, 6.2.1). The tagged answer goes out in plain text;
+// nothing the client sent before the handshake is used after it.
+func (s *session) startTLS(cmd *command) (reply, error) {
+	if !s.c.CanStartTLS() {
+		return bad("STARTTLS is not offered here"), nil
+	}
+	if s.c.R.Buffered() > 0 { // commands smuggled in before the handshake
+		return reply{}, fatal{fault.New(fault.Limited, "nothing may follow STARTTLS before the handshake")}
+	}
+	ok("begin TLS now").write(s.enc, cmd.tag)
+	if err := s.flush(); err != nil {
+		return reply{}, err
+	}
+	if err := s.c.StartTLS(s.ctx); err != nil {
+		return reply{}, fatal{err}
+	}
+	return reply{sent: true}, nil
+}
+
+// offer says which mechanisms this connection may use.
+func (s *session) offer() sasl.Offer {
+	return sasl.Offer{Protected: s.c.MayLogin(), Bindings: sasl.Bindings(s.c.ChannelBinding)}
+}
+
+// loginCommand is LOGIN (RFC 9051, 6.2.3).
+func (s *session) loginCommand(*command) (reply, error) {
+	var user, password string
+	d := s.dec
+	if !d.ExpectSP() || !d.ExpectAString(&user) || !d.ExpectSP() || !d.ExpectAString(&password) || !d.ExpectCRLF() {
+		return reply{}, d.Err()
+	}
+	if !s.c.MayLogin() {
+		return no("PRIVACYREQUIRED", "LOGIN is possible under TLS only"), nil
+	}
+	err := s.srv.opt.Directory.Credentials(s.ctx, s.c.Peer()).Verify(user, password)
+	return s.signedIn(user, err)
+}
+
+// authenticate is AUTHENTICATE (RFC 9051, 6.2.2; RFC 4959 for the initial response).
+func (s *session) authenticate(*command) (reply, error) {
+	var name, initial string
+	d := s.dec
+	if !d.ExpectSP() || !d.ExpectAtom(&name) {
+		return reply{}, d.Err()
+	}
+	hasInitial := d.SP()
+	if hasInitial && !d.ExpectAString(&initial) || !d.ExpectCRLF() {
+		return reply{}, d.Err()
+	}
+	x, err := sasl.New(name, s.offer(), s.srv.opt.Directory.Credentials(s.ctx, s.c.Peer()))
+	switch {
+	case fault.Is(err, fault.Denied):
+		return coded("PRIVACYREQUIRED", err)
+	case err != nil:
+		return reply{}, err
+	}
+	var response []byte
+	if hasInitial {
+		if response, err = sasl.DecodeInitial([]byte(initial)); err != nil {
+			return bad("%s", fault.Say(err)), nil
+		}
+	}
+	for {
+		challenge, done, err := x.Step(response)
+		if done || err != nil {
+			return s.signedIn(x.Login(), err)
+		}
+		if response, err = s.challenge(challenge); err != nil {
+			if d.Err() == nil { // "*" or bad base64: the command is over, not the session
+				return bad("%s", fault.Say(err)), nil
+			}
+			return reply{}, err
+		}
+	}
+}
+
+// challenge sends a challenge and reads the response.
+func (s *session) challenge(challenge []byte) ([]byte, error) {
+	if err := s.ask(sasl.Encode(challenge)); err != nil {
+		return nil, err
+	}
+	line, err := s.dec.Line()
+	if err != nil {
+		return nil, err
+	}
+	return sasl.Decode([]byte(line))
+}
+
+// signedIn ends a sign-in: with err, as a failure that does not say what was wrong.
+func (s *session) signedIn(login string, err error) (reply, error) {
+	if err != nil {
+		s.c.Log().Info("login failed", "login", login, "err", err)
+		return reply{}, err
+	}
+	id, err := s.srv.opt.Directory.LoginAccount(s.ctx, login)
+	if err != nil {
+		return reply{}, err
+	}
+	s.login, s.acct, s.state, s.bad = login, s.srv.opt.Store.Account(id), signedIn, 0
+	s.c.LogWith("login", login)
+	s.c.SetIdle(s.srv.opt.Idle)
+	s.dec.SetLimits(imap.DefaultLimits)
+	s.c.Log().Info("login")
+	return okCode("CAPABILITY "+s.capabilities(), "welcome"), nil
+}

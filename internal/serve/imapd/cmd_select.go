@@ -1,0 +1,124 @@
+package imapd
+
+import (
+	"fmt"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// selectCommand is SELECT (RFC 9051, 6.3.2).
+func (s *session) selectCommand(_ *command, args imap.Select) (reply, error) {
+	return s.open(args, false)
+}
+
+// examine is EXAMINE (RFC 9051, 6.3.3).
+func (s *session) examine(_ *command, args imap.Select) (reply, error) { return s.open(args, true) }
+
+func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
+	if args.Resync != nil {
+		return bad("QRESYNC is not offered"), nil
+	}
+	s.leave(true)
+	if args.CondStore {
+		s.enableCondstore()
+	}
+	var box store.Mailbox
+	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		box, err = snap.Mailbox(args.Mailbox)
+		return err
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	pic, err := s.acct.Picture(s.ctx, box.ID)
+	if err != nil {
+		return reply{}, err
+	}
+	s.view = &view{box: box.ID, readOnly: readOnly, pic: pic}
+	s.state = selected
+	s.tellOpened()
+	if readOnly {
+		return okCode("READ-ONLY", "EXAMINE done"), nil
+	}
+	return okCode("READ-WRITE", "SELECT done"), nil
+}
+
+// tellOpened writes what SELECT must tell of a mailbox (RFC 9051, 6.3.2; RFC 3501,
+// 6.3.1).
+func (s *session) tellOpened() {
+	v, e := s.view, s.enc
+	box := v.pic.Mailbox()
+	s.tellFlags()
+	e.Raw("* ").Number(uint64(v.pic.Len())).Raw(" EXISTS").CRLF()
+	if s.rev2 {
+		e.Raw(`* LIST () "/" `).Mailbox(box.Name).CRLF()
+	} else {
+		if !v.readOnly {
+			v.claimRecent(s.acct)
+		}
+		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
+		if first := v.pic.FirstUnseen(); first > 0 {
+			e.Raw("* OK [UNSEEN ").Number(uint64(first)).Raw("] first unseen message").CRLF()
+		}
+	}
+	e.Raw("* OK [UIDVALIDITY ").Number(uint64(box.UIDValidity)).Raw("] UIDs are valid").CRLF()
+	e.Raw("* OK [UIDNEXT ").Number(uint64(box.UIDNext)).Raw("] next UID").CRLF()
+	s.tellModSeq()
+}
+
+// leave closes the selected mailbox, if there is one. With told, the client learns
+// where the news of the old mailbox ends (RFC 9051, 7.1 "CLOSED").
+func (s *session) leave(told bool) {
+	if s.view == nil {
+		return
+	}
+	s.view, s.saved, s.state = nil, nil, signedIn
+	if told {
+		s.enc.Raw("* OK [CLOSED] the previous mailbox is closed").CRLF()
+	}
+}
+
+// closeMailbox is CLOSE: expunge without a word, then leave (RFC 9051, 6.4.1).
+func (s *session) closeMailbox(*command) (reply, error) {
+	v := s.view
+	s.leave(false)
+	if !v.readOnly {
+		if _, err := s.acct.Expunge(s.ctx, v.box, store.All(), true); err != nil {
+			return reply{}, err
+		}
+	}
+	return ok("CLOSE done"), nil
+}
+
+// unselect is UNSELECT (RFC 9051, 6.4.2).
+func (s *session) unselect(*command) (reply, error) {
+	s.leave(false)
+	return ok("UNSELECT done"), nil
+}
+
+// expunge is EXPUNGE (RFC 9051, 6.4.3). The sync after it tells what went.
+func (s *session) expunge(*command) (reply, error) {
+	_, err := s.acct.Expunge(s.ctx, s.view.box, store.All(), true)
+	return ok("EXPUNGE done"), err
+}
+
+// uidExpunge is UID EXPUNGE (RFC 9051, 6.4.9; RFC 4315, 2.1).
+func (s *session) uidExpunge(_ *command, set imap.SeqSet) (reply, error) {
+	uids, _, err := s.resolve(set, true)
+	if err == nil {
+		_, err = s.acct.Expunge(s.ctx, s.view.box, uids, true)
+	}
+	return ok("UID EXPUNGE done"), err
+}
+
+// copyUID is the response code that tells where messages went (RFC 4315, 3).
+func copyUID(validity uint32, moved []store.Moved) string {
+	var from, to mail.UIDSet
+	for _, m := range moved {
+		from.Add(m.From)
+		to.Add(m.To)
+	}
+	return fmt.Sprintf("COPYUID %d %s %s", validity, from, to)
+}

@@ -1,0 +1,49 @@
+package imapd
+
+import (
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+var storeOps = [...]store.FlagOp{
+	imap.ReplaceFlags: store.ReplaceFlags, imap.AddFlags: store.AddFlags, imap.RemoveFlags: store.RemoveFlags,
+}
+
+// store is STORE and UID STORE (RFC 9051, 6.4.6; RFC 7162, 3.1.3). The FETCH lines
+// that answer it are not written here: the sync after every command tells all
+// sessions alike, this one too.
+func (s *session) store(cmd *command, args imap.Store) (reply, error) {
+	uids, missing, err := s.resolve(args.Set, cmd.uid)
+	if err != nil {
+		return reply{}, err
+	}
+	change := store.FlagChange{Op: storeOps[args.Op], Flags: args.Flags.System, Keywords: args.Flags.Keywords}
+	if args.Conditional {
+		s.enableCondstore()
+		since := mail.ModSeq(args.Unchanged)
+		change.UnchangedSince = &since
+	}
+	result, err := s.acct.SetFlags(s.ctx, s.view.box, uids, change)
+	if err != nil {
+		return reply{}, err
+	}
+	cmd.own = &ownChange{set: uids, change: change, silent: args.Silent}
+	if args.Conditional {
+		cmd.own.set = result.Changed
+	}
+	rep := ok(cmd.row.name + " done")
+	if missing {
+		rep = no("EXPUNGEISSUED", "some of the messages no longer exist")
+	}
+	if failed := s.view.pic.Existing(result.Failed); !failed.IsEmpty() {
+		if !cmd.uid {
+			failed = s.view.seqSet(failed)
+		}
+		rep.code = "MODIFIED " + failed.String()
+		if !missing {
+			rep.text = "some of the messages were changed meanwhile"
+		}
+	}
+	return rep, nil
+}

@@ -1,0 +1,129 @@
+package imapd
+
+import (
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// stateSet is a set of the states a connection may be in (RFC 9051, 3).
+type stateSet uint8
+
+const (
+	fresh    stateSet = 1 << iota // not authenticated
+	signedIn                      // authenticated, no mailbox selected
+	selected
+	anyState = fresh | signedIn | selected
+)
+
+// untagged says what a command lets the server tell of the selected mailbox before
+// its tagged answer (RFC 9051, 7.5.1).
+type untagged uint8
+
+const (
+	tellNone untagged = iota // nothing: the command changes or leaves the view itself
+	keepSeqs                 // arrivals and flags; expunges wait, for numbers are in use
+	tellAll
+)
+
+// row is one command.
+type row struct {
+	name   string
+	in     stateSet
+	writes bool // needs a mailbox that was not opened for reading only
+	after  untagged
+	caps   string // capabilities that it brings to a client that has signed in
+	run    handler
+}
+
+// handler reads the arguments of a command, up to and with its line end, and carries
+// it out.
+type handler func(s *session, cmd *command) (reply, error)
+
+// handle makes a handler of a parser and the deed. If the parser fails, the loop
+// answers BAD with what the decoder found wrong.
+func handle[T any](parse func(*imap.Decoder, *T) bool, run func(*session, *command, T) (reply, error)) handler {
+	return func(s *session, cmd *command) (reply, error) {
+		var args T
+		if !s.dec.ExpectSP() || !parse(s.dec, &args) || !s.dec.ExpectCRLF() {
+			return reply{}, s.dec.Err()
+		}
+		return run(s, cmd, args)
+	}
+}
+
+// bare makes a handler of a deed that takes no arguments.
+func bare(run func(*session, *command) (reply, error)) handler {
+	return func(s *session, cmd *command) (reply, error) {
+		if !s.dec.ExpectCRLF() {
+			return reply{}, s.dec.Err()
+		}
+		return run(s, cmd)
+	}
+}
+
+// commands is every command there is. Capabilities are announced in this order.
+func commands() []row {
+	const in = signedIn | selected
+	return []row{
+		{name: "CAPABILITY", in: anyState, after: tellAll, run: bare((*session).capability)},
+		{name: "NOOP", in: anyState, after: tellAll, run: bare((*session).noop)},
+		{name: "LOGOUT", in: anyState, run: bare((*session).logout)},
+		{name: "STARTTLS", in: fresh, run: bare((*session).startTLS)},
+		{name: "AUTHENTICATE", in: fresh, caps: "SASL-IR", run: (*session).authenticate},
+		{name: "LOGIN", in: fresh, run: (*session).loginCommand},
+		{name: "ENABLE", in: in, after: tellAll, caps: "ENABLE", run: handle((*imap.Decoder).ExpectEnable, (*session).enable)},
+		{name: "ID", in: anyState, after: tellAll, caps: "ID", run: handle((*imap.Decoder).ExpectID, (*session).id)},
+		{name: "NAMESPACE", in: in, after: tellAll, caps: "NAMESPACE", run: bare((*session).namespace)},
+		{name: "IDLE", in: in, after: tellAll, caps: "IDLE", run: bare((*session).idle)},
+
+		{name: "SELECT", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).selectCommand)},
+		{name: "EXAMINE", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).examine)},
+		{name: "CLOSE", in: selected, run: bare((*session).closeMailbox)},
+		{name: "UNSELECT", in: selected, caps: "UNSELECT", run: bare((*session).unselect)},
+		{name: "CHECK", in: selected, after: tellAll, run: bare((*session).noop)},
+		{name: "EXPUNGE", in: selected, writes: true, after: tellAll, run: bare((*session).expunge)},
+		{name: "UID EXPUNGE", in: selected, writes: true, after: tellAll, caps: "UIDPLUS", run: handle((*imap.Decoder).ExpectSeqSet, (*session).uidExpunge)},
+		{name: "FETCH", in: selected, after: keepSeqs, caps: "BINARY CONDSTORE", run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
+		{name: "UID FETCH", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
+		{name: "STORE", in: selected, writes: true, after: keepSeqs, run: handle((*imap.Decoder).ExpectStore, (*session).store)},
+		{name: "UID STORE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectStore, (*session).store)},
+		{name: "SEARCH", in: selected, after: keepSeqs, caps: "ESEARCH SEARCHRES", run: (*session).searchCommand},
+		{name: "UID SEARCH", in: selected, after: tellAll, run: (*session).searchCommand},
+		{name: "COPY", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).copyCommand)},
+		{name: "UID COPY", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).copyCommand)},
+		{name: "MOVE", in: selected, writes: true, after: tellAll, caps: "MOVE", run: handle((*imap.Decoder).ExpectCopy, (*session).move)},
+		{name: "UID MOVE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).move)},
+	}
+}
+
+// wrongState says why a command is not possible in a state.
+func (r *row) wrongState(now stateSet) string {
+	switch {
+	case now == fresh:
+		return r.name + " is possible after login only"
+	case r.in == fresh:
+		return r.name + " is not possible after login"
+	}
+	return r.name + " needs a selected mailbox"
+}
+
+// capabilities returns the capability words that hold now (RFC 9051, 6.1.1).
+func (s *session) capabilities() string {
+	words := []string{"IMAP4rev1", "IMAP4rev2"}
+	if s.state != fresh {
+		// LITERAL+ and LITERAL- exclude each other (RFC 7888, 5).
+		return strings.Join(append(words, "LITERAL+", s.srv.caps), " ")
+	}
+	words = append(words, "LITERAL-", "SASL-IR", "ENABLE", "ID")
+	if s.c.CanStartTLS() {
+		words = append(words, "STARTTLS")
+	}
+	if !s.c.MayLogin() {
+		words = append(words, "LOGINDISABLED")
+	}
+	for _, m := range s.offer().Mechanisms() {
+		words = append(words, "AUTH="+m)
+	}
+	return strings.Join(words, " ")
+}

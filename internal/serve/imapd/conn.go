@@ -1,0 +1,261 @@
+package imapd
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// session is one connection. All of it belongs to the connection's goroutine.
+type session struct {
+	srv *Server
+	ctx context.Context
+	c   *netsrv.Conn
+	dec *imap.Decoder
+	enc *imap.Encoder // what is to be written next; flush moves it on
+
+	state stateSet // one of fresh, signedIn, selected; 0 when the session is over
+	bad   int      // commands answered BAD since the last good one
+
+	login string
+	acct  *store.Account // once signed in
+
+	rev2      bool // ENABLE IMAP4rev2
+	condstore bool // the client knows modseqs (RFC 7162, 3.1)
+
+	torn bool // a literal was announced and its bytes cannot be had: nothing may follow
+
+	view  *view       // the selected mailbox, or nil
+	saved mail.UIDSet // what $ stands for (RFC 5182)
+}
+
+// command is one command under way.
+type command struct {
+	tag string
+	uid bool // its UID form
+	row *row
+	own *ownChange // flags it changed, for the sync after it
+}
+
+func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
+	s := &session{
+		srv: srv, ctx: ctx, c: c, state: fresh,
+		dec: imap.NewDecoder(c.R, imap.LoginLimits), enc: imap.NewEncoder(),
+	}
+	s.dec.Continue = func() error { return s.ask("ready for the literal") }
+	return s
+}
+
+func (s *session) close() {
+	s.flush()
+	s.enc.Release()
+	s.view = nil
+}
+
+// flush hands what is encoded to the connection, which sends it when a buffer is
+// full, before it waits for input, and at the end. It may block on a slow client,
+// so no Snapshot may be open.
+func (s *session) flush() error {
+	if s.enc.Len() == 0 {
+		return nil
+	}
+	_, err := s.c.W.Write(s.enc.Bytes())
+	s.enc.Reset()
+	return err
+}
+
+// flushAt is how many encoded bytes are gathered before they are written.
+const flushAt = 64 << 10
+
+// flushFull flushes if there is much to write.
+func (s *session) flushFull() error {
+	if s.enc.Len() < flushAt {
+		return nil
+	}
+	return s.flush()
+}
+
+// ask sends a continuation request (RFC 9051, 7.6).
+func (s *session) ask(text string) error {
+	s.enc.Raw("+ ").Raw(text).CRLF()
+	return s.flush()
+}
+
+// serve greets the client and answers its commands until the session is over.
+func (s *session) serve() error {
+	s.enc.Raw("* OK [CAPABILITY ").Raw(s.capabilities()).Raw("] Martlet is ready").CRLF()
+	for s.state != 0 {
+		if err := s.flush(); err != nil {
+			return err
+		}
+		if s.c.R.Buffered() == 0 {
+			s.enc.Release() // an idle connection holds no buffers
+		}
+		input, err := s.c.Wait()
+		if err != nil {
+			return err
+		}
+		if input {
+			if err := s.next(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// next reads one command, carries it out and answers it. The error it returns ends
+// the session.
+func (s *session) next() error {
+	s.dec.Begin()
+	if s.dec.CRLF() { // an empty line: some clients end a literal with one
+		return s.countBad()
+	}
+	cmd, ok := s.readCommand()
+	var rep reply
+	var err error
+	if ok {
+		rep, err = s.dispatch(cmd)
+	} else {
+		err = s.dec.Err()
+	}
+	if broken := s.dec.Skip(); broken != nil {
+		return broken
+	}
+	if wrong := s.dec.Err(); wrong != nil {
+		err = wrong
+		if !fault.Is(wrong, fault.Unsupported) {
+			err = misuse{wrong}
+		}
+	}
+	if err != nil {
+		if fault.Is(err, fault.Closed) || isFatal(err) {
+			return err
+		}
+		rep = s.refusal(cmd, err)
+	}
+	if rep.sent {
+		return nil
+	}
+	return s.finish(cmd, rep)
+}
+
+// finish tells the news that the command allows and writes its tagged answer.
+func (s *session) finish(cmd *command, rep reply) error {
+	if s.view != nil && cmd.row != nil && cmd.row.after != tellNone {
+		if err := s.sync(cmd, cmd.row.after); err != nil {
+			return err
+		}
+	}
+	tag := cmd.tag
+	if tag == "" {
+		tag = "*"
+	}
+	rep.write(s.enc, tag)
+	if rep.status == "BAD" {
+		return s.countBad()
+	}
+	if s.state != fresh { // before login a client must not earn itself more tries
+		s.bad = 0
+	}
+	return s.flushFull()
+}
+
+func (s *session) countBad() error {
+	if s.bad++; s.bad < s.srv.opt.MaxBad {
+		return nil
+	}
+	return fault.New(fault.Limited, "too many bad commands")
+}
+
+// readCommand reads the tag and the name of a command. With ok false the decoder
+// holds the error; the command then has whatever was read of it.
+func (s *session) readCommand() (cmd *command, ok bool) {
+	cmd = &command{}
+	var tag, name string
+	if !s.dec.ExpectTag(&tag) {
+		return cmd, false
+	}
+	cmd.tag = tag
+	if !s.dec.ExpectSP() || !s.dec.ExpectWord(&name, "a command") {
+		return cmd, false
+	}
+	if name == "UID" {
+		var of string
+		if !s.dec.ExpectSP() || !s.dec.ExpectWord(&of, "a command after UID") {
+			return cmd, false
+		}
+		name, cmd.uid = "UID "+of, true
+	}
+	cmd.row = s.srv.rows[name]
+	if cmd.row == nil {
+		if len(name) > 40 {
+			name = name[:40] + "..."
+		}
+		return cmd, s.dec.Fail("there is no command " + name)
+	}
+	return cmd, true
+}
+
+// dispatch checks that the command may be used now and runs it.
+func (s *session) dispatch(cmd *command) (reply, error) {
+	switch r := cmd.row; {
+	case r.in&s.state == 0:
+		return bad("%s", r.wrongState(s.state)), nil
+	case r.writes && s.view.readOnly:
+		return no("READ-ONLY", "this mailbox was opened for reading only"), nil
+	}
+	return cmd.row.run(s, cmd)
+}
+
+// refusal turns a handler's error into its answer and logs what the client must not
+// see.
+func (s *session) refusal(cmd *command, err error) reply {
+	kind := fault.Of(err)
+	name := "?"
+	if cmd.row != nil {
+		name = cmd.row.name
+	}
+	switch kind {
+	case fault.Internal, fault.Corrupt, fault.Unknown, fault.Unavailable:
+		s.c.Log().Error("command failed", "command", name, "err", err)
+	default:
+		s.c.Log().Debug("command refused", "command", name, "err", err)
+	}
+	rep := no(codes[kind], "%s", fault.Say(err))
+	switch {
+	case isMisuse(err):
+		rep.status, rep.code = "BAD", ""
+	case errors.Is(err, imap.ErrCharset):
+		rep.code = "BADCHARSET (UTF-8 US-ASCII)"
+	}
+	if kind == fault.Internal {
+		rep.text += " as " + s.c.ID()
+	}
+	return rep
+}
+
+// goodbye writes the BYE that fits the end of the session, if the client is there.
+func (s *session) goodbye(err error) {
+	log := s.c.Log()
+	switch kind := fault.Of(err); {
+	case s.c.Stopping():
+		s.enc.Raw("* BYE [UNAVAILABLE] the server is stopping, try again shortly").CRLF()
+	case kind == fault.Closed || errors.Is(err, io.ErrUnexpectedEOF):
+		log.Debug("client is gone", "err", err)
+		s.enc.Reset()
+	case s.torn:
+		log.Error("message could not be sent to its end", "err", err)
+		s.enc.Reset()
+	default:
+		log.Info("session ended by the server", "err", err)
+		s.enc.Raw("* BYE ").Raw(fault.Say(err)).CRLF()
+	}
+	s.state = 0
+}

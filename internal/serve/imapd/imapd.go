@@ -1,0 +1,82 @@
+// Package imapd is the IMAP server: IMAP4rev1 and IMAP4rev2 over the record layer.
+//
+// The shape: conn.go reads commands and writes tagged answers in order; commands.go
+// is the table of all commands, a row each with its flags; cmd_*.go carry them out,
+// a file each; view.go holds the selected mailbox as the client has been told of it
+// and is the only place that tells of arrivals, expunges and flags. A handler writes
+// its own data and returns a reply; whether news may follow is the row's to say.
+//
+// The package parses no bytes (syntax/imap does), keeps no mail (store does), proves
+// no login (directory does) and owns no listener (netsrv does). It holds no lock and
+// no Snapshot while it writes to a socket.
+//
+// RFC 9051 (IMAP4rev2), RFC 3501 (IMAP4rev1), RFC 2177 (IDLE), RFC 2342 (NAMESPACE),
+// RFC 2971 (ID), RFC 3516 (BINARY), RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS), RFC 4731
+// (ESEARCH), RFC 4959 (SASL-IR), RFC 5161 (ENABLE), RFC 5182 (SEARCHRES), RFC 5530
+// (response codes), RFC 6851 (MOVE), RFC 7162 (CONDSTORE), RFC 7888 (LITERAL+).
+package imapd
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/sasl"
+)
+
+// Directory says who may sign in and whose account a login is.
+type Directory interface {
+	// Credentials answers for the sign-ins of one connection.
+	Credentials(ctx context.Context, peer netip.Addr) sasl.Credentials
+	// LoginAccount returns the account of a login that was proven.
+	LoginAccount(ctx context.Context, login string) (mail.AccountID, error)
+}
+
+// Options are what a Server is told.
+type Options struct {
+	Store     *store.Store
+	Directory Directory
+	Version   string        // shown by ID; "" shows none
+	Idle      time.Duration // how long a signed-in client may be silent; 0: 30 minutes (RFC 9051, 5.4)
+	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
+}
+
+// Server answers IMAP connections. It has no state of its own.
+type Server struct {
+	opt  Options
+	rows map[string]*row
+	caps string // what the rows announce
+}
+
+// New returns a server.
+func New(opt Options) *Server {
+	if opt.Idle <= 0 {
+		opt.Idle = 30 * time.Minute
+	}
+	if opt.MaxBad <= 0 {
+		opt.MaxBad = 20
+	}
+	srv := &Server{opt: opt, rows: map[string]*row{}}
+	var caps []string
+	for _, r := range commands() {
+		srv.rows[r.name] = &r
+		if r.caps != "" {
+			caps = append(caps, r.caps)
+		}
+	}
+	srv.caps = strings.Join(caps, " ")
+	return srv
+}
+
+// Handle speaks IMAP over one connection: it is a netsrv.Handler.
+func (srv *Server) Handle(ctx context.Context, c *netsrv.Conn) {
+	s := newSession(ctx, srv, c)
+	defer s.close()
+	if err := s.serve(); err != nil {
+		s.goodbye(err)
+	}
+}

@@ -1,0 +1,98 @@
+package imapd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// reply is the tagged answer to a command.
+type reply struct {
+	status string // "OK", "NO" or "BAD"
+	code   string // a response code without its brackets, or ""
+	text   string
+	sent   bool // the handler has written it already
+}
+
+// ok is the answer of a command that was carried out.
+func ok(text string) reply { return reply{status: "OK", text: text} }
+
+// okCode is ok with a response code.
+func okCode(code, text string) reply { return reply{status: "OK", code: code, text: text} }
+
+// no refuses a command that was understood.
+func no(code, format string, args ...any) reply {
+	return reply{status: "NO", code: code, text: fmt.Sprintf(format, args...)}
+}
+
+// bad refuses a command that makes no sense.
+func bad(format string, args ...any) reply {
+	return reply{status: "BAD", text: fmt.Sprintf(format, args...)}
+}
+
+func (r reply) write(e *imap.Encoder, tag string) {
+	e.Raw(tag).SP().Raw(r.status)
+	if r.code != "" {
+		e.Raw(" [").Raw(r.code).Raw("]")
+	}
+	e.SP()
+	if r.text == "" {
+		r.text = "done"
+	}
+	for i := 0; i < len(r.text); i++ { // text is ASCII without line ends (RFC 9051, 9)
+		if c := r.text[i]; c >= ' ' && c < 0x7f {
+			e.Raw(r.text[i : i+1])
+		} else {
+			e.Raw("?")
+		}
+	}
+	e.CRLF()
+}
+
+// codes gives each kind of failure its response code (RFC 5530, RFC 9051, 7.1; TOOBIG
+// from RFC 4469). A syntax error is BAD and needs none; Invalid here is an argument
+// that was understood and cannot be, such as a mailbox name the store refuses.
+var codes = map[fault.Kind]string{
+	fault.Internal:        "SERVERBUG",
+	fault.Invalid:         "CANNOT",
+	fault.Unsupported:     "CANNOT",
+	fault.Unauthenticated: "AUTHENTICATIONFAILED",
+	fault.Denied:          "NOPERM",
+	fault.NotFound:        "NONEXISTENT",
+	fault.Exists:          "ALREADYEXISTS",
+	fault.TooLarge:        "TOOBIG",
+	fault.OverQuota:       "OVERQUOTA",
+	fault.Limited:         "LIMIT",
+	fault.Busy:            "INUSE",
+	fault.Unavailable:     "UNAVAILABLE",
+	fault.Corrupt:         "CORRUPTION",
+	fault.Unknown:         "UNAVAILABLE",
+}
+
+// coded gives an error a response code of its own.
+func coded(code string, err error) (reply, error) {
+	return no(code, "%s", fault.Say(err)), nil
+}
+
+// fatal marks an error that ends the session.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
+
+func isFatal(err error) bool {
+	var f fatal
+	return errors.As(err, &f)
+}
+
+// misuse marks an error whose answer is BAD: arguments that only the view can know
+// to be wrong.
+type misuse struct{ error }
+
+func (m misuse) Unwrap() error { return m.error }
+
+func isMisuse(err error) bool {
+	var m misuse
+	return errors.As(err, &m)
+}

@@ -1,0 +1,339 @@
+package imapd
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// view is the selected mailbox as the client has been told of it: a shared picture
+// and what the client still counts although the picture has it no more.
+//
+// The client's sequence numbers run over the messages of the picture and the gone
+// ones together, in order of UID. Arrivals always come after all of them.
+type view struct {
+	box      mail.MailboxID
+	readOnly bool
+	pic      *store.Picture
+	gone     []mail.UID  // expunged, and the client may not be told yet; rising
+	recent   mail.UIDSet // \Recent for this session (RFC 3501, 2.3.2)
+}
+
+// count returns how many messages the client counts.
+func (v *view) count() int { return v.pic.Len() + len(v.gone) }
+
+// goneBelow returns how many gone messages have a lower UID.
+func (v *view) goneBelow(uid mail.UID) int {
+	if len(v.gone) == 0 {
+		return 0
+	}
+	i, _ := slices.BinarySearch(v.gone, uid)
+	return i
+}
+
+// seq returns the client's number for a message it counts.
+func (v *view) seq(uid mail.UID) int {
+	n, _ := v.pic.Seq(uid)
+	return n + v.goneBelow(uid)
+}
+
+// uid returns the UID of the client's number from 1 to count.
+func (v *view) uid(seq int) mail.UID {
+	// The i-th gone message has the number of its place in the picture plus i.
+	i := sort.Search(len(v.gone), func(i int) bool { return v.seq(v.gone[i]) >= seq })
+	if i < len(v.gone) && v.seq(v.gone[i]) == seq {
+		return v.gone[i]
+	}
+	return v.pic.UID(seq - i)
+}
+
+// lastUID returns the highest UID that the client counts, 0 if there is none.
+func (v *view) lastUID() mail.UID {
+	last := v.pic.UID(v.pic.Len())
+	if n := len(v.gone); n > 0 {
+		last = max(last, v.gone[n-1])
+	}
+	return last
+}
+
+// resolve returns the UIDs that a client's set means: never one it has not been told
+// of, though a range may span UIDs without a message. missing says that a message
+// it counts is gone. A sequence number that is too large is misuse.
+func (s *session) resolve(set imap.SeqSet, uid bool) (uids mail.UIDSet, missing bool, err error) {
+	v := s.view
+	switch {
+	case set.Saved:
+		return s.saved, false, nil
+	case uid:
+		last := v.lastUID()
+		for _, r := range set.Resolve(uint32(last)) {
+			if r.From <= last {
+				uids = append(uids, mail.Range{From: r.From, To: min(r.To, last)})
+			}
+		}
+		return uids, false, nil
+	}
+	n := v.count()
+	if int64(set.Max()) > int64(n) {
+		return nil, false, misuse{fault.Newf(fault.Invalid, "there are %d messages, not %d", n, set.Max())}
+	}
+	if n == 0 { // only '*' and "1:*" come here; many clients send it blindly
+		return nil, false, nil
+	}
+	for _, r := range set.Resolve(uint32(n)) {
+		from, to := v.uid(int(r.From)), v.uid(int(r.To))
+		uids.AddRange(from, to)
+		missing = missing || v.goneBelow(to+1) > v.goneBelow(from)
+	}
+	return uids, missing, nil
+}
+
+// seqSet returns the client's numbers of UIDs, in the form of a set.
+func (v *view) seqSet(uids mail.UIDSet) mail.UIDSet {
+	var out mail.UIDSet
+	for uid := range uids.All() {
+		out.Add(mail.UID(v.seq(uid)))
+	}
+	return out
+}
+
+// ownChange is what the command under way did to flags itself.
+type ownChange struct {
+	set    mail.UIDSet
+	change store.FlagChange
+	// silent: the client knows the outcome unless somebody else changed more.
+	// Otherwise every message of the set is told, changed or not (RFC 9051, 6.4.6).
+	silent bool
+}
+
+// sync brings the view up to the account's log and tells the client what moved.
+//
+// While the client counts by old sequence numbers, in FETCH, STORE and SEARCH, an
+// expunge must wait (RFC 9051, 7.5.1): with may == keepSeqs the message stays in the
+// view as a hole until a later command allows the truth to be told.
+func (s *session) sync(cmd *command, may untagged) error {
+	v := s.view
+	now, err := s.acct.Picture(s.ctx, v.box)
+	switch {
+	case fault.Is(err, fault.NotFound): // RFC 2180, 3.3: the one honest way out
+		return fault.New(fault.NotFound, "the selected mailbox has been deleted")
+	case err != nil: // the disk, perhaps: the command was done; the news can wait
+		s.c.Log().Error("view not brought forward", "err", err)
+		return nil
+	}
+	old := v.pic
+	if now == old && cmd.own == nil && (may == keepSeqs || len(v.gone) == 0) {
+		return nil
+	}
+	diff := store.Diff(old, now)
+	gone := merge(v.gone, diff.Expunged)
+	if may == tellAll && len(gone) > 0 {
+		if err := s.tellExpunged(gone); err != nil {
+			return err
+		}
+		gone = nil
+	}
+	v.pic, v.gone = now, gone
+	if !diff.Arrived.IsEmpty() {
+		s.tellArrived()
+	}
+	if diff.Keywords {
+		s.tellFlags()
+	}
+	return s.tellChanged(cmd, old, &diff)
+}
+
+// tellExpunged tells of messages that are gone, with the numbers they have in the
+// view as it still is; each one told moves those behind it up.
+func (s *session) tellExpunged(gone []mail.UID) error {
+	for i, uid := range gone {
+		s.enc.Raw("* ").Number(uint64(s.view.seq(uid) - i)).Raw(" EXPUNGE").CRLF()
+		if err := s.flushFull(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) tellArrived() {
+	v := s.view
+	s.enc.Raw("* ").Number(uint64(v.count())).Raw(" EXISTS").CRLF()
+	if s.rev2 {
+		return
+	}
+	if !v.readOnly {
+		v.claimRecent(s.acct)
+	}
+	s.enc.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
+}
+
+// claimRecent takes what no session has seen yet as recent.
+func (v *view) claimRecent(acct *store.Account) {
+	if from, next := acct.ClaimRecent(v.pic), v.pic.Mailbox().UIDNext; from < next {
+		v.recent.AddRange(from, next-1)
+	}
+}
+
+func (v *view) recentCount() int {
+	n := 0
+	for range v.pic.Messages(v.recent) {
+		n++
+	}
+	return n
+}
+
+// tellFlags tells which flags there are and which can be kept (RFC 9051, 7.3.5).
+func (s *session) tellFlags() {
+	box := s.view.pic.Mailbox()
+	names := `\Answered \Flagged \Deleted \Seen \Draft`
+	if len(box.Keywords) > 0 {
+		names += " " + strings.Join(box.Keywords, " ")
+	}
+	s.enc.Raw("* FLAGS (").Raw(names).Raw(")").CRLF()
+	switch {
+	case s.view.readOnly:
+		names = ""
+	case len(box.Keywords) < store.MaxKeywords:
+		names += ` \*`
+	}
+	s.enc.Raw("* OK [PERMANENTFLAGS (").Raw(names).Raw(")] flags that are kept").CRLF()
+}
+
+// tellChanged tells the flags of messages that changed, and of those the command
+// has to answer for.
+func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Difference) error {
+	set, own := diff.Changed, cmd.own
+	if own != nil && !own.silent {
+		set = union(set, s.view.pic.Existing(own.set))
+	}
+	var expects func(before, now store.Message) bool
+	if own != nil && own.silent {
+		expects = expectation(s.view.pic, own.change)
+	}
+	for _, m := range s.view.pic.Messages(set) {
+		withFlags := true
+		if expects != nil && own.set.Contains(m.UID) {
+			before, _ := old.Message(m.UID)
+			if withFlags = !expects(before, m); !withFlags && !s.condstore {
+				continue // the client knows
+			}
+		}
+		s.tellMessage(cmd.uid, withFlags, m)
+		if err := s.flushFull(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellMessage writes an unsolicited FETCH (RFC 9051, 7.5.2; RFC 7162, 3.1.3 for one
+// without FLAGS).
+func (s *session) tellMessage(uid, flags bool, m store.Message) {
+	e := s.enc
+	e.Raw("* ").Number(uint64(s.view.seq(m.UID))).Raw(" FETCH (")
+	if uid {
+		e.Raw("UID ").Number(uint64(m.UID)).SP()
+	}
+	if s.condstore {
+		e.Raw("MODSEQ (").Number(uint64(m.ModSeq)).Raw(")")
+		if flags {
+			e.SP()
+		}
+	}
+	if flags {
+		s.writeFlags(m)
+	}
+	e.Raw(")").CRLF()
+}
+
+// writeFlags writes the FLAGS item of a message.
+func (s *session) writeFlags(m store.Message) {
+	v := s.view
+	var room [128]byte
+	b := append(room[:0], "FLAGS ("...)
+	b = v.pic.AppendFlags(b, m)
+	if !s.rev2 && v.recent.Contains(m.UID) {
+		if b[len(b)-1] != '(' {
+			b = append(b, ' ')
+		}
+		b = append(b, `\Recent`...)
+	}
+	s.enc.RawBytes(append(b, ')'))
+}
+
+// expectation returns a test whether a message now has just the flags that a client
+// who knows the change would expect.
+func expectation(pic *store.Picture, c store.FlagChange) func(before, now store.Message) bool {
+	return func(before, now store.Message) bool {
+		want := c.Flags
+		switch c.Op {
+		case store.AddFlags:
+			want |= before.Flags
+		case store.RemoveFlags:
+			want = before.Flags &^ c.Flags
+		}
+		if now.Flags != want {
+			return false
+		}
+		if len(c.Keywords) == 0 && c.Op != store.ReplaceFlags {
+			return now.Keywords == before.Keywords
+		}
+		return slices.Equal(folded(pic.Keywords(now)), expectedKeywords(pic.Keywords(before), c))
+	}
+}
+
+func expectedKeywords(before []string, c store.FlagChange) []string {
+	before, named := folded(before), folded(c.Keywords)
+	switch c.Op {
+	case store.AddFlags:
+		named = append(named, before...)
+		slices.Sort(named)
+		named = slices.Compact(named)
+	case store.RemoveFlags:
+		named = slices.DeleteFunc(before, func(k string) bool { return slices.Contains(named, k) })
+	}
+	return named
+}
+
+// folded returns keywords as they compare: in one case, in order.
+func folded(keywords []string) []string {
+	out := make([]string, len(keywords))
+	for i, k := range keywords {
+		out[i] = strings.ToLower(k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// merge adds a set to a rising list.
+func merge(list []mail.UID, set mail.UIDSet) []mail.UID {
+	if set.IsEmpty() {
+		return list
+	}
+	out := slices.Grow(slices.Clone(list), set.Len())
+	for uid := range set.All() {
+		out = append(out, uid)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// union returns the UIDs of both sets, in time linear in their ranges.
+func union(a, b mail.UIDSet) mail.UIDSet {
+	if a.IsEmpty() {
+		return b
+	}
+	ranges := slices.Concat(a, b)
+	slices.SortFunc(ranges, func(x, y mail.Range) int { return cmp.Compare(x.From, y.From) })
+	var out mail.UIDSet
+	for _, r := range ranges {
+		out.AddRange(r.From, r.To)
+	}
+	return out
+}
