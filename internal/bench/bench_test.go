@@ -1,0 +1,309 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+func TestMessagesAreTheSameEveryTimeAndAllDifferent(t *testing.T) {
+	for _, sizes := range []Sizes{Small, Mixed} {
+		a, b := newLetters("x", sizes), newLetters("x", sizes)
+		seen := map[string]bool{}
+		total := 0
+		for n := range 2 * variants {
+			m := a.append(nil, n)
+			if !bytes.Equal(m, b.append(nil, n)) {
+				t.Fatalf("%s message %d differs from one maker to the next", sizes, n)
+			}
+			_, body, _ := bytes.Cut(m, []byte("\r\n\r\n"))
+			if seen[string(body)] {
+				t.Fatalf("%s message %d has the body of another", sizes, n)
+			}
+			seen[string(body)] = true
+			total += len(m)
+		}
+		low, high := 1_300, 1_500
+		if sizes == Mixed {
+			low, high = 12_000, 14_000
+		}
+		if mean := total / (2 * variants); mean < low || mean > high {
+			t.Errorf("%s messages have %d bytes in the mean, want %d to %d", sizes, mean, low, high)
+		}
+	}
+}
+
+// A message goes into DATA as it is, so it must need no dot stuffing and end in CRLF.
+func TestMessagesCanBeSentUnchanged(t *testing.T) {
+	l := newLetters("x", Mixed)
+	for n := range variants {
+		m := l.append(nil, n)
+		if bytes.Contains(m, []byte("\n.")) || !bytes.HasSuffix(m, []byte("\r\n")) || bytes.ContainsRune(m, 0) {
+			t.Fatalf("message %d cannot be sent as it is", n)
+		}
+		if bytes.Count(m, []byte("\n")) != bytes.Count(m, []byte("\r\n")) {
+			t.Fatalf("message %d has a bare line feed", n)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	d := []time.Duration{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	for _, c := range []struct {
+		q    float64
+		want time.Duration
+	}{{0.5, 5}, {0.99, 10}, {0.1, 1}, {0, 1}, {1, 10}, {0.91, 10}} {
+		if got := quantile(d, c.q); got != c.want {
+			t.Errorf("quantile %v = %v, want %v", c.q, got, c.want)
+		}
+	}
+	if got := quantile(d[:1], 0.99); got != 1 {
+		t.Errorf("quantile of one sample = %v", got)
+	}
+}
+
+func TestLiteral(t *testing.T) {
+	for line, want := range map[string]int{
+		"* 1 FETCH (BODY[] {12}\r\n": 12, "x {0}\r\n": 0, "no\r\n": -1, "{}\r\n": -1, "{-3}\r\n": -1,
+		"}\r\n": -1, "* OK {5+}\r\n": -1, "": -1,
+	} {
+		if got := literal([]byte(line)); got != want {
+			t.Errorf("literal(%q) = %d, want %d", line, got, want)
+		}
+	}
+}
+
+// dialogue plays a server: lines that begin with "S: " are sent, "C: " are expected.
+func dialogue(t *testing.T, script string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		r := bufio.NewReader(c)
+		for line := range strings.Lines(script) {
+			line = strings.TrimSuffix(line, "\n")
+			if text, ok := strings.CutPrefix(line, "S: "); ok {
+				io.WriteString(c, text+"\r\n")
+				continue
+			}
+			got, err := r.ReadString('\n')
+			if want := strings.TrimPrefix(line, "C: ") + "\r\n"; err != nil || got != want {
+				t.Errorf("client sent %q, want %q (%v)", got, want, err)
+				return
+			}
+		}
+	}()
+	return ln.Addr().String()
+}
+
+const imapHello = `S: * OK hello
+C: b1 LOGIN "u" "p\"\\"
+S: b1 OK in
+C: b2 CAPABILITY
+S: * CAPABILITY IMAP4rev1 LITERAL+ IDLE
+S: b2 OK
+`
+
+func TestIMAPReadsLiteralsAndCounts(t *testing.T) {
+	addr := dialogue(t, imapHello+`C: b3 UID FETCH 1:* (ENVELOPE)
+S: * 1 FETCH (UID 1 ENVELOPE ({10}
+S: b3 OK NO
+S:  NIL {3}
+S: abc))
+S: * 2 FETCH (UID 2 ENVELOPE (NIL))
+S: * 3 EXISTS
+S: b3 OK done
+C: b4 NOOP
+S: b4 NO [CANNOT] no
+`)
+	tg := Target{IMAP: addr, User: "u", Password: `p"\`}
+	c, err := dialIMAP(context.Background(), tg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !c.has("LITERAL+") || !c.has("IDLE") || c.has("LITERAL") {
+		t.Errorf("capabilities read as %q", c.caps)
+	}
+	r := runner{opt: Options{}.withDefaults()}
+	if _, err := r.fetch(c, "UID FETCH 1:* (ENVELOPE)", 2); err != nil {
+		t.Errorf("fetch: %v", err)
+	}
+	var no refusal
+	if err := c.do("NOOP", nil); !errors.As(err, &no) || string(no) != "NO [CANNOT] no" {
+		t.Errorf("refused command: %v", err)
+	}
+}
+
+func TestIMAPFetchWithTooFewResponses(t *testing.T) {
+	addr := dialogue(t, imapHello+"C: b3 FETCH 1:* (FLAGS)\nS: * 1 FETCH (FLAGS ())\nS: b3 OK\n")
+	c, err := dialIMAP(context.Background(), Target{IMAP: addr, User: "u", Password: `p"\`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := runner{opt: Options{}.withDefaults()}
+	if _, err := r.fetch(c, "FETCH 1:* (FLAGS)", 2); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("a missing response is not noticed: %v", err)
+	}
+}
+
+// A line longer than the reader's buffer is one response all the same.
+func TestIMAPLongLine(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	c := &imapConn{r: bufio.NewReaderSize(strings.NewReader("* "+long+" {4}\r\nabcd tail\r\n* next\r\n"), 64)}
+	first, err := c.line()
+	if err != nil || !bytes.HasPrefix(first, []byte("* xxx")) {
+		t.Fatalf("line: %q, %v", first, err)
+	}
+	if next, err := c.line(); err != nil || string(next) != "* next\r\n" {
+		t.Fatalf("after a long line came %q, %v", next, err)
+	}
+}
+
+func lmtpScript(lines string) string {
+	return "S: 220 hello\nC: LHLO bench.example\nS: 250-me\nS: 250 PIPELINING\n" +
+		"C: MAIL FROM:<sender@example.org>\nC: RCPT TO:<a@b>\nC: DATA\n" + lines
+}
+
+func TestLMTPRefusals(t *testing.T) {
+	for name, c := range map[string]struct{ script, refusal string }{
+		"recipient": {"S: 250 ok\nS: 550 no such\nS: 503 none\nC: RSET\nS: 250 ok\n", "550 no such"},
+		"recipient, DATA accepted": {"S: 250 ok\nS: 550 no such\nS: 354 go\nC: .\nS: 554 none\nC: RSET\nS: 250 ok\n",
+			"550 no such"},
+		"sender": {"S: 451 later\nS: 503 no\nS: 503 no\nC: RSET\nS: 250 ok\n", "451 later"},
+	} {
+		lc, err := dialLMTP(context.Background(), dialogue(t, lmtpScript(c.script)), "a@b", newLetters("x", Small))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, refusal, err := lc.deliver(1); refusal != c.refusal || err != nil {
+			t.Errorf("%s: refusal %q, error %v, want %q", name, refusal, err, c.refusal)
+		}
+		lc.Close()
+	}
+}
+
+// countdown is a worker that fails after some deliveries.
+type countdown struct{ left int }
+
+func (c *countdown) Close() error { return nil }
+func (c *countdown) deliver(int) (int, string, error) {
+	if c.left--; c.left < 0 {
+		return 0, "", errors.New("gone")
+	}
+	if c.left%2 == 0 {
+		return 0, "451 busy", nil
+	}
+	return 10, "", nil
+}
+
+func TestLoadCountsAndStopsAtABrokenConnection(t *testing.T) {
+	res, err := load(context.Background(), []worker{&countdown{7}}, time.Hour, func(time.Duration) {})
+	if err == nil || err.Error() != "gone" {
+		t.Errorf("error %v", err)
+	}
+	if res.Operations != 3 || res.Failures != 4 || res.Bytes != 30 || res.Failure != "451 busy" {
+		t.Errorf("counted %+v", res)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	all := Target{IMAP: "i", LMTP: "l", User: "u", PID: 1}
+	for _, c := range []struct {
+		t     Target
+		names []string
+		n     int
+		ok    bool
+	}{
+		{all, nil, len(scenarios()), true},
+		{Target{LMTP: "l", User: "u"}, nil, 1, true},
+		{Target{LMTP: "l", Recipients: []string{"x"}}, nil, 1, true},
+		{all, []string{"store", "lmtp"}, 2, true},
+		{all, []string{"nonsense"}, 0, false},
+		{Target{IMAP: "i", User: "u"}, []string{"idle-memory"}, 0, false},
+		{Target{}, nil, 0, false},
+	} {
+		got, err := choose(c.t, c.names)
+		if len(got) != c.n && c.ok || (err == nil) != c.ok {
+			t.Errorf("choose(%v) = %d scenarios, %v", c.names, len(got), err)
+		}
+		if err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("choose(%v): %v is no usage error", c.names, err)
+		}
+	}
+}
+
+func TestProcessMemory(t *testing.T) {
+	if _, err := os.Stat("/proc/self/smaps_rollup"); err != nil {
+		t.Skip("needs /proc with smaps_rollup")
+	}
+	m, err := processMemory(os.Getpid())
+	if err != nil || m.rss < 1<<20 || m.pss > m.rss {
+		t.Errorf("own memory %+v, %v", m, err)
+	}
+	if _, err := processMemory(1 << 30); !fault.Is(err, fault.NotFound) {
+		t.Errorf("memory of nobody: %v", err)
+	}
+	parents := map[int]int{10: 1, 11: 10, 12: 11, 20: 1}
+	for p, want := range map[int]bool{10: true, 11: true, 12: true, 20: false, 1: false, 99: false} {
+		if descends(parents, p, 10) != want {
+			t.Errorf("descends(%d, 10) is not %v", p, want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	var b strings.Builder
+	err := Table(&b, []Result{
+		{Scenario: "lmtp", Sizes: Mixed, Connections: 50, Operations: 10, Rate: 5, Median: 1.5, P99: 2, Bytes: 2_000_000, Failures: 1, Failure: "451 x"},
+		{Scenario: "idle-memory", Connections: 100, PSS: 1_000_000, RSS: 2_000_000},
+	})
+	want := `     scenario  conns  ops  ops/s  median ms  p99 ms   MB
+   lmtp (mix)     50   10    5.0       1.50    2.00  2.0
+  idle-memory    100    0    0.0       0.00    0.00  0.0
+lmtp with 50 connections: 1 refused, first: 451 x
+idle-memory: 1.0 MB for 100 connections, 10.0 KB each (resident 2.0 MB)
+`
+	if err != nil || b.String() != want {
+		t.Errorf("table:\n%s\nwant:\n%s(%v)", b.String(), want, err)
+	}
+}
+
+func FuzzIMAPLine(f *testing.F) {
+	f.Add([]byte("* 1 FETCH (BODY[] {3}\r\nabc)\r\nb1 OK\r\n"))
+	f.Add([]byte("* x {99999999999999999999}\r\n"))
+	f.Add([]byte("\r\n\n{5}\n"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c := &imapConn{r: bufio.NewReaderSize(bytes.NewReader(in), 32)}
+		for {
+			line, err := c.line()
+			if err != nil {
+				return
+			}
+			if len(line) == 0 {
+				t.Fatal("an empty line came without an error")
+			}
+			if c.read > int64(len(in)) {
+				t.Fatalf("%d bytes counted of %d", c.read, len(in))
+			}
+		}
+	})
+}

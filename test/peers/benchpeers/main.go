@@ -1,0 +1,185 @@
+// Command benchpeers runs the scenarios of internal/bench on Martlet and on a private
+// Dovecot, in turn and with the same bytes, and writes docs/benchmarks.md.
+//
+//	go build -o bin/martlet ./cmd/martlet && go run ./test/peers/benchpeers
+//
+// It needs root (for Dovecot) and Debian's packages dovecot-imapd and dovecot-lmtpd.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/bench"
+)
+
+// plan is what the flags ask for.
+type plan struct {
+	servers  []string
+	only     []string // scenarios; empty means all
+	rounds   int
+	duration time.Duration
+	messages int
+	idle     int
+	repeat   int
+	binary   string
+	out      string
+	raw      string
+}
+
+func main() {
+	var p plan
+	var servers, only string
+	flag.StringVar(&servers, "servers", "martlet,maildir,mdbox", "which, in order: martlet, and the Dovecot formats maildir and mdbox")
+	flag.StringVar(&only, "only", "", "scenarios, separated by commas (default all)")
+	flag.IntVar(&p.rounds, "rounds", 3, "times that everything is run, each on a fresh server")
+	flag.DurationVar(&p.duration, "duration", 5*time.Second, "length of each delivery run")
+	flag.IntVar(&p.messages, "messages", 100_000, "messages in the large mailbox")
+	flag.IntVar(&p.idle, "idle", 2_000, "idle connections")
+	flag.IntVar(&p.repeat, "repeat", 5, "times each request on the large mailbox is made")
+	flag.StringVar(&p.binary, "martlet", "bin/martlet", "binary")
+	flag.StringVar(&p.out, "out", "", "file for the report; empty means standard output")
+	flag.StringVar(&p.raw, "raw", "", "file for each single result as a line of JSON")
+	flag.Parse()
+	p.servers = strings.Split(servers, ",")
+	if only != "" {
+		p.only = strings.Split(only, ",")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := p.execute(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "benchpeers:", err)
+		os.Exit(1)
+	}
+}
+
+// sample is one result of one server in one round.
+type sample struct {
+	Server string `json:"server"`
+	Round  int    `json:"round"`
+	Spread bool   `json:"spread,omitempty"` // deliveries went to ten accounts
+	Load   string `json:"load"`             // load average of the machine before the run
+	bench.Result
+}
+
+func (p plan) execute(ctx context.Context) error {
+	var samples []sample
+	configs := map[string]string{}
+	var raw *os.File
+	if p.raw != "" {
+		var err error
+		if raw, err = os.Create(p.raw); err != nil {
+			return err
+		}
+		defer raw.Close()
+	}
+	for round := 1; round <= p.rounds; round++ {
+		for i := range p.servers {
+			name := p.servers[(i+round-1)%len(p.servers)] // nobody is always the first
+			err := p.measure(ctx, name, configs, func(s sample) {
+				s.Server, s.Round = name, round
+				samples = append(samples, s)
+				line, _ := json.Marshal(s)
+				fmt.Fprintf(os.Stderr, "%s\n", line)
+				if raw != nil {
+					fmt.Fprintf(raw, "%s\n", line)
+				}
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	w := os.Stdout
+	if p.out != "" {
+		f, err := os.Create(p.out)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		w = f
+	}
+	return p.write(w, samples, configs)
+}
+
+// measure runs everything once on a fresh server.
+func (p plan) measure(ctx context.Context, name string, configs map[string]string, report func(sample)) error {
+	dir, err := os.MkdirTemp("", "bench-"+name+"-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s, err := start(name, filepath.Join(dir, "s"), p.binary)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	configs[name] = strings.ReplaceAll(s.config, filepath.Join(dir, "s"), "DIR")
+	for _, leg := range p.legs() {
+		load := loadAverage()
+		t := s.target
+		if leg.spread {
+			t.Recipients = s.others
+		}
+		err := bench.Run(ctx, t, leg.opt, leg.names, func(r bench.Result) {
+			report(sample{Spread: leg.spread, Load: load, Result: r})
+		})
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "benchpeers: %s: %v\n", name, err)
+			if ctx.Err() != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leg is one call of bench.Run.
+type leg struct {
+	names  []string
+	opt    bench.Options
+	spread bool
+}
+
+// legs returns the runs in order. The deliveries come first, into a server that is
+// empty; each kind of delivery has an account of its own or goes away afterwards.
+func (p plan) legs() []leg {
+	base := bench.Options{Duration: p.duration, Messages: p.messages, Idle: p.idle, Repeat: p.repeat}
+	mixed := base
+	mixed.Sizes = bench.Mixed
+	var out []leg
+	add := func(o bench.Options, spread bool, names ...string) {
+		for _, n := range names {
+			if len(p.only) == 0 || contains(p.only, n) {
+				out = append(out, leg{[]string{n}, o, spread})
+			}
+		}
+	}
+	add(base, false, "lmtp", "append")
+	add(base, true, "lmtp")
+	add(mixed, true, "lmtp")
+	add(base, false, "idle-memory", "select", "fetch-flags", "fetch-envelope", "fetch-bodystructure", "store", "changedsince")
+	return out
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}
+
+func loadAverage() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/martlet-mail/martlet/internal/bench"
+	"github.com/martlet-mail/martlet/test/peers/dovecot"
+	"github.com/martlet-mail/martlet/test/peers/martlet"
+)
+
+// server is one that is measured.
+type server struct {
+	target bench.Target
+	others []string // recipients besides
+	config string
+	stop   func()
+}
+
+// spread is how many accounts the deliveries go to that are not all to one.
+const spread = 10
+
+// start runs the server called name in dir.
+func start(name, dir, binary string) (*server, error) {
+	if name == "martlet" {
+		return startMartlet(dir, binary)
+	}
+	d, err := dovecot.Start(dir, dovecot.Format(name))
+	if err != nil {
+		return nil, err
+	}
+	s := &server{config: d.Config, stop: d.Stop, target: bench.Target{IMAP: d.IMAP, LMTP: d.LMTP,
+		User: "alice@martlet.test", Password: dovecot.Password, PID: d.PID}}
+	for i := range spread {
+		s.others = append(s.others, fmt.Sprintf("user%d@martlet.test", i))
+	}
+	return s, nil
+}
+
+func startMartlet(dir, binary string) (*server, error) {
+	opt := martlet.Options{Binary: binary, Dir: dir, Set: settings}
+	for i := range spread {
+		opt.Accounts = append(opt.Accounts, fmt.Sprintf("user%d", i))
+	}
+	m, err := martlet.Start(opt)
+	if err != nil {
+		return nil, err
+	}
+	alice := m.Account("alice")
+	s := &server{stop: func() { m.Stop() }, target: bench.Target{IMAP: m.Addr("imap"), LMTP: m.Addr("lmtp"),
+		User: alice.Address, Password: alice.Password, PID: m.PID}}
+	for i := range spread {
+		s.others = append(s.others, m.Account(fmt.Sprintf("user%d", i)).Address)
+	}
+	for k, v := range settings {
+		s.config += k + " = " + v + "\n"
+	}
+	return s, nil
+}
+
+// settings are what differs from what `martlet try` writes: the limits that a load by
+// one account meets.
+var settings = map[string]string{"limits.connections_per_account": "10000"}

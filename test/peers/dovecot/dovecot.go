@@ -1,0 +1,225 @@
+// Package dovecot starts a private Dovecot on loopback, from Debian's packages, for
+// tests and benchmarks beside it.
+//
+// It takes nothing from /etc/dovecot and leaves nothing outside the given directory.
+// It must be started by root, as Dovecot is everywhere; mail is written as the system
+// user "mail".
+package dovecot
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Format is how mailboxes are kept.
+type Format string
+
+const (
+	Maildir Format = "maildir" // a file for each message
+	MDBox   Format = "mdbox"   // many messages in a file
+)
+
+// Password opens every account; any login name is one.
+const Password = "secret"
+
+// Server is a running Dovecot.
+type Server struct {
+	IMAP, LMTP, POP3 string // host:port
+	Config           string // the configuration as written
+	Log              string // path of the log file
+	PID              int
+	cmd              *exec.Cmd
+	done             chan error
+}
+
+// Config is the whole configuration; what differs from Dovecot's defaults are paths,
+// ports, sign-in, and limits that a load of thousands of connections by one user
+// from one address would meet. Syncing to disk is as by default.
+const config = `# mail_fsync is left at its default, "optimized": what is delivered is synced.
+protocols = imap lmtp pop3
+listen = 127.0.0.1
+base_dir = %[1]s/run
+state_dir = %[1]s/state
+log_path = %[1]s/dovecot.log
+ssl = no
+disable_plaintext_auth = no
+mail_location = %[2]s:%[1]s/mail/%%u
+mail_uid = %[3]s
+mail_gid = %[4]s
+first_valid_uid = 1
+first_valid_gid = 1
+mail_max_userip_connections = 0
+default_client_limit = 20000
+namespace inbox {
+  inbox = yes
+  separator = /
+  mailbox Sent {
+    auto = create
+    special_use = \Sent
+  }
+  mailbox Trash {
+    auto = create
+    special_use = \Trash
+  }
+}
+passdb {
+  driver = static
+  args = password=%[5]s
+}
+userdb {
+  driver = static
+  args = uid=%[3]s gid=%[4]s home=%[1]s/home/%%u allow_all_users=yes
+}
+service imap-login {
+  service_count = 0
+  client_limit = 5000
+  process_min_avail = 1
+  inet_listener imap {
+    port = %[6]s
+  }
+  inet_listener imaps {
+    port = 0
+  }
+}
+service pop3-login {
+  inet_listener pop3 {
+    port = %[8]s
+  }
+  inet_listener pop3s {
+    port = 0
+  }
+}
+service imap {
+  process_limit = 5000
+}
+service lmtp {
+  process_min_avail = 4
+  inet_listener lmtp {
+    address = 127.0.0.1
+    port = %[7]s
+  }
+}
+service anvil {
+  client_limit = 20000
+}
+service stats {
+  client_limit = 20000
+}
+`
+
+// Start runs Dovecot in dir, which must be new or from an earlier Start.
+func Start(dir string, format Format) (*Server, error) {
+	u, err := user.Lookup("mail")
+	if err != nil {
+		return nil, fmt.Errorf("dovecot: %w", err)
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	for _, sub := range []string{"run", "state", "mail", "home"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	uid, gid := 0, 0
+	fmt.Sscan(u.Uid, &uid)
+	fmt.Sscan(u.Gid, &gid)
+	for _, sub := range []string{"mail", "home"} {
+		if err := os.Chown(filepath.Join(dir, sub), uid, gid); err != nil {
+			return nil, fmt.Errorf("dovecot: needs root: %w", err)
+		}
+	}
+	if err := passable(dir); err != nil {
+		return nil, err
+	}
+	s := &Server{IMAP: "127.0.0.1:" + ports[0], LMTP: "127.0.0.1:" + ports[1], POP3: "127.0.0.1:" + ports[2],
+		Log: filepath.Join(dir, "dovecot.log"), done: make(chan error, 1)}
+	s.Config = fmt.Sprintf(config, dir, format, u.Uid, u.Gid, Password, ports[0], ports[1], ports[2])
+	path := filepath.Join(dir, "dovecot.conf")
+	if err := os.WriteFile(path, []byte(s.Config), 0o644); err != nil {
+		return nil, err
+	}
+	return s, s.run(path)
+}
+
+// run starts the process and waits until it listens.
+func (s *Server) run(path string) error {
+	s.cmd = exec.Command("dovecot", "-F", "-c", path)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var said strings.Builder
+	s.cmd.Stderr, s.cmd.Stdout = &said, &said
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("dovecot: %w (Debian: apt-get install dovecot-imapd dovecot-lmtpd dovecot-pop3d)", err)
+	}
+	s.PID = s.cmd.Process.Pid
+	go func() { s.done <- s.cmd.Wait() }()
+	for range 200 {
+		select {
+		case err := <-s.done:
+			log, _ := os.ReadFile(s.Log)
+			return fmt.Errorf("dovecot ended at once: %v\n%s%s", err, said.String(), log)
+		case <-time.After(50 * time.Millisecond):
+		}
+		c, err := net.Dial("tcp", s.IMAP)
+		if err == nil {
+			c.Close()
+			return nil
+		}
+	}
+	s.Stop()
+	return fmt.Errorf("dovecot does not listen on %s", s.IMAP)
+}
+
+// Stop ends Dovecot with all its processes.
+func (s *Server) Stop() {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.done:
+	case <-time.After(5 * time.Second):
+		syscall.Kill(-s.PID, syscall.SIGKILL)
+		<-s.done
+	}
+}
+
+// passable lets other users through the temporary directories above dir.
+func passable(dir string) error {
+	for d := dir; strings.HasPrefix(d, os.TempDir()) && d != os.TempDir(); d = filepath.Dir(d) {
+		info, err := os.Stat(d)
+		if err != nil {
+			return err
+		}
+		if err := os.Chmod(d, info.Mode().Perm()|0o011); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freePorts returns n ports that nobody listens on.
+func freePorts(n int) ([]string, error) {
+	var ports []string
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			l.Close()
+		}
+	}()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, l)
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
