@@ -1,0 +1,145 @@
+package receive
+
+import (
+	"context"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// plan says where one message goes. Two recipients that lead to the same place
+// share it, so that nobody gets the message twice.
+type plan struct {
+	recipients []recipient
+	drops      []*drop
+	remote     []*onward
+}
+
+// recipient is one of the envelope with the places it leads to.
+type recipient struct {
+	mail.Recipient
+	err    error // it leads nowhere
+	drops  []*drop
+	remote []*onward
+	queued bool // the whole of it waits in the queue
+}
+
+// drop is an account that gets the message.
+type drop struct {
+	account mail.AccountID
+	rcpt    mail.Recipient // as it would wait in the queue
+	err     error
+	queued  bool
+}
+
+// onward is an address elsewhere.
+type onward struct {
+	rcpt mail.Recipient
+	err  error
+}
+
+// route resolves the recipients (aliases, details, catch-alls).
+func (r *Receiver) route(ctx context.Context, env mail.Envelope) *plan {
+	p := &plan{recipients: make([]recipient, len(env.To))}
+	drops := map[mail.AccountID]*drop{}
+	remote := map[mail.Address]*onward{}
+	for i, to := range env.To {
+		rcpt := &p.recipients[i]
+		rcpt.Recipient = to
+		found, err := r.opt.Directory.Resolve(ctx, to.Address)
+		if err != nil {
+			rcpt.err = err
+			continue
+		}
+		for _, t := range found.Accounts {
+			d := drops[t.Account]
+			if d == nil {
+				d = &drop{account: t.Account, rcpt: redirected(to, t.Address)}
+				drops[t.Account] = d
+				p.drops = append(p.drops, d)
+			}
+			rcpt.drops = append(rcpt.drops, d)
+		}
+		for _, a := range found.Remote {
+			o := remote[a.Folded()]
+			if o == nil {
+				o = &onward{rcpt: redirected(to, a)}
+				remote[a.Folded()] = o
+				p.remote = append(p.remote, o)
+			}
+			rcpt.remote = append(rcpt.remote, o)
+		}
+	}
+	return p
+}
+
+// redirected is a recipient under another address; a report still names the one the
+// sender knows (RFC 3461, 5.2.7.1).
+func redirected(to mail.Recipient, a mail.Address) mail.Recipient {
+	if to.ORcpt == "" && to.Address.Folded() != a.Folded() && to.Address.Domain != "" {
+		kind := "rfc822;"
+		if !to.Address.IsASCII() {
+			kind = "utf-8;"
+		}
+		to.ORcpt = kind + to.Address.String()
+	}
+	to.Address = a
+	return to
+}
+
+// served tells whether some part of the recipient is stored or queued.
+func (t *recipient) served() bool {
+	for _, d := range t.drops {
+		if d.err == nil || d.queued {
+			return true
+		}
+	}
+	for _, o := range t.remote {
+		if o.err == nil {
+			return true
+		}
+	}
+	return t.queued
+}
+
+// failure returns why the recipient is not served in full, a temporary reason
+// first: then trying again may help.
+func (t *recipient) failure() error {
+	if t.queued {
+		return nil
+	}
+	worst := t.err
+	consider := func(err error) {
+		if err != nil && (worst == nil || fault.Of(err).Temporary()) {
+			worst = err
+		}
+	}
+	for _, d := range t.drops {
+		if !d.queued {
+			consider(d.err)
+		}
+	}
+	for _, o := range t.remote {
+		consider(o.err)
+	}
+	return worst
+}
+
+func (p *plan) results() []Result {
+	out := make([]Result, len(p.recipients))
+	for i := range p.recipients {
+		out[i].Err = p.recipients[i].failure()
+	}
+	return out
+}
+
+// anyServed tells whether the sender could not send the message again without a
+// duplicate.
+func (p *plan) anyServed() bool {
+	for i := range p.recipients {
+		if p.recipients[i].served() {
+			return true
+		}
+	}
+	return false
+}

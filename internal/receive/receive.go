@@ -1,0 +1,119 @@
+// Package receive is the road that mail takes in, from a complete message to its
+// mailboxes: whether it runs in a circle, who its recipients are, into which
+// mailboxes it goes at once and for whom it must wait in the queue.
+//
+// When Deliver returns, each recipient that has no error is served durably. The
+// package speaks no protocol, keeps no state but a short memory of full accounts,
+// and never talks to other hosts.
+//
+// RFC 5321, 4.4 (Return-Path), 6.1 (responsibility) and 6.3 (loops); RFC 3461, 5.2.7
+// (aliases and DSN parameters).
+package receive
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Queue keeps mail that must wait. *queue.Queue is one.
+type Queue interface {
+	// Add takes a message for all recipients of env; nil means that they are kept
+	// durably. The queue hands recipients of local domains to Redeliver.
+	Add(ctx context.Context, env mail.Envelope, msg *store.Parcel) error
+}
+
+// Options of New. Store, Directory and Queue must be given.
+type Options struct {
+	Store       *store.Store
+	Directory   *directory.Directory
+	Queue       Queue
+	MaxReceived int              // Received fields that a message may have; 0: 100
+	Parallel    int              // mailboxes one message is stored into at the same time; 0: 64
+	Now         func() time.Time // nil: time.Now
+	Log         *slog.Logger     // nil: discard
+}
+
+// Receiver delivers. It may be used by many goroutines.
+type Receiver struct {
+	opt  Options
+	full fullAccounts
+}
+
+// New returns a Receiver.
+func New(o Options) *Receiver {
+	if o.MaxReceived <= 0 {
+		o.MaxReceived = 100
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = 64
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Receiver{opt: o}
+}
+
+// Result says what became of one recipient.
+type Result struct {
+	// Err is nil if the message is stored or queued, durably. Kinds: NotFound,
+	// OverQuota, TooLarge (the alias is), Invalid (the message runs in a circle), and
+	// the temporary ones.
+	Err error
+	// Status is the enhanced status code, or "" where the kind of Err says all.
+	Status string
+}
+
+// Deliver takes a message in for all recipients of env and returns their results in
+// the same order.
+//
+// A failure is reported only where the sender can act on it alone: if one recipient
+// of an SMTP transaction is served, those that failed wait in the queue, which tries
+// again or sends a report. LMTP, which answers for each recipient, is told of each.
+func (r *Receiver) Deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel) []Result {
+	return r.deliver(ctx, env, msg, isLMTP(env.Protocol))
+}
+
+// Redeliver is Deliver for what waited in the queue: each failure is reported, and
+// what had been stored before is not stored again.
+func (r *Receiver) Redeliver(ctx context.Context, env mail.Envelope, msg *store.Parcel) []Result {
+	return r.deliver(ctx, env, msg, true)
+}
+
+func (r *Receiver) deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel, each bool) []Result {
+	if circles(msg, r.opt.MaxReceived) {
+		return loop(len(env.To))
+	}
+	p := r.route(ctx, env)
+	r.queueRemote(ctx, env, p, msg)
+	r.storeAll(ctx, p, sealed(env.From, msg))
+	r.queueFailed(ctx, env, p, msg, each)
+	return p.results()
+}
+
+// Check tells at RCPT time whether mail for an address would be taken in, and
+// whether it is local. For a foreign address err is nil: whether it may be relayed
+// is for the caller to say. Kinds: NotFound, OverQuota, TooLarge and temporary ones.
+func (r *Receiver) Check(ctx context.Context, rcpt mail.Address) (local bool, err error) {
+	if rcpt.Domain != "" {
+		if local, err = r.opt.Directory.IsLocal(ctx, rcpt.Domain); err != nil || !local {
+			return false, err
+		}
+	}
+	found, err := r.opt.Directory.Resolve(ctx, rcpt)
+	if err != nil {
+		return true, err
+	}
+	if len(found.Accounts) == 1 && len(found.Remote) == 0 && r.isFull(ctx, found.Accounts[0].Account) {
+		return true, fault.New(fault.OverQuota, "mailbox is full")
+	}
+	return true, nil
+}
