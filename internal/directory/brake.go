@@ -1,0 +1,164 @@
+package directory
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+const (
+	maxBuckets  = 100_000            // in each table of the brake
+	maxFriends  = 100_000            // pairs of login and address that worked
+	friendFor   = 7 * 24 * time.Hour // since the last time
+	firstDelay  = 250 * time.Millisecond
+	longestWait = 4 * time.Second
+)
+
+// brake slows the guessing of passwords. Each login, whether it exists or not, and
+// each address has a bucket of failures that empties with time. A failure is
+// answered later the fuller the bucket is, and a full bucket takes no more attempts.
+//
+// So that nobody can lock a person out by failing in her name, a login's bucket does
+// not hold for addresses from which that login has worked lately; the address's own
+// does.
+//
+// An attempt is counted before its password is looked at and given back if it is
+// right: many at once gain nothing.
+type brake struct {
+	perLogin, perAddress int
+	forgive              time.Duration
+	now                  func() time.Time
+	sleep                func(context.Context, time.Duration) error
+
+	mu        sync.Mutex
+	logins    map[string]bucket
+	addresses map[netip.Prefix]bucket
+	friends   map[friend]time.Time
+}
+
+type friend struct {
+	login string
+	from  netip.Prefix
+}
+
+// bucket holds failures; as of a time, since it leaks.
+type bucket struct {
+	level float64
+	at    time.Time
+}
+
+func newBrake(opt Options) *brake {
+	return &brake{
+		perLogin: opt.FailuresPerAccount, perAddress: opt.FailuresPerAddress, forgive: opt.Forgive,
+		now: opt.Now, sleep: opt.Sleep,
+		logins: map[string]bucket{}, addresses: map[netip.Prefix]bucket{}, friends: map[friend]time.Time{},
+	}
+}
+
+// attempt is one try that the brake has counted.
+type attempt struct {
+	b       *brake
+	login   string
+	byLogin bool         // false: from an address that is the login's friend
+	from    netip.Prefix // not valid: not counted by address
+	level   float64      // of the fuller bucket
+}
+
+// begin counts an attempt. Over the limits it is Limited, and not counted.
+func (b *brake) begin(login string, from netip.Addr) (*attempt, error) {
+	a := &attempt{b: b, login: login, from: blockOf(from)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	a.byLogin = !a.from.IsValid() || !now.Before(b.friends[friend{login, a.from}])
+	mine, theirs := b.leaked(b.logins[login], now), b.leaked(b.addresses[a.from], now)
+	if a.byLogin && mine.level+1 > float64(b.perLogin) || a.from.IsValid() && theirs.level+1 > float64(b.perAddress) {
+		return nil, fault.New(fault.Limited, "too many failed logins, try again later")
+	}
+	a.count(+1)
+	return a, nil
+}
+
+// count adds to the buckets that hold for the attempt.
+func (a *attempt) count(n float64) {
+	b, now := a.b, a.b.now()
+	if a.byLogin {
+		k := b.leaked(b.logins[a.login], now)
+		k.level = max(0, k.level+n)
+		a.level = k.level
+		putBucket(b, b.logins, a.login, k)
+	}
+	if a.from.IsValid() {
+		k := b.leaked(b.addresses[a.from], now)
+		k.level = max(0, k.level+n)
+		a.level = max(a.level, k.level)
+		putBucket(b, b.addresses, a.from, k)
+	}
+}
+
+// failed answers no sooner than the failures so far have earned.
+func (a *attempt) failed(ctx context.Context) error {
+	delay := firstDelay
+	for i := 2.0; i <= a.level && delay < longestWait; i++ {
+		delay *= 2
+	}
+	return a.b.sleep(ctx, min(delay, longestWait))
+}
+
+// worked gives the attempt back and makes the address a friend of the login.
+func (a *attempt) worked() {
+	a.b.mu.Lock()
+	defer a.b.mu.Unlock()
+	a.count(-1)
+	if !a.from.IsValid() {
+		return
+	}
+	now := a.b.now()
+	if len(a.b.friends) >= maxFriends {
+		prune(a.b.friends, maxFriends, func(until time.Time) bool { return !now.Before(until) })
+	}
+	a.b.friends[friend{a.login, a.from}] = now.Add(friendFor)
+}
+
+// broken gives back an attempt that came to no answer.
+func (a *attempt) broken() {
+	a.b.mu.Lock()
+	defer a.b.mu.Unlock()
+	a.count(-1)
+}
+
+func (b *brake) leaked(k bucket, now time.Time) bucket {
+	if past := now.Sub(k.at); past > 0 {
+		k.level = max(0, k.level-float64(past)/float64(b.forgive))
+	}
+	k.at = now
+	return k
+}
+
+func putBucket[K comparable](b *brake, m map[K]bucket, key K, k bucket) {
+	if k.level == 0 {
+		delete(m, key)
+		return
+	}
+	if _, there := m[key]; !there && len(m) >= maxBuckets {
+		prune(m, maxBuckets, func(old bucket) bool { return b.leaked(old, k.at).level == 0 })
+	}
+	m[key] = k
+}
+
+// blockOf returns what counts as one address: an IPv6 customer has a /64 at least.
+func blockOf(from netip.Addr) netip.Prefix {
+	from = from.Unmap().WithZone("")
+	bits := 32
+	if from.Is6() {
+		bits = 64
+	}
+	block, err := from.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return block
+}

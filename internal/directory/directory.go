@@ -1,0 +1,182 @@
+// Package directory knows who exists: domains, accounts with their passwords,
+// aliases, catch-alls, and where an address leads.
+//
+// Its records lie in one shard of the engine and are changed one by one, by this
+// process or another; lookups are answered from memory and see every change made
+// through this process as soon as the call that made it has returned. Passwords are
+// kept as argon2id hashes and as SCRAM keys, never in the plain.
+//
+// The package delivers nothing, holds no mail (the store does) and speaks no
+// protocol. Whether a domain's DNS points here is not its question.
+//
+// RFC 5321, 4.5.1 (postmaster), RFC 5233 (detail), RFC 9106 (argon2id), RFC 5802
+// (SCRAM keys).
+package directory
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Data makes and removes the mailboxes of accounts. *store.Store is one. Both
+// methods may be repeated after any failure.
+type Data interface {
+	CreateAccount(ctx context.Context, id mail.AccountID, quota store.Quota) error
+	DeleteAccount(ctx context.Context, id mail.AccountID) error
+}
+
+// Options of Open. The zero value is a good choice for a small server.
+type Options struct {
+	// DetailSeparator ends the part of a local part that names the account: "+", or
+	// "" for none.
+	DetailSeparator string
+	// Postmaster is who gets mail for postmaster where no such address exists; zero is
+	// the first account.
+	Postmaster mail.Address
+
+	Argon           Argon // cost of new hashes; zero is 19 MiB, 2 passes (RFC 9106, OWASP)
+	PasswordMemory  int64 // bytes that all hashing at one time may use; 0: 128 MiB
+	ScramIterations int   // of new SCRAM keys; 0: 10,000
+
+	FailuresPerAccount int           // 0: 20
+	FailuresPerAddress int           // per IPv4 address or IPv6 /64; 0: 40
+	Forgive            time.Duration // after which one failure is forgotten; 0: 30 s
+	// RememberFor is how long a password that was right is known again without argon2;
+	// 0: 10 minutes, less than 0: never.
+	RememberFor time.Duration
+
+	Now   func() time.Time                                 // nil: time.Now
+	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
+	Rand  io.Reader                                        // nil: crypto/rand
+	Log   *slog.Logger                                     // nil: discard
+}
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Argon == (Argon{}) {
+		o.Argon = Argon{MemoryKiB: 19 << 10, Passes: 2, Lanes: 1}
+	}
+	o.PasswordMemory = or(o.PasswordMemory, 128<<20)
+	o.ScramIterations = or(o.ScramIterations, 10_000)
+	o.FailuresPerAccount = or(o.FailuresPerAccount, 20)
+	o.FailuresPerAddress = or(o.FailuresPerAddress, 40)
+	o.Forgive = or(o.Forgive, 30*time.Second)
+	o.RememberFor = or(o.RememberFor, 10*time.Minute)
+	return o
+}
+
+func or[T int | int64 | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Directory answers for all domains and accounts of one engine. All methods may be
+// called from many goroutines.
+type Directory struct {
+	eng  engine.Engine
+	data Data
+	opt  Options
+
+	cache  cache
+	hashes *hasher
+	known  *rememberer
+	slow   *brake
+
+	secret []byte // from the meta record: salts of logins that do not exist
+	stop   func()
+
+	// One at a time: making an account has steps that must not cross.
+	accounts sync.Mutex
+}
+
+const shard = store.DirectoryShard
+
+// Open reads the directory of an engine, making an empty one if there is none, and
+// finishes removals that were cut short. The caller keeps the engine and closes it
+// after the directory.
+func Open(ctx context.Context, eng engine.Engine, data Data, opt Options) (*Directory, error) {
+	opt = opt.withDefaults()
+	d := &Directory{eng: eng, data: data, opt: opt}
+	if err := d.readMeta(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.hashes, err = newHasher(opt); err != nil {
+		return nil, err
+	}
+	if d.known, err = newRememberer(opt); err != nil {
+		return nil, err
+	}
+	d.slow = newBrake(opt)
+	d.cache.ticks, d.stop = eng.Watch(shard)
+	if err := d.finishRemovals(ctx); err != nil {
+		d.stop()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close ends the watch on the directory's shard.
+func (d *Directory) Close() { d.stop() }
+
+// readMeta finds the directory's secret, or makes one.
+func (d *Directory) readMeta(ctx context.Context) error {
+	fresh := make([]byte, 32)
+	if _, err := io.ReadFull(d.opt.Rand, fresh); err != nil {
+		return fault.Wrap(fault.Internal, "", err)
+	}
+	return d.eng.Update(ctx, shard, func(w engine.Writer) error {
+		m, err := getMeta(w)
+		if err != nil {
+			return err
+		}
+		if len(m.secret) == 0 {
+			m.secret = fresh
+			if err := w.Put(metaKey(), m.encode()); err != nil {
+				return err
+			}
+		}
+		d.secret = append([]byte(nil), m.secret...)
+		return nil
+	})
+}
+
+// update changes the directory and forgets what is cached of it.
+func (d *Directory) update(ctx context.Context, fn func(engine.Writer) error) error {
+	err := d.eng.Update(ctx, shard, fn)
+	d.cache.clear() // whatever the outcome: it may be unknown
+	return err
+}

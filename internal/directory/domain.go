@@ -1,0 +1,161 @@
+package directory
+
+import (
+	"context"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Domain is a domain whose mail ends here.
+type Domain struct {
+	Name     string
+	CatchAll mail.Address // gets what no other address of the domain does; zero: nobody
+	Created  time.Time
+}
+
+// AddDomain makes a domain local. Faults: Exists, Invalid.
+func (d *Directory) AddDomain(ctx context.Context, name string) error {
+	name, err := parseDomain(name)
+	if err != nil {
+		return err
+	}
+	created := d.opt.Now()
+	return d.update(ctx, func(w engine.Writer) error {
+		_, found, err := getDomain(w, name)
+		if err != nil {
+			return err
+		}
+		if found {
+			return fault.Newf(fault.Exists, "domain %s is here already", name)
+		}
+		return w.Put(domainKey(name), domainRecord{created: created}.encode())
+	})
+}
+
+// RemoveDomain makes a domain foreign again. Faults: NotFound; Denied while it has
+// accounts or aliases.
+func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
+	name, err := parseDomain(name)
+	if err != nil {
+		return err
+	}
+	return d.update(ctx, func(w engine.Writer) error {
+		if _, err := needDomain(w, name); err != nil {
+			return err
+		}
+		for _, family := range []byte{famEntry, famPending} {
+			var left string
+			prefix := engine.KeyString(family, name+"\x00")
+			err := w.Scan(prefix, engine.After(prefix), false, func(key, _ []byte) bool {
+				left = string(key[len(prefix):])
+				return false
+			})
+			if err != nil {
+				return err
+			}
+			if left != "" {
+				return fault.Newf(fault.Denied, "domain %s still has addresses such as %s; remove them first",
+					name, mail.Address{Local: left, Domain: name})
+			}
+		}
+		return w.Delete(domainKey(name))
+	})
+}
+
+// SetCatchAll says who gets mail for addresses of a domain that do not exist: any
+// address, here or elsewhere, or zero for nobody. Faults: NotFound.
+func (d *Directory) SetCatchAll(ctx context.Context, domain string, target mail.Address) error {
+	domain, err := parseDomain(domain)
+	if err != nil {
+		return err
+	}
+	return d.update(ctx, func(w engine.Writer) error {
+		rec, err := needDomain(w, domain)
+		if err != nil {
+			return err
+		}
+		rec.catchAll = target
+		return w.Put(domainKey(domain), rec.encode())
+	})
+}
+
+// Domains returns all domains in order of name.
+func (d *Directory) Domains(ctx context.Context) ([]Domain, error) {
+	var all []Domain
+	err := d.eng.View(ctx, shard, func(r engine.Reader) error {
+		all = nil
+		return scan(r, []byte{famDomain}, nil, func(key []byte, _ byte, dec *decoder) (bool, error) {
+			rec, err := decodeDomain(dec)
+			all = append(all, Domain{string(key[1:]), rec.catchAll, rec.created})
+			return true, err
+		})
+	})
+	return all, err
+}
+
+// IsLocal tells whether mail for a domain ends here.
+func (d *Directory) IsLocal(ctx context.Context, domain string) (bool, error) {
+	_, found, err := d.domain(ctx, mail.Address{Domain: domain}.Folded().Domain)
+	return found, err
+}
+
+// domain returns a domain's record, from the cache if it can.
+func (d *Directory) domain(ctx context.Context, name string) (rec domainRecord, found bool, err error) {
+	if name == "" || len(name) > 255 {
+		return rec, false, nil
+	}
+	generation := d.cache.now()
+	if was, ok := lookup(&d.cache, &d.cache.domains, name); ok {
+		return was.domainRecord, was.local, nil
+	}
+	err = d.eng.View(ctx, shard, func(r engine.Reader) error {
+		rec, found, err = getDomain(r, name)
+		return err
+	})
+	if err == nil {
+		keep(&d.cache, &d.cache.domains, generation, name, maybeDomain{rec, found})
+	}
+	return rec, found, err
+}
+
+func needDomain(r engine.Reader, name string) (domainRecord, error) {
+	rec, found, err := getDomain(r, name)
+	if err == nil && !found {
+		err = fault.Newf(fault.NotFound, "domain %s is not one of this server", name)
+	}
+	return rec, err
+}
+
+func parseDomain(name string) (string, error) {
+	name, err := mail.ParseDomain(name)
+	if err != nil {
+		return "", fault.Newf(fault.Invalid, "%v", err)
+	}
+	return name, nil
+}
+
+// scan yields the records of a key prefix from a key on (nil: the first), in order,
+// until fn returns false.
+func scan(r engine.Reader, prefix, from []byte, fn func(key []byte, kind byte, d *decoder) (bool, error)) error {
+	if from == nil {
+		from = prefix
+	}
+	var inner error
+	err := r.Scan(from, engine.After(prefix), false, func(key, value []byte) bool {
+		kind, d, err := unseal(value)
+		if err != nil {
+			inner = err
+			return false
+		}
+		more, err := fn(key, kind, d)
+		inner = err
+		return more && err == nil
+	})
+	if err != nil {
+		return err
+	}
+	return inner
+}

@@ -1,0 +1,168 @@
+package directory
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/sasl"
+)
+
+// errWrong is the one answer to a login that failed, whatever was wrong with it.
+func errWrong() error { return fault.New(fault.Unauthenticated, "authentication failed") }
+
+// Authenticate checks a password. The login name is the account's full address, in
+// any case. A wrong password, an unknown login and an account without a password
+// have the same answer after the same work. from is the peer, for the brake on
+// failures; the zero Addr, for peers that stand for many people such as a webmail on
+// this machine, is not counted by address. Faults: Unauthenticated, Limited,
+// Unavailable.
+func (d *Directory) Authenticate(ctx context.Context, login, password string, from netip.Addr) (Account, error) {
+	l := d.login(login)
+	try, err := d.slow.begin(l.name, from)
+	if err != nil {
+		return Account{}, err
+	}
+	account, err := d.verify(ctx, l, password)
+	switch {
+	case err == nil:
+		try.worked()
+	case fault.Is(err, fault.Unauthenticated):
+		if err := try.failed(ctx); err != nil {
+			return Account{}, err
+		}
+	default:
+		try.broken()
+	}
+	return account, err
+}
+
+// loginName is a login as the tables know it.
+type loginName struct {
+	name    string       // folded, also of what is no address
+	address mail.Address // folded; zero: no address at all
+}
+
+func (d *Directory) login(text string) loginName {
+	a, err := mail.ParseAddress(text)
+	if err != nil {
+		return loginName{name: strings.ToLower(text[:min(len(text), 320)])}
+	}
+	return loginName{a.Folded().String(), a.Folded()}
+}
+
+// verify does the same work whether or not there is such a login.
+func (d *Directory) verify(ctx context.Context, l loginName, password string) (Account, error) {
+	id, rec, err := d.credentials(ctx, l)
+	if err != nil {
+		return Account{}, err
+	}
+	password, prepErr := sasl.PreparePassword(password)
+	if prepErr != nil {
+		password = "" // is nobody's
+	}
+	if id != 0 && d.known.knows(l.name, password, rec.version) {
+		return Account{id, rec.address, rec.created}, nil
+	}
+	ok, err := d.hashes.check(ctx, rec.hash, password)
+	switch {
+	case err != nil:
+		return Account{}, err
+	case !ok || prepErr != nil || id == 0:
+		return Account{}, errWrong()
+	}
+	d.known.add(l.name, password, rec.version)
+	return Account{id, rec.address, rec.created}, nil
+}
+
+// credentials returns a login's record, or one that nothing fits and id 0.
+func (d *Directory) credentials(ctx context.Context, l loginName) (mail.AccountID, *accountRecord, error) {
+	nobody := &accountRecord{}
+	if l.address.IsZero() {
+		return 0, nobody, nil
+	}
+	e, found, err := d.entry(ctx, l.address)
+	if err != nil || !found || e.account == 0 {
+		return 0, nobody, err
+	}
+	rec, err := d.account(ctx, e.account)
+	if fault.Is(err, fault.NotFound) {
+		return 0, nobody, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	return e.account, rec, nil
+}
+
+// Attempt is one authentication exchange of one peer: it is what package sasl asks.
+// It is used by one goroutine.
+type Attempt struct {
+	d       *Directory
+	ctx     context.Context // of the session the exchange belongs to
+	from    netip.Addr
+	account Account
+
+	claimed Account // whose SCRAM keys were handed out
+	version uint64  // of its credentials
+}
+
+var _ sasl.Credentials = (*Attempt)(nil)
+
+// Attempt begins an exchange. ctx must outlive it.
+func (d *Directory) Attempt(ctx context.Context, from netip.Addr) *Attempt {
+	return &Attempt{d: d, ctx: ctx, from: from}
+}
+
+// Account returns who was authenticated, once the exchange is done.
+func (a *Attempt) Account() Account { return a.account }
+
+// Verify is Authenticate for PLAIN and LOGIN.
+func (a *Attempt) Verify(login, password string) (err error) {
+	a.account, err = a.d.Authenticate(a.ctx, login, password, a.from)
+	return err
+}
+
+// ScramKeys returns the keys of a login, or, if it has none, ones that stay the same
+// and that nothing fits.
+func (a *Attempt) ScramKeys(login, mechanism string) (sasl.Keys, error) {
+	l := a.d.login(login)
+	id, rec, err := a.d.credentials(a.ctx, l)
+	if err != nil {
+		return sasl.Keys{}, err
+	}
+	keys, ok := rec.scram[mechanism]
+	if !ok {
+		return sasl.FakeKeys(a.d.secret, mechanism, l.name, saltLen, a.d.opt.ScramIterations), nil
+	}
+	a.claimed, a.version = Account{id, rec.address, rec.created}, rec.version
+	return keys, nil
+}
+
+// ScramDone counts the exchange and holds a proof against what has changed since the
+// keys were handed out.
+func (a *Attempt) ScramDone(login string, proven bool) error {
+	l := a.d.login(login)
+	try, err := a.d.slow.begin(l.name, a.from)
+	if err != nil {
+		return err
+	}
+	if proven && a.claimed.ID != 0 {
+		id, rec, err := a.d.credentials(a.ctx, l)
+		if err != nil {
+			try.broken()
+			return err
+		}
+		if id == a.claimed.ID && rec.version == a.version {
+			try.worked()
+			a.account = a.claimed
+			return nil
+		}
+	}
+	if err := try.failed(a.ctx); err != nil {
+		return err
+	}
+	return errWrong()
+}

@@ -1,0 +1,259 @@
+package directory
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/sasl"
+)
+
+// Key families of the directory's shard. docs/schema.md describes each.
+const (
+	famDomain  = 'd' // domain -> domain record
+	famEntry   = 'e' // domain, NUL, folded local part -> what the address is
+	famAccount = 'u' // account id -> account record
+	famPending = 'p' // like famEntry -> id of an account that is being made
+	famRemoved = 'r' // account id -> nothing; its data is still to be removed
+	famMeta    = 'm' // one record
+)
+
+// The first byte of every record: what it is and in which version. A record ends in
+// a CRC-32C of all before it.
+const (
+	recDomain byte = iota + 1
+	recAccountEntry
+	recAliasEntry
+	recAccount
+	recPending
+	recRemoved
+	recMeta
+)
+
+func metaKey() []byte                       { return []byte{famMeta} }
+func domainKey(domain string) []byte        { return engine.KeyString(famDomain, domain) }
+func accountKey(id mail.AccountID) []byte   { return engine.Key(famAccount, uint64(id)) }
+func removedKey(id mail.AccountID) []byte   { return engine.Key(famRemoved, uint64(id)) }
+func entryKey(folded mail.Address) []byte   { return addressKey(famEntry, folded) }
+func pendingKey(folded mail.Address) []byte { return addressKey(famPending, folded) }
+
+// addressKey sorts addresses by domain. Neither part of an address can hold a NUL.
+func addressKey(family byte, folded mail.Address) []byte {
+	return engine.KeyString(family, folded.Domain+"\x00"+folded.Local)
+}
+
+// seal puts the record's kind in front and its checksum behind.
+func seal(kind byte, payload []byte) []byte {
+	b := append([]byte{kind}, payload...)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// unseal checks a record and returns its kind and a reader of what is between.
+func unseal(b []byte) (byte, *decoder, error) {
+	n := len(b) - 4
+	if n < 1 || crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli)) != binary.BigEndian.Uint32(b[n:]) {
+		return 0, nil, fault.New(fault.Corrupt, "a record of the directory fails its checksum")
+	}
+	return b[0], &decoder{b: b[1:n]}, nil
+}
+
+// decoder reads numbers and strings. After the first one that is not there it gives
+// zeros, and done tells.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) number() uint64 {
+	n, k := binary.Uvarint(d.b)
+	if k <= 0 {
+		d.bad, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[k:]
+	return n
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.number()
+	if n > uint64(len(d.b)) {
+		d.bad, d.b = true, nil
+		return nil
+	}
+	out := append([]byte(nil), d.b[:n]...)
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) address() mail.Address {
+	local, domain := d.bytes(), d.bytes()
+	return mail.Address{Local: string(local), Domain: string(domain)}
+}
+
+func (d *decoder) done() error {
+	if d.bad || len(d.b) != 0 {
+		return fault.New(fault.Corrupt, "a record of the directory does not have its form")
+	}
+	return nil
+}
+
+func appendBytes[T string | []byte](b []byte, s T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendAddress(b []byte, a mail.Address) []byte {
+	return appendBytes(appendBytes(b, a.Local), a.Domain)
+}
+
+// get reads one record of one of the kinds given.
+func get(r engine.Reader, key []byte, kinds ...byte) (kind byte, d *decoder, found bool, err error) {
+	value, ok, err := r.Get(key)
+	if err != nil || !ok {
+		return 0, nil, false, err
+	}
+	kind, d, err = unseal(value)
+	if err != nil {
+		return 0, nil, false, err
+	}
+	for _, k := range kinds {
+		if k == kind {
+			return kind, d, true, nil
+		}
+	}
+	return 0, nil, false, fault.Newf(fault.Corrupt, "a record of the directory has the unknown kind %d", kind)
+}
+
+// meta is what the directory knows of itself.
+type meta struct {
+	lastID mail.AccountID // highest id ever given
+	secret []byte
+}
+
+func getMeta(r engine.Reader) (meta, error) {
+	_, d, found, err := get(r, metaKey(), recMeta)
+	if err != nil || !found {
+		return meta{}, err
+	}
+	m := meta{lastID: mail.AccountID(d.number()), secret: d.bytes()}
+	return m, d.done()
+}
+
+func (m meta) encode() []byte {
+	return seal(recMeta, appendBytes(binary.AppendUvarint(nil, uint64(m.lastID)), m.secret))
+}
+
+// domainRecord is what is kept of a domain.
+type domainRecord struct {
+	created  time.Time
+	catchAll mail.Address // zero: none
+}
+
+func getDomain(r engine.Reader, domain string) (rec domainRecord, found bool, err error) {
+	_, d, found, err := get(r, domainKey(domain), recDomain)
+	if err != nil || !found {
+		return domainRecord{}, false, err
+	}
+	rec, err = decodeDomain(d)
+	return rec, err == nil, err
+}
+
+func decodeDomain(d *decoder) (domainRecord, error) {
+	rec := domainRecord{created: time.Unix(int64(d.number()), 0).UTC(), catchAll: d.address()}
+	return rec, d.done()
+}
+
+func (d domainRecord) encode() []byte {
+	return seal(recDomain, appendAddress(binary.AppendUvarint(nil, uint64(d.created.Unix())), d.catchAll))
+}
+
+// entry is what an address is: an account or an alias.
+type entry struct {
+	account mail.AccountID // 0: an alias
+	targets []mail.Address
+}
+
+func getEntry(r engine.Reader, folded mail.Address) (e entry, found bool, err error) {
+	kind, d, found, err := get(r, entryKey(folded), recAccountEntry, recAliasEntry)
+	if err != nil || !found {
+		return entry{}, false, err
+	}
+	e, err = decodeEntry(kind, d)
+	return e, err == nil, err
+}
+
+func decodeEntry(kind byte, d *decoder) (e entry, err error) {
+	if kind == recAccountEntry {
+		e.account = mail.AccountID(d.number())
+		return e, d.done()
+	}
+	for n := d.number(); n > 0 && !d.bad; n-- {
+		e.targets = append(e.targets, d.address())
+	}
+	return e, d.done()
+}
+
+func (e entry) encode() []byte {
+	if e.account != 0 {
+		return seal(recAccountEntry, binary.AppendUvarint(nil, uint64(e.account)))
+	}
+	b := binary.AppendUvarint(nil, uint64(len(e.targets)))
+	for _, t := range e.targets {
+		b = appendAddress(b, t)
+	}
+	return seal(recAliasEntry, b)
+}
+
+// accountRecord is what is kept of an account.
+type accountRecord struct {
+	address mail.Address
+	created time.Time
+	version uint64 // of the credentials: it grows with each change of password
+	hash    string // argon2id, PHC string; "": no password, no login
+	scram   map[string]sasl.Keys
+}
+
+// scramMechanisms are the ones keys are kept for, in the order of the record.
+var scramMechanisms = [...]string{sasl.ScramSHA1, sasl.ScramSHA256}
+
+func getAccount(r engine.Reader, id mail.AccountID) (*accountRecord, error) {
+	_, d, found, err := get(r, accountKey(id), recAccount)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, fault.Newf(fault.Corrupt, "the directory has lost the record of account %d", id)
+	}
+	return decodeAccount(d)
+}
+
+func decodeAccount(d *decoder) (*accountRecord, error) {
+	a := &accountRecord{address: d.address(), scram: map[string]sasl.Keys{}}
+	a.created = time.Unix(int64(d.number()), 0).UTC()
+	a.version = d.number()
+	a.hash = string(d.bytes())
+	for _, mech := range scramMechanisms {
+		k := sasl.Keys{Iterations: int(d.number()), Salt: d.bytes(), StoredKey: d.bytes(), ServerKey: d.bytes()}
+		if k.Iterations > 0 {
+			a.scram[mech] = k
+		}
+	}
+	return a, d.done()
+}
+
+func (a *accountRecord) encode() []byte {
+	b := appendAddress(nil, a.address)
+	b = binary.AppendUvarint(b, uint64(a.created.Unix()))
+	b = binary.AppendUvarint(b, a.version)
+	b = appendBytes(b, a.hash)
+	for _, mech := range scramMechanisms {
+		k := a.scram[mech]
+		b = binary.AppendUvarint(b, uint64(k.Iterations))
+		b = appendBytes(b, k.Salt)
+		b = appendBytes(b, k.StoredKey)
+		b = appendBytes(b, k.ServerKey)
+	}
+	return seal(recAccount, b)
+}

@@ -1,0 +1,117 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Verify reads every record and checks checksums and cross-references. report is
+// called with a sentence for each problem; live with the id of each account, which
+// is to have data in the store.
+func (d *Directory) Verify(ctx context.Context, report func(string), live func(mail.AccountID)) error {
+	return d.eng.View(ctx, shard, func(r engine.Reader) error {
+		v := &verifier{report: report, domains: map[string]bool{}, entries: map[mail.AccountID]mail.Address{}}
+		for _, check := range []struct {
+			family byte
+			fn     func(key []byte, kind byte, d *decoder) error
+		}{
+			{famDomain, v.domain}, {famEntry, v.entry}, {famAccount, v.account}, {famPending, v.pending}, {famMeta, v.meta},
+		} {
+			if err := v.all(r, check.family, check.fn); err != nil {
+				return err
+			}
+		}
+		for id, address := range v.entries {
+			report(fmt.Sprintf("%s names account %d, which has no record", address, id))
+		}
+		for _, id := range v.live {
+			live(id)
+		}
+		return nil
+	})
+}
+
+// verifier collects what later records are held against.
+type verifier struct {
+	report  func(string)
+	domains map[string]bool
+	entries map[mail.AccountID]mail.Address // without an account record yet
+	highest mail.AccountID
+	live    []mail.AccountID
+}
+
+// all gives every record of a family to fn; a record that cannot be read is a
+// problem, not an end.
+func (v *verifier) all(r engine.Reader, family byte, fn func([]byte, byte, *decoder) error) error {
+	prefix := []byte{family}
+	return r.Scan(prefix, engine.After(prefix), false, func(key, value []byte) bool {
+		kind, dec, err := unseal(value)
+		if err == nil {
+			err = fn(key, kind, dec)
+		}
+		if err != nil {
+			v.report(fmt.Sprintf("record %q: %v", key, err))
+		}
+		return true
+	})
+}
+
+func (v *verifier) domain(key []byte, _ byte, d *decoder) error {
+	v.domains[string(key[1:])] = true
+	_, err := decodeDomain(d)
+	return err
+}
+
+func (v *verifier) entry(key []byte, kind byte, d *decoder) error {
+	address := addressOf(key)
+	e, err := decodeEntry(kind, d)
+	if err != nil {
+		return err
+	}
+	if !v.domains[address.Domain] {
+		v.report(fmt.Sprintf("%s is of a domain that is not here", address))
+	}
+	if other, twice := v.entries[e.account]; twice {
+		v.report(fmt.Sprintf("%s and %s are the same account", other, address))
+	}
+	if e.account != 0 {
+		v.entries[e.account] = address
+	}
+	return nil
+}
+
+func (v *verifier) account(key []byte, _ byte, d *decoder) error {
+	id := mail.AccountID(engine.Num(key, 0))
+	rec, err := decodeAccount(d)
+	if err != nil {
+		return err
+	}
+	if address, ok := v.entries[id]; !ok || address != rec.address.Folded() {
+		v.report(fmt.Sprintf("account %d says it is %s, which does not name it", id, rec.address))
+	}
+	if rec.hash != "" {
+		if _, _, _, err := decodePHC(rec.hash); err != nil {
+			return err
+		}
+	}
+	delete(v.entries, id)
+	v.highest = max(v.highest, id)
+	v.live = append(v.live, id)
+	return nil
+}
+
+func (v *verifier) pending(_ []byte, _ byte, d *decoder) error {
+	v.highest = max(v.highest, mail.AccountID(d.number()))
+	return d.done()
+}
+
+func (v *verifier) meta(_ []byte, _ byte, d *decoder) error {
+	if last := mail.AccountID(d.number()); last < v.highest {
+		v.report(fmt.Sprintf("the last id is said to be %d, but there is %d", last, v.highest))
+	}
+	d.bytes()
+	return d.done()
+}
