@@ -91,16 +91,17 @@ func parseContentType(s string) (typ, subtype string, params Params, ok bool) {
 	return typ, subtype, sc.params(), true
 }
 
-// parseDisposition reads a Content-Disposition field (RFC 2183). What is no token
-// is an attachment, as RFC 2183, 2.8 says of unknown types.
+// parseDisposition reads a Content-Disposition field (RFC 2183). Without a type it
+// is none, unless it has parameters: then it is an attachment.
 func parseDisposition(s string) (string, Params) {
 	sc := scanner{s: s}
 	sc.skipCFWS()
 	disp := lower(sc.token())
-	if disp == "" || len(disp) > maxToken {
+	params := sc.params()
+	if len(disp) > maxToken || disp == "" && len(params) > 0 {
 		disp = "attachment"
 	}
-	return disp, sc.params()
+	return disp, params
 }
 
 // parseLanguages reads a Content-Language field (RFC 3282).
