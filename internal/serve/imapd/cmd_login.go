@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
@@ -40,8 +41,8 @@ func (s *session) loginCommand(*command) (reply, error) {
 	if !s.c.MayLogin() {
 		return no("PRIVACYREQUIRED", "LOGIN is possible under TLS only"), nil
 	}
-	err := s.srv.opt.Directory.Credentials(s.ctx, s.c.Peer()).Verify(user, password)
-	return s.signedIn(user, err)
+	account, err := s.srv.opt.Directory.Authenticate(s.ctx, user, password, s.c.Peer())
+	return s.signIn(account, user, err)
 }
 
 // authenticate is AUTHENTICATE (RFC 9051, 6.2.2; RFC 4959 for the initial response).
@@ -55,7 +56,8 @@ func (s *session) authenticate(*command) (reply, error) {
 	if hasInitial && !d.ExpectAString(&initial) || !d.ExpectCRLF() {
 		return reply{}, d.Err()
 	}
-	x, err := sasl.New(name, s.offer(), s.srv.opt.Directory.Credentials(s.ctx, s.c.Peer()))
+	attempt := s.srv.opt.Directory.Attempt(s.ctx, s.c.Peer())
+	x, err := sasl.New(name, s.offer(), attempt)
 	switch {
 	case fault.Is(err, fault.Denied):
 		return coded("PRIVACYREQUIRED", err)
@@ -71,7 +73,7 @@ func (s *session) authenticate(*command) (reply, error) {
 	for {
 		challenge, done, err := x.Step(response)
 		if done || err != nil {
-			return s.signedIn(x.Login(), err)
+			return s.signIn(attempt.Account(), x.Login(), err)
 		}
 		if response, err = s.challenge(challenge); err != nil {
 			if d.Err() == nil { // "*" or bad base64: the command is over, not the session
@@ -94,20 +96,16 @@ func (s *session) challenge(challenge []byte) ([]byte, error) {
 	return sasl.Decode([]byte(line))
 }
 
-// signedIn ends a sign-in: with err, as a failure that does not say what was wrong.
-func (s *session) signedIn(login string, err error) (reply, error) {
+// signIn ends a sign-in: with err, as a failure that does not say what was wrong.
+func (s *session) signIn(account directory.Account, login string, err error) (reply, error) {
 	if err != nil {
-		s.c.Log().Info("login failed", "login", login, "err", err)
+		s.c.Log().Info("login failed", "login", login, "peer", s.c.Peer(), "err", err)
 		return reply{}, err
 	}
-	id, err := s.srv.opt.Directory.LoginAccount(s.ctx, login)
-	if err != nil {
-		return reply{}, err
-	}
-	s.login, s.acct, s.state, s.bad = login, s.srv.opt.Store.Account(id), signedIn, 0
-	s.c.LogWith("login", login)
+	s.acct, s.state, s.bad = s.srv.opt.Store.Account(account.ID), signedIn, 0
+	s.c.LogWith("account", account.Address.String())
 	s.c.SetIdle(s.srv.opt.Idle)
 	s.dec.SetLimits(imap.DefaultLimits)
-	s.c.Log().Info("login")
+	s.c.Log().Info("login", "peer", s.c.Peer())
 	return okCode("CAPABILITY "+s.capabilities(), "welcome"), nil
 }

@@ -23,8 +23,7 @@ type session struct {
 	state stateSet // one of fresh, signedIn, selected; 0 when the session is over
 	bad   int      // commands answered BAD since the last good one
 
-	login string
-	acct  *store.Account // once signed in
+	acct *store.Account // once signed in
 
 	rev2      bool // ENABLE IMAP4rev2
 	condstore bool // the client knows modseqs (RFC 7162, 3.1)

@@ -18,28 +18,18 @@ package imapd
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"time"
 
-	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
-	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 )
-
-// Directory says who may sign in and whose account a login is.
-type Directory interface {
-	// Credentials answers for the sign-ins of one connection.
-	Credentials(ctx context.Context, peer netip.Addr) sasl.Credentials
-	// LoginAccount returns the account of a login that was proven.
-	LoginAccount(ctx context.Context, login string) (mail.AccountID, error)
-}
 
 // Options are what a Server is told.
 type Options struct {
 	Store     *store.Store
-	Directory Directory
+	Directory *directory.Directory
 	Version   string        // shown by ID; "" shows none
 	Idle      time.Duration // how long a signed-in client may be silent; 0: 30 minutes (RFC 9051, 5.4)
 	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20

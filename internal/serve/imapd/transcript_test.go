@@ -1,0 +1,359 @@
+package imapd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Transcripts: conversations of one or more clients with a server on a real store in
+// memory, one file each in testdata. Lines of a file:
+//
+//	# text                a comment
+//	connect A             A connects; the greeting is A's next line to read
+//	login A [ADDRESS]     A connects and signs in, as alice unless told; nothing to read
+//	select A MAILBOX      A selects a mailbox; nothing to read
+//	A> text               A sends text and CRLF
+//	A< text               the next line A reads is text
+//	A<< text              A reads lines until one is text; those before may be any
+//	A closed              the server closes A's connection
+//	deliver MAILBOX [subject]   a message of alice's with that subject arrives
+//	| text                lines after deliver: the message itself instead
+//	mailbox NAME          a mailbox of alice's is made
+//	delete NAME           it is deleted
+//
+// In text, ... stands for anything and <<name>> for digits, the same ones at each
+// later place. \r and \n stand for themselves, so that odd line ends can be sent.
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// world is a server with two accounts and the clients that talk to it.
+type world struct {
+	t       *testing.T
+	st      *store.Store
+	alice   *store.Account
+	net     *netsrv.Server
+	imap    *Server
+	ctx     context.Context
+	clients map[string]*client
+	names   map[string]string // what <<name>> stands for
+}
+
+type client struct {
+	conn  net.Conn
+	lines chan string // closed when the connection ends
+}
+
+const password = "secret of alice"
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	now := func() time.Time { return start }
+	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(eng, store.Options{Now: now, SpoolDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := directory.Open(ctx, eng, st, directory.Options{Argon: directory.Argon{MemoryKiB: 64, Passes: 1, Lanes: 1}, ScramIterations: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, st: st, ctx: ctx, clients: map[string]*client{}, names: map[string]string{}}
+	if err := dir.AddDomain(ctx, "example.org"); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []string{"alice", "bob"} {
+		a, err := dir.AddAccount(ctx, mail.Address{Local: who, Domain: "example.org"}, strings.ReplaceAll(password, "alice", who), store.Quota{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who == "alice" {
+			w.alice = st.Account(a.ID)
+		}
+	}
+	var ids atomic.Int64
+	w.net = netsrv.New(netsrv.Options{NewID: func() string { return fmt.Sprint("conn", ids.Add(1)) }, Log: slog.New(slog.DiscardHandler)})
+	w.imap = New(Options{Store: st, Directory: dir, Version: "1"})
+	t.Cleanup(func() {
+		for _, c := range w.clients {
+			c.conn.Close()
+		}
+		cancel()
+		dir.Close()
+		eng.Close()
+	})
+	return w
+}
+
+// connect makes a connection and a goroutine that reads all of it, so that the
+// server never waits for a client that has not come to read yet.
+func (w *world) connect(name string) *client {
+	if old := w.clients[name]; old != nil {
+		old.conn.Close()
+	}
+	ours, theirs := net.Pipe()
+	c := &client{conn: ours, lines: make(chan string, 100_000)}
+	w.clients[name] = c
+	go w.net.ServeConn(w.ctx, theirs, netsrv.Service{Name: "imap", Handle: w.imap.Handle})
+	go func() {
+		defer close(c.lines)
+		r := bufio.NewReader(ours)
+		for {
+			line, err := r.ReadString('\n')
+			if line != "" {
+				c.lines <- strings.TrimSuffix(line, "\r\n")
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return c
+}
+
+func (c *client) send(t *testing.T, text string) {
+	t.Helper()
+	c.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.conn.Write([]byte(text)); err != nil {
+		t.Errorf("sending %.60q: %v", text, err)
+	}
+}
+
+// read returns the next line; ok is false if the connection has ended.
+func (c *client) read(t *testing.T) (line string, ok bool) {
+	t.Helper()
+	select {
+	case line, ok = <-c.lines:
+		return line, ok
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing to read for 20 seconds")
+		return "", false
+	}
+}
+
+// command sends a command and returns all lines up to its tagged one.
+func (c *client) command(t *testing.T, text string) (lines []string, tagged string) {
+	t.Helper()
+	c.send(t, "zz "+text+"\r\n")
+	for {
+		line, ok := c.read(t)
+		if !ok {
+			t.Fatalf("%s: the connection ended", text)
+		}
+		if strings.HasPrefix(line, "zz ") {
+			return lines, line
+		}
+		lines = append(lines, line)
+	}
+}
+
+func (w *world) login(name, address string) *client {
+	w.t.Helper()
+	if address == "" {
+		address = "alice@example.org"
+	}
+	c := w.connect(name)
+	c.read(w.t)
+	who, _, _ := strings.Cut(address, "@")
+	if _, tagged := c.command(w.t, `LOGIN `+address+` "`+strings.ReplaceAll(password, "alice", who)+`"`); !strings.HasPrefix(tagged, "zz OK") {
+		w.t.Fatal(tagged)
+	}
+	return c
+}
+
+func (w *world) deliver(box string, message []byte, flags mail.Flags) {
+	w.t.Helper()
+	p, err := w.st.Receive(w.ctx, bytes.NewReader(message))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	err = w.alice.Update(w.ctx, func(tx *store.Tx) error {
+		m, err := tx.Mailbox(box)
+		if err == nil {
+			_, err = tx.Append(m.ID, store.NewMessage{Parcel: p, Flags: flags})
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// message is what deliver puts in when the file gives no text.
+func message(subject string) []byte {
+	return []byte("From: Bob <bob@example.org>\r\nTo: alice@example.org\r\nSubject: " + subject +
+		"\r\nDate: Sun, 1 Mar 2026 10:00:00 +0000\r\nMessage-ID: <" + strings.ReplaceAll(subject, " ", ".") +
+		"@example.org>\r\n\r\nText of " + subject + ".\r\n")
+}
+
+func (w *world) change(fn func(*store.Tx) error) {
+	w.t.Helper()
+	if err := w.alice.Update(w.ctx, fn); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+var hole = regexp.MustCompile(`<<\w+>>|\.\.\.`)
+
+// matches compares a line with the text of the file, and learns names from it.
+func (w *world) matches(text, line string) bool {
+	var re strings.Builder
+	var learnt []string
+	at := 0
+	for _, m := range hole.FindAllStringIndex(text, -1) {
+		re.WriteString(regexp.QuoteMeta(text[at:m[0]]))
+		at = m[1]
+		name := text[m[0]:m[1]]
+		switch known := w.names[name]; {
+		case name == "...":
+			re.WriteString(".*")
+		case known != "":
+			re.WriteString(known)
+		default:
+			re.WriteString(`(\d+)`)
+			learnt = append(learnt, name)
+		}
+	}
+	re.WriteString(regexp.QuoteMeta(text[at:]))
+	got := regexp.MustCompile("^(?s:" + re.String() + ")$").FindStringSubmatch(line)
+	if got == nil {
+		return false
+	}
+	for i, name := range learnt {
+		w.names[name] = got[i+1]
+	}
+	return true
+}
+
+func (w *world) fill(text string) string {
+	text = hole.ReplaceAllStringFunc(text, func(name string) string {
+		if known := w.names[name]; known != "" {
+			return known
+		}
+		return name
+	})
+	return strings.NewReplacer(`\r`, "\r", `\n`, "\n").Replace(text)
+}
+
+var exchange = regexp.MustCompile(`^([A-Z])(>|<<|<)(?: (.*))?$`)
+
+// step carries out one line of a transcript.
+func (w *world) step(line string, body []byte) error {
+	t := w.t
+	if m := exchange.FindStringSubmatch(line); m != nil {
+		c := w.clients[m[1]]
+		if c == nil {
+			return fmt.Errorf("%s is not connected", m[1])
+		}
+		return w.speak(c, m[2], m[3])
+	}
+	word, rest, _ := strings.Cut(line, " ")
+	first, more, _ := strings.Cut(rest, " ")
+	switch {
+	case word == "connect":
+		w.connect(first)
+	case word == "login":
+		w.login(first, more)
+	case word == "select":
+		if _, tagged := w.clients[first].command(t, "SELECT "+more); !strings.HasPrefix(tagged, "zz OK") {
+			return fmt.Errorf("select: %s", tagged)
+		}
+	case word == "deliver":
+		if body == nil {
+			body = message(more)
+		}
+		w.deliver(first, body, 0)
+	case word == "mailbox":
+		w.change(func(tx *store.Tx) error { _, err := tx.CreateMailbox(rest, ""); return err })
+	case word == "delete":
+		w.change(func(tx *store.Tx) error { return tx.DeleteMailbox(rest) })
+	case rest == "closed" && w.clients[word] != nil:
+		if got, ok := w.clients[word].read(t); ok {
+			return fmt.Errorf("read %q, and the connection should be closed", got)
+		}
+		delete(w.clients, word)
+	default:
+		return fmt.Errorf("unknown directive")
+	}
+	return nil
+}
+
+func (w *world) speak(c *client, sign, text string) error {
+	if sign == ">" {
+		c.send(w.t, w.fill(text)+"\r\n")
+		return nil
+	}
+	for {
+		got, ok := c.read(w.t)
+		switch {
+		case !ok:
+			return fmt.Errorf("the connection ended")
+		case w.matches(text, got):
+			return nil
+		case sign == "<":
+			return fmt.Errorf("read %q", got)
+		}
+	}
+}
+
+// run plays a transcript and checks that nobody was told more than it says.
+func (w *world) run(file string) {
+	t := w.t
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(b), "\n")
+	for i := 0; i < len(lines); i++ {
+		line, at := strings.TrimRight(lines[i], " "), i+1
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		var body []byte
+		for i+1 < len(lines) && strings.HasPrefix(lines[i+1], "|") {
+			i++
+			body = append(body, strings.TrimPrefix(lines[i][1:], " ")+"\r\n"...)
+		}
+		if err := w.step(line, body); err != nil {
+			t.Fatalf("%s:%d: %s\n%v", file, at, line, err)
+		}
+	}
+	for name, c := range w.clients {
+		c.send(t, "zz NOOP\r\n")
+		if got, ok := c.read(t); ok && got != "zz OK NOOP done" {
+			t.Errorf("%s: %s was told more: %q", file, name, got)
+		}
+	}
+}
+
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts:", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { newWorld(t).run(file) })
+	}
+}
