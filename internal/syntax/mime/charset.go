@@ -78,6 +78,9 @@ func (asciiOnly) Transform(dst, src []byte, _ bool) (nDst, nSrc int, err error) 
 
 // decodeCharset is ToUTF8 for short text.
 func decodeCharset(charset string, b []byte) string {
+	if (charset == "" || charset == "utf-8" || charset == "us-ascii") && utf8.Valid(b) {
+		return string(b)
+	}
 	out, _, err := transform.Bytes(toUTF8(charset), b)
 	if err != nil {
 		return validUTF8(string(b))

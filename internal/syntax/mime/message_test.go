@@ -314,13 +314,13 @@ func TestParsePartRefuses(t *testing.T) {
 
 func TestStoredWordsAreDistinct(t *testing.T) {
 	seen := map[string]bool{}
-	for i, w := range storedWords() {
+	for i, w := range storedWords {
 		if seen[w] || i >= 0xff {
 			t.Errorf("word %d, %q", i, w)
 		}
 		seen[w] = true
 	}
-	if got := fmt.Sprint(storedWords()[1], storedWords()[18], storedWords()[40]); got != "text7bitiso-2022-jp" {
+	if got := fmt.Sprint(storedWords[1], storedWords[18], storedWords[40]); got != "text7bitiso-2022-jp" {
 		t.Errorf("the word list moved: %s", got)
 	}
 }

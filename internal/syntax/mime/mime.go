@@ -26,10 +26,13 @@
 //   - A multipart without a usable boundary, or in which no delimiter was found, is
 //     one text/plain part that holds all of its bytes, so that a person can read
 //     them. (Dovecot invents an empty part in the second case.)
-//   - message/rfc822 and message/global in base64 or quoted-printable, and any
-//     multipart or message deeper than Limits.Depth, are application/octet-stream.
+//   - message/rfc822 and message/global with a transfer encoding other than 7bit,
+//     8bit and binary, and any multipart or message at Limits.Depth, are
+//     application/octet-stream: IMAP could show their parts only decoded.
 //   - Past Limits.Parts the rest of each open multipart is one
 //     application/octet-stream part without a header.
+//
+// IMAP4rev1 knows no message/global in BODYSTRUCTURE; it is shown as in IMAP4rev2.
 //
 // RFC 5322 and 2822 (messages), RFC 2045 to 2047, 2231, 2183, 3282, 2557, 1864
 // (MIME), RFC 6532 (UTF-8 headers), RFC 9051 and 3501 (envelope, body structure,

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // wantPreview starts to keep the body of the leaf f if it may give the preview: the
@@ -30,6 +31,9 @@ func (p *Parser) wantPreview(f *frame) {
 		return
 	}
 	f.captured = true
+	if p.capture == nil {
+		p.capture = make([]byte, 0, 4096)
+	}
 	p.capture = p.capture[:0]
 }
 
@@ -39,15 +43,23 @@ func (p *Parser) readPreview(part *Part) {
 	body := p.capture
 	cut := int64(len(body)) < part.Size()
 	body = body[:min(int64(len(body)), part.Size())]
-	r := ToUTF8(part.Charset(), NewDecoder(part.Encoding, bytes.NewReader(body)))
-	text, err := io.ReadAll(io.LimitReader(r, int64(4*len(body)+16)))
-	if err != nil {
+	r := NewDecoder(part.Encoding, bytes.NewReader(body))
+	if part.Subtype == "html" {
+		if text, err := io.ReadAll(r); err == nil {
+			p.web = preview(HTMLText(decodeCharset(part.Charset(), text)), cut)
+		}
 		return
 	}
-	if part.Subtype == "html" {
-		p.web = preview(HTMLText(string(text)), cut)
-	} else {
-		p.plain = preview(string(text), cut)
+	// Most texts fill the preview with their first lines.
+	text := make([]byte, 1024)
+	n, err := io.ReadFull(r, text)
+	text = text[:n]
+	p.plain = preview(decodeCharset(part.Charset(), text), cut || err == nil)
+	if err != nil || utf8.RuneCountInString(p.plain) >= previewLen-1 {
+		return
+	}
+	if rest, err := io.ReadAll(r); err == nil {
+		p.plain = preview(decodeCharset(part.Charset(), append(text, rest...)), cut)
 	}
 }
 

@@ -2,6 +2,7 @@ package mime
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -18,16 +19,13 @@ const (
 	maxStoredDepth = 1 << 10
 )
 
-// storedWord returns word n of the stored form's word list; new ones are added at
-// the end.
-func storedWords() []string {
-	return []string{
-		"", "text", "plain", "html", "multipart", "mixed", "alternative", "related", "application",
-		"octet-stream", "image", "jpeg", "png", "gif", "pdf", "message", "rfc822", "delivery-status",
-		"7bit", "8bit", "binary", "quoted-printable", "base64", "us-ascii", "utf-8", "iso-8859-1",
-		"windows-1252", "signed", "report", "pgp-signature", "calendar", "pkcs7-signature", "digest",
-		"audio", "video", "global", "zip", "encrypted", "rfc822-headers", "iso-8859-15", "iso-2022-jp",
-	}
+// storedWords are the known words of the stored form; new ones are added at the end.
+var storedWords = [...]string{
+	"", "text", "plain", "html", "multipart", "mixed", "alternative", "related", "application",
+	"octet-stream", "image", "jpeg", "png", "gif", "pdf", "message", "rfc822", "delivery-status",
+	"7bit", "8bit", "binary", "quoted-printable", "base64", "us-ascii", "utf-8", "iso-8859-1",
+	"windows-1252", "signed", "report", "pgp-signature", "calendar", "pkcs7-signature", "digest",
+	"audio", "video", "global", "zip", "encrypted", "rfc822-headers", "iso-8859-15", "iso-2022-jp",
 }
 
 // AppendBinary appends the compact form of the tree to b: what FETCH of sections and
@@ -35,32 +33,30 @@ func storedWords() []string {
 // a Part is not kept; it stands in the body structure. A token of over 127 bytes is
 // cut.
 func (p *Part) AppendBinary(b []byte) []byte {
-	words := map[string]byte{}
-	for i, w := range storedWords() {
-		words[w] = byte(i)
-	}
-	return p.appendBinary(append(b, storedVersion), words, 0)
+	return p.appendBinary(append(b, storedVersion), 0)
 }
 
-func (p *Part) appendBinary(b []byte, words map[string]byte, base int64) []byte {
+func (p *Part) appendBinary(b []byte, base int64) []byte {
 	for _, s := range [...]string{p.Type, p.Subtype, p.Encoding, p.Charset()} {
-		if n, ok := words[s]; ok {
-			b = append(b, n)
-			continue
-		}
-		s = clip(s, maxToken)
-		b = append(b, 0xff, byte(len(s)))
-		b = append(b, s...)
+		b = appendWord(b, clip(s, maxToken))
 	}
 	for _, n := range [...]int64{p.Header - base, p.Body - p.Header, p.End - p.Body, p.Lines, int64(len(p.Children))} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	base = p.Body
 	for _, c := range p.Children {
-		b = c.appendBinary(b, words, base)
+		b = c.appendBinary(b, base)
 		base = c.End
 	}
 	return b
+}
+
+func appendWord(b []byte, s string) []byte {
+	if i := slices.Index(storedWords[:], s); i >= 0 {
+		return append(b, byte(i))
+	}
+	b = append(b, 0xff, byte(len(s)))
+	return append(b, s...)
 }
 
 // ParsePart reads what AppendBinary wrote. It is safe on any bytes: what it returns
@@ -70,7 +66,7 @@ func ParsePart(b []byte) (*Part, error) {
 	if len(b) == 0 || b[0] != storedVersion {
 		return nil, fault.New(fault.Corrupt, "the stored part tree has an unknown version")
 	}
-	r := partReader{b: b[1:], words: storedWords()}
+	r := partReader{b: b[1:]}
 	p := r.part(0, 0, 0)
 	if r.bad || len(r.b) > 0 {
 		return nil, fault.New(fault.Corrupt, "the stored part tree is damaged")
@@ -80,7 +76,6 @@ func ParsePart(b []byte) (*Part, error) {
 
 type partReader struct {
 	b     []byte
-	words []string
 	parts int
 	bad   bool
 }
@@ -119,8 +114,8 @@ func (r *partReader) word() string {
 	}
 	n := int(r.b[0])
 	r.b = r.b[1:]
-	if n < len(r.words) {
-		return r.words[n]
+	if n < len(storedWords) {
+		return storedWords[n]
 	}
 	if n != 0xff || len(r.b) == 0 || len(r.b) <= int(r.b[0]) || r.b[0] > maxToken {
 		r.bad = true
