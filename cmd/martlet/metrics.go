@@ -1,0 +1,44 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+)
+
+// newMetrics returns what /metrics tells.
+func newMetrics(h *house, sessions *netsrv.Server) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	b := thisBuild()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "martlet_build_info", Help: "Always 1; the labels say which program runs.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "go": b.Go},
+	})
+	info.Set(1)
+	r.MustRegister(info)
+
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	counter := func(name, help string, value func(netsrv.Stats) int64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+			func() float64 { return float64(value(sessions.Stats())) }))
+	}
+	gauge("martlet_connections", "Connections of mail clients and hosts that are open.",
+		func() float64 { return float64(sessions.Stats().Open) })
+	counter("martlet_connections_accepted_total", "Connections handed to a protocol.", func(s netsrv.Stats) int64 { return s.Accepted })
+	counter("martlet_connections_refused_total", "Connections over the limits.", func(s netsrv.Stats) int64 { return s.Refused })
+	counter("martlet_tls_failed_total", "TLS handshakes that failed.", func(s netsrv.Stats) int64 { return s.BadTLS })
+	counter("martlet_panics_total", "Sessions ended by a defect of the server.", func(s netsrv.Stats) int64 { return s.Panics })
+	gauge("martlet_store_bytes", "Bytes that the store occupies on disk.", func() float64 { return float64(h.engine.Size()) })
+	gauge("martlet_store_healthy", "1 while the store takes mail, else 0.", func() float64 {
+		if h.engine.Healthy() != nil {
+			return 0
+		}
+		return 1
+	})
+	return r
+}

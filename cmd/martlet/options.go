@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/receive"
+	"github.com/martlet-mail/martlet/internal/send"
+)
+
+// This file translates the configuration into the options of each package, and fits
+// together what packages of the same floor may not know of each other.
+
+func directoryOptions(cfg *conf.Config, log *slog.Logger) directory.Options {
+	postmaster, _ := mail.ParseAddress(string(cfg.Addresses.Postmaster)) // conf has checked it
+	return directory.Options{
+		DetailSeparator: string(cfg.Addresses.DetailSeparator), Postmaster: postmaster,
+		PasswordMemory:     int64(cfg.Limits.PasswordMemory),
+		FailuresPerAccount: cfg.Limits.LoginFailuresPerAccount,
+		FailuresPerAddress: cfg.Limits.LoginFailuresPerAddress,
+		Forgive:            time.Duration(cfg.Limits.LoginForgiveness), Log: log,
+	}
+}
+
+func queueOptions(cfg *conf.Config, to queue.Courier, road *receive.Local, log *slog.Logger) queue.Options {
+	q := cfg.Queue
+	o := queue.Options{
+		Hostname: string(cfg.Hostname), Remote: to, Local: road, Report: road.Report,
+		Lifetime: time.Duration(q.MaxAge), DelayAfter: time.Duration(q.DelayNotice),
+		Workers: q.Concurrency, PerDomain: q.ConcurrencyPerDomain, Grace: stopGrace, Log: log,
+	}
+	if o.DelayAfter == 0 {
+		o.DelayAfter = -1 // never
+	}
+	for _, gap := range q.Retry {
+		o.Gaps = append(o.Gaps, time.Duration(gap))
+	}
+	return o
+}
+
+func newCourier(cfg *conf.Config, log *slog.Logger) (*send.Courier, error) {
+	var servers []string
+	if cfg.Queue.Resolver != "" {
+		servers = []string{string(cfg.Queue.Resolver)}
+	}
+	resolver, err := dnsx.New(dnsx.Options{Servers: servers})
+	if err != nil && servers == nil {
+		// What every stub resolver does without a resolv.conf. Mail here does not need one.
+		log.Warn("the system names no DNS server; one on this machine is asked", "err", err)
+		resolver, err = dnsx.New(dnsx.Options{Servers: []string{"127.0.0.1:53"}})
+	}
+	if err != nil {
+		return nil, misconfigured(err)
+	}
+	o := send.Options{
+		Hostname: string(cfg.Hostname), Resolver: resolver, Port: uint16(cfg.Queue.Port),
+		AllowPrivate: cfg.Queue.AllowPrivate, IsSelf: isSelf(cfg.Listen),
+	}
+	if host := cfg.Queue.Smarthost; host.Host != "" {
+		if o.Smarthost, err = smarthost(host); err != nil {
+			return nil, misconfigured(err)
+		}
+	}
+	return send.New(o)
+}
+
+func smarthost(c conf.Smarthost) (*send.Smarthost, error) {
+	password, err := c.Secret()
+	if err != nil {
+		return nil, err
+	}
+	mode := map[conf.TLSMode]send.SmarthostMode{
+		conf.StartTLS: send.SmarthostStartTLS, conf.Implicit: send.SmarthostTLS, conf.NoTLS: send.SmarthostPlain,
+	}[c.TLS]
+	return &send.Smarthost{Host: c.Host, Port: uint16(c.Port), TLS: mode, Login: c.Username, Password: password}, nil
+}
+
+// isSelf tells whether an address is one of our own listeners, where mail for other
+// hosts would only come back.
+func isSelf(blocks []conf.Listen) func(netip.AddrPort) bool {
+	own := make(map[netip.AddrPort]bool)
+	for _, b := range blocks {
+		if a, err := netip.ParseAddrPort(string(b.Address)); err == nil {
+			own[a] = true
+		}
+	}
+	return func(a netip.AddrPort) bool { return own[netip.AddrPortFrom(a.Addr().Unmap(), a.Port())] }
+}
+
+// remote is the courier as the queue sees it.
+type remote struct{ *send.Courier }
+
+func (r remote) Deliver(ctx context.Context, job queue.Job) []queue.Result {
+	found := r.Send(ctx, job.Envelope, send.Message(job.Message))
+	results := make([]queue.Result, len(found))
+	for i := range found {
+		results[i] = queue.Result(found[i])
+	}
+	return results
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+)
+
+// A stop takes at most stopWithin. Sessions get stopGrace of it to finish the command
+// they are at; the rest is for closing the store. Nothing that was acknowledged depends
+// on a clean stop.
+const (
+	stopGrace  = 3 * time.Second
+	stopWithin = 4500 * time.Millisecond
+)
+
+func newServeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Short: "Run the mail server of a configuration",
+		Long: `Runs the mail server until SIGTERM or SIGINT, which stop it within 5 seconds; a second
+signal ends it at once. Logs go to standard error. With --json it prints one line on
+standard output when every listener is ready.`,
+		Example: `  martlet serve --config /etc/martlet/martlet.toml
+  martlet config check martlet.toml && martlet serve
+  GOMEMLIMIT=2GiB martlet serve --config martlet.toml`,
+		Args: arguments(0, 0), RunE: serve,
+	}
+}
+
+func serve(cmd *cobra.Command, _ []string) error {
+	cfg, path, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	if len(cfg.Listen) == 0 {
+		return misused("%s has no [[listen]] block, so nobody could reach the server; add one", path)
+	}
+	limitMemory()
+	doors, err := openDoors(cfg.Listen)
+	if err != nil {
+		return err
+	}
+	defer closeDoors(doors)
+	h, err := openToServe(cmd.Context(), cfg, newLog(cmd.ErrOrStderr(), cfg.Log))
+	if err != nil {
+		return err
+	}
+	return h.serve(cmd.Context(), doors, func() error {
+		if wantsJSON(cmd) {
+			return printJSON(cmd.OutOrStdout(), map[string]any{"ready": true, "config": path, "ports": ports(doors)})
+		}
+		return nil
+	})
+}
+
+// openToServe opens the house for a server, and says who lives there if somebody does.
+func openToServe(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house, error) {
+	h, err := openHouse(ctx, cfg, log)
+	if fault.Is(err, fault.Busy) {
+		who := "another process"
+		if pid := lockHolder(engineLock(cfg)); pid > 0 {
+			who = processName(pid)
+		}
+		return nil, failed("the data folder %s is in use by %s; stop it first", cfg.Data, who)
+	}
+	return h, err
+}
+
+// serve opens the doors to everybody, calls ready, and returns when ctx has ended and
+// everything is closed. If something fails for good it stops by itself.
+func (h *house) serve(parent context.Context, doors []door, ready func() error) error {
+	ctx, stop := context.WithCancelCause(parent)
+	defer stop(nil)
+	var wg sync.WaitGroup
+	part := func(what string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				stop(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	err := h.start(ctx, doors, part)
+	if err == nil {
+		err = ready()
+	}
+	if err != nil {
+		stop(err)
+	} else {
+		h.log.Info("ready", "version", thisBuild().Version, "ports", ports(doors), "data", string(h.cfg.Data))
+	}
+	<-ctx.Done()
+	h.log.Info("stopping")
+	return h.finish(&wg, parent.Err() == nil, context.Cause(ctx))
+}
+
+// start begins every part of the server. What a part is handed first fails here, so
+// that a server that is ready has all its parts.
+func (h *house) start(ctx context.Context, doors []door, part func(string, func(context.Context) error)) error {
+	services := h.services()
+	for _, d := range doors {
+		if _, ok := services[d.Protocol]; !ok && !isHTTP(d.Protocol) {
+			return misused("this build does not speak %s; it speaks %s", d.Protocol, spoken(services))
+		}
+	}
+	certs, err := h.certificates()
+	if err != nil {
+		return err
+	}
+	socket, err := listenSocket(h.cfg.AdminSocket())
+	if err != nil {
+		return err
+	}
+	part("admin socket", func(ctx context.Context) error { return serveHTTP(ctx, socket, h.admin(), nil, h.log) })
+
+	sessions := netsrv.New(h.sessionOptions(certs))
+	public := h.publicHTTP(sessions)
+	for _, d := range doors {
+		part(string(d.Protocol), func(ctx context.Context) error {
+			if isHTTP(d.Protocol) {
+				return serveHTTP(ctx, d.Listener, public, tlsFor(d, certs), h.log)
+			}
+			svc := services[d.Protocol]
+			svc.Name, svc.TLS = string(d.Protocol), tlsModes[d.TLS]
+			return sessions.Serve(ctx, d.Listener, svc)
+		})
+	}
+	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
+	part("daily sweep", h.sweepDaily)
+	return nil
+}
+
+// finish waits for all parts and closes the house, for as long as a stop may take.
+func (h *house) finish(wg *sync.WaitGroup, failed bool, cause error) error {
+	done := make(chan error, 1)
+	go func() {
+		wg.Wait()
+		done <- h.close()
+	}()
+	select {
+	case err := <-done:
+		if failed {
+			return cause
+		}
+		return err
+	case <-time.After(stopWithin):
+		// What is left is on its way to disk or to a peer, and not acknowledged.
+		h.log.Warn("leaving without waiting any longer")
+		if failed {
+			return cause
+		}
+		return nil
+	}
+}
+
+func (h *house) certificates() (*netsrv.Certificates, error) {
+	cert, key := string(h.cfg.TLS.Certificate), string(h.cfg.TLS.Key)
+	if cert == "" {
+		return nil, nil
+	}
+	return netsrv.LoadCertificates(h.log, time.Now, [2]string{cert, key})
+}
+
+func (h *house) sessionOptions(certs *netsrv.Certificates) netsrv.Options {
+	o := netsrv.Options{
+		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
+		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, Grace: stopGrace,
+	}
+	if certs != nil {
+		o.Certificate = certs.Get
+	}
+	return o
+}
+
+var tlsModes = map[conf.TLSMode]netsrv.TLSMode{
+	conf.Implicit: netsrv.ImplicitTLS, conf.StartTLS: netsrv.StartTLS, conf.NoTLS: netsrv.NoTLS,
+}
+
+func isHTTP(p conf.Protocol) bool { return p == "http" || p == "https" }
+
+func spoken(services map[conf.Protocol]netsrv.Service) string {
+	return fmt.Sprint(slices.Sorted(maps.Keys(services)))
+}
+
+// sweepDaily clears away what nobody refers to, soon after the start and then once a
+// day.
+func (h *house) sweepDaily(ctx context.Context) error {
+	for wait := 10 * time.Minute; ; wait = 24 * time.Hour {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		began := time.Now()
+		swept, err := h.store.Sweep(ctx)
+		if err != nil {
+			h.log.Warn("sweep failed; it is tried again tomorrow", "err", err)
+			continue
+		}
+		h.log.Info("swept", "bodies", swept.Blobs, "removed", swept.Removed, "bytes", swept.Bytes, "took", time.Since(began).Round(time.Millisecond))
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/receive"
+	"github.com/martlet-mail/martlet/internal/send"
+	"github.com/martlet-mail/martlet/internal/serve/admin"
+	"github.com/martlet-mail/martlet/internal/serve/imapd"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// house is one data folder and all that works on it, from the ground up.
+type house struct {
+	cfg *conf.Config
+	log *slog.Logger
+
+	engine    *pebble.Engine       // keeps bytes
+	store     *store.Store         // keeps mail
+	directory *directory.Directory // knows who exists
+	courier   *send.Courier        // takes mail to other hosts
+	queue     *queue.Queue         // keeps what must wait for them
+	receiver  *receive.Receiver    // the road in: mailboxes or queue
+}
+
+func engineDir(cfg *conf.Config) string { return filepath.Join(string(cfg.Data), "store") }
+
+// engineLock is the file whose lock says that a process lives in the data folder.
+func engineLock(cfg *conf.Config) string { return filepath.Join(engineDir(cfg), "LOCK") }
+
+// openHouse builds the house of a configuration: what commands work on, and what a
+// server opens its doors to. It is Busy if another process lives there.
+func openHouse(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house, error) {
+	h := &house{cfg: cfg, log: log}
+	if err := h.open(ctx); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+func (h *house) open(ctx context.Context) (err error) {
+	cfg, spool := h.cfg, filepath.Join(string(h.cfg.Data), "spool")
+	if cfg.Store.Engine != "pebble" || cfg.Blobs.Engine != "store" {
+		return misused("this build has no engine %q with blobs in %q; set [store] engine = \"pebble\" and [blobs] engine = \"store\"", cfg.Store.Engine, cfg.Blobs.Engine)
+	}
+	if err := os.MkdirAll(spool, 0o700); err != nil {
+		return fault.Wrap(fault.Unavailable, "cannot make the data folder", err)
+	}
+	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{CacheBytes: int64(cfg.Store.Cache), Log: h.log}); err != nil {
+		return err
+	}
+	if h.store, err = store.Open(h.engine, store.Options{SpoolDir: spool, MaxMessage: int64(cfg.Limits.MessageSize), Log: h.log}); err != nil {
+		return err
+	}
+	if h.directory, err = directory.Open(ctx, h.engine, h.store, directoryOptions(cfg, h.log)); err != nil {
+		return err
+	}
+	if h.courier, err = newCourier(cfg, h.log); err != nil {
+		return err
+	}
+	road := new(receive.Local) // the way back from the queue
+	h.queue = queue.New(h.engine, h.store, queueOptions(cfg, remote{h.courier}, road, h.log))
+	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, MaxReceived: cfg.SMTP.ReceivedLimit, Log: h.log})
+	road.Receiver = h.receiver
+	return nil
+}
+
+// services are the protocols there are, by the names that [[listen]] knows them.
+func (h *house) services() map[conf.Protocol]netsrv.Service {
+	imap := imapd.New(imapd.Options{
+		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
+		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
+	})
+	return map[conf.Protocol]netsrv.Service{
+		"imap":  {Handle: imap.Handle, Refuse: "* BYE too many connections; try again later"},
+		"imaps": {Handle: imap.Handle},
+	}
+}
+
+// close takes the house down from the roof.
+func (h *house) close() error {
+	if h.courier != nil {
+		h.courier.Close()
+	}
+	if h.directory != nil {
+		h.directory.Close()
+	}
+	if h.engine == nil {
+		return nil
+	}
+	return h.engine.Close()
+}
+
+// admin is the way in for commands.
+func (h *house) admin() http.Handler {
+	return admin.New(admin.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Version: thisBuild().Version, Log: h.log})
+}

@@ -1,0 +1,167 @@
+// Package admin is the administration of a server as an HTTP handler: domains,
+// accounts, aliases, mailboxes, the queue, verification and sweeping, over the store,
+// the directory and the queue.
+//
+// It has one form for all ways in. A running server answers it on a unix socket in its
+// data folder; a command that finds no server opens the data folder and calls the
+// handler in-process. So no change needs a restart, and none needs a server.
+//
+// Requests and answers are JSON; lists and streams are one object a line. The answers
+// are what commands print with --json, so the field names are public interface.
+//
+// The package authenticates nobody: who may open the socket (its user, and root) may
+// do everything. It must not be put on a network.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Options are what the handler works on. Store, Directory and Queue must be given.
+type Options struct {
+	Store     *store.Store
+	Directory *directory.Directory
+	Queue     *queue.Queue
+	Version   string
+	Log       *slog.Logger     // nil: discard
+	Now       func() time.Time // nil: time.Now
+	Rand      io.Reader        // for passwords; nil: crypto/rand
+}
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 1 << 20
+
+// New returns the handler.
+func New(o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &api{Options: o, started: o.Now()}
+	mux := http.NewServeMux()
+	for pattern, h := range map[string]handler{
+		"GET /v1/status": a.status,
+
+		"GET /v1/domains":             a.listDomains,
+		"POST /v1/domains":            a.addDomain,
+		"DELETE /v1/domains/{domain}": a.removeDomain,
+
+		"GET /v1/accounts":                     a.listAccounts,
+		"POST /v1/accounts":                    a.addAccount,
+		"GET /v1/accounts/{address}":           a.showAccount,
+		"DELETE /v1/accounts/{address}":        a.removeAccount,
+		"PUT /v1/accounts/{address}/password":  a.setPassword,
+		"PUT /v1/accounts/{address}/quota":     a.setQuota,
+		"GET /v1/accounts/{address}/mailboxes": a.listMailboxes,
+
+		"GET /v1/aliases":              a.listAliases,
+		"POST /v1/aliases":             a.addAlias,
+		"DELETE /v1/aliases/{address}": a.removeAlias,
+
+		"GET /v1/queue":                a.listQueue,
+		"GET /v1/queue/{id}":           a.showQueued,
+		"POST /v1/queue/{id}/{action}": a.changeQueued,
+		"POST /v1/queue/{action}":      a.changeAllQueued,
+
+		"POST /v1/verify": a.verify,
+		"POST /v1/sweep":  a.sweep,
+	} {
+		mux.Handle(pattern, a.wrap(h))
+	}
+	mux.Handle("/", a.wrap(func(*request) error {
+		return fault.New(fault.NotFound, "no such call; is the server older than this command?")
+	}))
+	return mux
+}
+
+type api struct {
+	Options
+	started time.Time
+}
+
+// handler answers one request. An error that it returns is the answer, or the last
+// line of a stream that has begun.
+type handler func(*request) error
+
+// request is one call under way.
+type request struct {
+	*http.Request
+	ctx  context.Context
+	w    http.ResponseWriter
+	sent bool
+}
+
+func (a *api) wrap(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store") // answers hold passwords
+		req := &request{Request: r, ctx: r.Context(), w: w}
+		err := h(req)
+		if err == nil {
+			return
+		}
+		if fault.Of(err) == fault.Internal {
+			a.Log.Error("administration failed", "call", r.Method+" "+r.URL.Path, "err", err)
+		}
+		if !req.sent {
+			w.WriteHeader(statusOf(fault.Of(err)))
+		}
+		_ = req.send(failureOf(err)) // the caller has gone if this fails
+	})
+}
+
+// read decodes the body, which must have no unknown fields.
+func (r *request) read(v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fault.Wrap(fault.Invalid, "the request's body is not the JSON expected", err)
+	}
+	return nil
+}
+
+// send writes one line of the answer.
+func (r *request) send(v any) error {
+	r.sent = true
+	e := json.NewEncoder(r.w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fault.Wrap(fault.Closed, "the caller has gone", err)
+	}
+	return nil
+}
+
+// flush lets a reader of a slow stream see what has been sent.
+func (r *request) flush() {
+	if f, ok := r.w.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// address reads the address in the path.
+func (r *request) address() (mail.Address, error) { return parseAddress(r.PathValue("address")) }
+
+func parseAddress(s string) (mail.Address, error) {
+	addr, err := mail.ParseAddress(s)
+	if err != nil {
+		return addr, err
+	}
+	if addr.Domain == "" {
+		return addr, fault.Newf(fault.Invalid, "%q has no domain; write it as name@domain", s)
+	}
+	return addr, nil
+}

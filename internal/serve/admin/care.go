@@ -1,0 +1,143 @@
+package admin
+
+import (
+	"os"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+func (a *api) status(r *request) error {
+	return r.send(struct {
+		Version string    `json:"version"`
+		PID     int       `json:"pid"`
+		Started time.Time `json:"started"`
+	}{a.Version, os.Getpid(), a.started.UTC()})
+}
+
+// progressEvery is how often a verification tells how far it is.
+const progressEvery = 500 * time.Millisecond
+
+// Lines of a verification: any number with event progress or problem, then one with
+// event done.
+type (
+	progressLine struct {
+		Event    string `json:"event"`
+		Messages int    `json:"messages"`
+		Total    int64  `json:"total_messages"` // about: mail comes and goes meanwhile
+		Bytes    int64  `json:"bytes"`
+		Problems int    `json:"problems"`
+	}
+	problemLine struct {
+		Event   string   `json:"event"`
+		Account string   `json:"account"`
+		Mailbox string   `json:"mailbox,omitempty"`
+		UID     mail.UID `json:"uid,omitempty"`
+		What    string   `json:"what"`
+	}
+	doneLine struct {
+		Event     string `json:"event"`
+		OK        bool   `json:"ok"`
+		Accounts  int    `json:"accounts"`
+		Mailboxes int    `json:"mailboxes"`
+		Messages  int    `json:"messages"`
+		Bodies    int    `json:"bodies"`
+		Bytes     int64  `json:"bytes"`
+		Problems  int    `json:"problems"`
+	}
+)
+
+// verify checks that each account of the directory has data, and then all data. It
+// runs beside everything else.
+func (a *api) verify(r *request) error {
+	names, total, lost, err := a.census(r)
+	if err != nil {
+		return err
+	}
+	progress := func(v store.Verified) error {
+		err := r.send(progressLine{"progress", v.Messages, total, v.Bytes, v.Problems + lost})
+		r.flush()
+		return err
+	}
+	if err := progress(store.Verified{}); err != nil {
+		return err
+	}
+	last := a.Now()
+	// If the caller has gone, the request's context ends and Verify with it.
+	done, err := a.Store.Verify(r.ctx, func(p store.Problem) {
+		name := names[p.Account]
+		if name == "" {
+			name = a.nameOf(r, p.Account)
+		}
+		_ = r.send(problemLine{"problem", name, p.Mailbox, p.UID, p.What})
+		r.flush()
+	}, func(v store.Verified) {
+		if now := a.Now(); now.Sub(last) >= progressEvery {
+			last = now
+			_ = progress(v)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	problems := done.Problems + lost
+	return r.send(doneLine{"done", problems == 0, done.Accounts, done.Mailboxes, done.Messages, done.Bodies, done.Bytes, problems})
+}
+
+// census counts the messages there are and reports accounts that have lost their data.
+// names holds the first thousands of accounts, enough for most servers.
+func (a *api) census(r *request) (names map[mail.AccountID]string, total int64, lost int, err error) {
+	const maxNames = 10_000
+	names = make(map[mail.AccountID]string)
+	for acct, err := range a.Directory.Accounts(r.ctx, "") {
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		if len(names) < maxNames {
+			names[acct.ID] = acct.Address.String()
+		}
+		err = a.Store.Account(acct.ID).View(r.ctx, func(s *store.Snapshot) error {
+			_, used := s.Quota()
+			total += used.Messages
+			return nil
+		})
+		switch fault.Of(err) {
+		case fault.NotFound:
+			if _, err := a.Directory.AccountByID(r.ctx, acct.ID); err == nil { // not removed meanwhile
+				lost++
+				if err := r.send(problemLine{Event: "problem", Account: acct.Address.String(), What: "the account has no data"}); err != nil {
+					return nil, 0, 0, err
+				}
+			}
+		case fault.Corrupt: // Verify tells it with its place
+		default:
+			if err != nil {
+				return nil, 0, 0, err
+			}
+		}
+	}
+	return names, total, lost, nil
+}
+
+// nameOf names an account that census did not keep.
+func (a *api) nameOf(r *request, id mail.AccountID) string {
+	if acct, err := a.Directory.AccountByID(r.ctx, id); err == nil {
+		return acct.Address.String()
+	}
+	return "account of no address"
+}
+
+func (a *api) sweep(r *request) error {
+	s, err := a.Store.Sweep(r.ctx)
+	if err != nil {
+		return err
+	}
+	return r.send(struct {
+		Accounts int   `json:"accounts"`
+		Blobs    int   `json:"blobs"`
+		Removed  int   `json:"removed"`
+		Bytes    int64 `json:"bytes"`
+	}{s.Accounts, s.Blobs, s.Removed, s.Bytes})
+}
