@@ -25,11 +25,10 @@ func decodeMailboxes(list []mailbox) []Address {
 		if m.start || m.end {
 			continue
 		}
-		out = append(out, Address{
-			Name:    DecodeWords(m.name),
-			Mailbox: validUTF8(m.local),
-			Host:    validUTF8(m.host),
-		})
+		a := Address{Name: DecodeWords(m.name), Mailbox: validUTF8(m.local), Host: validUTF8(m.host)}
+		if a != (Address{}) { // an encoded word can say nothing
+			out = append(out, a)
+		}
 	}
 	return out
 }

@@ -153,6 +153,7 @@ var addressTable = []struct {
 	{`"open <a@b>`, []Address{{"", "open <a@b>", ""}}},
 	{"a (x\\", []Address{{"x\\", "a", ""}}},
 	{"x:;", nil},
+	{"=?utf-8?B??=<", nil},
 	{"raw\xff@x", []Address{{"", "raw\uFFFD", "x"}}},
 }
 
