@@ -27,35 +27,29 @@ func circles(msg *store.Parcel, limit int) bool {
 	return n > limit
 }
 
-func loop(n int) []Result {
-	out := make([]Result, n)
-	for i := range out {
-		out[i] = Result{fault.New(fault.Invalid, "message runs in a circle: it has too many Received fields"), "5.4.6"}
-	}
-	return out
-}
-
 func isLMTP(protocol string) bool { return strings.Contains(protocol, "LMTP") }
 
-// letter is a message made ready for mailboxes.
+// letter is a message made ready for mailboxes. key names this reception of it, so
+// that no account takes it twice.
 type letter struct {
 	msg *store.Parcel
-	// key names this reception of the message. It follows from the message, whose
-	// topmost Received field is like no other, so that it is the same again after the
-	// queue has kept it.
 	key string
 }
 
-// sealed puts the return path in front (RFC 5321, 4.4).
-func sealed(from mail.Address, msg *store.Parcel) letter {
+// keyOf returns the key of a message. It follows from the bytes: the topmost
+// Received field is like no other. So it is the same again when the message comes
+// back from the queue.
+func keyOf(msg *store.Parcel) string {
 	sum := sha256.New()
 	sum.Write(msg.Header())
 	blob := msg.Blob()
 	sum.Write(blob[:])
-	return letter{
-		msg: msg.Prepend(fmt.Appendf(nil, "Return-Path: <%s>\r\n", from)),
-		key: "delivery " + hex.EncodeToString(sum.Sum(nil)[:16]),
-	}
+	return "delivery " + hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// sealed puts the return path in front (RFC 5321, 4.4).
+func sealed(from mail.Address, msg *store.Parcel) *store.Parcel {
+	return msg.Prepend(fmt.Appendf(nil, "Return-Path: <%s>\r\n", from))
 }
 
 // storeAll puts the letter into all mailboxes at the same time: then they share the
@@ -109,61 +103,4 @@ func (r *Receiver) store(ctx context.Context, id mail.AccountID, l letter) (err 
 		r.opt.Log.Warn("delivery failed", "account", id, "err", err)
 	}
 	return err
-}
-
-// queueRemote hands on what is for other hosts. It comes first: if it fails, most
-// often nothing has happened yet, and the sender can try it all again.
-func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel) {
-	if len(p.remote) == 0 {
-		return
-	}
-	env.To = nil
-	for _, o := range p.remote {
-		env.To = append(env.To, o.rcpt)
-	}
-	if err := r.opt.Queue.Add(ctx, env, msg); err != nil {
-		r.opt.Log.Warn("message not queued", "err", err)
-		for _, o := range p.remote {
-			o.err = err
-		}
-	}
-}
-
-// queueFailed lets those wait whose failure cannot be reported: because the answer
-// is one for all recipients and another is served, or because a part of the
-// recipient itself is.
-func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, each bool) {
-	env.To = nil
-	var done []*bool
-	wait := func(to mail.Recipient, queued *bool) {
-		env.To = append(env.To, to)
-		done = append(done, queued)
-	}
-	any := !each && p.anyServed()
-	waits := map[*drop]bool{}
-	for i := range p.recipients {
-		t := &p.recipients[i]
-		if !any && !t.served() {
-			continue
-		}
-		if t.err != nil {
-			wait(t.Recipient, &t.queued)
-		}
-		for _, d := range t.drops {
-			if d.err != nil && !waits[d] {
-				waits[d] = true
-				wait(d.rcpt, &d.queued)
-			}
-		}
-	}
-	if len(done) == 0 {
-		return
-	}
-	if err := r.opt.Queue.Add(ctx, env, msg); err != nil {
-		r.opt.Log.Warn("failed deliveries not queued", "err", err)
-		return
-	}
-	for _, queued := range done {
-		*queued = true
-	}
 }

@@ -18,7 +18,7 @@ type plan struct {
 // recipient is one of the envelope with the places it leads to.
 type recipient struct {
 	mail.Recipient
-	err    error // it leads nowhere
+	failed Result // why it leads nowhere
 	drops  []*drop
 	remote []*onward
 	queued bool // the whole of it waits in the queue
@@ -48,7 +48,7 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope) *plan {
 		rcpt.Recipient = to
 		found, err := r.opt.Directory.Resolve(ctx, to.Address)
 		if err != nil {
-			rcpt.err = err
+			rcpt.failed.Err = err
 			continue
 		}
 		for _, t := range found.Accounts {
@@ -104,14 +104,14 @@ func (t *recipient) served() bool {
 
 // failure returns why the recipient is not served in full, a temporary reason
 // first: then trying again may help.
-func (t *recipient) failure() error {
+func (t *recipient) failure() Result {
 	if t.queued {
-		return nil
+		return Result{}
 	}
-	worst := t.err
+	worst := t.failed
 	consider := func(err error) {
-		if err != nil && (worst == nil || fault.Of(err).Temporary()) {
-			worst = err
+		if err != nil && (worst.Err == nil || fault.Of(err).Temporary()) {
+			worst = Result{Err: err}
 		}
 	}
 	for _, d := range t.drops {
@@ -125,10 +125,29 @@ func (t *recipient) failure() error {
 	return worst
 }
 
+// anyQueued tells whether some part of the recipient waits after a failure.
+func (t *recipient) anyQueued() bool {
+	for _, d := range t.drops {
+		if d.queued {
+			return true
+		}
+	}
+	return t.queued
+}
+
+// refused is the plan of a message that goes nowhere.
+func refused(env mail.Envelope, why Result) *plan {
+	p := &plan{recipients: make([]recipient, len(env.To))}
+	for i, to := range env.To {
+		p.recipients[i] = recipient{Recipient: to, failed: why}
+	}
+	return p
+}
+
 func (p *plan) results() []Result {
 	out := make([]Result, len(p.recipients))
 	for i := range p.recipients {
-		out[i].Err = p.recipients[i].failure()
+		out[i] = p.recipients[i].failure()
 	}
 	return out
 }

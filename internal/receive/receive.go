@@ -18,14 +18,14 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
-// Queue keeps mail that must wait. *queue.Queue is one.
+// Queue keeps mail that must wait: *queue.Queue, whose courier for the local road is
+// Local.
 type Queue interface {
-	// Add takes a message for all recipients of env; nil means that they are kept
-	// durably. The queue hands recipients of local domains to Redeliver.
-	Add(ctx context.Context, env mail.Envelope, msg *store.Parcel) error
+	Enqueue(ctx context.Context, entries ...queue.Entry) ([]queue.ID, error)
 }
 
 // Options of New. Store, Directory and Queue must be given.
@@ -62,16 +62,6 @@ func New(o Options) *Receiver {
 	return &Receiver{opt: o}
 }
 
-// Result says what became of one recipient.
-type Result struct {
-	// Err is nil if the message is stored or queued, durably. Kinds: NotFound,
-	// OverQuota, TooLarge (the alias is), Invalid (the message runs in a circle), and
-	// the temporary ones.
-	Err error
-	// Status is the enhanced status code, or "" where the kind of Err says all.
-	Status string
-}
-
 // Deliver takes a message in for all recipients of env and returns their results in
 // the same order.
 //
@@ -79,24 +69,20 @@ type Result struct {
 // of an SMTP transaction is served, those that failed wait in the queue, which tries
 // again or sends a report. LMTP, which answers for each recipient, is told of each.
 func (r *Receiver) Deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel) []Result {
-	return r.deliver(ctx, env, msg, isLMTP(env.Protocol))
+	p := r.deliver(ctx, env, msg, keyOf(msg), isLMTP(env.Protocol))
+	r.reportSuccess(ctx, env, p, msg)
+	return p.results()
 }
 
-// Redeliver is Deliver for what waited in the queue: each failure is reported, and
-// what had been stored before is not stored again.
-func (r *Receiver) Redeliver(ctx context.Context, env mail.Envelope, msg *store.Parcel) []Result {
-	return r.deliver(ctx, env, msg, true)
-}
-
-func (r *Receiver) deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel, each bool) []Result {
+func (r *Receiver) deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel, key string, each bool) *plan {
 	if circles(msg, r.opt.MaxReceived) {
-		return loop(len(env.To))
+		return refused(env, Result{errLoop, "5.4.6"})
 	}
 	p := r.route(ctx, env)
-	r.queueRemote(ctx, env, p, msg)
-	r.storeAll(ctx, p, sealed(env.From, msg))
+	r.queueRemote(ctx, env, p, msg, key)
+	r.storeAll(ctx, p, letter{sealed(env.From, msg), key})
 	r.queueFailed(ctx, env, p, msg, each)
-	return p.results()
+	return p
 }
 
 // Check tells at RCPT time whether mail for an address would be taken in, and

@@ -17,31 +17,51 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // fakeQueue remembers what it was given.
 type fakeQueue struct {
-	mu   sync.Mutex
-	envs []mail.Envelope
-	err  error
+	mu      sync.Mutex
+	entries []queue.Entry
+	keys    map[string]bool
+	err     error
 }
 
-func (q *fakeQueue) Add(_ context.Context, env mail.Envelope, _ *store.Parcel) error {
+func (q *fakeQueue) Enqueue(_ context.Context, entries ...queue.Entry) ([]queue.ID, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.err == nil {
-		q.envs = append(q.envs, env)
+	if q.err != nil {
+		return nil, q.err
 	}
-	return q.err
+	for _, e := range entries {
+		if e.Key == "" || !q.keys[e.Key] {
+			q.entries = append(q.entries, e)
+		}
+		if q.keys == nil {
+			q.keys = map[string]bool{}
+		}
+		q.keys[e.Key] = true
+	}
+	return make([]queue.ID, len(entries)), nil
+}
+
+// job makes the queue's job of its i-th entry.
+func (q *fakeQueue) job(i int) queue.Job {
+	e := q.entries[i]
+	return queue.Job{Envelope: e.Envelope, Parcel: func(context.Context) (*store.Parcel, error) { return e.Parcel, nil }}
 }
 
 // queued returns the recipients in the queue, "address" or "address (original)".
 func (q *fakeQueue) queued() string {
 	var all []string
-	for _, env := range q.envs {
-		for _, to := range env.To {
+	for _, e := range q.entries {
+		for _, to := range e.Envelope.To {
 			s := to.Address.String()
+			if e.Road == queue.Local {
+				s = "local " + s
+			}
 			if to.ORcpt != "" {
 				s += " (" + to.ORcpt + ")"
 			}
@@ -186,7 +206,7 @@ func TestDeliver(t *testing.T) {
 		{"far", "ESMTPSA", []string{"x@far.test", "X@far.test", "y@far.test"}, []fault.Kind{0, 0, 0}, 0, 0, "x@far.test, y@far.test"},
 		{"alias across domains", "ESMTP", []string{"all@too.test"}, []fault.Kind{0}, 1, 1, "carol@far.test (rfc822;all@too.test)"},
 		{"nobody", "ESMTP", []string{"nobody@here.test"}, []fault.Kind{fault.NotFound}, 0, 0, ""},
-		{"one of two is nobody", "ESMTP", []string{"nobody@here.test", "bob@here.test"}, []fault.Kind{0, 0}, 0, 1, "nobody@here.test"},
+		{"one of two is nobody", "ESMTP", []string{"nobody@here.test", "bob@here.test"}, []fault.Kind{0, 0}, 0, 1, "local nobody@here.test"},
 		{"the same over LMTP", "LMTP", []string{"nobody@here.test", "bob@here.test"}, []fault.Kind{fault.NotFound, 0}, 0, 1, ""},
 		{"postmaster", "ESMTP", []string{"postmaster@too.test"}, []fault.Kind{0}, 1, 0, ""},
 	}
@@ -255,17 +275,17 @@ func TestQuota(t *testing.T) {
 		t.Errorf("then: %v", err)
 	}
 	res = w.Deliver(ctx, envelope("ESMTP", "alice@here.test", "bob@here.test"), w.parcel(plainMessage))
-	if res[0].Err != nil || res[1].Err != nil || w.queue.queued() != "alice@here.test" {
+	if res[0].Err != nil || res[1].Err != nil || w.queue.queued() != "local alice@here.test" {
 		t.Errorf("beside another: %+v, queued %q", res, w.queue.queued())
 	}
 	quota(0)
 	if _, err := w.Check(ctx, addr("alice@here.test")); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
-	again := w.queue.envs[0]
+	local := &Local{w.Receiver}
 	for range 2 {
-		if res := w.Redeliver(ctx, again, w.parcel(plainMessage)); res[0].Err != nil {
-			t.Error(res[0].Err)
+		if res := local.Deliver(ctx, w.queue.job(0)); res[0].Code != 250 {
+			t.Error(res)
 		}
 	}
 	if n := len(w.inbox("alice")); n != 1 {
@@ -273,8 +293,8 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// TestRedeliverKnowsParcel delivers, and again after the queue has kept the parcel.
-func TestRedeliverKnowsParcel(t *testing.T) {
+// TestQueueKnowsParcel delivers, and again after the queue has kept the parcel.
+func TestQueueKnowsParcel(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	first := w.parcel(plainMessage)
@@ -282,12 +302,104 @@ func TestRedeliverKnowsParcel(t *testing.T) {
 	w.must(err)
 	other := w.parcel("Received: by here.test id 2\r\nSubject: hi\r\n\r\nbody\r\n")
 	for i, msg := range []*store.Parcel{first, second, other} {
-		if res := w.Redeliver(ctx, envelope("ESMTP", "bob@here.test"), msg); res[0].Err != nil {
+		if res := w.Deliver(ctx, envelope("ESMTP", "bob@here.test"), msg); res[0].Err != nil {
 			t.Fatal(res[0].Err)
 		}
 		if n, want := len(w.inbox("bob")), []int{1, 1, 2}[i]; n != want {
 			t.Errorf("after delivery %d: %d messages, want %d", i, n, want)
 		}
+	}
+}
+
+func TestLocalReportsFailures(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	w.Deliver(ctx, envelope("ESMTP", "nobody@here.test", "bob@here.test"), w.parcel(plainMessage))
+	local := &Local{w.Receiver}
+	if res := local.Deliver(ctx, w.queue.job(0)); len(res) != 1 || res[0].Code != 550 || res[0].Enhanced != "5.1.1" {
+		t.Errorf("got %+v", res)
+	}
+	broken := w.queue.job(0)
+	broken.Parcel = func(context.Context) (*store.Parcel, error) { return nil, fault.New(fault.Corrupt, "unreadable") }
+	if res := local.Deliver(ctx, broken); len(res) != 1 || res[0].Code != 451 {
+		t.Errorf("unreadable: %+v", res)
+	}
+}
+
+// TestLocalFindsNewRoad lets an address that waited become an alias to another host;
+// being cut short and tried again it must send one copy on.
+func TestLocalFindsNewRoad(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	w.Deliver(ctx, envelope("ESMTP", "nobody@here.test", "bob@here.test"), w.parcel(plainMessage))
+	w.must(w.dir.AddAlias(ctx, addr("nobody@here.test"), addr("x@far.test")))
+	local := &Local{w.Receiver}
+	for range 2 {
+		if res := local.Deliver(ctx, w.queue.job(0)); res[0].Code != 250 {
+			t.Error(res)
+		}
+	}
+	if got := w.queue.queued(); got != "local nobody@here.test, x@far.test (rfc822;nobody@here.test)" {
+		t.Errorf("queued: %s", got)
+	}
+}
+
+func TestReport(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	local := &Local{w.Receiver}
+	env := envelope("", "bob@here.test")
+	env.From = mail.Address{}
+	for range 2 {
+		w.must(local.Report(ctx, "report of 7", env, strings.NewReader("Subject: undelivered\r\n\r\n")))
+	}
+	w.must(local.Report(ctx, "report of 8", env, strings.NewReader("Subject: undelivered\r\n\r\n")))
+	if n := len(w.inbox("bob")); n != 2 {
+		t.Errorf("%d reports", n)
+	}
+	if err := local.Report(ctx, "report of 9", envelope("", "nobody@here.test"), strings.NewReader("\r\n")); !fault.Is(err, fault.NotFound) {
+		t.Errorf("to nobody: %v", err)
+	}
+}
+
+// TestNotifySuccess has the queue deliver again what is stored, and so report it.
+func TestNotifySuccess(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	env := envelope("ESMTP", "alice@here.test", "bob@here.test", "x@far.test", "nobody@here.test")
+	for i := range env.To {
+		env.To[i].Notify = mail.NotifySuccess
+	}
+	env.To[1].Notify = mail.NotifyFailure
+	w.Deliver(ctx, env, w.parcel(plainMessage))
+	if got := w.queue.queued(); got != "x@far.test, local nobody@here.test, local alice@here.test" {
+		t.Fatalf("queued: %s", got)
+	}
+	if res := (&Local{w.Receiver}).Deliver(ctx, w.queue.job(2)); res[0].Code != 250 {
+		t.Error(res)
+	}
+	if n := len(w.inbox("alice")); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+	env.From = mail.Address{}
+	w.Deliver(ctx, env, w.parcel(plainMessage+"other"))
+	if got := w.queue.queued(); strings.Count(got, "alice") != 1 {
+		t.Errorf("a report to nobody: %s", got)
+	}
+}
+
+func TestReply(t *testing.T) {
+	for kind, want := range map[fault.Kind]string{
+		fault.NotFound: "550 5.1.1", fault.OverQuota: "452 4.2.2", fault.Unavailable: "452 4.3.1", fault.Internal: "451 4.3.0",
+		fault.Unknown: "451 4.3.0", fault.Corrupt: "451 4.3.0", fault.TooLarge: "552 5.3.4",
+	} {
+		code, status, _ := Result{Err: fault.New(kind, "x")}.Reply()
+		if got := fmt.Sprint(code, " ", status); got != want {
+			t.Errorf("%v: %s, want %s", kind, got, want)
+		}
+	}
+	if code, status, _ := (Result{errLoop, "5.4.6"}).Reply(); code != 554 || status != "5.4.6" {
+		t.Errorf("loop: %d %s", code, status)
 	}
 }
 

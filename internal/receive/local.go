@@ -1,0 +1,47 @@
+package receive
+
+import (
+	"context"
+	"io"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
+)
+
+// Local is the queue's road back: its courier to the mailboxes here, and the way of
+// its reports. Queue and Receiver need each other; Receiver must be set before the
+// queue runs.
+type Local struct{ Receiver *Receiver }
+
+// Deliver tries again what waited in the queue. Each failure is reported, and what
+// was stored before is not stored again. It makes Local a queue.Courier.
+func (l *Local) Deliver(ctx context.Context, job queue.Job) []queue.Result {
+	var found []Result
+	msg, err := job.Parcel(ctx)
+	if err == nil {
+		found = l.Receiver.deliver(ctx, job.Envelope, msg, keyOf(msg), true).results()
+	} else {
+		found = refused(job.Envelope, Result{Err: err}).results()
+	}
+	out := make([]queue.Result, len(found))
+	for i, r := range found {
+		out[i].Code, out[i].Enhanced, out[i].Text = r.Reply()
+	}
+	return out
+}
+
+// Report takes a report of the queue to its recipient, here or elsewhere. Two calls
+// with one key are one report. It is the Report of queue.Options.
+func (l *Local) Report(ctx context.Context, key string, env mail.Envelope, message io.Reader) error {
+	msg, err := l.Receiver.opt.Store.Receive(ctx, message)
+	if err != nil {
+		return err
+	}
+	for _, r := range l.Receiver.deliver(ctx, env, msg, "report "+key, true).results() {
+		if r.Err != nil && (err == nil || fault.Of(r.Err).Temporary()) {
+			err = r.Err
+		}
+	}
+	return err
+}

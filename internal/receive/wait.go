@@ -1,0 +1,133 @@
+package receive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// queueRemote hands on what is for other hosts. It comes first: if it fails, most
+// often nothing has happened yet, and the sender can try it all again.
+func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, key string) {
+	if len(p.remote) == 0 {
+		return
+	}
+	var to []mail.Recipient
+	for _, o := range p.remote {
+		to = append(to, o.rcpt)
+	}
+	entries := entriesFor(env, to, msg, queue.Entry{Road: queue.Remote})
+	for i := range entries {
+		entries[i].Key = keyFor(key, entries[i].Envelope.To)
+	}
+	if _, err := r.opt.Queue.Enqueue(ctx, entries...); err != nil {
+		r.opt.Log.Warn("message not queued", "err", err)
+		for _, o := range p.remote {
+			o.err = err
+		}
+	}
+}
+
+// queueFailed lets those wait whose failure cannot be reported: because the answer
+// is one for all recipients and another is served, or because a part of the
+// recipient itself is.
+func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, each bool) {
+	w := waiting{to: map[string][]mail.Recipient{}}
+	all := !each && p.anyServed()
+	for i := range p.recipients {
+		t := &p.recipients[i]
+		if !all && !t.served() {
+			continue
+		}
+		if t.failed.Err != nil {
+			w.add(t.Recipient, t.failed.Err, &t.queued)
+		}
+		for _, d := range t.drops {
+			if d.err != nil && !slices.Contains(w.done, &d.queued) {
+				w.add(d.rcpt, d.err, &d.queued)
+			}
+		}
+	}
+	var entries []queue.Entry
+	for _, reason := range w.reasons {
+		entries = append(entries, entriesFor(env, w.to[reason], msg, queue.Entry{Road: queue.Local, Reason: reason})...)
+	}
+	if len(entries) == 0 {
+		return
+	}
+	if _, err := r.opt.Queue.Enqueue(ctx, entries...); err != nil {
+		r.opt.Log.Warn("failed deliveries not queued", "err", err)
+		return
+	}
+	for _, queued := range w.done {
+		*queued = true
+	}
+}
+
+// waiting are recipients on their way to the queue, by the reason for it.
+type waiting struct {
+	reasons []string
+	to      map[string][]mail.Recipient
+	done    []*bool
+}
+
+func (w *waiting) add(to mail.Recipient, err error, queued *bool) {
+	reason := fault.Say(err)
+	if w.to[reason] == nil {
+		w.reasons = append(w.reasons, reason)
+	}
+	w.to[reason] = append(w.to[reason], to)
+	w.done = append(w.done, queued)
+}
+
+// reportSuccess has the queue tell the sender of deliveries with NOTIFY=SUCCESS
+// (RFC 3461, 5.2.3): it delivers once more, which the key makes an empty act, and
+// reports that. The mail itself is stored already; failing here costs a report.
+func (r *Receiver) reportSuccess(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel) {
+	if env.From.IsZero() {
+		return
+	}
+	var to []mail.Recipient
+	for i := range p.recipients {
+		t := &p.recipients[i]
+		if t.Notify&mail.NotifySuccess != 0 && len(t.remote) == 0 && t.failure().Err == nil && !t.anyQueued() {
+			to = append(to, t.Recipient)
+		}
+	}
+	if len(to) == 0 {
+		return
+	}
+	if _, err := r.opt.Queue.Enqueue(ctx, entriesFor(env, to, msg, queue.Entry{Road: queue.Local})...); err != nil {
+		r.opt.Log.Warn("report of success not queued", "err", err)
+	}
+}
+
+// perEntry is how many recipients one entry of the queue gets.
+const perEntry = 1000
+
+// entriesFor fills like for the recipients, in as many entries as it takes.
+func entriesFor(env mail.Envelope, to []mail.Recipient, msg *store.Parcel, like queue.Entry) []queue.Entry {
+	var entries []queue.Entry
+	for part := range slices.Chunk(to, perEntry) {
+		like.Envelope, like.Parcel = env, msg
+		like.Envelope.To = part
+		entries = append(entries, like)
+	}
+	return entries
+}
+
+// keyFor makes an entry for these recipients of this reception one of its kind, so
+// that a delivery from the queue that is cut short sends nothing on twice.
+func keyFor(key string, to []mail.Recipient) string {
+	sum := sha256.New()
+	for _, t := range to {
+		sum.Write([]byte(t.Address.String() + "\n"))
+	}
+	return key + " " + hex.EncodeToString(sum.Sum(nil)[:16])
+}

@@ -1,0 +1,96 @@
+package smtpd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/smtp"
+)
+
+// mail begins a message (RFC 5321, 4.1.1.2).
+func (s *session) mail(ctx context.Context, arg string) *smtp.Reply {
+	if s.Kind == Submission && !s.loggedIn {
+		return s.loginNeeded()
+	}
+	m, bad := smtp.ParseMail(arg, s.extended)
+	if bad != nil {
+		return bad
+	}
+	if limit := s.Store.MaxMessage(); m.Size > limit { // RFC 1870, 6.1
+		return smtp.NewReply(552, "5.3.4", fmt.Sprintf("message is larger than %d bytes", limit))
+	}
+	if bad := s.maySend(ctx, m.From); bad != nil {
+		return bad
+	}
+	s.tx = &transaction{env: mail.Envelope{
+		From: m.From, EnvID: m.EnvID, Ret: m.Ret, UTF8: m.UTF8,
+		Body8Bit: m.Body == smtp.Body8Bit || m.Body == smtp.BodyBinary, Binary: m.Body == smtp.BodyBinary,
+		Helo: s.helo, Protocol: s.protocol(m.UTF8),
+	}}
+	if s.loggedIn {
+		s.tx.env.Login = s.account.Address.String()
+	}
+	if peer := s.conn.Peer(); peer.IsValid() {
+		s.tx.env.Peer = peer.String()
+	}
+	return smtp.NewReply(250, "2.1.0", "sender accepted")
+}
+
+// loginNeeded tells the next step to take (RFC 4954, 6; RFC 3207, 4).
+func (s *session) loginNeeded() *smtp.Reply {
+	if !s.conn.MayLogin() {
+		return smtp.NewReply(530, "5.7.0", "say STARTTLS and log in first")
+	}
+	return smtp.NewReply(530, "5.7.0", "log in first")
+}
+
+// maySend holds a submitted message's sender against the login (RFC 6409, 6.1).
+func (s *session) maySend(ctx context.Context, from mail.Address) *smtp.Reply {
+	if s.Kind != Submission {
+		return nil
+	}
+	err := s.Directory.MaySend(ctx, s.account.ID, from)
+	switch {
+	case err == nil:
+		return nil
+	case fault.Is(err, fault.Denied):
+		return smtp.NewReply(550, "5.7.1", fault.Say(err))
+	}
+	return s.refusal(err)
+}
+
+// rcpt adds a recipient (RFC 5321, 4.1.1.3). Whether it exists is answered here, so
+// that no report has to go to a sender who may be forged.
+func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
+	to, bad := smtp.ParseRcpt(arg, s.extended, s.tx.env.UTF8)
+	if bad != nil {
+		return bad
+	}
+	if len(s.tx.env.To) >= s.MaxRecipients {
+		return smtp.NewReply(452, "4.5.3", "too many recipients")
+	}
+	local, err := s.Receiver.Check(ctx, to.Address)
+	switch {
+	case err != nil:
+		return s.refusal(err)
+	case !local && s.Kind != Submission:
+		return smtp.NewReply(550, "5.7.1", "no relaying: mail for "+clip(to.Address.Domain)+" is not taken here")
+	}
+	s.tx.env.To = append(s.tx.env.To, to)
+	return smtp.NewReply(250, "2.1.5", "recipient accepted")
+}
+
+// rset forgets the message under way (RFC 5321, 4.1.1.5).
+func (s *session) rset(context.Context, string) *smtp.Reply {
+	s.reset()
+	return smtp.NewReply(250, "2.0.0", "forgotten")
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "..."
+	}
+	return s
+}

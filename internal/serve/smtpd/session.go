@@ -1,0 +1,315 @@
+package smtpd
+
+import (
+	"context"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/receive"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/syntax/smtp"
+)
+
+// session is one connection.
+type session struct {
+	*Options
+	conn *netsrv.Conn
+
+	helo     string // the client's name; "" before EHLO, HELO or LHLO
+	extended bool   // it said EHLO or LHLO
+	account  directory.Account
+	loggedIn bool
+
+	tx       *transaction // nil between messages
+	accepted int          // messages
+	closing  bool         // after the present reply
+
+	errors   int // wrong commands
+	rejected int // refused recipients
+	idle     int // commands that got nobody further since the last message
+	failures int // of login
+}
+
+// transaction is a message under way (RFC 5321, 3.3).
+type transaction struct {
+	env  mail.Envelope
+	body *body // what BDAT has brought so far; nil before the first
+}
+
+// state is where in the dialogue a session is; rows of the table combine several.
+type state uint8
+
+const (
+	fresh     state = 1 << iota // no EHLO yet
+	greeted                     // between messages
+	mailing                     // after MAIL
+	addressed                   // after the first good RCPT
+	chunking                    // after the first BDAT
+	anywhere  = fresh | greeted | mailing | addressed | chunking
+)
+
+// command is a row of the table.
+type command struct {
+	kinds Kind  // listeners that know the command
+	in    state // where it is allowed
+	arg   argument
+	last  bool // the client must wait for the answer before it sends more (RFC 2920, 3.1)
+	run   func(s *session, ctx context.Context, arg string) *smtp.Reply
+}
+
+type argument uint8
+
+const (
+	anyArg argument = iota
+	noArg
+)
+
+const everyKind = Relay | Submission | LMTP
+
+// commands is the table. BDAT looks at its state itself, for it must read its chunk
+// even where it is out of place.
+var commands = map[string]command{
+	"EHLO":     {Relay | Submission, anywhere, anyArg, false, (*session).ehlo},
+	"HELO":     {Relay | Submission, anywhere, anyArg, false, (*session).hello},
+	"LHLO":     {LMTP, anywhere, anyArg, false, (*session).ehlo},
+	"STARTTLS": {everyKind, fresh | greeted, noArg, true, (*session).startTLS},
+	"AUTH":     {Submission, greeted, anyArg, true, (*session).auth},
+	"MAIL":     {everyKind, greeted, anyArg, false, (*session).mail},
+	"RCPT":     {everyKind, mailing | addressed, anyArg, false, (*session).rcpt},
+	"DATA":     {everyKind, addressed, noArg, true, (*session).data},
+	"BDAT":     {everyKind, anywhere, anyArg, false, (*session).bdat},
+	"RSET":     {everyKind, anywhere, noArg, false, (*session).rset},
+	"NOOP":     {everyKind, anywhere, anyArg, false, (*session).noop},
+	"VRFY":     {everyKind, anywhere, anyArg, false, (*session).vrfy},
+	"EXPN":     {everyKind, anywhere, anyArg, false, (*session).expn},
+	"HELP":     {everyKind, anywhere, anyArg, false, (*session).help},
+	"QUIT":     {everyKind, anywhere, noArg, false, (*session).quit},
+}
+
+func (s *session) state() state {
+	switch {
+	case s.tx != nil && s.tx.body != nil:
+		return chunking
+	case s.tx != nil && len(s.tx.env.To) > 0:
+		return addressed
+	case s.tx != nil:
+		return mailing
+	case s.helo != "":
+		return greeted
+	}
+	return fresh
+}
+
+// run is the command loop.
+func (s *session) run(ctx context.Context) {
+	s.send(smtp.NewReply(220, "", s.Hostname+" "+s.dialect()+" Martlet"))
+	for !s.closing {
+		if _, err := s.conn.Wait(); err != nil {
+			s.send(s.hangUp(err))
+			return
+		}
+		line, err := smtp.ReadLine(s.conn.R, s.longestLine())
+		if err != nil {
+			s.send(s.badLine(err))
+			continue
+		}
+		s.send(s.dispatch(ctx, line))
+		if why := s.tooMuch(); why != nil && !s.closing {
+			s.send(why)
+			return
+		}
+	}
+}
+
+// dispatch finds the command's row, checks what the row demands and runs it.
+func (s *session) dispatch(ctx context.Context, line []byte) *smtp.Reply {
+	verb, arg, bad := smtp.ParseCommand(line)
+	row, known := commands[verb]
+	switch {
+	case bad != nil:
+	case !known || row.kinds&s.Kind == 0:
+		bad = smtp.NewReply(500, "5.5.1", "command not recognised")
+	case len(line) > smtp.MaxCommand-2 && verb != "AUTH":
+		bad = smtp.NewReply(500, "5.5.2", "line is too long")
+	case row.arg == noArg && arg != "":
+		bad = smtp.NewReply(501, "5.5.4", verb+" takes no argument")
+	case row.in&s.state() == 0:
+		bad = s.misplaced(verb)
+	case row.last && s.conn.R.Buffered() > 0:
+		// What follows was sent without knowing the answer. It could be data, which
+		// must not be read as commands.
+		s.closing = true
+		bad = smtp.NewReply(503, "5.5.0", "nothing may be sent before the answer to "+verb)
+	}
+	if bad != nil {
+		s.errors++
+		return bad
+	}
+	reply := row.run(s, ctx, arg)
+	s.count(verb, reply)
+	return reply
+}
+
+// misplaced says what should have come first.
+func (s *session) misplaced(verb string) *smtp.Reply {
+	text := verb + " is not allowed now"
+	switch at := s.state(); {
+	case at == fresh:
+		text = "say " + s.helloVerb() + " first"
+	case at == greeted && verb != "STARTTLS" && verb != "AUTH":
+		text = "say MAIL first"
+	case at == mailing && verb == "DATA":
+		text = "there is no valid recipient"
+	}
+	return smtp.NewReply(503, "5.5.1", text)
+}
+
+// count keeps the tallies that end a session. Refused recipients and messages have
+// their own: they are no mistakes of the client.
+func (s *session) count(verb string, reply *smtp.Reply) {
+	negative := reply != nil && reply.Code >= 500
+	switch verb {
+	case "RCPT":
+		if negative {
+			s.rejected++
+		}
+	case "DATA", "BDAT", "AUTH":
+	case "MAIL", "STARTTLS", "QUIT":
+		if negative {
+			s.errors++
+		}
+	default:
+		s.idle++
+		if negative {
+			s.errors++
+		}
+	}
+}
+
+// Limits that Options does not have.
+const (
+	maxIdle      = 200 // commands without a message
+	rejectFactor = 10  // refused recipients, as a multiple of MaxErrors
+)
+
+// tooMuch ends the session of a client that only makes work.
+func (s *session) tooMuch() *smtp.Reply {
+	switch {
+	case s.errors >= s.MaxErrors:
+		return smtp.NewReply(421, "4.7.0", "too many errors")
+	case s.rejected >= rejectFactor*s.MaxErrors:
+		return smtp.NewReply(421, "4.7.0", "too many refused recipients")
+	case s.idle >= maxIdle:
+		return smtp.NewReply(421, "4.7.0", "too many commands without a message")
+	}
+	return nil
+}
+
+// refusal is the reply to an error of the layers below, whose cause goes to the log.
+// With a failure of ours it names the connection, so that the two can be brought
+// together.
+func (s *session) refusal(err error) *smtp.Reply {
+	kind := fault.Of(err)
+	reply := replyOf(receive.Result{Err: err})
+	if kind.Temporary() && kind != fault.OverQuota && kind != fault.Limited {
+		s.conn.Log().Error("failed", "err", err)
+		reply.Lines[0] += " (" + s.conn.ID() + ")"
+	}
+	return reply
+}
+
+func replyOf(r receive.Result) *smtp.Reply {
+	return smtp.NewReply(r.Reply())
+}
+
+// send writes a reply; nil is none. It leaves with the next wait.
+func (s *session) send(r *smtp.Reply) {
+	if r == nil {
+		return
+	}
+	if r.Code >= 400 {
+		s.conn.Log().Debug("refused", "reply", r.String())
+	}
+	s.conn.W.Write(r.Append(s.conn.W.AvailableBuffer()))
+}
+
+// longestLine is how long a command may be just now, in bytes with CRLF.
+func (s *session) longestLine() int {
+	if s.Kind == Submission && s.state() == greeted {
+		return smtp.MaxAuth
+	}
+	return smtp.MaxCommand
+}
+
+// badLine answers a line that could not be read.
+func (s *session) badLine(err error) *smtp.Reply {
+	switch fault.Of(err) {
+	case fault.Invalid, fault.TooLarge:
+		if s.errors++; s.errors >= s.MaxErrors {
+			s.closing = true
+		}
+		return smtp.NewReply(500, "5.5.2", fault.Say(err))
+	}
+	return s.hangUp(err)
+}
+
+// hangUp ends the session after an error of the connection. Its reply is the last
+// word, where anybody is left to hear it (RFC 5321, 3.8).
+func (s *session) hangUp(err error) *smtp.Reply {
+	s.closing = true
+	switch {
+	case s.conn.Stopping():
+		return smtp.NewReply(421, "4.3.2", s.Hostname+" is stopping, try again later")
+	case fault.Is(err, fault.Limited):
+		return smtp.NewReply(421, "4.4.2", s.Hostname+" closes the connection: "+fault.Say(err))
+	}
+	return nil
+}
+
+// reset forgets the message under way (RFC 5321, 4.1.1.5).
+func (s *session) reset() {
+	if s.tx != nil && s.tx.body != nil {
+		s.tx.body.abandon()
+	}
+	s.tx = nil
+}
+
+func (s *session) dialect() string {
+	if s.Kind == LMTP {
+		return "LMTP"
+	}
+	return "ESMTP"
+}
+
+func (s *session) helloVerb() string {
+	if s.Kind == LMTP {
+		return "LHLO"
+	}
+	return "EHLO"
+}
+
+// protocol names the way a message comes (RFC 3848; RFC 6531, 4.3).
+func (s *session) protocol(utf8 bool) string {
+	var b strings.Builder
+	switch {
+	case s.Kind == LMTP && utf8:
+		b.WriteString("UTF8LMTP")
+	case s.Kind == LMTP:
+		b.WriteString("LMTP")
+	case utf8:
+		b.WriteString("UTF8SMTP")
+	case s.extended:
+		b.WriteString("ESMTP")
+	default:
+		return "SMTP"
+	}
+	if _, secure := s.conn.TLS(); secure {
+		b.WriteByte('S')
+	}
+	if s.loggedIn {
+		b.WriteByte('A')
+	}
+	return b.String()
+}

@@ -1,0 +1,87 @@
+// Package smtpd is the server side of SMTP: mail from other hosts (port 25), from
+// people (submission, ports 587 and 465), and over LMTP. The three are one state
+// machine; Options.Kind says what differs.
+//
+// A file per stage, in the order mail meets them: session.go (the command loop),
+// cmd_hello.go, cmd_starttls.go, cmd_auth.go, cmd_mail.go, cmd_data.go and
+// cmd_bdat.go, submit.go (what a submitted message lacks), received.go, accept.go
+// (the way to the mailboxes and the answer).
+//
+// The package parses nothing itself (syntax/smtp does), holds no message in memory,
+// decides no route and knows no mailbox: package receive does. A positive answer to
+// a message means that it is durable.
+//
+// RFC 5321 (SMTP), 6409 (submission), 2033 (LMTP), 1870 (SIZE), 2920 (PIPELINING),
+// 2034 (enhanced codes), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS), 3461 (DSN),
+// 3848 (names of protocols), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), 9422
+// (LIMITS).
+package smtpd
+
+import (
+	"context"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/receive"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Kind says whom a listener serves.
+type Kind uint8
+
+const (
+	Relay      Kind = 1 << iota // other hosts: local recipients only, no login
+	Submission                  // people: any recipient, login needed
+	LMTP                        // other programs here: local recipients, an answer for each
+)
+
+// Options of a listener. Hostname, Store, Directory and Receiver must be given.
+type Options struct {
+	Kind      Kind   // zero is Relay
+	Hostname  string // our name in the greeting and in Received fields
+	Store     *store.Store
+	Directory *directory.Directory
+	Receiver  *receive.Receiver
+
+	MaxRecipients int // of one message; 0: 1000
+	MaxErrors     int // wrong commands before the connection is closed; 0: 10
+	MaxFailures   int // failed logins before the connection is closed; 0: 3
+
+	// Normalise turns a bare CR or LF in a message into CRLF; otherwise such a
+	// message is refused.
+	Normalise bool
+
+	// CheckFrom refuses a submitted message whose From field, or Sender field, names
+	// an address that the login may not use. The envelope's sender is always checked.
+	CheckFrom bool
+
+	Now func() time.Time // nil: time.Now
+}
+
+// Service returns the listener's service, complete but for Name, TLS and Idle.
+func Service(o Options) netsrv.Service {
+	if o.Kind == 0 {
+		o.Kind = Relay
+	}
+	if o.MaxRecipients <= 0 {
+		o.MaxRecipients = 1000
+	}
+	if o.MaxErrors <= 0 {
+		o.MaxErrors = 10
+	}
+	if o.MaxFailures <= 0 {
+		o.MaxFailures = 3
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return netsrv.Service{
+		Refuse: "421 4.7.0 " + o.Hostname + " too many connections, try again later",
+		Handle: func(ctx context.Context, c *netsrv.Conn) {
+			s := &session{Options: &o, conn: c}
+			defer s.reset()
+			s.run(ctx)
+		},
+	}
+}
