@@ -1,0 +1,198 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// alarmBatch bounds the alarms that one look brings.
+const alarmBatch = 200
+
+// reportRetry is the wait after a report could not be sent on its way.
+const reportRetry = 5 * time.Minute
+
+// alarm is something that happens to a message at a time.
+type alarm struct {
+	at   int64
+	id   ID
+	kind int
+	key  string // of alarmForget
+}
+
+// ring does what is due apart from attempts: notices of delay, giving up, reports.
+// It returns when more will be due.
+func (q *Queue) ring(ctx context.Context) (next int64, err error) {
+	for {
+		due, next, err := q.dueAlarms(ctx)
+		if err != nil || len(due) == 0 {
+			return next, err
+		}
+		for _, a := range due {
+			switch a.kind {
+			case alarmReport:
+				err = q.report(ctx, a)
+			case alarmForget:
+				err = q.forget(ctx, a)
+			default:
+				err = q.strike(ctx, a)
+			}
+			if fault.Is(err, fault.Corrupt) {
+				// verify tells of it; here it must not stop the others.
+				q.opt.Log.Error("a queue record is damaged", "queue_id", a.id.String(), "error", err)
+				err = q.snooze(ctx, a)
+			}
+			if err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+func (q *Queue) dueAlarms(ctx context.Context) (due []alarm, next int64, err error) {
+	now := q.now()
+	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+		due, next = nil, 0
+		return r.Scan([]byte{famAlarm}, []byte{famAlarm + 1}, false, func(k, v []byte) bool {
+			a := alarm{int64(engine.Num(k, 0)), ID(engine.Num(k, 1)), int(engine.Num(k, 2)), string(v)}
+			if a.at > now {
+				next = a.at
+				return false
+			}
+			q.mu.Lock()
+			busy := q.arriving[a.id]
+			q.mu.Unlock()
+			if !busy {
+				due = append(due, a)
+			}
+			return len(due) < alarmBatch
+		})
+	})
+	return due, next, err
+}
+
+// forget drops an idempotency key that has served.
+func (q *Queue) forget(ctx context.Context, a alarm) error {
+	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
+		if err := w.Delete(keyKey(a.key)); err != nil {
+			return err
+		}
+		return w.Delete(alarmKey(a.kind, a.id, a.at))
+	})
+}
+
+// snooze moves an alarm that cannot be dealt with by an hour.
+func (q *Queue) snooze(ctx context.Context, a alarm) error {
+	later := q.now() + time.Hour.Milliseconds()
+	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
+		if err := w.Delete(alarmKey(a.kind, a.id, a.at)); err != nil {
+			return err
+		}
+		return w.Put(alarmKey(a.kind, a.id, later), []byte(a.key))
+	})
+}
+
+// strike handles the alarms of delay and expiry. A message that is held is left in
+// peace: somebody wants it so.
+func (q *Queue) strike(ctx context.Context, a alarm) error {
+	now := q.now()
+	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
+		t := tx{w}
+		m, ok, err := t.message(a.id)
+		if err != nil {
+			return err
+		}
+		current := ok && (a.kind == alarmDelay && m.delayAt == a.at || a.kind == alarmExpiry && m.expiryAt == a.at)
+		if !current {
+			return w.Delete(alarmKey(a.kind, a.id, a.at))
+		}
+		if a.kind == alarmDelay {
+			if err := t.setAlarm(alarmDelay, a.id, m.delayAt, 0); err != nil {
+				return err
+			}
+			m.delayAt = 0
+			if m.heldAt != 0 {
+				return t.putMessage(m)
+			}
+			err = t.each(m, func(_ int, r *recipient) bool { m.owe(r, owedDelay); return true })
+		} else {
+			err = q.expire(t, m, now)
+		}
+		if err != nil {
+			return err
+		}
+		return t.finish(m, now)
+	})
+}
+
+// expire gives up on all recipients that wait. Those under way keep a few minutes:
+// the record of their attempt will see that the time is over.
+func (q *Queue) expire(t tx, m *message, now int64) error {
+	left := false
+	closed := map[int]int{}
+	err := t.each(m, func(_ int, r *recipient) bool {
+		q.mu.Lock()
+		flying := q.flying[flight{m.id, r.group}]
+		q.mu.Unlock()
+		if flying || m.heldAt != 0 {
+			left = true
+			return false
+		}
+		m.expire(r)
+		m.open--
+		closed[r.group]++
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if err := t.closeGroups(m, closed); err != nil {
+		return err
+	}
+	next := int64(0)
+	if left {
+		next = now + (5 * time.Minute).Milliseconds()
+	}
+	err = t.setAlarm(alarmExpiry, m.id, m.expiryAt, next)
+	m.expiryAt = next
+	return err
+}
+
+// each calls fn for the recipients that wait, and writes back those for which it
+// returns true.
+func (t tx) each(m *message, fn func(n int, r *recipient) bool) error {
+	changed := map[int]*recipient{}
+	err := t.look().eachRecipient(m, func(n int, r *recipient) {
+		if r.state == waiting && fn(n, r) {
+			changed[n] = r
+		}
+	})
+	for n, r := range changed {
+		if err == nil {
+			err = t.putRecipient(m.id, n, r)
+		}
+	}
+	return err
+}
+
+// closeGroups takes numbers of recipients off groups.
+func (t tx) closeGroups(m *message, closed map[int]int) error {
+	for n, k := range closed {
+		g, err := t.look().group(m.id, n)
+		if err != nil {
+			return err
+		}
+		g.waiting -= k
+		if g.waiting == 0 && m.heldAt == 0 {
+			if err := t.unlist(m.id, n, g); err != nil {
+				return err
+			}
+		}
+		if err := t.putGroup(m.id, n, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,420 @@
+// Package queue keeps mail that must wait: for another host, or for a mailbox that
+// cannot take it now. It says when to try, hands mail to a courier, records what
+// came of each recipient, and reports to the sender what was not delivered.
+//
+// Everything lies in one shard of the engine and is durable before anybody is told:
+// a message when Enqueue returns, an outcome as soon as the courier has it. A crash
+// between a host's answer and its record is the one way to a second copy, and SMTP
+// itself leaves no other (RFC 1047). Memory does not grow with the queue.
+//
+// Mail waits in lanes, one for each destination domain. Each lane has its own order,
+// its own limit of attempts at a time and its own pause when its hosts are down, so
+// that a dead domain holds up nobody else.
+//
+// The package opens no connection, decides no route and delivers nothing: couriers
+// and the road for reports are handed in. One process owns the queue.
+//
+// RFC 5321, 4.5.4 (retries) and 6.1 (no bounce for a bounce), RFC 3461 (who is
+// told what), RFC 3464 and 6522 (form of reports), RFC 6533 (with SMTPUTF8),
+// RFC 3834 (Auto-Submitted).
+package queue
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// shard is where the queue lives. A second one would need a second owner.
+const shard = store.QueueShard
+
+// maxRecipients bounds a message, so that no change outgrows one Update.
+const maxRecipients = 2000
+
+// groupSize is how many recipients of one domain travel together. It is also what
+// one SMTP transaction takes, so that the answer to each transaction is recorded
+// before the next begins.
+const groupSize = 100
+
+// ID names a message in the queue. It is never used again.
+type ID uint64
+
+// String returns the ID as people type it.
+func (id ID) String() string { return strconv.FormatUint(uint64(id), 36) }
+
+// ParseID reads what String wrote. A fault is of kind Invalid.
+func ParseID(s string) (ID, error) {
+	n, err := strconv.ParseUint(strings.ToLower(s), 36, 64)
+	if err != nil {
+		return 0, fault.Newf(fault.Invalid, "%q is no queue id", s)
+	}
+	return ID(n), nil
+}
+
+// Road says which courier takes a message.
+type Road uint8
+
+const (
+	Remote Road = iota // to other hosts
+	Local              // to a mailbox here that could not take it at once
+)
+
+// Result says what came of one recipient. It has the shape of send.Result.
+type Result struct {
+	Code     int    // 2xx: done; 4xx: try again; 5xx: give up
+	Enhanced string // "4.7.1" or ""
+	Text     string // the host's words if Host is set, else ours
+	Host     string // who said so; "" if no host was reached
+	Address  string
+	TLS      string
+	DSN      bool // the next host reports success itself
+}
+
+// Message is the content of a job. It has the shape of send.Message.
+type Message struct {
+	Size      int64
+	Has8Bit   bool
+	NeedsUTF8 bool
+	Open      func(context.Context) (io.ReadCloser, error)
+}
+
+// Job is one attempt: a message for recipients of one domain.
+type Job struct {
+	ID       ID
+	Attempt  int // 1 for the first
+	Envelope mail.Envelope
+	Message  Message
+	// Parcel gives the message for an Append. It reads and parses it once more.
+	Parcel func(context.Context) (*store.Parcel, error)
+}
+
+// Courier makes one attempt and returns a result for each of job.Envelope.To, in
+// the same order, as soon as the last one is known.
+type Courier interface {
+	Deliver(ctx context.Context, job Job) []Result
+}
+
+// Options sets up a Queue. Hostname, Remote, Local and Report must be given.
+type Options struct {
+	Hostname string
+	Remote   Courier
+	Local    Courier
+	// Report takes a report to a sender on its way, by the same road as other mail.
+	// Two calls with one key are one report. A fault that is not Temporary means
+	// that the sender cannot be told; it is logged and that is all (RFC 5321, 6.1).
+	Report func(ctx context.Context, key string, env mail.Envelope, message io.Reader) error
+
+	Gaps       []time.Duration // between attempts, the last one repeated; nil: 5 min to 4 h
+	Lifetime   time.Duration   // until mail is given up; 0: 5 days
+	DelayAfter time.Duration   // until the sender is told of the delay, once; 0: 4 h; negative: never
+	Workers    int             // attempts at a time; 0: 100
+	PerDomain  int             // of these for one domain; 0: 5
+	Grace      time.Duration   // for attempts under way when the queue stops; 0: 3 s
+
+	Now  func() time.Time // nil: time.Now
+	Rand func() float64   // in [0, 1), for jitter; nil: math/rand
+	Log  *slog.Logger     // nil: discard
+}
+
+// DefaultGaps are the waits between attempts (RFC 5321, 4.5.4.1 asks for at least
+// 30 minutes once the first hours are over; early tries get past greylisting).
+func DefaultGaps() []time.Duration {
+	return []time.Duration{5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 40 * time.Minute,
+		time.Hour, 2 * time.Hour, 4 * time.Hour}
+}
+
+func (o Options) filled() Options {
+	if len(o.Gaps) == 0 {
+		o.Gaps = DefaultGaps()
+	}
+	if o.Lifetime <= 0 {
+		o.Lifetime = 5 * 24 * time.Hour
+	}
+	if o.DelayAfter == 0 {
+		o.DelayAfter = 4 * time.Hour
+	}
+	if o.Workers <= 0 {
+		o.Workers = 100
+	}
+	if o.PerDomain <= 0 {
+		o.PerDomain = 5
+	}
+	if o.Grace <= 0 {
+		o.Grace = 3 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Float64
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Queue is the queue. All methods may be called from many goroutines; Run from one.
+type Queue struct {
+	opt   Options
+	eng   engine.Engine
+	store *store.Store
+	seq   atomic.Uint64 // low bits of the next ID
+
+	mu       sync.Mutex
+	flying   map[flight]bool
+	active   map[string]int // attempts under way, by lane
+	arriving map[ID]bool    // not to be touched before Enqueue has returned
+	freed    chan struct{}  // ticks when an attempt ends
+	jobs     sync.WaitGroup
+}
+
+// flight is a group of recipients that a courier has at the moment.
+type flight struct {
+	id    ID
+	group int
+}
+
+// New returns the queue that lies in eng and registers the bodies it refers to with
+// the store's sweep. Nothing is sent before Run.
+func New(eng engine.Engine, st *store.Store, opt Options) *Queue {
+	q := &Queue{
+		opt: opt.filled(), eng: eng, store: st,
+		flying: map[flight]bool{}, active: map[string]int{}, arriving: map[ID]bool{},
+		freed: make(chan struct{}, 1),
+	}
+	q.seq.Store(rand.Uint64())
+	st.AddReferrer(q.Blobs)
+	return q
+}
+
+func (q *Queue) now() int64 { return q.opt.Now().UnixMilli() }
+
+// newID returns a number that rises with time and, short of two processes and bad
+// luck, is new; Enqueue looks.
+func (q *Queue) newID() ID {
+	return ID(uint64(q.now())<<20 | q.seq.Add(1)&(1<<20-1))
+}
+
+// Entry is a message to be queued.
+type Entry struct {
+	Envelope mail.Envelope
+	Parcel   *store.Parcel
+	Road     Road
+	// Reason says in words why a delivery that was tried already must wait. With
+	// one, the first attempt comes after the first gap, else at once.
+	Reason string
+	// Key makes the entry idempotent for a week: a second one with the same key is
+	// the first. "" is none. At most 200 bytes.
+	Key string
+}
+
+// Enqueue takes messages over, all or none; they are durable when it returns nil.
+// Faults: Invalid (no recipient, key too long), TooLarge (over 2000 recipients),
+// those of the engine.
+func (q *Queue) Enqueue(ctx context.Context, entries ...Entry) ([]ID, error) {
+	now := q.now()
+	drafts := make([]*draft, len(entries))
+	for i, e := range entries {
+		d, err := q.draft(e, now)
+		if err != nil {
+			return nil, err
+		}
+		drafts[i] = d
+	}
+	defer q.arrived(drafts)
+	put := func(w engine.Writer) error {
+		for _, d := range drafts {
+			if err := d.put(w, q, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := q.eng.Update(ctx, shard, put)
+	for tries := 0; fault.Is(err, fault.Unknown) && tries < 3; tries++ {
+		err = q.eng.Update(ctx, shard, put) // finds its own nonce if it was there
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]ID, len(drafts))
+	for i, d := range drafts {
+		ids[i] = d.m.id
+		q.opt.Log.Info("queued", "queue_id", d.m.id.String(), "from", d.m.env.From.String(), "recipients", d.m.recipients)
+	}
+	return ids, nil
+}
+
+// draft is an entry on its way in.
+type draft struct {
+	m      message
+	rcpts  []recipient
+	groups []group
+	parcel []byte
+	key    string
+}
+
+func (q *Queue) draft(e Entry, now int64) (*draft, error) {
+	switch {
+	case len(e.Envelope.To) == 0:
+		return nil, fault.New(fault.Invalid, "the message has no recipient")
+	case len(e.Envelope.To) > maxRecipients:
+		return nil, fault.Newf(fault.TooLarge, "the message has more than %d recipients", maxRecipients)
+	case len(e.Key) > 200:
+		return nil, fault.New(fault.Invalid, "the key is too long")
+	}
+	env := e.Envelope
+	env.To = nil
+	info := e.Parcel.Message()
+	d := &draft{key: e.Key, parcel: e.Parcel.Encode()}
+	d.m = message{
+		nonce: rand.Uint64(), created: now, expires: now + q.opt.Lifetime.Milliseconds(), env: env,
+		road: e.Road, size: e.Parcel.Size(), has8Bit: info.Has8Bit, needsUTF8: env.UTF8 && info.HeaderHas8Bit,
+		blob: e.Parcel.Blob(), pieces: (len(d.parcel) + maxPiece - 1) / maxPiece,
+		recipients: len(e.Envelope.To), open: len(e.Envelope.To),
+	}
+	d.m.expiryAt = d.m.expires
+	if q.opt.DelayAfter > 0 {
+		d.m.delayAt = now + q.opt.DelayAfter.Milliseconds()
+	}
+	first := now
+	if e.Reason != "" {
+		first += q.gap(1)
+	}
+	d.split(e, first)
+	return d, nil
+}
+
+// split puts the recipients into groups by domain.
+func (d *draft) split(e Entry, first int64) {
+	last := map[string]int{}
+	for _, r := range e.Envelope.To {
+		lane := laneOf(e.Road, r.Address.Domain)
+		g, ok := last[lane]
+		if !ok || d.groups[g].waiting == groupSize {
+			g = len(d.groups)
+			last[lane] = g
+			d.groups = append(d.groups, group{lane: lane, next: first, reason: e.Reason})
+		}
+		d.groups[g].waiting++
+		d.rcpts = append(d.rcpts, recipient{Recipient: r, group: g})
+	}
+	d.m.groups = len(d.groups)
+}
+
+// put writes the draft, unless its key or its nonce says that it is there already.
+func (d *draft) put(w engine.Writer, q *Queue, now int64) error {
+	if d.key != "" {
+		v, ok, err := w.Get(keyKey(d.key))
+		if err != nil {
+			return err
+		}
+		if ok {
+			d.m.id, err = decodeKeyRecord(v)
+			return err
+		}
+	}
+	there, err := d.claim(w, q)
+	if err != nil || there {
+		return err
+	}
+	t := tx{w}
+	for n := range d.m.pieces {
+		piece := d.parcel[n*maxPiece : min(len(d.parcel), (n+1)*maxPiece)]
+		if err := w.Put(engine.Key(famPiece, uint64(d.m.id), uint64(n)), piece); err != nil {
+			return err
+		}
+	}
+	for n := range d.rcpts {
+		if err := t.putRecipient(d.m.id, n, &d.rcpts[n]); err != nil {
+			return err
+		}
+	}
+	for n := range d.groups {
+		g := &d.groups[n]
+		if err := t.putGroup(d.m.id, n, g); err != nil {
+			return err
+		}
+		if err := t.list(d.m.id, n, g); err != nil {
+			return err
+		}
+	}
+	if d.key != "" {
+		if err := t.remember(d.key, d.m.id, now+keyAge.Milliseconds()); err != nil {
+			return err
+		}
+	}
+	if err := t.setAlarm(alarmDelay, d.m.id, 0, d.m.delayAt); err != nil {
+		return err
+	}
+	if err := t.setAlarm(alarmExpiry, d.m.id, 0, d.m.expiryAt); err != nil {
+		return err
+	}
+	return t.putMessage(&d.m)
+}
+
+// claim gives the draft an ID that nobody has, and tells whether the draft itself is
+// there already under the one it has.
+func (d *draft) claim(w engine.Writer, q *Queue) (there bool, err error) {
+	for {
+		if d.m.id != 0 {
+			old, ok, err := (tx{w}).message(d.m.id)
+			if err != nil || !ok {
+				return false, err
+			}
+			if old.nonce == d.m.nonce {
+				return true, nil
+			}
+		}
+		q.mu.Lock()
+		delete(q.arriving, d.m.id)
+		d.m.id = q.newID()
+		q.arriving[d.m.id] = true
+		q.mu.Unlock()
+	}
+}
+
+// arrived lets the loop touch the messages.
+func (q *Queue) arrived(drafts []*draft) {
+	q.mu.Lock()
+	for _, d := range drafts {
+		delete(q.arriving, d.m.id)
+	}
+	q.mu.Unlock()
+	q.tick()
+}
+
+// tick makes Run look again.
+func (q *Queue) tick() {
+	select {
+	case q.freed <- struct{}{}:
+	default:
+	}
+}
+
+// gap returns the wait after the n-th attempt, with up to a tenth of jitter either
+// way, so that mail that failed together does not come back together.
+func (q *Queue) gap(n int) int64 {
+	d := q.opt.Gaps[min(max(n, 1), len(q.opt.Gaps))-1]
+	return int64(float64(d.Milliseconds()) * (0.9 + 0.2*q.opt.Rand()))
+}
+
+// laneOf returns the lane of a domain. The first byte is the road.
+func laneOf(road Road, domain string) string {
+	if len(domain) > 255 {
+		domain = domain[:255] // no such domain gets here
+	}
+	return string("rl"[road]) + strings.ToLower(strings.ReplaceAll(domain, "\x00", ""))
+}
