@@ -204,7 +204,11 @@ func (c *Conn) end() {
 		c.raw.SetWriteDeadline(time.Now().Add(time.Second))
 		c.tls.Close() // says close_notify
 	}
-	c.raw.Close()
+	if c.over == "" {
+		c.raw.finish()
+	} else {
+		c.raw.Close()
+	}
 	c.release()
 	c.log.Info("session ends", "peer", c.peer, "lasted", c.srv.opt.Now().Sub(c.at).Round(time.Millisecond),
 		"in", c.raw.in, "out", c.raw.out, "tls", c.tls != nil, "why", c.over)

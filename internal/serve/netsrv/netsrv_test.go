@@ -258,6 +258,23 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestLastWords answers and closes while the client still sends: the answer must
+// arrive.
+func TestLastWords(t *testing.T) {
+	_, addr := start(t, Options{}, Service{Handle: func(ctx context.Context, c *Conn) {
+		c.R.ReadString('\n')
+		c.W.WriteString("too much\n")
+	}})
+	for range 20 {
+		nc := dial(t, addr)
+		io.WriteString(nc, "hello\n"+strings.Repeat("x", 100<<10))
+		if got := ask(t, nc, ""); got != "too much\n" {
+			t.Fatalf("got %q", got)
+		}
+		nc.Close()
+	}
+}
+
 func TestWake(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	waits := make(chan string)

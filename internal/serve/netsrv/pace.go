@@ -2,6 +2,7 @@ package netsrv
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -63,6 +64,22 @@ func (p *pacedConn) Write(b []byte) (int, error) {
 	n, err := p.Conn.Write(b)
 	p.out += int64(n)
 	return n, err
+}
+
+// Bounds of finish.
+const (
+	lingerFor   = time.Second
+	lingerBytes = 256 << 10
+)
+
+// finish closes the connection so that the last words arrive: closing a socket with
+// bytes unread makes the kernel throw away what is still on its way to the peer.
+func (p *pacedConn) finish() {
+	if half, ok := p.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		p.Conn.SetReadDeadline(time.Now().Add(lingerFor))
+		io.CopyN(io.Discard, p.Conn, lingerBytes)
+	}
+	p.Conn.Close()
 }
 
 // worth is the time that n bytes may take.
