@@ -72,6 +72,9 @@ func (s *session) authenticate(*command) (reply, error) {
 	}
 	for {
 		challenge, done, err := x.Step(response)
+		if fault.Is(err, fault.Invalid) { // not a response of this mechanism
+			err = misuse(err)
+		}
 		if done || err != nil {
 			return s.signIn(attempt.Account(), x.Login(), err)
 		}

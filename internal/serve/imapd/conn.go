@@ -130,7 +130,7 @@ func (s *session) next() error {
 	if wrong := s.dec.Err(); wrong != nil {
 		err = wrong
 		if !fault.Is(wrong, fault.Unsupported) {
-			err = misuse{wrong}
+			err = misuse(wrong)
 		}
 	}
 	if err != nil {
@@ -228,9 +228,10 @@ func (s *session) refusal(cmd *command, err error) reply {
 		s.c.Log().Debug("command refused", "command", name, "err", err)
 	}
 	rep := no(codes[kind], "%s", fault.Say(err))
+	var a answered
 	switch {
-	case isMisuse(err):
-		rep.status, rep.code = "BAD", ""
+	case errors.As(err, &a):
+		rep.status, rep.code = a.status, a.code
 	case errors.Is(err, imap.ErrCharset):
 		rep.code = "BADCHARSET (UTF-8 US-ASCII)"
 	}

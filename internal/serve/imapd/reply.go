@@ -71,11 +71,6 @@ var codes = map[fault.Kind]string{
 	fault.Unknown:         "UNAVAILABLE",
 }
 
-// coded gives an error a response code of its own.
-func coded(code string, err error) (reply, error) {
-	return no(code, "%s", fault.Say(err)), nil
-}
-
 // fatal marks an error that ends the session.
 type fatal struct{ error }
 
@@ -86,13 +81,24 @@ func isFatal(err error) bool {
 	return errors.As(err, &f)
 }
 
-// misuse marks an error whose answer is BAD: arguments that only the view can know
-// to be wrong.
-type misuse struct{ error }
+// answered is an error whose answer is not that of its kind.
+type answered struct {
+	status, code string
+	error
+}
 
-func (m misuse) Unwrap() error { return m.error }
+func (a answered) Unwrap() error { return a.error }
+
+// withCode gives an error a response code of its own.
+func withCode(code string, err error) error { return answered{"NO", code, err} }
+
+// coded is withCode for the end of a handler.
+func coded(code string, err error) (reply, error) { return reply{}, withCode(code, err) }
+
+// misuse makes the answer BAD: arguments that only the view can know to be wrong.
+func misuse(err error) error { return answered{"BAD", "", err} }
 
 func isMisuse(err error) bool {
-	var m misuse
-	return errors.As(err, &m)
+	var a answered
+	return errors.As(err, &a) && a.status == "BAD"
 }

@@ -37,6 +37,7 @@ import (
 //	A closed              the server closes A's connection
 //	deliver MAILBOX [subject]   a message of alice's with that subject arrives
 //	| text                lines after deliver: the message itself instead
+//	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
 //
@@ -215,6 +216,20 @@ func (w *world) change(fn func(*store.Tx) error) {
 	}
 }
 
+// seen does what a client that selected the mailbox before would have done.
+func (w *world) seen(name string) error {
+	var box store.Mailbox
+	err := w.alice.View(w.ctx, func(s *store.Snapshot) (err error) { box, err = s.Mailbox(name); return err })
+	if err != nil {
+		return err
+	}
+	pic, err := w.alice.Picture(w.ctx, box.ID)
+	if err == nil {
+		w.alice.ClaimRecent(pic)
+	}
+	return err
+}
+
 var hole = regexp.MustCompile(`<<\w+>>|\.\.\.`)
 
 // matches compares a line with the text of the file, and learns names from it.
@@ -285,6 +300,8 @@ func (w *world) step(line string, body []byte) error {
 			body = message(more)
 		}
 		w.deliver(first, body, 0)
+	case word == "seen":
+		return w.seen(first)
 	case word == "mailbox":
 		w.change(func(tx *store.Tx) error { _, err := tx.CreateMailbox(rest, ""); return err })
 	case word == "delete":
@@ -327,7 +344,7 @@ func (w *world) run(file string) {
 	}
 	lines := strings.Split(string(b), "\n")
 	for i := 0; i < len(lines); i++ {
-		line, at := strings.TrimRight(lines[i], " "), i+1
+		line, at := lines[i], i+1
 		if line == "" || line[0] == '#' {
 			continue
 		}

@@ -81,7 +81,7 @@ func (s *session) resolve(set imap.SeqSet, uid bool) (uids mail.UIDSet, missing 
 	}
 	n := v.count()
 	if int64(set.Max()) > int64(n) {
-		return nil, false, misuse{fault.Newf(fault.Invalid, "there are %d messages, not %d", n, set.Max())}
+		return nil, false, misuse(fault.Newf(fault.Invalid, "there are %d messages, not %d", n, set.Max()))
 	}
 	if n == 0 { // only '*' and "1:*" come here; many clients send it blindly
 		return nil, false, nil

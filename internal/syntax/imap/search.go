@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -83,6 +84,9 @@ func (d *Decoder) ExpectSearch(out *Search) bool {
 		}
 		ok = d.letters(&first)
 	}
+	// Known even if the rest fails: a SAVE that fails has a consequence (RFC 9051,
+	// 6.4.4.1).
+	out.Extended, out.Return = s.Extended, s.Return
 	dec := charsetDecoder(nil)
 	if ok && strings.EqualFold(first, "CHARSET") {
 		if !d.searchCharset(&s, &dec) || !d.ExpectSP() {
@@ -441,4 +445,16 @@ func appendKeys(b []byte, keys []SearchKey) []byte {
 		b = keys[i].AppendText(b)
 	}
 	return b
+}
+
+// Fold returns the form in which texts are compared: without case, and with
+// characters taken apart, so that two spellings of one letter are the same (RFC
+// 5051; RFC 9051, 6.4.4). The text is searched for as a substring of such a form.
+func Fold(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return strings.ToLower(norm.NFKD.String(s))
+		}
+	}
+	return strings.ToLower(s)
 }

@@ -1,0 +1,235 @@
+package imapd
+
+import (
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// A search program is asked three times, each time of fewer messages: of the row of
+// each, which lies in memory; of the header of those that it leaves open; of the
+// text of what is open still.
+
+// verdict is what a condition says of a message as far as it has been read.
+type verdict uint8
+
+const (
+	unmet verdict = iota
+	open          // cannot be said yet
+	met
+)
+
+func verdictOf(b bool) verdict {
+	if b {
+		return met
+	}
+	return unmet
+}
+
+// cond is one condition of a search, ready to be asked.
+type cond struct {
+	op     imap.SearchOp
+	kids   []cond
+	uids   mail.UIDSet               // of sets: which messages
+	row    func(*store.Message) bool // if not nil, all there is to it
+	field  string
+	text   string    // folded
+	from   time.Time // of dates sent: the day's first moment
+	needle int       // of texts: which of the search's needles
+}
+
+// search is one search under way.
+type search struct {
+	s       *session
+	root    cond
+	needles []string // texts looked for in bodies, folded
+	longest int      // bytes of the longest
+	found   []mail.UID
+}
+
+const (
+	maxNeedles  = 100 // texts looked for in each body
+	searchHeads = 64  // messages whose headers are looked at in one Snapshot
+)
+
+// search returns the messages of the view that fit the program.
+func (s *session) search(key *imap.SearchKey) (mail.UIDSet, error) {
+	q := &search{s: s}
+	var err error
+	if q.root, err = q.compile(key); err != nil {
+		return nil, err
+	}
+	if len(q.needles) > maxNeedles {
+		return nil, fault.Newf(fault.Limited, "a search may look for %d different texts in messages", maxNeedles)
+	}
+	var pending []*candidate
+	for _, m := range s.view.pic.Messages(q.scope()) {
+		c := &candidate{m: m}
+		switch q.root.ask(c) {
+		case met:
+			q.found = append(q.found, m.UID)
+		case open:
+			if pending = append(pending, c); len(pending) == searchHeads {
+				if err := q.settle(pending); err != nil {
+					return nil, err
+				}
+				pending = pending[:0]
+			}
+		}
+	}
+	if err := q.settle(pending); err != nil {
+		return nil, err
+	}
+	return mail.SetOf(q.found...), nil
+}
+
+// scope returns the messages that can fit at all.
+func (q *search) scope() mail.UIDSet {
+	conds := []cond{q.root}
+	if q.root.op == imap.SearchAnd {
+		conds = q.root.kids
+	}
+	for _, c := range conds {
+		if c.op == imap.SearchSeq || c.op == imap.SearchUID {
+			return c.uids
+		}
+	}
+	return store.All()
+}
+
+// compile makes a condition of a key, with sets resolved and texts folded.
+func (q *search) compile(k *imap.SearchKey) (cond, error) {
+	c := cond{op: k.Op}
+	v := q.s.view
+	switch k.Op {
+	case imap.SearchAnd, imap.SearchOr, imap.SearchNot:
+		c.kids = make([]cond, len(k.Keys))
+		for i := range k.Keys {
+			var err error
+			if c.kids[i], err = q.compile(&k.Keys[i]); err != nil {
+				return c, err
+			}
+		}
+	case imap.SearchSeq, imap.SearchUID:
+		uids, _, err := q.s.resolve(k.Set, k.Op == imap.SearchUID)
+		c.uids = uids
+		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
+		return c, err
+	case imap.SearchFlag:
+		c.row = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
+	case imap.SearchKeyword:
+		has := v.pic.HasKeyword(k.Text)
+		c.row = func(m *store.Message) bool { return has(*m) }
+	case imap.SearchRecent:
+		recent := v.recent
+		if q.s.rev2 {
+			recent = nil
+		}
+		c.row = func(m *store.Message) bool { return recent.Contains(m.UID) }
+	case imap.SearchLarger:
+		c.row = func(m *store.Message) bool { return uint64(m.Size) > k.Number }
+	case imap.SearchSmaller:
+		c.row = func(m *store.Message) bool { return uint64(m.Size) < k.Number }
+	case imap.SearchModSeq:
+		c.row = func(m *store.Message) bool { return uint64(m.ModSeq) >= k.Number }
+	case imap.SearchBefore, imap.SearchOn, imap.SearchSince:
+		c.row = dayTest(k)
+	case imap.SearchHeader:
+		c.field, c.text = k.Field, imap.Fold(k.Text)
+	case imap.SearchBody, imap.SearchText:
+		c.text = imap.Fold(k.Text)
+		c.needle = q.need(c.text)
+	default:
+		c.from = k.Date
+	}
+	return c, nil
+}
+
+// need returns the place of a text among the needles.
+func (q *search) need(text string) int {
+	for i, n := range q.needles {
+		if n == text {
+			return i
+		}
+	}
+	q.needles = append(q.needles, text)
+	q.longest = max(q.longest, len(text))
+	return len(q.needles) - 1
+}
+
+// dayTest tests the internal date, whose days are those of UTC: the zone in which a
+// message came in is not kept (RFC 9051, 6.4.4 disregards it).
+func dayTest(k *imap.SearchKey) func(*store.Message) bool {
+	from, until := k.Date.Unix(), k.Date.AddDate(0, 0, 1).Unix()
+	switch k.Op {
+	case imap.SearchBefore:
+		return func(m *store.Message) bool { return m.Internal < from }
+	case imap.SearchOn:
+		return func(m *store.Message) bool { return m.Internal >= from && m.Internal < until }
+	}
+	return func(m *store.Message) bool { return m.Internal >= from }
+}
+
+// ask says whether a message meets the condition, as far as it has been read.
+func (c *cond) ask(m *candidate) verdict {
+	if c.row != nil {
+		return verdictOf(c.row(&m.m))
+	}
+	switch c.op {
+	case imap.SearchAnd:
+		all := met
+		for i := range c.kids {
+			if all = min(all, c.kids[i].ask(m)); all == unmet {
+				break
+			}
+		}
+		return all
+	case imap.SearchOr:
+		one := unmet
+		for i := range c.kids {
+			if one = max(one, c.kids[i].ask(m)); one == met {
+				break
+			}
+		}
+		return one
+	case imap.SearchNot:
+		return met - c.kids[0].ask(m)
+	}
+	if m.header == nil {
+		return open
+	}
+	switch c.op {
+	case imap.SearchHeader:
+		return verdictOf(m.header.has(c.field, c.text))
+	case imap.SearchText:
+		if m.header.contains(c.text) {
+			return met
+		}
+		fallthrough
+	case imap.SearchBody:
+		if m.texts == nil {
+			return open
+		}
+		return verdictOf(m.texts[c.needle])
+	}
+	return verdictOf(c.sent(m.header.date))
+}
+
+// sent tests the Date field, whose day is the one its sender wrote. A message
+// without a date has none of these.
+func (c *cond) sent(at time.Time) bool {
+	if at.IsZero() {
+		return false
+	}
+	day := time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
+	switch c.op {
+	case imap.SearchSentBefore:
+		return day.Before(c.from)
+	case imap.SearchSentOn:
+		return day.Equal(c.from)
+	}
+	return !day.Before(c.from)
+}

@@ -1,0 +1,224 @@
+package imapd
+
+import (
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
+)
+
+// candidate is a message that a search asks about, as far as it has been read.
+type candidate struct {
+	m      store.Message
+	header *headerText
+	texts  []bool // which needles its text holds, once that was read
+	root   *mime.Part
+}
+
+// headerText is a message's top header as a search compares it.
+type headerText struct {
+	date   time.Time // of the Date field, zero if it has none
+	fields []headerField
+}
+
+type headerField struct{ name, value string } // folded, the value decoded
+
+func newHeaderText(head []byte, date time.Time) *headerText {
+	h := &headerText{date: date}
+	for name, value := range mime.Fields(head) {
+		h.fields = append(h.fields, headerField{
+			strings.ToLower(string(name)), imap.Fold(mime.DecodeWords(mime.Unfold(value))),
+		})
+	}
+	return h
+}
+
+// has tells whether a field of that name holds the text, which is folded.
+func (h *headerText) has(name, text string) bool {
+	for _, f := range h.fields {
+		if strings.EqualFold(f.name, name) && strings.Contains(f.value, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// contains tells whether any line of the header holds the text.
+func (h *headerText) contains(text string) bool {
+	for _, f := range h.fields {
+		if strings.Contains(f.name+": "+f.value, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// settle asks about messages that the row alone does not decide.
+func (q *search) settle(pending []*candidate) error {
+	for len(pending) > 0 {
+		done := 0
+		err := q.s.acct.View(q.s.ctx, func(snap *store.Snapshot) (err error) {
+			done, err = q.readHeaders(snap, pending)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, c := range pending[:done] {
+			if err := q.decide(c); err != nil {
+				return err
+			}
+		}
+		pending = pending[done:]
+	}
+	return nil
+}
+
+// readHeaders reads the headers of messages until there is enough in memory, and
+// returns how many it has dealt with.
+func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int, err error) {
+	bytes := 0
+	var head []byte
+	for _, c := range list {
+		if bytes > chunkBytes {
+			break
+		}
+		done++
+		c.header = nil
+		facts, err := snap.Facts(c.m.ID)
+		if fault.Is(err, fault.NotFound) {
+			continue // expunged meanwhile: it fits nothing
+		}
+		if err != nil {
+			return 0, err
+		}
+		keys, err := facts.SortKeys()
+		if err != nil {
+			return 0, err
+		}
+		if c.root, err = facts.Parts(); err != nil {
+			return 0, err
+		}
+		if head, err = snap.Head(head[:0], c.m.ID); err != nil {
+			return 0, err
+		}
+		c.header = newHeaderText(head, keys.Date)
+		bytes += len(head)
+	}
+	return done, nil
+}
+
+// decide ends the question of one message, reading its text if there is no other way.
+func (q *search) decide(c *candidate) error {
+	if c.header == nil {
+		return nil
+	}
+	v := q.root.ask(c)
+	if v == open {
+		err := q.readTexts(c)
+		if fault.Is(err, fault.NotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		v = q.root.ask(c)
+	}
+	if v == met {
+		q.found = append(q.found, c.m.UID)
+	}
+	c.header, c.root, c.texts = nil, nil, nil
+	return nil
+}
+
+// readTexts finds which needles are in the text of a message: its text parts without
+// their encodings, and the headers of messages within it.
+func (q *search) readTexts(c *candidate) error {
+	c.texts = make([]bool, len(q.needles))
+	for i, n := range q.needles {
+		c.texts[i] = n == ""
+	}
+	return q.readPart(c, c.root)
+}
+
+func (q *search) readPart(c *candidate, p *mime.Part) error {
+	for _, kid := range p.Children {
+		if p.IsMessage() {
+			if err := q.readRange(c, kid.Header, kid.Body, func(r io.Reader) io.Reader { return mime.ToUTF8("", r) }); err != nil {
+				return err
+			}
+		}
+		if err := q.readPart(c, kid); err != nil {
+			return err
+		}
+	}
+	if len(p.Children) > 0 || p.Type != "text" {
+		return nil
+	}
+	return q.readRange(c, p.Body, p.End, func(r io.Reader) io.Reader {
+		return mime.ToUTF8(p.Charset(), mime.NewDecoder(p.Encoding, r))
+	})
+}
+
+// readRange looks for the needles in one range of the message.
+func (q *search) readRange(c *candidate, from, to int64, decode func(io.Reader) io.Reader) error {
+	if from >= to {
+		return nil
+	}
+	r, err := q.s.acct.Open(q.s.ctx, c.m.ID, from, to-from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return q.scan(c.texts, decode(r))
+}
+
+// scan marks the needles that UTF-8 text holds. It keeps one buffer and as much of
+// what came before as the longest needle may reach back.
+func (q *search) scan(marks []bool, r io.Reader) error {
+	buf := streamBuffers.Get().(*[streamBuffer]byte)
+	defer streamBuffers.Put(buf)
+	var window string
+	kept := 0 // bytes of a character that is not whole yet
+	for {
+		n, err := io.ReadAtLeast(r, buf[kept:], streamBuffer/2)
+		n += kept
+		whole := n
+		if err == nil {
+			whole = wholeRunes(buf[:n])
+		}
+		window += imap.Fold(string(buf[:whole]))
+		for i, needle := range q.needles {
+			marks[i] = marks[i] || strings.Contains(window, needle)
+		}
+		if over := len(window) - q.longest; over > 0 {
+			window = window[over:]
+		}
+		kept = copy(buf[:], buf[whole:n])
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// wholeRunes returns how many bytes of b are whole characters.
+func wholeRunes(b []byte) int {
+	for i := len(b) - 1; i >= 0 && i >= len(b)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			if utf8.FullRune(b[i:]) {
+				return len(b)
+			}
+			return i
+		}
+	}
+	return len(b)
+}
