@@ -11,14 +11,14 @@ import (
 func (s *session) copyCommand(cmd *command, args imap.Copy) (reply, error) {
 	uids, to, missing, err := s.transfer(cmd, args)
 	if err != nil {
-		return s.noTarget(err)
+		return reply{}, noTarget(err)
 	}
 	if missing {
 		return no("EXPUNGEISSUED", "some of the messages no longer exist, nothing was copied"), nil
 	}
 	moved, err := s.acct.Copy(s.ctx, s.view.box, uids, to.ID)
 	if err != nil {
-		return s.noTarget(err)
+		return reply{}, noTarget(err)
 	}
 	rep := ok(cmd.row.name + " done")
 	if len(moved) > 0 {
@@ -32,14 +32,14 @@ func (s *session) copyCommand(cmd *command, args imap.Copy) (reply, error) {
 func (s *session) move(cmd *command, args imap.Copy) (reply, error) {
 	uids, to, _, err := s.transfer(cmd, args)
 	if err != nil {
-		return s.noTarget(err)
+		return reply{}, noTarget(err)
 	}
 	moved, err := s.acct.Move(s.ctx, s.view.box, uids, to.ID)
 	if len(moved) > 0 { // of a very large set a part may have moved before a failure
 		s.enc.Raw("* OK [").Raw(copyUID(to.UIDValidity, moved)).Raw("] moved").CRLF()
 	}
 	if err != nil {
-		return s.noTarget(err)
+		return reply{}, noTarget(err)
 	}
 	return ok(cmd.row.name + " done"), nil
 }
@@ -56,11 +56,11 @@ func (s *session) transfer(cmd *command, args imap.Copy) (uids mail.UIDSet, to s
 	return uids, to, missing, err
 }
 
-// noTarget answers for a target that is not there: the client may make it and try
-// again (RFC 9051, 7.1 "TRYCREATE").
-func (s *session) noTarget(err error) (reply, error) {
+// noTarget is the error for a target that is not there: the client may make it and
+// try again (RFC 9051, 7.1 "TRYCREATE").
+func noTarget(err error) error {
 	if fault.Is(err, fault.NotFound) {
 		return coded("TRYCREATE", err)
 	}
-	return reply{}, err
+	return err
 }

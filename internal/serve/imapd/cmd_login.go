@@ -60,7 +60,7 @@ func (s *session) authenticate(*command) (reply, error) {
 	x, err := sasl.New(name, s.offer(), attempt)
 	switch {
 	case fault.Is(err, fault.Denied):
-		return coded("PRIVACYREQUIRED", err)
+		return reply{}, coded("PRIVACYREQUIRED", err)
 	case err != nil:
 		return reply{}, err
 	}

@@ -89,11 +89,8 @@ type answered struct {
 
 func (a answered) Unwrap() error { return a.error }
 
-// withCode gives an error a response code of its own.
-func withCode(code string, err error) error { return answered{"NO", code, err} }
-
-// coded is withCode for the end of a handler.
-func coded(code string, err error) (reply, error) { return reply{}, withCode(code, err) }
+// coded gives an error a response code of its own.
+func coded(code string, err error) error { return answered{"NO", code, err} }
 
 // misuse makes the answer BAD: arguments that only the view can know to be wrong.
 func misuse(err error) error { return answered{"BAD", "", err} }

@@ -207,7 +207,7 @@ func (w *fetchWriter) decoded(off, size int64, encoding string, use func(io.Read
 	defer r.Close()
 	plain, err := mime.BinaryDecoder(encoding, r)
 	if err != nil {
-		return 0, withCode("UNKNOWN-CTE", err)
+		return 0, coded("UNKNOWN-CTE", err)
 	}
 	return use(plain)
 }
