@@ -31,6 +31,9 @@ type Harness struct {
 	// left out.
 	Reopen func(t *testing.T, e engine.Engine) engine.Engine
 
+	// Runs is the number of runs of the random test; 0 is all that rapid asks for.
+	Runs int
+
 	// Hold opens an empty engine whose commits do not become durable between a
 	// call of hold and the call of release that follows. If nil, what needs it is
 	// left out.

@@ -30,7 +30,9 @@ func testRandom(t *testing.T, h Harness) {
 	e := closing(t, h.Open(t, newClock().now))
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		run++
+		if run++; h.Runs > 0 && run > h.Runs {
+			return
+		}
 		m := &model{t: t, h: h, e: e, base: engine.Shard(run * 16), blobs: map[mail.BlobRef][]byte{}}
 		for i := range m.shards {
 			m.shards[i] = map[string]string{}

@@ -13,11 +13,57 @@ import (
 // checkEvery is the number of keys a scan passes between looks at the context.
 const checkEvery = 256
 
-// reader reads one shard from a snapshot or a batch.
+// source is where a reader reads.
+type source interface {
+	// get returns a copy of the value.
+	get(key []byte) (value []byte, ok bool, err error)
+	// iter returns an iterator over [lower, upper).
+	iter(ctx context.Context, lower, upper []byte) (*db.Iterator, error)
+}
+
+// moment is the state of a shard at one moment: that of an iterator. A snapshot of
+// the database would do as well, but closing one may wait for the disk.
+type moment struct{ it *db.Iterator }
+
+func (m moment) get(key []byte) ([]byte, bool, error) {
+	if !m.it.SeekPrefixGE(key) {
+		return nil, false, m.it.Error()
+	}
+	v, err := m.it.ValueAndErr()
+	if err != nil {
+		return nil, false, err
+	}
+	return append(make([]byte, 0, len(v)), v...), true, nil
+}
+
+func (m moment) iter(ctx context.Context, lower, upper []byte) (*db.Iterator, error) {
+	return m.it.CloneWithContext(ctx, db.CloneOptions{IterOptions: &db.IterOptions{LowerBound: lower, UpperBound: upper}})
+}
+
+// own is a batch on top of the newest state.
+type own struct{ batch *db.Batch }
+
+func (o own) get(key []byte) ([]byte, bool, error) {
+	v, closer, err := o.batch.Get(key)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	value := append(make([]byte, 0, len(v)), v...)
+	return value, true, closer.Close()
+}
+
+func (o own) iter(ctx context.Context, lower, upper []byte) (*db.Iterator, error) {
+	return o.batch.NewIterWithContext(ctx, &db.IterOptions{LowerBound: lower, UpperBound: upper})
+}
+
+// reader reads one shard.
 type reader struct {
 	e      *Engine
 	ctx    context.Context
-	from   db.Reader
+	from   source
 	prefix []byte // of the shard
 	key    []byte // scratch
 }
@@ -32,23 +78,16 @@ func (r *reader) Get(key []byte) ([]byte, bool, error) {
 	if err := checkKey(key); err != nil {
 		return nil, false, err
 	}
-	v, closer, err := r.from.Get(r.full(key))
-	if errors.Is(err, db.ErrNotFound) {
-		return nil, false, nil
-	}
+	value, ok, err := r.from.get(r.full(key))
 	if err != nil {
 		return nil, false, r.e.failed(err)
 	}
-	value := append(make([]byte, 0, len(v)), v...)
-	if err := closer.Close(); err != nil {
-		return nil, false, r.e.failed(err)
-	}
-	return value, true, nil
+	return value, ok, nil
 }
 
 func (r *reader) Scan(from, to []byte, reverse bool, fn func(key, value []byte) bool) error {
 	lower, upper := r.bounds(from, to)
-	it, err := r.from.NewIterWithContext(r.ctx, &db.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := r.from.iter(r.ctx, lower, upper)
 	if err != nil {
 		return r.e.failed(err)
 	}

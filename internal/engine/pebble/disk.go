@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,10 +38,10 @@ type disk struct {
 	failed atomic.Pointer[failure]
 
 	mu      sync.Mutex
-	running bool // Open is over: failures are hidden from the database
-	halted  bool // halt is closed
-	waiting int  // calls that wait for space
-	files   map[*diskFile]struct{}
+	calls   int        // in the file system at this moment, to change something
+	idle    *sync.Cond // calls is 0
+	halted  bool       // halt is closed
+	waiting int        // calls that wait for space
 	lock    io.Closer
 	lockErr error
 	space   space
@@ -59,7 +58,8 @@ type space struct {
 const spaceEvery = time.Second // between two looks at the free space
 
 func newDisk(inner vfs.FS, log *slog.Logger) *disk {
-	d := &disk{FS: inner, log: log, retry: time.Second, files: map[*diskFile]struct{}{}}
+	d := &disk{FS: inner, log: log, retry: time.Second}
+	d.idle = sync.NewCond(&d.mu)
 	d.halt.Store(new(make(chan struct{})))
 	return d
 }
@@ -69,13 +69,6 @@ func (d *disk) Unwrap() vfs.FS { return d.FS }
 
 // stop returns a channel that is closed when nobody must wait for the disk.
 func (d *disk) stop() <-chan struct{} { return *d.halt.Load() }
-
-// run ends the time of Open, in which failures are returned.
-func (d *disk) run() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.running = true
-}
 
 // fail records that the disk can no longer be trusted.
 func (d *disk) fail(cause error) {
@@ -96,18 +89,14 @@ func (d *disk) stopWaiting() {
 	}
 }
 
-// full begins a wait for space. It tells whether there is to be one.
-func (d *disk) full(cause error) bool {
+// full begins a wait for space.
+func (d *disk) full(cause error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.running || d.failed.Load() != nil {
-		return false
-	}
-	if d.waiting++; d.waiting == 1 {
+	if d.waiting++; d.waiting == 1 && d.failed.Load() == nil {
 		d.log.Error("the disk is full; waiting for space", "cause", cause)
 		d.stopWaiting()
 	}
-	return true
 }
 
 // spaceAgain ends a wait for space.
@@ -147,21 +136,17 @@ func (d *disk) check(dir string, now time.Time, need uint64) error {
 
 var errFull = fault.New(fault.Unavailable, "the disk is full")
 
-// abandon gives up files and lock without the database, which may never come to
-// rest on a failed disk.
+// abandon gives the lock back without the database, which may never come to rest
+// on a failed disk. It waits until nothing can reach the directory any more. The
+// files the database has open stay so until the process ends.
 func (d *disk) abandon() error {
 	d.fail(errClosed)
 	d.mu.Lock()
-	files, lock := d.files, d.lock
-	d.files, d.lock = nil, nil
+	for d.calls > 0 {
+		d.idle.Wait()
+	}
 	d.mu.Unlock()
-	for f := range files {
-		_ = f.File.Close()
-	}
-	if lock != nil {
-		return lock.Close()
-	}
-	return nil
+	return heldLock{d}.Close()
 }
 
 // isLog tells whether the file is part of the log, whose failures the database
@@ -169,50 +154,48 @@ func (d *disk) abandon() error {
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
 // do runs a call that changes the disk. It returns done == false if the call is
-// only pretended.
-func (d *disk) do(log bool, call func() error) (done bool, err error) {
-	if d.hidden() {
-		return d.pretend(log)
-	}
-	err = call()
-	if noSpace(err) && d.full(err) {
-		for noSpace(err) && d.failed.Load() == nil {
+// only pretended: those of the log seem to succeed, and all else waits for ever, as
+// it is background work, or an Open nobody waits for, which there is nothing to tell.
+func (d *disk) do(log bool, call func() error) (done bool) {
+	err := d.call(call)
+	if noSpace(err) {
+		d.full(err)
+		for noSpace(err) {
 			time.Sleep(d.retry)
-			err = call()
+			err = d.call(call)
 		}
 		d.spaceAgain()
 	}
 	if err == nil {
-		return true, nil
+		return true
 	}
 	d.fail(err)
-	if d.hidden() {
-		return d.pretend(log)
-	}
-	return true, err
-}
-
-// pretend is what a call does on a failed disk: the log's seem to succeed, and all
-// else is background work, which there is nothing to tell.
-func (d *disk) pretend(log bool) (done bool, err error) {
 	if !log {
 		select {}
 	}
-	return false, nil
+	return false
+}
+
+// call runs a call unless the disk has failed.
+func (d *disk) call(call func() error) error {
+	d.mu.Lock()
+	if d.failed.Load() != nil {
+		d.mu.Unlock()
+		return errStopped
+	}
+	d.calls++
+	d.mu.Unlock()
+	err := call()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.calls--; d.calls == 0 {
+		d.idle.Broadcast()
+	}
+	return err
 }
 
 func noSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
-// hidden tells whether the disk has failed while the database runs.
-func (d *disk) hidden() bool {
-	if d.failed.Load() == nil {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.running
 }
 
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -229,14 +212,10 @@ func (d *disk) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts .
 
 func (d *disk) open(name string, call func() (vfs.File, error)) (vfs.File, error) {
 	var f vfs.File
-	done, err := d.do(isLog(name), func() (err error) { f, err = call(); return err })
-	if err != nil {
-		return nil, err
-	}
-	if !done {
+	if !d.do(isLog(name), func() (err error) { f, err = call(); return err }) {
 		f = vfs.NewMemFile(nil) // never written: the disk has failed
 	}
-	return d.track(f, isLog(name)), nil
+	return &diskFile{File: f, disk: d, log: isLog(name)}, nil
 }
 
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -244,7 +223,7 @@ func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.track(f, false), nil
+	return &diskFile{File: f, disk: d, reads: true}, nil
 }
 
 // OpenDir opens a directory. Its sync is hidden like the log's, which needs it; the
@@ -254,43 +233,34 @@ func (d *disk) OpenDir(name string) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.track(f, true), nil
-}
-
-func (d *disk) track(inner vfs.File, log bool) vfs.File {
-	f := &diskFile{File: inner, disk: d, log: log}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.files != nil {
-		d.files[f] = struct{}{}
-	}
-	return f
+	return &diskFile{File: f, disk: d, log: true}, nil
 }
 
 func (d *disk) Link(old, name string) error {
-	_, err := d.do(false, func() error { return d.FS.Link(old, name) })
-	return err
+	d.do(false, func() error { return d.FS.Link(old, name) })
+	return nil
 }
 
 func (d *disk) Rename(old, name string) error {
-	_, err := d.do(false, func() error { return d.FS.Rename(old, name) })
-	return err
+	d.do(false, func() error { return d.FS.Rename(old, name) })
+	return nil
 }
 
 // Remove does nothing once the disk has failed: what the database thinks obsolete
 // may be needed to repair it. That a removal fails is no reason to stop.
 func (d *disk) Remove(name string) error {
-	if d.hidden() {
-		return nil
-	}
-	return d.FS.Remove(name)
+	return d.remove(func() error { return d.FS.Remove(name) })
 }
 
 func (d *disk) RemoveAll(name string) error {
-	if d.hidden() {
-		return nil
+	return d.remove(func() error { return d.FS.RemoveAll(name) })
+}
+
+func (d *disk) remove(call func() error) error {
+	if err := d.call(call); err != error(errStopped) {
+		return err
 	}
-	return d.FS.RemoveAll(name)
+	return nil
 }
 
 func (d *disk) Lock(name string) (io.Closer, error) {
@@ -327,7 +297,7 @@ func (l heldLock) Close() error {
 	l.d.lock = nil
 	l.d.mu.Unlock()
 	if lock == nil {
-		return os.ErrClosed
+		return nil // given back already
 	}
 	return lock.Close()
 }
@@ -335,39 +305,32 @@ func (l heldLock) Close() error {
 // diskFile is a file whose failures the disk sees first.
 type diskFile struct {
 	vfs.File
-	disk *disk
-	log  bool
+	disk  *disk
+	log   bool
+	reads bool // only
 }
 
 func (f *diskFile) Write(p []byte) (int, error) {
 	written := 0
-	_, err := f.disk.do(f.log, func() error {
+	f.disk.do(f.log, func() error {
 		n, err := f.File.Write(p[written:])
 		written += n
 		return err
 	})
-	if err != nil {
-		return written, err
-	}
 	return len(p), nil
 }
 
 func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
-	_, err := f.disk.do(f.log, func() error {
+	f.disk.do(f.log, func() error {
 		_, err := f.File.WriteAt(p, off)
 		return err
 	})
-	if err != nil {
-		return 0, err
-	}
 	return len(p), nil
 }
 
 // Preallocate only gives a hint; where it matters the write will fail.
 func (f *diskFile) Preallocate(off, length int64) error {
-	if !f.disk.hidden() {
-		_ = f.File.Preallocate(off, length)
-	}
+	_ = f.disk.call(func() error { return f.File.Preallocate(off, length) })
 	return nil
 }
 
@@ -380,26 +343,20 @@ func (f *diskFile) SyncTo(length int64) (full bool, err error) {
 }
 
 func (f *diskFile) sync(call func() error) error {
-	_, err := f.disk.do(f.log, func() error {
+	f.disk.do(f.log, func() error {
 		if err := call(); err != nil {
 			return fmt.Errorf("sync: %v", err) // without the errno: not tried again
 		}
 		return nil
 	})
-	return err
+	return nil
 }
 
 func (f *diskFile) Close() error {
-	f.disk.mu.Lock()
-	_, open := f.disk.files[f]
-	delete(f.disk.files, f)
-	f.disk.mu.Unlock()
-	if !open {
-		return nil // abandoned
-	}
-	err := f.File.Close()
-	if f.disk.hidden() {
+	if f.reads {
+		_ = f.File.Close() // nothing can be lost, and the database would stumble
 		return nil
 	}
-	return err
+	f.disk.do(f.log, f.File.Close)
+	return nil
 }

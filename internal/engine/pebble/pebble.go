@@ -87,30 +87,48 @@ func Open(dir string, opt Options) (*Engine, error) {
 	if err := opt.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "cannot make the data directory", err)
 	}
-	cache := db.NewCache(opt.CacheBytes)
-	defer cache.Unref() // the database holds its own reference
-	d, err := db.Open(dir, e.settings(cache))
-	if err != nil {
+	opened := make(chan error, 1)
+	go func() { opened <- e.open() }()
+	select {
+	case err := <-opened:
+		if err == nil {
+			return e, nil
+		}
 		return nil, errors.Join(e.opening(err), e.disk.abandon())
+	case <-e.disk.stop():
+		err := errors.New("the disk is full")
+		if f := e.disk.failed.Load(); f != nil {
+			err = f.cause
+		}
+		return nil, errors.Join(e.opening(err), e.disk.abandon())
+	}
+}
+
+// open opens the database. On a disk that fails it may never return.
+func (e *Engine) open() error {
+	cache := db.NewCache(e.opt.CacheBytes)
+	defer cache.Unref() // the database holds its own reference
+	d, err := db.Open(e.dir, e.settings(cache))
+	if err != nil {
+		return err
 	}
 	e.db = d
 	err = e.checkFormat()
 	if err == nil {
 		err = e.blobs.dropPartial()
 	}
-	e.disk.run()
-	if f := e.disk.failed.Load(); err == nil && f != nil {
-		err = e.opening(f.cause)
-	}
 	if err != nil {
-		return nil, errors.Join(err, e.release())
+		err = errors.Join(err, d.Close())
 	}
-	return e, nil
+	return err
 }
 
 // opening gives an error of the database's Open its kind.
 func (e *Engine) opening(err error) error {
+	var known *fault.Error
 	switch {
+	case errors.As(err, &known):
+		return err
 	case e.disk.inUse():
 		return fault.Wrap(fault.Busy, "the data directory is in use by another process", err)
 	case strings.Contains(err.Error(), "format major version"):

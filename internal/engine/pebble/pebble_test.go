@@ -17,7 +17,7 @@ import (
 )
 
 // small keeps the write buffer so small that tests flush and compact.
-func small(fs vfs.FS) Options { return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 256 << 10} }
+func small(fs vfs.FS) Options { return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 128 << 10} }
 
 func open(t testing.TB, dir string, opt Options) *Engine {
 	t.Helper()
@@ -54,6 +54,7 @@ func TestContractOnDisk(t *testing.T) {
 			return open(t, t.TempDir(), Options{Now: now})
 		},
 		Reopen: reopen,
+		Runs:   5, // each waits for the disk hundreds of times
 	})
 }
 

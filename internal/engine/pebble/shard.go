@@ -39,16 +39,27 @@ func (e *Engine) View(ctx context.Context, id engine.Shard, fn func(engine.Reade
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	snap := e.db.NewSnapshot()
-	pending := e.pending(id) // after the snapshot: whatever it can hold is in here
-	err := fn(&reader{e: e, ctx: ctx, from: snap, prefix: shardPrefix(id)})
-	if closing := snap.Close(); err == nil {
-		err = e.failed(closing)
-	}
+	pending, err := e.read(ctx, id, fn)
 	if err != nil {
 		return err
 	}
 	return e.settled(ctx, pending)
+}
+
+// read runs fn and returns the newest commit that it may have seen.
+func (e *Engine) read(ctx context.Context, id engine.Shard, fn func(engine.Reader) error) (seen *commit, err error) {
+	prefix := shardPrefix(id)
+	it, err := e.db.NewIter(&db.IterOptions{LowerBound: prefix, UpperBound: engine.After(prefix), UseL6Filters: true})
+	if err != nil {
+		return nil, e.failed(err)
+	}
+	defer func() {
+		if closing := it.Close(); err == nil {
+			err = e.failed(closing)
+		}
+	}()
+	seen = e.pending(id) // after the iterator: whatever it can see is in here
+	return seen, fn(&reader{e: e, ctx: ctx, from: moment{it}, prefix: prefix})
 }
 
 // pending returns the newest commit of the shard if it may not be durable yet.
@@ -139,7 +150,7 @@ func (e *Engine) fill(ctx context.Context, id engine.Shard, fn func(engine.Write
 		return nil, err
 	}
 	batch := e.db.NewIndexedBatch()
-	w := &writer{reader: reader{e: e, ctx: ctx, from: batch, prefix: shardPrefix(id)}, batch: batch}
+	w := &writer{reader: reader{e: e, ctx: ctx, from: own{batch}, prefix: shardPrefix(id)}, batch: batch}
 	err := fn(w)
 	if err == nil {
 		err = w.err // of a limit that fn did not heed

@@ -1,0 +1,400 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// breaker fails calls of the file system that a test picks.
+type breaker struct {
+	mu    sync.Mutex
+	err   error
+	match func(op errorfs.Op) bool
+	skip  int  // matching calls to let through first
+	once  bool // fail one call only
+	hits  int
+}
+
+func (b *breaker) String() string { return "breaker" }
+
+func (b *breaker) MaybeError(op errorfs.Op) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil || !b.match(op) || b.once && b.hits > 0 {
+		return nil
+	}
+	if b.skip > 0 {
+		b.skip--
+		return nil
+	}
+	b.hits++
+	return b.err
+}
+
+// set begins or, with a nil error, ends the failures.
+func (b *breaker) set(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+func (b *breaker) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hits
+}
+
+var writeKinds = map[string]errorfs.OpKind{
+	"create": errorfs.OpCreate, "reuse": errorfs.OpReuseForWrite, "write": errorfs.OpFileWrite,
+	"sync": errorfs.OpFileSync, "syncdata": errorfs.OpFileSyncData, "syncto": errorfs.OpFileSyncTo,
+	"rename": errorfs.OpRename, "remove": errorfs.OpRemove, "close": errorfs.OpFileClose,
+	"preallocate": errorfs.OpFilePreallocate,
+}
+
+var fileKinds = []string{".log", ".sst", ".blob", "MANIFEST", "marker", "data"}
+
+// isFile tells whether the path is of the kind; "data" is the directory itself.
+func isFile(path, kind string) bool {
+	if kind == "data" {
+		return path == "data"
+	}
+	return strings.Contains(path, kind)
+}
+
+// TestDiskFails breaks each kind of call on each kind of file, once or for ever.
+// Whatever happens the engine neither hangs nor ends the process, tells no lie, and
+// the next Open finds all that was acknowledged.
+func TestDiskFails(t *testing.T) {
+	broken := map[string]int{}
+	for what, op := range writeKinds {
+		for _, file := range fileKinds {
+			for round := range 4 {
+				name := fmt.Sprintf("%s %s %d", what, file, round)
+				b := &breaker{skip: round / 2 * 3, once: round%2 == 0, match: func(o errorfs.Op) bool {
+					return o.Kind == op && isFile(o.Path, file)
+				}}
+				if err := breakDisk(b, uint64(round)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				if b.count() == 0 {
+					break // there is no such call
+				}
+				broken[what]++
+				broken[file]++
+			}
+		}
+	}
+	t.Logf("calls broken: %v", broken)
+	for _, must := range []string{"create", "write", "syncdata", "remove", ".log", ".sst", ".blob", "MANIFEST"} {
+		if broken[must] == 0 {
+			t.Errorf("nothing of the kind %q was ever broken", must)
+		}
+	}
+}
+
+func breakDisk(b *breaker, seed uint64) error {
+	mem := vfs.NewCrashableMem()
+	opt := small(errorfs.Wrap(mem, b))
+	opt.MemTableBytes = 32 << 10 // flush and compact all the time
+	e, err := Open("data", opt)
+	if err != nil {
+		return err
+	}
+	l := newLedger()
+	l.run(e, seed, 2)
+	b.set(syscall.EIO)
+	l.run(e, seed+100, 12)
+	for kind := range l.errs {
+		if kind != fault.Unavailable && kind != fault.Unknown {
+			return fmt.Errorf("calls failed with %v", l.errs)
+		}
+	}
+	failed := e.Healthy() != nil
+	if failed {
+		if err := stopped(e); err != nil {
+			return err
+		}
+	}
+	then := l.now()
+	if err := e.Close(); err != nil && !failed {
+		return fmt.Errorf("close: %w", err)
+	}
+	b.set(nil)
+	for _, fs := range []vfs.FS{mem.CrashClone(vfs.CrashCloneCfg{}), mem} { // after a power cut, and without
+		again, err := Open("data", small(fs))
+		if err != nil {
+			return fmt.Errorf("open again: %w", err)
+		}
+		if err := l.verify(again, then); err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		if err := again.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopped checks that an engine that has failed takes no write, and reads on.
+func stopped(e *Engine) error {
+	ctx := context.Background()
+	err := e.Update(ctx, 77, func(w engine.Writer) error { return w.Put([]byte("k"), nil) })
+	if !fault.Is(err, fault.Unavailable) {
+		return fmt.Errorf("update after a failure: %w", err)
+	}
+	err = e.Blobs().Put(ctx, mail.BlobRef{1}, 1, strings.NewReader("x"))
+	if !fault.Is(err, fault.Unavailable) {
+		return fmt.Errorf("put after a failure: %w", err)
+	}
+	return e.View(ctx, 77, func(r engine.Reader) error {
+		_, _, err := r.Get([]byte("k"))
+		return err
+	})
+}
+
+// TestFailedSyncIsNotForgotten checks that a View never shows what a failed sync
+// may have lost.
+func TestFailedSyncIsNotForgotten(t *testing.T) {
+	b := &breaker{once: true, match: func(op errorfs.Op) bool {
+		return isLog(op.Path) && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData)
+	}}
+	mem := vfs.NewCrashableMem()
+	e, err := Open("data", small(errorfs.Wrap(mem, b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	b.set(syscall.EIO)
+	put := func(w engine.Writer) error { return w.Put([]byte("k"), []byte("v")) }
+	if err := e.Update(ctx, 1, put); !fault.Is(err, fault.Unknown) {
+		t.Errorf("the update whose sync failed: %v", err)
+	}
+	for range 2 {
+		err := e.View(ctx, 1, func(engine.Reader) error { return nil })
+		if !fault.Is(err, fault.Unavailable) {
+			t.Errorf("a View of what may be lost: %v", err)
+		}
+	}
+	if err := e.View(ctx, 2, func(engine.Reader) error { return nil }); err != nil {
+		t.Errorf("a View of another shard: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// TestDiskFull fills the disk under the writers and gives space again.
+func TestDiskFull(t *testing.T) {
+	for _, file := range fileKinds {
+		t.Run(file, func(t *testing.T) {
+			b := &breaker{match: func(op errorfs.Op) bool {
+				return isFile(op.Path, file) && (op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpCreate)
+			}}
+			mem := vfs.NewCrashableMem()
+			e, err := Open("data", small(errorfs.Wrap(mem, b)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.disk.retry = time.Millisecond
+			l := newLedger()
+			l.run(e, 1, 4)
+			b.set(syscall.ENOSPC)
+			l.run(e, 2, 30)
+			if b.count() > 0 && len(l.errs) == 0 && file == ".log" {
+				t.Error("the log was full and nothing failed")
+			}
+			b.set(nil)
+			waitHealthy(t, e)
+			errs := maps.Clone(l.errs)
+			l.run(e, 3, 10)
+			if !maps.Equal(errs, l.errs) {
+				t.Errorf("after there was space again calls failed: %v, before that: %v", l.errs, errs)
+			}
+			then := l.now()
+			if err := l.verify(e, then); err != nil {
+				t.Error(err)
+			}
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again := open(t, "data", small(mem.CrashClone(vfs.CrashCloneCfg{})))
+			if err := l.verify(again, then); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func waitHealthy(t *testing.T, e *Engine) {
+	t.Helper()
+	for e.Healthy() != nil {
+		if f := e.disk.failed.Load(); f != nil {
+			t.Fatal(f.cause)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	e.commits.Wait() // what was Unknown is settled
+}
+
+// TestReserve checks who may write how near to the end of the disk.
+func TestReserve(t *testing.T) {
+	mem := vfs.NewMem()
+	opt := small(mem)
+	now := time.Unix(1e9, 0)
+	opt.Now = func() time.Time { return now }
+	opt.ReserveBytes = 1000
+	e := open(t, "data", opt)
+	ctx := context.Background()
+	put := func(w engine.Writer) error { return w.Put([]byte("k"), nil) }
+	for i, test := range []struct {
+		free         uint64
+		blob, update bool
+	}{
+		{5000, true, true}, {1000, true, true}, {999, false, true}, {499, false, false}, {0, false, false}, {5000, true, true},
+	} {
+		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: test.free, TotalBytes: 10_000})
+		now = now.Add(time.Minute)
+		err := e.Blobs().Put(ctx, mail.BlobRef{byte(i)}, 1, strings.NewReader("x"))
+		if ok := err == nil; ok != test.blob || !ok && !fault.Is(err, fault.Unavailable) {
+			t.Errorf("%d bytes free, blob: %v", test.free, err)
+		}
+		err = e.Update(ctx, 1, put)
+		if ok := err == nil; ok != test.update || !ok && !fault.Is(err, fault.Unavailable) {
+			t.Errorf("%d bytes free, update: %v", test.free, err)
+		}
+		if ok, err := e.Blobs().Delete(ctx, mail.BlobRef{byte(i)}, now.Add(time.Hour)); ok != test.blob || err != nil {
+			t.Errorf("%d bytes free, delete: %v %v", test.free, ok, err)
+		}
+	}
+}
+
+// TestCloseWhileFull checks that Close does not wait for space.
+func TestCloseWhileFull(t *testing.T) {
+	b := &breaker{match: func(op errorfs.Op) bool { return isLog(op.Path) && op.Kind == errorfs.OpFileWrite }}
+	mem := vfs.NewCrashableMem()
+	e, err := Open("data", small(errorfs.Wrap(mem, b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.disk.retry = time.Hour
+	b.set(syscall.ENOSPC)
+	err = e.Update(context.Background(), 1, func(w engine.Writer) error { return w.Put([]byte("k"), nil) })
+	if !fault.Is(err, fault.Unknown) {
+		t.Errorf("update: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	b.set(nil)
+	open(t, "data", small(mem))
+}
+
+// TestOpenFails breaks each call of Open in turn; the lock is free afterwards and
+// nothing is lost.
+func TestOpenFails(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	e := open(t, "data", small(mem))
+	l := newLedger()
+	l.run(e, 1, 10)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	then := l.now()
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+		for skip := 0; ; skip++ {
+			b := &breaker{err: cause, skip: skip, match: func(op errorfs.Op) bool {
+				return op.Kind != errorfs.OpRemove && op.Kind != errorfs.OpFileClose
+			}}
+			opt := small(errorfs.Wrap(mem, b))
+			e, err := Open("data", opt)
+			if err == nil {
+				b.set(nil)
+				if err := l.verify(e, then); err != nil {
+					t.Errorf("%v at call %d: %v", cause, skip, err)
+				}
+				_ = e.Close()
+				if b.count() == 0 {
+					break // past the end
+				}
+			} else if e != nil || errors.Is(err, context.Canceled) {
+				t.Errorf("%v at call %d: %v", cause, skip, err)
+			}
+			again, err := Open("data", small(mem))
+			if err != nil {
+				t.Fatalf("%v at call %d: open afterwards: %v", cause, skip, err)
+			}
+			if err := again.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := l.verify(open(t, "data", small(mem)), then); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDamage flips bits in the files of a closed engine: what is read afterwards is
+// right or Corrupt, never wrong.
+func TestDamage(t *testing.T) {
+	mem := vfs.NewMem()
+	e := open(t, "data", small(mem))
+	ctx := context.Background()
+	name := nameFor(1, 50_000)
+	if err := e.Blobs().Put(ctx, name, 50_000, strings.NewReader(string(bodyFor(name)))); err != nil {
+		t.Fatal(err)
+	}
+	key := pieceKey(name, 0)
+	v, closer, err := e.db.Get(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := append([]byte(nil), v...)
+	if err := closer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bad[1000] ^= 1
+	for what, value := range map[string][]byte{"flipped": bad, "short": bad[:500], "tiny": bad[:3]} {
+		if err := e.db.Set(key, value, nil); err != nil {
+			t.Fatal(err)
+		}
+		r, err := e.Blobs().Open(ctx, name, 10, 20)
+		if err == nil {
+			_, err = r.Read(make([]byte, 5))
+		}
+		if !fault.Is(err, fault.Corrupt) {
+			t.Errorf("%s piece: %v", what, err)
+		}
+	}
+	if err := e.db.Delete(key, nil); err != nil {
+		t.Fatal(err)
+	}
+	r, err := e.Blobs().Open(ctx, name, 10, 20)
+	if err == nil {
+		_, err = r.Read(make([]byte, 5))
+	}
+	if !fault.Is(err, fault.Corrupt) {
+		t.Errorf("missing piece: %v", err)
+	}
+	for _, header := range []string{"", "x", strings.Repeat("\xff", headerBytes)} {
+		if err := e.db.Set(headerKey(name), []byte(header), nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Blobs().Open(ctx, name, 0, -1); !fault.Is(err, fault.Corrupt) {
+			t.Errorf("header %q: %v", header, err)
+		}
+	}
+}
