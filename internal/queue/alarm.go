@@ -108,6 +108,9 @@ func (q *Queue) strike(ctx context.Context, a alarm) error {
 		if !current {
 			return w.Delete(alarmKey(a.kind, a.id, a.at))
 		}
+		if q.late(m, a, now) {
+			return t.again(m, a, now+lateBy.Milliseconds())
+		}
 		if a.kind == alarmDelay {
 			if err := t.setAlarm(alarmDelay, a.id, m.delayAt, 0); err != nil {
 				return err
@@ -125,6 +128,33 @@ func (q *Queue) strike(ctx context.Context, a alarm) error {
 		}
 		return t.finish(m, now)
 	})
+}
+
+// lateBy is how late an alarm must be for us to have been away, and how long it is
+// then put off.
+const lateBy = 10 * time.Minute
+
+// late tells whether an alarm comes so late that the server must have been down:
+// then mail gets a last try before anybody is told anything. It is so only once.
+func (q *Queue) late(m *message, a alarm, now int64) bool {
+	planned := m.expires
+	if a.kind == alarmDelay {
+		planned = m.created + q.opt.DelayAfter.Milliseconds()
+	}
+	return a.at == planned && now-a.at >= lateBy.Milliseconds() && m.heldAt == 0
+}
+
+// again puts an alarm off.
+func (t tx) again(m *message, a alarm, to int64) error {
+	if err := t.setAlarm(a.kind, m.id, a.at, to); err != nil {
+		return err
+	}
+	if a.kind == alarmDelay {
+		m.delayAt = to
+	} else {
+		m.expiryAt = to
+	}
+	return t.putMessage(m)
 }
 
 // expire gives up on all recipients that wait. Those under way keep a few minutes:

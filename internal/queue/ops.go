@@ -402,7 +402,7 @@ func (q *Queue) Drop(ctx context.Context, id ID, bounce bool) error {
 		closed := map[int]int{}
 		err := t.each(m, func(_ int, r *recipient) bool {
 			r.state = failed
-			r.result = Result{Code: 554, Enhanced: "5.7.0", Text: "the administrator of the mail server removed the message from its queue"}
+			r.result = Result{Code: 554, Enhanced: "5.3.0", Text: "the administrator of the mail server removed the message from its queue"}
 			r.at = now
 			m.owe(r, owedFailure)
 			m.open--
