@@ -136,11 +136,11 @@ func (d *date) offset(s string) bool {
 	d.zoned = true
 	digits := strings.Replace(s[1:], ":", "", 1)
 	n, rest := leadingInt(digits)
-	if rest != "" || len(digits) > 4 || n%100 > 59 || n > 2400 {
-		return true
-	}
 	if len(digits) <= 2 {
 		n *= 100
+	}
+	if rest != "" || len(digits) > 4 || n%100 > 59 || n > 2400 {
+		return true
 	}
 	d.zone = (n/100*60 + n%100) * 60
 	if s[0] == '-' {
