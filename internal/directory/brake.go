@@ -150,8 +150,12 @@ func putBucket[K comparable](b *brake, m map[K]bucket, key K, k bucket) {
 }
 
 // blockOf returns what counts as one address: an IPv6 customer has a /64 at least.
+// Loopback is none: a webmail there stands for many people.
 func blockOf(from netip.Addr) netip.Prefix {
 	from = from.Unmap().WithZone("")
+	if from.IsLoopback() {
+		return netip.Prefix{}
+	}
 	bits := 32
 	if from.Is6() {
 		bits = 64

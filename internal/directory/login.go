@@ -16,9 +16,8 @@ func errWrong() error { return fault.New(fault.Unauthenticated, "authentication 
 // Authenticate checks a password. The login name is the account's full address, in
 // any case. A wrong password, an unknown login and an account without a password
 // have the same answer after the same work. from is the peer, for the brake on
-// failures; the zero Addr, for peers that stand for many people such as a webmail on
-// this machine, is not counted by address. Faults: Unauthenticated, Limited,
-// Unavailable.
+// failures; loopback, where a webmail stands for many people, and the zero Addr are
+// not counted by address. Faults: Unauthenticated, Limited, Unavailable.
 func (d *Directory) Authenticate(ctx context.Context, login, password string, from netip.Addr) (Account, error) {
 	l := d.login(login)
 	try, err := d.slow.begin(l.name, from)
