@@ -77,6 +77,16 @@ func commands() []row {
 		{name: "NAMESPACE", in: in, after: tellAll, caps: "NAMESPACE", run: bare((*session).namespace)},
 		{name: "IDLE", in: in, after: tellAll, caps: "IDLE", run: bare((*session).idle)},
 
+		{name: "CREATE", in: in, after: tellAll, caps: "CREATE-SPECIAL-USE", run: handle((*imap.Decoder).ExpectCreate, (*session).create)},
+		{name: "DELETE", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).remove)},
+		{name: "RENAME", in: in, after: tellAll, run: handle(expectRename, (*session).rename)},
+		{name: "SUBSCRIBE", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).subscribe)},
+		{name: "UNSUBSCRIBE", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).unsubscribe)},
+		{name: "LIST", in: in, after: tellAll, caps: "CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE", run: handle((*imap.Decoder).ExpectListCommand, (*session).list)},
+		{name: "LSUB", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectLSub, (*session).lsub)},
+		{name: "STATUS", in: in, after: tellAll, caps: "STATUS=SIZE", run: handle((*imap.Decoder).ExpectStatus, (*session).status)},
+		{name: "APPEND", in: in, after: tellAll, caps: "MULTIAPPEND", run: (*session).append},
+
 		{name: "SELECT", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).selectCommand)},
 		{name: "EXAMINE", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).examine)},
 		{name: "CLOSE", in: selected, run: bare((*session).closeMailbox)},

@@ -234,6 +234,8 @@ func (s *session) refusal(cmd *command, err error) reply {
 		rep.status, rep.code = a.status, a.code
 	case errors.Is(err, imap.ErrCharset):
 		rep.code = "BADCHARSET (UTF-8 US-ASCII)"
+	case errors.Is(err, imap.ErrUse):
+		rep.code = "USEATTR"
 	}
 	if kind == fault.Internal {
 		rep.text += " as " + s.c.ID()

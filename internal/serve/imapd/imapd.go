@@ -13,11 +13,13 @@
 // RFC 9051 (IMAP4rev2), RFC 3501 (IMAP4rev1), RFC 2177 (IDLE), RFC 2342 (NAMESPACE),
 // RFC 2971 (ID), RFC 3516 (BINARY), RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS), RFC 4731
 // (ESEARCH), RFC 4959 (SASL-IR), RFC 5161 (ENABLE), RFC 5182 (SEARCHRES), RFC 5530
-// (response codes), RFC 6851 (MOVE), RFC 7162 (CONDSTORE), RFC 7888 (LITERAL+).
+// (response codes), RFC 6851 (MOVE), RFC 7162 (CONDSTORE), RFC 7888 (LITERAL+),
+// RFC 7889 (APPENDLIMIT); for mailboxes RFC 5258, 5819, 6154 and 8438; RFC 3502 (MULTIAPPEND).
 package imapd
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -58,6 +60,7 @@ func New(opt Options) *Server {
 			caps = append(caps, r.caps)
 		}
 	}
+	caps = append(caps, fmt.Sprintf("APPENDLIMIT=%d", opt.Store.MaxMessage()))
 	srv.caps = strings.Join(caps, " ")
 	return srv
 }

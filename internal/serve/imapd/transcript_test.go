@@ -216,20 +216,6 @@ func (w *world) change(fn func(*store.Tx) error) {
 	}
 }
 
-// seen does what a client that selected the mailbox before would have done.
-func (w *world) seen(name string) error {
-	var box store.Mailbox
-	err := w.alice.View(w.ctx, func(s *store.Snapshot) (err error) { box, err = s.Mailbox(name); return err })
-	if err != nil {
-		return err
-	}
-	pic, err := w.alice.Picture(w.ctx, box.ID)
-	if err == nil {
-		w.alice.ClaimRecent(pic)
-	}
-	return err
-}
-
 var hole = regexp.MustCompile(`<<\w+>>|\.\.\.`)
 
 // matches compares a line with the text of the file, and learns names from it.
@@ -301,7 +287,7 @@ func (w *world) step(line string, body []byte) error {
 		}
 		w.deliver(first, body, 0)
 	case word == "seen":
-		return w.seen(first)
+		w.alice.ClaimRecent(w.picture(first))
 	case word == "mailbox":
 		w.change(func(tx *store.Tx) error { _, err := tx.CreateMailbox(rest, ""); return err })
 	case word == "delete":

@@ -1,0 +1,108 @@
+package imapd
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// maxAppend is how many messages one APPEND may bring. Each costs the memory of its
+// header until all are there, for they come in as one change (RFC 3502).
+const maxAppend = 1000
+
+// append is APPEND of one message or more (RFC 9051, 6.3.12; RFC 3502; RFC 3516 for
+// literal8; RFC 7889 for the limit). What can be refused is refused before the
+// client sends the message.
+func (s *session) append(*command) (reply, error) {
+	d := s.dec
+	var name string
+	if !d.ExpectSP() || !d.ExpectMailbox(&name) || !d.ExpectSP() {
+		return reply{}, d.Err()
+	}
+	var box store.Mailbox
+	var room int64
+	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		box, err = snap.Mailbox(name)
+		room = left(snap)
+		return err
+	})
+	if err != nil {
+		return reply{}, noTarget(err)
+	}
+	var messages []store.NewMessage
+	for more := true; more; {
+		if len(messages) == maxAppend {
+			return no("LIMIT", "one APPEND may bring %d messages", maxAppend), nil
+		}
+		var m imap.AppendMessage
+		if !d.ExpectAppendMessage(&m) {
+			return reply{}, d.Err()
+		}
+		parcel, err := s.takeIn(&m, &room)
+		if err != nil {
+			return reply{}, err
+		}
+		messages = append(messages, store.NewMessage{
+			Parcel: parcel, Flags: m.Flags.System, Keywords: m.Flags.Keywords, InternalDate: m.Date,
+		})
+		if !d.ExpectAppendEnd(m, &more) {
+			return reply{}, d.Err()
+		}
+	}
+	if !d.ExpectCRLF() {
+		return reply{}, d.Err()
+	}
+	return s.appendAll(box, messages)
+}
+
+// left returns how many bytes the quota leaves.
+func left(snap *store.Snapshot) int64 {
+	quota, usage := snap.Quota()
+	if quota.Bytes == 0 {
+		return 1<<63 - 1
+	}
+	return max(0, quota.Bytes-usage.Bytes)
+}
+
+// takeIn reads one message from the connection into the store.
+func (s *session) takeIn(m *imap.AppendMessage, room *int64) (*store.Parcel, error) {
+	switch size := m.Data.Size; {
+	case size == 0: // how a client gives an APPEND up (RFC 3502, 6.3.11)
+		return nil, fault.New(fault.Invalid, "an empty message is not taken in")
+	case size > s.srv.opt.Store.MaxMessage():
+		return nil, fault.Newf(fault.TooLarge, "a message may have %d bytes", s.srv.opt.Store.MaxMessage())
+	case size > *room:
+		return nil, fault.New(fault.OverQuota, "the account is full")
+	default:
+		*room -= size
+	}
+	parcel, err := s.srv.opt.Store.Receive(s.ctx, m.Data)
+	if err != nil && s.dec.Err() == nil && fault.Of(err) == fault.Internal && err != io.ErrUnexpectedEOF {
+		return nil, fault.Wrap(fault.Unavailable, "the message could not be taken in", err)
+	}
+	return parcel, err
+}
+
+// appendAll puts the messages into the mailbox as one change.
+func (s *session) appendAll(box store.Mailbox, messages []store.NewMessage) (reply, error) {
+	var uids mail.UIDSet
+	err := s.acct.Update(s.ctx, func(tx *store.Tx) error {
+		uids = nil
+		for _, m := range messages {
+			uid, err := tx.Append(box.ID, m)
+			if err != nil {
+				return err
+			}
+			uids.Add(uid)
+		}
+		return nil
+	})
+	if err != nil {
+		return reply{}, noTarget(err)
+	}
+	return okCode(fmt.Sprintf("APPENDUID %d %s", box.UIDValidity, uids), "APPEND done"), nil
+}

@@ -1,0 +1,228 @@
+package imapd
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// name is one name of the hierarchy: a mailbox, a subscription, or a level that is
+// only there because something lies below it.
+type name struct {
+	full       string
+	box        *store.Mailbox // nil: no mailbox has this name
+	subscribed bool
+	children   bool // there is a mailbox below it
+	matches    bool // it matches a pattern
+
+	// Of the names below it that meet the selection criteria (RFC 9051, 6.3.9.6):
+	chosenBelow bool // there is one
+	hiddenBelow bool // there is one that no pattern matches
+}
+
+// list is LIST, basic and extended (RFC 9051, 6.3.9; RFC 5258; RFC 5819 for STATUS).
+func (s *session) list(_ *command, args imap.List) (reply, error) {
+	criteria := args.Select & (imap.ListSubscribed | imap.ListSpecialUse)
+	recursive := args.Select&imap.ListRecursiveMatch != 0
+	if recursive && criteria == 0 {
+		return bad("RECURSIVEMATCH needs another selection option"), nil
+	}
+	if args.Root { // RFC 9051, 6.3.9: what separates levels
+		s.enc.Raw(`* LIST (\Noselect) "/" ""`).CRLF()
+		return ok("LIST done"), nil
+	}
+	names, err := s.names(args.Reference, args.Patterns)
+	if err != nil {
+		return reply{}, err
+	}
+	chosen := func(n *name) bool {
+		return (criteria&imap.ListSubscribed == 0 || n.subscribed) &&
+			(criteria&imap.ListSpecialUse == 0 || n.box != nil && special(n.box.Role)) &&
+			(criteria != 0 || n.box != nil)
+	}
+	lookBelow(names, chosen)
+	for _, n := range names {
+		// A level without a mailbox shows that there is something below it which the
+		// pattern does not reach; so, if asked, does a name that was not chosen.
+		if !n.matches || !chosen(n) && !(n.hiddenBelow && (recursive || criteria == 0)) {
+			continue
+		}
+		s.tellList(n, &args, recursive && n.chosenBelow)
+		if n.box != nil && args.Status != 0 {
+			if err := s.tellStatus(n.box, args.Status); err != nil {
+				return reply{}, err
+			}
+		}
+		if err := s.flushFull(); err != nil {
+			return reply{}, err
+		}
+	}
+	return ok("LIST done"), nil
+}
+
+// lsub is LSUB (RFC 3501, 6.3.9). With '%' a level that only has subscriptions below
+// it is shown as \Noselect, whether or not it is a mailbox.
+func (s *session) lsub(_ *command, args imap.List) (reply, error) {
+	if args.Root {
+		s.enc.Raw(`* LSUB (\Noselect) "/" ""`).CRLF()
+		return ok("LSUB done"), nil
+	}
+	names, err := s.names(args.Reference, args.Patterns)
+	if err != nil {
+		return reply{}, err
+	}
+	lookBelow(names, func(n *name) bool { return n.subscribed })
+	for _, n := range names {
+		if !n.matches || !n.subscribed && !n.hiddenBelow {
+			continue
+		}
+		attrs := `\Noselect`
+		if n.subscribed {
+			attrs = useAttribute(n.box)
+		}
+		s.enc.Raw("* LSUB (").Raw(attrs).Raw(`) "/" `).Mailbox(n.full).CRLF()
+		if err := s.flushFull(); err != nil {
+			return reply{}, err
+		}
+	}
+	return ok("LSUB done"), nil
+}
+
+// names returns the whole hierarchy in order, parents before children, and marks
+// what matches the patterns. The reference is simply put in front of each.
+func (s *session) names(reference string, patterns []string) ([]*name, error) {
+	var boxes []store.Mailbox
+	var subs []string
+	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		if boxes, err = snap.Mailboxes(); err == nil {
+			subs, err = snap.Subscriptions()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	h := hierarchy{}
+	for i := range boxes {
+		h.add(boxes[i].Name).box = &boxes[i]
+		for up := store.Parent(boxes[i].Name); up != ""; up = store.Parent(up) {
+			h[up].children = true
+		}
+	}
+	for _, sub := range subs {
+		h.add(sub).subscribed = true
+	}
+	h.match(reference, patterns)
+	return h.sorted(), nil
+}
+
+// hierarchy is names by their full form.
+type hierarchy map[string]*name
+
+// add returns the name, entering it and the levels above it.
+func (h hierarchy) add(full string) *name {
+	if n := h[full]; n != nil {
+		return n
+	}
+	n := &name{full: full}
+	h[full] = n
+	if up := store.Parent(full); up != "" {
+		h.add(up)
+	}
+	return n
+}
+
+func (h hierarchy) match(reference string, patterns []string) {
+	for _, p := range patterns {
+		pattern := imap.NewPattern(reference + p)
+		for full, n := range h {
+			n.matches = n.matches || pattern.Match(full)
+		}
+	}
+}
+
+// sorted returns the names with INBOX first and children right after their parent.
+func (h hierarchy) sorted() []*name {
+	key := func(full string) string {
+		if full == "INBOX" || strings.HasPrefix(full, "INBOX"+store.Separator) {
+			full = "\x00" + full
+		}
+		return strings.ReplaceAll(full, store.Separator, "\x01")
+	}
+	names := make([]*name, 0, len(h))
+	keys := make(map[*name]string, len(h))
+	for _, n := range h {
+		names = append(names, n)
+		keys[n] = key(n.full)
+	}
+	slices.SortFunc(names, func(a, b *name) int { return strings.Compare(keys[a], keys[b]) })
+	return names
+}
+
+// lookBelow fills in what each name has below it.
+func lookBelow(names []*name, chosen func(*name) bool) {
+	h := make(hierarchy, len(names))
+	for _, n := range names {
+		h[n.full] = n
+	}
+	for _, n := range names {
+		if !chosen(n) {
+			continue
+		}
+		for up := store.Parent(n.full); up != ""; up = store.Parent(up) {
+			h[up].chosenBelow = true
+			h[up].hiddenBelow = h[up].hiddenBelow || !n.matches
+		}
+	}
+}
+
+// tellList writes a LIST response (RFC 9051, 7.3.1). Roles are always shown: clients
+// look for them in plain LIST.
+func (s *session) tellList(n *name, args *imap.List, childInfo bool) {
+	var attrs []string
+	if n.box == nil {
+		if args.Extended || s.rev2 {
+			attrs = append(attrs, `\NonExistent`)
+		} else {
+			attrs = append(attrs, `\Noselect`)
+		}
+	}
+	if n.children {
+		attrs = append(attrs, `\HasChildren`)
+	} else {
+		attrs = append(attrs, `\HasNoChildren`)
+	}
+	if (args.Select|args.Return)&imap.ListSubscribed != 0 && n.subscribed {
+		attrs = append(attrs, `\Subscribed`)
+	}
+	if use := useAttribute(n.box); use != "" {
+		attrs = append(attrs, use)
+	}
+	e := s.enc
+	e.Raw("* LIST (").Raw(strings.Join(attrs, " ")).Raw(`) "/" `).Mailbox(n.full)
+	if childInfo {
+		var by []string
+		if args.Select&imap.ListSubscribed != 0 {
+			by = append(by, `"SUBSCRIBED"`)
+		}
+		if args.Select&imap.ListSpecialUse != 0 {
+			by = append(by, `"SPECIAL-USE"`)
+		}
+		e.Raw(` ("CHILDINFO" (`).Raw(strings.Join(by, " ")).Raw("))")
+	}
+	e.CRLF()
+}
+
+// special tells whether a role is one that IMAP announces (RFC 6154).
+func special(r mail.Role) bool { return r != "" && r != mail.RoleInbox }
+
+// useAttribute returns the special use of a mailbox as LIST shows it, or "".
+func useAttribute(box *store.Mailbox) string {
+	if box == nil || !special(box.Role) {
+		return ""
+	}
+	return `\` + string(box.Role)
+}

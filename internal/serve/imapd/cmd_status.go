@@ -1,0 +1,72 @@
+package imapd
+
+import (
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// status is STATUS (RFC 9051, 6.3.11). It reads the mailbox record and no message.
+func (s *session) status(_ *command, args imap.Status) (reply, error) {
+	var box store.Mailbox
+	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		box, err = snap.Mailbox(args.Mailbox)
+		return err
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	return ok("STATUS done"), s.tellStatus(&box, args.Items)
+}
+
+// tellStatus writes a STATUS response (RFC 9051, 7.3.4).
+func (s *session) tellStatus(box *store.Mailbox, items imap.StatusItems) error {
+	if items&imap.StatusHighestModSeq != 0 {
+		s.enableCondstore() // RFC 7162, 3.1
+	}
+	e := s.enc
+	e.Raw("* STATUS ").Mailbox(box.Name).Raw(" (")
+	first := true
+	for item := imap.StatusItems(1); item != 0; item <<= 1 {
+		if items&item == 0 {
+			continue
+		}
+		value, err := s.statusValue(box, item)
+		if err != nil {
+			return err
+		}
+		if !first {
+			e.SP()
+		}
+		first = false
+		e.Raw(item.Names()[0]).SP().Number(value)
+	}
+	e.Raw(")").CRLF()
+	return nil
+}
+
+func (s *session) statusValue(box *store.Mailbox, item imap.StatusItems) (uint64, error) {
+	switch item {
+	case imap.StatusMessages:
+		return uint64(box.Messages), nil
+	case imap.StatusRecent:
+		if s.view != nil && s.view.box == box.ID {
+			return uint64(s.view.recentCount()), nil
+		}
+		n, err := s.acct.Recent(s.ctx, box.ID)
+		return uint64(n), err
+	case imap.StatusUIDNext:
+		return uint64(box.UIDNext), nil
+	case imap.StatusUIDValidity:
+		return uint64(box.UIDValidity), nil
+	case imap.StatusUnseen:
+		return uint64(box.Unseen), nil
+	case imap.StatusDeleted:
+		return uint64(box.Deleted), nil
+	case imap.StatusSize:
+		return uint64(box.Bytes), nil
+	case imap.StatusHighestModSeq:
+		return uint64(box.HighestModSeq), nil
+	default: // imap.StatusAppendLimit: the same for every mailbox (RFC 7889, 3)
+		return uint64(s.srv.opt.Store.MaxMessage()), nil
+	}
+}
