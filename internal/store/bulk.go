@@ -168,6 +168,26 @@ func (a *Account) RenameInbox(ctx context.Context, to string) error {
 	return err
 }
 
+// DeleteMailbox is Tx.DeleteMailbox; the messages are released in the background.
+func (a *Account) DeleteMailbox(ctx context.Context, name string) (mail.MailboxID, error) {
+	var box Mailbox
+	err := a.Update(ctx, func(tx *Tx) (err error) {
+		if box, err = tx.Mailbox(name); err != nil {
+			return err
+		}
+		return tx.DeleteMailbox(name)
+	})
+	if err != nil {
+		return 0, err
+	}
+	a.store.background.Go(func() {
+		if err := a.Reap(a.store.life); err != nil && !fault.Is(err, fault.Closed) {
+			a.store.opt.Log.Warn("a deleted mailbox is released later", "err", err)
+		}
+	})
+	return box.ID, nil
+}
+
 // Reap releases the messages of deleted mailboxes. It is called after
 // DeleteMailbox, and by Sweep for what a crash left over.
 func (a *Account) Reap(ctx context.Context) error {

@@ -371,10 +371,37 @@ func (a *Account) ClaimRecent(p *Picture) mail.UID {
 	s := a.box(p.box.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	from := s.recent
-	if from == 0 {
-		from = p.box.UIDNext
-	}
+	from := s.recentFrom(p, a.store.started)
 	s.recent = max(from, p.box.UIDNext)
+	return from
+}
+
+// Recent returns how many messages ClaimRecent would find, claiming none. It opens
+// the mailbox: only clients of the old \Recent ask.
+func (a *Account) Recent(ctx context.Context, box mail.MailboxID) (int, error) {
+	p, err := a.Picture(ctx, box)
+	if err != nil {
+		return 0, err
+	}
+	s := a.box(box)
+	s.mu.Lock()
+	from := s.recentFrom(p, a.store.started)
+	s.mu.Unlock()
+	seq, _ := p.Seq(from)
+	return p.Len() - seq + 1, nil
+}
+
+func (s *boxState) recentFrom(p *Picture, started int64) mail.UID {
+	if s.recent != 0 {
+		return s.recent
+	}
+	from := p.box.UIDNext
+	for seq := p.Len(); seq > 0; seq-- {
+		m, _ := p.Message(p.UID(seq))
+		if m.Saved < started {
+			break
+		}
+		from = m.UID
+	}
 	return from
 }

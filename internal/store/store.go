@@ -56,6 +56,11 @@ type Store struct {
 	opt  Options
 	pack *packer
 
+	started    int64 // second of Open
+	background sync.WaitGroup
+	life       context.Context // ends at Close
+	end        context.CancelFunc
+
 	mu        sync.Mutex
 	accounts  map[mail.AccountID]*Account
 	referrers []func(context.Context, func(mail.BlobRef)) error
@@ -82,10 +87,18 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "no compressor", err)
 	}
-	s := &Store{eng: eng, opt: opt, pack: pack, accounts: map[mail.AccountID]*Account{}}
+	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}}
+	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes
 	s.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	return s, nil
+}
+
+// Close ends and awaits what the store does in the background. Close the engine
+// after it.
+func (s *Store) Close() {
+	s.end()
+	s.background.Wait()
 }
 
 // MaxMessage returns the size limit of one message in bytes.
