@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -127,9 +126,19 @@ func (r *reports) all() []string {
 	return slices.Clone(r.text)
 }
 
+// tb is what *testing.T and *rapid.T have in common.
+type tb interface {
+	Helper()
+	Error(...any)
+	Errorf(string, ...any)
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Cleanup(func())
+}
+
 // bench is a queue with all that belongs to it.
 type bench struct {
-	t       testing.TB
+	t       tb
 	fs      *vfs.MemFS
 	clock   *clock
 	eng     engine.Engine
@@ -141,7 +150,7 @@ type bench struct {
 	opt     Options
 }
 
-func newBench(t testing.TB, change func(*Options)) *bench {
+func newBench(t tb, change func(*Options)) *bench {
 	t.Helper()
 	c := &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	b := &bench{t: t, fs: vfs.NewCrashableMem(), clock: c, reports: &reports{},
