@@ -197,7 +197,8 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 			return lost, err
 		}
 		for _, ld := range heavy {
-			if err := s.fetchOne(plan, ld); fault.Is(err, fault.NotFound) {
+			err := s.fetchOne(plan, ld)
+			if fault.Is(err, fault.NotFound) && !isFatal(err) {
 				lost = true
 			} else if err != nil {
 				return lost, err

@@ -157,10 +157,10 @@ func (s *session) finish(cmd *command, rep reply) error {
 		tag = "*"
 	}
 	rep.write(s.enc, tag)
-	if rep.status == "BAD" {
+	switch {
+	case rep.status == "BAD", rep.status == "NO" && s.state == fresh:
 		return s.countBad()
-	}
-	if s.state != fresh { // before login a client must not earn itself more tries
+	case s.state != fresh: // before login a client must not earn itself more tries
 		s.bad = 0
 	}
 	return s.flushFull()

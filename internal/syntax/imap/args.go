@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -121,6 +122,7 @@ func (d *Decoder) ExpectListCommand(out *List) bool {
 			return false
 		}
 	}
+	l.Root = l.Root && !l.Extended // RFC 9051, 6.3.9: extended, "" means nothing
 	*out = l
 	return d.err == nil
 }
@@ -255,6 +257,10 @@ type Create struct {
 	Use     []mail.Role
 }
 
+// ErrUse is the cause of the error for a special use nobody knows; the answer is
+// NO [USEATTR] (RFC 6154, 3).
+var ErrUse = errors.New("special use is not known")
+
 // ExpectCreate reads the arguments of CREATE. A use attribute nobody knows is an
 // error of kind Unsupported, NO [USEATTR].
 func (d *Decoder) ExpectCreate(out *Create) bool {
@@ -284,7 +290,7 @@ func (d *Decoder) createParam(c *Create) bool {
 		}
 		role := mail.SpecialUse(`\` + attr)
 		if role == "" {
-			return d.fault(fault.New(fault.Unsupported, "there is no special use \\"+clip(attr)))
+			return d.fault(fault.Wrap(fault.Unsupported, "there is no special use \\"+clip(attr), ErrUse))
 		}
 		if !slices.Contains(c.Use, role) {
 			c.Use = append(c.Use, role)
