@@ -136,12 +136,14 @@ func (d *disk) check(dir string, now time.Time, need uint64) error {
 
 var errFull = fault.New(fault.Unavailable, "the disk is full")
 
-// abandon gives the lock back without the database, which may never come to rest
-// on a failed disk. It waits until nothing can reach the directory any more. The
-// files the database has open stay so until the process ends.
+// abandon ends all writing and gives the lock back, if the database has not done so:
+// it may never come to rest on a failed disk. It waits until nothing can reach the
+// directory any more. The files the database has open then stay so until the
+// process ends.
 func (d *disk) abandon() error {
-	d.fail(errClosed)
 	d.mu.Lock()
+	d.failed.CompareAndSwap(nil, &failure{errClosed})
+	d.stopWaiting()
 	for d.calls > 0 {
 		d.idle.Wait()
 	}
@@ -271,6 +273,9 @@ func (d *disk) Lock(name string) (io.Closer, error) {
 		d.lockErr = err
 		return nil, err
 	}
+	if d.failed.Load() != nil { // given up meanwhile
+		return nil, errors.Join(errStopped, lock.Close())
+	}
 	d.lock = lock
 	return heldLock{d}, nil
 }
@@ -293,13 +298,13 @@ type heldLock struct{ d *disk }
 
 func (l heldLock) Close() error {
 	l.d.mu.Lock()
-	lock := l.d.lock
-	l.d.lock = nil
-	l.d.mu.Unlock()
-	if lock == nil {
+	defer l.d.mu.Unlock()
+	if l.d.lock == nil {
 		return nil // given back already
 	}
-	return lock.Close()
+	err := l.d.lock.Close()
+	l.d.lock = nil
+	return err
 }
 
 // diskFile is a file whose failures the disk sees first.

@@ -89,19 +89,19 @@ func Open(dir string, opt Options) (*Engine, error) {
 	}
 	opened := make(chan error, 1)
 	go func() { opened <- e.open() }()
+	var err error
 	select {
-	case err := <-opened:
-		if err == nil {
-			return e, nil
-		}
-		return nil, errors.Join(e.opening(err), e.disk.abandon())
+	case err = <-opened:
 	case <-e.disk.stop():
-		err := errors.New("the disk is full")
-		if f := e.disk.failed.Load(); f != nil {
-			err = f.cause
-		}
+		err = errFull
+	}
+	if f := e.disk.failed.Load(); f != nil {
+		err = f.cause
+	}
+	if err != nil {
 		return nil, errors.Join(e.opening(err), e.disk.abandon())
 	}
+	return e, nil
 }
 
 // open opens the database. On a disk that fails it may never return.
@@ -266,9 +266,8 @@ func (e *Engine) release() error {
 	select {
 	case err = <-closed:
 	case <-e.disk.stop():
-		err = e.disk.abandon()
 	}
-	if err != nil {
+	if err = errors.Join(err, e.disk.abandon()); err != nil {
 		return fault.Wrap(fault.Unavailable, "the data directory was not closed cleanly", err)
 	}
 	return nil
