@@ -38,8 +38,10 @@ func (s *session) bdat(ctx context.Context, arg string) *smtp.Reply {
 		return s.skipChunk(size, why)
 	}
 	err := b.take(size, last)
-	if lost := b.chunks.Drain(); err != nil && lost != nil {
-		return s.hangUp(lost)
+	if err != nil {
+		if lost := b.chunks.Drain(); lost != nil {
+			return s.hangUp(lost)
+		}
 	}
 	switch {
 	case err != nil && last:

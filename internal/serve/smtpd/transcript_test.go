@@ -1,0 +1,267 @@
+package smtpd
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// TestTranscripts runs testdata/*.txt, each against a server of its own. A line is
+//
+//	# comment
+//	A= relay 192.0.2.1     client A connects to a listener from an address; further
+//	                       words: starttls, implicit, normalise, from-check, and
+//	                       name=number for the limits recipients and errors
+//	A> EHLO a.test         A sends the line with CRLF
+//	A>> DATA\r\nhello      A sends bytes, with Go's escapes, in one write
+//	A< 250 mx.here.test    the next line A reads; * at the end stands for anything
+//	A<EOF                  the server closes the connection
+//	A! tls                 A makes a TLS handshake
+//	inbox alice            alice's messages, each begun by a line "---"
+//	queue                  what the queue was given
+//	disk full, disk free   the disk fills up
+//	quota alice 1          alice's quota in bytes
+//	| text                 a line of inbox or queue
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &player{t: t, w: newWorld(t), file: file, clients: map[string]*client{}}
+			for i, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
+				p.line = i + 1
+				p.play(line)
+			}
+			p.finish()
+		})
+	}
+}
+
+type player struct {
+	t       *testing.T
+	w       *world
+	file    string
+	line    int
+	clients map[string]*client
+	shown   []string // lines that "|" must show
+}
+
+type client struct {
+	nc    net.Conn
+	lines chan string // without CRLF; closed at the end
+}
+
+func (p *player) fail(format string, args ...any) {
+	p.t.Helper()
+	p.t.Fatalf("%s:%d: %s", p.file, p.line, fmt.Sprintf(format, args...))
+}
+
+func (p *player) play(line string) {
+	p.t.Helper()
+	if rest, ok := strings.CutPrefix(line, "|"); ok {
+		p.show(strings.TrimPrefix(rest, " "))
+		return
+	}
+	if len(p.shown) > 0 {
+		p.fail("not said: %q", p.shown)
+	}
+	if line == "" || line[0] == '#' {
+		return
+	}
+	if name, rest := line[:1], line[1:]; rest != "" && strings.IndexByte("=><!", rest[0]) >= 0 {
+		p.client(name, rest)
+		return
+	}
+	p.direct(strings.Fields(line))
+}
+
+// direct runs a line that belongs to no client.
+func (p *player) direct(words []string) {
+	switch words[0] {
+	case "inbox":
+		for _, m := range p.w.inbox(words[1]) {
+			p.shown = append(append(p.shown, "---"), visible(m)...)
+		}
+		if len(p.shown) == 0 {
+			p.shown = []string{"nothing"}
+		}
+	case "queue":
+		if p.shown = p.w.queue.lines(); len(p.shown) == 0 {
+			p.shown = []string{"nothing"}
+		}
+	case "disk":
+		p.w.disk.setFull(words[1] == "full")
+	case "quota":
+		n, _ := strconv.ParseInt(words[2], 10, 64)
+		a, err := p.w.dir.Lookup(p.w.ctx, address(words[1]+"@here.test"))
+		p.w.must(err)
+		p.w.must(p.w.store.Account(a.ID).Update(p.w.ctx, func(tx *store.Tx) error {
+			tx.SetQuota(store.Quota{Bytes: n})
+			return nil
+		}))
+	default:
+		p.fail("what is %q?", words[0])
+	}
+}
+
+func (p *player) show(want string) {
+	p.t.Helper()
+	if len(p.shown) == 0 {
+		p.fail("there is no such line")
+	}
+	if got := p.shown[0]; !matches(got, want) {
+		p.fail("got  %q\nwant %q", got, want)
+	}
+	p.shown = p.shown[1:]
+}
+
+func matches(got, want string) bool {
+	if prefix, ok := strings.CutSuffix(want, "*"); ok {
+		return strings.HasPrefix(got, prefix)
+	}
+	return strings.TrimRight(got, " ") == strings.TrimRight(want, " ")
+}
+
+// client runs a line of one client.
+func (p *player) client(name, line string) {
+	p.t.Helper()
+	c := p.clients[name]
+	if rest, ok := strings.CutPrefix(line, "= "); ok {
+		p.clients[name] = p.connect(strings.Fields(rest))
+		return
+	}
+	if c == nil {
+		p.fail("there is no client %s", name)
+	}
+	switch {
+	case line == "<EOF":
+		if got, ok := c.next(p.t); ok {
+			p.fail("got %q instead of the end", got)
+		}
+	case strings.HasPrefix(line, "< "):
+		if got, ok := c.next(p.t); !ok || !matches(got, line[2:]) {
+			p.fail("got  %q\nwant %q", got, line[2:])
+		}
+	case strings.HasPrefix(line, ">> "):
+		text, err := strconv.Unquote(`"` + strings.ReplaceAll(line[3:], `"`, `\"`) + `"`)
+		if err != nil {
+			p.fail("%v", err)
+		}
+		c.send(text)
+	case strings.HasPrefix(line, ">"):
+		c.send(strings.TrimPrefix(line[1:], " ") + "\r\n")
+	case line == "! tls":
+		c.startTLS(p)
+	default:
+		p.fail("what is %q?", line)
+	}
+}
+
+func (p *player) connect(words []string) *client {
+	o := p.w.options
+	o.Kind = map[string]Kind{"relay": Relay, "submission": Submission, "lmtp": LMTP}[words[0]]
+	mode := netsrv.NoTLS
+	for _, word := range words[2:] {
+		name, value, _ := strings.Cut(word, "=")
+		n, _ := strconv.Atoi(value)
+		switch name {
+		case "starttls":
+			mode = netsrv.StartTLS
+		case "implicit":
+			mode = netsrv.ImplicitTLS
+		case "normalise":
+			o.Normalise = true
+		case "from-check":
+			o.CheckFrom = true
+		case "recipients":
+			o.MaxRecipients = n
+		case "errors":
+			o.MaxErrors = n
+		default:
+			p.fail("what is %q?", word)
+		}
+	}
+	c := &client{nc: p.w.connect(o, mode, words[1])}
+	if mode == netsrv.ImplicitTLS {
+		c.startTLS(p)
+	} else {
+		c.read()
+	}
+	return c
+}
+
+// read hands on lines as they come, so that the server never waits for a reader.
+func (c *client) read() {
+	c.lines = make(chan string, 10_000)
+	lines, r := c.lines, bufio.NewReader(c.nc)
+	go func() {
+		defer close(lines)
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			lines <- strings.TrimSuffix(line, "\r\n")
+			if strings.HasPrefix(line, "220 2.0.0") {
+				return // what follows belongs to the handshake
+			}
+		}
+	}()
+}
+
+func (c *client) send(text string) { io.WriteString(c.nc, text) }
+
+func (c *client) next(t *testing.T) (line string, ok bool) {
+	t.Helper()
+	select {
+	case line, ok = <-c.lines:
+		return line, ok
+	case <-time.After(10 * time.Second):
+		t.Fatal("no answer")
+		return "", false
+	}
+}
+
+func (c *client) startTLS(p *player) {
+	tc := tls.Client(c.nc, &tls.Config{InsecureSkipVerify: true})
+	if err := tc.Handshake(); err != nil {
+		p.fail("handshake: %v", err)
+	}
+	c.nc = tc
+	c.read()
+}
+
+// finish checks that nothing was left unsaid.
+func (p *player) finish() {
+	if len(p.shown) > 0 {
+		p.fail("not said: %q", p.shown)
+	}
+	for name, c := range p.clients {
+		c.nc.Close()
+		for line := range c.lines {
+			p.t.Errorf("%s: %s was also told %q", p.file, name, line)
+		}
+	}
+}
+
+func addrPort(host string) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(host), 40000)
+}
