@@ -1,0 +1,128 @@
+package pop3d
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// drop is the INBOX as it was at login: numbers and sizes stand still whatever comes
+// or goes meanwhile (RFC 1939, 4).
+type drop struct {
+	account *store.Account
+	picture *store.Picture
+	marked  []uint64 // bit i-1: message i is marked as deleted
+	count   int      // messages that are not marked
+	bytes   int64    // and their size
+}
+
+// enter locks the INBOX and begins the transaction state.
+func (s *session) enter(ctx context.Context, who directory.Account, how string) error {
+	if !s.srv.lock(who.ID) {
+		return fault.New(fault.Busy, "another POP3 session has the mailbox open")
+	}
+	d, err := openDrop(ctx, s.srv.opt.Store.Account(who.ID))
+	if err != nil {
+		s.srv.release(who.ID)
+		return err
+	}
+	s.account, s.drop = who, d
+	s.conn.LogWith("account", who.Address.String())
+	s.conn.Log().Info("logged in", "mechanism", how, "messages", d.count)
+	s.ok("%d messages (%d octets)", d.count, d.bytes)
+	return nil
+}
+
+// unlock releases what enter took. It may be called twice.
+func (s *session) unlock() {
+	if s.drop != nil {
+		s.srv.release(s.account.ID)
+		s.drop = nil
+	}
+}
+
+func openDrop(ctx context.Context, a *store.Account) (*drop, error) {
+	var inbox store.Mailbox
+	err := a.View(ctx, func(s *store.Snapshot) (err error) {
+		inbox, err = s.Mailbox("INBOX")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	picture, err := a.Picture(ctx, inbox.ID)
+	if err != nil {
+		return nil, err
+	}
+	d := &drop{account: a, picture: picture}
+	d.reset()
+	return d, nil
+}
+
+// reset takes all marks away.
+func (d *drop) reset() {
+	d.marked = make([]uint64, (d.picture.Len()+63)/64)
+	d.count, d.bytes = d.picture.Len(), d.picture.Mailbox().Bytes
+}
+
+func (d *drop) isMarked(seq int) bool {
+	return d.marked[(seq-1)/64]&(1<<((seq-1)%64)) != 0
+}
+
+func (d *drop) mark(seq int, m store.Message) {
+	d.marked[(seq-1)/64] |= 1 << ((seq - 1) % 64)
+	d.count--
+	d.bytes -= m.Size
+}
+
+// find returns the message of a number as the client wrote it. One that is marked
+// cannot be named any more (RFC 1939, 5).
+func (d *drop) find(number string) (int, store.Message, error) {
+	n, err := strconv.ParseUint(number, 10, 31)
+	if err != nil || n == 0 {
+		return 0, store.Message{}, fault.New(fault.Invalid, "a message number counts from 1")
+	}
+	seq := int(n)
+	if seq > d.picture.Len() {
+		return 0, store.Message{}, fault.Newf(fault.NotFound, "no such message, there are %d", d.picture.Len())
+	}
+	if d.isMarked(seq) {
+		return 0, store.Message{}, fault.Newf(fault.NotFound, "message %d is deleted", seq)
+	}
+	m, ok := d.picture.Message(d.picture.UID(seq))
+	if !ok {
+		return 0, store.Message{}, fault.New(fault.Internal, "")
+	}
+	return seq, m, nil
+}
+
+// all yields the messages that are not marked, with their numbers.
+func (d *drop) all(yield func(int, store.Message) bool) {
+	for seq, m := range d.picture.Messages(store.All()) {
+		if !d.isMarked(seq) && !yield(seq, m) {
+			return
+		}
+	}
+}
+
+// markedUIDs is what QUIT removes.
+func (d *drop) markedUIDs() mail.UIDSet {
+	var set mail.UIDSet
+	for seq, m := range d.picture.Messages(store.All()) {
+		if d.isMarked(seq) {
+			set.Add(m.UID)
+		}
+	}
+	return set
+}
+
+// uniqueID names a message for ever: a UID is given once under a UIDVALIDITY
+// (RFC 1939, 7 UIDL; RFC 9051, 2.3.1.1).
+func (d *drop) uniqueID(m store.Message) string {
+	return fmt.Sprintf("%08x%08x", d.picture.Mailbox().UIDValidity, uint32(m.UID))
+}
