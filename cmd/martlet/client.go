@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -45,7 +46,7 @@ func connect(cmd *cobra.Command, mayCreate bool) (*client, error) {
 		if c != nil || err != nil {
 			return c, err
 		}
-		c, err = openOffline(ctx, cmd.ErrOrStderr(), cfg, path, mayCreate)
+		c, err = openOffline(ctx, cfg, path, mayCreate)
 		if !fault.Is(err, fault.Busy) {
 			return c, err
 		}
@@ -86,14 +87,15 @@ func dialServer(ctx context.Context, cfg *conf.Config) (*client, error) {
 }
 
 // openOffline opens the data folder itself.
-func openOffline(ctx context.Context, errOut io.Writer, cfg *conf.Config, path string, mayCreate bool) (*client, error) {
+func openOffline(ctx context.Context, cfg *conf.Config, path string, mayCreate bool) (*client, error) {
 	if _, err := os.Stat(engineDir(cfg)); err != nil && !mayCreate {
 		if os.IsNotExist(err) {
 			return nil, failed("there is no data in %s yet (named by %s); begin with: martlet domain add", cfg.Data, path)
 		}
 		return nil, failed("cannot read the data folder %s: %v", cfg.Data, err)
 	}
-	h, err := openHouse(ctx, cfg, quietLog(errOut))
+	// Without a log: whatever matters to a command is in the error it gets.
+	h, err := openHouse(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

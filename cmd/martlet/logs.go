@@ -17,9 +17,3 @@ func newLog(w io.Writer, cfg conf.Log) *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(w, opt))
 }
-
-// quietLog is for commands that open the data folder themselves: they say what they
-// have to say on their own.
-func quietLog(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelError}))
-}

@@ -32,12 +32,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	return report(errOut, cmd, err)
 }
 
-// signalled returns a context that ends at the first SIGINT or SIGTERM. The second
-// one ends the process at once, as a person who presses Ctrl-C twice expects.
+// signalled returns a context that ends at the first SIGINT, SIGTERM or SIGHUP. The
+// second one ends the process at once, as a person who presses Ctrl-C twice expects.
 func signalled(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-signals
 		cancel()

@@ -13,6 +13,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/send"
+	"github.com/martlet-mail/martlet/internal/serve/imapd"
+	"github.com/martlet-mail/martlet/internal/serve/smtpd"
 )
 
 // This file translates the configuration into the options of each package, and fits
@@ -26,6 +28,21 @@ func directoryOptions(cfg *conf.Config, log *slog.Logger) directory.Options {
 		FailuresPerAccount: cfg.Limits.LoginFailuresPerAccount,
 		FailuresPerAddress: cfg.Limits.LoginFailuresPerAddress,
 		Forgive:            time.Duration(cfg.Limits.LoginForgiveness), Log: log,
+	}
+}
+
+func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
+	return smtpd.Options{
+		Kind: kind, Hostname: string(h.cfg.Hostname), Store: h.store, Directory: h.directory, Receiver: h.receiver,
+		MaxRecipients: h.cfg.SMTP.RecipientsLimit, MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
+		Normalise: h.cfg.SMTP.BareLineEndings == "normalise",
+	}
+}
+
+func (h *house) imapOptions() imapd.Options {
+	return imapd.Options{
+		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
+		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
 	}
 }
 

@@ -52,7 +52,9 @@ func newRootCommand() *cobra.Command {
 		&cobra.Group{ID: groupCare, Title: "Care:"},
 		&cobra.Group{ID: groupHelp, Title: "About:"},
 	)
-	root.SetHelpCommandGroupID(groupHelp)
+	root.SetHelpCommand(newHelpCommand())
+	// Families are runnable only to say what is missing.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
@@ -64,6 +66,24 @@ func newRootCommand() *cobra.Command {
 	add(groupCare, newQueueCommand(), newVerifyCommand())
 	add(groupHelp, newVersionCommand())
 	return root
+}
+
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "Explain a command", GroupID: groupHelp,
+		Example: "  martlet help try\n  martlet help account add",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at := cmd.Root()
+			for _, name := range args {
+				next, _, err := at.Find([]string{name})
+				if err != nil || next == at {
+					return subcommandOnly(at, []string{name})
+				}
+				at = next
+			}
+			return at.Help()
+		},
+	}
 }
 
 // family returns a command that only holds others.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os/signal"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,7 +47,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if len(cfg.Listen) == 0 {
 		return misused("%s has no [[listen]] block, so nobody could reach the server; add one", path)
 	}
-	limitMemory()
+	beServer()
 	doors, err := openDoors(cfg.Listen)
 	if err != nil {
 		return err
@@ -63,17 +65,30 @@ func serve(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// openToServe opens the house for a server, and says who lives there if somebody does.
+// beServer sets up what concerns the process as a whole.
+func beServer() {
+	limitMemory()
+	// Whoever reads the log may end; the server does not end with him.
+	signal.Ignore(syscall.SIGPIPE)
+}
+
+// openToServe opens the house for a server. A command may have it for a moment; whoever
+// does not leave soon is named.
 func openToServe(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house, error) {
-	h, err := openHouse(ctx, cfg, log)
-	if fault.Is(err, fault.Busy) {
-		who := "another process"
-		if pid := lockHolder(engineLock(cfg)); pid > 0 {
-			who = processName(pid)
+	for deadline := time.Now().Add(startWait); lockHolder(engineLock(cfg)) > 0 && time.Now().Before(deadline); {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
 		}
-		return nil, failed("the data folder %s is in use by %s; stop it first", cfg.Data, who)
 	}
-	return h, err
+	who := "another process"
+	if pid := lockHolder(engineLock(cfg)); pid > 0 {
+		who = processName(pid)
+	} else if h, err := openHouse(ctx, cfg, log); !fault.Is(err, fault.Busy) {
+		return h, err
+	}
+	return nil, failed("the data folder %s is in use by %s; stop it first", cfg.Data, who)
 }
 
 // serve opens the doors to everybody, calls ready, and returns when ctx has ended and
@@ -130,7 +145,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 				return serveHTTP(ctx, d.Listener, public, tlsFor(d, certs), h.log)
 			}
 			svc := services[d.Protocol]
-			svc.Name, svc.TLS = string(d.Protocol), tlsModes[d.TLS]
+			svc.Name, svc.TLS, svc.Idle = string(d.Protocol), tlsModes[d.TLS], h.idle(d.Protocol)
 			return sessions.Serve(ctx, d.Listener, svc)
 		})
 	}
@@ -183,6 +198,18 @@ func (h *house) sessionOptions(certs *netsrv.Certificates) netsrv.Options {
 
 var tlsModes = map[conf.TLSMode]netsrv.TLSMode{
 	conf.Implicit: netsrv.ImplicitTLS, conf.StartTLS: netsrv.StartTLS, conf.NoTLS: netsrv.NoTLS,
+}
+
+// idle is how long a client of a protocol may be silent before it has logged in, and
+// after unless the protocol says otherwise.
+func (h *house) idle(p conf.Protocol) time.Duration {
+	switch p {
+	case "smtp", "lmtp", "submission", "submissions":
+		return time.Duration(h.cfg.SMTP.IdleTimeout)
+	case "pop3", "pop3s":
+		return time.Duration(h.cfg.POP3.IdleTimeout)
+	}
+	return 0
 }
 
 func isHTTP(p conf.Protocol) bool { return p == "http" || p == "https" }

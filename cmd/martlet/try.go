@@ -76,7 +76,7 @@ func runTry(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	limitMemory()
+	beServer()
 	if err := t.prepare(); err != nil {
 		return err
 	}
@@ -230,38 +230,58 @@ func (t *tryout) people(ctx context.Context, h *house) ([]person, error) {
 	if err != nil {
 		return nil, err
 	}
+	named := make(map[*entry]bool)
 	for _, name := range append([]string{"alice", "bob"}, t.names...) {
-		if err := book.add(name); err != nil {
+		e, err := book.add(name)
+		if err != nil {
 			return nil, err
 		}
+		named[e] = true
 	}
 	// The passwords are on disk before anybody has them.
 	if err := book.write(); err != nil {
 		return nil, err
 	}
-	for _, p := range book.Accounts {
-		if err := settle(ctx, h, p); err != nil {
+	var all []person
+	for _, e := range book.Accounts {
+		exists, err := settle(ctx, h, e, named[e] || !e.Welcomed)
+		if err != nil {
 			return nil, err
 		}
-		if err := book.welcome(ctx, h, p); err != nil {
+		if !exists {
+			continue // removed by hand since
+		}
+		if err := book.welcome(ctx, h, e); err != nil {
 			return nil, err
 		}
+		p, err := e.person(ctx, h)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
 	}
-	return book.known(ctx, h)
+	return all, nil
 }
 
-// settle makes an account and its domain unless they are there.
-func settle(ctx context.Context, h *house, p *entry) error {
-	addr, err := p.address()
+// settle makes an account and its domain unless they are there, if it is wanted, and
+// tells whether it exists now.
+func settle(ctx context.Context, h *house, e *entry, wanted bool) (bool, error) {
+	addr, err := e.address()
 	if err != nil {
-		return err
+		return false, err
+	}
+	switch _, err := h.directory.Lookup(ctx, addr); {
+	case err == nil:
+		return true, nil
+	case !fault.Is(err, fault.NotFound):
+		return false, err
+	case !wanted:
+		return false, nil
 	}
 	if err := h.directory.AddDomain(ctx, addr.Domain); err != nil && !fault.Is(err, fault.Exists) {
-		return err
+		return false, err
 	}
-	if _, err := h.directory.Lookup(ctx, addr); !fault.Is(err, fault.NotFound) {
-		return err
-	}
-	_, err = h.directory.AddAccount(ctx, addr, p.Password, noQuota)
-	return err
+	e.Welcomed = false
+	_, err = h.directory.AddAccount(ctx, addr, e.Password, noQuota)
+	return err == nil, err
 }

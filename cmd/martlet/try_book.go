@@ -63,43 +63,38 @@ func (b *book) write() error {
 	return writeFile(b.path, append(text, '\n'), 0o600)
 }
 
-// add puts an account in, with a new password, unless it is in. A name without a domain
-// is of the try-out domain.
-func (b *book) add(name string) error {
+// add returns the entry of an account, a new one with a new password if there is none.
+// A name without a domain is of the try-out domain.
+func (b *book) add(name string) (*entry, error) {
 	if !strings.Contains(name, "@") {
 		name += "@" + tryDomain
 	}
 	addr, err := mail.ParseAddress(name)
 	if err != nil {
-		return misused("--account %s: %s", name, fault.Say(err))
+		return nil, misused("--account %s: %s", name, fault.Say(err))
 	}
 	for _, e := range b.Accounts {
 		if have, err := e.address(); err == nil && have.Folded() == addr.Folded() {
-			return nil
+			return e, nil
 		}
 	}
 	pw, err := admin.NewPassword(nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	b.Accounts = append(b.Accounts, &entry{Address: addr.String(), Password: pw, Made: time.Now().UTC().Truncate(time.Second)})
-	return nil
+	e := &entry{Address: addr.String(), Password: pw, Made: time.Now().UTC().Truncate(time.Second)}
+	b.Accounts = append(b.Accounts, e)
+	return e, nil
 }
 
-// known returns the accounts that still exist, with the passwords that still hold.
-func (b *book) known(ctx context.Context, h *house) ([]person, error) {
-	var all []person
-	for _, e := range b.Accounts {
-		p := person{Address: e.Address, Password: e.Password}
-		_, err := h.directory.Authenticate(ctx, e.Address, e.Password, netip.Addr{})
-		if fault.Is(err, fault.Unauthenticated) {
-			p.Password = ""
-		} else if err != nil {
-			return nil, err
-		}
-		all = append(all, p)
+// person returns the account for the card.
+func (e *entry) person(ctx context.Context, h *house) (person, error) {
+	p := person{Address: e.Address, Password: e.Password}
+	_, err := h.directory.Authenticate(ctx, e.Address, e.Password, netip.Addr{})
+	if fault.Is(err, fault.Unauthenticated) {
+		p.Password, err = "", nil
 	}
-	return all, nil
+	return p, err
 }
 
 // welcome delivers the first message of an account, once. It goes the road of all mail;

@@ -56,6 +56,9 @@ func (r readiness) commands() []paste {
 		return nil
 	}
 	from, to := r.Accounts[0], r.Accounts[1]
+	for _, p := range []*person{&from, &to} {
+		p.Password = either(p.Password == "", "PASSWORD", p.Password)
+	}
 	var all []paste
 	if port := r.Ports["submission"]; port > 0 {
 		all = append(all, paste{"Send a message:", fmt.Sprintf(

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
@@ -19,6 +18,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/serve/admin"
 	"github.com/martlet-mail/martlet/internal/serve/imapd"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/serve/smtpd"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -79,13 +79,13 @@ func (h *house) open(ctx context.Context) (err error) {
 
 // services are the protocols there are, by the names that [[listen]] knows them.
 func (h *house) services() map[conf.Protocol]netsrv.Service {
-	imap := imapd.New(imapd.Options{
-		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
-		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
-	})
+	relay := smtpd.Service(h.smtpOptions(smtpd.Relay))
+	lmtp := smtpd.Service(h.smtpOptions(smtpd.LMTP))
+	submission := smtpd.Service(h.smtpOptions(smtpd.Submission))
+	imap := netsrv.Service{Handle: imapd.New(h.imapOptions()).Handle, Refuse: "* BYE too many connections; try again later"}
 	return map[conf.Protocol]netsrv.Service{
-		"imap":  {Handle: imap.Handle, Refuse: "* BYE too many connections; try again later"},
-		"imaps": {Handle: imap.Handle},
+		"smtp": relay, "lmtp": lmtp, "submission": submission, "submissions": submission,
+		"imap": imap, "imaps": imap,
 	}
 }
 

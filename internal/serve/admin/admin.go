@@ -158,10 +158,18 @@ func (r *request) address() (mail.Address, error) { return parseAddress(r.PathVa
 func parseAddress(s string) (mail.Address, error) {
 	addr, err := mail.ParseAddress(s)
 	if err != nil {
-		return addr, err
+		return addr, fault.New(fault.Invalid, err.Error())
 	}
 	if addr.Domain == "" {
 		return addr, fault.Newf(fault.Invalid, "%q has no domain; write it as name@domain", s)
 	}
 	return addr, nil
+}
+
+func parseDomain(s string) (string, error) {
+	name, err := mail.ParseDomain(s)
+	if err != nil {
+		return "", fault.New(fault.Invalid, err.Error())
+	}
+	return name, nil
 }

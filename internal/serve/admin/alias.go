@@ -108,7 +108,7 @@ func (a *api) removeAlias(r *request) error {
 }
 
 func (a *api) setCatchAll(r *request, domain string, target mail.Address) error {
-	name, err := mail.ParseDomain(domain)
+	name, err := parseDomain(domain)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (a *api) addDomain(r *request) error {
 	if err := r.read(&in); err != nil {
 		return err
 	}
-	name, err := mail.ParseDomain(in.Domain)
+	name, err := parseDomain(in.Domain)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (a *api) addDomain(r *request) error {
 }
 
 func (a *api) removeDomain(r *request) error {
-	name, err := mail.ParseDomain(r.PathValue("domain"))
+	name, err := parseDomain(r.PathValue("domain"))
 	if err != nil {
 		return err
 	}

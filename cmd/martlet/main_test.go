@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// binary is the program under test, built once.
+var binary struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary.dir != "" {
+		os.RemoveAll(binary.dir)
+	}
+	os.Exit(code)
+}
+
+// built returns the path of the binary.
+func built(t *testing.T) string {
+	t.Helper()
+	binary.once.Do(func() {
+		binary.dir, binary.err = os.MkdirTemp("", "martlet-bin-")
+		if binary.err != nil {
+			return
+		}
+		binary.path = filepath.Join(binary.dir, "martlet")
+		out, err := exec.Command("go", "build", "-o", binary.path, ".").CombinedOutput()
+		if err != nil {
+			binary.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if binary.err != nil {
+		t.Fatal(binary.err)
+	}
+	return binary.path
+}
+
+// ran is what a command did.
+type ran struct {
+	code     int
+	out, err string
+}
+
+// command runs a command line in this process.
+func command(t *testing.T, stdin string, args ...string) ran {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code := run(context.Background(), args, strings.NewReader(stdin), &out, &errOut)
+	return ran{code, out.String(), errOut.String()}
+}
+
+// freeBase returns a port base whose ports nobody has at the moment.
+func freeBase(t *testing.T) int {
+	t.Helper()
+	for base := 20000 + os.Getpid()%1000*20; base < maxPortBase; base += 17 {
+		if portsFree(base) {
+			return base
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+func portsFree(base int) bool {
+	for _, s := range standardPorts {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+s.port))
+		if err != nil {
+			return false
+		}
+		ln.Close()
+	}
+	return true
+}
+
+// newConfig writes a configuration without listeners and returns its path.
+func newConfig(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "martlet.toml")
+	if err := os.WriteFile(path, []byte("hostname = \"mail.example.org\"\ndata = \"data\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
