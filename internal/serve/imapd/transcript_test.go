@@ -48,10 +48,11 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // world is a server with two accounts and the clients that talk to it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	st      *store.Store
 	alice   *store.Account
 	net     *netsrv.Server
+	service netsrv.Service
 	imap    *Server
 	ctx     context.Context
 	clients map[string]*client
@@ -65,7 +66,7 @@ type client struct {
 
 const password = "secret of alice"
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return start }
@@ -97,6 +98,7 @@ func newWorld(t *testing.T) *world {
 	var ids atomic.Int64
 	w.net = netsrv.New(netsrv.Options{NewID: func() string { return fmt.Sprint("conn", ids.Add(1)) }, Log: slog.New(slog.DiscardHandler)})
 	w.imap = New(Options{Store: st, Directory: dir, Version: "1"})
+	w.service = netsrv.Service{Name: "imap", Handle: w.imap.Handle}
 	t.Cleanup(func() {
 		for _, c := range w.clients {
 			c.conn.Close()
@@ -108,19 +110,29 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// connect makes a connection and a goroutine that reads all of it, so that the
-// server never waits for a client that has not come to read yet.
+// connect makes a connection whose client reads all of it at once, so that the server
+// never waits for one that has not come to read yet.
 func (w *world) connect(name string) *client {
 	if old := w.clients[name]; old != nil {
 		old.conn.Close()
 	}
-	ours, theirs := net.Pipe()
-	c := &client{conn: ours, lines: make(chan string, 100_000)}
+	c := newClient(w.dial())
 	w.clients[name] = c
-	go w.net.ServeConn(w.ctx, theirs, netsrv.Service{Name: "imap", Handle: w.imap.Handle})
+	return c
+}
+
+// dial returns our end of a connection to the server.
+func (w *world) dial() net.Conn {
+	ours, theirs := net.Pipe()
+	go w.net.ServeConn(w.ctx, theirs, w.service)
+	return ours
+}
+
+func newClient(conn net.Conn) *client {
+	c := &client{conn: conn, lines: make(chan string, 100_000)}
 	go func() {
 		defer close(c.lines)
-		r := bufio.NewReader(ours)
+		r := bufio.NewReader(conn)
 		for {
 			line, err := r.ReadString('\n')
 			if line != "" {
@@ -134,7 +146,7 @@ func (w *world) connect(name string) *client {
 	return c
 }
 
-func (c *client) send(t *testing.T, text string) {
+func (c *client) send(t testing.TB, text string) {
 	t.Helper()
 	c.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
 	if _, err := c.conn.Write([]byte(text)); err != nil {
@@ -143,7 +155,7 @@ func (c *client) send(t *testing.T, text string) {
 }
 
 // read returns the next line; ok is false if the connection has ended.
-func (c *client) read(t *testing.T) (line string, ok bool) {
+func (c *client) read(t testing.TB) (line string, ok bool) {
 	t.Helper()
 	select {
 	case line, ok = <-c.lines:
@@ -155,7 +167,7 @@ func (c *client) read(t *testing.T) (line string, ok bool) {
 }
 
 // command sends a command and returns all lines up to its tagged one.
-func (c *client) command(t *testing.T, text string) (lines []string, tagged string) {
+func (c *client) command(t testing.TB, text string) (lines []string, tagged string) {
 	t.Helper()
 	c.send(t, "zz "+text+"\r\n")
 	for {
