@@ -91,7 +91,7 @@ func TestBasicStructureRefuses(t *testing.T) {
 		t.Fatal("a good structure is refused")
 	}
 	for _, in := range []string{"", "(", ")", "()", "(())", `("a" "b")`, ok + "x", ok[:len(ok)-1], `("a" "b" NIL NIL NIL "7bit" {9}` + "\r\nx)",
-		`("text" "plain" NIL NIL NIL "7bit" 0)`, strings.Repeat("(", 5000), strings.Repeat("(", 5000) + strings.Repeat(")", 5000)} {
+		`("text" "plain" NIL NIL NIL "7bit" 0)`, "(\"a\" \"b\" NIL NIL NIL {}\r\n 0)", strings.Repeat("(", 5000), strings.Repeat("(", 5000) + strings.Repeat(")", 5000)} {
 		if out := BasicStructure([]byte(in)); out != nil {
 			t.Errorf("%.40q became %.40q", in, out)
 		}
@@ -302,6 +302,10 @@ func TestParsePartRefuses(t *testing.T) {
 	}
 	if _, err := ParsePart(append(good, 0)); err == nil {
 		t.Error("a byte too many is accepted")
+	}
+	sticking := []byte{storedVersion, 4, 5, 0, 0, 0, 1, 2, 0, 1, 1, 2, 0, 0, 0, 0, 100, 0, 0}
+	if _, err := ParsePart(sticking); err == nil {
+		t.Error("a child that ends after its parent is accepted")
 	}
 	deep := []byte{storedVersion}
 	for range 5000 {
