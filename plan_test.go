@@ -38,7 +38,7 @@ var plan = map[string][]string{
 
 	"store": {"mail", "fault", "engine", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
-	"directory": {"mail", "fault", "engine", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/text", "golang.org/x/sync"},
+	"directory": {"mail", "fault", "engine", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"queue":     {"mail", "fault", "engine", "store", "syntax/mime"},
 	"send":      {"mail", "fault", "dnsx", "syntax/smtp", "github.com/xdg-go/scram", "golang.org/x/net"},
 	"receive":   {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
