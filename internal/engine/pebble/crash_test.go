@@ -132,7 +132,7 @@ func recoverFrom(l *ledger, c cut) error {
 }
 
 func TestPowerCut(t *testing.T) {
-	for seed := range seeds(t, 100) {
+	for seed := range seeds(t, 60) {
 		if err := crash(uint64(seed), func(fs vfs.FS) vfs.FS { return fs }); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 		}
