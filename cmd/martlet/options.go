@@ -14,6 +14,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/send"
 	"github.com/martlet-mail/martlet/internal/serve/imapd"
+	"github.com/martlet-mail/martlet/internal/serve/pop3d"
 	"github.com/martlet-mail/martlet/internal/serve/smtpd"
 )
 
@@ -43,6 +44,13 @@ func (h *house) imapOptions() imapd.Options {
 	return imapd.Options{
 		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
 		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
+	}
+}
+
+func (h *house) pop3Options() pop3d.Options {
+	return pop3d.Options{
+		Store: h.store, Directory: h.directory, Idle: time.Duration(h.cfg.POP3.IdleTimeout),
+		MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os/signal"
 	"slices"
 	"sync"
@@ -121,10 +120,9 @@ func (h *house) serve(parent context.Context, doors []door, ready func() error) 
 // start begins every part of the server. What a part is handed first fails here, so
 // that a server that is ready has all its parts.
 func (h *house) start(ctx context.Context, doors []door, part func(string, func(context.Context) error)) error {
-	services := h.services()
 	for _, d := range doors {
-		if _, ok := services[d.Protocol]; !ok && !isHTTP(d.Protocol) {
-			return misused("this build does not speak %s; it speaks %s", d.Protocol, spoken(services))
+		if !slices.Contains(spoken(), d.Protocol) {
+			return misused("this program does not speak %s; it speaks %v", d.Protocol, spoken())
 		}
 	}
 	certs, err := h.certificates()
@@ -138,7 +136,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	part("admin socket", func(ctx context.Context) error { return serveHTTP(ctx, socket, h.admin(), nil, h.log) })
 
 	sessions := netsrv.New(h.sessionOptions(certs))
-	public := h.publicHTTP(sessions)
+	services, public := h.services(), h.publicHTTP(sessions)
 	for _, d := range doors {
 		part(string(d.Protocol), func(ctx context.Context) error {
 			if isHTTP(d.Protocol) {
@@ -200,23 +198,17 @@ var tlsModes = map[conf.TLSMode]netsrv.TLSMode{
 	conf.Implicit: netsrv.ImplicitTLS, conf.StartTLS: netsrv.StartTLS, conf.NoTLS: netsrv.NoTLS,
 }
 
-// idle is how long a client of a protocol may be silent before it has logged in, and
-// after unless the protocol says otherwise.
+// idle is how long a client of a protocol may be silent before it has logged in; SMTP
+// makes no difference.
 func (h *house) idle(p conf.Protocol) time.Duration {
 	switch p {
 	case "smtp", "lmtp", "submission", "submissions":
 		return time.Duration(h.cfg.SMTP.IdleTimeout)
-	case "pop3", "pop3s":
-		return time.Duration(h.cfg.POP3.IdleTimeout)
 	}
 	return 0
 }
 
 func isHTTP(p conf.Protocol) bool { return p == "http" || p == "https" }
-
-func spoken(services map[conf.Protocol]netsrv.Service) string {
-	return fmt.Sprint(slices.Sorted(maps.Keys(services)))
-}
 
 // sweepDaily clears away what nobody refers to, soon after the start and then once a
 // day.

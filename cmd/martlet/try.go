@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -206,7 +207,6 @@ func otherBase(base int) int {
 // want to add, so that adding them needs no look at what is there.
 func tryConfig(base int) string {
 	var b strings.Builder
-	services := (&house{cfg: conf.Default()}).services() // only their names matter
 	fmt.Fprintf(&b, `# Configuration of a try-out server; "martlet try" uses it as it is and never writes
 # it again. Every key with its meaning: martlet config show --config FILE
 
@@ -214,7 +214,7 @@ hostname = "mail.%s"
 data = "data"
 `, tryDomain)
 	for _, s := range standardPorts {
-		if !isHTTP(s.protocol) && services[s.protocol].Handle == nil {
+		if !slices.Contains(spoken(), s.protocol) {
 			continue
 		}
 		fmt.Fprintf(&b, "\n[[listen]]\nprotocol = %q\naddress = \"127.0.0.1:%d\"\n", s.protocol, base+s.port)

@@ -71,13 +71,12 @@ func (r readiness) commands() []paste {
 			quoted(r.CA), to.Address, to.Password, port)})
 	}
 	if port := r.Ports["imap"]; port > 0 {
-		smtp := ""
+		settings := fmt.Sprintf("set ssl_starttls=no ssl_force_tls=no folder=imap://%s@127.0.0.1:%d spool_file=+INBOX record=+Sent postponed=+Drafts trash=+Trash",
+			userinfo(to), port)
 		if s := r.Ports["submission"]; s > 0 {
-			smtp = fmt.Sprintf(` -e 'set from=%s smtp_url=smtp://%s@127.0.0.1:%d/'`, to.Address, userinfo(to), s)
+			settings += fmt.Sprintf(" from=%s smtp_url=smtp://%s@127.0.0.1:%d", to.Address, userinfo(to), s)
 		}
-		all = append(all, paste{"Open the mailbox in neomutt:", fmt.Sprintf(
-			`neomutt -n -F /dev/null -e 'set ssl_starttls=no ssl_force_tls=no'%s -f 'imap://%s@127.0.0.1:%d/INBOX'`,
-			smtp, userinfo(to), port)})
+		all = append(all, paste{"Open the mailbox in neomutt:", fmt.Sprintf("neomutt -n -F /dev/null -e '%s'", settings)})
 	}
 	return all
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/serve/admin"
 	"github.com/martlet-mail/martlet/internal/serve/imapd"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/serve/pop3d"
 	"github.com/martlet-mail/martlet/internal/serve/smtpd"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -77,15 +78,21 @@ func (h *house) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// services are the protocols there are, by the names that [[listen]] knows them.
+// spoken are the protocols there are, by the names that [[listen]] knows them.
+func spoken() []conf.Protocol {
+	return []conf.Protocol{"smtp", "lmtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "http", "https"}
+}
+
+// services are those of them that run in sessions.
 func (h *house) services() map[conf.Protocol]netsrv.Service {
 	relay := smtpd.Service(h.smtpOptions(smtpd.Relay))
 	lmtp := smtpd.Service(h.smtpOptions(smtpd.LMTP))
 	submission := smtpd.Service(h.smtpOptions(smtpd.Submission))
 	imap := netsrv.Service{Handle: imapd.New(h.imapOptions()).Handle, Refuse: "* BYE too many connections; try again later"}
+	pop3 := netsrv.Service{Handle: pop3d.New(h.pop3Options()).Handle, Refuse: pop3d.Refuse}
 	return map[conf.Protocol]netsrv.Service{
 		"smtp": relay, "lmtp": lmtp, "submission": submission, "submissions": submission,
-		"imap": imap, "imaps": imap,
+		"imap": imap, "imaps": imap, "pop3": pop3, "pop3s": pop3,
 	}
 }
 

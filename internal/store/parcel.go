@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -28,15 +29,16 @@ type Parcel struct {
 	message  *mime.Message // of the message without prefix
 	prefix   int64         // bytes that Prepend put in front of what message describes
 
-	// Made here once, outside every account's lock, and written as they are.
-	facts  []byte // shared part of the facts record
-	header []byte // header record
+	// records returns the facts that all appends share and the header record. They
+	// are made once, at the first append, outside every account's lock.
+	records func() (facts, header []byte)
 }
 
-// finish makes the records that all appends of the parcel share.
+// finish makes p ready for appends.
 func (p *Parcel) finish() *Parcel {
-	p.facts = encodeFacts(p)
-	p.header = seal(recHeader, pack(p.store.pack.header, nil, p.head))
+	p.records = sync.OnceValues(func() (facts, header []byte) {
+		return encodeFacts(p), seal(recHeader, pack(p.store.pack.header, nil, p.head))
+	})
 	return p
 }
 

@@ -48,10 +48,11 @@ func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, m.Parcel.facts)); err != nil {
+	facts, header := m.Parcel.records()
+	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, facts)); err != nil {
 		return 0, err
 	}
-	return uid, tx.putLong(famHeader, uint64(row.ID), m.Parcel.header)
+	return uid, tx.putLong(famHeader, uint64(row.ID), header)
 }
 
 // thread finds the conversation a message belongs to by its Message-ID and

@@ -133,7 +133,7 @@ func (s *session) sync(cmd *command, may untagged) error {
 	}
 	diff := store.Diff(old, now)
 	gone := merge(v.gone, diff.Expunged)
-	if may == tellAll && len(gone) > 0 {
+	if len(gone) > 0 {
 		if err := s.tellExpunged(gone); err != nil {
 			return err
 		}
@@ -182,8 +182,12 @@ func (v *view) claimRecent(acct *store.Account) {
 
 func (v *view) recentCount() int {
 	n := 0
-	for range v.pic.Messages(v.recent) {
-		n++
+	for _, r := range v.recent {
+		from, _ := v.pic.Seq(r.From)
+		last, there := v.pic.Seq(r.To)
+		if n += last - from; there {
+			n++
+		}
 	}
 	return n
 }

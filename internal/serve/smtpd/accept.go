@@ -14,12 +14,12 @@ import (
 const deliverFor = 5 * time.Minute
 
 // accept brings a message that is stored whole to its recipients and answers for
-// them. It no longer ends with the server: what has come so far is delivered.
+// them.
 func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 	if bad := s.checkFrom(ctx, msg); bad != nil {
 		return s.answerAll(bad)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deliverFor)
+	ctx, cancel := context.WithTimeout(ctx, deliverFor)
 	defer cancel()
 	id, env := s.messageID(), s.tx.env
 	results := s.Receiver.Deliver(ctx, env, msg.Prepend(s.received()))

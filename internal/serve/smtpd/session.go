@@ -147,6 +147,9 @@ func (s *session) dispatch(ctx context.Context, line []byte) *smtp.Reply {
 		s.errors++
 		return bad
 	}
+	if verb != "AUTH" { // a login may be made to wait; anything else is finished even while the server stops
+		ctx = context.WithoutCancel(ctx)
+	}
 	reply := row.run(s, ctx, arg)
 	s.count(verb, reply)
 	return reply

@@ -45,11 +45,11 @@ func (c *completer) look() {
 	for {
 		n, err := c.src.Read(buf)
 		head.Write(buf[:n])
-		header, whole := cutHeader(head.Bytes())
+		header, whole := cutHeader(head.Bytes()[:min(head.Len(), maxLookAhead)])
 		switch {
 		case err != nil && err != io.EOF:
 			c.out = io.MultiReader(bytes.NewReader(head.Bytes()), failing{err})
-		case whole || err == io.EOF:
+		case whole || err == io.EOF && head.Len() <= maxLookAhead:
 			c.out = io.MultiReader(bytes.NewReader(c.missing(header)), bytes.NewReader(head.Bytes()), c.src)
 		case head.Len() > maxLookAhead:
 			c.out = io.MultiReader(bytes.NewReader(head.Bytes()), c.src)

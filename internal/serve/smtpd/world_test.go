@@ -136,19 +136,20 @@ func (f *fromAddr) RemoteAddr() net.Addr {
 // inbox returns the messages of an account, oldest first.
 func (w *world) inbox(name string) []string {
 	w.t.Helper()
-	a, err := w.dir.Lookup(w.ctx, address(name+"@here.test"))
+	ctx := context.Background() // also after the server has stopped
+	a, err := w.dir.Lookup(ctx, address(name+"@here.test"))
 	w.must(err)
 	acct := w.store.Account(a.ID)
 	var box store.Mailbox
-	w.must(acct.View(w.ctx, func(s *store.Snapshot) (err error) {
+	w.must(acct.View(ctx, func(s *store.Snapshot) (err error) {
 		box, err = s.Mailbox("INBOX")
 		return err
 	}))
-	pic, err := acct.Picture(w.ctx, box.ID)
+	pic, err := acct.Picture(ctx, box.ID)
 	w.must(err)
 	var all []string
 	for _, m := range pic.Messages(store.All()) {
-		r, err := acct.Open(w.ctx, m.ID, 0, -1)
+		r, err := acct.Open(ctx, m.ID, 0, -1)
 		w.must(err)
 		text, err := io.ReadAll(r)
 		w.must(err)

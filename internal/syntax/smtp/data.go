@@ -23,7 +23,7 @@ type DataOptions struct {
 
 // maxDrain is how much is read, looking for the end of the data, after a fault in
 // it, or after MaxSize if that is more.
-const maxDrain = 64 << 20
+const maxDrain = 16 << 20
 
 // Faults in the data. They are told when its true end has been read.
 func errBareLF() error {
