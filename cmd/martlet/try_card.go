@@ -71,8 +71,8 @@ func (r readiness) commands() []paste {
 			quoted(r.CA), to.Address, to.Password, port)})
 	}
 	if port := r.Ports["imap"]; port > 0 {
-		settings := fmt.Sprintf("set ssl_starttls=no ssl_force_tls=no folder=imap://%s@127.0.0.1:%d spool_file=+INBOX record=+Sent postponed=+Drafts trash=+Trash",
-			userinfo(to), port)
+		settings := fmt.Sprintf("set ssl_starttls=no ssl_force_tls=no imap_user=%s imap_pass=%s folder=imap://127.0.0.1:%d spool_file=+INBOX record=+Sent postponed=+Drafts trash=+Trash",
+			to.Address, to.Password, port)
 		if s := r.Ports["submission"]; s > 0 {
 			settings += fmt.Sprintf(" from=%s smtp_url=smtp://%s@127.0.0.1:%d", to.Address, userinfo(to), s)
 		}
