@@ -64,6 +64,8 @@ type Options struct {
 	// that of an ACME client. Without it no service offers TLS.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
+	MinVersion uint16 // of TLS; default tls.VersionTLS12, and never below
+
 	// Trusted networks may log in without TLS and are exempt from MaxPerAddress. Nil
 	// means loopback. Peers without an IP address (unix sockets, pipes) are trusted.
 	Trusted []netip.Prefix
@@ -123,7 +125,7 @@ func New(o Options) *Server {
 	if o.NewID == nil {
 		o.NewID = randomID
 	}
-	return &Server{opt: o, tls: tlsConfig(o.Certificate), byAddr: map[netip.Prefix]int{}}
+	return &Server{opt: o, tls: tlsConfig(o.Certificate, o.MinVersion), byAddr: map[netip.Prefix]int{}}
 }
 
 // Stats returns the counters as they are now.

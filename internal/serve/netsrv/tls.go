@@ -10,12 +10,12 @@ import (
 
 // tlsConfig returns the configuration of every service: TLS 1.2 and 1.3 with Go's
 // choice of suites, which is that of RFC 9325.
-func tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+func tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), least uint16) *tls.Config {
 	if get == nil {
 		return nil
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
+		MinVersion: max(least, tls.VersionTLS12),
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			cert, err := get(hello)
 			if raw, ok := hello.Conn.(*pacedConn); ok && err == nil && cert != nil {

@@ -150,6 +150,19 @@ func TestImplicitTLSAndVersions(t *testing.T) {
 	}
 }
 
+func TestMinVersion(t *testing.T) {
+	for least, ok := range map[uint16]bool{0: true, tls.VersionTLS10: true, tls.VersionTLS13: false} {
+		_, addr := start(t, Options{Certificate: certificate(t), MinVersion: least}, Service{Handle: echo, TLS: ImplicitTLS})
+		tc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
+		if (err == nil) != ok {
+			t.Errorf("TLS 1.2 with the least of %x: %v", least, err)
+		}
+		if err == nil {
+			tc.Close()
+		}
+	}
+}
+
 // TestSlowHandshake sends a handshake byte by byte, without end.
 func TestSlowHandshake(t *testing.T) {
 	_, addr := start(t, Options{Certificate: certificate(t), Handshake: 30 * time.Millisecond}, Service{Handle: echo, TLS: ImplicitTLS})

@@ -36,7 +36,7 @@ import (
 // accounts alice and bob of here.test with the password "secret", aliases
 // sales@here.test (alice) and all@too.test (alice, bob, carol@far.test).
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	store   *store.Store
 	dir     *directory.Directory
 	queue   *fakeQueue
@@ -50,7 +50,7 @@ type world struct {
 
 var start = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, queue: &fakeQueue{}}
 	w.ctx, w.stop = context.WithCancel(context.Background())
@@ -113,13 +113,19 @@ func address(s string) mail.Address {
 	return a
 }
 
-// connect gives a client's end of a connection from an address.
+// connect gives a client's end of a connection from an address, for as long as the
+// test runs.
 func (w *world) connect(o Options, mode netsrv.TLSMode, from string) net.Conn {
+	client := w.serve(o, mode, from)
+	w.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func (w *world) serve(o Options, mode netsrv.TLSMode, from string) net.Conn {
 	client, server := net.Pipe()
 	svc := Service(o)
 	svc.Name, svc.TLS = "test", mode
 	w.done.Go(func() { w.net.ServeConn(w.ctx, &fromAddr{server, from}, svc) })
-	w.t.Cleanup(func() { client.Close() })
 	return client
 }
 
@@ -229,7 +235,7 @@ func (d *failingDisk) Update(ctx context.Context, shard engine.Shard, fn func(en
 }
 
 // certificate makes one for mx.here.test.
-func certificate(t *testing.T) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func certificate(t testing.TB) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
