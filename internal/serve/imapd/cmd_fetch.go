@@ -212,8 +212,12 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 // how many it has dealt with. Those that need their body come back loaded.
 func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store.Message, seen func(store.Message) bool, lost *bool) (heavy []*loaded, done int, err error) {
 	bytes := s.enc.Len()
+	var ld *loaded
 	for i, m := range chunk {
-		ld := &loaded{m: m, seen: seen(m)}
+		if ld == nil || plan.heavy {
+			ld = new(loaded)
+		}
+		*ld = loaded{m: m, seen: seen(m), head: ld.head[:0]} // reuses the room of the last one
 		err := plan.load(snap, ld)
 		if fault.Is(err, fault.NotFound) {
 			*lost = true
@@ -252,7 +256,7 @@ func (p *fetchPlan) load(snap *store.Snapshot, ld *loaded) (err error) {
 		}
 	}
 	if p.head {
-		ld.head, err = snap.Head(nil, ld.m.ID)
+		ld.head, err = snap.Head(ld.head, ld.m.ID)
 	}
 	return err
 }

@@ -254,6 +254,23 @@ func TestLargeMessage(t *testing.T) {
 	l.hear("c OK")
 }
 
+// A server that stops says so, to those who idle too, and to nobody else's surprise.
+func TestStop(t *testing.T) {
+	w := newWorld(t)
+	quiet, idle := w.login("A", ""), w.login("B", "")
+	idle.send(t, "a IDLE\r\n")
+	idle.read(t)
+	w.stop()
+	for name, c := range map[string]*client{"quiet": quiet, "idle": idle} {
+		if line, ok := c.read(t); !strings.HasPrefix(line, "* BYE [UNAVAILABLE]") {
+			t.Errorf("%s: %q %v", name, line, ok)
+		}
+		if line, ok := c.read(t); ok {
+			t.Errorf("%s: then %q", name, line)
+		}
+	}
+}
+
 // FETCH of more messages than a chunk holds gives each once, in order.
 func TestManyChunks(t *testing.T) {
 	w := newWorld(t)

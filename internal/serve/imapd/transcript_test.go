@@ -55,6 +55,7 @@ type world struct {
 	service netsrv.Service
 	imap    *Server
 	ctx     context.Context
+	stop    context.CancelFunc
 	clients map[string]*client
 	names   map[string]string // what <<name>> stands for
 }
@@ -82,7 +83,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, st: st, ctx: ctx, clients: map[string]*client{}, names: map[string]string{}}
+	w := &world{t: t, st: st, ctx: ctx, stop: cancel, clients: map[string]*client{}, names: map[string]string{}}
 	if err := dir.AddDomain(ctx, "example.org"); err != nil {
 		t.Fatal(err)
 	}

@@ -133,7 +133,7 @@ func (s *session) sync(cmd *command, may untagged) error {
 	}
 	diff := store.Diff(old, now)
 	gone := merge(v.gone, diff.Expunged)
-	if len(gone) > 0 {
+	if may == tellAll && len(gone) > 0 {
 		if err := s.tellExpunged(gone); err != nil {
 			return err
 		}

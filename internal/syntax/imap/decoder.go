@@ -85,6 +85,9 @@ func (d *Decoder) Limits() Limits { return d.lim }
 func (d *Decoder) Begin() {
 	d.err, d.used, d.held, d.depth, d.keys, d.lit, d.ended = nil, 0, 0, 0, 0, nil, false
 	d.tail = d.tail[:0]
+	if cap(d.buf) > 512 {
+		d.buf = nil // one long command must not weigh on an idle connection for ever
+	}
 }
 
 // Err returns the first error of this command: of kind Invalid if the client is
