@@ -216,6 +216,7 @@ func mbsync(t *testing.T, s *subject) {
 	host, port := s.host("imap")
 	tls := "SSLType None\nAuthMechs LOGIN"
 	if s.Server != nil {
+		host = "localhost"
 		tls = "SSLType STARTTLS\nCertificateFile " + s.CA
 	}
 	rc := write(t, home, "rc", fmt.Sprintf(mbsyncRC, host, port, a.Address, a.Password, tls, home, home))
@@ -359,6 +360,9 @@ set wait_key = no
 set delete = yes
 set mark_old = no
 set quit = yes
+# This neomutt takes SCRAM-SHA-256-PLUS if it is offered and cannot do it.
+set smtp_authenticators = "plain"
+set imap_authenticators = "plain"
 set use_envelope_from = yes
 `
 

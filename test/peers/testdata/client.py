@@ -27,7 +27,7 @@ def ok(answer):
 
 def message(subject):
     m = EmailMessage()
-    m["From"] = "Python <python@example.org>"
+    m["From"] = "Python <%s>" % user
     m["To"] = user
     m["Subject"] = subject
     m["Message-ID"] = "<%s@py.example>" % subject.encode("ascii", "ignore").decode().replace(" ", ".")
