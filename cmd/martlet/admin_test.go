@@ -123,10 +123,15 @@ func TestOnlineIsOffline(t *testing.T) {
 	t.Log(strings.Join(b, "\n"))
 }
 
-// startHouse serves a configuration in this process until the test ends.
-func startHouse(t *testing.T, config string) {
+// startHouse serves a configuration in this process until the test ends, and returns
+// the ports of its listeners.
+func startHouse(t *testing.T, config string) map[string]int {
 	t.Helper()
 	cfg, _, err := loadConfigFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doors, err := openDoors(cfg.Listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +141,7 @@ func startHouse(t *testing.T, config string) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- h.serve(ctx, nil, func() error { close(ready); return nil }) }()
+	go func() { done <- h.serve(ctx, doors, func() error { close(ready); return nil }) }()
 	select {
 	case <-ready:
 	case err := <-done:
@@ -148,6 +153,7 @@ func startHouse(t *testing.T, config string) {
 			t.Errorf("serve: %v", err)
 		}
 	})
+	return ports(doors)
 }
 
 // TestInProcess: the transport without a socket streams, keeps the status, and lets go

@@ -93,6 +93,9 @@ func (s *verifyScreen) line(_ json.RawMessage, l verifyLine) error {
 		return nil
 	case "problem":
 		place := l.Account
+		if place == "" {
+			place = "directory"
+		}
 		if l.Mailbox != "" {
 			place += ", " + l.Mailbox
 		}

@@ -63,11 +63,11 @@ func trustedOnly(trusted []netip.Prefix, next http.Handler) http.Handler {
 	})
 }
 
-func tlsFor(d door, certs *netsrv.Certificates) *tls.Config {
+func (h *house) tlsFor(d door, certs *netsrv.Certificates) *tls.Config {
 	if d.TLS != conf.Implicit || certs == nil {
 		return nil
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.Get, NextProtos: []string{"h2", "http/1.1"}}
+	return &tls.Config{MinVersion: minTLS(h.cfg), GetCertificate: certs.Get, NextProtos: []string{"h2", "http/1.1"}}
 }
 
 // serveHTTP answers on a listener until ctx ends, and then lets requests under way come

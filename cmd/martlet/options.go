@@ -123,7 +123,11 @@ func isSelf(blocks []conf.Listen) func(netip.AddrPort) bool {
 type remote struct{ *send.Courier }
 
 func (r remote) Deliver(ctx context.Context, job queue.Job) []queue.Result {
-	found := r.Send(ctx, job.Envelope, send.Message(job.Message))
+	found := r.Send(ctx, job.Envelope, send.Message(job.Message), func(who []int, found send.Result) {
+		if job.Settled != nil {
+			job.Settled(who, queue.Result(found))
+		}
+	})
 	results := make([]queue.Result, len(found))
 	for i := range found {
 		results[i] = queue.Result(found[i])

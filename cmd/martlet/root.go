@@ -63,7 +63,7 @@ func newRootCommand() *cobra.Command {
 	}
 	add(groupRun, newTryCommand(), newServeCommand(), newConfigCommand())
 	add(groupAdmin, newDomainCommand(), newAccountCommand(), newAliasCommand(), newMailboxCommand())
-	add(groupCare, newQueueCommand(), newVerifyCommand())
+	add(groupCare, newQueueCommand(), newVerifyCommand(), newBenchCommand())
 	add(groupHelp, newVersionCommand())
 	return root
 }

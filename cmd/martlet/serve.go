@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"os/signal"
@@ -140,7 +141,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	for _, d := range doors {
 		part(string(d.Protocol), func(ctx context.Context) error {
 			if isHTTP(d.Protocol) {
-				return serveHTTP(ctx, d.Listener, public, tlsFor(d, certs), h.log)
+				return serveHTTP(ctx, d.Listener, public, h.tlsFor(d, certs), h.log)
 			}
 			svc := services[d.Protocol]
 			svc.Name, svc.TLS, svc.Idle = string(d.Protocol), tlsModes[d.TLS], h.idle(d.Protocol)
@@ -187,11 +188,19 @@ func (h *house) sessionOptions(certs *netsrv.Certificates) netsrv.Options {
 	o := netsrv.Options{
 		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
 		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, Grace: stopGrace,
+		MinVersion: minTLS(h.cfg),
 	}
 	if certs != nil {
 		o.Certificate = certs.Get
 	}
 	return o
+}
+
+func minTLS(cfg *conf.Config) uint16 {
+	if cfg.TLS.MinVersion == "1.3" {
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
 }
 
 var tlsModes = map[conf.TLSMode]netsrv.TLSMode{

@@ -104,6 +104,9 @@ func (h *house) close() error {
 	if h.directory != nil {
 		h.directory.Close()
 	}
+	if h.store != nil {
+		h.store.Close()
+	}
 	if h.engine == nil {
 		return nil
 	}

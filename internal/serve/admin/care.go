@@ -32,7 +32,7 @@ type (
 	}
 	problemLine struct {
 		Event   string   `json:"event"`
-		Account string   `json:"account"`
+		Account string   `json:"account,omitempty"` // left out: it concerns the directory
 		Mailbox string   `json:"mailbox,omitempty"`
 		UID     mail.UID `json:"uid,omitempty"`
 		What    string   `json:"what"`
@@ -49,10 +49,14 @@ type (
 	}
 )
 
-// verify checks that each account of the directory has data, and then all data. It
+// verify checks the directory, then that each account has data, and then all data. It
 // runs beside everything else.
 func (a *api) verify(r *request) error {
-	names, total, lost, err := a.census(r)
+	names, total, err := a.census(r)
+	if err != nil {
+		return err
+	}
+	lost, err := a.verifyDirectory(r)
 	if err != nil {
 		return err
 	}
@@ -86,14 +90,14 @@ func (a *api) verify(r *request) error {
 	return r.send(doneLine{"done", problems == 0, done.Accounts, done.Mailboxes, done.Messages, done.Bodies, done.Bytes, problems})
 }
 
-// census counts the messages there are and reports accounts that have lost their data.
-// names holds the first thousands of accounts, enough for most servers.
-func (a *api) census(r *request) (names map[mail.AccountID]string, total int64, lost int, err error) {
+// census counts the messages there are. names holds the first thousands of accounts,
+// enough for most servers.
+func (a *api) census(r *request) (names map[mail.AccountID]string, total int64, err error) {
 	const maxNames = 10_000
 	names = make(map[mail.AccountID]string)
 	for acct, err := range a.Directory.Accounts(r.ctx, "") {
 		if err != nil {
-			return nil, 0, 0, err
+			return nil, 0, err
 		}
 		if len(names) < maxNames {
 			names[acct.ID] = acct.Address.String()
@@ -103,22 +107,39 @@ func (a *api) census(r *request) (names map[mail.AccountID]string, total int64, 
 			total += used.Messages
 			return nil
 		})
-		switch fault.Of(err) {
-		case fault.NotFound:
-			if _, err := a.Directory.AccountByID(r.ctx, acct.ID); err == nil { // not removed meanwhile
-				lost++
-				if err := r.send(problemLine{Event: "problem", Account: acct.Address.String(), What: "the account has no data"}); err != nil {
-					return nil, 0, 0, err
-				}
-			}
-		case fault.Corrupt: // Verify tells it with its place
-		default:
-			if err != nil {
-				return nil, 0, 0, err
-			}
+		// What is missing or damaged is told below, with its place.
+		if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Corrupt) {
+			return nil, 0, err
 		}
 	}
-	return names, total, lost, nil
+	return names, total, nil
+}
+
+// verifyDirectory reports what is wrong with the directory, and accounts that have no
+// data, and returns how much that is.
+func (a *api) verifyDirectory(r *request) (problems int, err error) {
+	report := func(p problemLine) {
+		problems++
+		p.Event = "problem"
+		_ = r.send(p) // if the caller has gone, the request's context ends
+		r.flush()
+	}
+	var live []mail.AccountID
+	err = a.Directory.Verify(r.ctx, func(what string) { report(problemLine{What: what}) },
+		func(id mail.AccountID) { live = append(live, id) })
+	if err != nil {
+		return problems, err
+	}
+	for _, id := range live {
+		err := a.Store.Account(id).View(r.ctx, func(*store.Snapshot) error { return nil })
+		if !fault.Is(err, fault.NotFound) {
+			continue
+		}
+		if acct, err := a.Directory.AccountByID(r.ctx, id); err == nil { // not removed meanwhile
+			report(problemLine{Account: acct.Address.String(), What: "the account has no data"})
+		}
+	}
+	return problems, r.ctx.Err()
 }
 
 // nameOf names an account that census did not keep.
