@@ -115,8 +115,8 @@ func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int,
 
 // decide ends the question of one message, reading its text if there is no other way.
 func (q *search) decide(c *candidate) error {
-	if c.header == nil {
-		return nil
+	if c.header == nil || q.s.ctx.Err() != nil {
+		return q.s.ctx.Err()
 	}
 	v := q.root.ask(c)
 	if v == open {

@@ -202,6 +202,33 @@ func TestEndlessLiterals(t *testing.T) {
 	l.hear("* BYE a literal is too large to be skipped")
 }
 
+// A line without end is refused, and what follows it is read as what it is.
+func TestOverlongLine(t *testing.T) {
+	w := newWorld(t)
+	c := w.login("A", "")
+	c.command(t, "SELECT INBOX")
+	for _, long := range []string{
+		"a SEARCH " + strings.Repeat("x", 200_000),
+		"a FETCH " + strings.Repeat("1,", 100_000) + "1 FLAGS",
+		"a SEARCH " + strings.Repeat("(", 100_000),
+		"a SEARCH " + strings.Repeat("OR ", 300) + "ALL",
+		"a " + strings.Repeat("x", 100_000),
+		strings.Repeat("x", 100_000) + " NOOP",
+		"a SEARCH TEXT {300000+}\r\n" + strings.Repeat("x", 300_000),
+		"a SEARCH CHARSET UTF-8 TEXT {2+}\r\n\xff\xfe",
+		"a CREATE " + strings.Repeat("a/", 5000) + "b",
+		"a CREATE {4+}\r\na\x00bc",
+	} {
+		c.send(t, long+"\r\n")
+		if got, _ := c.read(t); !strings.HasPrefix(got, "a BAD ") && !strings.HasPrefix(got, "* BAD ") {
+			t.Errorf("%.30q: %q", long, got)
+		}
+		if lines, tagged := c.command(t, "NOOP"); len(lines) > 0 || tagged != "zz OK NOOP done" {
+			t.Fatalf("%.30q: then %q %q", long, lines, tagged)
+		}
+	}
+}
+
 // A large message streams: byte for byte, in memory that does not grow with it.
 func TestLargeMessage(t *testing.T) {
 	w := newWorld(t)

@@ -58,7 +58,7 @@ func (p Pattern) Match(name string) bool {
 	}
 	// at[i]: the first i bytes of the pattern match what was read of the name.
 	var space [64]bool
-	at := space[:0]
+	var at []bool
 	if len(pat) < len(space) {
 		at = space[:len(pat)+1]
 	} else {
