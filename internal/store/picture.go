@@ -376,6 +376,14 @@ func (a *Account) ClaimRecent(p *Picture) mail.UID {
 	return from
 }
 
+// RecentFrom is ClaimRecent without the claim, for EXAMINE.
+func (a *Account) RecentFrom(p *Picture) mail.UID {
+	s := a.box(p.box.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recentFrom(p, a.store.started)
+}
+
 // Recent returns how many messages ClaimRecent would find, claiming none. It opens
 // the mailbox: only clients of the old \Recent ask.
 func (a *Account) Recent(ctx context.Context, box mail.MailboxID) (int, error) {
@@ -383,11 +391,7 @@ func (a *Account) Recent(ctx context.Context, box mail.MailboxID) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s := a.box(box)
-	s.mu.Lock()
-	from := s.recentFrom(p, a.store.started)
-	s.mu.Unlock()
-	seq, _ := p.Seq(from)
+	seq, _ := p.Seq(a.RecentFrom(p))
 	return p.Len() - seq + 1, nil
 }
 

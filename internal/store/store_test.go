@@ -440,3 +440,20 @@ func TestWatchTicksAfterItCanBeSeen(t *testing.T) {
 	default:
 	}
 }
+
+func TestRecentIsClaimedOnce(t *testing.T) {
+	w := newWorld(t)
+	w.deliver(t, "INBOX", hello)
+	w.deliver(t, "INBOX", hello)
+	id := w.box(t, "INBOX").ID
+	p := w.picture(t, id)
+	if n, err := w.a.Recent(ctx, id); n != 2 || err != nil || w.a.RecentFrom(p) != 1 {
+		t.Errorf("%d recent, %v", n, err)
+	}
+	if from := w.a.ClaimRecent(p); from != 1 {
+		t.Errorf("claimed from %d", from)
+	}
+	if n, _ := w.a.Recent(ctx, id); n != 0 || w.a.ClaimRecent(p) != 3 {
+		t.Errorf("%d recent after the claim", n)
+	}
+}
