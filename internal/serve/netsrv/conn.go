@@ -201,7 +201,7 @@ func (c *Conn) run(ctx context.Context) {
 func (c *Conn) end() {
 	c.flush()
 	if c.tls != nil {
-		c.raw.SetWriteDeadline(time.Now().Add(time.Second))
+		c.raw.fixed = time.Now().Add(time.Second)
 		c.tls.Close() // says close_notify
 	}
 	if c.over == "" {

@@ -88,6 +88,10 @@ var commands = map[string]command{
 	"QUIT":     {everyKind, anywhere, noArg, false, (*session).quit},
 }
 
+// foreign verbs begin requests of HTTP, in whose body a web page could have a browser
+// send us commands. Whoever says one is not listened to any longer.
+var foreign = map[string]bool{"GET": true, "POST": true, "PUT": true, "HEAD": true, "OPTIONS": true, "CONNECT": true}
+
 func (s *session) state() state {
 	switch {
 	case s.tx != nil && s.tx.body != nil:
@@ -129,6 +133,9 @@ func (s *session) dispatch(ctx context.Context, line []byte) *smtp.Reply {
 	row, known := commands[verb]
 	switch {
 	case bad != nil:
+	case foreign[verb]:
+		s.closing = true
+		bad = smtp.NewReply(500, "5.5.1", "this is a mail server")
 	case !known || row.kinds&s.Kind == 0:
 		bad = smtp.NewReply(500, "5.5.1", "command not recognised")
 	case len(line) > smtp.MaxCommand-2 && verb != "AUTH":
