@@ -41,7 +41,7 @@ func (d *Directory) AddAccount(ctx context.Context, addr mail.Address, password 
 	if err := d.data.CreateAccount(ctx, id, quota); err != nil {
 		return Account{}, err
 	}
-	folded := addr.Folded()
+	folded := canonical(addr)
 	err = d.update(ctx, func(w engine.Writer) error {
 		if err := mustBeFree(w, folded); err != nil {
 			return err
@@ -63,7 +63,7 @@ func (d *Directory) AddAccount(ctx context.Context, addr mail.Address, password 
 // reserve gives an address that is free an id, or the id that an earlier call which
 // did not come to its end has given it.
 func (d *Directory) reserve(ctx context.Context, addr mail.Address) (id mail.AccountID, err error) {
-	folded := addr.Folded()
+	folded := canonical(addr)
 	err = d.update(ctx, func(w engine.Writer) error {
 		if _, err := needDomain(w, folded.Domain); err != nil {
 			return err
@@ -112,7 +112,7 @@ func mustBeFree(r engine.Reader, folded mail.Address) error {
 func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error {
 	d.accounts.Lock()
 	defer d.accounts.Unlock()
-	folded := addr.Folded()
+	folded := canonical(addr)
 	var id mail.AccountID
 	err := d.update(ctx, func(w engine.Writer) error {
 		var err error
@@ -191,7 +191,7 @@ func (d *Directory) SetPassword(ctx context.Context, addr mail.Address, password
 	if err := d.setCredentials(ctx, &made, password); err != nil {
 		return err
 	}
-	folded := addr.Folded()
+	folded := canonical(addr)
 	err := d.update(ctx, func(w engine.Writer) error {
 		e, err := needAccount(w, folded)
 		if err != nil {
@@ -212,7 +212,7 @@ func (d *Directory) SetPassword(ctx context.Context, addr mail.Address, password
 // Lookup returns the account of an address, which must be the account's own: no
 // alias, no detail. Faults: NotFound.
 func (d *Directory) Lookup(ctx context.Context, addr mail.Address) (Account, error) {
-	folded := addr.Folded()
+	folded := canonical(addr)
 	e, found, err := d.entry(ctx, folded)
 	if err != nil {
 		return Account{}, err
@@ -267,7 +267,7 @@ func (d *Directory) Accounts(ctx context.Context, domain string) iter.Seq2[Accou
 	}
 }
 
-// listed is an entry with its address, folded.
+// listed is an entry with its address, as it is keyed.
 type listed struct {
 	address mail.Address
 	entry   entry
@@ -277,7 +277,7 @@ type listed struct {
 func (d *Directory) entries(ctx context.Context, domain string) iter.Seq2[listed, error] {
 	prefix := []byte{famEntry}
 	if domain != "" {
-		prefix = engine.KeyString(famEntry, mail.Address{Domain: domain}.Folded().Domain+"\x00")
+		prefix = engine.KeyString(famEntry, canonicalDomain(domain)+"\x00")
 	}
 	return func(yield func(listed, error) bool) {
 		var from []byte

@@ -15,7 +15,7 @@ const MaxTargets = 500
 
 // Alias is an address that stands for others.
 type Alias struct {
-	Address mail.Address // folded
+	Address mail.Address // the local part in lower case, the domain as AddDomain was told
 	Targets []mail.Address
 }
 
@@ -23,12 +23,12 @@ type Alias struct {
 // an account, another alias, or an address elsewhere; it need not exist yet. Faults:
 // Exists (the address is an account), NotFound (its domain), Invalid, TooLarge.
 func (d *Directory) AddAlias(ctx context.Context, addr mail.Address, targets ...mail.Address) error {
-	folded := addr.Folded()
+	folded := canonical(addr)
 	if folded.Local == "" || len(targets) == 0 {
 		return fault.New(fault.Invalid, "an alias needs an address and a target")
 	}
 	for _, t := range targets {
-		if t.Local == "" || t.Domain == "" || t.Folded() == folded {
+		if t.Local == "" || t.Domain == "" || canonical(t) == folded {
 			return fault.Newf(fault.Invalid, "%q cannot be a target of %s", t, folded)
 		}
 	}
@@ -58,7 +58,7 @@ func (d *Directory) AddAlias(ctx context.Context, addr mail.Address, targets ...
 // RemoveAlias takes targets away from an alias; without targets, or with the last
 // one, the alias goes. Faults: NotFound, for the alias or a target.
 func (d *Directory) RemoveAlias(ctx context.Context, addr mail.Address, targets ...mail.Address) error {
-	folded := addr.Folded()
+	folded := canonical(addr)
 	return d.update(ctx, func(w engine.Writer) error {
 		e, found, err := getEntry(w, folded)
 		if err != nil {
@@ -89,6 +89,9 @@ func (d *Directory) Aliases(ctx context.Context, domain string) iter.Seq2[Alias,
 			if err == nil && l.entry.account != 0 {
 				continue
 			}
+			if err == nil {
+				l.address.Domain, err = d.written(ctx, l.address.Domain)
+			}
 			if !yield(Alias{l.address, l.entry.targets}, err) || err != nil {
 				return
 			}
@@ -97,5 +100,6 @@ func (d *Directory) Aliases(ctx context.Context, domain string) iter.Seq2[Alias,
 }
 
 func indexOf(list []mail.Address, a mail.Address) int {
-	return slices.IndexFunc(list, func(b mail.Address) bool { return a.Folded() == b.Folded() })
+	key := canonical(a)
+	return slices.IndexFunc(list, func(b mail.Address) bool { return canonical(b) == key })
 }

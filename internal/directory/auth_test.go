@@ -425,6 +425,82 @@ func TestScramKeysOfUnknownLogin(t *testing.T) {
 	}
 }
 
+// When the configured cost changes, a password gets it at its next login, once, and
+// stays the same password under the same version.
+func TestCostFollowsOptions(t *testing.T) {
+	f := setUp(t)
+	alice := f.add(t, "alice@example.org", "p\u00e4ss")
+	cost := func() (Argon, int, int, uint64) {
+		rec, err := f.account(bg, alice.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _, _, err := decodePHC(rec.hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, rec.scram[sasl.ScramSHA1].Iterations, rec.scram[sasl.ScramSHA256].Iterations, rec.version
+	}
+	reopen := func() {
+		f.Close()
+		f.open(t)
+	}
+	_, _, _, version := cost()
+	old := f.opt.Argon
+	for _, c := range []struct {
+		argon      Argon
+		iterations int
+	}{{old, 5}, {Argon{MemoryKiB: 16, Passes: 2, Lanes: 1}, 5}, {Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, 3}} {
+		f.opt.Argon, f.opt.ScramIterations = c.argon, c.iterations
+		reopen()
+		if fake, err := f.Attempt(bg, home).ScramKeys("ghost@example.org", sasl.ScramSHA1); err != nil || fake.Iterations != c.iterations {
+			t.Errorf("keys of nobody: %+v, %v", fake, err)
+		}
+		before, n, _, _ := cost()
+		wantKind(t, "wrong password", f.try("alice@example.org", "x", home), fault.Unauthenticated)
+		if same, m, _, _ := cost(); same != before || m != n {
+			t.Error("a wrong password has changed something")
+		}
+		f.mustDo(t, f.try("alice@example.org", "pa\u0308ss", home))
+		argon, n1, n256, v := cost()
+		if argon != c.argon || n1 != c.iterations || n256 != c.iterations || v != version {
+			t.Errorf("%v %d %d version %d, want %+v version %d", argon, n1, n256, v, c, version)
+		}
+		reopen()
+		ran := f.hashes.ran.Load()
+		f.mustDo(t, f.try("alice@example.org", "p\u00e4ss", home))
+		if n := f.hashes.ran.Load() - ran; n != 1 {
+			t.Errorf("with the right cost a login makes %d hashes", n)
+		}
+		for _, mech := range scramMechanisms {
+			if got, err := scramLogin(t, f, mech, "alice@example.org", "p\u00e4ss", nil); err != nil || got.ID != alice.ID {
+				t.Errorf("%s: %+v, %v", mech, got, err)
+			}
+		}
+	}
+}
+
+// A login that renews what is kept does not undo a change of password that came
+// between.
+func TestCostAndChangeOfPassword(t *testing.T) {
+	f := setUp(t)
+	alice := f.add(t, "alice@example.org", "old")
+	rec, err := f.account(bg, alice.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.mustDo(t, f.SetPassword(bg, alice.Address, "new"))
+	f.opt.ScramIterations = 7
+	f.Close()
+	f.open(t)
+	f.refresh(bg, alice.ID, rec, "old")
+	wantKind(t, "old password", f.try("alice@example.org", "old", home), fault.Unauthenticated)
+	f.mustDo(t, f.try("alice@example.org", "new", home))
+	f.mustDo(t, f.RemoveAccount(bg, alice.Address))
+	f.refresh(bg, alice.ID, rec, "old")
+	wantKind(t, "removed", f.try("alice@example.org", "old", home), fault.Unauthenticated)
+}
+
 func TestAttemptByPassword(t *testing.T) {
 	f := setUp(t)
 	alice := f.add(t, "alice@example.org", "secret")

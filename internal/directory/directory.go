@@ -9,8 +9,8 @@
 // The package delivers nothing, holds no mail (the store does) and speaks no
 // protocol. Whether a domain's DNS points here is not its question.
 //
-// RFC 5321, 4.5.1 (postmaster), RFC 5233 (detail), RFC 9106 (argon2id), RFC 5802
-// (SCRAM keys).
+// RFC 5321, 4.5.1 (postmaster), RFC 5233 (detail), RFC 5890 to 5895 (a domain in
+// letters and in A-labels is one), RFC 9106 (argon2id), RFC 5802 (SCRAM keys).
 package directory
 
 import (
@@ -43,9 +43,12 @@ type Options struct {
 	// the first account.
 	Postmaster mail.Address
 
-	Argon           Argon // cost of new hashes; zero is 19 MiB, 2 passes (RFC 9106, OWASP)
-	PasswordMemory  int64 // bytes that all hashing at one time may use; 0: 128 MiB
-	ScramIterations int   // of new SCRAM keys; 0: 10,000
+	// Costs of what is kept of a password. An account that has others gets these when
+	// somebody next logs in to it with the password itself (PLAIN, LOGIN, PASS).
+	Argon           Argon // zero is 19 MiB, 2 passes (RFC 9106, OWASP)
+	ScramIterations int   // 0: 10,000
+
+	PasswordMemory int64 // bytes that all hashing at one time may use; 0: 128 MiB
 
 	FailuresPerAccount int           // 0: 20
 	FailuresPerAddress int           // per IPv4 address or IPv6 /64; 0: 40

@@ -11,14 +11,15 @@ import (
 
 // Domain is a domain whose mail ends here.
 type Domain struct {
-	Name     string
+	Name     string       // as AddDomain was told, in lower case
 	CatchAll mail.Address // gets what no other address of the domain does; zero: nobody
 	Created  time.Time
 }
 
-// AddDomain makes a domain local. Faults: Exists, Invalid.
+// AddDomain makes a domain local. An internationalised one may be written in letters
+// or in A-labels; either way it is both. Faults: Exists, Invalid.
 func (d *Directory) AddDomain(ctx context.Context, name string) error {
-	name, err := parseDomain(name)
+	written, name, err := parseDomain(name)
 	if err != nil {
 		return err
 	}
@@ -29,21 +30,22 @@ func (d *Directory) AddDomain(ctx context.Context, name string) error {
 			return err
 		}
 		if found {
-			return fault.Newf(fault.Exists, "domain %s is here already", name)
+			return fault.Newf(fault.Exists, "domain %s is here already", written)
 		}
-		return w.Put(domainKey(name), domainRecord{created: created}.encode())
+		return w.Put(domainKey(name), domainRecord{name: written, created: created}.encode())
 	})
 }
 
 // RemoveDomain makes a domain foreign again. Faults: NotFound; Denied while it has
 // accounts or aliases.
 func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
-	name, err := parseDomain(name)
+	_, name, err := parseDomain(name)
 	if err != nil {
 		return err
 	}
 	return d.update(ctx, func(w engine.Writer) error {
-		if _, err := needDomain(w, name); err != nil {
+		rec, err := needDomain(w, name)
+		if err != nil {
 			return err
 		}
 		for _, family := range []byte{famEntry, famPending} {
@@ -58,7 +60,7 @@ func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 			}
 			if left != "" {
 				return fault.Newf(fault.Denied, "domain %s still has addresses such as %s; remove them first",
-					name, mail.Address{Local: left, Domain: name})
+					rec.name, mail.Address{Local: left, Domain: rec.name})
 			}
 		}
 		return w.Delete(domainKey(name))
@@ -68,7 +70,7 @@ func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 // SetCatchAll says who gets mail for addresses of a domain that do not exist: any
 // address, here or elsewhere, or zero for nobody. Faults: NotFound.
 func (d *Directory) SetCatchAll(ctx context.Context, domain string, target mail.Address) error {
-	domain, err := parseDomain(domain)
+	_, domain, err := parseDomain(domain)
 	if err != nil {
 		return err
 	}
@@ -82,14 +84,14 @@ func (d *Directory) SetCatchAll(ctx context.Context, domain string, target mail.
 	})
 }
 
-// Domains returns all domains in order of name.
+// Domains returns all domains in order of their names in A-labels.
 func (d *Directory) Domains(ctx context.Context) ([]Domain, error) {
 	var all []Domain
 	err := d.eng.View(ctx, shard, func(r engine.Reader) error {
 		all = nil
 		return scan(r, []byte{famDomain}, nil, func(key []byte, _ byte, dec *decoder) (bool, error) {
 			rec, err := decodeDomain(dec)
-			all = append(all, Domain{string(key[1:]), rec.catchAll, rec.created})
+			all = append(all, Domain{rec.name, rec.catchAll, rec.created})
 			return true, err
 		})
 	})
@@ -98,11 +100,20 @@ func (d *Directory) Domains(ctx context.Context) ([]Domain, error) {
 
 // IsLocal tells whether mail for a domain ends here.
 func (d *Directory) IsLocal(ctx context.Context, domain string) (bool, error) {
-	_, found, err := d.domain(ctx, mail.Address{Domain: domain}.Folded().Domain)
+	_, found, err := d.domain(ctx, canonicalDomain(domain))
 	return found, err
 }
 
-// domain returns a domain's record, from the cache if it can.
+// written returns a domain's name as AddDomain was told it.
+func (d *Directory) written(ctx context.Context, name string) (string, error) {
+	rec, found, err := d.domain(ctx, name)
+	if found {
+		name = rec.name
+	}
+	return name, err
+}
+
+// domain returns a domain's record, from the cache if it can. name is canonical.
 func (d *Directory) domain(ctx context.Context, name string) (rec domainRecord, found bool, err error) {
 	if name == "" || len(name) > 255 {
 		return rec, false, nil
@@ -127,14 +138,6 @@ func needDomain(r engine.Reader, name string) (domainRecord, error) {
 		err = fault.Newf(fault.NotFound, "domain %s is not one of this server", name)
 	}
 	return rec, err
-}
-
-func parseDomain(name string) (string, error) {
-	name, err := mail.ParseDomain(name)
-	if err != nil {
-		return "", fault.Newf(fault.Invalid, "%v", err)
-	}
-	return name, nil
 }
 
 // scan yields the records of a key prefix from a key on (nil: the first), in order,

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
@@ -40,8 +41,8 @@ func (d *Directory) Authenticate(ctx context.Context, login, password string, fr
 
 // loginName is a login as the tables know it.
 type loginName struct {
-	name    string       // folded, also of what is no address
-	address mail.Address // folded; zero: no address at all
+	name    string       // canonical, or in lower case what is no address
+	address mail.Address // canonical; zero: no address at all
 }
 
 func (d *Directory) login(text string) loginName {
@@ -49,7 +50,8 @@ func (d *Directory) login(text string) loginName {
 	if err != nil {
 		return loginName{name: strings.ToLower(text[:min(len(text), 320)])}
 	}
-	return loginName{a.Folded().String(), a.Folded()}
+	key := canonical(a)
+	return loginName{key.String(), key}
 }
 
 // verify does the same work whether or not there is such a login.
@@ -73,7 +75,45 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string) (A
 		return Account{}, errWrong()
 	}
 	d.known.add(l.name, password, rec.version)
+	d.refresh(ctx, id, rec, password)
 	return Account{id, rec.address, rec.created}, nil
+}
+
+// refresh makes what is kept of a prepared password, known to be right, anew if the
+// options ask for another cost than it was made with: else old accounts could be told
+// from new ones, and from logins that do not exist, by their cost. An account that only
+// ever uses SCRAM keeps its old cost until the password is changed. A failure is no
+// failure of the login: the next one tries again.
+func (d *Directory) refresh(ctx context.Context, id mail.AccountID, rec *accountRecord, password string) {
+	if !d.stale(rec) {
+		return
+	}
+	var made accountRecord
+	err := d.setCredentials(ctx, &made, password)
+	if err == nil {
+		err = d.update(ctx, func(w engine.Writer) error {
+			now, err := getAccount(w, id)
+			if err != nil || now.version != rec.version || now.hash != rec.hash {
+				return err // changed meanwhile
+			}
+			now.hash, now.scram = made.hash, made.scram // of the same password: the version stays
+			return w.Put(accountKey(id), now.encode())
+		})
+	}
+	if err != nil {
+		d.opt.Log.Warn("password keeps its old cost", "account", rec.address, "err", err)
+	}
+}
+
+// stale tells whether credentials have another cost than new ones would have.
+func (d *Directory) stale(rec *accountRecord) bool {
+	for _, mech := range scramMechanisms {
+		if rec.scram[mech].Iterations != d.opt.ScramIterations {
+			return true
+		}
+	}
+	cost, _, _, err := decodePHC(rec.hash)
+	return err == nil && cost != d.opt.Argon
 }
 
 // credentials returns a login's record, or one that nothing fits and id 0.

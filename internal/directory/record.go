@@ -13,8 +13,8 @@ import (
 
 // Key families of the directory's shard. docs/schema.md describes each.
 const (
-	famDomain  = 'd' // domain -> domain record
-	famEntry   = 'e' // domain, NUL, folded local part -> what the address is
+	famDomain  = 'd' // domain in A-labels -> domain record
+	famEntry   = 'e' // domain, NUL, local part in lower case -> what the address is
 	famAccount = 'u' // account id -> account record
 	famPending = 'p' // like famEntry -> id of an account that is being made
 	famRemoved = 'r' // account id -> nothing; its data is still to be removed
@@ -147,6 +147,7 @@ func (m meta) encode() []byte {
 
 // domainRecord is what is kept of a domain.
 type domainRecord struct {
+	name     string // as it was written; the key has it in A-labels
 	created  time.Time
 	catchAll mail.Address // zero: none
 }
@@ -161,12 +162,13 @@ func getDomain(r engine.Reader, domain string) (rec domainRecord, found bool, er
 }
 
 func decodeDomain(d *decoder) (domainRecord, error) {
-	rec := domainRecord{created: time.Unix(int64(d.number()), 0).UTC(), catchAll: d.address()}
+	rec := domainRecord{name: string(d.bytes()), created: time.Unix(int64(d.number()), 0).UTC(), catchAll: d.address()}
 	return rec, d.done()
 }
 
 func (d domainRecord) encode() []byte {
-	return seal(recDomain, appendAddress(binary.AppendUvarint(nil, uint64(d.created.Unix())), d.catchAll))
+	b := binary.AppendUvarint(appendBytes(nil, d.name), uint64(d.created.Unix()))
+	return seal(recDomain, appendAddress(b, d.catchAll))
 }
 
 // entry is what an address is: an account or an alias.

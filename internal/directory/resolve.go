@@ -73,7 +73,7 @@ func (d *Directory) MaySend(ctx context.Context, id mail.AccountID, from mail.Ad
 // walk is the expansion of one address, breadth first.
 type walk struct {
 	d    *Directory
-	seen map[mail.Address]bool // folded
+	seen map[mail.Address]bool // canonical
 	todo []step
 	out  Resolution
 }
@@ -98,7 +98,7 @@ func (w *walk) run(ctx context.Context, rcpt mail.Address) error {
 }
 
 func (w *walk) push(a mail.Address, depth int) error {
-	folded := a.Folded()
+	folded := canonical(a)
 	if w.seen[folded] {
 		return nil
 	}
@@ -113,7 +113,7 @@ func (w *walk) push(a mail.Address, depth int) error {
 // visit looks at one address: the exact entry, then that without its detail, then
 // what the domain has for everybody else.
 func (w *walk) visit(ctx context.Context, s step) error {
-	folded := s.address.Folded()
+	folded := canonical(s.address)
 	rec, local, err := w.d.domain(ctx, folded.Domain)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (w *walk) visit(ctx context.Context, s step) error {
 
 // find looks for an address as it is and, failing that, without its detail.
 func (w *walk) find(ctx context.Context, a mail.Address) (e entry, detail string, found bool, err error) {
-	e, found, err = w.d.entry(ctx, a.Folded())
+	e, found, err = w.d.entry(ctx, canonical(a))
 	if err != nil || found {
 		return e, "", found, err
 	}
@@ -155,7 +155,7 @@ func (w *walk) find(ctx context.Context, a mail.Address) (e entry, detail string
 	if base == a {
 		return entry{}, "", false, nil
 	}
-	e, found, err = w.d.entry(ctx, base.Folded())
+	e, found, err = w.d.entry(ctx, canonical(base))
 	return e, detail, found, err
 }
 
@@ -180,7 +180,7 @@ func (w *walk) add(ctx context.Context, id mail.AccountID, detail string) error 
 // (RFC 5321, 4.5.1).
 func (w *walk) lastResort(ctx context.Context, rcpt mail.Address) error {
 	if rcpt.Domain != "" {
-		if _, local, err := w.d.domain(ctx, rcpt.Folded().Domain); err != nil || !local {
+		if _, local, err := w.d.domain(ctx, canonicalDomain(rcpt.Domain)); err != nil || !local {
 			return err
 		}
 	}

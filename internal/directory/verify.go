@@ -61,7 +61,10 @@ func (v *verifier) all(r engine.Reader, family byte, fn func([]byte, byte, *deco
 
 func (v *verifier) domain(key []byte, _ byte, d *decoder) error {
 	v.domains[string(key[1:])] = true
-	_, err := decodeDomain(d)
+	rec, err := decodeDomain(d)
+	if err == nil && canonicalDomain(rec.name) != string(key[1:]) {
+		v.report(fmt.Sprintf("domain %q says it is %q", key[1:], rec.name))
+	}
 	return err
 }
 
@@ -89,7 +92,7 @@ func (v *verifier) account(key []byte, _ byte, d *decoder) error {
 	if err != nil {
 		return err
 	}
-	if address, ok := v.entries[id]; !ok || address != rec.address.Folded() {
+	if address, ok := v.entries[id]; !ok || address != canonical(rec.address) {
 		v.report(fmt.Sprintf("account %d says it is %s, which does not name it", id, rec.address))
 	}
 	if rec.hash != "" {
