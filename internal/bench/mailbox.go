@@ -176,6 +176,29 @@ func runSelect(ctx context.Context, r *runner) error {
 	r.opt.Progress("select", r.opt.Repeat, r.opt.Repeat)
 	s.fill(&res, seconds(res.Seconds))
 	r.report(res)
+	return r.selectFresh(ctx)
+}
+
+// selectFresh times the SELECT of sessions that have just logged in, as a client's
+// that comes back.
+func (r *runner) selectFresh(ctx context.Context) error {
+	var s samples
+	res := Result{Scenario: "select-new-session", Connections: 1, Mailbox: r.opt.Messages}
+	for range r.opt.Repeat {
+		c, err := dialIMAP(ctx, r.target)
+		if err != nil {
+			return err
+		}
+		took, err := c.clock("SELECT "+quote(r.box), nil)
+		c.Close()
+		if err != nil {
+			return err
+		}
+		s.add(took)
+		res.Seconds += took.Seconds()
+	}
+	s.fill(&res, seconds(res.Seconds))
+	r.report(res)
 	return nil
 }
 

@@ -162,10 +162,11 @@ func (p plan) legs() []leg {
 			}
 		}
 	}
+	add(base, false, "idle-memory") // first, while the server has no memory left over from other work
 	add(base, false, "lmtp", "append")
 	add(base, true, "lmtp")
 	add(mixed, true, "lmtp")
-	add(base, false, "idle-memory", "select", "fetch-flags", "fetch-envelope", "fetch-bodystructure", "store", "changedsince")
+	add(base, false, "select", "fetch-flags", "fetch-envelope", "fetch-bodystructure", "store", "changedsince")
 	return out
 }
 

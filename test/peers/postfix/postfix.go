@@ -141,10 +141,18 @@ func New(opt Options) (*Server, error) {
 	for d := opt.Dir; strings.HasPrefix(d, os.TempDir()) && d != os.TempDir(); d = filepath.Dir(d) {
 		os.Chmod(d, 0o755) // its daemons run as other users
 	}
-	return s, s.configure(mail)
+	return s, s.Configure(opt)
 }
 
-func (s *Server) configure(mail *user.User) error {
+// Configure writes the configuration anew, with another relay host for example; the
+// directory stays. It holds from the next Start.
+func (s *Server) Configure(opt Options) error {
+	opt.Dir = s.opt.Dir
+	s.opt = opt
+	mail, err := user.Lookup("mail")
+	if err != nil {
+		return err
+	}
 	_, port, _ := net.SplitHostPort(s.Addr)
 	text := fmt.Sprintf(mainCF, s.opt.Dir, s.opt.Domain, mail.Uid, mail.Gid)
 	if s.opt.Certificate != "" {
