@@ -109,7 +109,7 @@ func (q *Queue) told(ctx context.Context, id ID, kind uint8, about []subject) er
 			if r.owed != kind {
 				continue
 			}
-			_ = 0
+			r.owed = 0
 			m.owed--
 			if err := t.putRecipient(id, s.n, r); err != nil {
 				return err

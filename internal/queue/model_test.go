@@ -28,7 +28,9 @@ type fate struct {
 	temps    int
 }
 
-func (f *fate) resolved() bool { return f.taken > 0 || f.refused || f.dropped || f.bounced || f.reported > 0 }
+func (f *fate) resolved() bool {
+	return f.taken > 0 || f.refused || f.dropped || f.bounced || f.reported > 0
+}
 
 // model is the simple truth beside a queue. Every recipient's local part is used once.
 type model struct {

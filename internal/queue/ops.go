@@ -131,6 +131,21 @@ func (q *Queue) messages(ctx context.Context, from []byte, fn func(look, *messag
 	return next, err
 }
 
+// Count returns how many messages are in the queue, and how many attempts are under
+// way. It reads through all messages: for now and then.
+func (q *Queue) Count(ctx context.Context) (messages, active int, err error) {
+	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+		messages = 0
+		return r.Scan([]byte{famMessage}, []byte{famMessage + 1}, false, func(_, _ []byte) bool {
+			messages++
+			return true
+		})
+	})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return messages, len(q.flying), err
+}
+
 // Show returns everything about one message. Faults: NotFound.
 func (q *Queue) Show(ctx context.Context, id ID) (d Details, err error) {
 	err = q.eng.View(ctx, shard, func(r engine.Reader) error {

@@ -97,6 +97,9 @@ type Job struct {
 	Message  Message
 	// Parcel gives the message for an Append. It reads and parses it once more.
 	Parcel func(context.Context) (*store.Parcel, error)
+	// Settled may be called during the attempt for recipients, by index, whose fate
+	// is known while others still wait for theirs: it is recorded at once.
+	Settled func(who []int, r Result)
 }
 
 // Courier makes one attempt and returns a result for each of job.Envelope.To, in
@@ -118,7 +121,7 @@ type Options struct {
 	Gaps       []time.Duration // between attempts, the last one repeated; nil: 5 min to 4 h
 	Lifetime   time.Duration   // until mail is given up; 0: 5 days
 	DelayAfter time.Duration   // until the sender is told of the delay, once; 0: 4 h; negative: never
-	Workers    int             // attempts at a time; 0: 100
+	Workers    int             // attempts at a time; 0: 200
 	PerDomain  int             // of these for one domain; 0: 5
 	Grace      time.Duration   // for attempts under way when the queue stops; 0: 3 s
 
@@ -145,7 +148,7 @@ func (o Options) filled() Options {
 		o.DelayAfter = 4 * time.Hour
 	}
 	if o.Workers <= 0 {
-		o.Workers = 100
+		o.Workers = 200
 	}
 	if o.PerDomain <= 0 {
 		o.PerDomain = 5

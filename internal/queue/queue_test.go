@@ -252,6 +252,71 @@ func TestLimits(t *testing.T) {
 	b.empty()
 }
 
+// A few domains that never answer do not take all the workers.
+func TestSlowDomainsLeaveRoom(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Workers, o.PerDomain = 20, 5 })
+	release := make(chan struct{})
+	b.q.opt.Remote = deliverFunc(func(ctx context.Context, job Job) []Result {
+		if job.Envelope.To[0].Address.Local == "slow" {
+			<-release
+		}
+		return b.courier.Deliver(ctx, job)
+	})
+	p := b.parcel(sample)
+	for i := range 80 {
+		b.enqueue(Entry{Envelope: envelope("", fmt.Sprintf("slow@d%d.test", i%8)), Parcel: p})
+	}
+	b.enqueue(Entry{Envelope: envelope("", "x@quick.test"), Parcel: p})
+	if _, err := b.q.dispatch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(10 * time.Second); b.courier.count() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the quick domain waits for the slow ones")
+		}
+	}
+	close(release)
+	b.q.jobs.Wait()
+	b.pump()
+	b.empty()
+}
+
+// What a courier tells during an attempt is recorded then, not at its end.
+func TestSettledEarly(t *testing.T) {
+	b := newBench(t, nil)
+	var id ID
+	b.q.opt.Remote = deliverFunc(func(_ context.Context, job Job) []Result {
+		job.Settled([]int{0, 2, 99, -1}, ok)
+		job.Settled([]int{3}, unknown)
+		job.Settled([]int{1}, greylist)
+		d, err := b.q.Show(t.Context(), id)
+		if err != nil || fmt.Sprint(d.To) != "[b@example.org]" {
+			t.Errorf("%v %v", d.To, err)
+		}
+		b.sound()
+		job.Settled([]int{0, 2}, ok) // again: no harm
+		return []Result{ok, greylist, ok, unknown}
+	})
+	id = b.put("alice@martlet.test", "a@example.org", "b@example.org", "c@example.org", "d@example.org")
+	b.pump()
+	b.sound()
+	if l := b.list(); len(l) != 1 || l[0].Attempts != 1 || fmt.Sprint(l[0].To) != "[b@example.org]" {
+		t.Errorf("%+v", l)
+	}
+	if messages, active, err := b.q.Count(t.Context()); messages != 1 || active != 0 || err != nil {
+		t.Errorf("%d %d %v", messages, active, err)
+	}
+	if len(b.reports.all()) != 1 {
+		t.Errorf("%d reports", len(b.reports.all()))
+	}
+	b.q.opt.Remote = deliverFunc(func(_ context.Context, job Job) []Result {
+		job.Settled([]int{0}, ok)
+		return []Result{ok}
+	})
+	b.pass(5*time.Minute, 5*time.Minute)
+	b.empty()
+}
+
 // A full mailbox here says nothing of the next one.
 func TestLocalLaneHasNoPause(t *testing.T) {
 	b := newBench(t, nil)

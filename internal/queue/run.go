@@ -109,7 +109,7 @@ func (q *Queue) due(ctx context.Context) (picks []pick, next int64, err error) {
 		}
 		next = n
 		for _, name := range names {
-			found, err := q.dueIn(l, name, now)
+			found, err := q.dueIn(l, name, now, len(picks))
 			if err != nil {
 				return err
 			}
@@ -159,8 +159,10 @@ func (q *Queue) dueLanes(l look, now int64) (names []string, next int64, err err
 }
 
 // dueIn returns groups of a lane that are due, up to its limit. A lane whose hosts
-// were down gets one attempt at a time, to see.
-func (q *Queue) dueIn(l look, name string, now int64) (picks []pick, err error) {
+// were down gets one attempt at a time, to see; and so does every lane once half of
+// the workers are busy, so that a few slow domains cannot take them all. chosen is
+// how many groups of other lanes are about to start.
+func (q *Queue) dueIn(l look, name string, now int64, chosen int) (picks []pick, err error) {
 	limit := q.opt.PerDomain
 	if rec, ok, err := l.lane(name); err != nil {
 		return nil, err
@@ -169,6 +171,9 @@ func (q *Queue) dueIn(l look, name string, now int64) (picks []pick, err error) 
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if len(q.flying)+chosen >= q.opt.Workers/2 {
+		limit = 1
+	}
 	room := limit - q.active[name]
 	if room <= 0 {
 		return nil, nil
@@ -219,6 +224,7 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 	if road == Local {
 		courier = q.opt.Local
 	}
+	job.Settled = func(some []int, r Result) { q.settled(ctx, p, who, some, r) }
 	results := courier.Deliver(jobCtx, job)
 	if len(results) != len(who) {
 		q.opt.Log.Error("a courier gave the wrong number of results", "queue_id", p.id.String(), "want", len(who), "got", len(results))
@@ -378,6 +384,49 @@ func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result,
 		q.logOutcome(m, p, results, cut)
 		return t.finish(m, now)
 	})
+}
+
+// settled records the fate of some recipients of an attempt that goes on. If that
+// fails they are recorded at its end.
+func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result) {
+	if res.Code/100 != 2 && res.Code/100 != 5 {
+		return
+	}
+	now := q.now()
+	c, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := q.eng.Update(c, shard, func(w engine.Writer) error {
+		t := tx{w}
+		m, ok, err := t.message(p.id)
+		if err != nil || !ok {
+			return err
+		}
+		closed := map[int]int{}
+		for _, i := range some {
+			if i < 0 || i >= len(who) {
+				continue
+			}
+			r, err := t.look().recipient(p.id, who[i])
+			if err != nil {
+				return err
+			}
+			if r.state != waiting {
+				continue
+			}
+			m.apply(r, &group{}, res, now) // closeGroups counts the group's
+			closed[p.group]++
+			if err := t.putRecipient(p.id, who[i], r); err != nil {
+				return err
+			}
+		}
+		if err := t.closeGroups(m, closed); err != nil {
+			return err
+		}
+		return t.finish(m, now)
+	})
+	if err != nil {
+		q.opt.Log.Error("an outcome cannot be recorded yet", "queue_id", p.id.String(), "error", err)
+	}
 }
 
 // apply gives a recipient that waits its result.

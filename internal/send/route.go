@@ -57,7 +57,11 @@ func (c *Courier) route(ctx context.Context, domain string) (*route, error) {
 	case dnsx.NoName(err):
 		return nil, ours(550, "5.1.2", "the domain "+domain+" does not exist")
 	case fault.Is(err, fault.NotFound):
-		hosts = []dnsx.MX{{Host: domain}} // the implicit MX
+		ascii, err := dnsx.ASCII(domain)
+		if err != nil {
+			return nil, ours(553, "5.1.2", fmt.Sprintf("%q is not a valid domain name", domain))
+		}
+		hosts = []dnsx.MX{{Host: ascii}} // the implicit MX
 	case err != nil:
 		return nil, ours(451, "4.4.3", "the mail hosts of "+domain+" cannot be looked up now")
 	}

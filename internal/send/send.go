@@ -148,13 +148,15 @@ func (c *Courier) Close() { c.ends.Wait() }
 
 // Send makes one attempt for every recipient of env and returns their results in
 // the same order. It returns as soon as the last answer is in. Recipients of one
-// domain travel in one transaction.
-func (c *Courier) Send(ctx context.Context, env mail.Envelope, msg Message) []Result {
+// domain travel in one transaction, or in as few as the host's limits allow; settled,
+// if not nil, is called after a transaction that is not the last with the indices of
+// those it has settled, so that what is done can be recorded.
+func (c *Courier) Send(ctx context.Context, env mail.Envelope, msg Message, settled func(who []int, r Result)) []Result {
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Timeouts.Total)
 	defer cancel()
 	results := make([]Result, len(env.To))
 	for _, open := range c.lanes(env.To) {
-		j := &job{env: env, msg: msg, open: open, results: results,
+		j := &job{env: env, msg: msg, open: open, results: results, settled: settled,
 			domain: strings.ToLower(env.To[open[0]].Address.Domain)}
 		c.run(ctx, j)
 	}
@@ -188,6 +190,7 @@ type job struct {
 	domain  string
 	open    []int // recipients without a final result, by index
 	results []Result
+	settled func(who []int, r Result) // may be nil
 }
 
 // settle records a result for some of the open recipients. A final one closes them.

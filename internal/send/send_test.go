@@ -93,7 +93,7 @@ cname.test.     IN CNAME mx1.example.org.
 		"[something]":      "553 5.1.2",
 	} {
 		env := mail.Envelope{To: []mail.Recipient{{Address: mail.Address{Local: "a", Domain: domain}}}}
-		if got := shorts(c.Send(t.Context(), env, text("Subject: x\r\n\r\nbody\r\n"))); got != want {
+		if got := shorts(c.Send(t.Context(), env, text("Subject: x\r\n\r\nbody\r\n"), nil)); got != want {
 			t.Errorf("%s: %s, want %s", domain, got, want)
 		}
 	}
@@ -107,7 +107,7 @@ func TestPrivateAddressesOnlyIfAllowed(t *testing.T) {
 	port := peers(t, p)
 	c := courier(t, port, oneHost, func(o *Options) { o.AllowPrivate = false })
 	for _, to := range []string{"a@example.org", "a@[127.0.0.1]", "a@[10.1.2.3]", "a@[ipv6:::1]", "a@[100.64.0.1]", "a@[169.254.1.1]", "a@[ipv6:::ffff:127.0.0.1]", "a@[0.0.0.0]"} {
-		if got := shorts(c.Send(t.Context(), envelope("s@martlet.test", to), text("x\r\n"))); got != "550 5.4.4" {
+		if got := shorts(c.Send(t.Context(), envelope("s@martlet.test", to), text("x\r\n"), nil)); got != "550 5.4.4" {
 			t.Errorf("%s: %s", to, got)
 		}
 	}
@@ -128,7 +128,7 @@ func TestEqualHostsAreShuffled(t *testing.T) {
 				}
 			}
 		})
-		c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"))
+		c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)
 	}
 	n1, _ := p1.got()
 	n2, _ := p2.got()
@@ -179,7 +179,7 @@ func TestNextHost(t *testing.T) {
 			if tc.first.dropAt == "MIDDLE" {
 				body = strings.Repeat(body, 1<<20) // more than any buffer on the way holds
 			}
-			got := c.Send(t.Context(), envelope("s@martlet.test", "a@example.org"), text(body))
+			got := c.Send(t.Context(), envelope("s@martlet.test", "a@example.org"), text(body), nil)
 			if shorts(got) != tc.want {
 				t.Errorf("%+v, want %s", got, tc.want)
 			}
@@ -199,11 +199,11 @@ grey.test. IN MX 1 mx2.example.org.
 dead.test. IN MX 1 dead.example.org.
 dead.example.org. IN A 127.0.0.77
 `, nil)
-	r := c.Send(t.Context(), envelope("s@martlet.test", "a@grey.test"), text("x\r\n"))[0]
+	r := c.Send(t.Context(), envelope("s@martlet.test", "a@grey.test"), text("x\r\n"), nil)[0]
 	if r.Code != 450 || r.Host != "mx2.example.org" || r.Text != "Greylisted, come back? later" || r.Enhanced != "4.7.1" || !strings.HasPrefix(r.Address, "127.0.0.2:") {
 		t.Errorf("%+v", r)
 	}
-	r = c.Send(t.Context(), envelope("s@martlet.test", "a@dead.test"), text("x\r\n"))[0]
+	r = c.Send(t.Context(), envelope("s@martlet.test", "a@dead.test"), text("x\r\n"), nil)[0]
 	if r.Code/100 != 4 || r.Host != "" || r.Text != "dead.example.org [127.0.0.77]: connection refused" {
 		t.Errorf("%+v", r)
 	}
@@ -221,7 +221,7 @@ func TestRecipientsAlone(t *testing.T) {
 		return ""
 	}}}
 	c := courier(t, peers(t, p), oneHost+"example.net. IN MX 1 mx1.example.org.\n", nil)
-	got := c.Send(t.Context(), envelope("s@martlet.test", "a@example.org", "bad@example.org", "x@example.net", "full@example.org", "b@EXAMPLE.org"), text("x\r\n"))
+	got := c.Send(t.Context(), envelope("s@martlet.test", "a@example.org", "bad@example.org", "x@example.net", "full@example.org", "b@EXAMPLE.org"), text("x\r\n"), nil)
 	if s := shorts(got); s != "250 2.0.0, 550 5.1.1, 250 2.0.0, 452 4.2.2, 250 2.0.0" {
 		t.Error(s)
 	}
@@ -251,13 +251,23 @@ func TestTooManyRecipients(t *testing.T) {
 			for i := range 10 {
 				to = append(to, fmt.Sprintf("r%d@example.org", i))
 			}
-			for i, r := range c.Send(t.Context(), envelope("", to...), text("x\r\n")) {
+			var early []int
+			settled := func(who []int, r Result) {
+				if r.Code != 250 {
+					t.Errorf("%+v", r)
+				}
+				early = append(early, who...)
+			}
+			for i, r := range c.Send(t.Context(), envelope("", to...), text("x\r\n"), settled) {
 				if r.Code != 250 {
 					t.Errorf("%d: %+v", i, r)
 				}
 			}
 			if n, conns := p.got(); n != 4 || conns != 1 {
 				t.Errorf("%d transactions on %d connections", n, conns)
+			}
+			if fmt.Sprint(early) != "[0 1 2 3 4 5 6 7 8]" {
+				t.Errorf("told early of %v", early)
 			}
 		})
 	}
@@ -303,7 +313,7 @@ func TestExtensions(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p := &peer{ext: tc.ext}
 			c := courier(t, peers(t, p), oneHost+"xn--bcher-kva.example.org. IN MX 1 mx1.example.org.\n", nil)
-			got := c.Send(t.Context(), tc.env, tc.msg)
+			got := c.Send(t.Context(), tc.env, tc.msg, nil)
 			if shorts(got) != tc.want {
 				t.Errorf("%+v", got)
 			}
@@ -326,7 +336,7 @@ func TestExtensions(t *testing.T) {
 func TestHELOForOldHosts(t *testing.T) {
 	p := &peer{answers: map[string]func(int, string) string{"EHLO": answering("502 what")}}
 	c := courier(t, peers(t, p), oneHost, nil)
-	if got := shorts(c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"))); got != "250 2.0.0" {
+	if got := shorts(c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)); got != "250 2.0.0" {
 		t.Error(got)
 	}
 	if len(p.commands("HELO mx.martlet.test")) != 1 {
@@ -353,7 +363,7 @@ func TestNoSmuggling(t *testing.T) {
 	} {
 		p := &peer{}
 		c := courier(t, peers(t, p), oneHost, nil)
-		if got := shorts(c.Send(t.Context(), envelope("", "a@example.org"), text(in))); got != "250 2.0.0" {
+		if got := shorts(c.Send(t.Context(), envelope("", "a@example.org"), text(in), nil)); got != "250 2.0.0" {
 			t.Errorf("%q: %s", in, got)
 		}
 		if len(p.mails) != 1 || string(p.mails[0]) != want {
@@ -369,7 +379,7 @@ func TestNoSmuggling(t *testing.T) {
 func TestUnreadableMessage(t *testing.T) {
 	p := &peer{}
 	c := courier(t, peers(t, p), oneHost, nil)
-	r := c.Send(t.Context(), envelope("", "a@example.org"), broken("Subject: x\r\n\r\nhalf"))[0]
+	r := c.Send(t.Context(), envelope("", "a@example.org"), broken("Subject: x\r\n\r\nhalf"), nil)[0]
 	if r.Code != 451 || r.Host != "" || strings.Contains(r.Text, "disk") {
 		t.Errorf("%+v", r)
 	}
@@ -409,7 +419,7 @@ func TestStartTLS(t *testing.T) {
 				o.TLS = &tls.Config{RootCAs: pool}
 				o.TLSPolicy = policy(tc.mode)
 			})
-			r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"))[0]
+			r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
 			if short(r) != tc.want || r.TLS != tc.tls {
 				t.Errorf("%+v", r)
 			}
@@ -431,7 +441,7 @@ func TestPolicyError(t *testing.T) {
 			return TLSRule{}, fault.Newf(fault.Denied, "the policy of %s does not name %s", domain, host)
 		}
 	})
-	r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"))[0]
+	r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
 	if r.Code != 451 || !strings.Contains(r.Text, "the policy of example.org does not name mx1.example.org") {
 		t.Errorf("%+v", r)
 	}
@@ -458,7 +468,7 @@ func TestEndlessReplies(t *testing.T) {
 				sent <- n
 			}}
 			c := courier(t, peers(t, p), oneHost, nil)
-			if r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"))[0]; r.Code/100 != 4 {
+			if r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]; r.Code/100 != 4 {
 				t.Errorf("%+v", r)
 			}
 			if n := <-sent; n >= 64<<20 {
@@ -472,7 +482,7 @@ func TestCancelledSendEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &peer{answers: map[string]func(int, string) string{"MAIL": func(int, string) string { cancel(); time.Sleep(time.Second); return "" }}}
 	c := courier(t, peers(t, p), oneHost, func(o *Options) { o.Timeouts.Command = time.Minute })
-	if r := c.Send(ctx, envelope("", "a@example.org"), text("x\r\n"))[0]; r.Code/100 != 4 {
+	if r := c.Send(ctx, envelope("", "a@example.org"), text("x\r\n"), nil)[0]; r.Code/100 != 4 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -489,7 +499,7 @@ func TestManyMX(t *testing.T) {
 			return nil, io.ErrUnexpectedEOF
 		}
 	})
-	if r := c.Send(t.Context(), envelope("", "a@many.test"), text("x\r\n"))[0]; r.Code/100 != 4 || dials != maxAttempts {
+	if r := c.Send(t.Context(), envelope("", "a@many.test"), text("x\r\n"), nil)[0]; r.Code/100 != 4 || dials != maxAttempts {
 		t.Errorf("%+v after %d", r, dials)
 	}
 }

@@ -42,7 +42,7 @@ func TestSmarthost(t *testing.T) {
 				}
 				o.Smarthost = &tc.host
 			})
-			got := c.Send(t.Context(), envelope("s@martlet.test", "a@example.org", "b@example.net"), text("x\r\n"))
+			got := c.Send(t.Context(), envelope("s@martlet.test", "a@example.org", "b@example.net"), text("x\r\n"), nil)
 			if short(got[0]) != tc.want || !strings.Contains(got[0].Text, tc.said) {
 				t.Errorf("%+v", got[0])
 			}
@@ -69,7 +69,7 @@ func TestNoPasswordInTheClear(t *testing.T) {
 func TestNUL(t *testing.T) {
 	p := &peer{}
 	c := courier(t, peers(t, p), oneHost, nil)
-	r := c.Send(t.Context(), envelope("", "a@example.org"), text("a\r\n\x00.\r\n"))[0]
+	r := c.Send(t.Context(), envelope("", "a@example.org"), text("a\r\n\x00.\r\n"), nil)[0]
 	if n, _ := p.got(); short(r) != "554 5.6.3" || n != 0 {
 		t.Errorf("%+v, %d taken", r, n)
 	}

@@ -277,7 +277,11 @@ func (s *session) data(ctx context.Context, j *job, accepted []int) again {
 	rep, err := s.reply(s.c.opt.Timeouts.Final)
 	switch {
 	case err == nil && rep.Code/100 == 2:
-		j.settle(accepted, s.result(rep))
+		r := s.result(rep)
+		j.settle(accepted, r)
+		if j.settled != nil && len(j.open) > 0 {
+			j.settled(accepted, r)
+		}
 		return thisHost
 	case err == nil:
 		r := s.refused(rep).Result
