@@ -71,7 +71,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return start }
-	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
+	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
