@@ -203,7 +203,7 @@ func testBlobRace(t *testing.T, h Harness) {
 	e := closing(t, h.Open(t, c.now))
 	ctx := t.Context()
 	for round := range 30 {
-		name, data := blobName(round), body(round, 1000+round*30_000)
+		name, data := blobName(round), body(round, 1000+round*5_000)
 		var wg sync.WaitGroup
 		putBlob(t, e, name, data) // old: may be deleted
 		c.pass(2 * time.Hour)

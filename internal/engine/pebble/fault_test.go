@@ -81,7 +81,7 @@ func TestDiskFails(t *testing.T) {
 	broken := map[string]int{}
 	for what, op := range writeKinds {
 		for _, file := range fileKinds {
-			for round := range 4 {
+			for round := range max(1, 4/effort) {
 				name := fmt.Sprintf("%s %s %d", what, file, round)
 				b := &breaker{skip: round / 2 * 3, once: round%2 == 0, match: func(o errorfs.Op) bool {
 					return o.Kind == op && isFile(o.Path, file)
@@ -212,7 +212,7 @@ func TestDiskFull(t *testing.T) {
 			l := newLedger()
 			l.run(e, 1, 4)
 			b.set(syscall.ENOSPC)
-			l.run(e, 2, 30)
+			l.run(e, 2, 15)
 			if b.count() > 0 && len(l.errs) == 0 && file == ".log" {
 				t.Error("the log was full and nothing failed")
 			}

@@ -41,6 +41,7 @@ func TestContractInMemory(t *testing.T) {
 			return open(t, "data", opt)
 		},
 		Reopen: reopen,
+		Runs:   80 / effort,
 		Hold: func(t *testing.T) (engine.Engine, func(), func()) {
 			fs := &heldFS{FS: vfs.NewMem()}
 			return open(t, "data", small(fs)), fs.hold, fs.release

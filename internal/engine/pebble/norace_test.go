@@ -1,0 +1,6 @@
+//go:build !race
+
+package pebble
+
+// effort divides the number of runs.
+const effort = 1

@@ -1,0 +1,6 @@
+//go:build !race
+
+package crash
+
+// effort divides the number of runs.
+const effort = 1
