@@ -33,7 +33,7 @@ func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 		"failed", failed, "size", msg.Size(), "message_id", msg.Message().MessageID)
 	if failed < len(results) {
 		s.accepted++
-		s.idle = 0
+		s.made = tally{}
 	}
 	defer s.reset()
 	if s.Kind == LMTP {

@@ -22,7 +22,7 @@ func (s *session) bdat(ctx context.Context, arg string) *smtp.Reply {
 		return bad
 	}
 	if s.state()&(addressed|chunking) == 0 {
-		s.errors++
+		s.made.errors++
 		return s.skipChunk(size, s.misplaced("BDAT"))
 	}
 	b := s.tx.body
@@ -49,6 +49,9 @@ func (s *session) bdat(ctx context.Context, arg string) *smtp.Reply {
 	case err != nil:
 		return s.refusal(err)
 	case !last:
+		if size == 0 {
+			s.made.idle++
+		}
 		return smtp.NewReply(250, "2.0.0", fmt.Sprintf("%d bytes received", size))
 	}
 	return s.accept(ctx, b.msg)

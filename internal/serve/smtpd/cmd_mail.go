@@ -61,6 +61,8 @@ func (s *session) maySend(ctx context.Context, from mail.Address) *smtp.Reply {
 	return s.refusal(err)
 }
 
+const tooManyRecipients = "4.5.3"
+
 // rcpt adds a recipient (RFC 5321, 4.1.1.3). Whether it exists is answered here, so
 // that no report has to go to a sender who may be forged.
 func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
@@ -69,7 +71,7 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 		return bad
 	}
 	if len(s.tx.env.To) >= s.MaxRecipients {
-		return smtp.NewReply(452, "4.5.3", "too many recipients")
+		return smtp.NewReply(452, tooManyRecipients, "too many recipients")
 	}
 	local, err := s.Receiver.Check(ctx, to.Address)
 	switch {

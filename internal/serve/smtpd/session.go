@@ -26,10 +26,16 @@ type session struct {
 	accepted int          // messages
 	closing  bool         // after the present reply
 
+	made     tally // mistakes since the last message that was accepted
+	failures int   // of login
+}
+
+// tally counts what a client does that brings no message nearer.
+type tally struct {
 	errors   int // wrong commands
 	rejected int // refused recipients
-	idle     int // commands that got nobody further since the last message
-	failures int // of login
+	surplus  int // recipients over the limit
+	idle     int // commands that got nobody further
 }
 
 // transaction is a message under way (RFC 5321, 3.3).
@@ -151,7 +157,7 @@ func (s *session) dispatch(ctx context.Context, line []byte) *smtp.Reply {
 		bad = smtp.NewReply(503, "5.5.0", "nothing may be sent before the answer to "+verb)
 	}
 	if bad != nil {
-		s.errors++
+		s.made.errors++
 		return bad
 	}
 	if verb != "AUTH" { // a login may be made to wait; anything else is finished even while the server stops
@@ -176,25 +182,22 @@ func (s *session) misplaced(verb string) *smtp.Reply {
 	return smtp.NewReply(503, "5.5.1", text)
 }
 
-// count keeps the tallies that end a session. Refused recipients and messages have
-// their own: they are no mistakes of the client.
+// count keeps the tally of a command that ran. Refused recipients have their own
+// count, as lists have dead addresses.
 func (s *session) count(verb string, reply *smtp.Reply) {
-	negative := reply != nil && reply.Code >= 500
-	switch verb {
-	case "RCPT":
-		if negative {
-			s.rejected++
-		}
-	case "DATA", "BDAT", "AUTH":
-	case "MAIL", "STARTTLS", "QUIT":
-		if negative {
-			s.errors++
-		}
-	default:
-		s.idle++
-		if negative {
-			s.errors++
-		}
+	if reply == nil {
+		return
+	}
+	switch {
+	case verb == "RCPT" && reply.Enhanced == tooManyRecipients:
+		s.made.surplus++
+	case verb == "RCPT" && reply.Code >= 400:
+		s.made.rejected++
+	case verb == "RCPT", verb == "DATA", verb == "BDAT":
+	case reply.Code >= 500:
+		s.made.errors++
+	case verb != "MAIL" && verb != "AUTH":
+		s.made.idle++
 	}
 }
 
@@ -206,15 +209,20 @@ const (
 
 // tooMuch ends the session of a client that only makes work.
 func (s *session) tooMuch() *smtp.Reply {
+	text := ""
 	switch {
-	case s.errors >= s.MaxErrors:
-		return smtp.NewReply(421, "4.7.0", "too many errors")
-	case s.rejected >= rejectFactor*s.MaxErrors:
-		return smtp.NewReply(421, "4.7.0", "too many refused recipients")
-	case s.idle >= maxIdle:
-		return smtp.NewReply(421, "4.7.0", "too many commands without a message")
+	case s.made.errors >= s.MaxErrors:
+		text = "too many errors"
+	case s.made.rejected >= rejectFactor*s.MaxErrors:
+		text = "too many refused recipients"
+	case s.made.surplus > s.MaxRecipients:
+		text = "too many recipients"
+	case s.made.idle >= maxIdle:
+		text = "too many commands without a message"
+	default:
+		return nil
 	}
-	return nil
+	return smtp.NewReply(421, "4.7.0", text)
 }
 
 // refusal is the reply to an error of the layers below, whose cause goes to the log.
@@ -257,7 +265,7 @@ func (s *session) longestLine() int {
 func (s *session) badLine(err error) *smtp.Reply {
 	switch fault.Of(err) {
 	case fault.Invalid, fault.TooLarge:
-		if s.errors++; s.errors >= s.MaxErrors {
+		if s.made.errors++; s.made.errors >= s.MaxErrors {
 			s.closing = true
 		}
 		return smtp.NewReply(500, "5.5.2", fault.Say(err))

@@ -159,6 +159,19 @@ func TestLastWords(t *testing.T) {
 				tk.expect("NOOP", 250)
 			}
 		}, "421 4.7.0 too many commands without a message"},
+		{"empty chunks", func(*world) {}, func(_ *world, tk *talker) {
+			tk.begin("alice@here.test")
+			for range maxIdle - 1 { // HELO was one
+				tk.expect("BDAT 0", 250)
+			}
+		}, "421 4.7.0 too many commands without a message"},
+		{"surplus recipients", func(w *world) { w.options.MaxRecipients = 2 }, func(_ *world, tk *talker) {
+			tk.begin("alice@here.test")
+			tk.expect("RCPT TO:<bob@here.test>", 250)
+			for range 3 {
+				tk.expect("RCPT TO:<sales@here.test>", 452)
+			}
+		}, "421 4.7.0 too many recipients"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -177,6 +190,18 @@ func TestLastWords(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLoginAborted begins logins without end.
+func TestLoginAborted(t *testing.T) {
+	w := newWorld(t)
+	tk := w.talk(Submission, netsrv.NoTLS)
+	tk.expect("EHLO c.test", 250)
+	for range 10 {
+		tk.expect("AUTH PLAIN", 334)
+		tk.expect("*", 501)
+	}
+	tk.expect("", 421)
 }
 
 // TestBusyCommandOutlivesStop stops the server while a message is on its way; the
