@@ -131,19 +131,23 @@ func (q *Queue) messages(ctx context.Context, from []byte, fn func(look, *messag
 	return next, err
 }
 
-// Count returns how many messages are in the queue, and how many attempts are under
-// way. It reads through all messages: for now and then.
-func (q *Queue) Count(ctx context.Context) (messages, active int, err error) {
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
-		messages = 0
-		return r.Scan([]byte{famMessage}, []byte{famMessage + 1}, false, func(_, _ []byte) bool {
-			messages++
-			return true
-		})
+// Counts says how much is in the queue.
+type Counts struct {
+	Messages int // with those that are done but for a report
+	Held     int // of these
+	Sending  int // attempts under way
+}
+
+// Count returns the counts; it is cheap.
+func (q *Queue) Count(ctx context.Context) (Counts, error) {
+	var c counts
+	err := q.eng.View(ctx, shard, func(r engine.Reader) (err error) {
+		c, err = look{r}.counts()
+		return err
 	})
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return messages, len(q.flying), err
+	return Counts{c.messages, c.held, len(q.flying)}, err
 }
 
 // Show returns everything about one message. Faults: NotFound.
@@ -357,6 +361,9 @@ func (q *Queue) Hold(ctx context.Context, id ID) error {
 			return err
 		}
 		m.expiryAt = 0
+		if err := t.count(0, 1); err != nil {
+			return err
+		}
 		return t.putMessage(m)
 	})
 }
@@ -385,6 +392,9 @@ func (q *Queue) Release(ctx context.Context, id ID) error {
 			return err
 		}
 		m.expiryAt = m.expires
+		if err := t.count(0, -1); err != nil {
+			return err
+		}
 		return t.putMessage(m)
 	})
 }
@@ -430,7 +440,12 @@ func (q *Queue) Drop(ctx context.Context, id ID, bounce bool) error {
 		if err := t.closeGroups(m, closed); err != nil {
 			return err
 		}
-		m.heldAt = 0
+		if m.heldAt != 0 {
+			m.heldAt = 0
+			if err := t.count(0, -1); err != nil {
+				return err
+			}
+		}
 		return t.finish(m, now)
 	})
 }

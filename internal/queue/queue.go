@@ -365,6 +365,9 @@ func (d *draft) put(w engine.Writer, q *Queue, now int64) error {
 	if err := t.setAlarm(alarmExpiry, d.m.id, 0, d.m.expiryAt); err != nil {
 		return err
 	}
+	if err := t.count(1, 0); err != nil {
+		return err
+	}
 	return t.putMessage(&d.m)
 }
 

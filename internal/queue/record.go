@@ -22,6 +22,7 @@ import (
 //	t t lane          lanes by when they are due
 //	a t id kind       what happens to a message without an attempt, by time
 //	k key             entries by idempotency key
+//	n                 how many messages there are, and how many are held
 const (
 	famMessage   = 'm'
 	famPiece     = 'p'
@@ -32,6 +33,7 @@ const (
 	famDue       = 't'
 	famAlarm     = 'a'
 	famKey       = 'k'
+	famCount     = 'n'
 )
 
 // maxPiece is how much of a parcel one record holds.
@@ -326,6 +328,25 @@ func decodeLane(b []byte) (*lane, error) {
 	}
 	l := &lane{due: d.i(), notBefore: d.i(), fails: d.n(), reason: d.str()}
 	return l, d.end()
+}
+
+// counts is kept so that asking costs nothing.
+type counts struct{ messages, held int }
+
+func (c counts) encode() []byte {
+	e := newEnc()
+	e.i(int64(c.messages))
+	e.i(int64(c.held))
+	return e.seal()
+}
+
+func decodeCounts(b []byte) (counts, error) {
+	d, err := newDec(b)
+	if err != nil {
+		return counts{}, err
+	}
+	c := counts{messages: int(d.i()), held: int(d.i())}
+	return c, d.end()
 }
 
 func keyKey(key string) []byte { return engine.KeyString(famKey, key) }

@@ -74,6 +74,25 @@ func (t tx) putGroup(id ID, n int, g *group) error {
 	return t.Put(engine.Key(famGroup, uint64(id), uint64(n)), g.encode())
 }
 
+func (l look) counts() (counts, error) {
+	v, ok, err := l.Get([]byte{famCount})
+	if err != nil || !ok {
+		return counts{}, err
+	}
+	return decodeCounts(v)
+}
+
+// count adds to the numbers of messages and of held ones.
+func (t tx) count(messages, held int) error {
+	c, err := t.look().counts()
+	if err != nil {
+		return err
+	}
+	c.messages += messages
+	c.held += held
+	return t.Put([]byte{famCount}, c.encode())
+}
+
 // waitingKey is a group's place in its lane.
 func waitingKey(lane string, at int64, id ID, n int) []byte {
 	k := lanePrefix(lane)
@@ -238,6 +257,13 @@ func (t tx) remove(m *message) error {
 		if err := t.setAlarm(a.kind, m.id, a.at, 0); err != nil {
 			return err
 		}
+	}
+	held := 0
+	if m.heldAt != 0 {
+		held = 1
+	}
+	if err := t.count(-1, -held); err != nil {
+		return err
 	}
 	for _, fam := range [...]byte{famPiece, famRecipient, famGroup} {
 		prefix := engine.Key(fam, uint64(m.id))

@@ -14,6 +14,9 @@ import (
 // counts and cross-references, and reports each fault in words. It may run beside
 // Run. It returns the number of messages read; the error is of reading at all.
 func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (messages int, err error) {
+	if err := q.verifyCounts(ctx, report); err != nil {
+		return 0, err
+	}
 	for next := []byte{famMessage}; next != nil; {
 		next, err = q.verifySome(ctx, next, func(l look, k, v []byte) error {
 			id := ID(engine.Num(k, 0))
@@ -44,6 +47,29 @@ func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (me
 		}
 	}
 	return messages, nil
+}
+
+// verifyCounts counts all messages, in one View.
+func (q *Queue) verifyCounts(ctx context.Context, report func(ID, string)) error {
+	return q.eng.View(ctx, shard, func(r engine.Reader) error {
+		said, err := look{r}.counts()
+		if err != nil {
+			report(0, "the counts: "+fault.Say(err))
+			return nil
+		}
+		var seen counts
+		err = r.Scan([]byte{famMessage}, []byte{famMessage + 1}, false, func(k, v []byte) bool {
+			seen.messages++
+			if m, err := decodeMessage(ID(engine.Num(k, 0)), v); err == nil && m.heldAt != 0 {
+				seen.held++
+			}
+			return true
+		})
+		if err == nil && seen != said {
+			report(0, fmt.Sprintf("there are %d messages, %d held; the count says %d, %d", seen.messages, seen.held, said.messages, said.held))
+		}
+		return err
+	})
 }
 
 // verifySome calls fn for some records of a family from a key on, in one View, and
