@@ -39,6 +39,9 @@ type Conn struct {
 	tls  *tls.Conn  // nil while in plain text
 	over string     // why the session was ended from here, for the log
 
+	account  string // that the connection is counted under, once signedIn
+	signedIn bool
+
 	readBuf  *bufio.Reader // owner of R's buffer; nil while released
 	writeBuf *bufio.Writer // likewise
 	first    [1]byte       // the byte that ended Wait, not yet read

@@ -71,7 +71,8 @@ type Options struct {
 	Trusted []netip.Prefix
 
 	MaxConns      int // over all services; default 20,000
-	MaxPerAddress int // per IPv4 address or IPv6 /64; default 100
+	MaxPerAddress int // before login, per IPv4 address or IPv6 /64; default 100
+	MaxPerAccount int // after login, over all services and addresses; default 100
 
 	Idle      time.Duration // default of Service.Idle: 5 minutes (RFC 5321, 4.5.3.2.7)
 	Stall     time.Duration // see Conn.Wait; default 2 minutes
@@ -88,9 +89,10 @@ type Server struct {
 	opt Options
 	tls *tls.Config // nil: no certificate
 
-	mu     sync.Mutex
-	conns  int
-	byAddr map[netip.Prefix]int
+	mu        sync.Mutex
+	conns     int
+	byAddr    map[netip.Prefix]int
+	byAccount map[string]int
 
 	accepted, refused, panics, handshakes atomic.Int64
 }
@@ -114,6 +116,7 @@ func New(o Options) *Server {
 	}
 	o.MaxConns = orInt(o.MaxConns, 20_000)
 	o.MaxPerAddress = orInt(o.MaxPerAddress, 100)
+	o.MaxPerAccount = orInt(o.MaxPerAccount, 100)
 	o.MinRate = orInt(o.MinRate, 100)
 	o.Idle = orTime(o.Idle, 5*time.Minute)
 	o.Stall = orTime(o.Stall, 2*time.Minute)
@@ -125,7 +128,10 @@ func New(o Options) *Server {
 	if o.NewID == nil {
 		o.NewID = randomID
 	}
-	return &Server{opt: o, tls: tlsConfig(o.Certificate, o.MinVersion), byAddr: map[netip.Prefix]int{}}
+	return &Server{
+		opt: o, tls: tlsConfig(o.Certificate, o.MinVersion),
+		byAddr: map[netip.Prefix]int{}, byAccount: map[string]int{},
+	}
 }
 
 // Stats returns the counters as they are now.
@@ -180,42 +186,12 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
 		}
 		return
 	}
-	defer s.leave(peer)
 	s.accepted.Add(1)
 	c := newConn(s, svc, nc, peer)
+	defer s.leave(c)
 	unhook := context.AfterFunc(ctx, c.stop)
 	defer unhook()
 	c.run(ctx)
-}
-
-// enter counts a connection in, unless it would be over a limit.
-func (s *Server) enter(peer netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conns >= s.opt.MaxConns {
-		return false
-	}
-	if block, limited := s.counted(peer); limited {
-		if s.byAddr[block] >= s.opt.MaxPerAddress {
-			return false
-		}
-		s.byAddr[block]++
-	}
-	s.conns++
-	return true
-}
-
-func (s *Server) leave(peer netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns--
-	block, limited := s.counted(peer)
-	if !limited {
-		return
-	}
-	if s.byAddr[block]--; s.byAddr[block] == 0 {
-		delete(s.byAddr, block)
-	}
 }
 
 // counted returns the block of addresses that peer is counted under, if it is. One

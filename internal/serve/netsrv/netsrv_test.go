@@ -10,11 +10,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -140,11 +143,108 @@ func TestLimitIsGivenBack(t *testing.T) {
 		if s.enter(netip.MustParseAddr("2001:db8::2")) {
 			t.Fatal("one /64 counts as two addresses")
 		}
-		s.leave(peer)
+		s.leave(&Conn{srv: s, peer: peer})
 	}
 	if len(s.byAddr) != 0 {
 		t.Errorf("counters left behind: %v", s.byAddr)
 	}
+}
+
+// signer logs in to the account each line names.
+func signer(ctx context.Context, c *Conn) {
+	for {
+		if _, err := c.Wait(); err != nil {
+			return
+		}
+		line, err := c.R.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if err := c.SignIn(strings.TrimSpace(line)); err != nil {
+			fmt.Fprintf(c.W, "%v: %s\n", fault.Of(err), fault.Say(err))
+			continue
+		}
+		c.W.WriteString("welcome\n")
+	}
+}
+
+// Accounts behind one address do not hinder each other: a login frees the place of
+// its address, and one account with too many connections is the only one to notice.
+func TestAccountLimit(t *testing.T) {
+	s, addr := start(t, Options{MaxPerAccount: 2, MaxPerAddress: 2, Trusted: []netip.Prefix{}}, Service{Handle: signer, Refuse: "421"})
+	const full = "limited: too many connections of this account at the same time\n"
+	var alice []net.Conn
+	for _, c := range []struct{ account, want string }{
+		{"alice", "welcome\n"}, {"alice", "welcome\n"}, {"bob", "welcome\n"}, {"alice", full},
+	} {
+		nc := dial(t, addr)
+		if got := ask(t, nc, c.account+"\n"); got != c.want {
+			t.Errorf("%s: %q", c.account, got)
+		}
+		if c.account == "alice" {
+			alice = append(alice, nc)
+		}
+	}
+	late := alice[2] // still there, and may try again
+	alice[0].Close()
+	for s.Stats().Open > 3 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 2 { // the second time it has its place already
+		if got := ask(t, late, "alice\n"); got != "welcome\n" {
+			t.Errorf("a place was given back: %q", got)
+		}
+	}
+	if got := ask(t, late, "bob\n"); got != "welcome\n" { // moves
+		t.Error(got)
+	}
+	if got := ask(t, dial(t, addr), "alice\n"); got != "welcome\n" {
+		t.Error(got)
+	}
+	if got := ask(t, dial(t, addr), "bob\n"); got != full {
+		t.Error(got)
+	}
+}
+
+// However sessions go, what is counted is taken back.
+func TestCountsComeBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := New(Options{MaxConns: 6, MaxPerAddress: 2, MaxPerAccount: 2, Trusted: []netip.Prefix{}})
+		peers := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), {}}
+		var open []*Conn
+		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+			switch i := rapid.IntRange(0, 9).Draw(t, "step"); {
+			case i < 4:
+				if peer := rapid.SampledFrom(peers).Draw(t, "peer"); s.enter(peer) {
+					open = append(open, &Conn{srv: s, peer: peer})
+				}
+			case len(open) == 0:
+			case i < 8:
+				c := rapid.SampledFrom(open).Draw(t, "conn")
+				c.SignIn(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "account"))
+			default:
+				s.leave(open[0])
+				open = open[1:]
+			}
+			addresses, accounts := map[netip.Addr]int{}, map[string]int{}
+			for _, c := range open {
+				switch {
+				case c.signedIn:
+					accounts[c.account]++
+				case c.peer.IsValid():
+					addresses[c.peer]++
+				}
+			}
+			if s.conns != len(open) || s.conns > 6 || !reflect.DeepEqual(s.byAccount, accounts) || len(s.byAddr) != len(addresses) {
+				t.Fatalf("%d %v %v, have %d %v %v", s.conns, s.byAccount, s.byAddr, len(open), accounts, addresses)
+			}
+			for name, n := range accounts {
+				if n > 2 {
+					t.Fatalf("%s has %d", name, n)
+				}
+			}
+		}
+	})
 }
 
 // lockedBuffer is a log that sessions may still write while a test reads it.
