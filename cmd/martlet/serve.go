@@ -187,8 +187,8 @@ func (h *house) certificates() (*netsrv.Certificates, error) {
 func (h *house) sessionOptions(certs *netsrv.Certificates) netsrv.Options {
 	o := netsrv.Options{
 		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
-		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, Grace: stopGrace,
-		MinVersion: minTLS(h.cfg),
+		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, MaxPerAccount: h.cfg.Limits.ConnectionsPerAccount,
+		Grace: stopGrace, MinVersion: minTLS(h.cfg),
 	}
 	if certs != nil {
 		o.Certificate = certs.Get

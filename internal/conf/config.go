@@ -198,10 +198,10 @@ type Limits struct {
 	// Connections at the same time.
 	Connections int `toml:"connections" default:"20000" min:"1" max:"10000000"`
 
-	// Connections at the same time from one IPv4 address or IPv6 /64.
+	// Connections at the same time from one IPv4 address or IPv6 /64 that have not logged in.
 	ConnectionsPerAddress int `toml:"connections_per_address" default:"100" min:"1" max:"10000000"`
 
-	// Logged-in connections at the same time of one account.
+	// Logged-in connections at the same time of one account, over all protocols and addresses.
 	ConnectionsPerAccount int `toml:"connections_per_account" default:"100" min:"1" max:"10000000"`
 
 	// Wrong commands after which a connection is closed.

@@ -99,8 +99,12 @@ func (s *session) challenge(challenge []byte) ([]byte, error) {
 	return sasl.Decode([]byte(line))
 }
 
-// signIn ends a sign-in: with err, as a failure that does not say what was wrong.
+// signIn ends a sign-in: with err, as a failure that does not say what was wrong, or
+// with LIMIT if the account has too many connections.
 func (s *session) signIn(account directory.Account, login string, err error) (reply, error) {
+	if err == nil {
+		err = s.c.SignIn(account.Address.String())
+	}
 	if err != nil {
 		s.c.Log().Info("login failed", "login", login, "peer", s.c.Peer(), "err", err)
 		return reply{}, err

@@ -26,7 +26,7 @@ func (s *session) enter(ctx context.Context, who directory.Account, how string) 
 	if !s.srv.lock(who.ID) {
 		return fault.New(fault.Busy, "another POP3 session has the mailbox open")
 	}
-	d, err := openDrop(ctx, s.srv.opt.Store.Account(who.ID))
+	d, err := s.open(ctx, who)
 	if err != nil {
 		s.srv.release(who.ID)
 		return err
@@ -36,6 +36,14 @@ func (s *session) enter(ctx context.Context, who directory.Account, how string) 
 	s.conn.Log().Info("logged in", "mechanism", how, "messages", d.count)
 	s.ok("%d messages (%d octets)", d.count, d.bytes)
 	return nil
+}
+
+// open counts the connection under the account and reads its INBOX.
+func (s *session) open(ctx context.Context, who directory.Account) (*drop, error) {
+	if err := s.conn.SignIn(who.Address.String()); err != nil {
+		return nil, err
+	}
+	return openDrop(ctx, s.srv.opt.Store.Account(who.ID))
 }
 
 // unlock releases what enter took. It may be called twice.

@@ -16,6 +16,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xdg-go/scram"
 	"pgregory.net/rapid"
@@ -199,6 +200,42 @@ func TestQuitFails(t *testing.T) {
 	}
 	if _, err := c.read(); err == nil {
 		t.Error("the connection is still open")
+	}
+	if !w.pop.lock(accounts[0]) {
+		t.Error("the INBOX is still locked")
+	}
+}
+
+// An account with too many connections, by whatever protocol, is refused for now and
+// leaves no lock behind.
+func TestConnectionsOfOneAccount(t *testing.T) {
+	w := newWorld(t, netsrv.Options{MaxPerAccount: 1})
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	counted := make(chan error)
+	go w.net.ServeConn(w.ctx, theirs, netsrv.Service{Handle: func(_ context.Context, c *netsrv.Conn) {
+		counted <- c.SignIn("alice@example.org")
+		counted <- nil // until the test lets it go
+	}})
+	if err := <-counted; err != nil {
+		t.Fatal(err)
+	}
+	c := w.connect("A", false)
+	c.read()
+	for range 2 {
+		c.ask(t, "USER alice@example.org")
+		if got := c.ask(t, "PASS "+password); got != "-ERR [SYS/TEMP] too many connections of this account at the same time" {
+			t.Error(got)
+		}
+	}
+	<-counted
+	io.ReadAll(ours) // the other is gone
+	for w.net.Stats().Open > 1 {
+		time.Sleep(time.Millisecond)
+	}
+	c.ask(t, "USER alice@example.org")
+	if got := c.ask(t, "PASS "+password); got != "+OK 0 messages (0 octets)" {
+		t.Error(got)
 	}
 }
 

@@ -28,6 +28,11 @@ func (s *session) auth(ctx context.Context, arg string) *smtp.Reply {
 	if bad := s.converse(exchange, initial); bad != nil {
 		return bad
 	}
+	if err := s.conn.SignIn(attempt.Account().Address.String()); err != nil {
+		s.conn.Log().Warn("login refused", "account", attempt.Account().Address, "err", err)
+		s.closing = true
+		return smtp.NewReply(421, "4.7.0", fault.Say(err))
+	}
 	s.account, s.loggedIn = attempt.Account(), true
 	s.conn.LogWith("account", s.account.Address.String())
 	s.conn.Log().Info("logged in", "mechanism", mechanism)
