@@ -66,13 +66,13 @@ func (s *session) search(key *imap.SearchKey) (mail.UIDSet, error) {
 		return nil, fault.Newf(fault.Limited, "a search may look for %d different texts in messages", maxNeedles)
 	}
 	var pending []*candidate
-	for _, m := range s.view.pic.Messages(q.scope()) {
-		c := &candidate{m: m}
-		switch q.root.ask(c) {
+	var probe candidate // one for all, of which most need no more than the row
+	for _, probe.m = range s.view.pic.Messages(q.scope()) {
+		switch q.root.ask(&probe) {
 		case met:
-			q.found = append(q.found, m.UID)
+			q.found = append(q.found, probe.m.UID)
 		case open:
-			if pending = append(pending, c); len(pending) == searchHeads {
+			if pending = append(pending, &candidate{m: probe.m}); len(pending) == searchHeads {
 				if err := q.settle(pending); err != nil {
 					return nil, err
 				}
