@@ -62,7 +62,7 @@ func start(t *testing.T, zone string) *dnstest.Server {
 func client(t *testing.T, opt dnsx.Options) *dnsx.Client {
 	t.Helper()
 	if opt.Timeout == 0 {
-		opt.Timeout, opt.Rounds = 300*time.Millisecond, 1
+		opt.Timeout, opt.Rounds = 2*time.Second, 1
 	}
 	c, err := dnsx.New(opt)
 	if err != nil {

@@ -173,13 +173,13 @@ func TestNotify(t *testing.T) {
 		{"alice@martlet.test", all, noDSN, Local, "delivered"},
 		{"", all, noDSN, Remote, ""},
 	} {
-		b := newBench(t, func(o *Options) { o.Gaps = []time.Duration{time.Hour} })
+		b := newBench(t, func(o *Options) { o.Gaps = []time.Duration{4 * time.Hour} })
 		b.courier.script, b.local.script = always(c.result), always(c.result)
 		env := envelope(c.from, "bob@example.org")
 		env.To[0].Notify = c.notify
 		b.enqueue(Entry{Envelope: env, Parcel: b.parcel(sample), Road: c.road})
 		b.pump()
-		b.pass(6*24*time.Hour, time.Hour)
+		b.pass(6*24*time.Hour, 4*time.Hour)
 		b.empty()
 		var got []string
 		for _, r := range b.reports.all() {
@@ -198,11 +198,13 @@ func TestDelayReport(t *testing.T) {
 	b.courier.script = always(greylist)
 	b.put("alice@martlet.test", "bob@example.org")
 	b.pump()
-	b.pass(3*time.Hour+59*time.Minute, time.Minute)
+	b.pass(3*time.Hour+50*time.Minute, 10*time.Minute)
+	b.pass(9*time.Minute, time.Minute)
 	if len(b.reports.all()) != 0 {
 		t.Error("too early")
 	}
-	b.pass(48*time.Hour, time.Minute)
+	b.pass(time.Hour, time.Minute)
+	b.pass(48*time.Hour, 30*time.Minute)
 	if len(b.reports.all()) != 1 {
 		t.Fatalf("%d reports", len(b.reports.all()))
 	}

@@ -179,7 +179,7 @@ func TestAgainstModel(t *testing.T) {
 			},
 			"pump": func(*rapid.T) { b.pump() },
 			"pass": func(t *rapid.T) {
-				b.pass(time.Duration(rapid.IntRange(1, 300).Draw(t, "minutes"))*time.Minute, 5*time.Minute)
+				b.pass(time.Duration(rapid.IntRange(1, 300).Draw(t, "minutes"))*time.Minute, 15*time.Minute)
 			},
 			"restart": func(*rapid.T) { b.restart() },
 			"retry":   func(*rapid.T) { must(b.q.Retry(ctx, some())) },
@@ -227,7 +227,7 @@ func (m *model) end(t *rapid.T, b *bench) {
 	for i := range 4 {
 		m.mode[fmt.Sprintf("d%d.test", i)] = 3
 	}
-	b.pass(8*time.Hour, 5*time.Minute)
+	b.pass(8*time.Hour, 30*time.Minute)
 	b.empty()
 	m.check(t, b)
 	for a, f := range m.byAddr {

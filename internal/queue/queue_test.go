@@ -80,6 +80,24 @@ func TestJitter(t *testing.T) {
 	}
 }
 
+// A group that was chosen from a look older than the record of its last attempt is
+// not tried again at once.
+func TestStaleChoice(t *testing.T) {
+	b := newBench(t, nil)
+	b.courier.script = always(greylist)
+	id := b.put("", "bob@example.org")
+	b.pump()
+	b.q.attempt(t.Context(), pick{flight{id, 0}, "rexample.org"})
+	if n := b.courier.count(); n != 1 {
+		t.Errorf("%d attempts", n)
+	}
+	b.sound()
+	b.pass(5*time.Minute, 5*time.Minute)
+	if n := b.courier.count(); n != 2 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
 // Each recipient has its own fate, and only those who wait are tried again.
 func TestRecipientsAlone(t *testing.T) {
 	b := newBench(t, nil)

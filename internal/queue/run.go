@@ -238,6 +238,7 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 // load makes the job of a group. who are the indices of its recipients that wait.
 func (q *Queue) load(ctx context.Context, f flight) (job Job, who []int, road Road, err error) {
 	var m *message
+	now := q.now()
 	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
 		l := look{r}
 		who = nil
@@ -248,6 +249,9 @@ func (q *Queue) load(ctx context.Context, f flight) (job Job, who []int, road Ro
 		g, err := l.group(f.id, f.group)
 		if err != nil {
 			return err
+		}
+		if g.next > now {
+			return nil // chosen from a look that was older than its last attempt
 		}
 		job = Job{ID: f.id, Attempt: g.attempts + 1, Envelope: m.env}
 		return l.eachRecipient(m, func(n int, r *recipient) {

@@ -90,7 +90,7 @@ func (p *peer) serve(ln net.Listener) {
 		p.mu.Unlock()
 		go func() {
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			conn.SetDeadline(time.Now().Add(time.Minute))
 			if p.raw != nil {
 				p.raw(conn)
 				return
@@ -325,14 +325,12 @@ func courier(t *testing.T, port uint16, zone string, change func(*Options)) *Cou
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	res, err := dnsx.New(dnsx.Options{Servers: []string{s.Addr()}, Timeout: 500 * time.Millisecond, Rounds: 1})
+	res, err := dnsx.New(dnsx.Options{Servers: []string{s.Addr()}, Timeout: 2 * time.Second, Rounds: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	opt := Options{
 		Hostname: "mx.martlet.test", Resolver: res, Port: port, AllowPrivate: true,
-		Timeouts: Timeouts{Connect: 2 * time.Second, Greeting: 2 * time.Second, Command: 2 * time.Second,
-			Data: 2 * time.Second, Block: 2 * time.Second, Final: 2 * time.Second, TLS: 2 * time.Second},
 		Shuffle: func(int, func(i, j int)) {},
 	}
 	if change != nil {

@@ -45,10 +45,9 @@ type courier struct {
 	clock  *clock
 	script func(job Job, r mail.Recipient) Result
 
-	mu     sync.Mutex
-	calls  []call
-	taken  map[string]int // copies by "id recipient"
-	bodies map[ID]string
+	mu    sync.Mutex
+	calls []call
+	taken map[string]int // copies by "id recipient"
 }
 
 var (
