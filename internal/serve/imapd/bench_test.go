@@ -15,7 +15,7 @@ const benchMessages = 100_000
 // BenchmarkCommands runs commands on a mailbox of 100,000 messages, answers read to
 // their end.
 func BenchmarkCommands(b *testing.B) {
-	w := newWorld(b)
+	w := newWorldOn(b, 64<<20)
 	var box store.Mailbox
 	for range benchMessages / 1000 {
 		p, err := w.st.Receive(w.ctx, bytes.NewReader(message("bench")))
@@ -52,6 +52,7 @@ func BenchmarkCommands(b *testing.B) {
 		b.Fatal(err)
 	}
 	run(b, `LOGIN alice@example.org "`+password+`"`)
+	run(b, "SELECT INBOX")
 	for _, command := range []string{
 		"SELECT INBOX", "UID FETCH 1:* (FLAGS)", "FETCH 1:* (ENVELOPE)", "FETCH 1:* (BODYSTRUCTURE)",
 		"FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])", "FETCH 1:10000 (BODY.PEEK[])",

@@ -69,9 +69,15 @@ const password = "secret of alice"
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldOn(t, 1<<20)
+}
+
+// newWorldOn is newWorld with an engine cache of so many bytes.
+func newWorldOn(t testing.TB, cache int64) *world {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return start }
-	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20, ReserveBytes: -1})
+	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), CacheBytes: cache, MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
