@@ -35,9 +35,12 @@ const (
 func newPacker() (*packer, error) {
 	var p packer
 	var err [4]error
-	common := []zstd.EOption{zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(128 << 10), zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedDefault)}
+	common := []zstd.EOption{zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(128 << 10), zstd.WithLowerEncoderMem(true)}
 	p.body, err[0] = zstd.NewWriter(nil, common...)
-	p.header, err[1] = zstd.NewWriter(nil, append(common, zstd.WithEncoderDictRaw(headerDictID, headerDict))...)
+	// With a dictionary the fastest level is the best too: a header is too short for
+	// the others to gain by their larger tables, which are reset for each.
+	p.header, err[1] = zstd.NewWriter(nil, append(common,
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderDictRaw(headerDictID, headerDict))...)
 	limit := zstd.WithDecoderMaxMemory(8 << 20)
 	p.unbody, err[2] = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), limit)
 	p.unheader, err[3] = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), limit, zstd.WithDecoderDictRaw(headerDictID, headerDict))
