@@ -223,7 +223,7 @@ func (p *peer) data(r *bufio.Reader, say func(string) bool) bool {
 			return false
 		}
 		body = append(body, b)
-		if bytes.HasSuffix(body, []byte("\r\n.\r\n")) || string(body) == ".\r\n" {
+		if bytes.HasSuffix(body, []byte("\r\n.\r\n")) || len(body) == 3 && string(body) == ".\r\n" {
 			body = body[:len(body)-3]
 			break
 		}
