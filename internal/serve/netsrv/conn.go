@@ -121,7 +121,10 @@ func (c *Conn) Wait() (input bool, err error) {
 	c.raw.waitUntil(time.Now().Add(c.svc.Idle))
 	c.mu.Unlock()
 
-	n, err := c.stream().Read(c.first[:])
+	n, err := 0, error(nil)
+	for n == 0 && err == nil { // a Read may bring nothing, and pipes do
+		n, err = c.stream().Read(c.first[:])
+	}
 
 	c.mu.Lock()
 	c.waiting = false

@@ -375,6 +375,24 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
+// A read that brings nothing ends no wait.
+func TestEmptyRead(t *testing.T) {
+	ours, theirs := net.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		New(Options{}).ServeConn(context.Background(), theirs, Service{Handle: echo})
+		close(ended)
+	}()
+	for range 3 {
+		ours.Write(nil)
+	}
+	if got := ask(t, ours, "hello\n"); got != "hello\n" {
+		t.Error(got)
+	}
+	ours.Close()
+	<-ended
+}
+
 func TestWake(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	waits := make(chan string)
