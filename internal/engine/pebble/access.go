@@ -21,42 +21,65 @@ type source interface {
 	iter(ctx context.Context, lower, upper []byte) (*db.Iterator, error)
 }
 
-// moment is the state of a shard at one moment: that of an iterator. A snapshot of
-// the database would do as well, but closing one may wait for the disk.
-type moment struct{ it *db.Iterator }
-
-func (m moment) get(key []byte) ([]byte, bool, error) {
-	if !m.it.SeekPrefixGE(key) {
-		return nil, false, m.it.Error()
+// seek returns a copy of the value of a key. It asks the filters of every level, so
+// that a key that is not there costs no read of a block: most questions of a
+// delivery are whether something is there already.
+func seek(it *db.Iterator, key []byte) ([]byte, bool, error) {
+	if !it.SeekPrefixGE(key) {
+		return nil, false, it.Error()
 	}
-	v, err := m.it.ValueAndErr()
+	v, err := it.ValueAndErr()
 	if err != nil {
 		return nil, false, err
 	}
 	return append(make([]byte, 0, len(v)), v...), true, nil
 }
 
+// bounded returns the options of an iterator over [lower, upper) for seek.
+func bounded(lower, upper []byte) *db.IterOptions {
+	return &db.IterOptions{LowerBound: lower, UpperBound: upper, UseL6Filters: true}
+}
+
+// moment is the state of a shard at one moment: that of an iterator. A snapshot of
+// the database would do as well, but closing one may wait for the disk.
+type moment struct{ it *db.Iterator }
+
+func (m moment) get(key []byte) ([]byte, bool, error) { return seek(m.it, key) }
+
 func (m moment) iter(ctx context.Context, lower, upper []byte) (*db.Iterator, error) {
 	return m.it.CloneWithContext(ctx, db.CloneOptions{IterOptions: &db.IterOptions{LowerBound: lower, UpperBound: upper}})
 }
 
-// own is a batch on top of the newest state.
-type own struct{ batch *db.Batch }
-
-func (o own) get(key []byte) ([]byte, bool, error) {
-	v, closer, err := o.batch.Get(key)
-	if errors.Is(err, db.ErrNotFound) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	value := append(make([]byte, 0, len(v)), v...)
-	return value, true, closer.Close()
+// own is a batch on top of the newest state of its shard.
+type own struct {
+	batch *db.Batch
+	opts  *db.IterOptions
+	it    *db.Iterator // for get, made when first needed
+	size  int          // of the batch as it sees it
 }
 
-func (o own) iter(ctx context.Context, lower, upper []byte) (*db.Iterator, error) {
+func (o *own) get(key []byte) (_ []byte, _ bool, err error) {
+	switch {
+	case o.it == nil:
+		if o.it, err = o.batch.NewIter(o.opts); err != nil {
+			return nil, false, err
+		}
+	case o.size != o.batch.Len():
+		o.it.SetOptions(o.opts) // brings it up to the batch
+	}
+	o.size = o.batch.Len()
+	return seek(o.it, key)
+}
+
+func (o *own) iter(ctx context.Context, lower, upper []byte) (*db.Iterator, error) {
 	return o.batch.NewIterWithContext(ctx, &db.IterOptions{LowerBound: lower, UpperBound: upper})
+}
+
+func (o *own) close() error {
+	if o.it == nil {
+		return nil
+	}
+	return o.it.Close()
 }
 
 // reader reads one shard.

@@ -101,17 +101,21 @@ func (b *blobs) Put(ctx context.Context, name mail.BlobRef, size int64, r io.Rea
 	return hold.write(ctx, header{now, size}, r)
 }
 
-func (b *blobs) header(name mail.BlobRef) (header, bool, error) {
-	v, closer, err := b.e.db.Get(headerKey(name))
-	if errors.Is(err, db.ErrNotFound) {
-		return header{}, false, nil
-	}
+func (b *blobs) header(name mail.BlobRef) (head header, ok bool, err error) {
+	key := headerKey(name)
+	it, err := b.e.db.NewIter(bounded(key, append(key[:len(key):len(key)], 0)))
 	if err != nil {
 		return header{}, false, b.e.failed(err)
 	}
-	defer closer.Close()
-	h, err := decodeHeader(v)
-	return h, err == nil, err
+	v, ok, err := seek(it, key)
+	if closing := it.Close(); err == nil {
+		err = closing
+	}
+	if err != nil || !ok {
+		return header{}, false, b.e.failed(err)
+	}
+	head, err = decodeHeader(v)
+	return head, err == nil, err
 }
 
 // dropPartial removes what Puts cut short by a crash left.

@@ -13,62 +13,97 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
-// Open returns n bytes of the blob from off on. The reader reads one piece at a
+// Open returns n bytes of the blob from off on. The reader holds one piece at a
 // time; if the blob is deleted meanwhile it fails with NotFound.
+//
+// A first piece that is not full is the whole blob, since it was written together
+// with its header: then one look-up does.
 func (b *blobs) Open(ctx context.Context, name mail.BlobRef, off, n int64) (io.ReadCloser, error) {
 	if err := b.e.gate.enter(); err != nil {
 		return nil, err
 	}
 	defer b.e.gate.leave()
-	h, ok, err := b.header(name)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r := &blobReader{b: b, ctx: ctx, name: name, off: off}
+	var err error
+	if off >= 0 && off < pieceBytes {
+		r.piece, _, err = b.piece(name, 0)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, errNoBlob
+	if r.size = int64(len(r.piece)); r.size == 0 || r.size == pieceBytes {
+		h, ok, err := b.header(name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, errNoBlob
+		}
+		r.size = h.size
 	}
-	if off < 0 || off > h.size || n > h.size-off {
+	if off < 0 || off > r.size || n > r.size-off {
 		return nil, fault.New(fault.Invalid, "the range lies outside the blob")
 	}
 	if n < 0 {
-		n = h.size - off
+		n = r.size - off
 	}
-	return &blobReader{b: b, ctx: ctx, name: name, size: h.size, off: off, end: off + n}, nil
+	r.end = off + n
+	return r, nil
 }
 
 var errNoBlob = fault.New(fault.NotFound, "there is no such blob")
 
-// blobReader holds the piece it stands in, and so its block of the cache, until it
-// moves on or is closed.
+// piece returns a copy of a piece, its checksum verified.
+func (b *blobs) piece(name mail.BlobRef, number uint32) (data []byte, ok bool, err error) {
+	v, closer, err := b.e.db.Get(pieceKey(name, number))
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, b.e.failed(err)
+	}
+	defer closer.Close()
+	if len(v) < 4 || binary.BigEndian.Uint32(v) != crc32.Checksum(v[4:], castagnoli) {
+		return nil, false, errChecksum
+	}
+	return append(make([]byte, 0, len(v)-4), v[4:]...), true, nil
+}
+
+var errChecksum = fault.New(fault.Corrupt, "a stored blob fails its checksum")
+
+// blobReader reads a blob piece by piece.
 type blobReader struct {
 	b        *blobs
 	ctx      context.Context
 	name     mail.BlobRef
 	size     int64
 	off, end int64
-	rest     []byte // of the piece, up to end
-	buf      []byte
+	piece    []byte // that off lies in, nil if it is not read yet
 	closed   bool
 }
 
 func (r *blobReader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
+	switch {
+	case len(p) == 0:
 		return 0, nil
-	}
-	if r.closed {
+	case r.closed:
 		return 0, errClosed
-	}
-	if len(r.rest) == 0 {
-		if r.off == r.end {
-			return 0, io.EOF
-		}
+	case r.off == r.end:
+		return 0, io.EOF
+	case r.piece == nil:
 		if err := r.fill(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
+	start := r.off / pieceBytes * pieceBytes
+	n := copy(p, r.piece[r.off-start:min(int64(len(r.piece)), r.end-start)])
 	r.off += int64(n)
+	if r.off == start+pieceBytes {
+		r.piece = nil
+	}
 	return n, nil
 }
 
@@ -82,23 +117,17 @@ func (r *blobReader) fill() error {
 	}
 	defer r.b.e.gate.leave()
 	number := r.off / pieceBytes
-	v, closer, err := r.b.e.db.Get(pieceKey(r.name, uint32(number)))
-	if errors.Is(err, db.ErrNotFound) {
+	data, ok, err := r.b.piece(r.name, uint32(number))
+	if err != nil {
+		return err
+	}
+	if !ok {
 		return r.missing()
 	}
-	if err != nil {
-		return r.b.e.failed(err)
+	if int64(len(data)) != min(pieceBytes, r.size-number*pieceBytes) {
+		return errChecksum
 	}
-	defer closer.Close()
-	start := number * pieceBytes
-	if int64(len(v)) != 4+min(pieceBytes, r.size-start) ||
-		binary.BigEndian.Uint32(v) != crc32.Checksum(v[4:], castagnoli) {
-		return fault.New(fault.Corrupt, "a stored blob fails its checksum")
-	}
-	data := v[4:]
-	data = data[r.off-start : min(int64(len(data)), r.end-start)]
-	r.buf = append(r.buf[:0], data...)
-	r.rest = r.buf
+	r.piece = data
 	return nil
 }
 
@@ -115,6 +144,6 @@ func (r *blobReader) missing() error {
 }
 
 func (r *blobReader) Close() error {
-	r.closed, r.rest, r.buf = true, nil, nil
+	r.closed, r.piece = true, nil
 	return nil
 }

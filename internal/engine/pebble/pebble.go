@@ -31,7 +31,7 @@ import (
 type Options struct {
 	FS            vfs.FS           // where the files lie; nil is the operating system's
 	CacheBytes    int64            // block cache; 0 is 32 MB
-	MemTableBytes uint64           // one write buffer, of which there may be four; 0 is 64 MB
+	MemTableBytes uint64           // one write buffer, of which there may be four; 0 is 16 MB
 	ReserveBytes  int64            // space to leave free; 0 is 32 MB and two write buffers, -1 none
 	Log           *slog.Logger     // nil discards
 	Now           func() time.Time // time of a blob's Put; nil is time.Now
@@ -39,7 +39,7 @@ type Options struct {
 
 const (
 	defaultCache    = 32 << 20
-	defaultMemTable = 64 << 20
+	defaultMemTable = 16 << 20 // 64 MB take in an eighth more mail and keep 100 MB of memory
 )
 
 func (o Options) withDefaults() Options {

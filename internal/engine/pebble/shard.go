@@ -49,7 +49,7 @@ func (e *Engine) View(ctx context.Context, id engine.Shard, fn func(engine.Reade
 // read runs fn and returns the newest commit that it may have seen.
 func (e *Engine) read(ctx context.Context, id engine.Shard, fn func(engine.Reader) error) (seen *commit, err error) {
 	prefix := shardPrefix(id)
-	it, err := e.db.NewIter(&db.IterOptions{LowerBound: prefix, UpperBound: engine.After(prefix), UseL6Filters: true})
+	it, err := e.db.NewIter(bounded(prefix, engine.After(prefix)))
 	if err != nil {
 		return nil, e.failed(err)
 	}
@@ -145,20 +145,28 @@ func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Wri
 var errUnknown = fault.New(fault.Unknown, "the change may or may not be on disk")
 
 // fill runs fn on a new batch.
-func (e *Engine) fill(ctx context.Context, id engine.Shard, fn func(engine.Writer) error) (*db.Batch, error) {
+func (e *Engine) fill(ctx context.Context, id engine.Shard, fn func(engine.Writer) error) (batch *db.Batch, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	batch := e.db.NewIndexedBatch()
-	w := &writer{reader: reader{e: e, ctx: ctx, from: own{batch}, prefix: shardPrefix(id)}, batch: batch}
-	err := fn(w)
-	if err == nil {
-		err = w.err // of a limit that fn did not heed
+	batch = e.db.NewIndexedBatch()
+	prefix := shardPrefix(id)
+	from := &own{batch: batch, opts: bounded(prefix, engine.After(prefix))}
+	good := false
+	defer func() { // also when fn panics
+		if closing := from.close(); err == nil {
+			err = e.failed(closing)
+		}
+		if !good || err != nil {
+			_ = batch.Close() // nothing was written
+		}
+	}()
+	w := &writer{reader: reader{e: e, ctx: ctx, from: from, prefix: prefix}, batch: batch}
+	if err := fn(w); err != nil {
+		return batch, err
 	}
-	if err != nil {
-		_ = batch.Close() // nothing was written
-	}
-	return batch, err
+	good = true
+	return batch, w.err // of a limit that fn did not heed
 }
 
 // carry brings a commit to the disk: it applies the batch, frees the shard, waits
