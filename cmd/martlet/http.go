@@ -19,7 +19,8 @@ import (
 // Limits of HTTP connections.
 const (
 	httpHeaderWait = 10 * time.Second
-	httpIdle       = 2 * time.Minute
+	httpIdle       = 30 * time.Second
+	httpMaxConns   = 1000     // at the same time, on one listener
 	httpMaxHeader  = 32 << 10 // bytes
 )
 

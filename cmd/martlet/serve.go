@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -121,14 +122,17 @@ func (h *house) serve(parent context.Context, doors []door, ready func() error) 
 // start begins every part of the server. What a part is handed first fails here, so
 // that a server that is ready has all its parts.
 func (h *house) start(ctx context.Context, doors []door, part func(string, func(context.Context) error)) error {
+	certs, err := h.certificates()
+	if err != nil {
+		return err
+	}
 	for _, d := range doors {
 		if !slices.Contains(spoken(), d.Protocol) {
 			return misused("this program does not speak %s; it speaks %v", d.Protocol, spoken())
 		}
-	}
-	certs, err := h.certificates()
-	if err != nil {
-		return err
+		if d.TLS == conf.Implicit && certs == nil {
+			return misused("the listener for %s on %s needs a certificate; name one in [tls] certificate and key", d.Protocol, d.Address)
+		}
 	}
 	socket, err := listenSocket(h.cfg.AdminSocket())
 	if err != nil {
@@ -141,7 +145,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	for _, d := range doors {
 		part(string(d.Protocol), func(ctx context.Context) error {
 			if isHTTP(d.Protocol) {
-				return serveHTTP(ctx, d.Listener, public, h.tlsFor(d, certs), h.log)
+				return serveHTTP(ctx, netutil.LimitListener(d.Listener, httpMaxConns), public, h.tlsFor(d, certs), h.log)
 			}
 			svc := services[d.Protocol]
 			svc.Name, svc.TLS, svc.Idle = string(d.Protocol), tlsModes[d.TLS], h.idle(d.Protocol)
@@ -181,7 +185,8 @@ func (h *house) certificates() (*netsrv.Certificates, error) {
 	if cert == "" {
 		return nil, nil
 	}
-	return netsrv.LoadCertificates(h.log, time.Now, [2]string{cert, key})
+	certs, err := netsrv.LoadCertificates(h.log, time.Now, [2]string{cert, key})
+	return certs, misconfigured(err)
 }
 
 func (h *house) sessionOptions(certs *netsrv.Certificates) netsrv.Options {
