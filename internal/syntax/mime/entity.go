@@ -44,11 +44,13 @@ func (p *Part) encoded() bool {
 }
 
 // becomeText makes a multipart that has no parts one part a person can read.
-func (p *Part) becomeText() { p.Type, p.Subtype, p.Params = "text", "plain", nil }
+func (p *Part) becomeText() {
+	p.Type, p.Subtype, p.Params, p.composite = "text", "plain", nil, true
+}
 
 // becomeOpaque makes p a part nobody looks into. Its name stays.
 func (p *Part) becomeOpaque() {
-	p.Type, p.Subtype = "application", "octet-stream"
+	p.Type, p.Subtype, p.composite = "application", "octet-stream", true
 	var keep Params
 	for _, q := range p.Params {
 		if q.Name == "name" || q.Name == "name*" {

@@ -8,7 +8,10 @@
 // byte is lost from the offsets. Memory is bounded by Limits whatever the size of
 // the message, and time is linear in it.
 //
-// It does no I/O, keeps no message bodies, writes no messages, renders no HTML and
+// It can write a message again with other transfer encodings, for a road that cannot
+// carry it as it is.
+//
+// It does no I/O, keeps no message bodies, makes no messages, renders no HTML and
 // judges nobody (more than one From is the business of the checks).
 //
 // How broken mail is read:
@@ -36,7 +39,8 @@
 //
 // RFC 5322 and 2822 (messages), RFC 2045 to 2047, 2231, 2183, 3282, 2557, 1864
 // (MIME), RFC 6532 (UTF-8 headers), RFC 9051 and 3501 (envelope, body structure,
-// part numbers), RFC 5256 (base subject, message ids), RFC 8970 (preview).
+// part numbers), RFC 5256 (base subject, message ids), RFC 8970 (preview), RFC 6152
+// and 3030 (conversion for the next host), RFC 1847 (what must not be converted).
 package mime
 
 import "time"
@@ -168,7 +172,9 @@ type Part struct {
 
 	Children []*Part
 
-	envelope []byte // of an inner message's root, in wire form
+	envelope  []byte // of an inner message's root, in wire form
+	composite bool   // a leaf of our making: the header says multipart or message
+	seen      seen
 }
 
 // IsMultipart tells whether p has numbered children of its own.

@@ -20,7 +20,8 @@ type Parser struct {
 	prevEOL   int64 // of the one before lineStart
 	lastCR    bool  // the last byte seen was a CR
 
-	line     []byte // the current line, up to maxLine bytes of it
+	line     []byte  // the current line, up to maxLine bytes of it
+	has      content // what the current line holds, but for a bare LF at its end
 	inHeader bool
 	head     header // of the innermost open part, while inHeader
 
@@ -82,11 +83,14 @@ func (p *Parser) Finish() *Message {
 		return &p.msg
 	}
 	if p.pos > p.lineStart {
+		if p.lastCR {
+			p.has |= bareCR
+		}
 		p.endLine()
 	}
 	p.done = true
-	if p.lastCR {
-		p.msg.HasBareCR = true
+	if p.prevEOL == 1 && !p.inHeader {
+		*p.place() |= bareLF
 	}
 	for p.inHeader {
 		p.endHeader(p.pos, p.lf)
@@ -125,29 +129,58 @@ func (p *Parser) take(b []byte) {
 	p.pos += int64(len(b))
 }
 
-// inspect notes what an SMTP client must know, and the line ending.
+// inspect notes the line ending, and what the line holds that is not known yet of
+// the place it belongs to.
 func (p *Parser) inspect(b []byte) {
-	m := &p.msg
 	last := len(b) - 1
 	p.eol = 0
 	if b[last] == '\n' {
 		p.eol = 1
 		if last > 0 && b[last-1] == '\r' || last == 0 && p.lastCR {
 			p.eol = 2
-		} else {
-			m.HasBareLF = true
 		}
 	}
-	if !m.HasBareCR {
+	known := p.has
+	if len(p.line) == 0 { // else it may be a delimiter, which belongs to another part
+		known |= *p.place()
+	}
+	if known&bareCR == 0 {
 		i := bytes.IndexByte(b, '\r')
-		m.HasBareCR = i >= 0 && i < last && b[i+1] != '\n' || p.lastCR && b[0] != '\n'
+		if i >= 0 && i < last && b[i+1] != '\n' || p.lastCR && b[0] != '\n' {
+			p.has |= bareCR
+		}
 	}
 	p.lastCR = b[last] == '\r'
-	m.HasNUL = m.HasNUL || bytes.IndexByte(b, 0) >= 0
-	if (!m.Has8Bit || p.inHeader && !m.HeaderHas8Bit) && has8Bit(b) {
+	if known&nul == 0 && bytes.IndexByte(b, 0) >= 0 {
+		p.has |= nul
+	}
+	if known&eightBit == 0 && has8Bit(b) {
+		p.has |= eightBit
+	}
+}
+
+// place is where the content of a line belongs that is no delimiter.
+func (p *Parser) place() *content {
+	part := p.top().part
+	switch {
+	case p.inHeader:
+		return &part.seen.header
+	case len(part.Children) > 0:
+		return &part.seen.after
+	}
+	return &part.seen.body
+}
+
+// note records what the line at hand holds, for the whole message.
+func (p *Parser) note() {
+	m := &p.msg
+	m.HasBareCR = m.HasBareCR || p.has&bareCR != 0
+	m.HasNUL = m.HasNUL || p.has&nul != 0
+	if p.has&eightBit != 0 {
 		m.Has8Bit = true
 		m.HeaderHas8Bit = m.HeaderHas8Bit || p.inHeader
 	}
+	m.HasBareLF = m.HasBareLF || p.eol == 1
 }
 
 func has8Bit(b []byte) bool {
@@ -170,18 +203,32 @@ func (p *Parser) endLine() {
 	eol := p.eol
 	size := p.pos - p.lineStart
 	p.msg.LongestLine = max(p.msg.LongestLine, int(size-eol))
+	if size-eol > maxContentLine {
+		p.has |= longLine
+	}
+	p.note()
 
 	level, closing, found := p.match(size)
 	switch {
 	case found:
+		// The line ending before a delimiter is the delimiter's.
+		p.frames[level].part.seen.delimiters |= p.has | ending(eol) | ending(p.prevEOL)
 		p.delimiter(level, closing, eol)
-	case p.inHeader && size == eol:
-		p.endHeader(p.pos, p.lf+1)
+	case p.inHeader:
+		*p.place() |= p.has | ending(eol)
+		if size == eol {
+			p.endHeader(p.pos, p.lf+1)
+		}
+	default:
+		if p.lineStart > p.top().part.Body {
+			p.has |= ending(p.prevEOL)
+		}
+		*p.place() |= p.has
 	}
 	if eol > 0 {
 		p.lf++
 	}
-	p.line = p.line[:0]
+	p.line, p.has = p.line[:0], 0
 	p.lineStart, p.prevEOL = p.pos, eol
 }
 
@@ -249,7 +296,7 @@ func (p *Parser) open(part *Part, message bool) {
 
 // opaqueRest adds a part without a header that takes the rest of the multipart.
 func (p *Parser) opaqueRest(lf int64) {
-	p.open(&Part{Type: "application", Subtype: "octet-stream", Header: p.pos, Body: p.pos}, false)
+	p.open(&Part{Type: "application", Subtype: "octet-stream", Header: p.pos, Body: p.pos, composite: true}, false)
 	p.inHeader = false
 	p.top().lfBody = lf
 }
