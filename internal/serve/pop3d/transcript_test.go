@@ -42,7 +42,7 @@ var exchange = regexp.MustCompile(`^([A-Z])([<>])(?: (.*))?$`)
 
 // world is a server with the account alice and clients that talk to it.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	st      *store.Store
 	dir     *directory.Directory
@@ -59,7 +59,7 @@ type client struct {
 
 const password = "secret of alice"
 
-func newWorld(t *testing.T, opt netsrv.Options) *world {
+func newWorld(t testing.TB, opt netsrv.Options) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
@@ -119,7 +119,7 @@ type farConn struct{ net.Conn }
 
 func (farConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 4321} }
 
-func (c *client) send(t *testing.T, text string) {
+func (c *client) send(t testing.TB, text string) {
 	t.Helper()
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	if _, err := c.Write([]byte(text)); err != nil {
@@ -134,7 +134,7 @@ func (c *client) read() (string, error) {
 }
 
 // ask sends a command and returns the first line of its answer.
-func (c *client) ask(t *testing.T, command string) string {
+func (c *client) ask(t testing.TB, command string) string {
 	t.Helper()
 	c.send(t, command+"\r\n")
 	line, err := c.read()
@@ -146,7 +146,7 @@ func (c *client) ask(t *testing.T, command string) string {
 
 // lines reads the rest of a multi-line answer as a strict client does: lines end in
 // CRLF, and doubled dots are undone.
-func (c *client) lines(t *testing.T) string {
+func (c *client) lines(t testing.TB) string {
 	t.Helper()
 	var all strings.Builder
 	for {
