@@ -80,14 +80,18 @@ func (s *session) resolve(set imap.SeqSet, uid bool) (uids mail.UIDSet, missing 
 		return uids, false, nil
 	}
 	n := v.count()
-	if int64(set.Max()) > int64(n) {
-		return nil, false, misuse(fault.Newf(fault.Invalid, "there are %d messages, not %d", n, set.Max()))
+	for _, r := range set.Ranges {
+		// "1:*" of an empty mailbox and "5:*" of four messages are what clients send
+		// blindly to ask for whatever is new: they get the last message, or none.
+		if r.From != 0 && r.To != 0 && int64(max(r.From, r.To)) > int64(n) {
+			return nil, false, misuse(fault.Newf(fault.Invalid, "there are %d messages, not %d", n, max(r.From, r.To)))
+		}
 	}
-	if n == 0 { // only '*' and "1:*" come here; many clients send it blindly
+	if n == 0 {
 		return nil, false, nil
 	}
 	for _, r := range set.Resolve(uint32(n)) {
-		from, to := v.uid(int(r.From)), v.uid(int(r.To))
+		from, to := v.uid(int(r.From)), v.uid(min(int(r.To), n))
 		uids.AddRange(from, to)
 		missing = missing || v.goneBelow(to+1) > v.goneBelow(from)
 	}

@@ -94,15 +94,6 @@ func (s SeqSet) Resolve(most uint32) mail.UIDSet {
 	return set
 }
 
-// Max returns the largest number written in s, 0 if it has only '*' or is saved.
-func (s SeqSet) Max() uint32 {
-	var most uint32
-	for _, r := range s.Ranges {
-		most = max(most, r.From, r.To)
-	}
-	return most
-}
-
 // HasStar tells whether '*' is written in s.
 func (s SeqSet) HasStar() bool {
 	return slices.ContainsFunc(s.Ranges, func(r SeqRange) bool { return r.From == 0 || r.To == 0 })
