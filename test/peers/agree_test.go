@@ -29,7 +29,8 @@ func TestProtocolsAgree(t *testing.T) {
 		idler.hears("* %d EXISTS", before+i)
 	}
 
-	// Flags set in one session, a move in the other direction.
+	// Flags set in the other session, then a move. Its numbers are those it knows.
+	other.ok("NOOP")
 	other.ok("STORE %d +FLAGS (\\Flagged)", before+2)
 	idler.hears("* %d FETCH (FLAGS (\\Flagged", before+2)
 	other.ok("MOVE %d Archive", before+1)
