@@ -265,10 +265,15 @@ func (t tx) remove(m *message) error {
 	if err := t.count(-1, -held); err != nil {
 		return err
 	}
-	for _, fam := range [...]byte{famPiece, famRecipient, famGroup} {
-		prefix := engine.Key(fam, uint64(m.id))
-		if err := t.DeleteRange(prefix, engine.After(prefix)); err != nil {
-			return err
+	// One by one: engines slow down for everybody while many deleted ranges are young.
+	for _, f := range [...]struct {
+		fam byte
+		n   int
+	}{{famPiece, m.pieces}, {famRecipient, m.recipients}, {famGroup, m.groups}} {
+		for n := range f.n {
+			if err := t.Delete(engine.Key(f.fam, uint64(m.id), uint64(n))); err != nil {
+				return err
+			}
 		}
 	}
 	return t.Delete(engine.Key(famMessage, uint64(m.id)))
