@@ -85,7 +85,10 @@ func newWorldOn(t testing.TB, cache int64) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := directory.Open(ctx, eng, st, directory.Options{Argon: directory.Argon{MemoryKiB: 64, Passes: 1, Lanes: 1}, ScramIterations: 4096})
+	dir, err := directory.Open(ctx, eng, st, directory.Options{
+		Argon: directory.Argon{MemoryKiB: 64, Passes: 1, Lanes: 1}, ScramIterations: 4096,
+		FailuresPerAccount: 1 << 30, FailuresPerAddress: 1 << 30, Sleep: func(context.Context, time.Duration) error { return nil },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

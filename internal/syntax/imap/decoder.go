@@ -236,12 +236,6 @@ func (d *Decoder) ExpectCRLF() bool {
 	return d.CRLF() || d.expected("the end of the command")
 }
 
-// AtEnd tells whether the command ends here.
-func (d *Decoder) AtEnd() bool {
-	c, ok := d.peek()
-	return ok && (c == '\r' || c == '\n')
-}
-
 func isAtomChar(c byte) bool {
 	switch c {
 	case '(', ')', '{', '%', '*', '"', '\\', ']':
@@ -413,8 +407,8 @@ func (d *Decoder) ExpectNumber(out *uint32) bool {
 // ExpectNumber64 reads a number of 63 bits (RFC 9051, 9 "number64").
 func (d *Decoder) ExpectNumber64(out *uint64) bool { return d.number(out, 1<<63-1, "a number") }
 
-// IsDigit tells whether a digit is next.
-func (d *Decoder) IsDigit() bool {
+// atDigit tells whether a digit is next.
+func (d *Decoder) atDigit() bool {
 	c, ok := d.peek()
 	return ok && isDigit(c)
 }

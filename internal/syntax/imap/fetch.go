@@ -181,7 +181,7 @@ func (d *Decoder) binarySection(item *FetchItem) bool {
 	if !d.ExpectSpecial('[') {
 		return false
 	}
-	if d.IsDigit() && !d.path(item) {
+	if d.atDigit() && !d.path(item) {
 		return false
 	}
 	return d.ExpectSpecial(']')
@@ -216,7 +216,7 @@ func (d *Decoder) section(item *FetchItem) bool {
 	if d.Special(']') {
 		return true
 	}
-	if d.IsDigit() {
+	if d.atDigit() {
 		if !d.path(item) {
 			return false
 		}

@@ -58,7 +58,7 @@ func (d *Decoder) seqNumber(out *uint32) bool {
 		*out = 0
 		return true
 	}
-	if !d.IsDigit() {
+	if !d.atDigit() {
 		return d.expected("a message number or '*'")
 	}
 	if !d.ExpectNumber(out) {
