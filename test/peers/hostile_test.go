@@ -128,6 +128,7 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("a refused message is there all the same\n%s", m)
 	}
 	arrive(t, s, "bob", 1)
+	silent(t, s)
 	slow.check(t)
 	memory.check(t, 300<<20)
 }
@@ -373,6 +374,15 @@ func (sc *slowClients) check(t *testing.T) {
 	sc.wg.Wait()
 	for name := range sc.open {
 		t.Errorf("%s: a client that sends a byte every 3 s is still there after %s", name, slowLimit)
+	}
+}
+
+// silent says nothing for longer than the configuration allows (RFC 5321, 4.5.3.2.7).
+func silent(t *testing.T, s *subject) {
+	w := dialSMTP(t, s.addr("smtp"), false)
+	w.SetDeadline(time.Now().Add(40 * time.Second))
+	if code, text := w.reply(); code != 421 {
+		t.Errorf("a silent client is sent away with %s", text)
 	}
 }
 

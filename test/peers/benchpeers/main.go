@@ -45,7 +45,7 @@ func main() {
 	flag.IntVar(&p.idle, "idle", 2_000, "idle connections")
 	flag.IntVar(&p.repeat, "repeat", 5, "times each request on the large mailbox is made")
 	flag.StringVar(&p.binary, "martlet", "bin/martlet", "binary")
-	flag.StringVar(&p.out, "out", "", "file for the report; empty means standard output")
+	flag.StringVar(&p.out, "out", "docs/benchmarks.md", `file for the report, or "-" for standard output`)
 	flag.StringVar(&p.raw, "raw", "", "file for each single result as a line of JSON")
 	flag.Parse()
 	p.servers = strings.Split(servers, ",")
@@ -98,7 +98,7 @@ func (p plan) execute(ctx context.Context) error {
 		}
 	}
 	w := os.Stdout
-	if p.out != "" {
+	if p.out != "-" {
 		f, err := os.Create(p.out)
 		if err != nil {
 			return err

@@ -45,8 +45,8 @@ func rows(samples []sample) []*row {
 				put(deliveryTitle(s)+", 99 % within", "ms", false, s.P99)
 			}
 		case "idle-memory":
-			put(fmt.Sprintf("memory of an idle connection, of %d", s.Connections), "KB", false,
-				float64(s.PSS)/1e3/float64(s.Connections))
+			put(fmt.Sprintf("memory of the server with %d connections in IDLE", s.Connections), "MB", false,
+				float64(s.Base+s.PSS)/1e6)
 		default:
 			put(s.Scenario+", first", "ms", false, s.First)
 			put(s.Scenario+", median", "ms", false, s.Median)
@@ -198,7 +198,8 @@ const repeatText = "```\nmake bench\n```\n\nor, with other numbers of rounds or 
 third 6 KB, and one in twenty 80 KB or more, with an attachment. "First" is the first
 request of its kind on a mailbox that was just filled; "median" is that of all.
 Memory is the proportional share (PSS) of all processes of the server, so that pages
-which processes have in common count once.
+which processes have in common count once; it is that of the whole server, since what
+a connection adds cannot be told from memory that is free within a process.
 
 What to know when reading it: the client reads everything and parses little, and its
 loop is closed (a connection sends the next request when it has the answer to the
