@@ -12,8 +12,8 @@ import (
 func newVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify", Short: "Read the whole store and check everything in it",
-		Long: `Reads all accounts, mailboxes, messages and bodies and checks every checksum, count and
-cross-reference. It may run while the server runs. On a terminal it shows how far it
+		Long: `Reads the directory, the queue and all accounts, mailboxes, messages and bodies, and
+checks every checksum, count and cross-reference. It may run while the server runs. On a terminal it shows how far it
 is; elsewhere, and with --json, it writes one JSON object a line: events progress and
 problem, and done at the end. Exit code 0 if all is whole, 1 if not.`,
 		Example: `  martlet verify
@@ -36,6 +36,7 @@ type verifyLine struct {
 	Account   string `json:"account"`
 	Mailbox   string `json:"mailbox"`
 	UID       int64  `json:"uid"`
+	QueueID   string `json:"queue_id"`
 	What      string `json:"what"`
 }
 
@@ -93,7 +94,9 @@ func (s *verifyScreen) line(_ json.RawMessage, l verifyLine) error {
 		return nil
 	case "problem":
 		place := l.Account
-		if place == "" {
+		if place == "" && l.QueueID != "" {
+			place = "queue, message " + l.QueueID
+		} else if place == "" {
 			place = "directory"
 		}
 		if l.Mailbox != "" {

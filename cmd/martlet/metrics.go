@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 )
 
@@ -40,5 +44,37 @@ func newMetrics(h *house, sessions *netsrv.Server) *prometheus.Registry {
 		}
 		return 1
 	})
+	r.MustRegister(queueMetrics{h.queue})
 	return r
 }
+
+// queueMetrics counts the queue once for all its figures.
+type queueMetrics struct{ queue *queue.Queue }
+
+var (
+	queueMessages = prometheus.NewDesc("martlet_queue_messages", "Messages in the queue.", nil, nil)
+	queueHeld     = prometheus.NewDesc("martlet_queue_held", "Messages in the queue that are held.", nil, nil)
+	queueSending  = prometheus.NewDesc("martlet_queue_sending", "Attempts to send that are under way.", nil, nil)
+)
+
+func (m queueMetrics) Describe(to chan<- *prometheus.Desc) {
+	to <- queueMessages
+	to <- queueHeld
+	to <- queueSending
+}
+
+func (m queueMetrics) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), countWait)
+	defer cancel()
+	c, err := m.queue.Count(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(queueMessages, err)
+		return
+	}
+	for desc, n := range map[*prometheus.Desc]int{queueMessages: c.Messages, queueHeld: c.Held, queueSending: c.Sending} {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n))
+	}
+}
+
+// countWait bounds how long a look at /metrics waits for the queue.
+const countWait = 5 * time.Second

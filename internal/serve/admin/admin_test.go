@@ -194,8 +194,15 @@ func TestVerifyFinds(t *testing.T) {
 			return w.store.DeleteAccount(ctx, acct.ID)
 		}, `{"event":"problem","account":"carol@example.org","what":"the account has no data"}`},
 		"garbage in the directory": {func(_ *testing.T, w *world, _ directory.Account) error {
-			return overwriteFirst(ctx, w.engine, store.DirectoryShard)
+			return overwriteFirst(ctx, w.engine, store.DirectoryShard, "")
 		}, `{"event":"problem","what":"`},
+		"garbage in the queue": {func(t *testing.T, w *world, acct directory.Account) error {
+			msg, err := w.store.Receive(ctx, strings.NewReader("Subject: x\r\n\r\nhello\r\n"))
+			if err == nil {
+				_, err = w.queue.Enqueue(ctx, queue.Entry{Parcel: msg, Envelope: mail.Envelope{To: []mail.Recipient{{Address: acct.Address}}}})
+			}
+			return errors.Join(err, overwriteFirst(ctx, w.engine, store.QueueShard, "m"))
+		}, `"queue_id":"`},
 		"garbage in a mailbox": {func(t *testing.T, w *world, acct directory.Account) error {
 			return damageAccount(ctx, t, w, acct.ID)
 		}, `{"event":"problem","account":"carol@example.org"`},
@@ -219,10 +226,11 @@ func TestVerifyFinds(t *testing.T) {
 	}
 }
 
-func overwriteFirst(ctx context.Context, eng engine.Engine, shard engine.Shard) error {
+// overwriteFirst spoils the first record from a key on.
+func overwriteFirst(ctx context.Context, eng engine.Engine, shard engine.Shard, from string) error {
 	return eng.Update(ctx, shard, func(w engine.Writer) error {
 		var key []byte
-		err := w.Scan(nil, nil, false, func(k, _ []byte) bool { key = append(key, k...); return false })
+		err := w.Scan([]byte(from), nil, false, func(k, _ []byte) bool { key = append(key, k...); return false })
 		if err != nil {
 			return err
 		}

@@ -1,11 +1,13 @@
 package admin
 
 import (
+	"context"
 	"os"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -32,9 +34,10 @@ type (
 	}
 	problemLine struct {
 		Event   string   `json:"event"`
-		Account string   `json:"account,omitempty"` // left out: it concerns the directory
+		Account string   `json:"account,omitempty"` // left out: the directory, or the queue
 		Mailbox string   `json:"mailbox,omitempty"`
 		UID     mail.UID `json:"uid,omitempty"`
+		Queued  string   `json:"queue_id,omitempty"`
 		What    string   `json:"what"`
 	}
 	doneLine struct {
@@ -44,24 +47,35 @@ type (
 		Mailboxes int    `json:"mailboxes"`
 		Messages  int    `json:"messages"`
 		Bodies    int    `json:"bodies"`
+		Queued    int    `json:"queued"` // messages in the queue
 		Bytes     int64  `json:"bytes"`
 		Problems  int    `json:"problems"`
 	}
 )
 
-// verify checks the directory, then that each account has data, and then all data. It
-// runs beside everything else.
+// verify checks the directory, then that each account has data, then the queue, and then
+// all data. It runs beside everything else.
 func (a *api) verify(r *request) error {
 	names, total, err := a.census(r)
 	if err != nil {
 		return err
 	}
-	lost, err := a.verifyDirectory(r)
+	found := 0
+	report := func(p problemLine) {
+		found++
+		p.Event = "problem"
+		_ = r.send(p) // if the caller has gone, the request's context ends
+		r.flush()
+	}
+	if err := a.verifyDirectory(r.ctx, report); err != nil {
+		return err
+	}
+	waiting, err := a.Queue.Verify(r.ctx, func(id queue.ID, what string) { report(problemLine{Queued: id.String(), What: what}) })
 	if err != nil {
 		return err
 	}
 	progress := func(v store.Verified) error {
-		err := r.send(progressLine{"progress", v.Messages, total, v.Bytes, v.Problems + lost})
+		err := r.send(progressLine{"progress", v.Messages, total, v.Bytes, found})
 		r.flush()
 		return err
 	}
@@ -69,14 +83,12 @@ func (a *api) verify(r *request) error {
 		return err
 	}
 	last := a.Now()
-	// If the caller has gone, the request's context ends and Verify with it.
 	done, err := a.Store.Verify(r.ctx, func(p store.Problem) {
 		name := names[p.Account]
 		if name == "" {
 			name = a.nameOf(r, p.Account)
 		}
-		_ = r.send(problemLine{"problem", name, p.Mailbox, p.UID, p.What})
-		r.flush()
+		report(problemLine{Account: name, Mailbox: p.Mailbox, UID: p.UID, What: p.What})
 	}, func(v store.Verified) {
 		if now := a.Now(); now.Sub(last) >= progressEvery {
 			last = now
@@ -86,8 +98,10 @@ func (a *api) verify(r *request) error {
 	if err != nil {
 		return err
 	}
-	problems := done.Problems + lost
-	return r.send(doneLine{"done", problems == 0, done.Accounts, done.Mailboxes, done.Messages, done.Bodies, done.Bytes, problems})
+	return r.send(doneLine{
+		Event: "done", OK: found == 0, Accounts: done.Accounts, Mailboxes: done.Mailboxes, Messages: done.Messages,
+		Bodies: done.Bodies, Queued: waiting, Bytes: done.Bytes, Problems: found,
+	})
 }
 
 // census counts the messages there are. names holds the first thousands of accounts,
@@ -116,30 +130,24 @@ func (a *api) census(r *request) (names map[mail.AccountID]string, total int64, 
 }
 
 // verifyDirectory reports what is wrong with the directory, and accounts that have no
-// data, and returns how much that is.
-func (a *api) verifyDirectory(r *request) (problems int, err error) {
-	report := func(p problemLine) {
-		problems++
-		p.Event = "problem"
-		_ = r.send(p) // if the caller has gone, the request's context ends
-		r.flush()
-	}
+// data.
+func (a *api) verifyDirectory(ctx context.Context, report func(problemLine)) error {
 	var live []mail.AccountID
-	err = a.Directory.Verify(r.ctx, func(what string) { report(problemLine{What: what}) },
+	err := a.Directory.Verify(ctx, func(what string) { report(problemLine{What: what}) },
 		func(id mail.AccountID) { live = append(live, id) })
 	if err != nil {
-		return problems, err
+		return err
 	}
 	for _, id := range live {
-		err := a.Store.Account(id).View(r.ctx, func(*store.Snapshot) error { return nil })
+		err := a.Store.Account(id).View(ctx, func(*store.Snapshot) error { return nil })
 		if !fault.Is(err, fault.NotFound) {
 			continue
 		}
-		if acct, err := a.Directory.AccountByID(r.ctx, id); err == nil { // not removed meanwhile
+		if acct, err := a.Directory.AccountByID(ctx, id); err == nil { // not removed meanwhile
 			report(problemLine{Account: acct.Address.String(), What: "the account has no data"})
 		}
 	}
-	return problems, r.ctx.Err()
+	return ctx.Err()
 }
 
 // nameOf names an account that census did not keep.
