@@ -40,7 +40,7 @@ var plan = map[string][]string{
 
 	"directory": {"mail", "fault", "engine", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"queue":     {"mail", "fault", "engine", "store", "syntax/mime"},
-	"send":      {"mail", "fault", "dnsx", "syntax/smtp", "github.com/xdg-go/scram", "golang.org/x/net"},
+	"send":      {"mail", "fault", "dnsx", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},
 	"receive":   {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":     {"mail", "fault"},
 
