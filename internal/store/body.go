@@ -69,10 +69,11 @@ func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.Blob
 	if err != nil {
 		return nil, err
 	}
-	b := &bodyReader{src: src, r: bufio.NewReaderSize(src, 16<<10), pack: p}
+	b := &bodyReader{src: src, r: p.readers.Get().(*bufio.Reader), pack: p}
+	b.r.Reset(src)
 	headLen, err := b.head(off, n)
 	if err != nil {
-		src.Close()
+		b.Close()
 		return nil, err
 	}
 	if b.next > 0 { // begin at the chunk that holds off
@@ -82,6 +83,7 @@ func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.Blob
 			at += int64(l)
 		}
 		if src, err = blobs.Open(ctx, name, at, -1); err != nil {
+			p.readers.Put(b.r)
 			return nil, err
 		}
 		b.src = src
@@ -198,7 +200,15 @@ func (b *bodyReader) fill() error {
 	return nil
 }
 
-func (b *bodyReader) Close() error { return b.src.Close() }
+// Close gives the buffer back. After it there is nothing to read.
+func (b *bodyReader) Close() error {
+	if b.r != nil {
+		b.r.Reset(nil)
+		b.pack.readers.Put(b.r)
+		b.r, b.left = nil, 0
+	}
+	return b.src.Close()
+}
 
 // joined reads the head bytes, then the body.
 type joined struct {

@@ -244,5 +244,10 @@ func (tx *Tx) reap() (more bool, err error) {
 			return false, err
 		}
 	}
-	return true, tx.w.DeleteRange(from, append(keys[len(keys)-1], 0))
+	for _, k := range keys { // one by one: a range costs every reader while it is young
+		if err := tx.w.Delete(k); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bufio"
 	_ "embed"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -16,6 +18,7 @@ type packer struct {
 	body     *zstd.Encoder
 	unheader *zstd.Decoder
 	unbody   *zstd.Decoder
+	readers  sync.Pool // *bufio.Reader, for stored bodies
 }
 
 // headerDict is raw dictionary content. A change of it needs a new id beside the
@@ -33,7 +36,7 @@ const (
 )
 
 func newPacker() (*packer, error) {
-	var p packer
+	p := &packer{readers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}}
 	var err [4]error
 	common := []zstd.EOption{zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(128 << 10), zstd.WithLowerEncoderMem(true)}
 	p.body, err[0] = zstd.NewWriter(nil, common...)
@@ -49,7 +52,7 @@ func newPacker() (*packer, error) {
 			return nil, e
 		}
 	}
-	return &p, nil
+	return p, nil
 }
 
 // pack appends src to dst, compressed by e if that makes it shorter.

@@ -457,3 +457,63 @@ func TestRecentIsClaimedOnce(t *testing.T) {
 		t.Errorf("%d recent after the claim", n)
 	}
 }
+
+func TestEachReadsWhatFactsAndHeadRead(t *testing.T) {
+	w := newWorld(t)
+	long := "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\nContent-Type: text/plain; name=abc\r\n\r\n\r\n", 3000)
+	for i := range 60 {
+		text := fmt.Sprintf("Subject: %d\r\n\r\n%d\r\n", i, i)
+		if i == 30 {
+			text = long
+		}
+		w.deliver(t, "INBOX", text)
+	}
+	inbox := w.box(t, "INBOX").ID
+	if _, err := w.a.Expunge(ctx, inbox, mail.UIDSet{{From: 3, To: 5}, {From: 32, To: 50}}, false); err != nil {
+		t.Fatal(err)
+	}
+	// All ids there ever were, in order; then some out of order, twice and never given.
+	var ids []mail.MessageID
+	for id := range mail.MessageID(61) {
+		ids = append(ids, id+1)
+	}
+	ids = append(ids, 40, 2, 2, 1, 7, 9, 500)
+	err := w.a.View(ctx, func(s *Snapshot) error {
+		calls := 0
+		err := s.EachFacts(ids, func(i int, f Facts, ok bool) error {
+			if i != calls {
+				t.Errorf("call %d is for place %d", calls, i)
+			}
+			calls++
+			want, err := s.Facts(ids[i])
+			if ok != (err == nil) || !bytes.Equal(f.Envelope, want.Envelope) || f.Size != want.Size {
+				t.Errorf("id %d: %v %v", ids[i], ok, err)
+			}
+			return nil
+		})
+		if err != nil || calls != len(ids) {
+			t.Errorf("%d calls, %v", calls, err)
+		}
+		calls = 0
+		err = s.EachHead(ids, func(i int, head []byte, ok bool) error {
+			calls++
+			want, err := s.Head(nil, ids[i])
+			if ok != (err == nil) || !bytes.Equal(head, want) {
+				t.Errorf("id %d: %q, want %q", ids[i], head, want)
+			}
+			return nil
+		})
+		if calls != len(ids) {
+			t.Errorf("%d calls", calls)
+		}
+		stop := fault.New(fault.Busy, "enough")
+		if got := s.EachFacts(ids, func(i int, _ Facts, _ bool) error { return stop }); got != error(stop) {
+			t.Errorf("%v", got)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	w.verify(t)
+}
