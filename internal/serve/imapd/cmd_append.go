@@ -8,6 +8,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
 // maxAppend is how many messages one APPEND may bring. Each costs the memory of its
@@ -81,10 +82,37 @@ func (s *session) takeIn(m *imap.AppendMessage, room *int64) (*store.Parcel, err
 		*room -= size
 	}
 	parcel, err := s.srv.opt.Store.Receive(s.ctx, m.Data)
+	if err == nil && parcel.Message().HasNUL {
+		return s.withoutNUL(parcel)
+	}
 	if err != nil && s.dec.Err() == nil && fault.Of(err) == fault.Internal && err != io.ErrUnexpectedEOF {
 		return nil, fault.Wrap(fault.Unavailable, "the message could not be taken in", err)
 	}
 	return parcel, err
+}
+
+// withoutNUL takes a message in again with the parts that hold NUL encoded, for BODY[]
+// cannot send it: no literal but literal8 may hold NUL (RFC 3516, 4.4 and 6; RFC 9051,
+// 4.3). BINARY[] gives the bytes that were appended.
+func (s *session) withoutNUL(parcel *store.Parcel) (*store.Parcel, error) {
+	if err := mime.Convertible(parcel.Message(), mime.EightBit); err != nil {
+		return nil, coded("UNKNOWN-CTE", err)
+	}
+	body, err := parcel.Open(s.ctx, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.CloseWithError(mime.Convert(w, body, parcel.Message(), mime.EightBit))
+	}()
+	encoded, err := s.srv.opt.Store.Receive(s.ctx, r)
+	r.Close()
+	<-done
+	return encoded, err
 }
 
 // appendAll puts the messages into the mailbox as one change.
