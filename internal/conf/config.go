@@ -122,6 +122,10 @@ type SMTP struct {
 	// Received fields after which a message is taken to run in a circle.
 	ReceivedLimit int `toml:"received_limit" default:"100" min:"10" max:"1000"`
 
+	// Refuses a submitted message whose From or Sender field is not an address of the
+	// login. The sender of the envelope is always checked.
+	CheckFrom bool `toml:"check_from" default:"false"`
+
 	// Time a client may be silent (RFC 5321, 4.5.3.2.7).
 	IdleTimeout Duration `toml:"idle_timeout" default:"5m" min:"10s"`
 }
