@@ -55,9 +55,7 @@ func (s *session) tellOpened() {
 	if s.rev2 {
 		e.Raw(`* LIST () "/" `).Mailbox(box.Name).CRLF()
 	} else {
-		if !v.readOnly {
-			v.claimRecent(s.acct)
-		}
+		v.findRecent(s.acct)
 		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
 		if first := v.pic.FirstUnseen(); first > 0 {
 			e.Raw("* OK [UNSEEN ").Number(uint64(first)).Raw("] first unseen message").CRLF()

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -123,7 +124,8 @@ func (s *session) capabilities() string {
 	words := []string{"IMAP4rev1", "IMAP4rev2"}
 	if s.state != fresh {
 		// LITERAL+ and LITERAL- exclude each other (RFC 7888, 5).
-		return strings.Join(append(words, "LITERAL+", s.srv.caps), " ")
+		limit := fmt.Sprintf("APPENDLIMIT=%d", s.srv.opt.Store.MaxMessage())
+		return strings.Join(append(words, "LITERAL+", s.srv.caps, limit), " ")
 	}
 	words = append(words, "LITERAL-", "SASL-IR", "ENABLE", "ID")
 	if s.c.CanStartTLS() {

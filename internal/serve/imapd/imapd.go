@@ -19,7 +19,6 @@ package imapd
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -60,7 +59,6 @@ func New(opt Options) *Server {
 			caps = append(caps, r.caps)
 		}
 	}
-	caps = append(caps, fmt.Sprintf("APPENDLIMIT=%d", opt.Store.MaxMessage()))
 	srv.caps = strings.Join(caps, " ")
 	return srv
 }

@@ -114,7 +114,10 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 			}
 		}
 	case imap.SearchSeq, imap.SearchUID:
-		uids, _, err := q.s.resolve(k.Set, k.Op == imap.SearchUID)
+		uids, _, err := q.s.resolve(k.Set, true)
+		if err == nil && k.Op == imap.SearchSeq && !k.Set.Saved {
+			uids = v.numbered(k.Set) // a number without a message finds nothing
+		}
 		c.uids = uids
 		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
 		return c, err
@@ -137,7 +140,7 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.row = func(m *store.Message) bool { return uint64(m.ModSeq) >= k.Number }
 	case imap.SearchBefore, imap.SearchOn, imap.SearchSince:
 		c.row = dayTest(k)
-	case imap.SearchHeader:
+	case imap.SearchHeader, imap.SearchAddress:
 		c.field, c.text = k.Field, imap.Fold(k.Text)
 	case imap.SearchBody, imap.SearchText:
 		c.text = imap.Fold(k.Text)
@@ -204,6 +207,8 @@ func (c *cond) ask(m *candidate) verdict {
 	switch c.op {
 	case imap.SearchHeader:
 		return verdictOf(m.header.has(c.field, c.text))
+	case imap.SearchAddress:
+		return verdictOf(m.header.has(c.field, c.text) || m.header.addressed(c.field, c.text))
 	case imap.SearchText:
 		if m.header.contains(c.text) {
 			return met

@@ -26,13 +26,16 @@ type headerText struct {
 	fields []headerField
 }
 
-type headerField struct{ name, value string } // folded, the value decoded
+type headerField struct {
+	name, value string // folded, the value decoded
+	raw         []byte // as it stands
+}
 
 func newHeaderText(head []byte, date time.Time) *headerText {
 	h := &headerText{date: date}
 	for name, value := range mime.Fields(head) {
 		h.fields = append(h.fields, headerField{
-			strings.ToLower(string(name)), imap.Fold(mime.DecodeWords(mime.Unfold(value))),
+			strings.ToLower(string(name)), imap.Fold(mime.DecodeWords(mime.Unfold(value))), value,
 		})
 	}
 	return h
@@ -43,6 +46,22 @@ func (h *headerText) has(name, text string) bool {
 	for _, f := range h.fields {
 		if strings.EqualFold(f.name, name) && strings.Contains(f.value, text) {
 			return true
+		}
+	}
+	return false
+}
+
+// addressed tells whether a field of that name holds the text in one of its addresses,
+// read as addresses: without comments and odd spaces, as the envelope shows them.
+func (h *headerText) addressed(name, text string) bool {
+	for _, f := range h.fields {
+		if !strings.EqualFold(f.name, name) {
+			continue
+		}
+		for _, a := range mime.ParseAddressList(mime.Unfold(f.raw)) {
+			if strings.Contains(imap.Fold(a.Name+" <"+a.Mailbox+"@"+a.Host+">"), text) {
+				return true
+			}
 		}
 	}
 	return false
@@ -83,7 +102,6 @@ func (q *search) settle(pending []*candidate) error {
 // returns how many it has dealt with.
 func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int, err error) {
 	bytes := 0
-	var head []byte
 	for _, c := range list {
 		if bytes > chunkBytes {
 			break
@@ -104,7 +122,8 @@ func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int,
 		if c.root, err = facts.Parts(); err != nil {
 			return 0, err
 		}
-		if head, err = snap.Head(head[:0], c.m.ID); err != nil {
+		head, err := snap.Head(nil, c.m.ID)
+		if err != nil {
 			return 0, err
 		}
 		c.header = newHeaderText(head, keys.Date)

@@ -220,12 +220,29 @@ func TestOverlongLine(t *testing.T) {
 		"a CREATE {4+}\r\na\x00bc",
 	} {
 		c.send(t, long+"\r\n")
-		if got, _ := c.read(t); !strings.HasPrefix(got, "a BAD ") && !strings.HasPrefix(got, "* BAD ") {
+		if got, _ := c.read(t); !strings.HasPrefix(got, "a BAD ") && !strings.HasPrefix(got, "* BAD ") && !strings.HasPrefix(got, "a NO [CANNOT]") {
 			t.Errorf("%.30q: %q", long, got)
 		}
 		if lines, tagged := c.command(t, "NOOP"); len(lines) > 0 || tagged != "zz OK NOOP done" {
 			t.Fatalf("%.30q: then %q %q", long, lines, tagged)
 		}
+	}
+}
+
+// Who a client is may take 30 fields of 30 and 1,024 bytes, before login too (RFC
+// 2971, 3.3).
+func TestLargeID(t *testing.T) {
+	c := newWorld(t).connect("A")
+	c.read(t)
+	var fields []string
+	for i := range 30 {
+		fields = append(fields, fmt.Sprintf(`"%030d" "%s"`, i, strings.Repeat("v", 1024)))
+	}
+	if _, tagged := c.command(t, "ID ("+strings.Join(fields, " ")+")"); tagged != "zz OK ID done" {
+		t.Error(tagged)
+	}
+	if _, tagged := c.command(t, "ID ("+strings.Join(fields, " ")+` "one" "more")`); !strings.HasPrefix(tagged, "zz BAD") {
+		t.Error(tagged)
 	}
 }
 

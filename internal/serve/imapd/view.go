@@ -79,23 +79,31 @@ func (s *session) resolve(set imap.SeqSet, uid bool) (uids mail.UIDSet, missing 
 		}
 		return uids, false, nil
 	}
-	n := v.count()
+	n := int64(v.count())
 	for _, r := range set.Ranges {
 		// "1:*" of an empty mailbox and "5:*" of four messages are what clients send
 		// blindly to ask for whatever is new: they get the last message, or none.
-		if r.From != 0 && r.To != 0 && int64(max(r.From, r.To)) > int64(n) {
+		if r.From != 0 && r.To != 0 && int64(max(r.From, r.To)) > n {
 			return nil, false, misuse(fault.Newf(fault.Invalid, "there are %d messages, not %d", n, max(r.From, r.To)))
 		}
 	}
-	if n == 0 {
-		return nil, false, nil
-	}
-	for _, r := range set.Resolve(uint32(n)) {
-		from, to := v.uid(int(r.From)), v.uid(min(int(r.To), n))
-		uids.AddRange(from, to)
-		missing = missing || v.goneBelow(to+1) > v.goneBelow(from)
+	uids = v.numbered(set)
+	for _, r := range uids {
+		missing = missing || v.goneBelow(r.To+1) > v.goneBelow(r.From)
 	}
 	return uids, missing, nil
+}
+
+// numbered returns the UIDs of a set of sequence numbers; those beyond the last
+// message mean nothing.
+func (v *view) numbered(set imap.SeqSet) (uids mail.UIDSet) {
+	n := v.count()
+	for _, r := range set.Resolve(uint32(n)) {
+		if int64(r.From) <= int64(n) {
+			uids.AddRange(v.uid(int(r.From)), v.uid(min(int(r.To), n)))
+		}
+	}
+	return uids
 }
 
 // seqSet returns the client's numbers of UIDs, in the form of a set.
@@ -171,15 +179,20 @@ func (s *session) tellArrived() {
 	if s.rev2 {
 		return
 	}
-	if !v.readOnly {
-		v.claimRecent(s.acct)
-	}
+	v.findRecent(s.acct)
 	s.enc.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
 }
 
-// claimRecent takes what no session has seen yet as recent.
-func (v *view) claimRecent(acct *store.Account) {
-	if from, next := acct.ClaimRecent(v.pic), v.pic.Mailbox().UIDNext; from < next {
+// findRecent adds what no session has seen yet to what is recent here. A session that
+// only reads leaves it to be recent for another (RFC 3501, 6.3.2).
+func (v *view) findRecent(acct *store.Account) {
+	from, next := mail.UID(0), v.pic.Mailbox().UIDNext
+	if v.readOnly {
+		from = acct.RecentFrom(v.pic)
+	} else {
+		from = acct.ClaimRecent(v.pic)
+	}
+	if from < next {
 		v.recent.AddRange(from, next-1)
 	}
 }

@@ -91,7 +91,7 @@ type List struct {
 	Extended  bool // any part of the extended form was used
 	Select    ListOptions
 	Reference string
-	Patterns  []string // UTF-8; one that cannot be decoded matches nothing and is left out
+	Patterns  []string // UTF-8; what is no name matches nothing and is left out
 	Root      bool     // the only pattern is "": the client asks for the separator
 	Return    ListOptions
 	Status    StatusItems // RETURN (STATUS (...))
@@ -140,9 +140,11 @@ func (d *Decoder) ExpectLSub(out *List) bool {
 // listNames reads the reference and one pattern or a list of them.
 func (d *Decoder) listNames(l *List) bool {
 	var ref string
-	if !d.expectAString(&ref, "a reference name") || !d.mailbox(ref, &l.Reference) || !d.ExpectSP() {
+	if !d.expectAString(&ref, "a reference name") || !d.ExpectSP() {
 		return false
 	}
+	reference, badRef := ParseMailbox(ref, d.UTF8)
+	l.Reference = reference
 	one := func() bool {
 		var s string
 		if !d.word(isListChar, &s) && !d.String(&s) {
@@ -153,7 +155,7 @@ func (d *Decoder) listNames(l *List) bool {
 			return true
 		}
 		name, err := ParseMailbox(s, d.UTF8)
-		if err == nil {
+		if err == nil && badRef == nil {
 			l.Patterns = append(l.Patterns, name)
 		}
 		return true

@@ -137,7 +137,7 @@ func TestSearch(t *testing.T) {
 		"unseen":    "NOT SEEN",
 		"NEW":       "(RECENT NOT SEEN)",
 		"OLD":       "NOT RECENT",
-		`FLAGGED SINCE 1-Feb-1994 NOT FROM "Smith"`: `(FLAGGED SINCE 1-Feb-1994 NOT HEADER "FROM" "Smith")`,
+		`FLAGGED SINCE 1-Feb-1994 NOT FROM "Smith"`: `(FLAGGED SINCE 1-Feb-1994 NOT FROM "Smith")`,
 		`BEFORE "01-feb-2020"`:                      "BEFORE 1-Feb-2020",
 		`OR (DELETED) (SEEN DRAFT)`:                 `OR DELETED (SEEN DRAFT)`,
 		`NOT NOT 7`:                                 `NOT NOT 7`,

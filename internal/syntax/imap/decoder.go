@@ -39,10 +39,11 @@ var DefaultLimits = Limits{
 	Line: 64 << 10, String: 64 << 10, Strings: 256 << 10, Discard: 64 << 20, Depth: 100, Keys: 2000,
 }
 
-// LoginLimits are for a client nobody knows yet. The line has room for a SASL
-// response of 12 KB in base64; LITERAL- is 4,096 bytes (RFC 7888, 5).
+// LoginLimits are for a client nobody knows yet. The line has room for an ID of 30
+// fields (RFC 2971, 3.3) and a SASL response of 12 KB in base64; LITERAL- is 4,096
+// bytes (RFC 7888, 5).
 var LoginLimits = Limits{
-	Line: 20 << 10, String: 4 << 10, Strings: 8 << 10, NonSync: 4 << 10, Discard: 64 << 10, Depth: 8, Keys: 64,
+	Line: 40 << 10, String: 4 << 10, Strings: 16 << 10, NonSync: 4 << 10, Discard: 64 << 10, Depth: 8, Keys: 64,
 }
 
 // Decoder reads commands. Its methods come in two kinds: X tries an element and

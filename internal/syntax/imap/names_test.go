@@ -46,7 +46,7 @@ func TestParseMailbox(t *testing.T) {
 		want string
 	}{
 		{"inBox", false, "INBOX"}, {"inbox/sub", false, "INBOX/sub"}, {"inboxes", false, "inboxes"},
-		{"e\u0301", true, "é"}, {"&ZQMB-", false, "攃\u0001"}, {"A&B", true, "A&B"}, {"&AGU-", false, ""},
+		{"e\u0301", true, "é"}, {"&ZQMB-", false, "攃\u0001"}, {"A&B", true, "A&B"}, {"A&B", false, ""}, {"Größe&B", false, "Größe&B"}, {"\xff", false, ""}, {"&AGU-", false, ""},
 		{"\xff", true, ""}, {"a\tb", true, ""}, {"a\u2028b", true, ""}, {strings.Repeat("a", MaxMailboxName+1), true, ""},
 	} {
 		got, err := ParseMailbox(c.in, c.utf8)

@@ -2,13 +2,13 @@ package imap
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/ianaindex"
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -34,10 +34,17 @@ const (
 	SearchSentSince                      //
 	SearchLarger                         // more than Number bytes
 	SearchSmaller                        // fewer
+	SearchAddress                        // Text is in the field Field (From, To, Cc, Bcc), written or as addresses
 	SearchHeader                         // the field Field has Text in it; "" is any
 	SearchBody                           // the text of the message has Text in it
 	SearchText                           // its text or its header
 	SearchModSeq                         // modseq of at least Number (RFC 7162, 3.1.5)
+	SearchOlder                          // internal date Number seconds ago or before (RFC 5032)
+	SearchYounger                        // Number seconds ago or after
+	SearchSavedBefore                    // the day it came into the mailbox (RFC 8514, 4.3)
+	SearchSavedOn                        //
+	SearchSavedSince                     //
+	SearchFuzzy                          // the one of Keys, matched loosely (RFC 6203, 3)
 )
 
 // SearchKey is a search program: a tree of keys (RFC 9051, 6.4.4).
@@ -53,7 +60,7 @@ type SearchKey struct {
 }
 
 // SearchReturn is what an extended SEARCH returns (RFC 9051, 6.4.4; RFC 4731).
-type SearchReturn uint8
+type SearchReturn uint16
 
 const (
 	ReturnMin SearchReturn = 1 << iota
@@ -61,14 +68,17 @@ const (
 	ReturnAll
 	ReturnCount
 	ReturnSave
+	ReturnRelevancy // RFC 6203, 4
+	ReturnPartial   // RFC 9394, 3.1
 )
 
-var returnNames = [...]string{"MIN", "MAX", "ALL", "COUNT", "SAVE"}
+var returnNames = [...]string{"MIN", "MAX", "ALL", "COUNT", "SAVE", "RELEVANCY", "PARTIAL"}
 
 // Search is the arguments of SEARCH.
 type Search struct {
 	Extended bool         // RETURN was given: the answer is an ESEARCH
 	Return   SearchReturn // RETURN () is RETURN (ALL)
+	Partial  PartialRange // of ReturnPartial
 	Charset  string
 	Key      SearchKey
 }
@@ -94,28 +104,38 @@ func (d *Decoder) ExpectSearch(out *Search) bool {
 		}
 		ok = d.letters(&first)
 	}
-	p := searchParser{d: d, text: dec}
-	s.Key = SearchKey{Op: SearchAnd}
+	if !d.searchProgram(&s.Key, dec, first, ok) {
+		return false
+	}
+	*out = s
+	return d.err == nil
+}
+
+// searchProgram reads search keys. With given set, first is the first one's name,
+// which has been read.
+func (d *Decoder) searchProgram(out *SearchKey, text charsetDecoder, first string, given bool) bool {
+	p := searchParser{d: d, text: text}
+	all := SearchKey{Op: SearchAnd}
 	for {
 		var key SearchKey
 		read := false
-		if ok { // the word that was not RETURN or CHARSET is the first key's
-			read, ok = p.named(first, &key), false
+		if given {
+			read, given = p.named(first, &key), false
 		} else {
 			read = p.key(&key)
 		}
 		if !read {
 			return false
 		}
-		s.Key.Keys = append(s.Key.Keys, key)
+		all.Keys = append(all.Keys, key)
 		if !d.SP() {
 			break
 		}
 	}
-	if len(s.Key.Keys) == 1 {
-		s.Key = s.Key.Keys[0]
+	if len(all.Keys) == 1 {
+		all = all.Keys[0]
 	}
-	*out = s
+	*out = all
 	return d.err == nil
 }
 
@@ -126,23 +146,36 @@ func (d *Decoder) letters(out *string) bool {
 }
 
 func (d *Decoder) searchReturn(s *Search) bool {
-	if !d.ExpectSP() || !d.ExpectList(func() bool {
-		var word string
-		if !d.ExpectWord(&word, "a return option") {
-			return false
-		}
-		for i, name := range returnNames {
-			if name == word {
-				s.Return |= 1 << i
-				return true
-			}
-		}
-		return d.Fail("SEARCH cannot return " + clip(word))
-	}) {
+	if !d.ExpectSP() || !d.ExpectList(func() bool { return d.returnOption(s) }) {
 		return false
 	}
 	if s.Return == 0 {
 		s.Return = ReturnAll
+	}
+	return true
+}
+
+func (d *Decoder) returnOption(s *Search) bool {
+	var word string
+	if !d.ExpectWord(&word, "a return option") {
+		return false
+	}
+	i := slices.Index(returnNames[:], word)
+	if i < 0 {
+		return d.Fail("SEARCH cannot return " + clip(word))
+	}
+	option := SearchReturn(1) << i
+	if option == ReturnPartial {
+		if s.Return&ReturnPartial != 0 {
+			return d.Fail("one PARTIAL is all there can be")
+		}
+		if !d.ExpectSP() || !d.expectPartial(&s.Partial) {
+			return false
+		}
+	}
+	s.Return |= option
+	if s.Return&ReturnAll != 0 && s.Return&ReturnPartial != 0 { // RFC 9394, 3.1
+		return d.Fail("ALL and PARTIAL exclude each other")
 	}
 	return true
 }
@@ -226,6 +259,7 @@ const (
 	argKey
 	argTwoKeys
 	argModSeq
+	argInterval
 )
 
 type searchRow struct {
@@ -254,11 +288,11 @@ var searchKeys = map[string]searchRow{
 	}}},
 	"KEYWORD":    {SearchKey{Op: SearchKeyword}, argKeyword, false},
 	"UNKEYWORD":  {SearchKey{Op: SearchKeyword}, argKeyword, true},
-	"BCC":        {SearchKey{Op: SearchHeader, Field: "BCC"}, argText, false},
-	"CC":         {SearchKey{Op: SearchHeader, Field: "CC"}, argText, false},
-	"FROM":       {SearchKey{Op: SearchHeader, Field: "FROM"}, argText, false},
+	"BCC":        {SearchKey{Op: SearchAddress, Field: "BCC"}, argText, false},
+	"CC":         {SearchKey{Op: SearchAddress, Field: "CC"}, argText, false},
+	"FROM":       {SearchKey{Op: SearchAddress, Field: "FROM"}, argText, false},
 	"SUBJECT":    {SearchKey{Op: SearchHeader, Field: "SUBJECT"}, argText, false},
-	"TO":         {SearchKey{Op: SearchHeader, Field: "TO"}, argText, false},
+	"TO":         {SearchKey{Op: SearchAddress, Field: "TO"}, argText, false},
 	"HEADER":     {SearchKey{Op: SearchHeader}, argField, false},
 	"BODY":       {SearchKey{Op: SearchBody}, argText, false},
 	"TEXT":       {SearchKey{Op: SearchText}, argText, false},
@@ -274,6 +308,14 @@ var searchKeys = map[string]searchRow{
 	"NOT":        {SearchKey{Op: SearchNot}, argKey, false},
 	"OR":         {SearchKey{Op: SearchOr}, argTwoKeys, false},
 	"MODSEQ":     {SearchKey{Op: SearchModSeq}, argModSeq, false},
+
+	"OLDER":             {SearchKey{Op: SearchOlder}, argInterval, false},
+	"YOUNGER":           {SearchKey{Op: SearchYounger}, argInterval, false},
+	"SAVEDBEFORE":       {SearchKey{Op: SearchSavedBefore}, argDate, false},
+	"SAVEDON":           {SearchKey{Op: SearchSavedOn}, argDate, false},
+	"SAVEDSINCE":        {SearchKey{Op: SearchSavedSince}, argDate, false},
+	"SAVEDATESUPPORTED": {key: SearchKey{Op: SearchAnd}}, // by every mailbox here
+	"FUZZY":             {SearchKey{Op: SearchFuzzy}, argKey, false},
 }
 
 // named reads the arguments of the key called word.
@@ -316,6 +358,8 @@ func (p searchParser) argument(arg searchArg, key *SearchKey) bool {
 		return p.operands(arg, key)
 	case argModSeq:
 		return p.modSeq(key)
+	case argInterval:
+		return d.ExpectNumber64(&key.Number) && (key.Number > 0 || d.Fail("an interval of no seconds"))
 	}
 	return true
 }
@@ -379,6 +423,9 @@ func (s Search) AppendText(b []byte) []byte {
 				b = append(b, ' ')
 			}
 			b = append(b, name...)
+			if 1<<i == ReturnPartial {
+				b = s.Partial.AppendText(append(b, ' '))
+			}
 		}
 		b = append(b, ") "...)
 	}
@@ -390,6 +437,7 @@ func (s Search) AppendText(b []byte) []byte {
 var dayNames = map[SearchOp]string{
 	SearchBefore: "BEFORE ", SearchOn: "ON ", SearchSince: "SINCE ",
 	SearchSentBefore: "SENTBEFORE ", SearchSentOn: "SENTON ", SearchSentSince: "SENTSINCE ",
+	SearchSavedBefore: "SAVEDBEFORE ", SearchSavedOn: "SAVEDON ", SearchSavedSince: "SAVEDSINCE ",
 }
 
 // AppendText appends the key as a client writes it, with literals where the text
@@ -422,6 +470,14 @@ func (k SearchKey) AppendText(b []byte) []byte {
 		return appendNumber(append(b, "SMALLER "...), k.Number)
 	case SearchModSeq:
 		return appendNumber(append(b, "MODSEQ "...), k.Number)
+	case SearchOlder:
+		return appendNumber(append(b, "OLDER "...), k.Number)
+	case SearchYounger:
+		return appendNumber(append(b, "YOUNGER "...), k.Number)
+	case SearchFuzzy:
+		return appendKeys(append(b, "FUZZY "...), k.Keys)
+	case SearchAddress:
+		b = append(append(b, k.Field...), ' ')
 	case SearchHeader:
 		b = append(b, "HEADER "...)
 		str(k.Field)
@@ -445,16 +501,4 @@ func appendKeys(b []byte, keys []SearchKey) []byte {
 		b = keys[i].AppendText(b)
 	}
 	return b
-}
-
-// Fold returns the form in which texts are compared: without case, and with
-// characters taken apart, so that two spellings of one letter are the same (RFC
-// 5051; RFC 9051, 6.4.4). The text is searched for as a substring of such a form.
-func Fold(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= utf8.RuneSelf {
-			return strings.ToLower(norm.NFKD.String(s))
-		}
-	}
-	return strings.ToLower(s)
 }

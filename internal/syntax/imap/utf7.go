@@ -127,12 +127,13 @@ func decodeShift(b *strings.Builder, code string) string {
 const MaxMailboxName = 1000
 
 // ParseMailbox returns the name a client wrote, in UTF-8 and NFC: modified UTF-7
-// unless utf8Enabled. "INBOX" is folded to upper case, alone or before a '/': it is
+// unless utf8Enabled or 8-bit characters say that it is UTF-8, which a server that
+// announces IMAP4rev2 takes at any time (RFC 9051, 4.3). "INBOX" is folded to upper case, alone or before a '/': it is
 // one mailbox in any case (RFC 9051, 5.1). What a name may be beyond this (empty
 // levels, "..", reserved names) is the store's to say.
 func ParseMailbox(s string, utf8Enabled bool) (string, error) {
 	name := s
-	if !utf8Enabled {
+	if !utf8Enabled && isASCII(s) {
 		var err error
 		if name, err = DecodeUTF7(s); err != nil {
 			return "", err
@@ -157,7 +158,18 @@ func ParseMailbox(s string, utf8Enabled bool) (string, error) {
 	return name, nil
 }
 
-// ExpectMailbox reads a mailbox name and returns it as ParseMailbox does.
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// ExpectMailbox reads a mailbox name and returns it as ParseMailbox does. A string
+// that is no mailbox name is an error of kind Unsupported: the command is well
+// formed, and its answer is NO (RFC 9051, 5.1).
 func (d *Decoder) ExpectMailbox(out *string) bool {
 	var s string
 	if !d.expectAString(&s, "a mailbox name") {
@@ -169,7 +181,7 @@ func (d *Decoder) ExpectMailbox(out *string) bool {
 func (d *Decoder) mailbox(s string, out *string) bool {
 	name, err := ParseMailbox(s, d.UTF8)
 	if err != nil {
-		return d.fault(err)
+		return d.fault(fault.Wrap(fault.Unsupported, fault.Say(err), err))
 	}
 	*out = name
 	return true
