@@ -8,6 +8,9 @@
 // (PIPELINING), RFC 1870 (SIZE), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3030
 // (CHUNKING, BINARYMIME), RFC 3461 (DSN), RFC 3207 and 7435 (STARTTLS, used when
 // offered), RFC 4954 (AUTH towards a smarthost), RFC 9422 (LIMITS).
+//
+// A message that a host cannot take as it is, for want of 8BITMIME or BINARYMIME, is
+// converted on its way unless that would break a signature. Headers never are.
 package send
 
 import (
@@ -25,6 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
 // Result says what came of one recipient.
@@ -39,7 +43,8 @@ type Result struct {
 }
 
 // Message is what is sent. It is opened once for each host that gets as far as
-// asking for it.
+// asking for it, and at most three times more to convert it for hosts that cannot
+// take it as it is.
 type Message struct {
 	Size      int64 // bytes that Open yields
 	Has8Bit   bool  // some byte is over 127
@@ -190,6 +195,8 @@ type job struct {
 	domain  string
 	open    []int // recipients without a final result, by index
 	results []Result
+	found   *mime.Message             // the message parsed, once somebody needs that
+	sizes   map[mime.Target]int64     // its size converted
 	settled func(who []int, r Result) // may be nil
 }
 

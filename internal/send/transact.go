@@ -87,7 +87,16 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 	if len(who) == 0 {
 		return nil, thisHost
 	}
-	cmds := []string{s.mailFrom(j, utf8)}
+	f, err := s.form(ctx, j)
+	if err != nil {
+		r := resultOf(err)
+		j.settle(who, r)
+		if r.Code/100 == 4 {
+			return nil, noHost // the fault is ours
+		}
+		return nil, thisHost
+	}
+	cmds := []string{s.mailFrom(j, f, utf8)}
 	for _, i := range who {
 		cmds = append(cmds, s.rcptTo(j.env.To[i], utf8))
 	}
@@ -109,7 +118,7 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 		}
 		return nil, thisHost
 	}
-	return later, s.data(ctx, j, accepted)
+	return later, s.data(ctx, j, f, accepted)
 }
 
 // exchange sends commands, in one go if the peer can take it (RFC 2920, 3.1), and
@@ -168,19 +177,6 @@ func (s *session) sortOut(j *job, who []int, replies []*smtp.Reply, err error) (
 // fitting settles the recipients that this host cannot serve and returns the rest,
 // and whether the transaction must be one of SMTPUTF8.
 func (s *session) fitting(j *job, who []int) (rest []int, utf8 bool) {
-	if limit := s.number("SIZE"); limit > 0 && j.msg.Size > limit {
-		j.settle(who, s.verdict(552, "5.3.4", fmt.Sprintf(
-			"the message has %d bytes, and %s takes at most %d", j.msg.Size, s.t.host, limit)))
-		return nil, false
-	}
-	if j.env.Binary && !(s.has("BINARYMIME") && s.has("CHUNKING")) {
-		j.settle(who, s.verdict(554, "5.6.3", s.t.host+" does not take binary messages (BINARYMIME)"))
-		return nil, false
-	}
-	if j.msg.Has8Bit && !s.has("8BITMIME") && !s.has("SMTPUTF8") {
-		j.settle(who, s.verdict(554, "5.6.3", s.t.host+" does not take 8-bit messages (8BITMIME)"))
-		return nil, false
-	}
 	if s.has("SMTPUTF8") {
 		for _, i := range who {
 			utf8 = utf8 || !j.env.To[i].Address.IsASCII()
@@ -217,15 +213,15 @@ func needsUTF8(a mail.Address) bool {
 }
 
 // mailFrom writes MAIL with the parameters that the peer knows and the mail needs.
-func (s *session) mailFrom(j *job, utf8 bool) string {
+func (s *session) mailFrom(j *job, f form, utf8 bool) string {
 	m := smtp.Mail{From: written(j.env.From, utf8), UTF8: utf8}
 	if s.has("SIZE") {
-		m.Size = j.msg.Size
+		m.Size = f.size
 	}
 	switch {
-	case j.env.Binary:
+	case f.binary:
 		m.Body = smtp.BodyBinary
-	case (j.msg.Has8Bit || utf8) && s.has("8BITMIME"):
+	case (f.eight || utf8) && s.has("8BITMIME"):
 		m.Body = smtp.Body8Bit
 	}
 	if s.has("DSN") {
@@ -252,22 +248,22 @@ func written(a mail.Address, utf8 bool) mail.Address {
 }
 
 // data sends the message for the accepted recipients and records the answer.
-func (s *session) data(ctx context.Context, j *job, accepted []int) again {
+func (s *session) data(ctx context.Context, j *job, f form, accepted []int) again {
 	body, err := j.msg.Open(ctx)
 	if err != nil {
 		s.dead = true
-		j.settle(accepted, ours(451, "4.3.0", "the message could not be read here: "+fault.Say(err)).Result)
+		j.settle(accepted, unread(err).Result)
 		return noHost
 	}
 	defer body.Close()
-	if !j.env.Binary {
+	if !f.binary {
 		if err := s.askData(); err != nil {
 			r := resultOf(err)
 			j.settle(accepted, r)
 			return s.after(r)
 		}
 	}
-	if own, err := s.stream(j, body); err != nil {
+	if own, err := s.stream(j, f, body); err != nil {
 		j.settle(accepted, resultOf(err))
 		if own {
 			return noHost
@@ -324,24 +320,24 @@ func (s *session) askData() error {
 // stream writes the message: dot-stuffed, or as one chunk if it is binary (RFC 3030,
 // 2). The end is only marked when all of it was read, so that half a message can
 // never be taken for a whole one. own tells that the fault is on our side.
-func (s *session) stream(j *job, body io.Reader) (own bool, _ error) {
+func (s *session) stream(j *job, f form, body io.Reader) (own bool, _ error) {
 	src := &source{r: body}
 	out := bufio.NewWriterSize(&timedWriter{s}, 32<<10)
 	var err error
-	if j.env.Binary {
+	if f.binary {
 		fmt.Fprintf(out, "BDAT %d LAST\r\n", j.msg.Size)
 		_, err = io.CopyN(out, src, j.msg.Size)
 	} else {
 		dots := smtp.NewDotWriter(out)
-		if _, err = io.Copy(dots, src); err == nil {
+		if err = f.copyTo(dots, src, j); err == nil {
 			dots.Close()
 		}
 	}
 	switch {
 	case src.err != nil && src.err != io.EOF:
 		s.dead = true
-		return true, ours(451, "4.3.0", "the message could not be read here: "+fault.Say(src.err))
-	case err == io.EOF: // shorter than it should be
+		return true, unread(src.err)
+	case err == io.EOF, fault.Is(err, fault.Corrupt): // shorter than it should be
 		s.dead = true
 		return true, ours(451, "4.3.0", "the message could not be read here: it is incomplete")
 	case fault.Is(err, fault.Invalid):
