@@ -208,3 +208,22 @@ func TestLocked(t *testing.T) {
 		t.Errorf("domain list on a locked folder: %+v", got)
 	}
 }
+
+// TestOtherOwner: root must not leave files in a data folder that its owner cannot open.
+func TestOtherOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can")
+	}
+	config := server(t, "example.org", "")
+	cfg, _, err := loadConfigFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(engineLock(cfg), 54321, 54321); err != nil {
+		t.Fatal(err)
+	}
+	got := command(t, "", "domain", "list", "--config", config)
+	if got.code != 1 || !strings.Contains(got.err, "sudo -u '#54321' martlet") {
+		t.Errorf("domain list on another user's data: %+v", got)
+	}
+}

@@ -94,6 +94,9 @@ func openOffline(ctx context.Context, cfg *conf.Config, path string, mayCreate b
 		}
 		return nil, failed("cannot read the data folder %s: %v", cfg.Data, err)
 	}
+	if owner := otherOwner(engineLock(cfg)); owner != "" {
+		return nil, failed("no server runs, and the data in %s is that of user %s; run the command as this user: sudo -u '%s' martlet ...", cfg.Data, owner, owner)
+	}
 	// Without a log: whatever matters to a command is in the error it gets.
 	h, err := openHouse(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {

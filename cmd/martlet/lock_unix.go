@@ -4,6 +4,9 @@ package main
 
 import (
 	"os"
+	"os/user"
+	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,4 +24,22 @@ func lockHolder(path string) int {
 		return 0
 	}
 	return int(lock.Pid)
+}
+
+// otherOwner returns the user whose file path is, if we are root and he is not: files
+// that root made beside his would be out of his reach.
+func otherOwner(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || os.Geteuid() != 0 {
+		return ""
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid == 0 {
+		return ""
+	}
+	id := strconv.FormatUint(uint64(st.Uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "#" + id // as sudo takes it
 }
