@@ -35,7 +35,7 @@ func neighbours(t *testing.T) (*subject, *postfix.Server) {
 	must(t, err)
 	t.Cleanup(dns.Close)
 	cert, key := certificate(t, dir)
-	opt := postfix.Options{Dir: filepath.Join(dir, "postfix"), Domain: "peer.test", Users: []string{"pia", "paul"},
+	opt := postfix.Options{Dir: filepath.Join(dir, "postfix"), Domain: "peer.test", Users: []string{"pia", "p\u00eda"},
 		RelayDomain: "martlet.test", RelayTo: "127.0.0.1:1", Certificate: cert, Key: key}
 	p, err := postfix.New(opt)
 	must(t, err)
@@ -134,6 +134,7 @@ func TestPostfixReceives(t *testing.T) {
 	if !bytes.Contains(log, []byte("starttls=1")) {
 		t.Errorf("Martlet did not use the STARTTLS that Postfix offers\n%s", tail(string(log)))
 	}
+	international(t, s, p)
 	p.Stop()
 	second := note("to-postfix-later", "waits for Postfix")
 	submit(t, s, "pia@peer.test", second)
@@ -154,6 +155,23 @@ func TestPostfixReceives(t *testing.T) {
 	if all, _ := p.Mail("pia"); len(all) != 2 {
 		t.Errorf("Postfix has %d messages, not 2", len(all))
 	}
+}
+
+// international sends to an address that only SMTPUTF8 can carry (RFC 6531).
+func international(t *testing.T, s *subject, p *postfix.Server) {
+	t.Helper()
+	a := s.account(t, "alice")
+	w := dialSMTP(t, s.addr("submission"), false)
+	w.login(a.Address, a.Password)
+	w.expect(2, "MAIL FROM:<%s> BODY=8BITMIME SMTPUTF8", a.Address)
+	w.expect(2, "RCPT TO:<p\u00eda@peer.test>")
+	w.expect(3, "DATA")
+	m := []byte("From: alice@martlet.test\r\nTo: p\u00eda@peer.test\r\nSubject: Gr\u00fc\u00dfe\r\n\r\nUTF-8 in the header\r\n")
+	w.Write(stuffed(m))
+	if code, text := w.reply(); code != 250 {
+		t.Fatal(text)
+	}
+	within(t, 20*time.Second, "Postfix has the message to an international address", func() bool { return got(t, p, "p\u00eda", m) })
 }
 
 // TestPostfixBounces sends to somebody whom Postfix does not know, to a domain that

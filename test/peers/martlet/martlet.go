@@ -69,7 +69,7 @@ var offsets = [...]int{24, 25, 80, 110, 143, 443, 465, 587, 993, 995, 4190}
 func Start(opt Options) (*Server, error) {
 	s := &Server{opt: opt}
 	var err error
-	if s.base, err = portBase(); err != nil {
+	if s.base, err = PortBase(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(opt.Dir, 0o755); err != nil {
@@ -258,8 +258,8 @@ func (s *Server) Command(args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// portBase returns a base from which all standard ports are free.
-func portBase() (int, error) {
+// PortBase returns a base from which all standard ports are free.
+func PortBase() (int, error) {
 	for base := 20000 + os.Getpid()%20000; base < 60000; base += 97 {
 		free := true
 		for _, o := range offsets {
