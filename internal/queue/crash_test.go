@@ -23,6 +23,7 @@ type world struct {
 	fs     *vfs.MemFS
 	acked  map[string]ID // recipients of messages whose Enqueue had returned
 	taken  map[string]int
+	later  map[string]int // copies taken up to a moment after the cut
 	failed map[string]bool
 	flying map[flight]bool
 	groups map[string]flight
@@ -66,6 +67,9 @@ func (b *bench) cut(l *ledger, rng *rand.Rand) world {
 	w.flying = maps.Clone(b.q.flying)
 	b.q.mu.Unlock()
 	w.fs = b.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 25 * rng.IntN(5), RNG: rng})
+	l.mu.Lock()
+	w.later = maps.Clone(l.taken)
+	l.mu.Unlock()
 	b.reports.mu.Lock()
 	w.keys, w.envs, w.texts = slices.Clone(b.reports.keys), slices.Clone(b.reports.envs), slices.Clone(b.reports.text)
 	b.reports.mu.Unlock()
@@ -169,7 +173,7 @@ func (w world) recover(t *testing.T) {
 		landed := w.groups[a] != flight{} && !w.flying[w.groups[a]]
 		copies := w.taken[a] + again[a]
 		switch {
-		case copies == 0 && told[a] == 0:
+		case w.later[a]+again[a] == 0 && told[a] == 0:
 			t.Errorf("%s is lost", a)
 		case landed && (w.taken[a] > 0 || w.failed[a]) && again[a] > 0:
 			t.Errorf("%s went again though its answer was recorded", a)

@@ -11,6 +11,14 @@ import (
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
+// A look walks over what was deleted at the head of the queue lately, which after a
+// rush can be tens of thousands of keys: so looks keep these distances, and one that
+// follows a rest comes at once.
+const (
+	dispatchRest = 5 * time.Millisecond
+	ringRest     = 100 * time.Millisecond
+)
+
 // maxSleep bounds how long Run sleeps without looking, so that a clock that is set
 // cannot leave mail lying.
 const maxSleep = time.Minute
@@ -25,7 +33,7 @@ func (q *Queue) Run(ctx context.Context) {
 	alarmsDone := make(chan struct{})
 	go func() {
 		defer close(alarmsDone)
-		q.loop(ctx, alarms, nil, q.ring)
+		q.loop(ctx, ringRest, alarms, nil, q.ring)
 	}()
 	pass := make(chan struct{}, 1)
 	go func() { // one tick of the engine wakes both loops
@@ -43,14 +51,15 @@ func (q *Queue) Run(ctx context.Context) {
 			}
 		}
 	}()
-	q.loop(ctx, pass, q.freed, q.dispatch)
+	q.loop(ctx, dispatchRest, pass, q.freed, q.dispatch)
 	<-alarmsDone
 	q.jobs.Wait()
 }
 
-// loop calls step whenever something may have become due. step returns when that
-// will next be so, in milliseconds; 0 is unknown.
-func (q *Queue) loop(ctx context.Context, a, b <-chan struct{}, step func(context.Context) (int64, error)) {
+// loop calls step whenever something may have become due, but not within rest of the
+// last time. step returns when something will next be due, in milliseconds; 0 is
+// unknown.
+func (q *Queue) loop(ctx context.Context, rest time.Duration, a, b <-chan struct{}, step func(context.Context) (int64, error)) {
 	for ctx.Err() == nil {
 		sleep := maxSleep
 		next, err := step(ctx)
@@ -62,7 +71,13 @@ func (q *Queue) loop(ctx context.Context, a, b <-chan struct{}, step func(contex
 		} else if next != 0 {
 			sleep = min(maxSleep, max(0, time.Duration(next-q.now())*time.Millisecond))
 		}
-		timer := time.NewTimer(sleep)
+		pause := time.NewTimer(rest)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+		timer := time.NewTimer(max(0, sleep-rest))
 		select {
 		case <-ctx.Done():
 		case <-a:
