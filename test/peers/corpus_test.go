@@ -22,7 +22,7 @@ var letters = sync.OnceValue(corpus.All)
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 // TestCorpusByAppend stores each message with APPEND and reads it with FETCH: all
-// bytes must be the same, bare line ends and all.
+// bytes must be the same, bare line ends and all. Those with NUL come back so as BINARY.
 func TestCorpusByAppend(t *testing.T) {
 	s := start(t, martlet.Options{})
 	w := dialIMAP(t, s, "alice")
@@ -38,6 +38,7 @@ func TestCorpusByAppend(t *testing.T) {
 		case strings.HasPrefix(status, "OK"):
 			stored = append(stored, m)
 		case m.NUL() && s.Server == nil, len(m.Data) == 0: // RFC 3502, 6.3.11: an empty literal stores nothing
+		case m.NUL() && strings.HasPrefix(status, "NO [UNKNOWN-CTE]"): // in the header, where nothing encodes it
 		default:
 			t.Errorf("APPEND of %s: %s", m.Name, status)
 		}
@@ -83,20 +84,27 @@ func (s *subject) sizesAgree(t *testing.T, w *imapWire, stored []corpus.Message)
 	}
 }
 
-// readNUL reads the messages with NUL, whole, as BINARY (RFC 3516, 4.2).
+// readNUL reads the bodies with NUL as BINARY, which gives the bytes that came;
+// elsewhere they are encoded, as no literal may hold NUL (RFC 3516, 4.2 and 4.4). The
+// messages of the corpus that can be stored have one part each.
 func (s *subject) readNUL(t *testing.T, w *imapWire, stored []corpus.Message) {
 	t.Helper()
+	n := 0
 	for i, m := range stored {
-		if !m.NUL() || s.Server == nil {
+		_, body, _ := bytes.Cut(m.Data, []byte("\r\n\r\n"))
+		if !m.NUL() || s.Server == nil || bytes.Contains(body, []byte("\r\n\r\n--")) {
 			continue
 		}
 		var got [][]byte
-		for _, r := range w.ok("FETCH %d (BINARY.PEEK[])", i+1) {
+		for _, r := range w.ok("FETCH %d (BINARY.PEEK[1])", i+1) {
 			got = append(got, r.literals...)
 		}
-		if len(got) != 1 || !bytes.Equal(got[0], m.Data) {
-			t.Errorf("%s came back different as BINARY.PEEK[]", m.Name)
+		if n++; len(got) != 1 || !bytes.Equal(got[0], body) {
+			t.Errorf("the body of %s came back different as BINARY.PEEK[1]", m.Name)
 		}
+	}
+	if n == 0 && s.Server != nil {
+		t.Error("no message with NUL could be stored")
 	}
 }
 

@@ -47,14 +47,17 @@ func goIMAP(t *testing.T, s *subject) {
 	defer c.Close()
 	must(t, c.Login(a.Address, a.Password).Wait())
 	programs.add("go-imap client")
-	must(t, c.Create("Go/Gr\u00fc\u00dfe & mehr", nil).Wait())
+	must(t, c.Create("Go/Gr\u00fc\u00dfe", nil).Wait())
 	must(t, c.Create("Go", nil).Wait(), "ALREADYEXISTS")
 	list, err := c.List("", "Go/*", nil).Collect()
 	must(t, err)
-	if len(list) != 1 || list[0].Mailbox != "Go/Gr\u00fc\u00dfe & mehr" || list[0].Delim != '/' {
-		t.Errorf("LIST gives %+v", list)
+	if len(list) == 0 {
+		t.Fatal("LIST gives nothing")
 	}
-	goIMAPMessages(t, s, c, "Go/Gr\u00fc\u00dfe & mehr")
+	if len(list) != 1 || list[0].Mailbox != "Go/Gr\u00fc\u00dfe" || list[0].Delim != '/' {
+		t.Fatalf("LIST gives %d mailboxes, the first %+v", len(list), *list[0])
+	}
+	goIMAPMessages(t, s, c, "Go/Gr\u00fc\u00dfe")
 	goIMAPIdle(t, s, c, exists)
 	must(t, c.Logout().Wait())
 	if s.Server == nil {
@@ -167,6 +170,9 @@ func goIMAPChanges(t *testing.T, c *imapclient.Client, box string, n uint32) {
 	must(t, err)
 	status, err := c.Status(box, &imap.StatusOptions{NumMessages: true, UIDNext: true, NumUnseen: true}).Wait()
 	must(t, err)
+	if status.NumMessages == nil || status.NumUnseen == nil {
+		t.Fatalf("STATUS gives %+v", status)
+	}
 	if *status.NumMessages != n-6 || status.UIDNext != imap.UID(n+1) || *status.NumUnseen != 0 {
 		t.Errorf("STATUS gives %d messages, UIDNEXT %d, %d unseen", *status.NumMessages, status.UIDNext, *status.NumUnseen)
 	}

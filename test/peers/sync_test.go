@@ -308,7 +308,7 @@ func offlineimap(t *testing.T, s *subject) {
 	host, port := s.host("imap")
 	tls := "ssl = no\nstarttls = no"
 	if s.Server != nil {
-		host, port = s.host("imaps")
+		_, port = s.host("imaps")
 		host = "localhost"
 		tls = "ssl = yes\nsslcacertfile = " + s.CA
 	}
