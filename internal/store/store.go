@@ -104,6 +104,9 @@ func (s *Store) Close() {
 // MaxMessage returns the size limit of one message in bytes.
 func (s *Store) MaxMessage() int64 { return s.opt.MaxMessage }
 
+// Now returns the time by the store's clock, which dates what it stores.
+func (s *Store) Now() time.Time { return s.opt.Now() }
+
 // Account returns the handle of an account. It does no I/O: whether the account has
 // data shows at the first View or Update, which fail with NotFound if not.
 func (s *Store) Account(id mail.AccountID) *Account {

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -44,6 +45,9 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	}
 	if args.Changed {
 		uids = newerThan(s.view.pic, uids, mail.ModSeq(args.ChangedSince))
+	}
+	if args.Paged { // of those that changed, if both are given (RFC 9394, 3.4)
+		uids = page(s.view.pic.Existing(uids), args.Partial)
 	}
 	if plan.seen && !s.view.readOnly {
 		s.markSeen(cmd, uids)
@@ -208,57 +212,89 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 	return lost, nil
 }
 
+// errEnough ends the reading of a chunk early.
+var errEnough = errors.New("enough for one chunk")
+
 // loadChunk reads messages of a chunk until there is enough to write, and returns
 // how many it has dealt with. Those that need their body come back loaded.
 func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store.Message, seen func(store.Message) bool, lost *bool) (heavy []*loaded, done int, err error) {
-	bytes := s.enc.Len()
-	var ld *loaded
-	for i, m := range chunk {
-		if ld == nil || plan.heavy {
-			ld = new(loaded)
-		}
-		*ld = loaded{m: m, seen: seen(m), head: ld.head[:0]} // reuses the room of the last one
-		err := plan.load(snap, ld)
-		if fault.Is(err, fault.NotFound) {
-			*lost = true
-			continue
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		if plan.heavy || plan.head && ld.facts.HeaderSize > int64(len(ld.head)) {
-			ld.facts.Envelope, ld.facts.BodyStructure = slices.Clone(ld.facts.Envelope), slices.Clone(ld.facts.BodyStructure)
-			heavy = append(heavy, ld)
-			bytes += len(ld.facts.Envelope) + len(ld.facts.BodyStructure) + len(ld.head) + 1<<10
-			if bytes > chunkBytes || !plan.heavy { // a message out of turn ends the chunk
-				return heavy, i + 1, nil
-			}
-			continue
-		}
-		if err := s.fetchOne(plan, ld); err != nil {
-			return nil, 0, err
-		}
-		if s.enc.Len() > chunkBytes {
-			return nil, i + 1, nil
-		}
+	ids := make([]mail.MessageID, len(chunk))
+	for i := range chunk {
+		ids[i] = chunk[i].ID
 	}
-	return heavy, len(chunk), nil
+	var heads heads
+	if plan.head {
+		if err := heads.read(snap, ids); err != nil {
+			return nil, 0, err
+		}
+		ids = ids[:len(heads.ends)]
+	}
+	bytes := s.enc.Len()
+	err = snap.EachFacts(ids, func(i int, f store.Facts, ok bool) error {
+		done = i + 1
+		if !ok {
+			*lost = true
+			return nil
+		}
+		ld := &loaded{m: chunk[i], seen: seen(chunk[i]), facts: f, head: heads.of(i)}
+		if plan.parts {
+			if ld.root, err = f.Parts(); err != nil {
+				return err
+			}
+		}
+		if !plan.heavy && (!plan.head || f.HeaderSize <= int64(len(ld.head))) {
+			if err := s.fetchOne(plan, ld); err != nil {
+				return err
+			}
+			if s.enc.Len() > chunkBytes {
+				return errEnough
+			}
+			return nil
+		}
+		ld.facts.Envelope, ld.facts.BodyStructure = slices.Clone(f.Envelope), slices.Clone(f.BodyStructure)
+		heavy = append(heavy, ld)
+		bytes += len(f.Envelope) + len(f.BodyStructure) + 1<<10
+		if bytes > chunkBytes || !plan.heavy { // a message out of turn ends the chunk
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return heavy, done, err
 }
 
-// load reads what the plan needs of a message.
-func (p *fetchPlan) load(snap *store.Snapshot, ld *loaded) (err error) {
-	if ld.facts, err = snap.Facts(ld.m.ID); err != nil {
-		return err
-	}
-	if p.parts {
-		if ld.root, err = ld.facts.Parts(); err != nil {
-			return err
+// heads is the top headers of some messages.
+type heads struct {
+	all  []byte
+	ends []int // where each ends in all
+}
+
+// read reads headers until they are enough for one chunk, at least one.
+func (h *heads) read(snap *store.Snapshot, ids []mail.MessageID) error {
+	err := snap.EachHead(ids, func(_ int, head []byte, _ bool) error {
+		h.all = append(h.all, head...)
+		if h.ends = append(h.ends, len(h.all)); len(h.all) > chunkBytes {
+			return errEnough
 		}
-	}
-	if p.head {
-		ld.head, err = snap.Head(ld.head, ld.m.ID)
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
 	return err
+}
+
+// of returns the i-th header, nil if none were read.
+func (h *heads) of(i int) []byte {
+	if i >= len(h.ends) {
+		return nil
+	}
+	if i == 0 {
+		return h.all[:h.ends[0]]
+	}
+	return h.all[h.ends[i-1]:h.ends[i]]
 }
 
 // fetchOne writes the whole answer for one message. If it fails with NotFound
@@ -297,6 +333,8 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 		e.Raw("INTERNALDATE ").DateTime(time.Unix(ld.m.Internal, 0).UTC())
 	case imap.FetchSize:
 		e.Raw("RFC822.SIZE ").Number(uint64(ld.m.Size))
+	case imap.FetchSaveDate:
+		e.Raw("SAVEDATE ").DateTime(time.Unix(ld.m.Saved, 0).UTC())
 	case imap.FetchModSeq:
 		e.Raw("MODSEQ (").Number(uint64(ld.m.ModSeq)).Raw(")")
 	case imap.FetchEnvelope:

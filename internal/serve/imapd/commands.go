@@ -99,7 +99,7 @@ func commands() []row {
 		{name: "UID FETCH", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
 		{name: "STORE", in: selected, writes: true, after: keepSeqs, run: handle((*imap.Decoder).ExpectStore, (*session).store)},
 		{name: "UID STORE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectStore, (*session).store)},
-		{name: "SEARCH", in: selected, after: keepSeqs, caps: "ESEARCH SEARCHRES", run: (*session).searchCommand},
+		{name: "SEARCH", in: selected, after: keepSeqs, caps: "ESEARCH SEARCHRES WITHIN SAVEDATE I18NLEVEL=1", run: (*session).searchCommand},
 		{name: "UID SEARCH", in: selected, after: tellAll, run: (*session).searchCommand},
 		{name: "COPY", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).copyCommand)},
 		{name: "UID COPY", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).copyCommand)},

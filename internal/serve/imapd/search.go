@@ -138,8 +138,11 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.row = func(m *store.Message) bool { return uint64(m.Size) < k.Number }
 	case imap.SearchModSeq:
 		c.row = func(m *store.Message) bool { return uint64(m.ModSeq) >= k.Number }
-	case imap.SearchBefore, imap.SearchOn, imap.SearchSince:
+	case imap.SearchBefore, imap.SearchOn, imap.SearchSince,
+		imap.SearchSavedBefore, imap.SearchSavedOn, imap.SearchSavedSince:
 		c.row = dayTest(k)
+	case imap.SearchOlder, imap.SearchYounger:
+		c.row = withinTest(k, q.s.srv.opt.Store.Now())
 	case imap.SearchHeader, imap.SearchAddress:
 		c.field, c.text = k.Field, imap.Fold(k.Text)
 	case imap.SearchBody, imap.SearchText:
@@ -163,17 +166,33 @@ func (q *search) need(text string) int {
 	return len(q.needles) - 1
 }
 
-// dayTest tests the internal date, whose days are those of UTC: the zone in which a
-// message came in is not kept (RFC 9051, 6.4.4 disregards it).
+// dayTest tests the internal date or the date of saving, whose days are those of
+// UTC: the zone in which a message came in is not kept (RFC 9051, 6.4.4 and RFC 8514,
+// 4.3 disregard it).
 func dayTest(k *imap.SearchKey) func(*store.Message) bool {
 	from, until := k.Date.Unix(), k.Date.AddDate(0, 0, 1).Unix()
+	at := func(m *store.Message) int64 { return m.Internal }
 	switch k.Op {
-	case imap.SearchBefore:
-		return func(m *store.Message) bool { return m.Internal < from }
-	case imap.SearchOn:
-		return func(m *store.Message) bool { return m.Internal >= from && m.Internal < until }
+	case imap.SearchSavedBefore, imap.SearchSavedOn, imap.SearchSavedSince:
+		at = func(m *store.Message) int64 { return m.Saved }
 	}
-	return func(m *store.Message) bool { return m.Internal >= from }
+	switch k.Op {
+	case imap.SearchBefore, imap.SearchSavedBefore:
+		return func(m *store.Message) bool { return at(m) < from }
+	case imap.SearchOn, imap.SearchSavedOn:
+		return func(m *store.Message) bool { return at(m) >= from && at(m) < until }
+	}
+	return func(m *store.Message) bool { return at(m) >= from }
+}
+
+// withinTest tests the age of the internal date (RFC 5032, 2). An interval longer
+// than there has been time means the beginning of time.
+func withinTest(k *imap.SearchKey, now time.Time) func(*store.Message) bool {
+	target := now.Unix() - int64(min(k.Number, 1<<62))
+	if k.Op == imap.SearchOlder {
+		return func(m *store.Message) bool { return m.Internal <= target }
+	}
+	return func(m *store.Message) bool { return m.Internal >= target }
 }
 
 // ask says whether a message meets the condition, as far as it has been read.

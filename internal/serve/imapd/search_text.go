@@ -35,7 +35,7 @@ func newHeaderText(head []byte, date time.Time) *headerText {
 	h := &headerText{date: date}
 	for name, value := range mime.Fields(head) {
 		h.fields = append(h.fields, headerField{
-			strings.ToLower(string(name)), imap.Fold(mime.DecodeWords(mime.Unfold(value))), value,
+			imap.Fold(string(name)), imap.Fold(mime.DecodeWords(mime.Unfold(value))), value,
 		})
 	}
 	return h

@@ -36,14 +36,13 @@ func AppendFold(b []byte, s string) []byte {
 }
 
 // appendFoldRunes appends the rest of s from i on; what is before it is ASCII and in
-// b already. The last of that may still combine with what follows, but it is the
-// first character of its group and no decomposition moves it.
+// b already and stays as it is whatever follows.
 func appendFoldRunes(b []byte, s string, i int) []byte {
 	titled := make([]byte, 0, len(s)-i+8)
 	for _, r := range s[i:] {
 		titled = utf8.AppendRune(titled, titleOf(r))
 	}
-	return norm.NFKD.Append(b, titled...)
+	return append(b, norm.NFKD.Bytes(titled)...)
 }
 
 // titleOf is unicode.ToTitle, quick for ASCII.

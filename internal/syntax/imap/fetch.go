@@ -20,6 +20,7 @@ const (
 	FetchBinary        // BINARY[...]: transfer encoding undone (RFC 3516)
 	FetchBinarySize    // BINARY.SIZE[...]
 	FetchModSeq        // MODSEQ (RFC 7162)
+	FetchSaveDate      // SAVEDATE (RFC 8514)
 )
 
 // SectionText says which bytes of a part a section means.
@@ -59,6 +60,8 @@ type Fetch struct {
 	Changed      bool   // CHANGEDSINCE was given (RFC 7162, 3.1.4)
 	ChangedSince uint64 // its value; clients send 0, which all messages are newer than
 	Vanished     bool   // VANISHED was given (RFC 7162, 3.2.6)
+	Paged        bool   // PARTIAL was given (RFC 9394, 3.3)
+	Partial      PartialRange
 }
 
 // Limits of one FETCH.
@@ -97,6 +100,9 @@ func (d *Decoder) fetchModifier(f *Fetch) bool {
 	case "VANISHED":
 		f.Vanished = true
 		return true
+	case "PARTIAL":
+		f.Paged = true
+		return d.ExpectSP() && d.expectPartial(&f.Partial)
 	}
 	return d.Fail("there is no fetch modifier " + clip(word))
 }
@@ -127,6 +133,7 @@ var plainItems = map[string]FetchItem{
 	"ENVELOPE":      {Kind: FetchEnvelope},
 	"BODYSTRUCTURE": {Kind: FetchBodyStructure},
 	"MODSEQ":        {Kind: FetchModSeq},
+	"SAVEDATE":      {Kind: FetchSaveDate},
 	"RFC822":        {Kind: FetchSection, Old: "RFC822"},
 	"RFC822.HEADER": {Kind: FetchSection, Text: SectionHeader, Peek: true, Old: "RFC822.HEADER"},
 	"RFC822.TEXT":   {Kind: FetchSection, Text: SectionBody, Old: "RFC822.TEXT"},
@@ -288,7 +295,8 @@ func (d *Decoder) partial(item *FetchItem) bool {
 var kindNames = map[FetchKind]string{
 	FetchFlags: "FLAGS", FetchUID: "UID", FetchInternalDate: "INTERNALDATE", FetchSize: "RFC822.SIZE",
 	FetchEnvelope: "ENVELOPE", FetchBody: "BODY", FetchBodyStructure: "BODYSTRUCTURE", FetchModSeq: "MODSEQ",
-	FetchSection: "BODY", FetchBinary: "BINARY", FetchBinarySize: "BINARY.SIZE",
+	FetchSaveDate: "SAVEDATE",
+	FetchSection:  "BODY", FetchBinary: "BINARY", FetchBinarySize: "BINARY.SIZE",
 }
 
 // AppendName appends the item's name as a response writes it: no PEEK, and only the
@@ -359,14 +367,27 @@ func (f Fetch) AppendText(b []byte) []byte {
 		b = f.Items[i].appendName(b, true)
 	}
 	b = append(b, ')')
+	return f.appendModifiers(b)
+}
+
+func (f Fetch) appendModifiers(b []byte) []byte {
+	if !f.Changed && !f.Paged {
+		return b
+	}
+	b = append(b, " ("...)
 	if f.Changed {
-		b = appendNumber(append(b, " (CHANGEDSINCE "...), f.ChangedSince)
+		b = appendNumber(append(b, "CHANGEDSINCE "...), f.ChangedSince)
 		if f.Vanished {
 			b = append(b, " VANISHED"...)
 		}
-		b = append(b, ')')
+		if f.Paged {
+			b = append(b, ' ')
+		}
 	}
-	return b
+	if f.Paged {
+		b = f.Partial.AppendText(append(b, "PARTIAL "...))
+	}
+	return append(b, ')')
 }
 
 func appendNumber(b []byte, n uint64) []byte { return strconv.AppendUint(b, n, 10) }

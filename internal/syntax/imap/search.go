@@ -18,33 +18,33 @@ import (
 type SearchOp uint8
 
 const (
-	SearchAnd        SearchOp = iota + 1 // all of Keys; without any, every message
-	SearchOr                             // one of the two Keys
-	SearchNot                            // not the one of Keys
-	SearchSeq                            // Set, sequence numbers
-	SearchUID                            // Set, UIDs
-	SearchFlag                           // has Flag
-	SearchKeyword                        // has the keyword Text
-	SearchRecent                         // \Recent, which IMAP4rev2 does not know
-	SearchBefore                         // internal date before the day of Date
-	SearchOn                             // on it
-	SearchSince                          // on it or later
-	SearchSentBefore                     // the same with the Date field
-	SearchSentOn                         //
-	SearchSentSince                      //
-	SearchLarger                         // more than Number bytes
-	SearchSmaller                        // fewer
-	SearchAddress                        // Text is in the field Field (From, To, Cc, Bcc), written or as addresses
-	SearchHeader                         // the field Field has Text in it; "" is any
-	SearchBody                           // the text of the message has Text in it
-	SearchText                           // its text or its header
-	SearchModSeq                         // modseq of at least Number (RFC 7162, 3.1.5)
-	SearchOlder                          // internal date Number seconds ago or before (RFC 5032)
-	SearchYounger                        // Number seconds ago or after
-	SearchSavedBefore                    // the day it came into the mailbox (RFC 8514, 4.3)
-	SearchSavedOn                        //
-	SearchSavedSince                     //
-	SearchFuzzy                          // the one of Keys, matched loosely (RFC 6203, 3)
+	SearchAnd         SearchOp = iota + 1 // all of Keys; without any, every message
+	SearchOr                              // one of the two Keys
+	SearchNot                             // not the one of Keys
+	SearchSeq                             // Set, sequence numbers
+	SearchUID                             // Set, UIDs
+	SearchFlag                            // has Flag
+	SearchKeyword                         // has the keyword Text
+	SearchRecent                          // \Recent, which IMAP4rev2 does not know
+	SearchBefore                          // internal date before the day of Date
+	SearchOn                              // on it
+	SearchSince                           // on it or later
+	SearchSentBefore                      // the same with the Date field
+	SearchSentOn                          //
+	SearchSentSince                       //
+	SearchLarger                          // more than Number bytes
+	SearchSmaller                         // fewer
+	SearchAddress                         // Text is in the field Field (From, To, Cc, Bcc), written or as addresses
+	SearchHeader                          // the field Field has Text in it; "" is any
+	SearchBody                            // the text of the message has Text in it
+	SearchText                            // its text or its header
+	SearchModSeq                          // modseq of at least Number (RFC 7162, 3.1.5)
+	SearchOlder                           // internal date Number seconds ago or before (RFC 5032)
+	SearchYounger                         // Number seconds ago or after
+	SearchSavedBefore                     // the day it came into the mailbox (RFC 8514, 4.3)
+	SearchSavedOn                         //
+	SearchSavedSince                      //
+	SearchFuzzy                           // the one of Keys, matched loosely (RFC 6203, 3)
 )
 
 // SearchKey is a search program: a tree of keys (RFC 9051, 6.4.4).
