@@ -32,8 +32,8 @@ type fetchPlan struct {
 
 // fetch is FETCH and UID FETCH (RFC 9051, 6.4.5).
 func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
-	if args.Vanished {
-		return bad("VANISHED needs QRESYNC, which is not offered"), nil
+	if args.Vanished && (!cmd.uid || !s.qresync) {
+		return bad("VANISHED is for UID FETCH after QRESYNC was enabled"), nil
 	}
 	uids, missing, err := s.resolve(args.Set, cmd.uid)
 	if err != nil {
@@ -42,6 +42,11 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	plan := newFetchPlan(args, cmd.uid)
 	if plan.mod {
 		s.enableCondstore()
+	}
+	if args.Vanished {
+		if err := s.tellEarlier(&args); err != nil {
+			return reply{}, err
+		}
 	}
 	if args.Changed {
 		uids = newerThan(s.view.pic, uids, mail.ModSeq(args.ChangedSince))
@@ -57,7 +62,7 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 		return reply{}, err
 	}
 	if missing || lost && !cmd.uid {
-		return no("EXPUNGEISSUED", "some of the messages no longer exist"), nil
+		return okCode("EXPUNGEISSUED", "some of the messages no longer exist"), nil // RFC 5530, 3
 	}
 	return ok(cmd.row.name + " done"), nil
 }

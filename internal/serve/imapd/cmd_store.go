@@ -34,7 +34,9 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 	}
 	rep := ok(cmd.row.name + " done")
 	if missing {
-		rep = no("EXPUNGEISSUED", "some of the messages no longer exist")
+		// The rest was changed. RFC 2180, 4.2 would have NO in some of these cases, and
+		// clients take that for a failure of the whole.
+		rep = okCode("EXPUNGEISSUED", "some of the messages no longer exist")
 	}
 	if failed := s.view.pic.Existing(result.Failed); !failed.IsEmpty() {
 		if !cmd.uid {
