@@ -413,24 +413,28 @@ func (p searchParser) string(out *string) bool {
 
 // AppendText appends the arguments as a client writes them, in UTF-8.
 func (s Search) AppendText(b []byte) []byte {
-	if s.Extended {
-		b = append(b, "RETURN ("...)
-		for i, name := range returnNames {
-			if s.Return&(1<<i) == 0 {
-				continue
-			}
-			if b[len(b)-1] != '(' {
-				b = append(b, ' ')
-			}
-			b = append(b, name...)
-			if 1<<i == ReturnPartial {
-				b = s.Partial.AppendText(append(b, ' '))
-			}
-		}
-		b = append(b, ") "...)
+	return s.Key.AppendText(append(s.appendReturn(b), "CHARSET UTF-8 "...))
+}
+
+// appendReturn appends RETURN and a space after it, if it was given.
+func (s *Search) appendReturn(b []byte) []byte {
+	if !s.Extended {
+		return b
 	}
-	b = append(b, "CHARSET UTF-8 "...)
-	return s.Key.AppendText(b)
+	b = append(b, "RETURN ("...)
+	for i, name := range returnNames {
+		if s.Return&(1<<i) == 0 {
+			continue
+		}
+		if b[len(b)-1] != '(' {
+			b = append(b, ' ')
+		}
+		b = append(b, name...)
+		if 1<<i == ReturnPartial {
+			b = s.Partial.AppendText(append(b, ' '))
+		}
+	}
+	return append(b, ") "...)
 }
 
 // dayNames are the keys that take a date.
