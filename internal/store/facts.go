@@ -35,7 +35,7 @@ type SortKeys struct {
 	DisplayFrom string // RFC 5957
 	DisplayTo   string
 	MessageID   string
-	References  []uint64 // HashMessageID of each, oldest first, In-Reply-To if none
+	References  []uint64 // HashMessageID of each, oldest first; the first of In-Reply-To if none
 	Preview     string
 	Attachment  bool
 }
@@ -95,6 +95,9 @@ func encodeFacts(p *Parcel) []byte {
 	e.str(firstDisplay(m.To))
 	e.str(m.MessageID)
 	refs := referenceHashes(m)
+	if len(m.References) == 0 && len(refs) > 1 {
+		refs = refs[:1] // of In-Reply-To only the first is a parent (RFC 5256, 3)
+	}
 	e.u(uint64(len(refs)))
 	for _, r := range refs {
 		e.u(r)
@@ -174,4 +177,39 @@ func (f *Facts) SortKeys() (SortKeys, error) {
 	}
 	k.Preview, k.Attachment = d.str(), d.bool()
 	return k, d.err("facts")
+}
+
+// RawKeys are the SortKeys that order and thread messages, read in place: the byte
+// slices alias the snapshot, and nothing is allocated. 100,000 messages are read so.
+type RawKeys struct {
+	Base                                          []byte
+	Reply                                         bool
+	Dated                                         bool  // there is a Date
+	Date                                          int64 // seconds since 1970
+	From, To, Cc, DisplayFrom, DisplayTo, Message []byte
+	refs                                          []byte // a count and the hashes
+}
+
+// RawKeys reads the keys of the facts into k.
+func (f *Facts) RawKeys(k *RawKeys) error {
+	d := dec{b: f.keys}
+	d.bytes() // the whole subject
+	*k = RawKeys{Base: d.bytes(), Reply: d.bool(), Dated: d.bool()}
+	if k.Dated {
+		k.Date = d.i()
+		d.i()
+	}
+	k.From, k.To, k.Cc, k.DisplayFrom, k.DisplayTo = d.bytes(), d.bytes(), d.bytes(), d.bytes(), d.bytes()
+	k.Message = d.bytes()
+	k.refs = d.b
+	return d.err("facts")
+}
+
+// AppendReferences appends the References of the SortKeys to list.
+func (k *RawKeys) AppendReferences(list []uint64) ([]uint64, error) {
+	d := dec{b: k.refs}
+	for range d.count() {
+		list = append(list, d.u())
+	}
+	return list, d.err("facts")
 }
