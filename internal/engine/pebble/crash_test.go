@@ -139,6 +139,52 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
+// TestPowerCutWhileOpening cuts the power before every call of Open that changes the
+// disk: of a new directory and of one with data.
+func TestPowerCutWhileOpening(t *testing.T) {
+	full := vfs.NewCrashableMem()
+	l := newLedger()
+	e := open(t, "data", small(full))
+	l.run(e, 1, 10)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	then := l.now()
+	for name, start := range map[string]func() (*vfs.MemFS, said){
+		"new":  func() (*vfs.MemFS, said) { return vfs.NewCrashableMem(), said{} },
+		"full": func() (*vfs.MemFS, said) { return full.CrashClone(vfs.CrashCloneCfg{}), then },
+	} {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 1))
+			for call := 1; ; call++ {
+				mem, then := start()
+				c := &cutter{rng: rng, ledger: l, fs: mem, at: map[int]bool{call: true}}
+				e, err := Open("data", small(errorfs.Wrap(mem, c)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := e.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if len(c.cuts) == 0 {
+					t.Logf("%d calls", call-1)
+					return
+				}
+				again, err := Open("data", small(c.cuts[0].fs))
+				if err != nil {
+					t.Fatalf("call %d: %v", call, err)
+				}
+				if err := l.verify(again, then); err != nil {
+					t.Fatalf("call %d: %v", call, err)
+				}
+				if err := again.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // TestPowerCutNoticesLoss runs the same without syncs of the log: if nothing is
 // lost then, the test above proves nothing.
 func TestPowerCutNoticesLoss(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,6 +202,7 @@ func noSpace(err error) bool {
 }
 
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	d.beforeMarker(name)
 	return d.open(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
 }
 
@@ -238,6 +240,11 @@ func (d *disk) OpenDir(name string) (vfs.File, error) {
 	return &diskFile{File: f, disk: d, log: true}, nil
 }
 
+// MkdirAll makes directories that only their owner can enter: mail is private.
+func (d *disk) MkdirAll(dir string, perm os.FileMode) error {
+	return d.FS.MkdirAll(dir, perm&0o700)
+}
+
 func (d *disk) Link(old, name string) error {
 	d.do(false, func() error { return d.FS.Link(old, name) })
 	return nil
@@ -248,9 +255,27 @@ func (d *disk) Rename(old, name string) error {
 	return nil
 }
 
+// beforeMarker syncs the directory if the name is a marker's. A marker is an empty
+// file whose name says which manifest is the current one. The database makes the
+// manifest, makes the new marker and removes the old one with but one sync of the
+// directory at the end; after a power cut between, a file system that does not keep
+// the order could have a marker without its manifest, or none.
+func (d *disk) beforeMarker(name string) {
+	if !strings.HasPrefix(d.FS.PathBase(name), "marker.") {
+		return
+	}
+	dir, err := d.OpenDir(d.FS.PathDir(name))
+	if err != nil {
+		d.fail(err)
+		return
+	}
+	_, _ = dir.Sync(), dir.Close() // never fail
+}
+
 // Remove does nothing once the disk has failed: what the database thinks obsolete
 // may be needed to repair it. That a removal fails is no reason to stop.
 func (d *disk) Remove(name string) error {
+	d.beforeMarker(name)
 	return d.remove(func() error { return d.FS.Remove(name) })
 }
 

@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -193,6 +194,44 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 	}
 	if err := e.Close(); err != nil {
 		t.Errorf("close: %v", err)
+	}
+}
+
+// TestFailedDiskIsFrozen checks that nothing reaches a disk that has failed, and that
+// the log is told that it does.
+func TestFailedDiskIsFrozen(t *testing.T) {
+	mem := vfs.NewMem()
+	d := newDisk(mem, slog.New(slog.DiscardHandler))
+	const category = vfs.WriteCategoryUnspecified
+	old, err := d.Create("old.log", category)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.Write([]byte("before")); err != nil {
+		t.Fatal(err)
+	}
+	d.fail(syscall.EIO)
+	select {
+	case <-d.stop():
+	default:
+		t.Error("who waits for the disk is not told")
+	}
+	fresh, err := d.Create("new.log", category)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, writing := old.Write([]byte("after"))
+	_, writing2 := fresh.Write([]byte("after"))
+	for _, err := range []error{writing, writing2, old.Sync(), fresh.SyncData(), old.Close(), fresh.Close(), d.Remove("old.log"), d.RemoveAll("old.log")} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if names, err := mem.List(""); err != nil || len(names) != 1 {
+		t.Errorf("there is %q, %v", names, err)
+	}
+	if info, err := mem.Stat("old.log"); err != nil || info.Size() != int64(len("before")) {
+		t.Errorf("the file was written or removed: %v", err)
 	}
 }
 

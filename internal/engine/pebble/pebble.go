@@ -84,9 +84,6 @@ func Open(dir string, opt Options) (*Engine, error) {
 	opt = opt.withDefaults()
 	e := &Engine{opt: opt, dir: dir, disk: newDisk(opt.FS, opt.Log)}
 	e.blobs.e = e
-	if err := opt.FS.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "cannot make the data directory", err)
-	}
 	opened := make(chan error, 1)
 	go func() { opened <- e.open() }()
 	var err error
