@@ -83,10 +83,11 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// ratio says how much better the first server is than the better of the others.
-func (r *row) ratio(servers []string) string {
+// ratio says how much better the first server is than the better of the others, or 0
+// where there is nothing to compare.
+func (r *row) ratio(servers []string) float64 {
 	if len(servers) < 2 || servers[0] != "martlet" {
-		return ""
+		return 0
 	}
 	own := median(r.values[servers[0]])
 	best := 0.0
@@ -97,12 +98,34 @@ func (r *row) ratio(servers []string) string {
 		}
 	}
 	if own <= 0 || best <= 0 {
-		return ""
+		return 0
 	}
 	if r.higher {
-		return fmt.Sprintf("%.2f", own/best)
+		return own / best
 	}
-	return fmt.Sprintf("%.2f", best/own)
+	return best / own
+}
+
+// verdict names the measurements in which Martlet is behind.
+func verdict(all []*row, servers []string) string {
+	var behind []string
+	compared := 0
+	for _, r := range all {
+		ratio := r.ratio(servers)
+		if ratio > 0 {
+			compared++
+		}
+		if ratio > 0 && ratio < 1 {
+			behind = append(behind, fmt.Sprintf("%s (%.2f)", r.title, ratio))
+		}
+	}
+	switch {
+	case compared == 0:
+		return ""
+	case len(behind) == 0:
+		return "Martlet is behind in none of them.\n\n"
+	}
+	return "Martlet is behind in: " + strings.Join(behind, "; ") + ".\n\n"
 }
 
 func figure(v float64) string {
@@ -125,14 +148,15 @@ func (p plan) write(w io.Writer, samples []sample, configs map[string]string) er
 		fmt.Fprintf(w, " %s |", display(s))
 	}
 	fmt.Fprintf(w, " ratio |\n|---|---|%s---|\n", strings.Repeat("---|", len(p.servers)))
-	for _, r := range rows(samples) {
+	all := rows(samples)
+	for _, r := range all {
 		fmt.Fprintf(w, "| %s | %s |", r.title, r.unit)
 		for _, s := range p.servers {
 			fmt.Fprintf(w, " %s |", figure(median(r.values[s])))
 		}
-		fmt.Fprintf(w, " %s |\n", r.ratio(p.servers))
+		fmt.Fprintf(w, " %s |\n", figure(r.ratio(p.servers)))
 	}
-	fmt.Fprintf(w, "\n%s\n\n## How to repeat it\n\n%s", machine(samples), repeatText)
+	fmt.Fprintf(w, "\n%s%s\n\n## How to repeat it\n\n%s", verdict(all, p.servers), machine(samples), repeatText)
 	for _, s := range p.servers {
 		if configs[s] != "" {
 			fmt.Fprintf(w, "\n### Configuration of %s\n\n```\n%s```\n", display(s), configs[s])
