@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"slices"
+
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -14,6 +16,7 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 		s.unsave(&args, s.dec.Err())
 		return reply{}, s.dec.Err()
 	}
+	cmd.numbers = cmd.uid && usesNumbers(&args.Key)
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}
@@ -45,6 +48,11 @@ func usesModSeq(k *imap.SearchKey) bool {
 		}
 	}
 	return k.Op == imap.SearchModSeq
+}
+
+// usesNumbers tells whether a program has message sequence numbers in it.
+func usesNumbers(k *imap.SearchKey) bool {
+	return k.Op == imap.SearchSeq && !k.Set.Saved || slices.ContainsFunc(k.Keys, func(k imap.SearchKey) bool { return usesNumbers(&k) })
 }
 
 // number is how the client is told of a message.

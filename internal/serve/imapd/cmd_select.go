@@ -17,8 +17,8 @@ func (s *session) selectCommand(_ *command, args imap.Select) (reply, error) {
 func (s *session) examine(_ *command, args imap.Select) (reply, error) { return s.open(args, true) }
 
 func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
-	if args.Resync != nil {
-		return bad("QRESYNC is not offered"), nil
+	if args.Resync != nil && !s.qresync {
+		return bad("QRESYNC has to be enabled first"), nil
 	}
 	s.leave(true)
 	if args.CondStore {
@@ -39,6 +39,12 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	s.view = &view{box: box.ID, readOnly: readOnly, pic: pic}
 	s.state = selected
 	s.tellOpened()
+	if args.Resync != nil {
+		if err := s.resync(args.Resync); err != nil {
+			s.leave(false)
+			return reply{}, err
+		}
+	}
 	if readOnly {
 		return okCode("READ-ONLY", "EXAMINE done"), nil
 	}

@@ -61,6 +61,9 @@ func (s *session) enable(_ *command, words []string) (reply, error) {
 			s.enc.UTF8, s.dec.UTF8 = true, true
 		case "CONDSTORE":
 			s.enableCondstore()
+		case "QRESYNC":
+			s.enableCondstore()
+			s.qresync = true
 		default:
 			continue
 		}
@@ -85,5 +88,5 @@ func (s *session) enableCondstore() {
 }
 
 func (s *session) tellModSeq() {
-	s.enc.Raw("* OK [HIGHESTMODSEQ ").Number(uint64(max(s.view.pic.ModSeq(), 1))).Raw("] highest modseq").CRLF()
+	s.enc.Raw("* OK [HIGHESTMODSEQ ").Raw(s.view.toldUpTo()).Raw("] highest modseq").CRLF()
 }

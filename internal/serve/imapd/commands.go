@@ -88,7 +88,7 @@ func commands() []row {
 		{name: "STATUS", in: in, after: tellAll, caps: "STATUS=SIZE", run: handle((*imap.Decoder).ExpectStatus, (*session).status)},
 		{name: "APPEND", in: in, after: tellAll, caps: "MULTIAPPEND", run: (*session).append},
 
-		{name: "SELECT", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).selectCommand)},
+		{name: "SELECT", in: in, caps: "QRESYNC", run: handle((*imap.Decoder).ExpectSelect, (*session).selectCommand)},
 		{name: "EXAMINE", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).examine)},
 		{name: "CLOSE", in: selected, run: bare((*session).closeMailbox)},
 		{name: "UNSELECT", in: selected, caps: "UNSELECT", run: bare((*session).unselect)},

@@ -27,6 +27,7 @@ type session struct {
 
 	rev2      bool // ENABLE IMAP4rev2
 	condstore bool // the client knows modseqs (RFC 7162, 3.1)
+	qresync   bool // it is told of expunges by VANISHED (RFC 7162, 3.2)
 
 	torn bool // a literal was announced and its bytes cannot be had: nothing may follow
 
@@ -40,6 +41,8 @@ type command struct {
 	uid bool // its UID form
 	row *row
 	own *ownChange // flags it changed, for the sync after it
+
+	numbers bool // a UID command whose arguments count by sequence numbers
 }
 
 func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
@@ -148,9 +151,14 @@ func (s *session) next() error {
 // finish tells the news that the command allows and writes its tagged answer.
 func (s *session) finish(cmd *command, rep reply) error {
 	if s.view != nil && cmd.row != nil && cmd.row.after != tellNone {
-		if err := s.sync(cmd, cmd.row.after); err != nil {
+		after := cmd.row.after
+		if cmd.numbers { // RFC 7162, 3.2.10.2
+			after = keepSeqs
+		}
+		if err := s.sync(cmd, after); err != nil {
 			return err
 		}
+		s.noteModSeq(&rep)
 	}
 	tag := cmd.tag
 	if tag == "" {

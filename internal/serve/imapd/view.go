@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -22,6 +23,8 @@ type view struct {
 	readOnly bool
 	pic      *store.Picture
 	gone     []mail.UID  // expunged, and the client may not be told yet; rising
+	held     mail.ModSeq // while there are gone ones: all up to here has been told
+	shrunk   bool        // expunges were told since the last tagged answer
 	recent   mail.UIDSet // \Recent for this session (RFC 3501, 2.3.2)
 }
 
@@ -51,6 +54,16 @@ func (v *view) uid(seq int) mail.UID {
 		return v.gone[i]
 	}
 	return v.pic.UID(seq - i)
+}
+
+// toldUpTo returns the modseq up to which the client has been told of all changes, as
+// HIGHESTMODSEQ wants it.
+func (v *view) toldUpTo() string {
+	mod := v.pic.ModSeq()
+	if len(v.gone) > 0 {
+		mod = v.held
+	}
+	return strconv.FormatUint(uint64(max(mod, 1)), 10)
 }
 
 // lastUID returns the highest UID that the client counts, 0 if there is none.
@@ -149,7 +162,10 @@ func (s *session) sync(cmd *command, may untagged) error {
 		if err := s.tellExpunged(gone); err != nil {
 			return err
 		}
-		gone = nil
+		gone, v.shrunk = nil, true
+	}
+	if len(v.gone) == 0 {
+		v.held = old.ModSeq()
 	}
 	v.pic, v.gone = now, gone
 	if !diff.Arrived.IsEmpty() {
@@ -164,6 +180,9 @@ func (s *session) sync(cmd *command, may untagged) error {
 // tellExpunged tells of messages that are gone, with the numbers they have in the
 // view as it still is; each one told moves those behind it up.
 func (s *session) tellExpunged(gone []mail.UID) error {
+	if s.qresync {
+		return s.tellVanished("", mail.SetOf(gone...))
+	}
 	for i, uid := range gone {
 		s.enc.Raw("* ").Number(uint64(s.view.seq(uid) - i)).Raw(" EXPUNGE").CRLF()
 		if err := s.flushFull(); err != nil {
@@ -254,11 +273,11 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 }
 
 // tellMessage writes an unsolicited FETCH (RFC 9051, 7.5.2; RFC 7162, 3.1.3 for one
-// without FLAGS).
+// without FLAGS). A client that knows modseqs always gets the UID (RFC 7162, 3.2.4).
 func (s *session) tellMessage(uid, flags bool, m store.Message) {
 	e := s.enc
 	e.Raw("* ").Number(uint64(s.view.seq(m.UID))).Raw(" FETCH (")
-	if uid {
+	if uid || s.condstore {
 		e.Raw("UID ").Number(uint64(m.UID)).SP()
 	}
 	if s.condstore {
