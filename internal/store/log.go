@@ -1,6 +1,9 @@
 package store
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -30,22 +33,39 @@ func (c *Changes) encode() []byte {
 	return seal(recLog, e)
 }
 
-// merge adds the lines of a log record.
-func (c *Changes) merge(b []byte) error {
+// gathering is Changes under way: ranges are put in order from time to time and not
+// one by one, so that a long log costs O(n log n) in what it names and no more memory
+// than twice what comes of it.
+type gathering struct {
+	sets [3]mail.UIDSet // arrived, changed, expunged
+	full [3]int         // length at which a set is put in order
+}
+
+const gatherAtOnce = 4096 // ranges
+
+// add adds the lines of a log record.
+func (g *gathering) add(b []byte) error {
 	p, err := unseal(recLog, b)
 	if err != nil {
 		return err
 	}
-	for _, set := range [...]*mail.UIDSet{&c.Arrived, &c.Changed, &c.Expunged} {
+	for i := range g.sets {
 		var s mail.UIDSet
 		if s, p, err = mail.ParseBinaryUIDSet(p); err != nil {
 			return fault.Wrap(fault.Corrupt, "a stored log record is broken", err)
 		}
-		for _, r := range s {
-			set.AddRange(r.From, r.To)
+		if g.sets[i] = append(g.sets[i], s...); len(g.sets[i]) > g.full[i]+gatherAtOnce {
+			g.sets[i] = ordered(g.sets[i])
+			g.full[i] = 2 * len(g.sets[i])
 		}
 	}
 	return nil
+}
+
+// ordered makes a set of ranges in any order.
+func ordered(ranges []mail.Range) mail.UIDSet {
+	slices.SortFunc(ranges, func(a, b mail.Range) int { return cmp.Compare(a.From, b.From) })
+	return merged(ranges)
 }
 
 // changes reads the log of a mailbox after since.
@@ -56,12 +76,14 @@ func changes(r engine.Reader, box *Mailbox, since mail.ModSeq) (Changes, error) 
 	}
 	from := engine.Key(famLog, uint64(box.ID), uint64(since)+1)
 	var bad error
+	var g gathering
 	err := r.Scan(from, engine.Key(famLog, uint64(box.ID)+1), false, func(_, v []byte) bool {
-		bad = c.merge(v)
+		bad = g.add(v)
 		return bad == nil
 	})
 	if err == nil {
 		err = bad
 	}
+	c.Arrived, c.Changed, c.Expunged = ordered(g.sets[0]), ordered(g.sets[1]), ordered(g.sets[2])
 	return c, err
 }

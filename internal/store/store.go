@@ -41,12 +41,14 @@ type Options struct {
 	SpoolDir     string           // folder for messages over 1 MB on their way in; "": the system's
 	MaxMessage   int64            // largest message taken in, in bytes; 0: 50 MB
 	PictureBytes int64            // memory for pictures of mailboxes; 0: 256 MB
+	LogLines     int              // commits of one mailbox that its log remembers; 0: 100,000
 	Log          *slog.Logger     // nil: discard
 }
 
 const (
 	defaultMaxMessage   = 50 << 20
 	defaultPictureBytes = 256 << 20
+	defaultLogLines     = 100_000
 )
 
 // Store keeps accounts on one engine. All methods may be called from many
@@ -79,6 +81,9 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	}
 	if opt.PictureBytes == 0 {
 		opt.PictureBytes = defaultPictureBytes
+	}
+	if opt.LogLines == 0 {
+		opt.LogLines = defaultLogLines
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)

@@ -13,11 +13,8 @@ import (
 // every delivery under way to commit, with a day in reserve.
 const SweepAge = 24 * time.Hour
 
-// How much of the past is kept.
-const (
-	onceAge  = 30 * 24 * time.Hour
-	logLines = 100_000 // commits of one mailbox that its log remembers
-)
+// onceAge is how long idempotency keys are kept.
+const onceAge = 30 * 24 * time.Hour
 
 // Swept says what a Sweep did.
 type Swept struct {
@@ -166,7 +163,7 @@ func (tx *Tx) forget() error {
 		return err
 	}
 	for _, m := range boxes {
-		if err := tx.trimLog(m.ID, logLines); err != nil {
+		if err := tx.trimLog(m.ID, tx.account.store.opt.LogLines); err != nil {
 			return err
 		}
 	}
