@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -141,7 +142,15 @@ func (m *model) mayBeExpired(b *bench, f *fate) bool {
 // TestAgainstModel does random things to a queue and restarts it in between. Each
 // recipient must end in exactly one way, and the sender must know of each failure
 // that he wants to know of, once.
+//
+// Each run opens engines and verifies after every step, so that 25 runs are the
+// short form; -rapid.checks asks for more.
 func TestAgainstModel(t *testing.T) {
+	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBench(t, func(o *Options) { o.Lifetime = 12 * time.Hour; o.PerDomain = 2; o.Workers = 5 })
 		m := &model{byAddr: map[string]*fate{}, byID: map[ID][]string{}, held: map[ID]bool{}, mode: map[string]int{}}
