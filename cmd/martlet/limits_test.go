@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"net/netip"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/conf"
@@ -19,5 +20,17 @@ func TestSessionOptions(t *testing.T) {
 	o = (&house{cfg: cfg}).sessionOptions(nil)
 	if o.MaxPerAccount != 7 || o.MaxPerAddress != 6 || o.MaxConns != 50 || o.MinVersion != tls.VersionTLS13 {
 		t.Errorf("%+v", o)
+	}
+}
+
+func TestOwnListenersAreKnown(t *testing.T) {
+	self := isSelf([]conf.Listen{{Address: "0.0.0.0:25"}, {Address: "192.0.2.1:2525"}, {Address: "[::]:587"}})
+	for addr, want := range map[string]bool{
+		"127.0.0.1:25": true, "[::1]:587": true, "[::ffff:127.0.0.1]:25": true, "192.0.2.1:2525": true,
+		"127.0.0.1:26": false, "192.0.2.77:25": false, "192.0.2.1:25": false,
+	} {
+		if got := self(netip.MustParseAddrPort(addr)); got != want {
+			t.Errorf("%s: %v", addr, got)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -109,14 +110,41 @@ func smarthost(c conf.Smarthost) (*send.Smarthost, error) {
 
 // isSelf tells whether an address is one of our own listeners, where mail for other
 // hosts would only come back.
+//
+// A listener on all addresses is one on each address of this machine.
 func isSelf(blocks []conf.Listen) func(netip.AddrPort) bool {
-	own := make(map[netip.AddrPort]bool)
+	own, everywhere := map[netip.AddrPort]bool{}, map[uint16]bool{}
 	for _, b := range blocks {
-		if a, err := netip.ParseAddrPort(string(b.Address)); err == nil {
-			own[a] = true
+		a, err := netip.ParseAddrPort(string(b.Address))
+		switch {
+		case err != nil:
+		case a.Addr().IsUnspecified():
+			everywhere[a.Port()] = true
+		default:
+			own[netip.AddrPortFrom(a.Addr().Unmap(), a.Port())] = true
 		}
 	}
-	return func(a netip.AddrPort) bool { return own[netip.AddrPortFrom(a.Addr().Unmap(), a.Port())] }
+	return func(a netip.AddrPort) bool {
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		return own[a] || everywhere[a.Port()] && onThisMachine(a.Addr())
+	}
+}
+
+// onThisMachine tells whether an address is one of this machine's interfaces now.
+func onThisMachine(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return true
+	}
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, have := range all {
+		if p, err := netip.ParsePrefix(have.String()); err == nil && p.Addr().Unmap() == a {
+			return true
+		}
+	}
+	return false
 }
 
 // remote is the courier as the queue sees it.
