@@ -21,6 +21,10 @@ func (s *session) bdat(ctx context.Context, arg string) *smtp.Reply {
 		s.closing = true
 		return bad
 	}
+	if most := s.Store.MaxMessage(); size > 2*most {
+		s.closing = true // reading it to its end would cost more than it is worth
+		return smtp.NewReply(552, "5.3.4", fmt.Sprintf("a message may have %d bytes", most))
+	}
 	if s.state()&(addressed|chunking) == 0 {
 		s.made.errors++
 		return s.skipChunk(size, s.misplaced("BDAT"))
