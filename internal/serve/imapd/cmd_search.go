@@ -20,15 +20,15 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}
-	found, err := s.search(&args.Key)
+	found, err := s.findFor(&args)
 	if err != nil {
 		s.unsave(&args, err)
 		return reply{}, err
 	}
 	if !args.Extended && !s.rev2 {
-		err = s.tellSearch(cmd, &args, found)
+		err = s.tellSearch(cmd, &args, found.set)
 	} else {
-		err = s.tellESearch(cmd, &args, found)
+		err = s.tellESearch(cmd, &args, &found)
 	}
 	return ok(cmd.row.name + " done"), err
 }
@@ -88,60 +88,3 @@ func (s *session) highest(set mail.UIDSet) uint64 {
 	}
 	return uint64(most)
 }
-
-// tellESearch writes the ESEARCH response (RFC 9051, 7.3.4) and saves the result if
-// that was asked for.
-func (s *session) tellESearch(cmd *command, args *imap.Search, found mail.UIDSet) error {
-	ret := args.Return
-	if ret == 0 {
-		ret = imap.ReturnAll
-	}
-	// Of MIN and MAX alone only these are returned, saved and counted for MODSEQ
-	// (RFC 9051, 6.4.4.2; RFC 7162, 3.1.10).
-	about := found
-	if ends := ret & (imap.ReturnMin | imap.ReturnMax); ends != 0 && ret&(imap.ReturnAll|imap.ReturnCount) == 0 && !found.IsEmpty() {
-		about = nil
-		if ends&imap.ReturnMin != 0 {
-			about.Add(lowest(found))
-		}
-		if ends&imap.ReturnMax != 0 {
-			about.Add(topmost(found))
-		}
-	}
-	if ret&imap.ReturnSave != 0 {
-		if s.saved = about; ret == imap.ReturnSave {
-			return nil
-		}
-	}
-	e := s.enc
-	e.Raw("* ESEARCH (TAG ").String(cmd.tag).Raw(")")
-	if cmd.uid {
-		e.Raw(" UID")
-	}
-	if !found.IsEmpty() {
-		if ret&imap.ReturnMin != 0 {
-			e.Raw(" MIN ").Number(s.number(cmd, lowest(found)))
-		}
-		if ret&imap.ReturnMax != 0 {
-			e.Raw(" MAX ").Number(s.number(cmd, topmost(found)))
-		}
-		if ret&imap.ReturnAll != 0 {
-			all := found
-			if !cmd.uid {
-				all = s.view.seqSet(found)
-			}
-			e.Raw(" ALL ").UIDs(all)
-		}
-	}
-	if ret&imap.ReturnCount != 0 {
-		e.Raw(" COUNT ").Number(uint64(found.Len()))
-	}
-	if usesModSeq(&args.Key) && !found.IsEmpty() {
-		e.Raw(" MODSEQ ").Number(s.highest(about))
-	}
-	e.CRLF()
-	return nil
-}
-
-func lowest(set mail.UIDSet) mail.UID  { return set[0].From }
-func topmost(set mail.UIDSet) mail.UID { return set[len(set)-1].To }

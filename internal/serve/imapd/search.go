@@ -39,15 +39,27 @@ type cond struct {
 	text   string    // folded
 	from   time.Time // of dates sent: the day's first moment
 	needle int       // of texts: which of the search's needles
+	loose  bool      // matches by its words, too (RFC 6203)
+	words  []word    // of the text, if so
 }
 
 // search is one search under way.
 type search struct {
 	s       *session
+	v       *view // the mailbox that is searched
 	root    cond
 	needles []string // texts looked for in bodies, folded
 	longest int      // bytes of the longest
+	loose   bool     // while the argument of FUZZY is compiled
 	found   []mail.UID
+	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
+}
+
+// finding is what SEARCH or SORT found.
+type finding struct {
+	set    mail.UIDSet
+	order  []mail.UID         // the same in SORT's order; nil after SEARCH
+	scores map[mail.UID]uint8 // 1 to 100; nil unless the search was fuzzy
 }
 
 const (
@@ -55,35 +67,51 @@ const (
 	searchHeads = 64  // messages whose headers are looked at in one Snapshot
 )
 
-// search returns the messages of the view that fit the program.
-func (s *session) search(key *imap.SearchKey) (mail.UIDSet, error) {
-	q := &search{s: s}
+// find returns the messages of a view that fit the program.
+func (s *session) find(v *view, key *imap.SearchKey) (finding, error) {
+	q := &search{s: s, v: v}
 	var err error
 	if q.root, err = q.compile(key); err != nil {
-		return nil, err
+		return finding{}, err
 	}
 	if len(q.needles) > maxNeedles {
-		return nil, fault.Newf(fault.Limited, "a search may look for %d different texts in messages", maxNeedles)
+		return finding{}, fault.Newf(fault.Limited, "a search may look for %d different texts in messages", maxNeedles)
 	}
+	if usesFuzzy(key) {
+		q.scores = map[mail.UID]uint8{}
+	}
+	if err := q.run(); err != nil {
+		return finding{}, err
+	}
+	return finding{set: mail.SetOf(q.found...), scores: q.scores}, nil
+}
+
+// run asks about all messages.
+func (q *search) run() error {
 	var pending []*candidate
 	var probe candidate // one for all, of which most need no more than the row
-	for _, probe.m = range s.view.pic.Messages(q.scope()) {
+	for _, probe.m = range q.v.pic.Messages(q.scope()) {
 		switch q.root.ask(&probe) {
 		case met:
-			q.found = append(q.found, probe.m.UID)
+			q.accept(&probe)
 		case open:
 			if pending = append(pending, &candidate{m: probe.m}); len(pending) == searchHeads {
 				if err := q.settle(pending); err != nil {
-					return nil, err
+					return err
 				}
 				pending = pending[:0]
 			}
 		}
 	}
-	if err := q.settle(pending); err != nil {
-		return nil, err
+	return q.settle(pending)
+}
+
+// accept enters a message among those found.
+func (q *search) accept(c *candidate) {
+	q.found = append(q.found, c.m.UID)
+	if q.scores != nil {
+		q.scores[c.m.UID] = q.root.relevancy(c)
 	}
-	return mail.SetOf(q.found...), nil
 }
 
 // scope returns the messages that can fit at all.
@@ -102,10 +130,16 @@ func (q *search) scope() mail.UIDSet {
 
 // compile makes a condition of a key, with sets resolved and texts folded.
 func (q *search) compile(k *imap.SearchKey) (cond, error) {
-	c := cond{op: k.Op}
-	v := q.s.view
+	c := cond{op: k.Op, loose: q.loose}
+	v := q.v
 	switch k.Op {
-	case imap.SearchAnd, imap.SearchOr, imap.SearchNot:
+	case imap.SearchFuzzy, imap.SearchNot: // what is not wanted is not wanted exactly
+		was := q.loose
+		q.loose = k.Op == imap.SearchFuzzy
+		defer func() { q.loose = was }()
+	}
+	switch k.Op {
+	case imap.SearchAnd, imap.SearchOr, imap.SearchNot, imap.SearchFuzzy:
 		c.kids = make([]cond, len(k.Keys))
 		for i := range k.Keys {
 			var err error
@@ -150,6 +184,9 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.needle = q.need(c.text)
 	default:
 		c.from = k.Date
+	}
+	if c.loose {
+		q.loosen(&c)
 	}
 	return c, nil
 }
@@ -219,9 +256,14 @@ func (c *cond) ask(m *candidate) verdict {
 		return one
 	case imap.SearchNot:
 		return met - c.kids[0].ask(m)
+	case imap.SearchFuzzy:
+		return c.kids[0].ask(m)
 	}
 	if m.header == nil {
 		return open
+	}
+	if len(c.words) > 0 {
+		return c.askLoosely(m)
 	}
 	switch c.op {
 	case imap.SearchHeader:

@@ -149,7 +149,7 @@ func (q *search) decide(c *candidate) error {
 		v = q.root.ask(c)
 	}
 	if v == met {
-		q.found = append(q.found, c.m.UID)
+		q.accept(c)
 	}
 	c.header, c.root, c.texts = nil, nil, nil
 	return nil

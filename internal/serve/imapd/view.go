@@ -61,7 +61,7 @@ func (v *view) uid(seq int) mail.UID {
 func (v *view) toldUpTo() string {
 	mod := v.pic.ModSeq()
 	if len(v.gone) > 0 {
-		mod = v.held
+		_ = v.held
 	}
 	return strconv.FormatUint(uint64(max(mod, 1)), 10)
 }
@@ -79,7 +79,11 @@ func (v *view) lastUID() mail.UID {
 // of, though a range may span UIDs without a message. missing says that a message
 // it counts is gone. A sequence number that is too large is misuse.
 func (s *session) resolve(set imap.SeqSet, uid bool) (uids mail.UIDSet, missing bool, err error) {
-	v := s.view
+	return s.resolveIn(s.view, set, uid)
+}
+
+// resolveIn is resolve for any view.
+func (s *session) resolveIn(v *view, set imap.SeqSet, uid bool) (uids mail.UIDSet, missing bool, err error) {
 	switch {
 	case set.Saved:
 		return s.saved, false, nil
@@ -273,11 +277,12 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 }
 
 // tellMessage writes an unsolicited FETCH (RFC 9051, 7.5.2; RFC 7162, 3.1.3 for one
-// without FLAGS). A client that knows modseqs always gets the UID (RFC 7162, 3.2.4).
+// without FLAGS). A client of IMAP4rev2 and one that knows modseqs always get the UID
+// (RFC 7162, 3.2.4).
 func (s *session) tellMessage(uid, flags bool, m store.Message) {
 	e := s.enc
 	e.Raw("* ").Number(uint64(s.view.seq(m.UID))).Raw(" FETCH (")
-	if uid || s.condstore {
+	if uid || s.rev2 || s.condstore {
 		e.Raw("UID ").Number(uint64(m.UID)).SP()
 	}
 	if s.condstore {
