@@ -158,8 +158,10 @@ func (a *Account) RenameInbox(ctx context.Context, to string) error {
 		if inbox, err = tx.Mailbox("INBOX"); err != nil {
 			return err
 		}
-		target, err = tx.CreateMailbox(to, "")
-		return err
+		if target, err = tx.CreateMailbox(to, ""); err != nil {
+			return err
+		}
+		return tx.copyEntries(inbox.ID, target.ID)
 	})
 	if err != nil {
 		return err

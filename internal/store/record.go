@@ -14,9 +14,11 @@ const (
 	famAccount  = 'a' // the account record
 	famPlaces   = 'c' // message id -> where it lies, once it is not just at home
 	famDoomed   = 'd' // mailbox id -> deleted, its messages not all released yet
+	famMeta     = 'e' // mailbox id, reader, entry name -> annotation; without id their size
 	famFacts    = 'f' // message id -> facts
 	famHeader   = 'h' // message id -> first bytes of the message, compressed
 	famOnce     = 'i' // idempotency key -> when it was used
+	famURLKey   = 'k' // mailbox id, user -> key that signs URLs
 	famLog      = 'l' // mailbox id, modseq -> what changed
 	famMailbox  = 'm' // mailbox id -> mailbox record
 	famName     = 'n' // mailbox name -> mailbox id
@@ -43,6 +45,9 @@ const (
 	recDoomed
 	recRegistry
 	recParcel
+	recMeta
+	recMetaSize
+	recURLKey
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

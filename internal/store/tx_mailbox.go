@@ -215,6 +215,12 @@ func (tx *Tx) DeleteMailbox(name string) error {
 	if err := tx.w.DeleteRange(engine.Key(famLog, id), engine.Key(famLog, id+1)); err != nil {
 		return err
 	}
+	if err := tx.dropEntries(m.ID); err != nil {
+		return err
+	}
+	if err := tx.dropURLKeysOf(m.ID); err != nil {
+		return err
+	}
 	if err := tx.w.Delete(engine.Key(famMailbox, id)); err != nil {
 		return err
 	}

@@ -80,7 +80,9 @@ func (v *verifier) account(a *Account) error {
 		if err != nil {
 			return err
 		}
+		live := map[mail.MailboxID]bool{}
 		for _, v.box = range boxes {
+			live[v.box.ID] = true
 			v.done.Mailboxes++
 			v.mailbox()
 			if err := v.ctx.Err(); err != nil {
@@ -96,6 +98,9 @@ func (v *verifier) account(a *Account) error {
 			v.problem(0, "the account counts %d mailboxes and has %d", s.acct.mailboxes, len(boxes))
 		}
 		v.places()
+		if err := v.metadata(live); err != nil {
+			return err
+		}
 		return v.records()
 	})
 	switch fault.Of(err) {
@@ -243,7 +248,7 @@ func (v *verifier) records() error {
 	if err != nil {
 		return err
 	}
-	for family, kind := range map[byte]byte{famLog: recLog, famThread: recThread, famOnce: recOnce, famSub: recSub, famPlaces: recPlaces} {
+	for family, kind := range map[byte]byte{famLog: recLog, famThread: recThread, famOnce: recOnce, famSub: recSub, famPlaces: recPlaces, famURLKey: recURLKey} {
 		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, val []byte) bool {
 			if _, err := unseal(kind, val); err != nil {
 				v.problem(0, "record %x: %s", k, fault.Say(err))
