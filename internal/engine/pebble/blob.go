@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"sync/atomic"
 	"time"
 
 	db "github.com/cockroachdb/pebble/v2"
@@ -30,6 +31,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type blobs struct {
 	e     *Engine
 	names keyed[mail.BlobRef, struct{}] // who puts or deletes a name is alone on it
+	freed atomic.Int64                  // bytes deleted since the last flush for their sake
 }
 
 type header struct {
@@ -132,7 +134,7 @@ func (b *blobs) dropPartial() error {
 		return b.e.failed(err)
 	}
 	for _, name := range names {
-		if err := (&hold{b: b, name: name}).drop(); err != nil {
+		if err := (&hold{b: b, name: name}).dropAll(); err != nil {
 			return err
 		}
 	}
@@ -157,10 +159,28 @@ func (b *blobs) Delete(ctx context.Context, name mail.BlobRef, before time.Time)
 	if err := b.e.disk.check(b.e.dir, b.e.opt.Now(), 0); err != nil {
 		return false, err // deleting makes space, so it needs no reserve
 	}
-	if err := hold.drop(); err != nil {
+	if err := hold.drop(h); err != nil {
 		return false, err
 	}
+	b.reclaim(h.size)
 	return true, nil
+}
+
+// reclaim counts what was deleted and now and then flushes the deletions out of
+// memory: only then can the database give their space back.
+func (b *blobs) reclaim(size int64) {
+	if b.freed.Add(size) < 2*int64(b.e.opt.MemTableBytes) {
+		return
+	}
+	b.freed.Store(0)
+	b.e.commits.Add(1)
+	go func() {
+		defer b.e.commits.Done()
+		_ = b.e.protect(func() error { // a failure shows at the next write
+			_, err := b.e.db.AsyncFlush()
+			return err
+		})
+	}()
 }
 
 // List yields every blob in order of name.

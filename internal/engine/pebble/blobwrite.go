@@ -128,7 +128,7 @@ func readPiece(ctx context.Context, r io.Reader, piece []byte) error {
 // abandon ends a Put whose reader failed.
 func (h *hold) abandon(several bool, cause error) error {
 	if several {
-		if err := h.drop(); err != nil {
+		if err := h.dropAll(); err != nil {
 			return err
 		}
 	}
@@ -138,17 +138,32 @@ func (h *hold) abandon(several bool, cause error) error {
 	return cause
 }
 
-// drop removes all there is of the name.
-func (h *hold) drop() error {
-	e, name := h.b.e, h.name
-	batch := e.db.NewBatch()
+// dropAll removes whatever there is of the name.
+func (h *hold) dropAll() error {
+	batch := h.b.e.db.NewBatch()
 	err := errors.Join(
-		batch.Delete(headerKey(name), nil),
-		batch.Delete(partialKey(name), nil),
-		batch.DeleteRange(pieceKey(name, 0), engine.After(pieceKey(name, 1<<32-1)), nil),
+		batch.Delete(headerKey(h.name), nil),
+		batch.Delete(partialKey(h.name), nil),
+		batch.DeleteRange(pieceKey(h.name, 0), engine.After(pieceKey(h.name, 1<<32-1)), nil),
 	)
 	if err != nil {
-		return e.failed(err)
+		return h.b.e.failed(err)
+	}
+	return h.commit(batch)
+}
+
+// drop removes the blob of a header: piece by piece, with the sizes, as many ranges
+// would make reading slow and tell the database nothing of what there is to gain.
+func (h *hold) drop(head header) error {
+	batch := h.b.e.db.NewBatch()
+	err := batch.Delete(headerKey(h.name), nil)
+	for n, left := uint32(0), head.size; left > 0 && err == nil; n++ {
+		piece := min(left, pieceBytes)
+		err = batch.DeleteSized(pieceKey(h.name, n), uint32(4+piece), nil)
+		left -= piece
+	}
+	if err != nil {
+		return h.b.e.failed(err)
 	}
 	return h.commit(batch)
 }

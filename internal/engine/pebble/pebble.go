@@ -159,7 +159,7 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 		return db.ValueSeparationPolicy{
 			Enabled:               true,
 			MinimumSize:           separateFrom,
-			MaxBlobReferenceDepth: 10,
+			MaxBlobReferenceDepth: 1000,
 			RewriteMinimumAge:     5 * time.Minute,
 			TargetGarbageRatio:    0.25,
 		}
@@ -168,6 +168,7 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 	o.Experimental.SpanPolicyFunc = db.MakeStaticSpanPolicyFunc(db.DefaultComparer.Compare,
 		db.KeyRange{Start: []byte{spaceShards}, End: []byte{spaceShards + 1}},
 		db.SpanPolicy{ValueStoragePolicy: db.ValueStorageLowReadLatency})
+	o.TargetFileSizes[0] = 32 << 20 // so that a flush makes one blob file
 	for i := range o.Levels {
 		o.Levels[i].Compression = func() *block.CompressionProfile { return compression(i) }
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
