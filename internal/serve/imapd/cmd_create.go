@@ -24,14 +24,18 @@ func (s *session) create(_ *command, args imap.Create) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	s.tellRenamed(args.Mailbox, made.Name)
+	if s.rev2 && s.dec.OldName != "" {
+		s.tellOldName(useAttribute(&made), made.Name, s.dec.OldName)
+	}
 	return ok("CREATE done"), nil
 }
 
-// tellRenamed tells a client of IMAP4rev2 that a name came out in another form than
-// it wrote it (RFC 9051, 6.3.4 and 6.3.9.7).
-func (s *session) tellRenamed(wrote, is string) {
-	if s.rev2 && wrote != is && wrote != is+store.Separator {
-		s.enc.Raw(`* LIST () "/" `).Mailbox(is).Raw(` ("OLDNAME" (`).Mailbox(wrote).Raw("))").CRLF()
+// tellOldName tells a client of IMAP4rev2 the normal form of a name; wrote is how it
+// wrote it, "" if just so (RFC 9051, 6.3.2 to 6.3.6 and 6.3.9.7).
+func (s *session) tellOldName(attrs, is, wrote string) {
+	e := s.enc.Raw("* LIST (").Raw(attrs).Raw(`) "/" `).Mailbox(is)
+	if wrote != "" {
+		e.Raw(` ("OLDNAME" (`).Mailbox(wrote).Raw("))")
 	}
+	e.CRLF()
 }

@@ -15,5 +15,8 @@ func (s *session) remove(_ *command, name string) (reply, error) {
 	if s.view != nil && s.view.box == id {
 		s.leave(true)
 	}
+	if s.rev2 && s.dec.OldName != "" {
+		s.tellOldName(`\NonExistent`, name, s.dec.OldName)
+	}
 	return ok("DELETE done"), nil
 }

@@ -6,10 +6,23 @@ import (
 )
 
 // renaming is the arguments of RENAME.
-type renaming struct{ from, to string }
+type renaming struct {
+	from, to string
+	wrote    string // from as the client wrote it, if it wrote from or to in another form
+}
 
 func expectRename(d *imap.Decoder, out *renaming) bool {
-	return d.ExpectMailbox(&out.from) && d.ExpectSP() && d.ExpectMailbox(&out.to)
+	if !d.ExpectMailbox(&out.from) || !d.ExpectSP() {
+		return false
+	}
+	out.wrote = d.OldName
+	if !d.ExpectMailbox(&out.to) {
+		return false
+	}
+	if out.wrote == "" && d.OldName != "" {
+		out.wrote = out.from
+	}
+	return true
 }
 
 // rename is RENAME (RFC 9051, 6.3.6). Renaming INBOX moves its mail and leaves it
@@ -20,6 +33,9 @@ func (s *session) rename(_ *command, args renaming) (reply, error) {
 		err = s.acct.RenameInbox(s.ctx, args.to)
 	} else {
 		err = s.acct.Update(s.ctx, func(tx *store.Tx) error { return tx.RenameMailbox(args.from, args.to) })
+	}
+	if err == nil && s.rev2 && args.wrote != "" {
+		s.tellOldName("", args.to, args.wrote)
 	}
 	return ok("RENAME done"), err
 }

@@ -59,7 +59,7 @@ func (s *session) tellOpened() {
 	s.tellFlags()
 	e.Raw("* ").Number(uint64(v.pic.Len())).Raw(" EXISTS").CRLF()
 	if s.rev2 {
-		e.Raw(`* LIST () "/" `).Mailbox(box.Name).CRLF()
+		s.tellOldName(useAttribute(&box), box.Name, s.dec.OldName)
 	} else {
 		v.findRecent(s.acct)
 		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()

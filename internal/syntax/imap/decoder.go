@@ -57,6 +57,9 @@ type Decoder struct {
 	// UTF8 says that the client has enabled IMAP4rev2 or UTF8=ACCEPT: mailbox
 	// names are then UTF-8 and not modified UTF-7 (RFC 6855, 3; RFC 9051, 5.1).
 	UTF8 bool
+	// OldName is how the client wrote the last mailbox name, if UTF8 holds and the
+	// name is not in its normal form; else "" (RFC 9051, 6.3.9.7).
+	OldName string
 
 	r     *bufio.Reader
 	lim   Limits

@@ -183,6 +183,9 @@ func (d *Decoder) mailbox(s string, out *string) bool {
 	if err != nil {
 		return d.fault(fault.Wrap(fault.Unsupported, fault.Say(err), err))
 	}
-	*out = name
+	*out, d.OldName = name, ""
+	if d.UTF8 && s != name {
+		d.OldName = s
+	}
 	return true
 }
