@@ -61,7 +61,7 @@ func (v *view) uid(seq int) mail.UID {
 func (v *view) toldUpTo() string {
 	mod := v.pic.ModSeq()
 	if len(v.gone) > 0 {
-		_ = v.held
+		mod = v.held
 	}
 	return strconv.FormatUint(uint64(max(mod, 1)), 10)
 }
