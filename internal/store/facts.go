@@ -29,7 +29,7 @@ type SortKeys struct {
 	Base        string // base subject (RFC 5256, 2.1)
 	Reply       bool   // the subject was of a reply or a forward
 	Date        time.Time
-	From        string // local part of the first address
+	From        string // local part of the first address, or the name of a group before it
 	To          string
 	Cc          string
 	DisplayFrom string // RFC 5957
@@ -88,11 +88,11 @@ func encodeFacts(p *Parcel) []byte {
 		e.i(m.Date.Unix())
 		e.i(int64(zone))
 	}
-	e.str(firstLocal(m.From))
-	e.str(firstLocal(m.To))
-	e.str(firstLocal(m.Cc))
-	e.str(firstDisplay(m.From))
-	e.str(firstDisplay(m.To))
+	e.str(m.FirstFrom.Mailbox)
+	e.str(m.FirstTo.Mailbox)
+	e.str(m.FirstCc.Mailbox)
+	e.str(display(m.FirstFrom))
+	e.str(display(m.FirstTo))
 	e.str(m.MessageID)
 	refs := referenceHashes(m)
 	if len(m.References) == 0 && len(refs) > 1 {
@@ -119,23 +119,15 @@ func referenceHashes(m *mime.Message) []uint64 {
 	return hashes
 }
 
-func firstLocal(list []mime.Address) string {
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0].Mailbox
-}
-
-func firstDisplay(list []mime.Address) string {
+// display is what an address shows (RFC 5957, 3).
+func display(a mime.Address) string {
 	switch {
-	case len(list) == 0:
-		return ""
-	case list[0].Name != "":
-		return list[0].Name
-	case list[0].Host == "":
-		return list[0].Mailbox
+	case a.Name != "":
+		return a.Name
+	case a.Host == "":
+		return a.Mailbox
 	}
-	return list[0].Mailbox + "@" + list[0].Host
+	return a.Mailbox + "@" + a.Host
 }
 
 // factsRecord puts the home in front of the shared part.

@@ -14,9 +14,10 @@ func TestRawKeys(t *testing.T) {
 		hello,
 		"\r\nno header\r\n",
 		"Subject: [x] Fwd: b\r\nDate: Thu, 1 Jan 1970 00:00:00 +0000\r\nReferences: <a@x> <b@x> <c@x>\r\nIn-Reply-To: <d@x>\r\n\r\n",
+		"From: team: a@x, b@x;\r\nTo: =?utf-8?q?=C3=9Cs?=:;\r\nCc: c@x\r\n\r\n",
 		"From: =?utf-8?q?J=C3=BCrgen?= <j@x>\r\nTo: k@x\r\nCc: l@x, m@x\r\nIn-Reply-To: <d@x> <e@x>\r\nDate: never\r\n\r\n",
 	}
-	wantRefs := [][]uint64{{}, {}, {HashMessageID("a@x"), HashMessageID("b@x"), HashMessageID("c@x")}, {HashMessageID("d@x")}}
+	wantRefs := [][]uint64{{}, {}, {HashMessageID("a@x"), HashMessageID("b@x"), HashMessageID("c@x")}, {}, {HashMessageID("d@x")}}
 	var ids []mail.MessageID
 	box := w.box(t, "INBOX").ID
 	for _, text := range texts {
@@ -39,6 +40,9 @@ func TestRawKeys(t *testing.T) {
 			refs, err := raw.AppendReferences([]uint64{})
 			if err != nil || !reflect.DeepEqual(refs, want.References) || !reflect.DeepEqual(refs, wantRefs[i]) {
 				t.Errorf("%d: %v %v, want %v and %v", i, refs, err, want.References, wantRefs[i])
+			}
+			if i == 3 && (want.From != "team" || want.DisplayFrom != "team" || want.To != "Üs" || want.DisplayTo != "Üs") {
+				t.Errorf("a group is %+v", want)
 			}
 			got := []string{
 				string(raw.Base), string(raw.From), string(raw.To), string(raw.Cc), string(raw.DisplayFrom), string(raw.DisplayTo), string(raw.Message),

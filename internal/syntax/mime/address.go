@@ -33,6 +33,17 @@ func decodeMailboxes(list []mailbox) []Address {
 	return out
 }
 
+// firstEntry returns the first address of a list, or the group that stands before it.
+func firstEntry(list []mailbox, decoded []Address) Address {
+	switch {
+	case len(list) > 0 && list[0].start:
+		return Address{Mailbox: DecodeWords(list[0].name)}
+	case len(decoded) > 0:
+		return decoded[0]
+	}
+	return Address{}
+}
+
 // parseMailboxes reads an unfolded address field; it returns at most limit entries
 // and the end of a group that is open then.
 func parseMailboxes(s string, limit int) []mailbox {

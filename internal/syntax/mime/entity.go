@@ -80,6 +80,7 @@ func (p *Parser) describeMessage(part *Part, whole bool) {
 	m.Envelope = part.envelope
 	m.From, m.Sender, m.ReplyTo = decodeMailboxes(lists[fFrom]), decodeMailboxes(lists[fSender]), decodeMailboxes(lists[fReplyTo])
 	m.To, m.Cc, m.Bcc = decodeMailboxes(lists[fTo]), decodeMailboxes(lists[fCc]), decodeMailboxes(lists[fBcc])
+	m.FirstFrom, m.FirstTo, m.FirstCc = firstEntry(lists[fFrom], m.From), firstEntry(lists[fTo], m.To), firstEntry(lists[fCc], m.Cc)
 	m.Subject = DecodeWords(string(h.value[fSubject]))
 	m.BaseSubject, m.IsReply = BaseSubject(m.Subject)
 	m.Date, _ = ParseDate(string(h.value[fDate]))

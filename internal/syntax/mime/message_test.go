@@ -108,6 +108,7 @@ func TestMessageFields(t *testing.T) {
 		Subject: "Re: [list] café", BaseSubject: "café", IsReply: true,
 		From: []Address{{"Jürgen", "j", "x.test"}}, Sender: []Address{{"", "s", "x.test"}}, ReplyTo: []Address{{"", "r", "x.test"}},
 		To: []Address{{"", "a", "x.test"}, {"", "b", "x.test"}}, Cc: []Address{{"", "c", "x.test"}}, Bcc: []Address{{"", "d", "x.test"}},
+		FirstFrom: Address{"Jürgen", "j", "x.test"}, FirstTo: Address{"", "G", ""}, FirstCc: Address{"", "c", "x.test"},
 		Date:      time.Date(1997, 11, 21, 9, 55, 6, 0, zone(-6, 0)),
 		MessageID: "1@x", InReplyTo: []string{"2@x"}, References: []string{"3@x", "2@x"},
 		Preview: "body", LongestLine: 46,

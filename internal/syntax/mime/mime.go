@@ -123,6 +123,11 @@ type Message struct {
 	// Address lists, decoded, without group marks, at most Limits.Addresses each.
 	From, Sender, ReplyTo, To, Cc, Bcc []Address
 
+	// What these fields begin with in the ENVELOPE: the first address or, with its name
+	// as the Mailbox and nothing else, a group. Messages are sorted by it (RFC 5256, 3;
+	// RFC 5957, 3).
+	FirstFrom, FirstTo, FirstCc Address
+
 	Date time.Time // Date field; zero if absent or impossible
 
 	// Message ids without <>, quotes taken off (RFC 5256, 3), at most 1 KB each. Of
