@@ -75,7 +75,7 @@ func fillDisk(t *testing.T, s *subject) []string {
 	for i := 0; i < 2_000 && (refusals["lmtp"] < 3 || refusals["append"] < 3); i++ {
 		id := fmt.Sprintf("disk-%d", i)
 		body := noise[1_000+i*300_000%20_000_000:][:300_000]
-		msg := append(note(id, ""), bytes.ReplaceAll(body, []byte("\r"), nil)...)
+		msg := append(note(id, "no other is equal to "+id), bytes.ReplaceAll(body, []byte("\r"), nil)...)
 		msg = bytes.ReplaceAll(bytes.ReplaceAll(msg, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 		if i%2 == 0 {
 			code, text := s.tryDeliver(t, append(msg, "\r\n"...))
