@@ -30,6 +30,9 @@ func (s *session) idle(cmd *command) (reply, error) {
 				return reply{}, fatal{err}
 			}
 		}
+		if err := s.tellMetadata(); err != nil {
+			return reply{}, err
+		}
 		if err := s.flush(); err != nil {
 			return reply{}, err
 		}

@@ -34,6 +34,11 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 		s.enc.Raw(`* LIST (\Noselect) "/" ""`).CRLF()
 		return ok("LIST done"), nil
 	}
+	for _, entry := range args.Metadata {
+		if err := askable(entry); err != nil {
+			return reply{}, misuse(err)
+		}
+	}
 	names, err := s.names(args.Reference, args.Patterns)
 	if err != nil {
 		return reply{}, err
@@ -53,6 +58,11 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 		s.tellList(n, &args, recursive && n.chosenBelow)
 		if n.box != nil && args.Status != 0 {
 			if err := s.tellStatus(n.box, args.Status); err != nil {
+				return reply{}, err
+			}
+		}
+		if n.box != nil && len(args.Metadata) > 0 {
+			if err := s.tellListed(n.box, args.Metadata); err != nil {
 				return reply{}, err
 			}
 		}

@@ -64,6 +64,10 @@ func (s *session) enable(_ *command, words []string) (reply, error) {
 		case "QRESYNC":
 			s.enableCondstore()
 			s.qresync = true
+		case "UIDONLY":
+			s.uidOnly = true
+		case "METADATA", "METADATA-SERVER":
+			s.watchMetadata(w)
 		default:
 			continue
 		}

@@ -87,6 +87,8 @@ func commands() []row {
 		{name: "LSUB", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectLSub, (*session).lsub)},
 		{name: "STATUS", in: in, after: tellAll, caps: "STATUS=SIZE", run: handle((*imap.Decoder).ExpectStatus, (*session).status)},
 		{name: "APPEND", in: in, after: tellAll, caps: "MULTIAPPEND", run: (*session).append},
+		{name: "GETMETADATA", in: in, after: tellAll, caps: "METADATA METADATA-SERVER LIST-METADATA", run: handle((*imap.Decoder).ExpectGetMetadata, (*session).getMetadata)},
+		{name: "SETMETADATA", in: in, after: tellAll, run: (*session).setMetadata},
 
 		{name: "SELECT", in: in, caps: "QRESYNC", run: handle((*imap.Decoder).ExpectSelect, (*session).selectCommand)},
 		{name: "EXAMINE", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).examine)},

@@ -28,6 +28,9 @@ type session struct {
 	rev2      bool // ENABLE IMAP4rev2
 	condstore bool // the client knows modseqs (RFC 7162, 3.1)
 	qresync   bool // it is told of expunges by VANISHED (RFC 7162, 3.2)
+	uidOnly   bool // no sequence numbers, neither way (RFC 9586)
+
+	meta *metaWatch // ENABLE METADATA, or nil
 
 	torn bool // a literal was announced and its bytes cannot be had: nothing may follow
 
@@ -159,6 +162,11 @@ func (s *session) finish(cmd *command, rep reply) error {
 			return err
 		}
 		s.noteModSeq(&rep)
+	}
+	if s.meta != nil && cmd.row != nil && cmd.row.after != tellNone {
+		if err := s.tellMetadata(); err != nil {
+			return err
+		}
 	}
 	tag := cmd.tag
 	if tag == "" {

@@ -96,6 +96,7 @@ type List struct {
 	Return    ListOptions
 	Status    StatusItems // RETURN (STATUS (...))
 }
+	Metadata  []string    // RETURN (METADATA (...)): names of annotations (RFC 9590)
 
 // ExpectListCommand reads the arguments of LIST.
 func (d *Decoder) ExpectListCommand(out *List) bool {
@@ -202,6 +203,8 @@ func (d *Decoder) listReturn(l *List) bool {
 	case "STATUS":
 		return d.ExpectSP() && d.ExpectStatusItems(&l.Status)
 	default:
+	case "METADATA":
+		return d.ExpectSP() && d.metadataList(&l.Metadata)
 		return d.Fail("LIST cannot return " + clip(word))
 	}
 	return true
