@@ -34,6 +34,7 @@ type disk struct {
 	vfs.FS
 	log   *slog.Logger
 	retry time.Duration // between two attempts at a full disk
+	brake time.Duration // after a read that failed
 
 	halt   atomic.Pointer[chan struct{}] // closed while nobody must wait for the disk
 	failed atomic.Pointer[failure]
@@ -58,8 +59,8 @@ type space struct {
 
 const spaceEvery = time.Second // between two looks at the free space
 
-func newDisk(inner vfs.FS, log *slog.Logger) *disk {
-	d := &disk{FS: inner, log: log, retry: time.Second}
+func newDisk(opt Options) *disk {
+	d := &disk{FS: opt.FS, log: opt.Log, retry: opt.retry, brake: opt.brake}
 	d.idle = sync.NewCond(&d.mu)
 	d.halt.Store(new(make(chan struct{})))
 	return d
@@ -222,9 +223,13 @@ func (d *disk) open(name string, call func() (vfs.File, error)) (vfs.File, error
 	return &diskFile{File: f, disk: d, log: isLog(name)}, nil
 }
 
+// Open takes its time to fail, as ReadAt does.
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := d.FS.Open(name, opts...)
 	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			time.Sleep(d.brake)
+		}
 		return nil, err
 	}
 	return &diskFile{File: f, disk: d, reads: true}, nil
@@ -338,6 +343,16 @@ type diskFile struct {
 	disk  *disk
 	log   bool
 	reads bool // only
+}
+
+// ReadAt takes its time to fail: the database tries a compaction that failed again
+// at once and for ever.
+func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		time.Sleep(f.disk.brake)
+	}
+	return n, err
 }
 
 func (f *diskFile) Write(p []byte) (int, error) {

@@ -3,7 +3,6 @@ package pebble
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -201,7 +200,7 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 // the log is told that it does.
 func TestFailedDiskIsFrozen(t *testing.T) {
 	mem := vfs.NewMem()
-	d := newDisk(mem, slog.New(slog.DiscardHandler))
+	d := newDisk(Options{FS: mem}.withDefaults())
 	const category = vfs.WriteCategoryUnspecified
 	old, err := d.Create("old.log", category)
 	if err != nil {
@@ -247,7 +246,6 @@ func TestDiskFull(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e.disk.retry = time.Millisecond
 			l := newLedger()
 			l.run(e, 1, 4)
 			b.set(syscall.ENOSPC)
@@ -324,11 +322,12 @@ func TestReserve(t *testing.T) {
 func TestCloseWhileFull(t *testing.T) {
 	b := &breaker{match: func(op errorfs.Op) bool { return isLog(op.Path) && op.Kind == errorfs.OpFileWrite }}
 	mem := vfs.NewCrashableMem()
-	e, err := Open("data", small(errorfs.Wrap(mem, b)))
+	opt := small(errorfs.Wrap(mem, b))
+	opt.retry = time.Hour
+	e, err := Open("data", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.disk.retry = time.Hour
 	b.set(syscall.ENOSPC)
 	err = e.Update(context.Background(), 1, func(w engine.Writer) error { return w.Put([]byte("k"), nil) })
 	if !fault.Is(err, fault.Unknown) {
@@ -426,5 +425,32 @@ func TestDamage(t *testing.T) {
 		if _, err := e.Blobs().Open(ctx, name, 0, -1); !fault.Is(err, fault.Corrupt) {
 			t.Errorf("header %q: %v", header, err)
 		}
+	}
+}
+
+// TestReadsFail breaks the reads of tables for a while: calls fail, nothing stops for
+// good, and nothing is lost.
+func TestReadsFail(t *testing.T) {
+	b := &breaker{match: func(op errorfs.Op) bool {
+		return (op.Kind == errorfs.OpFileReadAt || op.Kind == errorfs.OpOpen) && (isFile(op.Path, ".sst") || isFile(op.Path, ".blob"))
+	}}
+	opt := small(errorfs.Wrap(vfs.NewMem(), b))
+	opt.MemTableBytes = 32 << 10
+	e := open(t, "data", opt)
+	l := newLedger()
+	l.run(e, 1, 5)
+	b.set(syscall.EIO)
+	l.run(e, 2, 10)
+	if b.count() == 0 || l.errs[fault.Unavailable] == 0 || len(l.errs) > 1 {
+		t.Errorf("%d reads were broken, calls failed with %v", b.count(), l.errs)
+	}
+	b.set(nil)
+	e.commits.Wait()
+	if err := e.Healthy(); err != nil {
+		t.Error(err)
+	}
+	then := l.now()
+	for l.verify(e, then) != nil { // a read that failed may still be remembered
+		time.Sleep(time.Millisecond)
 	}
 }

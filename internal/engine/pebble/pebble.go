@@ -35,6 +35,9 @@ type Options struct {
 	ReserveBytes  int64            // space to leave free; 0 is 32 MB and two write buffers, -1 none
 	Log           *slog.Logger     // nil discards
 	Now           func() time.Time // time of a blob's Put; nil is time.Now
+
+	retry time.Duration // between two attempts at a full disk; 0 is a second
+	brake time.Duration // after a read that failed; 0 is a tenth of a second
 }
 
 const (
@@ -61,6 +64,12 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.retry == 0 {
+		o.retry = time.Second
+	}
+	if o.brake == 0 {
+		o.brake = 100 * time.Millisecond
+	}
 	return o
 }
 
@@ -82,7 +91,7 @@ var _ engine.Engine = (*Engine)(nil)
 // another process has open is Busy; one written by a newer version is Unsupported.
 func Open(dir string, opt Options) (*Engine, error) {
 	opt = opt.withDefaults()
-	e := &Engine{opt: opt, dir: dir, disk: newDisk(opt.FS, opt.Log)}
+	e := &Engine{opt: opt, dir: dir, disk: newDisk(opt)}
 	e.blobs.e = e
 	opened := make(chan error, 1)
 	go func() { opened <- e.open() }()
