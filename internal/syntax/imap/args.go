@@ -95,8 +95,8 @@ type List struct {
 	Root      bool     // the only pattern is "": the client asks for the separator
 	Return    ListOptions
 	Status    StatusItems // RETURN (STATUS (...))
-}
 	Metadata  []string    // RETURN (METADATA (...)): names of annotations (RFC 9590)
+}
 
 // ExpectListCommand reads the arguments of LIST.
 func (d *Decoder) ExpectListCommand(out *List) bool {
@@ -202,9 +202,9 @@ func (d *Decoder) listReturn(l *List) bool {
 		l.Return |= ListSpecialUse
 	case "STATUS":
 		return d.ExpectSP() && d.ExpectStatusItems(&l.Status)
-	default:
 	case "METADATA":
 		return d.ExpectSP() && d.metadataList(&l.Metadata)
+	default:
 		return d.Fail("LIST cannot return " + clip(word))
 	}
 	return true
