@@ -27,7 +27,7 @@ func (s *session) create(_ *command, args imap.Create) (reply, error) {
 	if s.rev2 && s.dec.OldName != "" {
 		s.tellOldName(useAttribute(&made), made.Name, s.dec.OldName)
 	}
-	return ok("CREATE done"), nil
+	return okCode("MAILBOXID ("+s.mailboxID(made.ID)+")", "CREATE done"), nil
 }
 
 // tellOldName tells a client of IMAP4rev2 the normal form of a name; wrote is how it

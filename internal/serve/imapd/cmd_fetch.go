@@ -23,6 +23,7 @@ const (
 type fetchPlan struct {
 	items []imap.FetchItem
 	facts bool // needs the facts of each message
+	keys  bool // and the rest of them: for the preview
 	parts bool // and its part tree
 	head  bool // and its top header
 	heavy bool // and bytes of the body, which are streamed
@@ -39,7 +40,7 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	plan := newFetchPlan(args, cmd.uid)
+	plan := newFetchPlan(args, cmd.uid && !s.uidOnly)
 	if plan.mod {
 		s.enableCondstore()
 	}
@@ -90,6 +91,8 @@ func (p *fetchPlan) need(it *imap.FetchItem) {
 	switch it.Kind {
 	case imap.FetchEnvelope, imap.FetchBody, imap.FetchBodyStructure:
 		p.facts = true
+	case imap.FetchPreview:
+		p.facts, p.keys = true, true
 	case imap.FetchBinary, imap.FetchBinarySize:
 		p.seen = p.seen || !it.Peek
 		p.parts, p.heavy = true, true
@@ -152,6 +155,8 @@ type loaded struct {
 	facts store.Facts
 	head  []byte
 	root  *mime.Part
+
+	preview string
 }
 
 // fetchAll answers for all messages of the set, in chunks. lost says that one has
@@ -247,6 +252,13 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 				return err
 			}
 		}
+		if plan.keys {
+			keys, err := f.SortKeys()
+			if err != nil {
+				return err
+			}
+			ld.preview = keys.Preview
+		}
 		if !plan.heavy && (!plan.head || f.HeaderSize <= int64(len(ld.head))) {
 			if err := s.fetchOne(plan, ld); err != nil {
 				return err
@@ -307,7 +319,7 @@ func (h *heads) of(i int) []byte {
 func (s *session) fetchOne(plan *fetchPlan, ld *loaded) error {
 	e := s.enc
 	w := &fetchWriter{s: s, ld: ld, start: e.Len()}
-	e.Raw("* ").Number(uint64(s.view.seq(ld.m.UID))).Raw(" FETCH (")
+	s.openFetch(ld.m.UID)
 	flags := false
 	for i := range plan.items {
 		if i > 0 {
@@ -340,6 +352,12 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 		e.Raw("RFC822.SIZE ").Number(uint64(ld.m.Size))
 	case imap.FetchSaveDate:
 		e.Raw("SAVEDATE ").DateTime(time.Unix(ld.m.Saved, 0).UTC())
+	case imap.FetchEmailID:
+		e.Raw("EMAILID (").Raw(objectID(emailID, w.s.acct, uint64(ld.m.ID))).Raw(")")
+	case imap.FetchThreadID:
+		e.Raw("THREADID (").Raw(objectID(threadID, w.s.acct, uint64(ld.m.Thread))).Raw(")")
+	case imap.FetchPreview:
+		e.Raw("PREVIEW ").String(ld.preview)
 	case imap.FetchModSeq:
 		e.Raw("MODSEQ (").Number(uint64(ld.m.ModSeq)).Raw(")")
 	case imap.FetchEnvelope:

@@ -20,6 +20,9 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	if args.Resync != nil && !s.qresync {
 		return bad("QRESYNC has to be enabled first"), nil
 	}
+	if s.uidOnly && args.Resync != nil && len(args.Resync.Seqs) > 0 {
+		return reply{}, uidRequired()
+	}
 	s.leave(true)
 	if args.CondStore {
 		s.enableCondstore()
@@ -63,12 +66,13 @@ func (s *session) tellOpened() {
 	} else {
 		v.findRecent(s.acct)
 		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
-		if first := v.pic.FirstUnseen(); first > 0 {
+		if first := v.pic.FirstUnseen(); first > 0 && !s.uidOnly {
 			e.Raw("* OK [UNSEEN ").Number(uint64(first)).Raw("] first unseen message").CRLF()
 		}
 	}
 	e.Raw("* OK [UIDVALIDITY ").Number(uint64(box.UIDValidity)).Raw("] UIDs are valid").CRLF()
 	e.Raw("* OK [UIDNEXT ").Number(uint64(box.UIDNext)).Raw("] next UID").CRLF()
+	e.Raw("* OK [MAILBOXID (").Raw(s.mailboxID(box.ID)).Raw(")] id of the mailbox").CRLF()
 	s.tellModSeq()
 }
 

@@ -30,14 +30,18 @@ func (s *session) tellStatus(box *store.Mailbox, items imap.StatusItems) error {
 		if items&item == 0 {
 			continue
 		}
-		value, err := s.statusValue(box, item)
-		if err != nil {
-			return err
-		}
 		if !first {
 			e.SP()
 		}
 		first = false
+		if item == imap.StatusMailboxID {
+			e.Raw("MAILBOXID (").Raw(s.mailboxID(box.ID)).Raw(")")
+			continue
+		}
+		value, err := s.statusValue(box, item)
+		if err != nil {
+			return err
+		}
 		e.Raw(item.Names()[0]).SP().Number(value)
 	}
 	e.Raw(")").CRLF()

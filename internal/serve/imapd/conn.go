@@ -225,6 +225,8 @@ func (s *session) dispatch(cmd *command) (reply, error) {
 		return bad("%s", r.wrongState(s.state)), nil
 	case r.writes && s.view.readOnly:
 		return no("READ-ONLY", "this mailbox was opened for reading only"), nil
+	case s.uidOnly && s.byNumber(r):
+		return reply{}, uidRequired()
 	}
 	return cmd.row.run(s, cmd)
 }

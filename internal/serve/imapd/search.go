@@ -148,6 +148,9 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 			}
 		}
 	case imap.SearchSeq, imap.SearchUID:
+		if q.s.uidOnly && k.Op == imap.SearchSeq && !k.Set.Saved {
+			return c, uidRequired()
+		}
 		uids, _, err := q.s.resolve(k.Set, true)
 		if err == nil && k.Op == imap.SearchSeq && !k.Set.Saved {
 			uids = v.numbered(k.Set) // a number without a message finds nothing
@@ -157,6 +160,12 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		return c, err
 	case imap.SearchFlag:
 		c.row = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
+	case imap.SearchEmailID:
+		id, ok := parseObjectID(emailID, q.s.acct, k.Text)
+		c.row = func(m *store.Message) bool { return ok && uint64(m.ID) == id }
+	case imap.SearchThreadID:
+		id, ok := parseObjectID(threadID, q.s.acct, k.Text)
+		c.row = func(m *store.Message) bool { return ok && uint64(m.Thread) == id }
 	case imap.SearchKeyword:
 		has := v.pic.HasKeyword(k.Text)
 		c.row = func(m *store.Message) bool { return has(*m) }

@@ -184,7 +184,7 @@ func (s *session) sync(cmd *command, may untagged) error {
 // tellExpunged tells of messages that are gone, with the numbers they have in the
 // view as it still is; each one told moves those behind it up.
 func (s *session) tellExpunged(gone []mail.UID) error {
-	if s.qresync {
+	if s.qresync || s.uidOnly {
 		return s.tellVanished("", mail.SetOf(gone...))
 	}
 	for i, uid := range gone {
@@ -281,8 +281,8 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 // (RFC 7162, 3.2.4).
 func (s *session) tellMessage(uid, flags bool, m store.Message) {
 	e := s.enc
-	e.Raw("* ").Number(uint64(s.view.seq(m.UID))).Raw(" FETCH (")
-	if uid || s.rev2 || s.condstore {
+	s.openFetch(m.UID)
+	if !s.uidOnly && (uid || s.rev2 || s.condstore) {
 		e.Raw("UID ").Number(uint64(m.UID)).SP()
 	}
 	if s.condstore {

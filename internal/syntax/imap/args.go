@@ -23,10 +23,11 @@ const (
 	StatusSize          // RFC 8438
 	StatusHighestModSeq // RFC 7162, 3.1.7
 	StatusAppendLimit   // RFC 7889
+	StatusMailboxID     // RFC 8474, 4.3
 )
 
 var statusNames = [...]string{
-	"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT",
+	"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT", "MAILBOXID",
 }
 
 // Names yields the names of the items of s, in a fixed order.

@@ -21,6 +21,9 @@ const (
 	FetchBinarySize    // BINARY.SIZE[...]
 	FetchModSeq        // MODSEQ (RFC 7162)
 	FetchSaveDate      // SAVEDATE (RFC 8514)
+	FetchEmailID       // EMAILID (RFC 8474)
+	FetchThreadID      // THREADID (RFC 8474)
+	FetchPreview       // PREVIEW, with or without LAZY (RFC 8970)
 )
 
 // SectionText says which bytes of a part a section means.
@@ -134,6 +137,9 @@ var plainItems = map[string]FetchItem{
 	"BODYSTRUCTURE": {Kind: FetchBodyStructure},
 	"MODSEQ":        {Kind: FetchModSeq},
 	"SAVEDATE":      {Kind: FetchSaveDate},
+	"EMAILID":       {Kind: FetchEmailID},
+	"THREADID":      {Kind: FetchThreadID},
+	"PREVIEW":       {Kind: FetchPreview},
 	"RFC822":        {Kind: FetchSection, Old: "RFC822"},
 	"RFC822.HEADER": {Kind: FetchSection, Text: SectionHeader, Peek: true, Old: "RFC822.HEADER"},
 	"RFC822.TEXT":   {Kind: FetchSection, Text: SectionBody, Old: "RFC822.TEXT"},
@@ -154,7 +160,7 @@ func (d *Decoder) fetchItem(f *Fetch, inList bool) bool {
 		return len(f.Items) <= MaxFetchItems || d.Fail("FETCH asks for too many items")
 	}
 	item, ok := plainItems[word]
-	if !ok && !d.sectionItem(word, &item) {
+	if !ok && !d.sectionItem(word, &item) || item.Kind == FetchPreview && !d.previewModifiers() {
 		return false
 	}
 	if len(f.Items) >= MaxFetchItems {
@@ -162,6 +168,25 @@ func (d *Decoder) fetchItem(f *Fetch, inList bool) bool {
 	}
 	f.Items = append(f.Items, item)
 	return true
+}
+
+// previewModifiers reads the modifiers of PREVIEW, of which there is one, LAZY, that
+// changes nothing where previews are at hand (RFC 8970, 4). After PREVIEW alone a list
+// may be that of the FETCH modifiers, none of which begins with this letter.
+func (d *Decoder) previewModifiers() bool {
+	if b, err := d.r.Peek(2); err != nil || string(b) != " (" {
+		return d.err == nil
+	}
+	if b, err := d.r.Peek(3); err != nil || b[2]|0x20 != 'l' {
+		return d.err == nil
+	}
+	return d.ExpectSP() && d.ExpectList(func() bool {
+		var word string
+		if !d.ExpectWord(&word, "LAZY") {
+			return false
+		}
+		return word == "LAZY" || d.Fail("PREVIEW knows no modifier "+clip(word))
+	})
 }
 
 // sectionItem reads what follows BODY or BINARY.
@@ -295,8 +320,8 @@ func (d *Decoder) partial(item *FetchItem) bool {
 var kindNames = map[FetchKind]string{
 	FetchFlags: "FLAGS", FetchUID: "UID", FetchInternalDate: "INTERNALDATE", FetchSize: "RFC822.SIZE",
 	FetchEnvelope: "ENVELOPE", FetchBody: "BODY", FetchBodyStructure: "BODYSTRUCTURE", FetchModSeq: "MODSEQ",
-	FetchSaveDate: "SAVEDATE",
-	FetchSection:  "BODY", FetchBinary: "BINARY", FetchBinarySize: "BINARY.SIZE",
+	FetchSaveDate: "SAVEDATE", FetchEmailID: "EMAILID", FetchThreadID: "THREADID", FetchPreview: "PREVIEW",
+	FetchSection: "BODY", FetchBinary: "BINARY", FetchBinarySize: "BINARY.SIZE",
 }
 
 // AppendName appends the item's name as a response writes it: no PEEK, and only the

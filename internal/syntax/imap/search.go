@@ -45,6 +45,8 @@ const (
 	SearchSavedOn                         //
 	SearchSavedSince                      //
 	SearchFuzzy                           // the one of Keys, matched loosely (RFC 6203, 3)
+	SearchEmailID                         // the object id is Text (RFC 8474, 6)
+	SearchThreadID                        // that of the thread is
 )
 
 // SearchKey is a search program: a tree of keys (RFC 9051, 6.4.4).
@@ -316,6 +318,8 @@ var searchKeys = map[string]searchRow{
 	"SAVEDSINCE":        {SearchKey{Op: SearchSavedSince}, argDate, false},
 	"SAVEDATESUPPORTED": {key: SearchKey{Op: SearchAnd}}, // by every mailbox here
 	"FUZZY":             {SearchKey{Op: SearchFuzzy}, argKey, false},
+	"EMAILID":           {SearchKey{Op: SearchEmailID}, argKeyword, false},
+	"THREADID":          {SearchKey{Op: SearchThreadID}, argKeyword, false},
 }
 
 // named reads the arguments of the key called word.
@@ -347,7 +351,7 @@ func (p searchParser) argument(arg searchArg, key *SearchKey) bool {
 	case argField:
 		return d.expectFilled(&key.Field, "a header field name") && d.ExpectSP() && p.string(&key.Text)
 	case argKeyword:
-		return d.Atom(&key.Text) || d.expected("a keyword")
+		return d.Atom(&key.Text) || d.expected("a keyword or an id")
 	case argDate:
 		return d.ExpectDate(&key.Date)
 	case argNumber:
@@ -466,6 +470,10 @@ func (k SearchKey) AppendText(b []byte) []byte {
 		return append(b, strings.ToUpper(k.Flag.String()[1:])...)
 	case SearchKeyword:
 		return append(append(b, "KEYWORD "...), k.Text...)
+	case SearchEmailID:
+		return append(append(b, "EMAILID "...), k.Text...)
+	case SearchThreadID:
+		return append(append(b, "THREADID "...), k.Text...)
 	case SearchRecent:
 		return append(b, "RECENT"...)
 	case SearchLarger:
