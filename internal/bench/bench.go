@@ -44,7 +44,7 @@ type Options struct {
 	Connections []int         // of the delivery scenarios; 1, 10, 50
 	Duration    time.Duration // of each delivery run; 5 s
 	Messages    int           // in the large mailbox; 100,000
-	Repeat      int           // times each request on the large mailbox is made; 5
+	Repeat      int           // times each request on the large mailbox is made, quick ones ten times as often; 5
 	Idle        int           // connections of idle-memory; 2,000
 	Sizes       Sizes         // of delivered messages; Small
 

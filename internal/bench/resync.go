@@ -20,8 +20,8 @@ func runChangedSince(ctx context.Context, r *runner) error {
 	}
 	var s samples
 	res := Result{Scenario: "changedsince", Connections: 1, Mailbox: r.opt.Messages}
-	for i := range r.opt.Repeat {
-		r.opt.Progress("changedsince", i, r.opt.Repeat)
+	for i := range r.opt.Repeat * quick {
+		r.opt.Progress("changedsince", i, r.opt.Repeat*quick)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func runChangedSince(ctx context.Context, r *runner) error {
 		res.Seconds += took.Seconds()
 		res.Bytes += n
 	}
-	r.opt.Progress("changedsince", r.opt.Repeat, r.opt.Repeat)
+	r.opt.Progress("changedsince", r.opt.Repeat*quick, r.opt.Repeat*quick)
 	s.fill(&res, seconds(res.Seconds))
 	r.report(res)
 	return nil

@@ -116,7 +116,10 @@ func (p plan) measure(ctx context.Context, name string, configs map[string]strin
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s, err := start(name, filepath.Join(dir, "s"), p.binary)
+	if err := p.fill(ctx, name, filepath.Join(dir, "s")); err != nil {
+		return err
+	}
+	s, err := start(name, filepath.Join(dir, "s"), p.binary, false)
 	if err != nil {
 		return err
 	}
@@ -141,6 +144,17 @@ func (p plan) measure(ctx context.Context, name string, configs map[string]strin
 	return nil
 }
 
+// fill makes the large mailbox, and ends the server again.
+func (p plan) fill(ctx context.Context, name, dir string) error {
+	s, err := start(name, dir, p.binary, true)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	opt := bench.Options{Messages: p.messages, Repeat: 1}
+	return bench.Run(ctx, s.target, opt, []string{"select"}, func(bench.Result) {})
+}
+
 // leg is one call of bench.Run.
 type leg struct {
 	names  []string
@@ -148,8 +162,7 @@ type leg struct {
 	spread bool
 }
 
-// legs returns the runs in order. The deliveries come first, into a server that is
-// empty; each kind of delivery has an account of its own or goes away afterwards.
+// legs returns the runs in order.
 func (p plan) legs() []leg {
 	base := bench.Options{Duration: p.duration, Messages: p.messages, Idle: p.idle, Repeat: p.repeat}
 	mixed := base

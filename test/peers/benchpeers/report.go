@@ -220,7 +220,8 @@ const repeatText = "```\nmake bench\n```\n\nor, with other numbers of rounds or 
 	"go build -o bin/martlet ./cmd/martlet\ngo run ./test/peers/benchpeers -rounds 3 -messages 100000 -out docs/benchmarks.md\n```\n\n" +
 	`The small message has 1.4 KB. "13 KB in the mean" is a mix: half of the messages have 2 KB, a
 third 6 KB, and one in twenty 80 KB or more, with an attachment. "First" is the first
-request of its kind on a mailbox that was just filled; "median" is that of all.
+request of its kind on a mailbox that was filled before the server was started, with
+the files still in memory; "median" is that of all.
 Memory is the proportional share (PSS) of all processes of the server, so that pages
 which processes have in common count once; it is that of the whole server, since what
 a connection adds cannot be told from memory that is free within a process.
@@ -228,6 +229,7 @@ a connection adds cannot be told from memory that is free within a process.
 What to know when reading it: the client reads everything and parses little, and its
 loop is closed (a connection sends the next request when it has the answer to the
 last one). A static password is Dovecot's cheapest sign-in; sign-in is outside of all
-measured times but "memory", where it does not matter.
+measured times. Of flags that change, Dovecot syncs nothing to disk by default; Martlet syncs
+before it answers STORE, as it does for mail.
 
 `

@@ -19,12 +19,16 @@ type server struct {
 // spread is how many accounts the deliveries go to that are not all to one.
 const spread = 10
 
-// start runs the server called name in dir.
-func start(name, dir, binary string) (*server, error) {
+// start runs the server called name in dir. To be filled, Dovecot need not sync.
+func start(name, dir, binary string, filling bool) (*server, error) {
 	if name == "martlet" {
 		return startMartlet(dir, binary)
 	}
-	d, err := dovecot.Start(dir, dovecot.Format(name))
+	run := dovecot.Start
+	if filling {
+		run = dovecot.StartUnsynced
+	}
+	d, err := run(dir, dovecot.Format(name))
 	if err != nil {
 		return nil, err
 	}
