@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 )
 
 // TestKill sends mail to the real server by LMTP, SMTP, submission and IMAP APPEND,
-// kills it with SIGKILL again and again, and after each time wants to find whatever
+// moves and deletes some, kills the server with SIGKILL again and again, and after each time wants to find whatever
 // it said yes to: exactly once, under the UID it told.
 func TestKill(t *testing.T) {
 	if os.Getenv("MARTLET_PEERS") == "" {
@@ -66,7 +67,7 @@ func (k *killer) control() {
 	}
 	delete(k.sent, delivery{"never-sent", "alice"})
 	for d, f := range k.sent {
-		if f.said {
+		if f.least == 1 {
 			delete(k.sent, d)
 			if len(k.compare()) != 1 {
 				k.t.Error("a message from nowhere is not noticed")
@@ -96,11 +97,15 @@ func binary(t *testing.T) string {
 // delivery is one message to one account.
 type delivery struct{ token, account string }
 
-// fate is what the server said of a delivery.
+// fate is what the server said of a delivery: how often it must and may be there.
 type fate struct {
-	said bool
-	uid  string // UIDVALIDITY and UID, if it told (RFC 4315)
+	least, most int
+	uid         string   // UIDVALIDITY and UID, if it told (RFC 4315)
+	boxes       []string // where it may be; nil is anywhere
 }
+
+// spot is where a message was found.
+type spot struct{ box, uid string }
 
 type killer struct {
 	t      *testing.T
@@ -117,20 +122,24 @@ func (k *killer) try(token string, accounts ...string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, a := range accounts {
-		k.sent[delivery{token, a}] = &fate{}
+		k.sent[delivery{token, a}] = &fate{most: 1}
 	}
 }
 
 // said notes that the server took it.
-func (k *killer) said(token, account, uid string) {
+func (k *killer) said(token, account, uid string, boxes ...string) {
+	k.sets(token, account, fate{1, 1, uid, boxes})
+}
+
+func (k *killer) sets(token, account string, f fate) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	*k.sent[delivery{token, account}] = fate{said: true, uid: uid}
+	*k.sent[delivery{token, account}] = f
 }
 
 func (k *killer) counts() (yes, maybe int) {
 	for _, f := range k.sent {
-		if f.said {
+		if f.least == f.most {
 			yes++
 		} else {
 			maybe++
@@ -143,7 +152,7 @@ func (k *killer) counts() (yes, maybe int) {
 func (k *killer) load(d time.Duration) {
 	var wg sync.WaitGroup
 	senders := map[string]func(name string, rng *rand.Rand) error{
-		"lmtp": k.lmtp, "lmtp2": k.lmtp, "smtp": k.smtp, "submission": k.submission, "append": k.append, "append2": k.append,
+		"lmtp": k.lmtp, "lmtp2": k.lmtp, "smtp": k.smtp, "submission": k.submission, "append": k.append, "move": k.move,
 	}
 	for name, send := range senders {
 		k.next++
@@ -172,127 +181,6 @@ func (k *killer) killAtStart(binary string) {
 
 func (k *killer) base() string { return strconv.Itoa(k.server.Ports["imap"] - 143) }
 
-func (k *killer) letter(rng *rand.Rand, token, from, to string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: crash\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <%s@crash.example>\r\n%s%s\r\n\r\n",
-		from, to, token, tokenField, token)
-	lines := rng.IntN(200)
-	if rng.IntN(50) == 0 {
-		lines += 20_000 // about 700 KB
-	}
-	for range lines {
-		fmt.Fprintf(&b, "%x%x\r\n", rng.Uint64(), rng.Uint64())
-	}
-	return b.String()
-}
-
-func (k *killer) address(name string) string { return k.server.Account(name).Address }
-
-// lmtp delivers to two accounts at a time, which are answered one by one
-// (RFC 2033, 4.2).
-func (k *killer) lmtp(name string, rng *rand.Rand) error {
-	c, err := mailer(k.server.Addr("lmtp"), "LHLO", "", "")
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	to := []string{"bob", "carol"}
-	for i := 0; ; i++ {
-		token := fmt.Sprintf("%s-%d", name, i)
-		if err := c.ask("250", "MAIL FROM:<someone@crash.example>"); err != nil {
-			return err
-		}
-		for _, a := range to {
-			if err := c.ask("250", "RCPT TO:<%s>", k.address(a)); err != nil {
-				return err
-			}
-		}
-		if err := k.data(c, rng, token, "someone@crash.example", to, len(to)); err != nil {
-			return err
-		}
-	}
-}
-
-// smtp is another host that delivers to one account.
-func (k *killer) smtp(name string, rng *rand.Rand) error {
-	c, err := mailer(k.server.Addr("smtp"), "EHLO", "", "")
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	return k.mails(c, name, rng, "someone@crash.example", "alice")
-}
-
-// submission is alice's mail program, writing to bob.
-func (k *killer) submission(name string, rng *rand.Rand) error {
-	a := k.server.Account("alice")
-	c, err := mailer(k.server.Addr("submission"), "EHLO", a.Address, a.Password)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	return k.mails(c, name, rng, a.Address, "bob")
-}
-
-func (k *killer) mails(c *talk, name string, rng *rand.Rand, from, to string) error {
-	for i := 0; ; i++ {
-		token := fmt.Sprintf("%s-%d", name, i)
-		if err := c.ask("250", "MAIL FROM:<%s>", from); err != nil {
-			return err
-		}
-		if err := c.ask("250", "RCPT TO:<%s>", k.address(to)); err != nil {
-			return err
-		}
-		if err := k.data(c, rng, token, from, []string{to}, 1); err != nil {
-			return err
-		}
-	}
-}
-
-// data sends a message and notes each reply.
-func (k *killer) data(c *talk, rng *rand.Rand, token, from string, to []string, replies int) error {
-	if err := c.ask("354", "DATA"); err != nil {
-		return err
-	}
-	k.try(token, to...)
-	if err := c.send("%s.\r\n", k.letter(rng, token, from, k.address(to[0]))); err != nil {
-		return err
-	}
-	for i := range replies {
-		if err := c.ask("250", ""); err != nil {
-			return err
-		}
-		k.said(token, to[i], "")
-	}
-	return nil
-}
-
-var appendUID = regexp.MustCompile(`\[APPENDUID (\d+) (\d+)\]`)
-
-// append is a mail program that stores messages of its own.
-func (k *killer) append(name string, rng *rand.Rand) error {
-	a := k.server.Account("alice")
-	c, err := reader(k.server.Addr("imap"), a.Address, a.Password)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	for i := 0; ; i++ {
-		token := fmt.Sprintf("%s-%d", name, i)
-		text := k.letter(rng, token, a.Address, a.Address)
-		k.try(token, "alice")
-		lines, err := c.do("APPEND Archive (\\Seen) {%d+}\r\n%s", len(text), text)
-		if err != nil {
-			return err
-		}
-		uid := appendUID.FindStringSubmatch(lines[len(lines)-1])
-		if uid == nil {
-			return fmt.Errorf("no APPENDUID in %q", lines)
-		}
-		k.said(token, "alice", uid[1]+" "+uid[2])
-	}
-}
-
 // check compares the accounts with the ledger.
 func (k *killer) check(round int) {
 	if out, err := k.server.Command("verify", "--json"); err != nil {
@@ -314,7 +202,7 @@ func (k *killer) check(round int) {
 }
 
 func (k *killer) compare() (wrong []string) {
-	found := map[delivery][]string{}
+	found := map[delivery][]spot{}
 	for _, name := range []string{"alice", "bob", "carol"} {
 		if err := k.read(name, found); err != nil {
 			return []string{fmt.Sprintf("reading %s: %v", name, err)}
@@ -322,13 +210,14 @@ func (k *killer) compare() (wrong []string) {
 	}
 	for d, f := range k.sent {
 		got := found[d]
-		switch {
-		case f.said && len(got) == 0:
-			wrong = append(wrong, fmt.Sprintf("%v was acknowledged and is lost", d))
-		case len(got) > 1:
-			wrong = append(wrong, fmt.Sprintf("%v is there %d times", d, len(got)))
-		case f.uid != "" && got[0] != f.uid:
-			wrong = append(wrong, fmt.Sprintf("%v has UID %q, was told %q", d, got[0], f.uid))
+		if len(got) < f.least || len(got) > f.most {
+			wrong = append(wrong, fmt.Sprintf("%v is there %d times, should be %d to %d: %v", d, len(got), f.least, f.most, got))
+			continue
+		}
+		for _, s := range got {
+			if f.uid != "" && s.uid != f.uid || f.boxes != nil && !slices.Contains(f.boxes, s.box) {
+				wrong = append(wrong, fmt.Sprintf("%v is at %v, was told %q in %q", d, s, f.uid, f.boxes))
+			}
 		}
 	}
 	for d := range found {
@@ -346,7 +235,7 @@ var (
 )
 
 // read finds every message of an account by its token.
-func (k *killer) read(name string, found map[delivery][]string) error {
+func (k *killer) read(name string, found map[delivery][]spot) error {
 	a := k.server.Account(name)
 	c, err := reader(k.server.Addr("imap"), a.Address, a.Password)
 	if err != nil {
@@ -373,12 +262,12 @@ func (k *killer) read(name string, found map[delivery][]string) error {
 		}
 		uid := ""
 		for _, l := range rows {
-			if m := fetchedUID.FindStringSubmatch(l); m != nil {
-				uid = m[1]
+			if row := fetchedUID.FindStringSubmatch(l); row != nil {
+				uid = row[1]
 			}
 			if token, ok := strings.CutPrefix(l, tokenField); ok {
 				d := delivery{token, name}
-				found[d] = append(found[d], validity[1]+" "+uid)
+				found[d] = append(found[d], spot{m[1], validity[1] + " " + uid})
 			}
 		}
 	}
