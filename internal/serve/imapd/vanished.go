@@ -133,10 +133,11 @@ func nth(set mail.UIDSet, i int) mail.UID {
 // after them have been (RFC 7162, 3.2 and 3.2.7; 6 for the example).
 func (s *session) noteModSeq(rep *reply) {
 	v := s.view
-	if !s.qresync || !v.shrunk && len(v.gone) == 0 {
+	shrunk := v.shrunk
+	v.shrunk = false
+	if !s.qresync || !shrunk && len(v.gone) == 0 {
 		return
 	}
-	v.shrunk = false
 	code := "HIGHESTMODSEQ " + v.toldUpTo()
 	if rep.status == "OK" && rep.code == "" {
 		rep.code = code

@@ -47,6 +47,9 @@ func TestFetch(t *testing.T) {
 		"1 (MODSEQ ENVELOPE) (CHANGEDSINCE 0)":                   "1 (MODSEQ ENVELOPE) (CHANGEDSINCE 0)",
 		"$ UID (CHANGEDSINCE 9223372036854775807 VANISHED)":      "$ (UID) (CHANGEDSINCE 9223372036854775807 VANISHED)",
 		"1 (FLAGS )": "1 (FLAGS)",
+		"1 (preview (lazy) emailid PREVIEW (LAZY LAZY) ThreadID PREVIEW)": "1 (PREVIEW EMAILID PREVIEW THREADID PREVIEW)",
+		"1 preview (Lazy) (CHANGEDSINCE 3)":                               "1 (PREVIEW) (CHANGEDSINCE 3)",
+		"1 preview (CHANGEDSINCE 3)":                                      "1 (PREVIEW) (CHANGEDSINCE 3)",
 	} {
 		got, err := parse(in, (*Decoder).ExpectFetch)
 		if err != nil || string(got.AppendText(nil)) != want {
@@ -57,6 +60,8 @@ func TestFetch(t *testing.T) {
 		"1 ()":                        "asks for nothing",
 		"1":                           "a space",
 		"1 NONSENSE":                  "no fetch item NONSENSE",
+		"1 PREVIEW (LAZIER)":          "no modifier LAZIER",
+		"1 PREVIEW (":                 "a fetch modifier",
 		"1 BODY[":                     "the command ends where a section name",
 		"1 BODY[1.]":                  "a section name",
 		"1 BODY[0]":                   "begin at 1",
@@ -272,6 +277,14 @@ func readAppend(d *Decoder, out *[]string) bool {
 		if !d.ExpectAppendMessage(&m) {
 			return false
 		}
+		if m.Parts {
+			var parts []string
+			if !readParts(d, &parts) || !d.ExpectAppendEnd(m, &more) {
+				return false
+			}
+			*out = append(*out, fmt.Sprintf("%s %q", m.Flags.AppendText(nil), parts))
+			continue
+		}
 		b, err := io.ReadAll(m.Data)
 		if err != nil || !d.ExpectAppendEnd(m, &more) {
 			return false
@@ -298,7 +311,7 @@ func TestAppend(t *testing.T) {
 		"x \"7-Feb-94\" {1}":    "not a date and time",
 		"x {1}\r\na {":          "size of a literal",
 		"x UTF8 (~{1+}\r\na":    "')'",
-		"x {1+}\r\na CATENATE ": "no data of the form",
+		"x {1+}\r\na NONSENSE ": "no data of the form",
 	} {
 		_, err := parse(in, readAppend)
 		says(t, err, why)
@@ -309,11 +322,13 @@ func FuzzArguments(f *testing.F) {
 	for i, s := range []string{
 		"1:*,2,*:7", "1:* (FLAGS BODY.PEEK[1.2.HEADER.FIELDS (a {1+}\r\nb)]<1.2>) (CHANGEDSINCE 3)",
 		`1,2 (UNCHANGEDSINCE 5) +FLAGS.SILENT (\Seen a)`, `RETURN (MIN SAVE) CHARSET KOI8-R OR NOT NEW (TEXT {2+}` + "\r\n\xf0\xd2" + ` 1:2) SENTON 1-Jan-2020`,
-		"x (MESSAGES SIZE)", `(SUBSCRIBED SPECIAL-USE) "" (a% &AOk-) RETURN (STATUS (UIDNEXT))`, `x (USE (\Sent))`,
-		"x (CONDSTORE QRESYNC (1 2 3:4 (1 2)))", `("a" NIL "b" "c")`, "CONDSTORE X", "x (\\Seen) {1+}\r\na ~{1}\r\nb", `"a\"b"`,
+		"x (MESSAGES SIZE MAILBOXID)", `(SUBSCRIBED SPECIAL-USE) "" (a% &AOk-) RETURN (STATUS (UIDNEXT))`, `x (USE (\Sent))`,
+		"x (CONDSTORE QRESYNC (1 2 3:4 (1 2)))", `("a" NIL "b" "c")`, "CONDSTORE X", "x (\\Seen) {1+}\r\na ~{1}\r\nb CATENATE (URL x TEXT {1}\r\na UTF8 (~{1}\r\nb))", `"a\"b"`,
 	} {
 		f.Add(uint8(i), s)
 	}
+	f.Add(uint8(1), "1 (PREVIEW (LAZY) EMAILID)")
+	f.Add(uint8(3), "OR EMAILID m1 THREADID t-1_")
 	f.Fuzz(func(t *testing.T, which uint8, in string) {
 		if len(in) > 8192 {
 			return
