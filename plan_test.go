@@ -32,14 +32,16 @@ var plan = map[string][]string{
 	"syntax/smtp": {"mail", "fault", "golang.org/x/text"},
 	"syntax/sasl": {"fault", "github.com/xdg-go/scram", "github.com/xdg-go/stringprep", "golang.org/x/crypto", "golang.org/x/text"},
 
+	"record": {"fault"},
+
 	"engine":            {"mail", "fault"},
 	"engine/pebble":     {"mail", "fault", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
 	"engine/enginetest": {"mail", "fault", "engine", "pgregory.net/rapid"},
 
-	"store": {"mail", "fault", "engine", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
+	"store": {"mail", "fault", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
-	"directory": {"mail", "fault", "engine", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
-	"queue":     {"mail", "fault", "engine", "store", "syntax/mime"},
+	"directory": {"mail", "fault", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
+	"queue":     {"mail", "fault", "engine", "record", "store", "syntax/mime"},
 	"send":      {"mail", "fault", "dnsx", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},
 	"receive":   {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":     {"mail", "fault"},

@@ -5,12 +5,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"hash/crc32"
 	"io"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 // A stored body is a head and chunks: version byte, size, number of chunks, the
@@ -30,18 +30,18 @@ func bodyHead(size int64, lengths []int) []byte {
 	for _, n := range lengths {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return binary.BigEndian.AppendUint32(b, record.Sum(b))
 }
 
 func (p *packer) chunk(dst, src []byte) []byte {
 	start := len(dst)
 	dst = pack(p.body, dst, src)
-	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	return binary.BigEndian.AppendUint32(dst, record.Sum(dst[start:]))
 }
 
 func (p *packer) unchunk(dst, src []byte) ([]byte, error) {
 	n := len(src) - 4
-	if n < 1 || crc32.Checksum(src[:n], castagnoli) != binary.BigEndian.Uint32(src[n:]) {
+	if n < 1 || record.Sum(src[:n]) != binary.BigEndian.Uint32(src[n:]) {
 		return nil, fault.New(fault.Corrupt, "a stored body fails its checksum")
 	}
 	return unpack(p.unbody, dst, src[:n])
@@ -92,25 +92,23 @@ func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.Blob
 	return b, nil
 }
 
-// crcReader is an io.ByteReader that sums what it reads.
-type crcReader struct {
-	r   *bufio.Reader
-	sum uint32
-	n   int
+// headReader is an io.ByteReader that keeps what it reads, for the checksum.
+type headReader struct {
+	r    *bufio.Reader
+	read []byte
 }
 
-func (c *crcReader) ReadByte() (byte, error) {
-	v, err := c.r.ReadByte()
+func (h *headReader) ReadByte() (byte, error) {
+	v, err := h.r.ReadByte()
 	if err == nil {
-		c.sum = crc32.Update(c.sum, castagnoli, []byte{v})
-		c.n++
+		h.read = append(h.read, v)
 	}
 	return v, err
 }
 
 // head reads the head and takes the range up.
 func (b *bodyReader) head(off, n int64) (length int, err error) {
-	c := &crcReader{r: b.r}
+	c := &headReader{r: b.r}
 	version, _ := c.ReadByte()
 	size, err1 := binary.ReadUvarint(c)
 	count, err2 := binary.ReadUvarint(c)
@@ -126,7 +124,7 @@ func (b *bodyReader) head(off, n int64) (length int, err error) {
 		b.lengths[i] = int(l)
 	}
 	var sum [4]byte
-	if _, err := io.ReadFull(b.r, sum[:]); err != nil || binary.BigEndian.Uint32(sum[:]) != c.sum {
+	if _, err := io.ReadFull(b.r, sum[:]); err != nil || binary.BigEndian.Uint32(sum[:]) != record.Sum(c.read) {
 		return 0, errBodyHead
 	}
 	if n < 0 {
@@ -136,7 +134,7 @@ func (b *bodyReader) head(off, n int64) (length int, err error) {
 		return 0, fault.New(fault.Corrupt, "a body is shorter than its message says")
 	}
 	b.next, b.skip, b.left = int(off/chunkSize), off%chunkSize, n
-	return c.n + 4, nil
+	return len(c.read) + 4, nil
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {

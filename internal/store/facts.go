@@ -66,44 +66,44 @@ func HashMessageID(id string) uint64 {
 func encodeFacts(p *Parcel) []byte {
 	m := p.message
 	var e enc
-	e.i(p.Size())
-	e.i(m.HeaderSize + p.prefix)
-	e.i(int64(len(p.head)))
-	e.raw(p.body[:]...)
-	e.bytes(m.Envelope)
-	e.bytes(m.BodyStructure)
+	e.I(p.Size())
+	e.I(m.HeaderSize + p.prefix)
+	e.I(int64(len(p.head)))
+	e.Raw(p.body[:]...)
+	e.Bytes(m.Envelope)
+	e.Bytes(m.BodyStructure)
 	root := m.Root
 	if p.prefix > 0 {
 		shifted, _ := mime.ParsePart(root.AppendBinary(nil)) // our own bytes
 		shifted.Shift(p.prefix)
 		root = shifted
 	}
-	e.bytes(root.AppendBinary(nil))
-	e.str(m.Subject)
-	e.str(m.BaseSubject)
-	e.bool(m.IsReply)
-	e.bool(!m.Date.IsZero())
+	e.Bytes(root.AppendBinary(nil))
+	e.Str(m.Subject)
+	e.Str(m.BaseSubject)
+	e.Bool(m.IsReply)
+	e.Bool(!m.Date.IsZero())
 	if !m.Date.IsZero() {
 		_, zone := m.Date.Zone()
-		e.i(m.Date.Unix())
-		e.i(int64(zone))
+		e.I(m.Date.Unix())
+		e.I(int64(zone))
 	}
-	e.str(m.FirstFrom.Mailbox)
-	e.str(m.FirstTo.Mailbox)
-	e.str(m.FirstCc.Mailbox)
-	e.str(display(m.FirstFrom))
-	e.str(display(m.FirstTo))
-	e.str(m.MessageID)
+	e.Str(m.FirstFrom.Mailbox)
+	e.Str(m.FirstTo.Mailbox)
+	e.Str(m.FirstCc.Mailbox)
+	e.Str(display(m.FirstFrom))
+	e.Str(display(m.FirstTo))
+	e.Str(m.MessageID)
 	refs := referenceHashes(m)
 	if len(m.References) == 0 && len(refs) > 1 {
 		refs = refs[:1] // of In-Reply-To only the first is a parent (RFC 5256, 3)
 	}
-	e.u(uint64(len(refs)))
+	e.U(uint64(len(refs)))
 	for _, r := range refs {
-		e.u(r)
+		e.U(r)
 	}
-	e.str(m.Preview)
-	e.bool(m.HasAttachment)
+	e.Str(m.Preview)
+	e.Bool(m.HasAttachment)
 	return e
 }
 
@@ -133,9 +133,9 @@ func display(a mime.Address) string {
 // factsRecord puts the home in front of the shared part.
 func factsRecord(home place, shared []byte) []byte {
 	e := make(enc, 0, len(shared)+16)
-	e.u(uint64(home.box))
-	e.u(uint64(home.uid))
-	e.raw(shared...)
+	e.U(uint64(home.box))
+	e.U(uint64(home.uid))
+	e.Raw(shared...)
 	return seal(recFacts, e)
 }
 
@@ -144,31 +144,31 @@ func decodeFacts(b []byte) (Facts, error) {
 	if err != nil {
 		return Facts{}, err
 	}
-	d := dec{b: p}
-	f := Facts{home: place{mail.MailboxID(d.u()), mail.UID(d.u())}}
-	f.Size, f.HeaderSize, f.head = d.i(), d.i(), d.i()
-	copy(f.Body[:], d.take(32))
-	f.Envelope, f.BodyStructure, f.parts = d.bytes(), d.bytes(), d.bytes()
-	f.keys = d.b
-	return f, d.err("facts")
+	d := dec{Rest: p}
+	f := Facts{home: place{mail.MailboxID(d.U()), mail.UID(d.U())}}
+	f.Size, f.HeaderSize, f.head = d.I(), d.I(), d.I()
+	copy(f.Body[:], d.Take(32))
+	f.Envelope, f.BodyStructure, f.parts = d.Bytes(), d.Bytes(), d.Bytes()
+	f.keys = d.Rest
+	return f, d.Err("facts")
 }
 
 // SortKeys decodes the rest of the facts.
 func (f *Facts) SortKeys() (SortKeys, error) {
-	d := dec{b: f.keys}
-	k := SortKeys{Subject: d.str(), Base: d.str(), Reply: d.bool()}
-	if d.bool() {
-		sec, zone := d.i(), d.i()
+	d := dec{Rest: f.keys}
+	k := SortKeys{Subject: d.Str(), Base: d.Str(), Reply: d.Bool()}
+	if d.Bool() {
+		sec, zone := d.I(), d.I()
 		k.Date = time.Unix(sec, 0).In(time.FixedZone("", int(zone)))
 	}
-	k.From, k.To, k.Cc, k.DisplayFrom, k.DisplayTo = d.str(), d.str(), d.str(), d.str(), d.str()
-	k.MessageID = d.str()
-	k.References = make([]uint64, d.count())
+	k.From, k.To, k.Cc, k.DisplayFrom, k.DisplayTo = d.Str(), d.Str(), d.Str(), d.Str(), d.Str()
+	k.MessageID = d.Str()
+	k.References = make([]uint64, d.Count())
 	for i := range k.References {
-		k.References[i] = d.u()
+		k.References[i] = d.U()
 	}
-	k.Preview, k.Attachment = d.str(), d.bool()
-	return k, d.err("facts")
+	k.Preview, k.Attachment = d.Str(), d.Bool()
+	return k, d.Err("facts")
 }
 
 // RawKeys are the SortKeys that order and thread messages, read in place: the byte
@@ -184,24 +184,24 @@ type RawKeys struct {
 
 // RawKeys reads the keys of the facts into k.
 func (f *Facts) RawKeys(k *RawKeys) error {
-	d := dec{b: f.keys}
-	d.bytes() // the whole subject
-	*k = RawKeys{Base: d.bytes(), Reply: d.bool(), Dated: d.bool()}
+	d := dec{Rest: f.keys}
+	d.Bytes() // the whole subject
+	*k = RawKeys{Base: d.Bytes(), Reply: d.Bool(), Dated: d.Bool()}
 	if k.Dated {
-		k.Date = d.i()
-		d.i()
+		k.Date = d.I()
+		d.I()
 	}
-	k.From, k.To, k.Cc, k.DisplayFrom, k.DisplayTo = d.bytes(), d.bytes(), d.bytes(), d.bytes(), d.bytes()
-	k.Message = d.bytes()
-	k.refs = d.b
-	return d.err("facts")
+	k.From, k.To, k.Cc, k.DisplayFrom, k.DisplayTo = d.Bytes(), d.Bytes(), d.Bytes(), d.Bytes(), d.Bytes()
+	k.Message = d.Bytes()
+	k.refs = d.Rest
+	return d.Err("facts")
 }
 
 // AppendReferences appends the References of the SortKeys to list.
 func (k *RawKeys) AppendReferences(list []uint64) ([]uint64, error) {
-	d := dec{b: k.refs}
-	for range d.count() {
-		list = append(list, d.u())
+	d := dec{Rest: k.refs}
+	for range d.Count() {
+		list = append(list, d.U())
 	}
-	return list, d.err("facts")
+	return list, d.Err("facts")
 }

@@ -41,21 +41,21 @@ type Mailbox struct {
 
 func (m *Mailbox) encode() []byte {
 	var e enc
-	e.u(uint64(m.ID))
-	e.str(m.Name)
-	e.str(string(m.Role))
-	e.u(uint64(m.UIDValidity))
-	e.u(uint64(m.UIDNext))
-	e.u(uint64(m.HighestModSeq))
-	e.u(uint64(m.Created))
-	e.u(uint64(m.LogFloor))
-	e.u(uint64(m.Messages))
-	e.u(uint64(m.Unseen))
-	e.u(uint64(m.Deleted))
-	e.i(m.Bytes)
-	e.u(uint64(len(m.Keywords)))
+	e.U(uint64(m.ID))
+	e.Str(m.Name)
+	e.Str(string(m.Role))
+	e.U(uint64(m.UIDValidity))
+	e.U(uint64(m.UIDNext))
+	e.U(uint64(m.HighestModSeq))
+	e.U(uint64(m.Created))
+	e.U(uint64(m.LogFloor))
+	e.U(uint64(m.Messages))
+	e.U(uint64(m.Unseen))
+	e.U(uint64(m.Deleted))
+	e.I(m.Bytes)
+	e.U(uint64(len(m.Keywords)))
 	for _, k := range m.Keywords {
-		e.str(k)
+		e.Str(k)
 	}
 	return seal(recMailbox, e)
 }
@@ -65,17 +65,17 @@ func decodeMailbox(b []byte) (Mailbox, error) {
 	if err != nil {
 		return Mailbox{}, err
 	}
-	d := dec{b: p}
+	d := dec{Rest: p}
 	m := Mailbox{
-		ID: mail.MailboxID(d.u()), Name: d.str(), Role: mail.Role(d.str()), UIDValidity: uint32(d.u()),
-		UIDNext: mail.UID(d.u()), HighestModSeq: mail.ModSeq(d.u()), Created: mail.ModSeq(d.u()),
-		LogFloor: mail.ModSeq(d.u()), Messages: uint32(d.u()), Unseen: uint32(d.u()), Deleted: uint32(d.u()), Bytes: d.i(),
+		ID: mail.MailboxID(d.U()), Name: d.Str(), Role: mail.Role(d.Str()), UIDValidity: uint32(d.U()),
+		UIDNext: mail.UID(d.U()), HighestModSeq: mail.ModSeq(d.U()), Created: mail.ModSeq(d.U()),
+		LogFloor: mail.ModSeq(d.U()), Messages: uint32(d.U()), Unseen: uint32(d.U()), Deleted: uint32(d.U()), Bytes: d.I(),
 	}
-	m.Keywords = make([]string, d.count())
+	m.Keywords = make([]string, d.Count())
 	for i := range m.Keywords {
-		m.Keywords[i] = d.str()
+		m.Keywords[i] = d.Str()
 	}
-	return m, d.err("mailbox")
+	return m, d.Err("mailbox")
 }
 
 // CleanName checks a mailbox name and returns its one canonical form: NFC, "INBOX"
@@ -145,15 +145,15 @@ type accountRecord struct {
 
 func (a *accountRecord) encode() []byte {
 	var e enc
-	e.u(uint64(a.modSeq))
-	e.u(a.nextMailbox)
-	e.u(a.nextMessage)
-	e.u(uint64(a.validity))
-	e.u(uint64(a.mailboxes))
-	e.i(a.quota.Bytes)
-	e.i(a.quota.Messages)
-	e.i(a.usage.Bytes)
-	e.i(a.usage.Messages)
+	e.U(uint64(a.modSeq))
+	e.U(a.nextMailbox)
+	e.U(a.nextMessage)
+	e.U(uint64(a.validity))
+	e.U(uint64(a.mailboxes))
+	e.I(a.quota.Bytes)
+	e.I(a.quota.Messages)
+	e.I(a.usage.Bytes)
+	e.I(a.usage.Messages)
 	return seal(recAccount, e)
 }
 
@@ -162,10 +162,10 @@ func decodeAccount(b []byte) (accountRecord, error) {
 	if err != nil {
 		return accountRecord{}, err
 	}
-	d := dec{b: p}
+	d := dec{Rest: p}
 	a := accountRecord{
-		modSeq: mail.ModSeq(d.u()), nextMailbox: d.u(), nextMessage: d.u(), validity: uint32(d.u()), mailboxes: uint32(d.u()),
-		quota: Quota{d.i(), d.i()}, usage: Usage{d.i(), d.i()},
+		modSeq: mail.ModSeq(d.U()), nextMailbox: d.U(), nextMessage: d.U(), validity: uint32(d.U()), mailboxes: uint32(d.U()),
+		quota: Quota{d.I(), d.I()}, usage: Usage{d.I(), d.I()},
 	}
-	return a, d.err("account")
+	return a, d.Err("account")
 }

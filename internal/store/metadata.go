@@ -46,9 +46,9 @@ func (e *Entry) size() int64 { return int64(len(e.Name) + len(e.Value)) }
 
 func (e *Entry) encode() []byte {
 	var b enc
-	b.u(uint64(e.ModSeq))
-	b.bool(!e.gone)
-	b.bytes(e.Value)
+	b.U(uint64(e.ModSeq))
+	b.Bool(!e.gone)
+	b.Bytes(e.Value)
 	return seal(recMeta, b)
 }
 
@@ -57,9 +57,9 @@ func decodeEntry(key, v []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	d := dec{b: p}
-	e := Entry{Name: string(key[17:]), ModSeq: mail.ModSeq(d.u()), gone: !d.bool(), Value: bytes.Clone(d.bytes())}
-	return e, d.err("annotation")
+	d := dec{Rest: p}
+	e := Entry{Name: string(key[17:]), ModSeq: mail.ModSeq(d.U()), gone: !d.Bool(), Value: bytes.Clone(d.Bytes())}
+	return e, d.Err("annotation")
 }
 
 // CleanEntry checks the name of an annotation and returns it in lower case, for case
@@ -168,8 +168,8 @@ func (s *Snapshot) metadataSize() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	d := dec{b: p}
-	return d.i(), d.err("size of annotations")
+	d := dec{Rest: p}
+	return d.I(), d.Err("size of annotations")
 }
 
 // growMetadata counts bytes of annotations that come or, below zero, go.
@@ -182,7 +182,7 @@ func (tx *Tx) growMetadata(by int64) error {
 		return fault.Newf(fault.Limited, "the annotations of an account may have %d bytes", MaxMetadata)
 	}
 	var e enc
-	e.i(had + by)
+	e.I(had + by)
 	tx.acctDirty = true
 	return tx.w.Put([]byte{famMeta}, seal(recMetaSize, e))
 }

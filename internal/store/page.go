@@ -150,30 +150,30 @@ func (p *page) remove(uid mail.UID) {
 // encode writes column after column; what usually rises is written as differences.
 func (p *page) encode() []byte {
 	var e enc = make([]byte, 0, 16+p.len()*20)
-	e.u(p.present)
+	e.U(p.present)
 	for _, column := range [...][]uint64{p.ids, p.mods, p.threads} {
 		var last uint64
 		for _, v := range column {
-			e.i(int64(v - last))
+			e.I(int64(v - last))
 			last = v
 		}
 	}
 	for _, v := range p.sizes {
-		e.u(v)
+		e.U(v)
 	}
 	for _, column := range [...][]int64{p.internal, p.saved} {
 		var last int64
 		for _, v := range column {
-			e.i(v - last)
+			e.I(v - last)
 			last = v
 		}
 	}
 	for _, f := range p.flags {
-		e.raw(byte(f))
+		e.Raw(byte(f))
 	}
-	e.bool(p.keywords != nil)
+	e.Bool(p.keywords != nil)
 	for _, k := range p.keywords {
-		e.str(string(k))
+		e.Str(string(k))
 	}
 	return seal(recPage, e)
 }
@@ -183,44 +183,44 @@ func decodePage(b []byte) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := dec{b: payload}
-	p := &page{present: d.u()}
+	d := dec{Rest: payload}
+	p := &page{present: d.U()}
 	n := bits.OnesCount64(p.present)
 	nums := make([]uint64, 4*n)
 	p.ids, p.mods, p.threads, p.sizes = nums[:n:n], nums[n:2*n:2*n], nums[2*n:3*n:3*n], nums[3*n:]
 	for _, column := range [...][]uint64{p.ids, p.mods, p.threads} {
 		var last uint64
 		for i := range column {
-			last += uint64(d.i())
+			last += uint64(d.I())
 			column[i] = last
 		}
 	}
 	for i := range p.sizes {
-		p.sizes[i] = d.u()
+		p.sizes[i] = d.U()
 	}
 	dates := make([]int64, 2*n)
 	p.internal, p.saved = dates[:n:n], dates[n:]
 	for _, column := range [...][]int64{p.internal, p.saved} {
 		var last int64
 		for i := range column {
-			last += d.i()
+			last += d.I()
 			column[i] = last
 		}
 	}
 	p.flags = make([]mail.Flags, n)
-	for i, f := range d.take(uint64(n)) {
+	for i, f := range d.Take(uint64(n)) {
 		p.flags[i] = mail.Flags(f)
 	}
-	if d.bool() {
+	if d.Bool() {
 		p.keywords = make([]KeywordSet, n)
 		for i := range p.keywords {
-			p.keywords[i] = KeywordSet(d.bytes())
+			p.keywords[i] = KeywordSet(d.Bytes())
 		}
 	}
-	if err := d.err("page"); err != nil {
+	if err := d.Err("page"); err != nil {
 		return nil, err
 	}
-	if len(d.b) != 0 {
+	if len(d.Rest) != 0 {
 		return nil, fault.New(fault.Corrupt, "a stored page record is too long")
 	}
 	return p, nil

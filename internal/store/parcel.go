@@ -251,9 +251,9 @@ func (p *Parcel) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) 
 // (AddReferrer). It is at most about 260 KB long.
 func (p *Parcel) Encode() []byte {
 	var e enc
-	e.raw(p.body[:]...)
-	e.i(p.bodySize)
-	e.bytes(pack(p.store.pack.header, nil, p.head))
+	e.Raw(p.body[:]...)
+	e.I(p.bodySize)
+	e.Bytes(pack(p.store.pack.header, nil, p.head))
 	return seal(recParcel, e)
 }
 
@@ -283,10 +283,10 @@ func ParcelBlob(record []byte) (mail.BlobRef, error) {
 	if err != nil {
 		return mail.BlobRef{}, err
 	}
-	d := dec{b: b}
+	d := dec{Rest: b}
 	var ref mail.BlobRef
-	copy(ref[:], d.take(32))
-	return ref, d.err("parcel")
+	copy(ref[:], d.Take(32))
+	return ref, d.Err("parcel")
 }
 
 func (s *Store) unpackParcel(record []byte) (*Parcel, error) {
@@ -294,12 +294,12 @@ func (s *Store) unpackParcel(record []byte) (*Parcel, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := dec{b: b}
+	d := dec{Rest: b}
 	p := &Parcel{store: s}
-	copy(p.body[:], d.take(32))
-	p.bodySize = d.i()
-	packed := d.bytes()
-	if err := d.err("parcel"); err != nil {
+	copy(p.body[:], d.Take(32))
+	p.bodySize = d.I()
+	packed := d.Bytes()
+	if err := d.Err("parcel"); err != nil {
 		return nil, err
 	}
 	p.head, err = unpack(s.pack.unheader, nil, packed)

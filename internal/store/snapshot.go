@@ -89,8 +89,8 @@ func (s *Snapshot) lookup(clean string) (mail.MailboxID, bool, error) {
 	if err != nil {
 		return 0, false, err
 	}
-	d := dec{b: p}
-	return mail.MailboxID(d.u()), true, d.err("name")
+	d := dec{Rest: p}
+	return mail.MailboxID(d.U()), true, d.Err("name")
 }
 
 // MailboxByID returns a mailbox, whatever its name is now. Faults: NotFound.
@@ -207,12 +207,12 @@ func (s *Snapshot) movedPlaces(id mail.MessageID) ([]place, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	d := dec{b: p}
-	list := make([]place, d.count())
+	d := dec{Rest: p}
+	list := make([]place, d.Count())
 	for i := range list {
-		list[i] = place{mail.MailboxID(d.u()), mail.UID(d.u())}
+		list[i] = place{mail.MailboxID(d.U()), mail.UID(d.U())}
 	}
-	return list, true, d.err("places")
+	return list, true, d.Err("places")
 }
 
 // Changes returns what happened in a mailbox after a modseq.

@@ -144,7 +144,7 @@ func (tx *Tx) forget() error {
 	floor := tx.now.Add(-onceAge).Unix()
 	err := tx.w.Scan([]byte{famOnce}, []byte{famOnce + 1}, false, func(k, v []byte) bool {
 		if p, err := unseal(recOnce, v); err == nil {
-			if d := (dec{b: p}); d.i() < floor {
+			if d := (dec{Rest: p}); d.I() < floor {
 				old = append(old, append([]byte(nil), k...))
 			}
 		}

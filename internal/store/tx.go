@@ -156,7 +156,7 @@ func (tx *Tx) Once(key string) (bool, error) {
 		return false, err
 	}
 	var e enc
-	e.i(tx.now.Unix())
+	e.I(tx.now.Unix())
 	tx.acctDirty = true
 	return true, tx.w.Put(k, seal(recOnce, e))
 }
@@ -244,10 +244,10 @@ func (tx *Tx) deleteLong(family byte, id uint64, mayBeLong bool) error {
 func (tx *Tx) putPlaces(id mail.MessageID, list []place) error {
 	slices.SortFunc(list, func(a, b place) int { return cmp.Or(cmp.Compare(a.box, b.box), cmp.Compare(a.uid, b.uid)) })
 	var e enc
-	e.u(uint64(len(list)))
+	e.U(uint64(len(list)))
 	for _, p := range list {
-		e.u(uint64(p.box))
-		e.u(uint64(p.uid))
+		e.U(uint64(p.box))
+		e.U(uint64(p.uid))
 	}
 	return tx.w.Put(engine.Key(famPlaces, uint64(id)), seal(recPlaces, e))
 }

@@ -68,7 +68,7 @@ func (tx *Tx) create(clean string, role mail.Role) (Mailbox, error) {
 
 func (tx *Tx) putName(clean string, id mail.MailboxID) error {
 	var e enc
-	e.u(uint64(id))
+	e.U(uint64(id))
 	return tx.w.Put(engine.KeyString(famName, clean), seal(recName, e))
 }
 

@@ -80,12 +80,12 @@ func (tx *Tx) thread(id mail.MessageID, p *Parcel) (mail.ThreadID, error) {
 		if err != nil {
 			return 0, err
 		}
-		d := dec{b: payload}
-		thread = mail.ThreadID(d.u())
+		d := dec{Rest: payload}
+		thread = mail.ThreadID(d.U())
 		break
 	}
 	var e enc
-	e.u(uint64(thread))
+	e.U(uint64(thread))
 	record := seal(recThread, e)
 	for _, h := range missing {
 		if err := tx.w.Put(engine.Key(famThread, h), record); err != nil {
