@@ -45,6 +45,7 @@ const (
 	SearchSavedOn                         //
 	SearchSavedSince                      //
 	SearchFuzzy                           // the one of Keys, matched loosely (RFC 6203, 3)
+	SearchFilter                          // what the filter called Text says (RFC 5466, 3.1)
 	SearchEmailID                         // the object id is Text (RFC 8474, 6)
 	SearchThreadID                        // that of the thread is
 )
@@ -87,9 +88,15 @@ type Search struct {
 
 // ExpectSearch reads the arguments of SEARCH, without the space before them.
 func (d *Decoder) ExpectSearch(out *Search) bool {
-	var s Search
 	var first string
 	ok := d.letters(&first)
+	return d.searchArguments(out, first, ok)
+}
+
+// searchArguments reads the arguments of SEARCH. With ok set, first is the first word
+// of them, which has been read.
+func (d *Decoder) searchArguments(out *Search, first string, ok bool) bool {
+	var s Search
 	if ok && strings.EqualFold(first, "RETURN") {
 		if s.Extended = true; !d.searchReturn(&s) || !d.ExpectSP() {
 			return false
@@ -262,6 +269,7 @@ const (
 	argTwoKeys
 	argModSeq
 	argInterval
+	argFilter
 )
 
 type searchRow struct {
@@ -318,6 +326,7 @@ var searchKeys = map[string]searchRow{
 	"SAVEDSINCE":        {SearchKey{Op: SearchSavedSince}, argDate, false},
 	"SAVEDATESUPPORTED": {key: SearchKey{Op: SearchAnd}}, // by every mailbox here
 	"FUZZY":             {SearchKey{Op: SearchFuzzy}, argKey, false},
+	"FILTER":            {SearchKey{Op: SearchFilter}, argFilter, false},
 	"EMAILID":           {SearchKey{Op: SearchEmailID}, argKeyword, false},
 	"THREADID":          {SearchKey{Op: SearchThreadID}, argKeyword, false},
 }
@@ -362,6 +371,11 @@ func (p searchParser) argument(arg searchArg, key *SearchKey) bool {
 		return p.operands(arg, key)
 	case argModSeq:
 		return p.modSeq(key)
+	case argFilter:
+		if !d.Atom(&key.Text) {
+			return d.expected("the name of a filter")
+		}
+		return !strings.Contains(key.Text, "/") || d.Fail("the name of a filter has a /")
 	case argInterval:
 		return d.ExpectNumber64(&key.Number) && (key.Number > 0 || d.Fail("an interval of no seconds"))
 	}
@@ -486,6 +500,8 @@ func (k SearchKey) AppendText(b []byte) []byte {
 		return appendNumber(append(b, "OLDER "...), k.Number)
 	case SearchYounger:
 		return appendNumber(append(b, "YOUNGER "...), k.Number)
+	case SearchFilter:
+		return append(append(b, "FILTER "...), k.Text...)
 	case SearchFuzzy:
 		return appendKeys(append(b, "FUZZY "...), k.Keys)
 	case SearchAddress:
