@@ -18,6 +18,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 )
 
@@ -556,7 +557,7 @@ func FuzzRecords(f *testing.F) {
 		if len(b) == 0 {
 			return
 		}
-		fresh := func() *decoder { return &decoder{b: bytes.Clone(b[1:])} }
+		fresh := func() *decoder { return &decoder{record.Dec{Rest: bytes.Clone(b[1:])}} }
 		if a, err := decodeAccount(fresh()); err == nil {
 			if _, d, _ := unseal(a.encode()); d == nil {
 				t.Fatal("account")

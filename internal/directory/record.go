@@ -2,12 +2,12 @@ package directory
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 )
 
@@ -45,59 +45,27 @@ func addressKey(family byte, folded mail.Address) []byte {
 	return engine.KeyString(family, folded.Domain+"\x00"+folded.Local)
 }
 
-// seal puts the record's kind in front and its checksum behind.
-func seal(kind byte, payload []byte) []byte {
-	b := append([]byte{kind}, payload...)
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
-}
+func seal(kind byte, payload []byte) []byte { return record.Seal(kind, payload) }
 
 // unseal checks a record and returns its kind and a reader of what is between.
 func unseal(b []byte) (byte, *decoder, error) {
-	n := len(b) - 4
-	if n < 1 || crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli)) != binary.BigEndian.Uint32(b[n:]) {
-		return 0, nil, fault.New(fault.Corrupt, "a record of the directory fails its checksum")
+	kind, payload, err := record.Open(b)
+	if err != nil {
+		return 0, nil, err
 	}
-	return b[0], &decoder{b: b[1:n]}, nil
+	return kind, &decoder{record.Dec{Rest: payload}}, nil
 }
 
-// decoder reads numbers and strings. After the first one that is not there it gives
-// zeros, and done tells.
-type decoder struct {
-	b   []byte
-	bad bool
-}
+// decoder reads a record whole.
+type decoder struct{ record.Dec }
 
-func (d *decoder) number() uint64 {
-	n, k := binary.Uvarint(d.b)
-	if k <= 0 {
-		d.bad, d.b = true, nil
-		return 0
-	}
-	d.b = d.b[k:]
-	return n
-}
-
-func (d *decoder) bytes() []byte {
-	n := d.number()
-	if n > uint64(len(d.b)) {
-		d.bad, d.b = true, nil
-		return nil
-	}
-	out := append([]byte(nil), d.b[:n]...)
-	d.b = d.b[n:]
-	return out
-}
+func (d *decoder) number() uint64 { return d.U() }
+func (d *decoder) bytes() []byte  { return append([]byte(nil), d.Bytes()...) }
+func (d *decoder) done() error    { return d.End("directory") }
 
 func (d *decoder) address() mail.Address {
 	local, domain := d.bytes(), d.bytes()
 	return mail.Address{Local: string(local), Domain: string(domain)}
-}
-
-func (d *decoder) done() error {
-	if d.bad || len(d.b) != 0 {
-		return fault.New(fault.Corrupt, "a record of the directory does not have its form")
-	}
-	return nil
 }
 
 func appendBytes[T string | []byte](b []byte, s T) []byte {
@@ -191,7 +159,7 @@ func decodeEntry(kind byte, d *decoder) (e entry, err error) {
 		e.account = mail.AccountID(d.number())
 		return e, d.done()
 	}
-	for n := d.number(); n > 0 && !d.bad; n-- {
+	for range d.Count() {
 		e.targets = append(e.targets, d.address())
 	}
 	return e, d.done()

@@ -14,6 +14,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 func TestDeliveredAndGone(t *testing.T) {
@@ -695,9 +696,7 @@ func TestVerifyFinds(t *testing.T) {
 		"wrong count": func(t tx, m *message) error { m.open++; return t.putMessage(m) },
 		"newer version": func(t tx, m *message) error {
 			v := m.encode()
-			v[0] = 9
-			e := enc(v[:len(v)-4])
-			return t.Put(engine.Key(famMessage, uint64(m.id)), e.seal())
+			return t.Put(engine.Key(famMessage, uint64(m.id)), record.Seal(9, v[1:len(v)-4]))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -741,7 +740,7 @@ func FuzzRecords(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		e := newEnc()
-		e = append(e, payload...)
+		e.Raw(payload...)
 		b := e.seal()
 		// What can be read comes out the same when it is written and read again.
 		if m, err := decodeMessage(1, b); err == nil {

@@ -1,13 +1,12 @@
 package queue
 
 import (
-	"encoding/binary"
-	"hash/crc32"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 // Families of keys. Numbers are 8 bytes each, big-endian; times are milliseconds
@@ -114,120 +113,47 @@ type lane struct {
 
 const version = 1
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// enc writes a record.
+type enc struct{ record.Enc }
 
-// enc writes a record: version, fields, CRC-32C.
-type enc []byte
+func newEnc() enc { return enc{} }
 
-func newEnc() enc { return enc{version} }
-
-func (e *enc) u(n uint64) { *e = binary.AppendUvarint(*e, n) }
-func (e *enc) i(n int64)  { *e = binary.AppendVarint(*e, n) }
-func (e *enc) str(ss ...string) {
-	for _, s := range ss {
-		e.u(uint64(len(s)))
-		*e = append(*e, s...)
-	}
-}
-func (e *enc) flag(vs ...bool) {
-	for _, v := range vs {
-		b := byte(0)
-		if v {
-			b = 1
-		}
-		*e = append(*e, b)
-	}
-}
-func (e *enc) seal() []byte {
-	return binary.BigEndian.AppendUint32(*e, crc32.Checksum(*e, castagnoli))
-}
+func (e *enc) seal() []byte { return record.Seal(version, e.Enc) }
 
 // dec reads a record. What is missing reads as zero and makes end fail.
-type dec struct {
-	b   []byte
-	bad bool
-}
+type dec struct{ record.Dec }
 
 func newDec(b []byte) (*dec, error) {
-	n := len(b) - 4
-	if n < 1 || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
-		return nil, fault.New(fault.Corrupt, "a queue record fails its checksum")
+	kind, payload, err := record.Open(b)
+	if err == nil && kind != version {
+		err = fault.Newf(fault.Corrupt, "a queue record has version %d; this server knows %d", kind, version)
 	}
-	if b[0] != version {
-		return nil, fault.Newf(fault.Corrupt, "a queue record has version %d; this server knows %d", b[0], version)
+	if err != nil {
+		return nil, err
 	}
-	return &dec{b: b[1:n]}, nil
+	return &dec{record.Dec{Rest: payload}}, nil
 }
 
-func (d *dec) u() uint64 {
-	n, k := binary.Uvarint(d.b)
-	if k <= 0 {
-		d.bad, d.b = true, nil
-		return 0
-	}
-	d.b = d.b[k:]
-	return n
-}
+func (d *dec) n() int     { return int(min(d.U(), 1<<31-1)) }
+func (d *dec) end() error { return d.End("queue") }
 
-func (d *dec) i() int64 {
-	n, k := binary.Varint(d.b)
-	if k <= 0 {
-		d.bad, d.b = true, nil
-		return 0
-	}
-	d.b = d.b[k:]
-	return n
-}
-
-func (d *dec) n() int { return int(min(d.u(), 1<<31-1)) }
-
-func (d *dec) str() string {
-	n := d.u()
-	if n > uint64(len(d.b)) {
-		d.bad, d.b = true, nil
-		return ""
-	}
-	s := string(d.b[:n])
-	d.b = d.b[n:]
-	return s
-}
-
-func (d *dec) byte() byte {
-	if len(d.b) == 0 {
-		d.bad = true
-		return 0
-	}
-	b := d.b[0]
-	d.b = d.b[1:]
-	return b
-}
-
-func (d *dec) flag() bool { return d.byte() != 0 }
-
-func (d *dec) end() error {
-	if d.bad || len(d.b) > 0 {
-		return fault.New(fault.Corrupt, "a queue record has the wrong length")
-	}
-	return nil
-}
-
-func (e *enc) address(a mail.Address) { e.str(a.Local, a.Domain) }
-func (d *dec) address() mail.Address  { return mail.Address{Local: d.str(), Domain: d.str()} }
+func (e *enc) address(a mail.Address) { e.Str(a.Local, a.Domain) }
+func (d *dec) address() mail.Address  { return mail.Address{Local: d.Str(), Domain: d.Str()} }
 
 func (m *message) encode() []byte {
 	e := newEnc()
-	e.u(m.nonce)
+	e.U(m.nonce)
 	for _, t := range [...]int64{m.created, m.expires, m.delayAt, m.expiryAt, m.reportAt, m.heldAt, m.size} {
-		e.i(t)
+		e.I(t)
 	}
 	e.address(m.env.From)
-	e.str(m.env.EnvID, m.env.Login, m.env.Helo, m.env.Peer, m.env.Protocol)
-	e.u(uint64(m.env.Ret))
-	e.flag(m.env.UTF8, m.env.Body8Bit, m.env.Binary, m.has8Bit, m.needsUTF8)
-	e.u(uint64(m.road))
-	e.str(string(m.blob[:]))
+	e.Str(m.env.EnvID, m.env.Login, m.env.Helo, m.env.Peer, m.env.Protocol)
+	e.U(uint64(m.env.Ret))
+	e.Bool(m.env.UTF8, m.env.Body8Bit, m.env.Binary, m.has8Bit, m.needsUTF8)
+	e.U(uint64(m.road))
+	e.Str(string(m.blob[:]))
 	for _, n := range [...]int{m.pieces, m.recipients, m.groups, m.open, m.owed} {
-		e.u(uint64(n))
+		e.U(uint64(n))
 	}
 	return e.seal()
 }
@@ -237,20 +163,20 @@ func decodeMessage(id ID, b []byte) (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &message{id: id, nonce: d.u()}
+	m := &message{id: id, nonce: d.U()}
 	for _, t := range [...]*int64{&m.created, &m.expires, &m.delayAt, &m.expiryAt, &m.reportAt, &m.heldAt, &m.size} {
-		*t = d.i()
+		*t = d.I()
 	}
 	m.env.From = d.address()
 	for _, s := range [...]*string{&m.env.EnvID, &m.env.Login, &m.env.Helo, &m.env.Peer, &m.env.Protocol} {
-		*s = d.str()
+		*s = d.Str()
 	}
-	m.env.Ret = mail.Ret(d.u())
+	m.env.Ret = mail.Ret(d.U())
 	for _, f := range [...]*bool{&m.env.UTF8, &m.env.Body8Bit, &m.env.Binary, &m.has8Bit, &m.needsUTF8} {
-		*f = d.flag()
+		*f = d.Bool()
 	}
-	m.road = Road(d.u() & 1)
-	copy(m.blob[:], d.str())
+	m.road = Road(d.U() & 1)
+	copy(m.blob[:], d.Str())
 	for _, n := range [...]*int{&m.pieces, &m.recipients, &m.groups, &m.open, &m.owed} {
 		*n = d.n()
 	}
@@ -260,15 +186,15 @@ func decodeMessage(id ID, b []byte) (*message, error) {
 func (r *recipient) encode() []byte {
 	e := newEnc()
 	e.address(r.Address)
-	e.u(uint64(r.Notify))
-	e.str(r.ORcpt)
-	e.u(uint64(r.group))
-	e.u(uint64(r.state))
-	e.u(uint64(r.owed))
-	e.i(r.at)
-	e.u(uint64(r.result.Code))
-	e.str(r.result.Enhanced, r.result.Text, r.result.Host, r.result.Address, r.result.TLS)
-	e.flag(r.result.DSN)
+	e.U(uint64(r.Notify))
+	e.Str(r.ORcpt)
+	e.U(uint64(r.group))
+	e.U(uint64(r.state))
+	e.U(uint64(r.owed))
+	e.I(r.at)
+	e.U(uint64(r.result.Code))
+	e.Str(r.result.Enhanced, r.result.Text, r.result.Host, r.result.Address, r.result.TLS)
+	e.Bool(r.result.DSN)
 	return e.seal()
 }
 
@@ -279,27 +205,27 @@ func decodeRecipient(b []byte) (*recipient, error) {
 	}
 	r := &recipient{}
 	r.Address = d.address()
-	r.Notify = mail.Notify(d.u())
-	r.ORcpt = d.str()
+	r.Notify = mail.Notify(d.U())
+	r.ORcpt = d.Str()
 	r.group = d.n()
-	r.state = state(d.u())
-	r.owed = uint8(d.u())
-	r.at = d.i()
+	r.state = state(d.U())
+	r.owed = uint8(d.U())
+	r.at = d.I()
 	r.result.Code = d.n()
 	for _, s := range [...]*string{&r.result.Enhanced, &r.result.Text, &r.result.Host, &r.result.Address, &r.result.TLS} {
-		*s = d.str()
+		*s = d.Str()
 	}
-	r.result.DSN = d.flag()
+	r.result.DSN = d.Bool()
 	return r, d.end()
 }
 
 func (g *group) encode() []byte {
 	e := newEnc()
-	e.str(g.lane, g.reason)
-	e.i(g.next)
-	e.i(g.at)
-	e.u(uint64(g.attempts))
-	e.u(uint64(g.waiting))
+	e.Str(g.lane, g.reason)
+	e.I(g.next)
+	e.I(g.at)
+	e.U(uint64(g.attempts))
+	e.U(uint64(g.waiting))
 	return e.seal()
 }
 
@@ -308,16 +234,16 @@ func decodeGroup(b []byte) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &group{lane: d.str(), reason: d.str(), next: d.i(), at: d.i(), attempts: d.n(), waiting: d.n()}
+	g := &group{lane: d.Str(), reason: d.Str(), next: d.I(), at: d.I(), attempts: d.n(), waiting: d.n()}
 	return g, d.end()
 }
 
 func (l *lane) encode() []byte {
 	e := newEnc()
-	e.i(l.due)
-	e.i(l.notBefore)
-	e.u(uint64(l.fails))
-	e.str(l.reason)
+	e.I(l.due)
+	e.I(l.notBefore)
+	e.U(uint64(l.fails))
+	e.Str(l.reason)
 	return e.seal()
 }
 
@@ -326,7 +252,7 @@ func decodeLane(b []byte) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lane{due: d.i(), notBefore: d.i(), fails: d.n(), reason: d.str()}
+	l := &lane{due: d.I(), notBefore: d.I(), fails: d.n(), reason: d.Str()}
 	return l, d.end()
 }
 
@@ -335,8 +261,8 @@ type counts struct{ messages, held int }
 
 func (c counts) encode() []byte {
 	e := newEnc()
-	e.i(int64(c.messages))
-	e.i(int64(c.held))
+	e.I(int64(c.messages))
+	e.I(int64(c.held))
 	return e.seal()
 }
 
@@ -345,7 +271,7 @@ func decodeCounts(b []byte) (counts, error) {
 	if err != nil {
 		return counts{}, err
 	}
-	c := counts{messages: int(d.i()), held: int(d.i())}
+	c := counts{messages: int(d.I()), held: int(d.I())}
 	return c, d.end()
 }
 
@@ -353,7 +279,7 @@ func keyKey(key string) []byte { return engine.KeyString(famKey, key) }
 
 func encodeKeyRecord(id ID) []byte {
 	e := newEnc()
-	e.u(uint64(id))
+	e.U(uint64(id))
 	return e.seal()
 }
 
@@ -362,6 +288,6 @@ func decodeKeyRecord(b []byte) (ID, error) {
 	if err != nil {
 		return 0, err
 	}
-	id := ID(d.u())
+	id := ID(d.U())
 	return id, d.end()
 }
