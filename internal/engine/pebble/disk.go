@@ -38,6 +38,7 @@ type disk struct {
 
 	halt   atomic.Pointer[chan struct{}] // closed while nobody must wait for the disk
 	failed atomic.Pointer[failure]
+	dead   chan struct{} // closed when the disk has failed
 
 	mu      sync.Mutex
 	calls   int        // in the file system at this moment, to change something
@@ -60,7 +61,7 @@ type space struct {
 const spaceEvery = time.Second // between two looks at the free space
 
 func newDisk(opt Options) *disk {
-	d := &disk{FS: opt.FS, log: opt.Log, retry: opt.retry, brake: opt.brake}
+	d := &disk{FS: opt.FS, log: opt.Log, retry: opt.retry, brake: opt.brake, dead: make(chan struct{})}
 	d.idle = sync.NewCond(&d.mu)
 	d.halt.Store(new(make(chan struct{})))
 	return d
@@ -80,6 +81,7 @@ func (d *disk) fail(cause error) {
 		return
 	}
 	d.log.Error("the data directory is no longer written; a restart is needed", "cause", cause)
+	close(d.dead)
 	d.stopWaiting()
 }
 

@@ -122,7 +122,10 @@ func breakDisk(b *breaker, seed uint64) error {
 			return fmt.Errorf("calls failed with %v", l.errs)
 		}
 	}
-	failed := e.Healthy() != nil
+	failed := isFailed(e)
+	if healthy := e.Healthy() == nil; healthy == failed {
+		return fmt.Errorf("failed %v, healthy %v", failed, healthy)
+	}
 	if failed {
 		if err := stopped(e); err != nil {
 			return err
@@ -146,6 +149,15 @@ func breakDisk(b *breaker, seed uint64) error {
 		}
 	}
 	return nil
+}
+
+func isFailed(e *Engine) bool {
+	select {
+	case <-e.Failed():
+		return true
+	default:
+		return false
+	}
 }
 
 // stopped checks that an engine that has failed takes no write, and reads on.
@@ -259,6 +271,9 @@ func TestDiskFull(t *testing.T) {
 			l.run(e, 3, 10)
 			if !maps.Equal(errs, l.errs) {
 				t.Errorf("after there was space again calls failed: %v, before that: %v", l.errs, errs)
+			}
+			if isFailed(e) {
+				t.Error("a full disk counts as a failed one")
 			}
 			then := l.now()
 			if err := l.verify(e, then); err != nil {

@@ -245,6 +245,10 @@ func (e *Engine) Healthy() error {
 	return e.disk.check(e.dir, e.opt.Now(), e.reserve()/updateShare)
 }
 
+// Failed returns a channel that is closed when the disk has failed in such a way that
+// nothing will be written before the engine is opened again. A full disk is none.
+func (e *Engine) Failed() <-chan struct{} { return e.disk.dead }
+
 // reserve is the space that a blob may not use up. Updates may go further, so that
 // mail can still be read and deleted when none can be taken in.
 func (e *Engine) reserve() uint64 { return uint64(max(0, e.opt.ReserveBytes)) }
