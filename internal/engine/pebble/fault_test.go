@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -122,9 +123,9 @@ func breakDisk(b *breaker, seed uint64) error {
 			return fmt.Errorf("calls failed with %v", l.errs)
 		}
 	}
-	failed := isFailed(e)
-	if healthy := e.Healthy() == nil; healthy == failed {
-		return fmt.Errorf("failed %v, healthy %v", failed, healthy)
+	failed := e.Healthy() != nil
+	if failed && !isFailed(e) {
+		return errors.New("a failed disk counts as a full one")
 	}
 	if failed {
 		if err := stopped(e); err != nil {
