@@ -2,12 +2,10 @@ package imapd
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -19,60 +17,97 @@ import (
 type modelClient struct {
 	name string
 	c    *client
+
+	rev2      bool // has enabled IMAP4rev2
+	condstore bool // has enabled CONDSTORE
+
 	uids []uint32          // by sequence number; 0 is not known yet
 	flag map[uint32]string // by UID, sorted, without \Recent
+	mod  map[uint32]uint64 // the highest MODSEQ told, by UID
+	live map[uint32]bool   // what there was after its last command
+
+	fetched map[uint32]bool // UIDs that a FETCH line had, in this command
+	recent  []uint32        // those that had \Recent, in this command
+	answer  []string        // what SEARCH, ESEARCH and STATUS said in this command
 }
 
 var (
-	told    = regexp.MustCompile(`^\* (\d+) (EXISTS|EXPUNGE|RECENT|FETCH)(?: \((.*)\))?$`)
-	fetched = regexp.MustCompile(`^(?:UID (\d+) ?)?(?:MODSEQ \(\d+\) ?)?(?:FLAGS \(([^)]*)\))?$`)
+	told  = regexp.MustCompile(`^\* (\d+) (EXISTS|EXPUNGE|RECENT|FETCH)(?: \((.*)\))?$`)
+	items = regexp.MustCompile(`^(?:UID (\d+) ?)?(?:MODSEQ \((\d+)\) ?)?(?:UID (\d+) ?)?(?:FLAGS \(([^)]*)\))?$`)
 )
 
 // hear takes in the untagged lines of a command.
 func (m *modelClient) hear(lines []string, mayExpunge bool) error {
+	m.fetched, m.recent, m.answer = map[uint32]bool{}, nil, nil
 	for _, line := range lines {
 		t := told.FindStringSubmatch(line)
 		if t == nil {
+			if word := strings.Fields(line)[1]; word == "SEARCH" || word == "ESEARCH" || word == "STATUS" {
+				m.answer = append(m.answer, line)
+			}
 			continue
 		}
 		n, _ := strconv.Atoi(t[1])
-		switch t[2] {
-		case "EXISTS":
-			if n < len(m.uids) {
-				return fmt.Errorf("EXISTS fell from %d to %d", len(m.uids), n)
-			}
-			m.uids = append(m.uids, make([]uint32, n-len(m.uids))...)
-		case "EXPUNGE":
-			if !mayExpunge || n < 1 || n > len(m.uids) {
-				return fmt.Errorf("%q is not allowed here, there are %d", line, len(m.uids))
-			}
-			m.uids = slices.Delete(m.uids, n-1, n)
-		case "FETCH":
-			if err := m.fetched(n, t[3]); err != nil {
-				return fmt.Errorf("%q: %w", line, err)
-			}
+		if err := m.take(n, t[2], t[3], mayExpunge); err != nil {
+			return fmt.Errorf("%q: %w", line, err)
 		}
 	}
 	return nil
 }
 
-func (m *modelClient) fetched(n int, what string) error {
-	f := fetched.FindStringSubmatch(what)
+func (m *modelClient) take(n int, word, rest string, mayExpunge bool) error {
+	switch word {
+	case "EXISTS":
+		if n < len(m.uids) {
+			return fmt.Errorf("there were %d", len(m.uids))
+		}
+		m.uids = append(m.uids, make([]uint32, n-len(m.uids))...)
+	case "EXPUNGE":
+		if !mayExpunge || n < 1 || n > len(m.uids) {
+			return fmt.Errorf("not allowed here, there are %d", len(m.uids))
+		}
+		m.uids = slices.Delete(m.uids, n-1, n)
+	case "RECENT":
+		if m.rev2 || n > len(m.uids) {
+			return fmt.Errorf("not to this client, or more than the %d there are", len(m.uids))
+		}
+	case "FETCH":
+		return m.fetch(n, rest)
+	}
+	return nil
+}
+
+func (m *modelClient) fetch(n int, what string) error {
+	f := items.FindStringSubmatch(what)
 	if f == nil {
 		return fmt.Errorf("not understood")
 	}
 	if n < 1 || n > len(m.uids) {
 		return fmt.Errorf("there are %d messages", len(m.uids))
 	}
-	if f[1] != "" {
-		uid, _ := strconv.ParseUint(f[1], 10, 32)
-		if known := m.uids[n-1]; known != 0 && known != uint32(uid) {
+	if id := f[1] + f[3]; id != "" {
+		uid := uint32(number(id))
+		if known := m.uids[n-1]; known != 0 && known != uid {
 			return fmt.Errorf("number %d is UID %d", n, known)
 		}
-		m.uids[n-1] = uint32(uid)
+		m.uids[n-1] = uid
+	} else if m.rev2 { // RFC 9051, 7.5.2; all that this client asks for has the UID
+		return fmt.Errorf("no UID")
 	}
-	if strings.Contains(what, "FLAGS (") {
-		m.flag[m.uids[n-1]] = sorted(f[2])
+	uid := m.uids[n-1]
+	m.fetched[uid] = true
+	if f[2] != "" {
+		mod := number(f[2])
+		if mod < m.mod[uid] {
+			return fmt.Errorf("its MODSEQ was %d", m.mod[uid])
+		}
+		m.mod[uid] = mod
+	}
+	if uid != 0 && strings.Contains(what, "FLAGS (") {
+		m.flag[uid] = sorted(f[4])
+		if strings.Contains(f[4], `\Recent`) {
+			m.recent = append(m.recent, uid)
+		}
 	}
 	return nil
 }
@@ -83,45 +118,15 @@ func sorted(flags string) string {
 	return strings.Join(words, " ")
 }
 
-// do sends a command and takes in what is told.
-func (m *modelClient) do(t *testing.T, command string, mayExpunge bool) string {
-	t.Helper()
-	lines, tagged := m.c.command(t, command)
-	if err := m.hear(lines, mayExpunge); err != nil {
-		t.Fatalf("%s: %s: %v", m.name, command, err)
-	}
-	if strings.HasPrefix(tagged, "zz BAD") {
-		t.Fatalf("%s: %s: %s", m.name, command, tagged)
-	}
-	return tagged
-}
-
 var modelFlags = []string{`\Seen`, `\Flagged`, `\Deleted`, "label", "$Two"}
 
-// storeSome changes flags of some messages, by number or UID, silently or not.
-func (m *modelClient) storeSome(t *testing.T, rng *rand.Rand) {
-	if len(m.uids) == 0 {
-		return
-	}
-	a, b := 1+rng.IntN(len(m.uids)), 1+rng.IntN(len(m.uids))
-	a, b = min(a, b), max(a, b)
-	op, flag := []string{"", "+", "-"}[rng.IntN(3)], modelFlags[rng.IntN(len(modelFlags))]
-	silent := rng.IntN(2) == 0
-	command, set, may := "STORE", fmt.Sprintf("%d:%d", a, b), false
-	if uid := m.uids[a-1]; uid != 0 && rng.IntN(2) == 0 {
-		command, set, may, b = "UID STORE", fmt.Sprint(uid), true, a
-	}
-	suffix := ""
-	touched := slices.Clone(m.uids[a-1 : b])
-	if silent {
-		suffix = ".SILENT"
-		for _, uid := range touched {
-			if _, known := m.flag[uid]; known {
-				m.flag[uid] = applied(m.flag[uid], op, flag)
-			}
+// stored notes what a silent STORE that was carried out made of the flags of messages.
+func (m *modelClient) stored(uids []uint32, op, flag string) {
+	for _, uid := range uids {
+		if _, known := m.flag[uid]; known {
+			m.flag[uid] = applied(m.flag[uid], op, flag)
 		}
 	}
-	m.do(t, fmt.Sprintf("%s %s %sFLAGS%s (%s)", command, set, op, suffix, flag), may)
 }
 
 func applied(flags, op, flag string) string {
@@ -135,97 +140,56 @@ func applied(flags, op, flag string) string {
 	return sorted(strings.Join(words, " "))
 }
 
-// step does one thing at random.
-func (m *modelClient) step(t *testing.T, w *world, rng *rand.Rand) {
-	one := "1"
-	if len(m.uids) > 0 {
-		one = fmt.Sprint(1 + rng.IntN(len(m.uids)))
+// knows checks what the client knows after a command against what is there. An expunge
+// it may not have been told of; everything else it must have.
+func (m *modelClient) knows(pic *store.Picture, mayExpunge bool) error {
+	if n := len(m.uids); n < pic.Len() || mayExpunge && n > pic.Len() {
+		return fmt.Errorf("it counts %d messages, there are %d", n, pic.Len())
 	}
-	switch n := rng.IntN(100); {
-	case n < 15:
-		w.deliver("INBOX", message(fmt.Sprint("m", rng.IntN(1000))), 0)
-	case n < 50:
-		m.storeSome(t, rng)
-	case n < 60:
-		m.do(t, "FETCH 1:* (UID FLAGS)", false)
-	case n < 65:
-		m.do(t, "UID FETCH 1:* (UID FLAGS)", true)
-	case n < 70:
-		m.do(t, "SEARCH DELETED", false)
-	case n < 80:
-		m.do(t, "NOOP", true)
-	case n < 88:
-		m.do(t, "EXPUNGE", true)
-	case n < 94 && len(m.uids) > 0:
-		m.do(t, "MOVE "+one+" Archive", true)
-	case len(m.uids) > 0:
-		m.do(t, "COPY "+one+" INBOX", true)
-	}
-}
-
-// agree checks that after a NOOP the client knows the truth.
-func (m *modelClient) agree(t *testing.T, pic *store.Picture) {
-	t.Helper()
-	m.do(t, "NOOP", true)
-	if len(m.uids) != pic.Len() {
-		t.Fatalf("%s counts %d messages, there are %d", m.name, len(m.uids), pic.Len())
-	}
-	for seq, msg := range pic.Messages(store.All()) {
-		uid := m.uids[seq-1]
-		if uid != 0 && uid != uint32(msg.UID) {
-			t.Fatalf("%s takes number %d for UID %d, it is %d", m.name, seq, uid, msg.UID)
+	m.live = map[uint32]bool{}
+	gone, last := 0, uint32(0)
+	for i, uid := range m.uids {
+		if uid == 0 {
+			continue
+		}
+		if uid <= last {
+			return fmt.Errorf("number %d is UID %d, the one before it is %d", i+1, uid, last)
+		}
+		last = uid
+		msg, there := pic.Message(mail.UID(uid))
+		if !there {
+			gone++
+			continue
+		}
+		m.live[uid] = true
+		if seq, _ := pic.Seq(msg.UID); mayExpunge && seq != i+1 {
+			return fmt.Errorf("UID %d has number %d, it takes it for %d", uid, seq, i+1)
 		}
 		want := sorted(string(pic.AppendFlags(nil, msg)))
-		if got, known := m.flag[uid]; known && uid != 0 && got != want {
-			t.Fatalf("%s thinks that UID %d has (%s), it has (%s)", m.name, uid, got, want)
+		if got, known := m.flag[uid]; known && got != want {
+			return fmt.Errorf("it thinks that UID %d has (%s), it has (%s)", uid, got, want)
+		}
+		if known := m.mod[uid]; m.condstore && known > uint64(msg.ModSeq) {
+			return fmt.Errorf("it was told MODSEQ %d of UID %d, which has %d", known, uid, msg.ModSeq)
 		}
 	}
+	if holes := len(m.uids) - pic.Len(); gone > holes {
+		return fmt.Errorf("%d of its messages are gone, and it counts only %d too many", gone, holes)
+	}
+	return nil
 }
 
-// Three sessions of one account change one mailbox in any order; each of them is told
-// a story that holds together and ends in the truth (RFC 9051, 7.5.1).
-func TestSessionsAgree(t *testing.T) {
-	for seed := range uint64(12) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 1))
-			w := newWorld(t)
-			for i := range 5 {
-				w.deliver("INBOX", message(fmt.Sprint(i)), 0)
-			}
-			var clients []*modelClient
-			for _, name := range []string{"A", "B", "C"} {
-				m := &modelClient{name: name, c: w.login(name, ""), flag: map[uint32]string{}}
-				if name == "C" {
-					m.do(t, "ENABLE CONDSTORE", true)
-				}
-				m.do(t, "SELECT INBOX", true)
-				m.do(t, "FETCH 1:* (UID FLAGS)", false)
-				clients = append(clients, m)
-			}
-			for range 250 {
-				clients[rng.IntN(len(clients))].step(t, w, rng)
-			}
-			for _, m := range clients {
-				m.agree(t, w.picture("INBOX"))
-			}
-		})
+// finds returns the numbers that SEARCH with a test on flags must give: of what the
+// client knew before; ok is false if it did not know everything.
+func (m *modelClient) finds(test func(flags string) bool) (nums []string, ok bool) {
+	for i, uid := range m.uids {
+		flags, known := m.flag[uid]
+		if uid == 0 || !known {
+			return nil, false
+		}
+		if m.live[uid] && test(flags) {
+			nums = append(nums, strconv.Itoa(i+1))
+		}
 	}
-}
-
-func (w *world) picture(name string) *store.Picture {
-	w.t.Helper()
-	var id mail.MailboxID
-	err := w.alice.View(w.ctx, func(s *store.Snapshot) error {
-		box, err := s.Mailbox(name)
-		id = box.ID
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	pic, err := w.alice.Picture(w.ctx, id)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return pic
+	return nums, true
 }
