@@ -20,7 +20,7 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}
-	found, err := s.findFor(&args)
+	found, err := s.findFor(s.view, &args)
 	if err != nil {
 		s.unsave(&args, err)
 		return reply{}, err
@@ -74,16 +74,16 @@ func (s *session) tellSearch(cmd *command, args *imap.Search, found mail.UIDSet)
 		}
 	}
 	if usesModSeq(&args.Key) && !found.IsEmpty() {
-		s.enc.Raw(" (MODSEQ ").Number(s.highest(found)).Raw(")")
+		s.enc.Raw(" (MODSEQ ").Number(highest(s.view, found)).Raw(")")
 	}
 	s.enc.CRLF()
 	return nil
 }
 
 // highest returns the highest modseq of messages.
-func (s *session) highest(set mail.UIDSet) uint64 {
+func highest(v *view, set mail.UIDSet) uint64 {
 	var most mail.ModSeq
-	for _, m := range s.view.pic.Messages(set) {
+	for _, m := range v.pic.Messages(set) {
 		most = max(most, m.ModSeq)
 	}
 	return uint64(most)

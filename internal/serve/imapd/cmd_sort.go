@@ -26,7 +26,7 @@ func (s *session) sortCommand(cmd *command) (reply, error) {
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}
-	found, err := s.findFor(&args.Search)
+	found, err := s.findFor(s.view, &args.Search)
 	if err == nil {
 		found.order, err = s.sorted(&found, args.By)
 	}
@@ -52,7 +52,7 @@ func (s *session) tellSort(cmd *command, args *imap.Search, found *finding) erro
 		}
 	}
 	if usesModSeq(&args.Key) && !found.set.IsEmpty() {
-		s.enc.Raw(" (MODSEQ ").Number(s.highest(found.set)).Raw(")")
+		s.enc.Raw(" (MODSEQ ").Number(highest(s.view, found.set)).Raw(")")
 	}
 	s.enc.CRLF()
 	return nil

@@ -13,7 +13,7 @@ func (s *session) threadCommand(cmd *command, args imap.Thread) (reply, error) {
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}
-	found, err := s.findFor(&args.Search)
+	found, err := s.findFor(s.view, &args.Search)
 	if err != nil {
 		return reply{}, err
 	}

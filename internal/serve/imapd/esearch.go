@@ -6,12 +6,15 @@ import (
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
-// findFor searches the selected mailbox with the arguments of SEARCH or SORT.
-func (s *session) findFor(args *imap.Search) (finding, error) {
+// findFor searches a mailbox with the arguments of SEARCH or SORT.
+func (s *session) findFor(v *view, args *imap.Search) (finding, error) {
 	if args.Return&imap.ReturnRelevancy != 0 && !usesFuzzy(&args.Key) {
 		return finding{}, misuse(fault.New(fault.Invalid, "RELEVANCY needs a FUZZY search key"))
 	}
-	return s.find(s.view, &args.Key)
+	if err := s.fillFilters(args); err != nil {
+		return finding{}, err
+	}
+	return s.find(v, &args.Key)
 }
 
 // first and last return the ends of what was found, which must not be empty.
@@ -63,6 +66,12 @@ func (f *finding) about(ret imap.SearchReturn, part *finding) mail.UIDSet {
 // tellESearch writes the ESEARCH response of a SEARCH or SORT in the selected mailbox
 // (RFC 9051, 7.3.4) and saves the result if that was asked for.
 func (s *session) tellESearch(cmd *command, args *imap.Search, found *finding) error {
+	return s.tellFound(cmd, s.view, args, found, nil)
+}
+
+// tellFound is tellESearch for any mailbox; where, if not nil, writes which one it is
+// behind the tag (RFC 7377, 2.1).
+func (s *session) tellFound(cmd *command, v *view, args *imap.Search, found *finding, where func()) error {
 	ret := args.Return
 	if ret == 0 {
 		ret = imap.ReturnAll
@@ -77,16 +86,20 @@ func (s *session) tellESearch(cmd *command, args *imap.Search, found *finding) e
 			return nil
 		}
 	}
-	s.enc.Raw("* ESEARCH (TAG ").String(cmd.tag).Raw(")")
+	s.enc.Raw("* ESEARCH (TAG ").String(cmd.tag)
+	if where != nil {
+		where()
+	}
+	s.enc.Raw(")")
 	if cmd.uid {
 		s.enc.Raw(" UID")
 	}
-	w := esearchWriter{s: s, v: s.view, uid: cmd.uid, ret: ret}
+	w := esearchWriter{s: s, v: v, uid: cmd.uid, ret: ret}
 	if err := w.items(args, found, &part); err != nil {
 		return err
 	}
 	if usesModSeq(&args.Key) && !found.set.IsEmpty() {
-		s.enc.Raw(" MODSEQ ").Number(s.highest(about))
+		s.enc.Raw(" MODSEQ ").Number(highest(v, about))
 	}
 	s.enc.CRLF()
 	return nil

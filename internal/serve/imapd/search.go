@@ -151,7 +151,7 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		if q.s.uidOnly && k.Op == imap.SearchSeq && !k.Set.Saved {
 			return c, uidRequired()
 		}
-		uids, _, err := q.s.resolve(k.Set, true)
+		uids, _, err := q.s.resolveIn(v, k.Set, true)
 		if err == nil && k.Op == imap.SearchSeq && !k.Set.Saved {
 			uids = v.numbered(k.Set) // a number without a message finds nothing
 		}
