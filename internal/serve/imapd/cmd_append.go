@@ -71,6 +71,21 @@ func left(snap *store.Snapshot) int64 {
 
 // takeIn reads one message from the connection into the store.
 func (s *session) takeIn(m *imap.AppendMessage, room *int64) (*store.Parcel, error) {
+	parcel, err := s.receive(m, room)
+	if err == nil && parcel.Message().HasNUL {
+		return s.withoutNUL(parcel)
+	}
+	if err != nil && s.dec.Err() == nil && fault.Of(err) == fault.Internal && err != io.ErrUnexpectedEOF {
+		return nil, fault.Wrap(fault.Unavailable, "the message could not be taken in", err)
+	}
+	return parcel, err
+}
+
+// receive is takeIn for a message as it comes.
+func (s *session) receive(m *imap.AppendMessage, room *int64) (*store.Parcel, error) {
+	if m.Parts {
+		return s.putTogether(room)
+	}
 	switch size := m.Data.Size; {
 	case size == 0: // how a client gives an APPEND up (RFC 3502, 6.3.11)
 		return nil, fault.New(fault.Invalid, "an empty message is not taken in")
@@ -81,14 +96,7 @@ func (s *session) takeIn(m *imap.AppendMessage, room *int64) (*store.Parcel, err
 	default:
 		*room -= size
 	}
-	parcel, err := s.srv.opt.Store.Receive(s.ctx, m.Data)
-	if err == nil && parcel.Message().HasNUL {
-		return s.withoutNUL(parcel)
-	}
-	if err != nil && s.dec.Err() == nil && fault.Of(err) == fault.Internal && err != io.ErrUnexpectedEOF {
-		return nil, fault.Wrap(fault.Unavailable, "the message could not be taken in", err)
-	}
-	return parcel, err
+	return s.srv.opt.Store.Receive(s.ctx, m.Data)
 }
 
 // withoutNUL takes a message in again with the parts that hold NUL encoded, for BODY[]

@@ -218,6 +218,7 @@ type AppendMessage struct {
 	Date  time.Time // zero if none was given
 	Data  *Literal
 	UTF8  bool // UTF8 (~{...}), RFC 6855, 4
+	Parts bool // CATENATE: Data is nil, and NextCatPart reads the parts (RFC 4469)
 }
 
 // ExpectAppendMessage reads the flags, date and literal announcement of a message.
@@ -232,6 +233,11 @@ func (d *Decoder) ExpectAppendMessage(out *AppendMessage) bool {
 	}
 	var word string
 	if d.letters(&word) {
+		if strings.EqualFold(word, "CATENATE") {
+			m.Parts = true
+			*out = m
+			return d.ExpectSP() && d.ExpectSpecial('(')
+		}
 		if !strings.EqualFold(word, "UTF8") {
 			return d.Fail("APPEND knows no data of the form " + clip(word))
 		}
