@@ -17,6 +17,7 @@ type sortColumn struct {
 	numbers []int64
 	texts   []sortText
 	buffer  []byte
+	limit   int // bytes of a text that count
 }
 
 // sortText is where a message's text lies, and its first bytes, which decide most
@@ -26,16 +27,29 @@ type sortText struct {
 	from, to uint32
 }
 
-// maxSortText is how many bytes of a text are compared: it bounds what a mailbox of
-// giant subjects costs to sort. The folded form takes up to a third more.
+// maxSortText is how many bytes of texts are compared of one message, shared evenly
+// among the keys that are texts: it bounds what a mailbox of giant subjects costs to
+// sort. The folded form may be a few times as long if it is of rare characters.
 const maxSortText = 512
 
-func newSortColumn(by imap.SortBy, n int) *sortColumn {
-	switch by.Key {
-	case imap.SortArrival, imap.SortDate, imap.SortSize, imap.SortRelevancy:
-		return &sortColumn{by: by, numbers: make([]int64, n)}
+// newSortColumns returns a column for each criterion, for n messages.
+func newSortColumns(by []imap.SortBy, n int) []*sortColumn {
+	columns := make([]*sortColumn, len(by))
+	texts := 0
+	for i := range by {
+		columns[i] = &sortColumn{by: by[i]}
+		switch by[i].Key {
+		case imap.SortArrival, imap.SortDate, imap.SortSize, imap.SortRelevancy:
+			columns[i].numbers = make([]int64, n)
+		default:
+			columns[i].texts, columns[i].buffer = make([]sortText, n), make([]byte, 0, 16*n)
+			texts++
+		}
 	}
-	return &sortColumn{by: by, texts: make([]sortText, n), buffer: make([]byte, 0, 16*n)}
+	for _, c := range columns {
+		c.limit = maxSortText / max(texts, 1)
+	}
+	return columns
 }
 
 // needsFacts tells whether more than the rows is needed.
@@ -80,7 +94,7 @@ func (c *sortColumn) fill(i int, k *store.RawKeys) {
 
 func (c *sortColumn) text(i int, b []byte) {
 	from := len(c.buffer)
-	c.buffer = imap.AppendFold(c.buffer, string(b[:min(len(b), maxSortText)]))
+	c.buffer = imap.AppendFold(c.buffer, string(b[:min(len(b), c.limit)]))
 	var head [8]byte
 	copy(head[:], c.buffer[from:])
 	c.texts[i] = sortText{binary.BigEndian.Uint64(head[:]), uint32(from), uint32(len(c.buffer))}
