@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bufio"
 	"regexp"
 	"strings"
 	"testing"
@@ -145,10 +146,34 @@ func TestEncoder(t *testing.T) {
 		t.Errorf("%q, want %q", e.Bytes(), want)
 	}
 	e.Reset()
+	e.String(strings.Repeat("a", 5000)) // some clients read quoted strings into small buffers
+	if !strings.HasPrefix(string(e.Bytes()), "{5000}\r\naaa") {
+		t.Errorf("%.20q", e.Bytes())
+	}
+	e.Reset()
 	e.UTF8 = false
 	at := time.Date(1996, 7, 1, 2, 44, 25, 0, time.FixedZone("", -7*3600))
 	e.Mailbox("é").SP().Mailbox("A b").SP().Mailbox("NIL").SP().DateTime(at).SP().UIDs(mail.SetOf(1, 2, 5)).SP().Number(7)
 	if want := `&AOk- "A b" "NIL" " 1-Jul-1996 02:44:25 -0700" 1:2,5 7`; string(e.Bytes()) != want {
 		t.Errorf("%q, want %q", e.Bytes(), want)
+	}
+}
+
+// A name that is not in its normal form is known in both (RFC 9051, 6.3.9.7).
+func TestOldName(t *testing.T) {
+	for _, test := range []struct {
+		in, name, old string
+		utf8          bool
+	}{
+		{"abc", "abc", "", true}, {"\"Gr\u00fcn\"", "Gr\u00fcn", "", true}, {"\"Gru\u0308n\"", "Gr\u00fcn", "Gru\u0308n", true},
+		{"inbox/X", "INBOX/X", "inbox/X", true}, {"inbox", "INBOX", "", false}, {"Gr&APw-n", "Gr\u00fcn", "", false},
+	} {
+		d := NewDecoder(bufio.NewReader(strings.NewReader(test.in+"\r\n")), DefaultLimits)
+		d.UTF8, d.OldName = test.utf8, "of another command"
+		d.Begin()
+		var name string
+		if !d.ExpectMailbox(&name) || name != test.name || d.OldName != test.old {
+			t.Errorf("%s: %q %q %v", test.in, name, d.OldName, d.Err())
+		}
 	}
 }
