@@ -154,6 +154,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	}
 	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
 	part("daily sweep", h.sweepDaily)
+	part("disk", h.watchDisk)
 	return nil
 }
 
@@ -223,6 +224,17 @@ func (h *house) idle(p conf.Protocol) time.Duration {
 }
 
 func isHTTP(p conf.Protocol) bool { return p == "http" || p == "https" }
+
+// watchDisk ends the server when the disk has failed in a way that only a restart can
+// mend: whoever supervises the process starts it again, or is told.
+func (h *house) watchDisk(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.engine.Failed():
+		return h.engine.Healthy()
+	}
+}
 
 // sweepDaily clears away what nobody refers to, soon after the start and then once a
 // day.

@@ -90,7 +90,7 @@ type Store struct {
 	URL string `toml:"url" default:"" secret:"true"`
 
 	// Memory for recently used records.
-	Cache Size `toml:"cache" default:"64MiB"`
+	Cache Size `toml:"cache" default:"32MiB"`
 }
 
 // Blobs chooses where bodies are kept.
