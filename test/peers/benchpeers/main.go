@@ -7,10 +7,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -32,6 +34,7 @@ type plan struct {
 	binary   string
 	out      string
 	raw      string
+	from     string
 }
 
 func main() {
@@ -47,6 +50,7 @@ func main() {
 	flag.StringVar(&p.binary, "martlet", "bin/martlet", "binary")
 	flag.StringVar(&p.out, "out", "docs/benchmarks.md", `file for the report, or "-" for standard output`)
 	flag.StringVar(&p.raw, "raw", "", "file for each single result as a line of JSON")
+	flag.StringVar(&p.from, "from", "", "file that -raw has written: only write the report again")
 	flag.Parse()
 	p.servers = strings.Split(servers, ",")
 	if only != "" {
@@ -70,32 +74,13 @@ type sample struct {
 }
 
 func (p plan) execute(ctx context.Context) error {
-	var samples []sample
-	configs := map[string]string{}
-	var raw *os.File
-	if p.raw != "" {
-		var err error
-		if raw, err = os.Create(p.raw); err != nil {
-			return err
-		}
-		defer raw.Close()
+	run := p.runAll
+	if p.from != "" {
+		run = p.readBack
 	}
-	for round := 1; round <= p.rounds; round++ {
-		for i := range p.servers {
-			name := p.servers[(i+round-1)%len(p.servers)] // nobody is always the first
-			err := p.measure(ctx, name, configs, func(s sample) {
-				s.Server, s.Round = name, round
-				samples = append(samples, s)
-				line, _ := json.Marshal(s)
-				fmt.Fprintf(os.Stderr, "%s\n", line)
-				if raw != nil {
-					fmt.Fprintf(raw, "%s\n", line)
-				}
-			})
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		}
+	samples, err := run(ctx)
+	if err != nil {
+		return err
 	}
 	w := os.Stdout
 	if p.out != "-" {
@@ -106,11 +91,58 @@ func (p plan) execute(ctx context.Context) error {
 		defer f.Close()
 		w = f
 	}
-	return p.write(w, samples, configs)
+	return p.write(w, samples)
+}
+
+// runAll measures every server in every round.
+func (p plan) runAll(ctx context.Context) ([]sample, error) {
+	raw := io.Discard
+	if p.raw != "" {
+		f, err := os.Create(p.raw)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		raw = f
+	}
+	var samples []sample
+	for round := 1; round <= p.rounds; round++ {
+		for i := range p.servers {
+			name := p.servers[(i+round-1)%len(p.servers)] // nobody is always the first
+			err := p.measure(ctx, name, func(s sample) {
+				s.Server, s.Round = name, round
+				samples = append(samples, s)
+				line, _ := json.Marshal(s)
+				fmt.Fprintf(os.Stderr, "%s\n", line)
+				fmt.Fprintf(raw, "%s\n", line)
+			})
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return samples, nil
+}
+
+// readBack returns the results of an earlier run.
+func (p plan) readBack(context.Context) ([]sample, error) {
+	b, err := os.ReadFile(p.from)
+	if err != nil {
+		return nil, err
+	}
+	var samples []sample
+	for line := range bytes.Lines(b) {
+		var s sample
+		if err := json.Unmarshal(line, &s); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.from, err)
+		}
+		samples = append(samples, s)
+	}
+	return samples, nil
 }
 
 // measure runs everything once on a fresh server.
-func (p plan) measure(ctx context.Context, name string, configs map[string]string, report func(sample)) error {
+func (p plan) measure(ctx context.Context, name string, report func(sample)) error {
 	dir, err := os.MkdirTemp("", "bench-"+name+"-")
 	if err != nil {
 		return err
@@ -124,7 +156,6 @@ func (p plan) measure(ctx context.Context, name string, configs map[string]strin
 		return err
 	}
 	defer s.stop()
-	configs[name] = strings.ReplaceAll(s.config, filepath.Join(dir, "s"), "DIR")
 	for _, leg := range p.legs() {
 		load := loadAverage()
 		t := s.target

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/bench"
@@ -141,8 +142,12 @@ func figure(v float64) string {
 }
 
 // write writes the report.
-func (p plan) write(w io.Writer, samples []sample, configs map[string]string) error {
-	fmt.Fprintf(w, intro, p.rounds, p.duration, p.messages)
+func (p plan) write(w io.Writer, samples []sample) error {
+	rounds := 0
+	for _, s := range samples {
+		rounds = max(rounds, s.Round)
+	}
+	fmt.Fprintf(w, intro, rounds, p.duration, p.messages)
 	fmt.Fprintf(w, "| measurement | unit |")
 	for _, s := range p.servers {
 		fmt.Fprintf(w, " %s |", display(s))
@@ -158,9 +163,7 @@ func (p plan) write(w io.Writer, samples []sample, configs map[string]string) er
 	}
 	fmt.Fprintf(w, "\n%s%s\n\n## How to repeat it\n\n%s", verdict(all, p.servers), machine(samples), repeatText)
 	for _, s := range p.servers {
-		if configs[s] != "" {
-			fmt.Fprintf(w, "\n### Configuration of %s\n\n```\n%s```\n", display(s), configs[s])
-		}
+		fmt.Fprintf(w, "\n### Configuration of %s\n\n```\n%s```\n", display(s), configuration(s))
 	}
 	return nil
 }
@@ -177,16 +180,13 @@ func display(server string) string {
 
 // machine says what the figures were taken on.
 func machine(samples []sample) string {
-	var loads []string
-	for _, s := range samples {
-		if !slices.Contains(loads, s.Load) {
-			loads = append(loads, s.Load)
+	low, high := 0.0, 0.0
+	for i, s := range samples {
+		load, _ := strconv.ParseFloat(s.Load, 64)
+		if i == 0 || load < low {
+			low = load
 		}
-	}
-	low, high := "", ""
-	if len(loads) > 0 {
-		slices.Sort(loads)
-		low, high = loads[0], loads[len(loads)-1]
+		high = max(high, load)
 	}
 	model := "unknown processor"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -198,7 +198,7 @@ func machine(samples []sample) string {
 		}
 	}
 	version, _ := exec.Command("dovecot", "--version").Output()
-	return fmt.Sprintf("Machine: %s, %d cores, %s; %s; Dovecot %s. Load average before the single runs: %s to %s\n"+
+	return fmt.Sprintf("Machine: %s, %d cores, %s; %s; Dovecot %s. Load average before the single runs: %.1f to %.1f\n"+
 		"(the runs themselves are part of it).", model, runtime.NumCPU(), runtime.GOOS, runtime.Version(),
 		strings.TrimSpace(string(version)), low, high)
 }
@@ -206,7 +206,7 @@ func machine(samples []sample) string {
 const intro = `# Benchmarks
 
 Martlet beside Dovecot, on one machine, in one run, with the same bytes, over the same
-client (` + "`martlet bench`" + `). Each figure is the median of %d rounds, each on a fresh server. A
+client (` + "`martlet bench`" + `). Each figure is the median of %d round(s), each on a fresh server. A
 delivery run lasts %s; the large mailbox has %d messages. Client and server share
 the processors. Every delivery that is counted is on disk: both servers sync before
 they answer.

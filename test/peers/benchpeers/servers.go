@@ -12,7 +12,6 @@ import (
 type server struct {
 	target bench.Target
 	others []string // recipients besides
-	config string
 	stop   func()
 }
 
@@ -32,7 +31,7 @@ func start(name, dir, binary string, filling bool) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{config: d.Config, stop: d.Stop, target: bench.Target{IMAP: d.IMAP, LMTP: d.LMTP,
+	s := &server{stop: d.Stop, target: bench.Target{IMAP: d.IMAP, LMTP: d.LMTP,
 		User: "alice@martlet.test", Password: dovecot.Password, PID: d.PID}}
 	for i := range spread {
 		s.others = append(s.others, fmt.Sprintf("user%d@martlet.test", i))
@@ -55,10 +54,19 @@ func startMartlet(dir, binary string) (*server, error) {
 	for i := range spread {
 		s.others = append(s.others, m.Account(fmt.Sprintf("user%d", i)).Address)
 	}
-	for k, v := range settings {
-		s.config += k + " = " + v + "\n"
-	}
 	return s, nil
+}
+
+// configuration returns what the report shows of a server's configuration.
+func configuration(name string) string {
+	if name != "martlet" {
+		return dovecot.Text(dovecot.Format(name))
+	}
+	text := "# as written by `martlet try`, and\n"
+	for k, v := range settings {
+		text += k + " = " + v + "\n"
+	}
+	return text
 }
 
 // settings are what differs from what `martlet try` writes: the limits that a load by

@@ -32,14 +32,19 @@ const Password = "secret"
 // Server is a running Dovecot.
 type Server struct {
 	IMAP, LMTP, POP3 string // host:port
-	Config           string // the configuration as written
 	Log              string // path of the log file
 	PID              int
 	cmd              *exec.Cmd
 	done             chan error
 }
 
-// Config is the whole configuration; what differs from Dovecot's defaults are paths,
+// Text returns the configuration with words in place of paths, ports and numbers, to
+// be shown.
+func Text(format Format) string {
+	return fmt.Sprintf(config, "DIR", format, "UID", "GID", Password, "IMAP_PORT", "LMTP_PORT", "POP3_PORT")
+}
+
+// config is the whole configuration; what differs from Dovecot's defaults are paths,
 // ports, sign-in, and limits that a load of thousands of connections by one user
 // from one address would meet. Syncing to disk is as by default.
 const config = `# mail_fsync is left at its default, "optimized": what is delivered is synced.
@@ -150,9 +155,9 @@ func start(dir string, format Format, config string) (*Server, error) {
 	}
 	s := &Server{IMAP: "127.0.0.1:" + ports[0], LMTP: "127.0.0.1:" + ports[1], POP3: "127.0.0.1:" + ports[2],
 		Log: filepath.Join(dir, "dovecot.log"), done: make(chan error, 1)}
-	s.Config = fmt.Sprintf(config, dir, format, u.Uid, u.Gid, Password, ports[0], ports[1], ports[2])
+	text := fmt.Sprintf(config, dir, format, u.Uid, u.Gid, Password, ports[0], ports[1], ports[2])
 	path := filepath.Join(dir, "dovecot.conf")
-	if err := os.WriteFile(path, []byte(s.Config), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
 	return s, s.run(path)
