@@ -8,7 +8,6 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
-	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
 // maxAppend is how many messages one APPEND may bring. Each costs the memory of its
@@ -72,8 +71,11 @@ func left(snap *store.Snapshot) int64 {
 // takeIn reads one message from the connection into the store.
 func (s *session) takeIn(m *imap.AppendMessage, room *int64) (*store.Parcel, error) {
 	parcel, err := s.receive(m, room)
-	if err == nil && parcel.Message().HasNUL {
-		return s.withoutNUL(parcel)
+	if err == nil {
+		if parcel, err = parcel.WithoutNUL(s.ctx); fault.Is(err, fault.Unsupported) {
+			err = coded("UNKNOWN-CTE", err)
+		}
+		return parcel, err
 	}
 	if err != nil && s.dec.Err() == nil && fault.Of(err) == fault.Internal && err != io.ErrUnexpectedEOF {
 		return nil, fault.Wrap(fault.Unavailable, "the message could not be taken in", err)
@@ -97,30 +99,6 @@ func (s *session) receive(m *imap.AppendMessage, room *int64) (*store.Parcel, er
 		*room -= size
 	}
 	return s.srv.opt.Store.Receive(s.ctx, m.Data)
-}
-
-// withoutNUL takes a message in again with the parts that hold NUL encoded, for BODY[]
-// cannot send it: no literal but literal8 may hold NUL (RFC 3516, 4.4 and 6; RFC 9051,
-// 4.3). BINARY[] gives the bytes that were appended.
-func (s *session) withoutNUL(parcel *store.Parcel) (*store.Parcel, error) {
-	if err := mime.Convertible(parcel.Message(), mime.EightBit); err != nil {
-		return nil, coded("UNKNOWN-CTE", err)
-	}
-	body, err := parcel.Open(s.ctx, 0, -1)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	r, w := io.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.CloseWithError(mime.Convert(w, body, parcel.Message(), mime.EightBit))
-	}()
-	encoded, err := s.srv.opt.Store.Receive(s.ctx, r)
-	r.Close()
-	<-done
-	return encoded, err
 }
 
 // appendAll puts the messages into the mailbox as one change.

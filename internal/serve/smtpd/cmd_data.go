@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
@@ -30,10 +31,19 @@ func (s *session) dataOptions() smtp.DataOptions {
 	return smtp.DataOptions{MaxSize: s.Store.MaxMessage(), Normalise: s.Normalise, Binary: s.tx.env.Binary}
 }
 
-// intake stores the bytes of a message; nobody has it yet.
+// intake stores the bytes of a message; nobody has it yet. Binary parts are encoded, so
+// that every reader and every next host can take them.
 func (s *session) intake(ctx context.Context, r io.Reader) (*store.Parcel, error) {
 	if s.Kind == Submission {
 		r = s.completed(r)
 	}
-	return s.Store.Receive(ctx, r)
+	msg, err := s.Store.Receive(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := msg.WithoutNUL(ctx)
+	if fault.Is(err, fault.Unsupported) { // signed, say: better as it is than not at all
+		return msg, nil
+	}
+	return encoded, err
 }
