@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"time"
@@ -202,7 +203,7 @@ func (q *search) readRange(c *candidate, from, to int64, decode func(io.Reader) 
 func (q *search) scan(marks []bool, r io.Reader) error {
 	buf := streamBuffers.Get().(*[streamBuffer]byte)
 	defer streamBuffers.Put(buf)
-	var window string
+	var window []byte
 	kept := 0 // bytes of a character that is not whole yet
 	for {
 		n, err := io.ReadAtLeast(r, buf[kept:], streamBuffer/2)
@@ -211,12 +212,17 @@ func (q *search) scan(marks []bool, r io.Reader) error {
 		if err == nil {
 			whole = wholeRunes(buf[:n])
 		}
-		window += imap.Fold(string(buf[:whole]))
+		window = imap.AppendFold(window, buf[:whole])
+		missing := false
 		for i, needle := range q.needles {
-			marks[i] = marks[i] || strings.Contains(window, needle)
+			marks[i] = marks[i] || bytes.Contains(window, []byte(needle))
+			missing = missing || !marks[i]
+		}
+		if !missing {
+			return nil
 		}
 		if over := len(window) - q.longest; over > 0 {
-			window = window[over:]
+			window = window[:copy(window, window[over:])]
 		}
 		kept = copy(buf[:], buf[whole:n])
 		switch err {

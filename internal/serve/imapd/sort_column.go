@@ -94,7 +94,7 @@ func (c *sortColumn) fill(i int, k *store.RawKeys) {
 
 func (c *sortColumn) text(i int, b []byte) {
 	from := len(c.buffer)
-	c.buffer = imap.AppendFold(c.buffer, string(b[:min(len(b), c.limit)]))
+	c.buffer = imap.AppendFold(c.buffer, b[:min(len(b), c.limit)])
 	var head [8]byte
 	copy(head[:], c.buffer[from:])
 	c.texts[i] = sortText{binary.BigEndian.Uint64(head[:]), uint32(from), uint32(len(c.buffer))}

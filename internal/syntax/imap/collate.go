@@ -14,18 +14,17 @@ import (
 func Fold(s string) string {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c >= utf8.RuneSelf || c >= 'a' && c <= 'z' {
-			return string(AppendFold(make([]byte, 0, len(s)), s))
+			return string(AppendFold(make([]byte, 0, len(s)), []byte(s)))
 		}
 	}
 	return s
 }
 
 // AppendFold appends the folded form of s to b.
-func AppendFold(b []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		c := s[i]
+func AppendFold(b, s []byte) []byte {
+	for i, c := range s {
 		if c >= utf8.RuneSelf {
-			return appendFoldRunes(b, s, i)
+			return appendFoldRunes(b, s[i:])
 		}
 		if c >= 'a' && c <= 'z' {
 			c -= 'a' - 'A'
@@ -35,12 +34,14 @@ func AppendFold(b []byte, s string) []byte {
 	return b
 }
 
-// appendFoldRunes appends the rest of s from i on; what is before it is ASCII and in
-// b already and stays as it is whatever follows.
-func appendFoldRunes(b []byte, s string, i int) []byte {
-	titled := make([]byte, 0, len(s)-i+8)
-	for _, r := range s[i:] {
+// appendFoldRunes is AppendFold for what is not ASCII. What is in b stays as it is,
+// whatever follows.
+func appendFoldRunes(b, s []byte) []byte {
+	titled := make([]byte, 0, len(s)+8)
+	for len(s) > 0 {
+		r, n := utf8.DecodeRune(s)
 		titled = utf8.AppendRune(titled, titleOf(r))
+		s = s[n:]
 	}
 	return append(b, norm.NFKD.Bytes(titled)...)
 }
