@@ -14,7 +14,7 @@ import (
 
 const (
 	filterDepth = 5    // filters named in filters; a loop ends here
-	filterKeys  = 2000 // search keys that all filters of a search bring
+	filterKeys  = 2000 // search keys that all filters of a search bring; 64 bytes weigh as one
 )
 
 // filterEntries are the annotations that a filter may lie in, the first one found
@@ -67,7 +67,7 @@ func (s *session) fillIn(snap *store.Snapshot, k *imap.SearchKey, depth int, roo
 	if err != nil {
 		return undefined("the filter is not a search program: " + fault.Say(err))
 	}
-	if *room -= program.CountKeys(); *room < 0 {
+	if *room -= program.CountKeys() + len(value)/64; *room < 0 {
 		return fault.Newf(fault.Limited, "filters may bring %d search keys", filterKeys)
 	}
 	if err := s.fillIn(snap, &program, depth+1, room); err != nil {

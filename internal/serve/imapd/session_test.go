@@ -349,6 +349,7 @@ func FuzzSession(f *testing.F) {
 		"a LOGIN {3+}\r\nabc {1}\r\nx\r\n", "a AUTHENTICATE PLAIN\r\n*\r\n", "a LOGOUT\r\n",
 		"a LOGIN alice@example.org \"" + password + "\"\r\nb SELECT INBOX\r\nc SEARCH RETURN (SAVE) OR TEXT a NOT 1\r\nd UID COPY $ Archive\r\ne IDLE\r\nDONE\r\nf UID MOVE 1:* Trash\r\n",
 		"a LOGIN alice@example.org \"" + password + "\"\r\nb APPEND INBOX (\\Seen) {3+}\r\nabc\r\nc LIST (SUBSCRIBED) \"\" (* %) RETURN (STATUS (SIZE))\r\nd RENAME a b\r\n",
+		"a LOGIN alice@example.org \"" + password + "\"\r\nb SELECT INBOX\r\nc UID SORT RETURN (PARTIAL -1:-5 COUNT RELEVANCY) (REVERSE SUBJECT RELEVANCY) UTF-8 FUZZY TEXT one\r\nd UID THREAD REFS UTF-8 OLDER 5\r\ne ESEARCH IN (personal subtree INBOX) RETURN (MIN) FILTER x\r\n",
 	} {
 		f.Add(s)
 	}
