@@ -72,8 +72,11 @@ func (s *session) authenticate(*command) (reply, error) {
 	}
 	for {
 		challenge, done, err := x.Step(response)
-		if fault.Is(err, fault.Invalid) { // not a response of this mechanism
+		switch {
+		case fault.Is(err, fault.Invalid): // not a response of this mechanism
 			err = misuse(err)
+		case fault.Is(err, fault.Denied): // RFC 5530, 3
+			err = coded("AUTHORIZATIONFAILED", err)
 		}
 		if done || err != nil {
 			return s.signIn(attempt.Account(), x.Login(), err)
