@@ -118,5 +118,6 @@ func (s *session) appendAll(box store.Mailbox, messages []store.NewMessage) (rep
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
+	s.tellNormal(useAttribute(&box), box.Name)
 	return okCode(fmt.Sprintf("APPENDUID %d %s", box.UIDValidity, uids), "APPEND done"), nil
 }

@@ -24,10 +24,15 @@ func (s *session) create(_ *command, args imap.Create) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if s.rev2 && s.dec.OldName != "" {
-		s.tellOldName(useAttribute(&made), made.Name, s.dec.OldName)
-	}
+	s.tellNormal(useAttribute(&made), made.Name)
 	return okCode("MAILBOXID ("+s.mailboxID(made.ID)+")", "CREATE done"), nil
+}
+
+// tellNormal is tellOldName if the client wrote the name of its command otherwise.
+func (s *session) tellNormal(attrs, is string) {
+	if s.rev2 && s.dec.OldName != "" {
+		s.tellOldName(attrs, is, s.dec.OldName)
+	}
 }
 
 // tellOldName tells a client of IMAP4rev2 the normal form of a name; wrote is how it

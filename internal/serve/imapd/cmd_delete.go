@@ -15,8 +15,6 @@ func (s *session) remove(_ *command, name string) (reply, error) {
 	if s.view != nil && s.view.box == id {
 		s.leave(true)
 	}
-	if s.rev2 && s.dec.OldName != "" {
-		s.tellOldName(`\NonExistent`, name, s.dec.OldName)
-	}
+	s.tellNormal(`\NonExistent`, name)
 	return ok("DELETE done"), nil
 }
