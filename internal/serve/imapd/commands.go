@@ -73,6 +73,8 @@ func commands() []row {
 		{name: "STARTTLS", in: fresh, run: bare((*session).startTLS)},
 		{name: "AUTHENTICATE", in: fresh, caps: "SASL-IR", run: (*session).authenticate},
 		{name: "LOGIN", in: fresh, run: (*session).loginCommand},
+		{name: "UNAUTHENTICATE", in: in, caps: "UNAUTHENTICATE", run: bare((*session).unauthenticate)},
+		{name: "COMPRESS", in: in, caps: "COMPRESS=DEFLATE", run: handle((*imap.Decoder).ExpectAtom, (*session).compress)},
 		{name: "ENABLE", in: in, after: tellAll, caps: "ENABLE UIDONLY", run: handle((*imap.Decoder).ExpectEnable, (*session).enable)},
 		{name: "ID", in: anyState, after: tellAll, caps: "ID", run: handle((*imap.Decoder).ExpectID, (*session).id)},
 		{name: "NAMESPACE", in: in, after: tellAll, caps: "NAMESPACE", run: bare((*session).namespace)},
@@ -88,6 +90,9 @@ func commands() []row {
 		{name: "STATUS", in: in, after: tellAll, caps: "STATUS=SIZE", run: handle((*imap.Decoder).ExpectStatus, (*session).status)},
 		{name: "APPEND", in: in, after: tellAll, caps: "MULTIAPPEND CATENATE", run: (*session).append},
 		{name: "GETMETADATA", in: in, after: tellAll, caps: "METADATA METADATA-SERVER LIST-METADATA", run: handle((*imap.Decoder).ExpectGetMetadata, (*session).getMetadata)},
+		{name: "RESETKEY", in: in, after: tellAll, caps: "URLAUTH URLAUTH=BINARY URL-PARTIAL", run: (*session).resetKey},
+		{name: "GENURLAUTH", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectGenURLAuth, (*session).genURLAuth)},
+		{name: "URLFETCH", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectURLFetch, (*session).urlFetch)},
 		{name: "SETMETADATA", in: in, after: tellAll, run: (*session).setMetadata},
 
 		{name: "SELECT", in: in, caps: "QRESYNC", run: handle((*imap.Decoder).ExpectSelect, (*session).selectCommand)},

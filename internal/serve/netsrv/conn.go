@@ -37,10 +37,12 @@ type Conn struct {
 
 	raw  *pacedConn // the socket, with the rule of progress
 	tls  *tls.Conn  // nil while in plain text
+	zip  *zipped    // nil while nothing is compressed
 	over string     // why the session was ended from here, for the log
 
 	account  string // that the connection is counted under, once signedIn
 	signedIn bool
+	idle     time.Duration // before SetIdle
 
 	readBuf  *bufio.Reader // owner of R's buffer; nil while released
 	writeBuf *bufio.Writer // likewise
@@ -61,6 +63,7 @@ func newConn(s *Server, svc Service, nc net.Conn, peer netip.Addr) *Conn {
 	if c.svc.Idle <= 0 {
 		c.svc.Idle = s.opt.Idle
 	}
+	c.idle = c.svc.Idle
 	c.raw = &pacedConn{Conn: nc, stall: s.opt.Stall, minRate: s.opt.MinRate}
 	c.log = s.opt.Log.With("conn", c.id, "service", svc.Name)
 	return c
@@ -123,7 +126,7 @@ func (c *Conn) Wait() (input bool, err error) {
 
 	n, err := 0, error(nil)
 	for n == 0 && err == nil { // a Read may bring nothing, and pipes do
-		n, err = c.stream().Read(c.first[:])
+		n, err = c.read(c.first[:])
 	}
 
 	c.mu.Lock()
@@ -242,7 +245,7 @@ func (s source) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
-	n, err := c.stream().Read(p)
+	n, err := c.read(p)
 	if err != nil {
 		err = c.readErr(err, "too slow")
 	}
@@ -253,7 +256,7 @@ func (s source) Read(p []byte) (int, error) {
 type sink struct{ c *Conn }
 
 func (s sink) Write(p []byte) (int, error) {
-	n, err := s.c.stream().Write(p)
+	n, err := s.c.write(p)
 	switch {
 	case err == nil:
 	case isTimeout(err):
@@ -282,6 +285,9 @@ func (c *Conn) readErr(err error, slow string) error {
 	case isTimeout(err):
 		c.over = slow
 		return fault.Wrap(fault.Limited, slow, err)
+	case errors.Is(err, errDeflate):
+		c.over = errDeflate.Error()
+		return fault.Wrap(fault.Limited, "what you send cannot be decompressed", err)
 	case errors.Is(err, io.EOF):
 		return fault.Wrap(fault.Closed, "client closed the connection", io.EOF)
 	}

@@ -47,6 +47,23 @@ func (c *Conn) SignIn(account string) error {
 	return nil
 }
 
+// SignOut undoes SignIn: the connection is one of an unknown client again, with the
+// service's idle time.
+func (c *Conn) SignOut() {
+	s := c.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.signedIn {
+		return
+	}
+	s.uncount(c)
+	c.account, c.signedIn = "", false
+	if block, limited := s.counted(c.peer); limited {
+		s.byAddr[block]++
+	}
+	c.svc.Idle = c.idle
+}
+
 // leave takes back what enter and SignIn have counted.
 func (s *Server) leave(c *Conn) {
 	s.mu.Lock()
