@@ -19,10 +19,13 @@ package imapd
 
 import (
 	"context"
+	"crypto/rand"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -33,7 +36,12 @@ type Options struct {
 	Directory *directory.Directory
 	Version   string        // shown by ID; "" shows none
 	Idle      time.Duration // how long a signed-in client may be silent; 0: 30 minutes (RFC 9051, 5.4)
+	Random    io.Reader     // of the keys that sign URLs; nil: crypto/rand
 	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
+
+	// Submitter tells whether an account is a submission server, which may fetch what
+	// URLs give to submission on behalf of somebody (RFC 4467, 3); nil: none is.
+	Submitter func(mail.AccountID) bool
 }
 
 // Server answers IMAP connections. It has no state of its own.
@@ -50,6 +58,9 @@ func New(opt Options) *Server {
 	}
 	if opt.MaxBad <= 0 {
 		opt.MaxBad = 20
+	}
+	if opt.Random == nil {
+		opt.Random = rand.Reader
 	}
 	srv := &Server{opt: opt, rows: map[string]*row{}}
 	var caps []string

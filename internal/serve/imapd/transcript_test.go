@@ -60,6 +60,17 @@ type world struct {
 	names   map[string]string // what <<name>> stands for
 }
 
+// counter gives keys that differ and are the same in every run.
+type counter struct{ n atomic.Int32 }
+
+func (c *counter) Read(p []byte) (int, error) {
+	n := c.n.Add(1)
+	for i := range p {
+		p[i] = byte(n)
+	}
+	return len(p), nil
+}
+
 type client struct {
 	conn  net.Conn
 	lines chan string // closed when the connection ends
@@ -107,7 +118,7 @@ func newWorldOn(t testing.TB, cache int64) *world {
 	}
 	var ids atomic.Int64
 	w.net = netsrv.New(netsrv.Options{NewID: func() string { return fmt.Sprint("conn", ids.Add(1)) }, Log: slog.New(slog.DiscardHandler)})
-	w.imap = New(Options{Store: st, Directory: dir, Version: "1"})
+	w.imap = New(Options{Store: st, Directory: dir, Version: "1", Random: &counter{}})
 	w.service = netsrv.Service{Name: "imap", Handle: w.imap.Handle}
 	t.Cleanup(func() {
 		for _, c := range w.clients {

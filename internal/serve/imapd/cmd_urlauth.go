@@ -1,0 +1,344 @@
+package imapd
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// internalMechanism is the one mechanism there is (RFC 4467, 2.4.1).
+const internalMechanism = "INTERNAL"
+
+// tokenHMAC begins a token that is the HMAC-SHA-256 of the rump URL under the mailbox
+// access key. Another algorithm would have another number (RFC 4467, 2.4.1).
+const tokenHMAC = "01"
+
+// resetKey is RESETKEY: all URLs signed for a mailbox, or for all, are void (RFC 4467,
+// BASE.6.3.RESETKEY).
+func (s *session) resetKey(*command) (reply, error) {
+	var args imap.ResetKey
+	if !s.dec.ExpectResetKey(&args) || !s.dec.ExpectCRLF() {
+		return reply{}, s.dec.Err()
+	}
+	if args.All {
+		err := s.acct.Update(s.ctx, func(tx *store.Tx) error { return tx.DropURLKeys(s.acct.ID()) })
+		return ok("all keys removed"), err
+	}
+	key, err := s.newKey()
+	if err != nil {
+		return reply{}, err
+	}
+	err = s.acct.Update(s.ctx, func(tx *store.Tx) error {
+		box, err := tx.Mailbox(args.Mailbox)
+		if err != nil {
+			return err
+		}
+		return tx.SetURLKey(box.ID, s.acct.ID(), key)
+	})
+	return okCode("URLMECH "+internalMechanism, "RESETKEY done"), err
+}
+
+func (s *session) newKey() ([]byte, error) {
+	key := make([]byte, store.URLKeySize)
+	if _, err := io.ReadFull(s.srv.opt.Random, key); err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "no random bytes", err)
+	}
+	return key, nil
+}
+
+// genURLAuth is GENURLAUTH (RFC 4467, BASE.6.3.GENURLAUTH). Users sign URLs of their
+// own mail only; whether the names of others in them exist is not told.
+func (s *session) genURLAuth(_ *command, list []imap.URLRump) (reply, error) {
+	var signed []string
+	for _, r := range list {
+		u, err := imap.ParseURL(r.URL)
+		switch {
+		case err != nil:
+			return bad("%s", fault.Say(err)), nil
+		case r.Mechanism != internalMechanism:
+			return bad("there is no mechanism %.40s", r.Mechanism), nil
+		case !u.Absolute || u.User == "":
+			return bad("missing owner username in supplied URL"), nil
+		case u.Access == imap.AccessNone:
+			return bad("missing access identifier in supplied URL"), nil
+		case u.Rump != r.URL:
+			return bad("the supplied URL has a token already"), nil
+		}
+		owner, err := s.userOf(u.User, u.Host)
+		if err != nil {
+			return reply{}, err
+		}
+		if owner != s.acct.ID() {
+			return bad("the URL must have your own user name"), nil
+		}
+		key, err := s.urlKey(u.Mailbox)
+		if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) {
+			return bad("no such mailbox"), nil
+		}
+		if err != nil {
+			return reply{}, err
+		}
+		signed = append(signed, u.Rump+":"+strings.ToLower(internalMechanism)+":"+token(key, u.Rump))
+	}
+	s.enc.Raw("* GENURLAUTH")
+	for _, url := range signed {
+		s.enc.SP().String(url)
+	}
+	s.enc.CRLF()
+	return ok("GENURLAUTH done"), nil
+}
+
+// urlKey returns the key of a mailbox of the session's user, made if there is none.
+func (s *session) urlKey(name string) (key []byte, err error) {
+	err = s.acct.View(s.ctx, func(snap *store.Snapshot) error {
+		box, err := snap.Mailbox(name)
+		if err == nil {
+			key, err = snap.URLKey(box.ID, s.acct.ID())
+		}
+		return err
+	})
+	if err != nil || key != nil {
+		return key, err
+	}
+	fresh, err := s.newKey()
+	if err != nil {
+		return nil, err
+	}
+	err = s.acct.Update(s.ctx, func(tx *store.Tx) error {
+		box, err := tx.Mailbox(name)
+		if err != nil {
+			return err
+		}
+		if key, err = tx.URLKey(box.ID, s.acct.ID()); err != nil || key != nil {
+			return err
+		}
+		key = fresh
+		return tx.SetURLKey(box.ID, s.acct.ID(), key)
+	})
+	return key, err
+}
+
+// token returns the authorization token of a rump URL.
+func token(key []byte, rump string) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(rump))
+	return tokenHMAC + hex.EncodeToString(mac.Sum(nil))
+}
+
+// userOf returns the account that a user name in a URL means, 0 if none: an address, or
+// the local part of one at the URL's host.
+func (s *session) userOf(user, host string) (mail.AccountID, error) {
+	if !strings.Contains(user, "@") {
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		user += "@" + host
+	}
+	addr, err := mail.ParseAddress(user)
+	var a directory.Account
+	if err == nil {
+		a, err = s.srv.opt.Directory.Lookup(s.ctx, addr)
+	}
+	switch {
+	case err == nil:
+		return a.ID, nil
+	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid):
+		return 0, nil
+	}
+	return 0, err
+}
+
+// authorised checks a URL and finds what it means; nil if it gives this session
+// nothing, for whatever reason. The work that is done does not show which: a URL of a
+// mailbox or user that is not there is checked against a key nobody has (RFC 4467, 6).
+func (s *session) authorised(text string) (*pointed, error) {
+	u, err := imap.ParseURL(text)
+	if err != nil || !u.Absolute || u.Access == imap.AccessNone || !strings.EqualFold(u.Mechanism, internalMechanism) {
+		return nil, nil
+	}
+	owner, err := s.userOf(u.User, u.Host)
+	if err != nil {
+		return nil, err
+	}
+	acct := s.srv.opt.Store.Account(owner)
+	key, err := s.newKey()
+	if err != nil {
+		return nil, err
+	}
+	known := false
+	err = acct.View(s.ctx, func(snap *store.Snapshot) error {
+		box, err := snap.Mailbox(u.Mailbox)
+		if err != nil {
+			return err
+		}
+		k, err := snap.URLKey(box.ID, owner)
+		if k != nil {
+			key, known = k, true
+		}
+		return err
+	})
+	if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid) {
+		return nil, err
+	}
+	genuine := hmac.Equal([]byte(token(key, u.Rump)), []byte(strings.ToLower(u.Token)))
+	if !genuine || !known || !u.Expire.IsZero() && s.srv.opt.Store.Now().After(u.Expire) {
+		return nil, nil
+	}
+	if may, err := s.mayUse(&u); err != nil || !may {
+		return nil, err
+	}
+	p, err := follow(s.ctx, acct, u.Mailbox, &u)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return p, err
+}
+
+// mayUse tells whether the session is one that a genuine URL is for (RFC 4467, 3).
+func (s *session) mayUse(u *imap.URL) (bool, error) {
+	switch u.Access {
+	case imap.AccessAnonymous, imap.AccessAuthUser: // there are no anonymous sessions
+		return true, nil
+	case imap.AccessUser:
+		id, err := s.userOf(u.AccessUser, u.Host)
+		return id == s.acct.ID(), err
+	case imap.AccessSubmit:
+		is := s.srv.opt.Submitter
+		return is != nil && is(s.acct.ID()), nil
+	}
+	return false, nil
+}
+
+// urlFetch is URLFETCH, with the items of RFC 5524 (RFC 4467, BASE.6.3.URLFETCH). Each
+// URL gets a response of its own, so that what fails late spoils no other.
+func (s *session) urlFetch(_ *command, list []imap.URLFetch) (reply, error) {
+	for i := range list {
+		p, err := s.authorised(list[i].URL)
+		if err == nil {
+			err = s.tellURL(&list[i], p)
+		}
+		if err != nil {
+			return reply{}, err
+		}
+		if err := s.flushFull(); err != nil {
+			return reply{}, err
+		}
+	}
+	return ok("URLFETCH done"), nil
+}
+
+// tellURL writes one URLFETCH response.
+func (s *session) tellURL(ask *imap.URLFetch, p *pointed) error {
+	e, start := s.enc, s.enc.Len()
+	e.Raw("* URLFETCH ").String(ask.URL)
+	if p == nil {
+		e.Raw(" NIL").CRLF()
+		return nil
+	}
+	out := urlWriter{s: s, p: p, w: fetchWriter{s: s, start: start}}
+	err := out.items(ask)
+	if err != nil {
+		if out.announced {
+			s.torn = true
+			return fatal{err}
+		}
+		e.Truncate(start)
+		if fault.Is(err, fault.NotFound) { // expunged since it was found
+			return s.tellURL(ask, nil)
+		}
+		return err
+	}
+	e.CRLF()
+	return nil
+}
+
+// urlWriter writes what was asked of one URL.
+type urlWriter struct {
+	s         *session
+	p         *pointed
+	w         fetchWriter // for its stream
+	announced bool        // a literal: there is no taking back
+}
+
+func (o *urlWriter) items(ask *imap.URLFetch) error {
+	e := o.s.enc
+	var plain *decodedPart
+	if ask.Binary {
+		var err error
+		if plain, err = o.p.decode(o.s.ctx); err != nil {
+			return err
+		}
+	}
+	if ask.Structure {
+		wire := partStructure(o.p.ld.facts.BodyStructure, o.p.item.Path)
+		if plain != nil && plain.known {
+			wire = decodedStructure(wire, plain.whole, plain.lines)
+		}
+		if wire != nil {
+			e.Raw(" (BODYPARTSTRUCTURE ").RawBytes(wire).Raw(")")
+		}
+	}
+	switch {
+	case !ask.Extended():
+		e.SP()
+		return o.body()
+	case ask.Body:
+		e.Raw(" (BODY ")
+		if err := o.body(); err != nil {
+			return err
+		}
+		e.Raw(")")
+	case ask.Binary:
+		e.Raw(" (BINARY ")
+		if err := o.binary(plain); err != nil {
+			return err
+		}
+		e.Raw(")")
+	}
+	return nil
+}
+
+func (o *urlWriter) body() error {
+	r, n, err := o.p.open(o.s.ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return o.literal(r, n, false)
+}
+
+func (o *urlWriter) binary(plain *decodedPart) error {
+	if !plain.known { // RFC 5524, 3.2
+		o.s.enc.Raw("NIL")
+		return nil
+	}
+	r, err := o.p.plain(o.s.ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	skip, n := o.p.cut(0, plain.whole)
+	if _, err := io.CopyN(io.Discard, r, skip); err != nil {
+		return err
+	}
+	return o.literal(r, n, plain.nul)
+}
+
+func (o *urlWriter) literal(r io.Reader, n int64, eight bool) error {
+	if n == 0 {
+		o.s.enc.Raw(`""`)
+		return nil
+	}
+	o.announced = true
+	o.s.enc.LiteralHeader(n, eight)
+	return o.w.stream(io.LimitReader(r, n), n)
+}
