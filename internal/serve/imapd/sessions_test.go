@@ -117,6 +117,8 @@ func (s *story) step(m *modelClient) {
 		s.run(m, "EXPUNGE", true)
 	case n < 88:
 		s.run(m, "UID EXPUNGE 1:"+one, true)
+	case n < 90:
+		s.reopen(m)
 	case n < 94 && len(m.uids) > 0:
 		s.run(m, "MOVE "+one+" Archive", true)
 	case len(m.uids) > 0:
@@ -229,9 +231,8 @@ func (s *story) status(m *modelClient) {
 	s.check(m, "STATUS", true)
 }
 
-// Four sessions of one account change one mailbox in any order: two plain ones, one
-// that knows modseqs, one of IMAP4rev2. Each of them is told a story that holds
-// together, and after each of its commands it knows the truth but for expunges that it
+// Two to six sessions of one account change one mailbox in any order: some know modseqs,
+// some have enabled IMAP4rev2. Each of them is told a story that holds together, and after each of its commands it knows the truth but for expunges that it
 // may not be told yet (RFC 9051, 7.5.1). A run that fails is kept as a transcript.
 func TestSessionsAgree(t *testing.T) {
 	for i := range uint64(*sessionRuns) {
@@ -245,8 +246,8 @@ func TestSessionsAgree(t *testing.T) {
 				fmt.Fprintln(&s.script, "deliver INBOX", i)
 				s.w.deliver("INBOX", message(fmt.Sprint(i)), 0)
 			}
-			for _, name := range []string{"A", "B", "C", "D"} {
-				s.join(name)
+			for i := range 2 + s.rng.IntN(5) {
+				s.join(string(rune('A' + i)))
 			}
 			for range 250 {
 				s.step(s.clients[s.rng.IntN(len(s.clients))])
@@ -266,17 +267,28 @@ func TestSessionsAgree(t *testing.T) {
 func (s *story) join(name string) {
 	fmt.Fprintln(&s.script, "login", name)
 	m := &modelClient{name: name, c: s.w.login(name, ""), flag: map[uint32]string{}, mod: map[uint32]uint64{}}
-	switch name {
-	case "C":
-		m.condstore = true
+	if m.condstore = s.rng.IntN(3) == 0; m.condstore {
 		s.do(m, "ENABLE CONDSTORE", true)
-	case "D":
-		m.rev2 = true
+	}
+	if m.rev2 = s.rng.IntN(3) == 0; m.rev2 {
 		s.do(m, "ENABLE IMAP4rev2", true)
 	}
 	s.do(m, "SELECT INBOX", true)
 	s.run(m, "FETCH 1:* (UID FLAGS)", false)
 	s.clients = append(s.clients, m)
+}
+
+// reopen lets a client leave the mailbox, with or without expunging what is deleted,
+// and come back: it counts anew, and keeps what it knows by UID of what it may keep.
+func (s *story) reopen(m *modelClient) {
+	if s.rng.IntN(2) == 0 {
+		s.do(m, []string{"CLOSE", "UNSELECT"}[s.rng.IntN(2)], false)
+		if len(m.answer)+len(m.fetched) > 0 {
+			s.failf("%s was told something when it closed the mailbox", m.name)
+		}
+	}
+	m.uids, m.flag = nil, map[uint32]string{}
+	s.run(m, "SELECT INBOX", true)
 }
 
 func (w *world) picture(name string) *store.Picture {
