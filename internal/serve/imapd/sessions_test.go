@@ -231,9 +231,11 @@ func (s *story) status(m *modelClient) {
 	s.check(m, "STATUS", true)
 }
 
-// Two to six sessions of one account change one mailbox in any order: some know modseqs,
-// some have enabled IMAP4rev2. Each of them is told a story that holds together, and after each of its commands it knows the truth but for expunges that it
-// may not be told yet (RFC 9051, 7.5.1). A run that fails is kept as a transcript.
+// Two to six sessions of one account change one mailbox in any order, and come and go;
+// some know modseqs, some have enabled IMAP4rev2. Each of them is told a story that
+// holds together, and after each of its commands it knows the truth but for expunges
+// that it may not be told yet (RFC 9051, 7.5.1). A run that fails is kept as a
+// transcript.
 func TestSessionsAgree(t *testing.T) {
 	for i := range uint64(*sessionRuns) {
 		seed := *sessionSeed + i
