@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	sessionRuns = flag.Int("sessions", 40, "how many runs TestSessionsAgree makes")
+	sessionRuns = flag.Int("sessions", 24, "how many runs TestSessionsAgree makes")
 	sessionSeed = flag.Uint64("sessions.seed", 0, "the seed of the first")
 )
 
