@@ -37,6 +37,9 @@ func (s *Snapshot) ModSeq() mail.ModSeq { return s.acct.modSeq }
 // Quota returns the account's allowance and what it uses.
 func (s *Snapshot) Quota() (Quota, Usage) { return s.acct.quota, s.acct.usage }
 
+// MailboxCount returns how many mailboxes the account has.
+func (s *Snapshot) MailboxCount() int { return int(s.acct.mailboxes) }
+
 // Mailboxes returns all mailboxes in order of name, INBOX first.
 func (s *Snapshot) Mailboxes() ([]Mailbox, error) {
 	var list []Mailbox

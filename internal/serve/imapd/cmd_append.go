@@ -38,17 +38,11 @@ func (s *session) append(*command) (reply, error) {
 		if len(messages) == maxAppend {
 			return no("LIMIT", "one APPEND may bring %d messages", maxAppend), nil
 		}
-		var m imap.AppendMessage
-		if !d.ExpectAppendMessage(&m) {
-			return reply{}, d.Err()
-		}
-		parcel, err := s.takeIn(&m, &room)
+		m, message, err := s.readMessage(&room)
 		if err != nil {
 			return reply{}, err
 		}
-		messages = append(messages, store.NewMessage{
-			Parcel: parcel, Flags: m.Flags.System, Keywords: m.Flags.Keywords, InternalDate: m.Date,
-		})
+		messages = append(messages, message)
 		if !d.ExpectAppendEnd(m, &more) {
 			return reply{}, d.Err()
 		}
@@ -57,6 +51,21 @@ func (s *session) append(*command) (reply, error) {
 		return reply{}, d.Err()
 	}
 	return s.appendAll(box, messages)
+}
+
+// readMessage reads one message of APPEND or REPLACE up to its end, for ExpectAppendEnd,
+// into the store.
+func (s *session) readMessage(room *int64) (m imap.AppendMessage, message store.NewMessage, err error) {
+	if !s.dec.ExpectAppendMessage(&m) {
+		return m, message, s.dec.Err()
+	}
+	if m.UTF8 && !s.utf8 { // RFC 6855, 4
+		return m, message, misuse(fault.New(fault.Invalid, "APPEND UTF8 needs ENABLE UTF8=ACCEPT"))
+	}
+	parcel, err := s.takeIn(&m, room)
+	return m, store.NewMessage{
+		Parcel: parcel, Flags: m.Flags.System, Keywords: m.Flags.Keywords, InternalDate: m.Date,
+	}, err
 }
 
 // left returns how many bytes the quota leaves.

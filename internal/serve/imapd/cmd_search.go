@@ -16,6 +16,9 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 		s.unsave(&args, s.dec.Err())
 		return reply{}, s.dec.Err()
 	}
+	if s.utf8 && args.Charset != "" { // RFC 6855, 3
+		return bad("after ENABLE UTF8=ACCEPT a SEARCH names no charset"), nil
+	}
 	cmd.numbers = cmd.uid && usesNumbers(&args.Key)
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()

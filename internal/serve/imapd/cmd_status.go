@@ -70,6 +70,8 @@ func (s *session) statusValue(box *store.Mailbox, item imap.StatusItems) (uint64
 		return uint64(box.Bytes), nil
 	case imap.StatusHighestModSeq:
 		return uint64(box.HighestModSeq), nil
+	case imap.StatusDeletedBytes:
+		return s.deletedBytes(box)
 	default: // imap.StatusAppendLimit: the same for every mailbox (RFC 7889, 3)
 		return uint64(s.srv.opt.Store.MaxMessage()), nil
 	}

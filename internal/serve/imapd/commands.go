@@ -75,7 +75,7 @@ func commands() []row {
 		{name: "LOGIN", in: fresh, run: (*session).loginCommand},
 		{name: "UNAUTHENTICATE", in: in, caps: "UNAUTHENTICATE", run: bare((*session).unauthenticate)},
 		{name: "COMPRESS", in: in, caps: "COMPRESS=DEFLATE", run: handle((*imap.Decoder).ExpectAtom, (*session).compress)},
-		{name: "ENABLE", in: in, after: tellAll, caps: "ENABLE UIDONLY", run: handle((*imap.Decoder).ExpectEnable, (*session).enable)},
+		{name: "ENABLE", in: in, after: tellAll, caps: "ENABLE UIDONLY UTF8=ACCEPT", run: handle((*imap.Decoder).ExpectEnable, (*session).enable)},
 		{name: "ID", in: anyState, after: tellAll, caps: "ID", run: handle((*imap.Decoder).ExpectID, (*session).id)},
 		{name: "NAMESPACE", in: in, after: tellAll, caps: "NAMESPACE", run: bare((*session).namespace)},
 		{name: "IDLE", in: in, after: tellAll, caps: "IDLE", run: bare((*session).idle)},
@@ -95,6 +95,9 @@ func commands() []row {
 		{name: "URLFETCH", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectURLFetch, (*session).urlFetch)},
 		{name: "SETMETADATA", in: in, after: tellAll, run: (*session).setMetadata},
 
+		{name: "GETQUOTA", in: in, after: tellAll, caps: "QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX", run: handle((*imap.Decoder).ExpectAString, (*session).getQuota)},
+		{name: "GETQUOTAROOT", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).getQuotaRoot)},
+		{name: "SETQUOTA", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectSetQuota, (*session).setQuota)},
 		{name: "SELECT", in: in, caps: "QRESYNC", run: handle((*imap.Decoder).ExpectSelect, (*session).selectCommand)},
 		{name: "EXAMINE", in: in, run: handle((*imap.Decoder).ExpectSelect, (*session).examine)},
 		{name: "CLOSE", in: selected, run: bare((*session).closeMailbox)},
@@ -116,6 +119,8 @@ func commands() []row {
 		{name: "COPY", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).copyCommand)},
 		{name: "UID COPY", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).copyCommand)},
 		{name: "MOVE", in: selected, writes: true, after: tellAll, caps: "MOVE", run: handle((*imap.Decoder).ExpectCopy, (*session).move)},
+		{name: "REPLACE", in: selected, writes: true, after: tellAll, caps: "REPLACE", run: (*session).replace},
+		{name: "UID REPLACE", in: selected, writes: true, after: tellAll, run: (*session).replace},
 		{name: "UID MOVE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).move)},
 	}
 }

@@ -27,6 +27,7 @@ type session struct {
 
 	rev2      bool // ENABLE IMAP4rev2
 	condstore bool // the client knows modseqs (RFC 7162, 3.1)
+	utf8      bool // ENABLE UTF8=ACCEPT (RFC 6855)
 	qresync   bool // it is told of expunges by VANISHED (RFC 7162, 3.2)
 	uidOnly   bool // no sequence numbers, neither way (RFC 9586)
 

@@ -40,6 +40,7 @@ import (
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
+//	quota BYTES MESSAGES  is what alice may have; 0 is no limit
 //
 // In text, ... stands for anything and <<name>> for digits, the same ones at each
 // later place. \r and \n stand for themselves, so that odd line ends can be sent.
@@ -323,6 +324,12 @@ func (w *world) step(line string, body []byte) error {
 		w.alice.ClaimRecent(w.picture(first))
 	case word == "mailbox":
 		w.change(func(tx *store.Tx) error { _, err := tx.CreateMailbox(rest, ""); return err })
+	case word == "quota":
+		var q store.Quota
+		if _, err := fmt.Sscan(rest, &q.Bytes, &q.Messages); err != nil {
+			return err
+		}
+		w.change(func(tx *store.Tx) error { tx.SetQuota(q); return nil })
 	case word == "delete":
 		w.change(func(tx *store.Tx) error { return tx.DeleteMailbox(rest) })
 	case rest == "closed" && w.clients[word] != nil:

@@ -24,10 +24,12 @@ const (
 	StatusHighestModSeq // RFC 7162, 3.1.7
 	StatusAppendLimit   // RFC 7889
 	StatusMailboxID     // RFC 8474, 4.3
+	StatusDeletedBytes  // DELETED-STORAGE, RFC 9208, 4.1.4
 )
 
 var statusNames = [...]string{
 	"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT", "MAILBOXID",
+	"DELETED-STORAGE",
 }
 
 // Names yields the names of the items of s, in a fixed order.
