@@ -110,11 +110,9 @@ func pruned(t *tree, atRoot bool) []*tree {
 	for _, k := range t.kids {
 		kids = append(kids, pruned(k, false)...)
 	}
-	for t.kids = kids; t.number < 0; {
-		if len(kids) == 0 || !atRoot || len(kids) == 1 {
-			return kids
-		}
-		break
+	t.kids = kids
+	if t.number < 0 && (!atRoot || len(kids) < 2) {
+		return kids
 	}
 	return []*tree{t}
 }
