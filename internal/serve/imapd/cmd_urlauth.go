@@ -281,7 +281,7 @@ func (o *urlWriter) items(ask *imap.URLFetch) error {
 	if ask.Structure {
 		wire := partStructure(o.p.ld.facts.BodyStructure, o.p.item.Path)
 		if plain != nil && plain.known {
-			wire = decodedStructure(wire, plain.whole, plain.lines)
+			wire = plain.structure(wire, o.p)
 		}
 		if wire != nil {
 			e.Raw(" (BODYPARTSTRUCTURE ").RawBytes(wire).Raw(")")
