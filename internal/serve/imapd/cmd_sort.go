@@ -66,7 +66,7 @@ func (s *session) sorted(found *finding, by []imap.SortBy) ([]mail.UID, error) {
 	for _, m := range s.view.pic.Messages(found.set) {
 		rows = append(rows, m)
 	}
-	columns := newSortColumns(by, len(rows))
+	columns := newSortColumns(by, len(rows), s.comparator)
 	fromFacts := false
 	for _, c := range columns {
 		fromFacts = fromFacts || c.needsFacts()

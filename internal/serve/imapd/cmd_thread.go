@@ -44,7 +44,7 @@ func (s *session) threadMessages(rows []store.Message, references bool) ([]threa
 			m.date = keys.Date
 		}
 		if len(keys.Base) > 0 {
-			folded = imap.AppendFold(folded[:0], keys.Base)
+			folded = s.comparator.AppendFold(folded[:0], keys.Base)
 			sum := sha256.Sum256(folded)
 			copy(m.subject[:], sum[:])
 		}

@@ -37,6 +37,8 @@ type session struct {
 
 	view  *view       // the selected mailbox, or nil
 	saved mail.UIDSet // what $ stands for (RFC 5182)
+
+	comparator imap.Comparator // of SEARCH, SORT and THREAD (RFC 5255, 4)
 }
 
 // command is one command under way.

@@ -187,9 +187,9 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 	case imap.SearchOlder, imap.SearchYounger:
 		c.row = withinTest(k, q.s.srv.opt.Store.Now())
 	case imap.SearchHeader, imap.SearchAddress:
-		c.field, c.text = k.Field, imap.Fold(k.Text)
+		c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
 	case imap.SearchBody, imap.SearchText:
-		c.text = imap.Fold(k.Text)
+		c.text = q.s.comparator.Fold(k.Text)
 		c.needle = q.need(c.text)
 	default:
 		c.from = k.Date

@@ -24,6 +24,7 @@ type candidate struct {
 // headerText is a message's top header as a search compares it.
 type headerText struct {
 	date   time.Time // of the Date field, zero if it has none
+	by     imap.Comparator
 	fields []headerField
 }
 
@@ -32,11 +33,11 @@ type headerField struct {
 	raw         []byte // as it stands
 }
 
-func newHeaderText(head []byte, date time.Time) *headerText {
-	h := &headerText{date: date}
+func newHeaderText(head []byte, date time.Time, by imap.Comparator) *headerText {
+	h := &headerText{date: date, by: by}
 	for name, value := range mime.Fields(head) {
 		h.fields = append(h.fields, headerField{
-			imap.Fold(string(name)), imap.Fold(mime.DecodeWords(mime.Unfold(value))), value,
+			by.Fold(string(name)), by.Fold(mime.DecodeWords(mime.Unfold(value))), value,
 		})
 	}
 	return h
@@ -60,7 +61,7 @@ func (h *headerText) addressed(name, text string) bool {
 			continue
 		}
 		for _, a := range mime.ParseAddressList(mime.Unfold(f.raw)) {
-			if strings.Contains(imap.Fold(a.Name+" <"+a.Mailbox+"@"+a.Host+">"), text) {
+			if strings.Contains(h.by.Fold(a.Name+" <"+a.Mailbox+"@"+a.Host+">"), text) {
 				return true
 			}
 		}
@@ -127,7 +128,7 @@ func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int,
 		if err != nil {
 			return 0, err
 		}
-		c.header = newHeaderText(head, keys.Date)
+		c.header = newHeaderText(head, keys.Date, q.s.comparator)
 		bytes += len(head)
 	}
 	return done, nil
@@ -212,7 +213,7 @@ func (q *search) scan(marks []bool, r io.Reader) error {
 		if err == nil {
 			whole = wholeRunes(buf[:n])
 		}
-		window = imap.AppendFold(window, buf[:whole])
+		window = q.s.comparator.AppendFold(window, buf[:whole])
 		missing := false
 		for i, needle := range q.needles {
 			marks[i] = marks[i] || bytes.Contains(window, []byte(needle))

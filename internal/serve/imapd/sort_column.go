@@ -18,6 +18,8 @@ type sortColumn struct {
 	texts   []sortText
 	buffer  []byte
 	limit   int // bytes of a text that count
+
+	comparator imap.Comparator
 }
 
 // sortText is where a message's text lies, and its first bytes, which decide most
@@ -33,11 +35,11 @@ type sortText struct {
 const maxSortText = 512
 
 // newSortColumns returns a column for each criterion, for n messages.
-func newSortColumns(by []imap.SortBy, n int) []*sortColumn {
+func newSortColumns(by []imap.SortBy, n int, comparator imap.Comparator) []*sortColumn {
 	columns := make([]*sortColumn, len(by))
 	texts := 0
 	for i := range by {
-		columns[i] = &sortColumn{by: by[i]}
+		columns[i] = &sortColumn{by: by[i], comparator: comparator}
 		switch by[i].Key {
 		case imap.SortArrival, imap.SortDate, imap.SortSize, imap.SortRelevancy:
 			columns[i].numbers = make([]int64, n)
@@ -94,7 +96,7 @@ func (c *sortColumn) fill(i int, k *store.RawKeys) {
 
 func (c *sortColumn) text(i int, b []byte) {
 	from := len(c.buffer)
-	c.buffer = imap.AppendFold(c.buffer, b[:min(len(b), c.limit)])
+	c.buffer = c.comparator.AppendFold(c.buffer, b[:min(len(b), c.limit)])
 	var head [8]byte
 	copy(head[:], c.buffer[from:])
 	c.texts[i] = sortText{binary.BigEndian.Uint64(head[:]), uint32(from), uint32(len(c.buffer))}
