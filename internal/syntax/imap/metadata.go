@@ -109,12 +109,21 @@ func (d *Decoder) entries(out *[]string) bool {
 	}
 }
 
+// MaxListEntries is how many annotations a LIST may ask for: each is looked up for each
+// mailbox.
+const MaxListEntries = 100
+
 // metadataList reads one name of an annotation, or some in parentheses.
 func (d *Decoder) metadataList(out *[]string) bool {
 	if c, _ := d.peek(); c != '(' {
 		return d.entry(out)
 	}
-	return d.List(func() bool { return d.entry(out) }) && (len(*out) > 0 || d.Fail("METADATA asks for nothing"))
+	return d.List(func() bool {
+		if len(*out) == MaxListEntries {
+			return d.Fail("METADATA asks for more than " + strconv.Itoa(MaxListEntries) + " annotations")
+		}
+		return d.entry(out)
+	}) && (len(*out) > 0 || d.Fail("METADATA asks for nothing"))
 }
 
 func (d *Decoder) entry(out *[]string) bool {

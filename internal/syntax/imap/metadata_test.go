@@ -99,3 +99,16 @@ func FuzzMetadata(f *testing.F) {
 		}
 	})
 }
+
+func TestListMetadata(t *testing.T) {
+	got, err := parse(`"" % RETURN (METADATA ("/shared/a" /private/b) STATUS (SIZE))`, (*Decoder).ExpectListCommand)
+	if err != nil || strings.Join(got.Metadata, " ") != "/shared/a /private/b" || got.Status != StatusSize {
+		t.Errorf("%+v %v", got, err)
+	}
+	for in, why := range map[string]string{
+		"METADATA": "a space", "METADATA ()": "asks for nothing", `METADATA ("")`: "empty string", "METADATA (" + many("/a", MaxListEntries+1) + ")": "more than",
+	} {
+		_, err := parse(`"" * RETURN (`+in+`)`, (*Decoder).ExpectListCommand)
+		says(t, err, why)
+	}
+}
