@@ -12,7 +12,12 @@ import (
 
 // esearchCommand is ESEARCH: a search of several mailboxes, answered in UIDs for each
 // that has a match (RFC 7377).
-func (s *session) esearchCommand(cmd *command, args imap.MultiSearch) (reply, error) {
+func (s *session) esearchCommand(cmd *command) (reply, error) {
+	var args imap.MultiSearch
+	if !s.dec.ExpectSP() || !s.dec.ExpectMultiSearch(&args) || !s.dec.ExpectCRLF() {
+		s.unsave(&args.Search, s.dec.Err())
+		return reply{}, s.dec.Err()
+	}
 	if len(args.Sources) == 0 {
 		args.Sources = []imap.MailboxFilter{{Source: imap.SourceSelected}}
 	}

@@ -112,7 +112,7 @@ func commands() []row {
 		{name: "SEARCH", in: selected, after: keepSeqs, caps: "ESEARCH SEARCHRES WITHIN SAVEDATE PARTIAL SEARCH=FUZZY FILTERS", run: (*session).searchCommand},
 		{name: "UID SEARCH", in: selected, after: tellAll, run: (*session).searchCommand},
 		{name: "COMPARATOR", in: in, after: tellAll, caps: "I18NLEVEL=2", run: (*session).comparatorCommand},
-		{name: "ESEARCH", in: in, after: tellAll, caps: "MULTISEARCH", run: handle((*imap.Decoder).ExpectMultiSearch, (*session).esearchCommand)},
+		{name: "ESEARCH", in: in, after: tellAll, caps: "MULTISEARCH", run: (*session).esearchCommand},
 		{name: "SORT", in: selected, after: keepSeqs, caps: "SORT SORT=DISPLAY ESORT", run: (*session).sortCommand},
 		{name: "UID SORT", in: selected, after: tellAll, run: (*session).sortCommand},
 		{name: "THREAD", in: selected, after: keepSeqs, caps: "THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS", run: handle((*imap.Decoder).ExpectThread, (*session).threadCommand)},

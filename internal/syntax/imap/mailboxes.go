@@ -80,11 +80,9 @@ func (d *Decoder) ExpectMultiSearch(out *MultiSearch) bool {
 		}
 		given = d.letters(&first)
 	}
-	if !d.searchArguments(&m.Search, first, given) {
-		return false
-	}
-	*out = m
-	return d.err == nil
+	ok := d.searchArguments(&m.Search, first, given)
+	*out = m // what it was to return is known even if the rest fails
+	return ok
 }
 
 // sources reads the parenthesised choices of mailboxes. Options of their scope, for
