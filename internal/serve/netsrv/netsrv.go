@@ -10,7 +10,8 @@
 // It does not authenticate, and it does not limit what a session does once it
 // runs, apart from its pace.
 //
-// RFC 8446 and 9325 (TLS), RFC 5929 and 9266 (channel bindings).
+// RFC 8446 and 9325 (TLS), RFC 5929 and 9266 (channel bindings), RFC 4978 and 1951
+// (compression).
 package netsrv
 
 import (
