@@ -42,6 +42,7 @@ func (c cache) uids() []mail.UID {
 // syncClient is a client that has enabled QRESYNC and believes what it is told.
 type syncClient struct {
 	c       *client
+	box     string // the mailbox it is about
 	cache   cache
 	order   []uint32 // UIDs by sequence number; 0 is not known yet
 	highest uint64   // the most MODSEQ since the last tagged answer
@@ -163,7 +164,7 @@ func (k *syncClient) fetched(n int, items string) error {
 	return nil
 }
 
-// open selects INBOX with what the cache knows and asks for what is new to it, as RFC
+// open selects the mailbox with what the cache knows and asks for what is new to it, as RFC
 // 7162, 6 describes. The cache is then that of a client that read everything.
 func (k *syncClient) open(t testing.TB, more func([]mail.UID) string) {
 	t.Helper()
@@ -177,7 +178,7 @@ func (k *syncClient) open(t testing.TB, more func([]mail.UID) string) {
 	}
 	k.cache.validity = ""
 	// What SELECT tells of UIDVALIDITY is read from its lines.
-	lines, tagged := k.c.command(t, "SELECT INBOX"+param)
+	lines, tagged := k.c.command(t, "SELECT "+k.box+param)
 	if !strings.HasPrefix(tagged, "zz OK [READ-WRITE]") {
 		t.Fatal(tagged)
 	}
@@ -189,7 +190,7 @@ func (k *syncClient) open(t testing.TB, more func([]mail.UID) string) {
 			k.cache.validity = m[1]
 		}
 		if err := k.hear(line, false); err != nil {
-			t.Fatalf("SELECT INBOX%s: %q: %v", param, line, err)
+			t.Fatalf("SELECT%s: %q: %v", param, line, err)
 		}
 	}
 	k.count()
@@ -237,13 +238,13 @@ func pairs(rng *rand.Rand, uids []mail.UID) string {
 	return fmt.Sprintf("%s (%s %s)", more, seqs, some)
 }
 
-// disturb changes INBOX from elsewhere.
-func disturb(t testing.TB, w *world, rng *rand.Rand) {
-	inbox := w.picture("INBOX")
-	box := inbox.Mailbox().ID
+// disturb changes a mailbox from elsewhere.
+func disturb(t testing.TB, w *world, rng *rand.Rand, name string) {
+	pic := w.picture(name)
+	box := pic.Mailbox().ID
 	some := func() mail.UIDSet {
 		var set mail.UIDSet
-		for _, m := range inbox.Messages(store.All()) {
+		for _, m := range pic.Messages(store.All()) {
 			if rng.IntN(4) == 0 {
 				set.Add(m.UID)
 			}
@@ -280,7 +281,7 @@ func disturb(t testing.TB, w *world, rng *rand.Rand) {
 // agrees checks the cache against what is there.
 func (k *syncClient) agrees(t testing.TB, w *world) {
 	t.Helper()
-	pic := w.picture("INBOX")
+	pic := w.picture(k.box)
 	truth := map[uint32]string{}
 	for _, m := range pic.Messages(store.All()) {
 		truth[uint32(m.UID)] = sorted(string(pic.AppendFlags(nil, m)))
@@ -293,7 +294,7 @@ func (k *syncClient) agrees(t testing.TB, w *world) {
 	}
 }
 
-// step lets the client do something to INBOX.
+// step lets the client do something to the mailbox.
 func (k *syncClient) step(t testing.TB, rng *rand.Rand) {
 	set := "1"
 	if n := len(k.order); n == 0 {
@@ -329,17 +330,20 @@ func (k *syncClient) step(t testing.TB, rng *rand.Rand) {
 // A client that comes back with QRESYNC, from any earlier moment and however its
 // connection was lost, ends with exactly what a client knows that reads everything.
 func TestResync(t *testing.T) {
+	w := newWorld(t)
+	for i := range 3 {
+		w.deliver("Archive", message(fmt.Sprint("a", i)), 0)
+	}
+	boxes := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
-		w := newWorld(t)
-		defer w.stop()
-		for i := range 3 {
-			w.deliver("Archive", message(fmt.Sprint("a", i)), 0)
-		}
+		boxes++
+		box := fmt.Sprint("box", boxes)
+		w.change(func(tx *store.Tx) error { _, err := tx.CreateMailbox(box, ""); return err })
 		for i := range rng.IntN(6) {
-			w.deliver("INBOX", message(fmt.Sprint(i)), 0)
+			w.deliver(box, message(fmt.Sprint(i)), 0)
 		}
-		k := &syncClient{cache: cache{flags: map[uint32]string{}}}
+		k := &syncClient{box: box, cache: cache{flags: map[uint32]string{}}}
 		nothing := func([]mail.UID) string { return "" }
 		var past []cache
 		for range rapid.IntRange(2, 6).Draw(rt, "visits") {
@@ -356,13 +360,13 @@ func TestResync(t *testing.T) {
 			k.agrees(t, w)
 			for range rng.IntN(12) {
 				if rng.IntN(2) == 0 {
-					disturb(t, w, rng)
+					disturb(t, w, rng, box)
 				}
 				k.step(t, rng)
 				past = append(past, k.cache.clone())
 			}
 			for range rng.IntN(8) { // while the client is away
-				disturb(t, w, rng)
+				disturb(t, w, rng, box)
 			}
 		}
 	})

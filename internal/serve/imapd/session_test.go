@@ -366,7 +366,7 @@ func FuzzSession(f *testing.F) {
 		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		io.WriteString(conn, in+"\r\nzz LOGOUT\r\n")
 		ended := time.AfterFunc(50*time.Millisecond, func() { conn.Close() }) // in a literal or so
-		packed := false // what follows is no text
+		packed := false                                                       // what follows is no text
 		for line := range c.lines {
 			packed = packed || strings.HasSuffix(line, " OK begin compression now")
 			if !packed && strings.ContainsRune(line, 0) && !strings.Contains(in, "~{") {
