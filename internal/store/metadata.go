@@ -198,8 +198,9 @@ func (tx *Tx) SetEntry(box mail.MailboxID, reader mail.AccountID, name string, v
 	if len(value) > MaxEntryValue {
 		return fault.Newf(fault.TooLarge, "an annotation may have %d bytes", MaxEntryValue)
 	}
+	var b *txBox
 	if box != 0 {
-		if _, err := tx.open(box); err != nil {
+		if b, err = tx.open(box); err != nil {
 			return err
 		}
 	}
@@ -220,6 +221,9 @@ func (tx *Tx) SetEntry(box mail.MailboxID, reader mail.AccountID, name string, v
 	}
 	if err := tx.growMetadata(grows); err != nil {
 		return err
+	}
+	if b != nil { // it counts as a change of the mailbox (RFC 7162, 3.2)
+		tx.touch(b)
 	}
 	tx.acctDirty = true
 	tx.account0.Changed.AddRange(mail.UID(box), mail.UID(box))

@@ -357,3 +357,18 @@ func TestURLKeys(t *testing.T) {
 	}
 	w.verify(t)
 }
+
+// An annotation of a mailbox raises its modseq, one of the account does not (RFC 7162,
+// 3.2).
+func TestEntryRaisesModSeq(t *testing.T) {
+	w := newWorld(t)
+	before := w.box(t, "INBOX")
+	w.update(t, func(tx *Tx) error { return tx.SetEntry(0, 0, "/shared/comment", []byte("x")) })
+	if got := w.box(t, "INBOX"); got.HighestModSeq != before.HighestModSeq {
+		t.Errorf("%d, was %d", got.HighestModSeq, before.HighestModSeq)
+	}
+	w.update(t, func(tx *Tx) error { return tx.SetEntry(before.ID, 0, "/shared/comment", []byte("x")) })
+	if got := w.box(t, "INBOX"); got.HighestModSeq <= before.HighestModSeq {
+		t.Errorf("%d, was %d", got.HighestModSeq, before.HighestModSeq)
+	}
+}
