@@ -59,7 +59,7 @@ func keywordBit(i int) KeywordSet {
 
 // page holds the rows of up to pageSize consecutive UIDs, column after column. Row
 // r of the columns is the r-th set bit of present. A page in a Picture is never
-// changed; a Tx changes its own clone.
+// changed; a Tx changes what it decoded itself.
 type page struct {
 	present  uint64
 	ids      []uint64
@@ -224,13 +224,4 @@ func decodePage(b []byte) (*page, error) {
 		return nil, fault.New(fault.Corrupt, "a stored page record is too long")
 	}
 	return p, nil
-}
-
-// clone returns a page that may be changed.
-func (p *page) clone() *page {
-	return &page{
-		present: p.present, ids: slices.Clone(p.ids), flags: slices.Clone(p.flags), mods: slices.Clone(p.mods),
-		sizes: slices.Clone(p.sizes), internal: slices.Clone(p.internal), saved: slices.Clone(p.saved),
-		threads: slices.Clone(p.threads), keywords: slices.Clone(p.keywords),
-	}
 }
