@@ -144,6 +144,10 @@ func (c *Client) ask(ctx context.Context, q question) (answer, error) {
 	}
 	key := fmt.Sprintf("%d %s", q.qtype, q.name)
 	done := c.flight.DoChan(key, func() (any, error) {
+		// A flight may have landed since the caller looked.
+		if ans, ok := c.cache.get(q, c.opt.Now()); ok {
+			return ans, nil
+		}
 		tries := time.Duration(c.opt.Rounds*len(c.opt.Servers)) * 2 // UDP and TCP each
 		own, cancel := context.WithTimeout(context.WithoutCancel(ctx), tries*c.opt.Timeout)
 		defer cancel()

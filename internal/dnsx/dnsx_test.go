@@ -211,8 +211,7 @@ func TestEqualQuestionsAreSentOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Between the end of a flight and the next look into the cache there is no gap:
-	// the answer is cached inside the flight.
+	// One that missed the cache before the flight ended looks again inside the next.
 	if n := s.Queries(); n != 1 {
 		t.Errorf("%d questions", n)
 	}
