@@ -278,13 +278,17 @@ func (o *urlWriter) items(ask *imap.URLFetch) error {
 			return err
 		}
 	}
+	// One list for all of it, where RFC 5524, 5 has one for each: so do the servers that
+	// clients were made for.
+	open := " ("
 	if ask.Structure {
 		wire := partStructure(o.p.ld.facts.BodyStructure, o.p.item.Path)
 		if plain != nil && plain.known {
 			wire = plain.structure(wire, o.p)
 		}
 		if wire != nil {
-			e.Raw(" (BODYPARTSTRUCTURE ").RawBytes(wire).Raw(")")
+			e.Raw(open + "BODYPARTSTRUCTURE ").RawBytes(wire)
+			open = " "
 		}
 	}
 	switch {
@@ -292,16 +296,21 @@ func (o *urlWriter) items(ask *imap.URLFetch) error {
 		e.SP()
 		return o.body()
 	case ask.Body:
-		e.Raw(" (BODY ")
+		e.Raw(open + "BODY ")
 		if err := o.body(); err != nil {
 			return err
 		}
-		e.Raw(")")
+		open = " "
 	case ask.Binary:
-		e.Raw(" (BINARY ")
+		e.Raw(open + "BINARY ")
 		if err := o.binary(plain); err != nil {
 			return err
 		}
+		open = " "
+	}
+	if open == " (" { // nothing is known of it
+		e.Raw(" NIL")
+	} else {
 		e.Raw(")")
 	}
 	return nil

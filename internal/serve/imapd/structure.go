@@ -13,7 +13,7 @@ const (
 	atParams
 	atID
 	atDescription
-	atEncoding
+	_ // the encoding
 	atSize
 	atLines    // of a text
 	atEnvelope = 7
@@ -53,13 +53,13 @@ func partStructure(wire []byte, path []uint32) []byte {
 }
 
 // decodedStructure returns the structure of a part as it is without its transfer
-// encoding: with that many bytes and lines (RFC 5524, 3.2).
+// encoding: with that many bytes and lines. The encoding named is still the one it had,
+// where RFC 5524, 3.2 has an identity encoding: that is how clients know it.
 func decodedStructure(wire []byte, size, lines int64) []byte {
 	e := elements(wire)
 	if len(e) <= atSize || wire[1] == '(' {
 		return wire
 	}
-	e[atEncoding] = []byte(`"binary"`)
 	e[atSize] = strconv.AppendInt(nil, size, 10)
 	if isWord(e[atType], "text") && len(e) > atLines {
 		e[atLines] = strconv.AppendInt(nil, lines, 10)

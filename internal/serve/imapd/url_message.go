@@ -138,7 +138,6 @@ func unwrappedStructure(wire []byte, p *mime.Part, did map[*mime.Part]*decodedPa
 		}
 		return append(append(append(out, ' '), bytes.Join(e[len(p.Children):], []byte(" "))...), ')')
 	case p.IsMessage() && d != nil && len(e) > atBody+1:
-		e[atEncoding] = []byte(`"binary"`)
 		e[atSize] = strconv.AppendInt(nil, d.whole, 10)
 		e[atBody] = unwrappedStructure(e[atBody], p.Children[0], did)
 		e[atBody+1] = strconv.AppendInt(nil, d.lines, 10)
