@@ -123,6 +123,7 @@ func commands() []row {
 		{name: "REPLACE", in: selected, writes: true, after: tellAll, caps: "REPLACE", run: (*session).replace},
 		{name: "UID REPLACE", in: selected, writes: true, after: tellAll, run: (*session).replace},
 		{name: "UID MOVE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectCopy, (*session).move)},
+		{name: "UIDBATCHES", in: selected, after: tellAll, caps: "UIDBATCHES", run: handle((*imap.Decoder).ExpectBatches, (*session).uidBatches)},
 	}
 }
 

@@ -37,6 +37,8 @@ import (
 //	A closed              the server closes A's connection
 //	deliver MAILBOX [subject]   a message of alice's with that subject arrives
 //	| text                lines after deliver: the message itself instead
+//	fill MAILBOX N        so many messages arrive, all the same
+//	gone MAILBOX SET      those with these UIDs are expunged
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
@@ -320,6 +322,11 @@ func (w *world) step(line string, body []byte) error {
 			body = message(more)
 		}
 		w.deliver(first, body, 0)
+	case word == "fill":
+		w.fillBox(first, more)
+	case word == "gone":
+		_, err := w.alice.Expunge(w.ctx, w.picture(first).Mailbox().ID, uidSet(more), false)
+		return err
 	case word == "seen":
 		w.alice.ClaimRecent(w.picture(first))
 	case word == "mailbox":

@@ -26,6 +26,7 @@ type view struct {
 	held     mail.ModSeq // while there are gone ones: all up to here has been told
 	shrunk   bool        // expunges were told since the last tagged answer
 	recent   mail.UIDSet // \Recent for this session (RFC 3501, 2.3.2)
+	batches  batchUse    // of UIDBATCHES
 }
 
 // count returns how many messages the client counts.
