@@ -18,7 +18,7 @@ func (s *session) compress(cmd *command, name string) (reply, error) {
 	case s.c.R.Buffered() > 0: // it is to wait for our answer; who can tell what these are
 		return reply{}, fatal{fault.New(fault.Limited, "nothing may follow COMPRESS before its answer")}
 	}
-	ok("begin compression now").write(s.enc, cmd.tag)
+	s.answer(cmd.tag, ok("begin compression now"))
 	if err := s.flush(); err != nil {
 		return reply{}, err
 	}
@@ -39,7 +39,7 @@ func (s *session) unauthenticate(cmd *command) (reply, error) {
 	s.c.SignOut()
 	dec.UTF8, enc.UTF8 = false, false
 	dec.SetLimits(imap.LoginLimits)
-	ok("UNAUTHENTICATE done").write(s.enc, cmd.tag)
+	s.answer(cmd.tag, ok("UNAUTHENTICATE done"))
 	if err := s.flush(); err != nil {
 		return reply{}, err
 	}

@@ -36,7 +36,7 @@ func (s *session) move(cmd *command, args imap.Copy) (reply, error) {
 	}
 	moved, err := s.acct.Move(s.ctx, s.view.box, uids, to.ID)
 	if len(moved) > 0 { // of a very large set a part may have moved before a failure
-		s.enc.Raw("* OK [").Raw(copyUID(to.UIDValidity, moved)).Raw("] moved").CRLF()
+		s.note("OK", copyUID(to.UIDValidity, moved), "moved")
 	}
 	if err != nil {
 		return reply{}, noTarget(err)

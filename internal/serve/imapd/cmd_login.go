@@ -16,7 +16,7 @@ func (s *session) startTLS(cmd *command) (reply, error) {
 	if s.c.R.Buffered() > 0 { // commands smuggled in before the handshake
 		return reply{}, fatal{fault.New(fault.Limited, "nothing may follow STARTTLS before the handshake")}
 	}
-	ok("begin TLS now").write(s.enc, cmd.tag)
+	s.answer(cmd.tag, ok("begin TLS now"))
 	if err := s.flush(); err != nil {
 		return reply{}, err
 	}

@@ -56,7 +56,7 @@ func (s *session) replace(cmd *command) (reply, error) {
 		return reply{}, noTarget(err)
 	}
 	s.tellNormal(useAttribute(&box), box.Name)
-	s.enc.Raw(fmt.Sprintf("* OK [APPENDUID %d %d] replaced", box.UIDValidity, uid)).CRLF()
+	s.note("OK", fmt.Sprintf("APPENDUID %d %d", box.UIDValidity, uid), "replaced")
 	return ok(cmd.row.name + " done"), nil
 }
 

@@ -67,12 +67,12 @@ func (s *session) tellOpened() {
 		v.findRecent(s.acct)
 		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
 		if first := v.pic.FirstUnseen(); first > 0 && !s.uidOnly {
-			e.Raw("* OK [UNSEEN ").Number(uint64(first)).Raw("] first unseen message").CRLF()
+			s.note("OK", fmt.Sprint("UNSEEN ", first), "first unseen message")
 		}
 	}
-	e.Raw("* OK [UIDVALIDITY ").Number(uint64(box.UIDValidity)).Raw("] UIDs are valid").CRLF()
-	e.Raw("* OK [UIDNEXT ").Number(uint64(box.UIDNext)).Raw("] next UID").CRLF()
-	e.Raw("* OK [MAILBOXID (").Raw(s.mailboxID(box.ID)).Raw(")] id of the mailbox").CRLF()
+	s.note("OK", fmt.Sprint("UIDVALIDITY ", box.UIDValidity), "UIDs are valid")
+	s.note("OK", fmt.Sprint("UIDNEXT ", box.UIDNext), "next UID")
+	s.note("OK", "MAILBOXID ("+s.mailboxID(box.ID)+")", "id of the mailbox")
 	s.tellModSeq()
 }
 
@@ -84,7 +84,7 @@ func (s *session) leave(told bool) {
 	}
 	s.view, s.saved, s.state = nil, nil, signedIn
 	if told {
-		s.enc.Raw("* OK [CLOSED] the previous mailbox is closed").CRLF()
+		s.note("OK", "CLOSED", "the previous mailbox is closed")
 	}
 }
 

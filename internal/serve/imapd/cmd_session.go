@@ -20,7 +20,7 @@ func (s *session) noop(cmd *command) (reply, error) { return ok(cmd.row.name + "
 
 // logout is LOGOUT (RFC 9051, 6.1.3).
 func (s *session) logout(*command) (reply, error) {
-	s.enc.Raw("* BYE see you").CRLF()
+	s.note("BYE", "", "see you")
 	s.state = 0
 	return ok("LOGOUT done"), nil
 }
@@ -95,5 +95,5 @@ func (s *session) enableCondstore() {
 }
 
 func (s *session) tellModSeq() {
-	s.enc.Raw("* OK [HIGHESTMODSEQ ").Raw(s.view.toldUpTo()).Raw("] highest modseq").CRLF()
+	s.note("OK", "HIGHESTMODSEQ "+s.view.toldUpTo(), "highest modseq")
 }

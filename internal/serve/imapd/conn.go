@@ -97,7 +97,7 @@ func (s *session) ask(text string) error {
 
 // serve greets the client and answers its commands until the session is over.
 func (s *session) serve() error {
-	s.enc.Raw("* OK [CAPABILITY ").Raw(s.capabilities()).Raw("] Martlet is ready").CRLF()
+	s.note("OK", "CAPABILITY "+s.capabilities(), "Martlet is ready")
 	for s.state != 0 {
 		if err := s.flush(); err != nil {
 			return err
@@ -175,7 +175,7 @@ func (s *session) finish(cmd *command, rep reply) error {
 	if tag == "" {
 		tag = "*"
 	}
-	rep.write(s.enc, tag)
+	s.answer(tag, rep)
 	switch {
 	case rep.status == "BAD", rep.status == "NO" && s.state == fresh:
 		return s.countBad()
@@ -269,7 +269,7 @@ func (s *session) goodbye(err error) {
 	log := s.c.Log()
 	switch kind := fault.Of(err); {
 	case s.c.Stopping():
-		s.enc.Raw("* BYE [UNAVAILABLE] the server is stopping, try again shortly").CRLF()
+		s.note("BYE", "UNAVAILABLE", "the server is stopping, try again shortly")
 	case kind == fault.Closed || errors.Is(err, io.ErrUnexpectedEOF):
 		log.Debug("client is gone", "err", err)
 		s.enc.Reset()
@@ -278,7 +278,7 @@ func (s *session) goodbye(err error) {
 		s.enc.Reset()
 	default:
 		log.Info("session ended by the server", "err", err)
-		s.enc.Raw("* BYE ").Raw(fault.Say(err)).CRLF()
+		s.note("BYE", "", fault.Say(err))
 	}
 	s.state = 0
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/martlet-mail/martlet/internal/fault"
-	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
 // reply is the tagged answer to a command.
@@ -32,8 +31,14 @@ func bad(format string, args ...any) reply {
 	return reply{status: "BAD", text: fmt.Sprintf(format, args...)}
 }
 
-func (r reply) write(e *imap.Encoder, tag string) {
-	e.Raw(tag).SP().Raw(r.status)
+// note writes an untagged status response (RFC 9051, 7.1).
+func (s *session) note(status, code, text string) {
+	s.answer("*", reply{status: status, code: code, text: text})
+}
+
+// answer writes a status response.
+func (s *session) answer(tag string, r reply) {
+	e := s.enc.Raw(tag).SP().Raw(r.status)
 	if r.code != "" {
 		e.Raw(" [").Raw(r.code).Raw("]")
 	}

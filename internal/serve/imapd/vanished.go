@@ -143,7 +143,7 @@ func (s *session) noteModSeq(rep *reply) {
 		rep.code = code
 		return
 	}
-	s.enc.Raw("* OK [").Raw(code).Raw("] highest modseq").CRLF()
+	s.note("OK", code, "highest modseq")
 }
 
 // intersect returns the UIDs in both sets, in time linear in their ranges.

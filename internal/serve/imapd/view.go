@@ -247,7 +247,7 @@ func (s *session) tellFlags() {
 	case len(box.Keywords) < store.MaxKeywords:
 		names += ` \*`
 	}
-	s.enc.Raw("* OK [PERMANENTFLAGS (").Raw(names).Raw(")] flags that are kept").CRLF()
+	s.note("OK", "PERMANENTFLAGS ("+names+")", "flags that are kept")
 }
 
 // tellChanged tells the flags of messages that changed, and of those the command
