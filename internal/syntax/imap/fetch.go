@@ -24,6 +24,9 @@ const (
 	FetchEmailID       // EMAILID (RFC 8474)
 	FetchThreadID      // THREADID (RFC 8474)
 	FetchPreview       // PREVIEW, with or without LAZY (RFC 8970)
+	FetchGmailID       // X-GM-MSGID
+	FetchGmailThread   // X-GM-THRID
+	FetchLabels        // X-GM-LABELS
 )
 
 // SectionText says which bytes of a part a section means.
@@ -140,6 +143,9 @@ var plainItems = map[string]FetchItem{
 	"EMAILID":       {Kind: FetchEmailID},
 	"THREADID":      {Kind: FetchThreadID},
 	"PREVIEW":       {Kind: FetchPreview},
+	"X-GM-MSGID":    {Kind: FetchGmailID},
+	"X-GM-THRID":    {Kind: FetchGmailThread},
+	"X-GM-LABELS":   {Kind: FetchLabels},
 	"RFC822":        {Kind: FetchSection, Old: "RFC822"},
 	"RFC822.HEADER": {Kind: FetchSection, Text: SectionHeader, Peek: true, Old: "RFC822.HEADER"},
 	"RFC822.TEXT":   {Kind: FetchSection, Text: SectionBody, Old: "RFC822.TEXT"},
@@ -321,6 +327,7 @@ var kindNames = map[FetchKind]string{
 	FetchFlags: "FLAGS", FetchUID: "UID", FetchInternalDate: "INTERNALDATE", FetchSize: "RFC822.SIZE",
 	FetchEnvelope: "ENVELOPE", FetchBody: "BODY", FetchBodyStructure: "BODYSTRUCTURE", FetchModSeq: "MODSEQ",
 	FetchSaveDate: "SAVEDATE", FetchEmailID: "EMAILID", FetchThreadID: "THREADID", FetchPreview: "PREVIEW",
+	FetchGmailID: "X-GM-MSGID", FetchGmailThread: "X-GM-THRID", FetchLabels: "X-GM-LABELS",
 	FetchSection: "BODY", FetchBinary: "BINARY", FetchBinarySize: "BINARY.SIZE",
 }
 

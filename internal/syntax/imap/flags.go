@@ -98,14 +98,24 @@ const (
 	RemoveFlags                 // -FLAGS
 )
 
+// StoreItem is what STORE changes.
+type StoreItem uint8
+
+const (
+	StoreFlags  StoreItem = iota // FLAGS
+	StoreLabels                  // X-GM-LABELS
+)
+
 // Store is the arguments of STORE (RFC 9051, 6.4.6; RFC 7162, 3.1.3).
 type Store struct {
+	Item        StoreItem
 	Set         SeqSet
 	Conditional bool   // UNCHANGEDSINCE was given
 	Unchanged   uint64 // its value, which may be 0
 	Op          StoreOp
 	Silent      bool
 	Flags       FlagSet
+	Labels      []string // system labels and mailbox names, of StoreLabels
 }
 
 // ExpectStore reads the arguments of STORE.
@@ -125,22 +135,29 @@ func (d *Decoder) ExpectStore(out *Store) bool {
 	case d.Special('-'):
 		s.Op = RemoveFlags
 	}
-	var word string
-	if !d.ExpectWord(&word, "FLAGS") {
-		return false
-	}
-	switch word {
-	case "FLAGS":
-	case "FLAGS.SILENT":
-		s.Silent = true
-	default:
-		return d.Fail("STORE knows FLAGS and FLAGS.SILENT, not " + clip(word))
-	}
-	if !d.ExpectSP() || !d.expectFlags(&s.Flags) {
+	if !d.storeItem(&s) {
 		return false
 	}
 	*out = s
 	return true
+}
+
+// storeItem reads what is changed and to what.
+func (d *Decoder) storeItem(s *Store) bool {
+	var word string
+	if !d.ExpectWord(&word, "FLAGS") {
+		return false
+	}
+	item, silent := strings.CutSuffix(word, ".SILENT")
+	s.Silent = silent
+	switch item {
+	case "FLAGS":
+		return d.ExpectSP() && d.expectFlags(&s.Flags)
+	case "X-GM-LABELS":
+		s.Item = StoreLabels
+		return d.ExpectSP() && d.expectLabels(&s.Labels)
+	}
+	return d.Fail("STORE knows FLAGS and FLAGS.SILENT, not " + clip(word))
 }
 
 func (d *Decoder) storeModifier(s *Store) bool {
@@ -162,9 +179,13 @@ func (s Store) AppendText(b []byte) []byte {
 		b = append(appendNumber(append(b, "(UNCHANGEDSINCE "...), s.Unchanged), ") "...)
 	}
 	b = append(b, [...]string{"", "+", "-"}[s.Op]...)
-	b = append(b, "FLAGS"...)
+	b = append(b, [...]string{"FLAGS", "X-GM-LABELS"}[s.Item]...)
 	if s.Silent {
 		b = append(b, ".SILENT"...)
 	}
-	return s.Flags.AppendText(append(b, ' '))
+	b = append(b, ' ')
+	if s.Item == StoreLabels {
+		return appendLabels(b, s.Labels)
+	}
+	return s.Flags.AppendText(b)
 }

@@ -48,6 +48,14 @@ const (
 	SearchFilter                          // what the filter called Text says (RFC 5466, 3.1)
 	SearchEmailID                         // the object id is Text (RFC 8474, 6)
 	SearchThreadID                        // that of the thread is
+	SearchGmailID                         // the message has Number (X-GM-MSGID)
+	SearchGmailThread                     // its thread has (X-GM-THRID)
+	SearchLabel                           // it has the label Text (X-GM-LABELS)
+	SearchLabelLike                       // one like Text: case, spaces and slashes apart
+	SearchAttachment                      // it has an attachment
+	SearchFilename                        // the name of a part has Text in it
+	SearchFromSecond                      // internal date Number seconds after 1970 or later
+	SearchUntilSecond                     // earlier than that
 )
 
 // SearchKey is a search program: a tree of keys (RFC 9051, 6.4.4).
@@ -270,6 +278,9 @@ const (
 	argModSeq
 	argInterval
 	argFilter
+	argNumber64
+	argLabel
+	argGmail
 )
 
 type searchRow struct {
@@ -329,6 +340,10 @@ var searchKeys = map[string]searchRow{
 	"FILTER":            {SearchKey{Op: SearchFilter}, argFilter, false},
 	"EMAILID":           {SearchKey{Op: SearchEmailID}, argKeyword, false},
 	"THREADID":          {SearchKey{Op: SearchThreadID}, argKeyword, false},
+	"X-GM-MSGID":        {SearchKey{Op: SearchGmailID}, argNumber64, false},
+	"X-GM-THRID":        {SearchKey{Op: SearchGmailThread}, argNumber64, false},
+	"X-GM-LABELS":       {SearchKey{Op: SearchLabel}, argLabel, false},
+	"X-GM-RAW":          {SearchKey{}, argGmail, false},
 }
 
 // named reads the arguments of the key called word.
@@ -376,6 +391,12 @@ func (p searchParser) argument(arg searchArg, key *SearchKey) bool {
 			return d.expected("the name of a filter")
 		}
 		return !strings.Contains(key.Text, "/") || d.Fail("the name of a filter has a /")
+	case argNumber64:
+		return d.number(&key.Number, 1<<64-1, "a number")
+	case argLabel:
+		return d.expectLabel(&key.Text)
+	case argGmail:
+		return p.string(&key.Text) && d.gmailQuery(key.Text, key)
 	case argInterval:
 		return d.ExpectNumber64(&key.Number) && (key.Number > 0 || d.Fail("an interval of no seconds"))
 	}
@@ -510,6 +531,8 @@ func (k SearchKey) AppendText(b []byte) []byte {
 		b = append(b, "HEADER "...)
 		str(k.Field)
 		b = append(b, ' ')
+	case SearchGmailID, SearchGmailThread, SearchLabel, SearchLabelLike, SearchAttachment, SearchFilename, SearchFromSecond, SearchUntilSecond:
+		return k.appendGmail(b)
 	case SearchBody:
 		b = append(b, "BODY "...)
 	case SearchText:
