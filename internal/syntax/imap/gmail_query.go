@@ -301,10 +301,12 @@ func state(field, text string) (SearchKey, bool) {
 	return key, ok
 }
 
+var sizeUnits = map[string]uint64{"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}
+
 // ofSize reads a size such as 10M.
 func ofSize(field, text string) (SearchKey, bool) {
-	digits := strings.TrimRight(strings.ToLower(text), "kmgb")
-	unit, known := map[string]uint64{"": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20, "g": 1 << 30, "gb": 1 << 30}[strings.ToLower(text[len(digits):])]
+	digits := strings.TrimRight(text, "kmgbKMGB")
+	unit, known := sizeUnits[strings.ToLower(text[len(digits):])]
 	n, err := strconv.ParseUint(digits, 10, 32)
 	op := SearchLarger
 	if strings.HasPrefix(field, "smaller") {
@@ -321,7 +323,7 @@ var spans = map[string]uint64{"d": 1, "w": 7, "m": 30, "y": 365}
 func ofDate(field, text string) (SearchKey, bool) {
 	older := field == "before" || strings.HasPrefix(field, "older")
 	if strings.HasSuffix(field, "_than") {
-		digits := strings.TrimRight(strings.ToLower(text), "dwmy")
+		digits := strings.TrimRight(text, "dwmyDWMY")
 		days, known := spans[strings.ToLower(text[len(digits):])]
 		n, err := strconv.ParseUint(digits, 10, 16)
 		op := SearchYounger

@@ -136,7 +136,7 @@ func TestGmailQuery(t *testing.T) {
 func FuzzGmail(f *testing.F) {
 	for _, s := range []string{
 		`has:attachment in:unread`, `{a b} -(c OR "d e") subject:(x y) to:me`, `larger:1M older_than:2w after:2020/1/2 after:5`,
-		`label:a-b filename:"x y"`, `((-{`, `a|b OR c`, `from:"" is:`, `--`, "a\xa0b", `in:anywhere -in:inbox`,
+		`label:a-b filename:"x y"`, `((-{`, `a|b OR c`, `from:"" is:`, `--`, "a\xa0b", `in:anywhere -in:inbox`, "larger:\x8aK",
 	} {
 		f.Add(s)
 	}
