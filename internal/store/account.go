@@ -23,6 +23,8 @@ type Account struct {
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
 	boxes    map[mail.MailboxID]*boxState
+
+	followers map[*Follower]struct{}
 }
 
 type watcher struct{ ticks chan struct{} }
@@ -40,9 +42,9 @@ func (a *Account) Update(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) error {
-	err := a.store.eng.Update(ctx, a.shard, func(w engine.Writer) error {
-		tx, err := newTx(a, w, create)
-		if err != nil {
+	var tx *Tx // of the last run of fn, which is the one that counts
+	err := a.store.eng.Update(ctx, a.shard, func(w engine.Writer) (err error) {
+		if tx, err = newTx(a, w, create); err != nil {
 			return err
 		}
 		if err := fn(tx); err != nil {
@@ -51,7 +53,7 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 		return tx.flush()
 	})
 	if err == nil || fault.Is(err, fault.Unknown) {
-		a.changed()
+		a.changed(ctx, tx)
 	}
 	return err
 }
@@ -92,11 +94,20 @@ func (a *Account) Watch() (ticks <-chan struct{}, stop func()) {
 // have changed between: the cheapest question there is.
 func (a *Account) Generation() uint64 { return a.generation.Load() }
 
-// changed makes pictures stale and wakes the watchers, in this order.
-func (a *Account) changed() {
+// changed makes pictures stale and wakes those who wait, in this order.
+func (a *Account) changed(ctx context.Context, tx *Tx) {
 	a.generation.Add(1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for f := range a.followers {
+		own := f.own != nil && ctx.Value(originKey{}) == f.own
+		if tx != nil {
+			f.note(tx, own)
+		}
+		if !own && f.wake != nil {
+			f.wake()
+		}
+	}
 	for w := range a.watchers {
 		select {
 		case w.ticks <- struct{}{}:

@@ -147,6 +147,22 @@ func (p *page) remove(uid mail.UID) {
 	}
 }
 
+// before returns the page without the rows from a UID on.
+func (p *page) before(uid mail.UID) *page {
+	n, _ := p.row(uid)
+	if n == p.len() {
+		return p
+	}
+	cut := &page{
+		present: p.present & (1<<(uid%pageSize) - 1), ids: p.ids[:n:n], flags: p.flags[:n:n], mods: p.mods[:n:n],
+		sizes: p.sizes[:n:n], internal: p.internal[:n:n], saved: p.saved[:n:n], threads: p.threads[:n:n],
+	}
+	if p.keywords != nil {
+		cut.keywords = p.keywords[:n:n]
+	}
+	return cut
+}
+
 // encode writes column after column; what usually rises is written as differences.
 func (p *page) encode() []byte {
 	var e enc = make([]byte, 0, 16+p.len()*20)

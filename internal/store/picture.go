@@ -121,6 +121,26 @@ func (p *Picture) Existing(set mail.UIDSet) mail.UIDSet {
 	return out
 }
 
+// Before returns the picture without the messages from a UID on, with the mailbox
+// record as it is.
+func (p *Picture) Before(uid mail.UID) *Picture {
+	n := p.find(pageOf(uid))
+	if n == len(p.pages) {
+		return p
+	}
+	numbers, pages := slices.Clone(p.numbers[:n]), slices.Clone(p.pages[:n])
+	if p.numbers[n] == pageOf(uid) {
+		cut := p.pages[n].before(uid)
+		if cut == p.pages[n] && n+1 == len(p.pages) {
+			return p
+		}
+		if cut.len() > 0 {
+			numbers, pages = append(numbers, p.numbers[n]), append(pages, cut)
+		}
+	}
+	return newPicture(p.box, numbers, pages)
+}
+
 // BySeq returns the UIDs of sequence numbers from to to.
 func (p *Picture) BySeq(from, to int) mail.UIDSet {
 	from, to = max(from, 1), min(to, p.Len())

@@ -119,6 +119,23 @@ func (s *Snapshot) Subscriptions() ([]string, error) {
 	return names, err
 }
 
+// Subscribed tells whether a name is subscribed, in its canonical form.
+func (s *Snapshot) Subscribed(name string) (bool, error) {
+	_, ok, err := s.r.Get(engine.KeyString(famSub, name))
+	return ok, err
+}
+
+// HasChildren tells whether there is a mailbox below a name.
+func (s *Snapshot) HasChildren(name string) (bool, error) {
+	below := engine.KeyString(famName, name+Separator)
+	found := false
+	err := s.r.Scan(below, engine.After(below), false, func([]byte, []byte) bool {
+		found = true
+		return false
+	})
+	return found, err
+}
+
 func (s *Snapshot) page(box mail.MailboxID, number uint64) (*page, error) {
 	v, ok, err := s.r.Get(pageKey(box, number))
 	if err != nil || !ok {

@@ -173,7 +173,7 @@ func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 	err = s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
 		return w.Delete(engine.Key(famRegistry, uint64(id)))
 	})
-	a.changed()
+	a.changed(ctx, nil)
 	return err
 }
 
