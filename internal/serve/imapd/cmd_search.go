@@ -19,7 +19,7 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 	if s.utf8 && args.Charset != "" { // RFC 6855, 3
 		return bad("after ENABLE UTF8=ACCEPT a SEARCH names no charset"), nil
 	}
-	cmd.numbers = cmd.uid && usesNumbers(&args.Key)
+	cmd.finds, cmd.numbers = true, cmd.uid && usesNumbers(&args.Key)
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}

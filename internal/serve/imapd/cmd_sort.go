@@ -18,7 +18,7 @@ func (s *session) sortCommand(cmd *command) (reply, error) {
 		s.unsave(&args.Search, s.dec.Err())
 		return reply{}, s.dec.Err()
 	}
-	cmd.numbers = cmd.uid && usesNumbers(&args.Key)
+	cmd.finds, cmd.numbers = true, cmd.uid && usesNumbers(&args.Key)
 	byRelevancy := func(b imap.SortBy) bool { return b.Key == imap.SortRelevancy }
 	if slices.ContainsFunc(args.By, byRelevancy) && !usesFuzzy(&args.Key) {
 		return bad("RELEVANCY needs a FUZZY search key"), nil

@@ -9,7 +9,7 @@ import (
 
 // threadCommand is THREAD and UID THREAD (RFC 5256, 3).
 func (s *session) threadCommand(cmd *command, args imap.Thread) (reply, error) {
-	cmd.numbers = cmd.uid && usesNumbers(&args.Key)
+	cmd.finds, cmd.numbers = true, cmd.uid && usesNumbers(&args.Key)
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}

@@ -49,6 +49,7 @@ type command struct {
 	own *ownChange // flags it changed, for the sync after it
 
 	numbers bool // a UID command whose arguments count by sequence numbers
+	finds   bool // a SEARCH or the like, which does not find what is gone
 }
 
 func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
@@ -163,6 +164,9 @@ func (s *session) finish(cmd *command, rep reply) error {
 		}
 		if err := s.sync(cmd, after); err != nil {
 			return err
+		}
+		if cmd.finds && len(s.view.gone) > 0 && rep.status == "OK" && rep.code == "" { // RFC 5530, 3
+			rep.code, rep.text = "EXPUNGEISSUED", "some of the messages no longer exist"
 		}
 		s.noteModSeq(&rep)
 	}
