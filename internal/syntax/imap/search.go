@@ -80,16 +80,19 @@ const (
 	ReturnCount
 	ReturnSave
 	ReturnRelevancy // RFC 6203, 4
-	ReturnPartial   // RFC 9394, 3.1
+	ReturnPartial   // RFC 9394, 3.1; RFC 5267, 4.4
+	ReturnContext   // RFC 5267, 4.2
+	ReturnUpdate    // RFC 5267, 4.3
 )
 
-var returnNames = [...]string{"MIN", "MAX", "ALL", "COUNT", "SAVE", "RELEVANCY", "PARTIAL"}
+var returnNames = [...]string{"MIN", "MAX", "ALL", "COUNT", "SAVE", "RELEVANCY", "PARTIAL", "CONTEXT", "UPDATE"}
 
 // Search is the arguments of SEARCH.
 type Search struct {
 	Extended bool         // RETURN was given: the answer is an ESEARCH
 	Return   SearchReturn // RETURN () is RETURN (ALL)
 	Partial  PartialRange // of ReturnPartial
+	Update   []FetchItem  // of ReturnUpdate: what to fetch of new messages (RFC 5465, 7)
 	Charset  string
 	Key      SearchKey
 }
@@ -189,6 +192,9 @@ func (d *Decoder) returnOption(s *Search) bool {
 		if !d.ExpectSP() || !d.expectPartial(&s.Partial) {
 			return false
 		}
+	}
+	if option == ReturnUpdate && !d.fetchAttributes(&s.Update) {
+		return false
 	}
 	s.Return |= option
 	if s.Return&ReturnAll != 0 && s.Return&ReturnPartial != 0 { // RFC 9394, 3.1
@@ -471,6 +477,9 @@ func (s *Search) appendReturn(b []byte) []byte {
 		b = append(b, name...)
 		if 1<<i == ReturnPartial {
 			b = s.Partial.AppendText(append(b, ' '))
+		}
+		if 1<<i == ReturnUpdate && len(s.Update) > 0 {
+			b = appendItems(append(b, ' '), s.Update)
 		}
 	}
 	return append(b, ") "...)
