@@ -223,16 +223,21 @@ func (s *Snapshot) movedPlaces(id mail.MessageID) ([]place, bool, error) {
 	if err != nil || !ok {
 		return nil, false, err
 	}
-	p, err := unseal(recPlaces, v)
+	list, err := decodePlaces(v)
+	return list, err == nil, err
+}
+
+func decodePlaces(b []byte) ([]place, error) {
+	p, err := unseal(recPlaces, b)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	d := dec{Rest: p}
 	list := make([]place, d.Count())
 	for i := range list {
 		list[i] = place{mail.MailboxID(d.U()), mail.UID(d.U())}
 	}
-	return list, true, d.Err("places")
+	return list, d.Err("places")
 }
 
 // Changes returns what happened in a mailbox after a modseq.
