@@ -17,7 +17,11 @@ func (d *Decoder) ExpectDate(out *time.Time) bool {
 		return d.expected("a date such as 1-Feb-1994")
 	}
 	t, err := time.ParseInLocation("2-Jan-2006", s, time.UTC)
-	if err != nil || t.Year() < 1 {
+	ok := err == nil && t.Year() >= 1
+	if !ok && d.Old {
+		t, ok = oldDate(s)
+	}
+	if !ok {
 		return d.Fail("not a date of the form 1-Feb-1994: " + clip(s))
 	}
 	*out = t
@@ -33,7 +37,11 @@ func (d *Decoder) DateTime(out *time.Time) bool {
 		return false
 	}
 	t, err := time.Parse("2-Jan-2006 15:04:05 -0700", strings.TrimPrefix(s, " "))
-	if err != nil || t.Year() < 1 {
+	ok = err == nil && t.Year() >= 1
+	if !ok && d.Old {
+		t, ok = oldDateTime(s)
+	}
+	if !ok {
 		return d.Fail(`not a date and time of the form " 1-Feb-1994 12:00:00 +0000": ` + clip(s))
 	}
 	*out = t

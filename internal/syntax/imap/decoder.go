@@ -57,6 +57,9 @@ type Decoder struct {
 	// UTF8 says that the client has enabled IMAP4rev2 or UTF8=ACCEPT: mailbox
 	// names are then UTF-8 and not modified UTF-7 (RFC 6855, 3; RFC 9051, 5.1).
 	UTF8 bool
+	// Old says that the client may be older than IMAP4rev1: what only such clients say
+	// is understood (RFC 2062).
+	Old bool
 	// OldName is how the client wrote the last mailbox name, if UTF8 holds and the
 	// name is not in its normal form; else "" (RFC 9051, 6.3.9.7).
 	OldName string
@@ -362,6 +365,10 @@ func (d *Decoder) quoted(out *string) bool {
 				return false
 			}
 			if c != '"' && c != '\\' {
+				if d.Old { // in IMAP2bis it stands for itself (RFC 2061)
+					s = append(s, '\\')
+					continue
+				}
 				return d.Fail(`in a quoted string only \" and \\ may follow a backslash`)
 			}
 			d.take(1)

@@ -166,7 +166,7 @@ func (d *Decoder) fetchItem(f *Fetch, inList bool) bool {
 		return len(f.Items) <= MaxFetchItems || d.Fail("FETCH asks for too many items")
 	}
 	item, ok := plainItems[word]
-	if !ok && !d.sectionItem(word, &item) || item.Kind == FetchPreview && !d.previewModifiers() {
+	if !ok && !(d.Old && d.oldItem(word, &item)) && !d.sectionItem(word, &item) || item.Kind == FetchPreview && !d.previewModifiers() {
 		return false
 	}
 	if len(f.Items) >= MaxFetchItems {
@@ -233,7 +233,7 @@ func (d *Decoder) path(item *FetchItem) bool {
 			return false
 		}
 		if n == 0 {
-			return d.Fail("part numbers begin at 1")
+			return d.Old && d.oldHeader(item) || d.Fail("part numbers begin at 1")
 		}
 		if len(item.Path) == MaxPath {
 			return d.Fail("a section has too many part numbers")
@@ -337,7 +337,7 @@ func (it *FetchItem) AppendName(b []byte) []byte { return it.appendName(b, false
 
 func (it *FetchItem) appendName(b []byte, request bool) []byte {
 	if it.Old != "" {
-		return append(b, it.Old...)
+		return it.appendOld(b, request)
 	}
 	b = append(b, kindNames[it.Kind]...)
 	switch it.Kind {
@@ -374,7 +374,10 @@ func (it *FetchItem) appendSection(b []byte, request bool) []byte {
 	if len(it.Path) > 0 {
 		b = append(b, '.')
 	}
-	b = append(b, sectionNames[it.Text]...)
+	return it.appendFields(append(b, sectionNames[it.Text]...), request)
+}
+
+func (it *FetchItem) appendFields(b []byte, request bool) []byte {
 	for i, f := range it.Fields {
 		b = append(b, [...]string{" (", " "}[min(i, 1)]...)
 		if isAtom(f) {

@@ -357,6 +357,9 @@ func (p searchParser) named(word string, out *SearchKey) bool {
 	d := p.d
 	row, ok := searchKeys[strings.ToUpper(word)]
 	if !ok {
+		if d.Old && strings.HasPrefix(word, "~") { // RFC 1203 has keys of this form
+			return d.noIMAP3()
+		}
 		return d.Fail("there is no search key " + clip(word))
 	}
 	key := row.key
