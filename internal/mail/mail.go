@@ -1,10 +1,10 @@
 // Package mail holds the nouns every other package speaks in: addresses, UIDs,
-// modification sequences, flags, roles, envelopes, blob names.
+// modification sequences, flags, roles, rights, envelopes, blob names.
 //
 // It does no I/O, parses no protocol and imports nothing of ours.
 //
 // RFC 5321 (address, envelope), RFC 9051 (UID, flags), RFC 7162 (modseq),
-// RFC 6154 (roles).
+// RFC 6154 (roles), RFC 4314 (rights).
 package mail
 
 import (

@@ -10,8 +10,15 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
-// Account is the handle of one account: cheap, shared, never closed.
+// Account is the handle of one account: cheap, never closed. It is everybody's, or of
+// one who has rights on some of its mailboxes (As).
 type Account struct {
+	*accountState
+	as mail.AccountID // whose rights and \Seen count; 0: no rights are asked for
+}
+
+// accountState is what all handles of an account share.
+type accountState struct {
 	store *Store
 	id    mail.AccountID
 	shard engine.Shard
@@ -22,15 +29,34 @@ type Account struct {
 
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
-	boxes    map[mail.MailboxID]*boxState
+	boxes    map[boxKey]*boxState
+	sharing  sharing
 
 	followers map[*Follower]struct{}
+}
+
+// boxKey is a mailbox as its owner (guest 0) or a guest sees it.
+type boxKey struct {
+	box   mail.MailboxID
+	guest mail.AccountID
 }
 
 type watcher struct{ ticks chan struct{} }
 
 // ID returns the account's id.
 func (a *Account) ID() mail.AccountID { return a.id }
+
+// As returns the account as a user meets it, its owner or another: changes need the
+// user's rights on the mailbox, and \Seen is the user's own.
+func (a *Account) As(user mail.AccountID) *Account { return &Account{a.accountState, user} }
+
+// guest returns the user of the handle if that is not the owner, else 0.
+func (a *Account) guest() mail.AccountID {
+	if a.as == a.id {
+		return 0
+	}
+	return a.as
+}
 
 // Update runs fn alone on the account and commits what it did, atomically; nil
 // means durable. Everything done in one Update has the same modseq. fn may run more

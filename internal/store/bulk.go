@@ -151,12 +151,15 @@ func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UI
 }
 
 // RenameInbox moves all messages of INBOX into a new mailbox and leaves INBOX empty
-// with its children untouched (RFC 9051, 6.3.6). Faults: Exists, Invalid.
+// with its children untouched (RFC 9051, 6.3.6). Faults: Exists, Invalid, Denied.
 func (a *Account) RenameInbox(ctx context.Context, to string) error {
 	var inbox, target Mailbox
 	err := a.Update(ctx, func(tx *Tx) (err error) {
 		if inbox, err = tx.Mailbox("INBOX"); err != nil {
 			return err
+		}
+		if have := a.Rights(&inbox); !have.Has(mail.RightDelete) {
+			return Refusal(have)
 		}
 		if target, err = tx.CreateMailbox(to, ""); err != nil {
 			return err

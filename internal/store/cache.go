@@ -44,7 +44,7 @@ func (c *pictureCache) used(s *boxState) {
 	for e := c.order.Back(); c.size > c.limit && e != nil; {
 		victim, next := e.Value.(*boxState), e.Prev()
 		if victim != s && victim.mu.TryLock() { // one in use is no victim
-			victim.picture = nil
+			victim.picture, victim.base = nil, nil
 			victim.mu.Unlock()
 			c.order.Remove(e)
 			c.size -= victim.use.cost

@@ -21,6 +21,7 @@ type Facts struct {
 	parts         []byte
 	keys          []byte
 	home          place
+	shared        []byte // all but the home
 }
 
 // SortKeys are the rest of the facts: what SORT, THREAD, SEARCH and PREVIEW look at.
@@ -146,6 +147,7 @@ func decodeFacts(b []byte) (Facts, error) {
 	}
 	d := dec{Rest: p}
 	f := Facts{home: place{mail.MailboxID(d.U()), mail.UID(d.U())}}
+	f.shared = d.Rest
 	f.Size, f.HeaderSize, f.head = d.I(), d.I(), d.I()
 	copy(f.Body[:], d.Take(32))
 	f.Envelope, f.BodyStructure, f.parts = d.Bytes(), d.Bytes(), d.Bytes()

@@ -37,7 +37,11 @@ type Mailbox struct {
 	Deleted       uint32
 	Bytes         int64
 	Keywords      []string // a KeywordSet counts by place in here
+	Grants        []Grant  // who else may do what; none: the owner everything, others nothing
+	guests        uint32   // users besides the owner who have seen messages
 }
+
+func (m *Mailbox) isShared() bool { return len(m.Grants) > 0 || m.guests > 0 }
 
 func (m *Mailbox) encode() []byte {
 	var e enc
@@ -57,11 +61,20 @@ func (m *Mailbox) encode() []byte {
 	for _, k := range m.Keywords {
 		e.Str(k)
 	}
-	return seal(recMailbox, e)
+	if !m.isShared() {
+		return seal(recMailbox, e)
+	}
+	e.U(uint64(m.guests))
+	encodeGrants(&e, m.Grants)
+	return seal(recSharedMailbox, e)
 }
 
 func decodeMailbox(b []byte) (Mailbox, error) {
-	p, err := unseal(recMailbox, b)
+	kind := recMailbox
+	if len(b) > 0 && b[0] == recSharedMailbox {
+		kind = recSharedMailbox
+	}
+	p, err := unseal(kind, b)
 	if err != nil {
 		return Mailbox{}, err
 	}
@@ -74,6 +87,10 @@ func decodeMailbox(b []byte) (Mailbox, error) {
 	m.Keywords = make([]string, d.Count())
 	for i := range m.Keywords {
 		m.Keywords[i] = d.Str()
+	}
+	if kind == recSharedMailbox {
+		m.guests = uint32(d.U())
+		m.Grants = decodeGrants(&d)
 	}
 	return m, d.Err("mailbox")
 }

@@ -265,7 +265,8 @@ func (d *Difference) page(number uint64, old, now *page) {
 type boxState struct {
 	mu         sync.Mutex // held while a picture is made, so that it is made once
 	picture    *Picture
-	generation uint64 // of the account when the picture was known to be true
+	base       *Picture // of a guest's: the picture it was made of
+	generation uint64   // of the account when the picture was known to be true
 	recent     mail.UID
 	use        pictureUse
 }
@@ -279,11 +280,10 @@ func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, er
 	defer s.mu.Unlock()
 	generation := a.generation.Load()
 	if s.picture == nil || s.generation != generation {
-		p, err := a.roll(ctx, box, s.picture)
-		if err != nil {
+		if err := a.roll(ctx, box, s); err != nil {
 			return nil, err
 		}
-		s.picture, s.generation = p, generation
+		s.generation = generation
 	}
 	a.store.pictures.used(s)
 	return s.picture, nil
@@ -292,41 +292,69 @@ func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, er
 func (a *Account) box(id mail.MailboxID) *boxState {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := a.boxes[id]
+	key := boxKey{id, a.guest()}
+	s := a.boxes[key]
 	if s == nil {
 		s = &boxState{}
-		a.boxes[id] = s
+		a.boxes[key] = s
 	}
 	return s
 }
 
-// roll makes the present picture from an earlier one, or from nothing.
-func (a *Account) roll(ctx context.Context, box mail.MailboxID, old *Picture) (p *Picture, err error) {
-	err = a.View(ctx, func(s *Snapshot) error {
-		m, err := s.MailboxByID(box)
-		if err != nil {
+// roll makes the present picture from an earlier one, or from nothing. A guest's is
+// made of the owner's.
+func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState) error {
+	guest, base := a.guest(), state.picture
+	if guest != 0 {
+		var err error
+		if base, err = a.As(0).Picture(ctx, box); err != nil {
 			return err
 		}
-		if old != nil {
-			if m.HighestModSeq == old.box.HighestModSeq {
-				if p = old; m.Name != old.box.Name || m.Role != old.box.Role {
-					p = newPicture(m, old.numbers, old.pages)
-				}
-				return nil
-			}
-			c, err := changes(s.r, &m, old.box.HighestModSeq)
-			if err != nil {
-				return err
-			}
-			if c.Complete {
-				p, err = s.forward(m, old, &c)
-				return err
-			}
+	}
+	var now, seen *Picture
+	err := a.View(ctx, func(s *Snapshot) (err error) {
+		if now, err = s.roll(box, base); err != nil || guest == 0 {
+			return err
 		}
-		p, err = s.load(m)
+		if seen = state.picture; seen == nil || state.base != now {
+			seen, err = s.asGuest(now, state.base, state.picture, guest)
+		}
 		return err
 	})
-	return p, err
+	switch {
+	case err != nil:
+		return err
+	case guest == 0:
+		state.picture = now
+	default:
+		state.picture, state.base = seen, now
+	}
+	return nil
+}
+
+// roll makes the picture of the snapshot from an earlier one, or from nothing.
+func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
+	m, err := s.mailbox(box)
+	if err != nil {
+		return nil, err
+	}
+	if old == nil {
+		return s.load(m)
+	}
+	if m.HighestModSeq == old.box.HighestModSeq {
+		if m.Name != old.box.Name || m.Role != old.box.Role || !slices.Equal(m.Grants, old.box.Grants) {
+			return newPicture(m, old.numbers, old.pages), nil
+		}
+		return old, nil
+	}
+	c, err := changes(s.r, &m, old.box.HighestModSeq)
+	if err != nil {
+		return nil, err
+	}
+	if c.Complete {
+		return s.forward(m, old, &c)
+	}
+	return s.load(m)
 }
 
 // load reads all pages of a mailbox.

@@ -20,11 +20,15 @@ const (
 	famLog      = 'l' // mailbox id, modseq -> what changed
 	famMailbox  = 'm' // mailbox id -> mailbox record
 	famName     = 'n' // mailbox name -> mailbox id
+	famSharer   = 'o' // account that has shared a mailbox with this one
 	famPage     = 'p' // mailbox id, page number -> page
 	famSub      = 's' // subscribed name
 	famThread   = 't' // hash of a Message-ID -> thread id
+	famGuest    = 'v' // mailbox id, guest -> how many messages the guest has seen
+	famSeen     = 'w' // mailbox id, chunk, guest -> which of them
 	famPiece    = 'y' // family, id, number -> the rest of a long record
 	famRegistry = 'A' // (registry shard) account id
+	famOpen     = 'O' // (registry shard) account that has shared a mailbox with anyone
 )
 
 // The first byte of every record: what it is and in which version.
@@ -46,6 +50,10 @@ const (
 	recMeta
 	recMetaSize
 	recURLKey
+	recSharedMailbox
+	recSharer
+	recGuest
+	recSeen
 )
 
 // The numbers and strings of a record.

@@ -42,6 +42,15 @@ func (s *Snapshot) MailboxCount() int { return int(s.acct.mailboxes) }
 
 // Mailboxes returns all mailboxes in order of name, INBOX first.
 func (s *Snapshot) Mailboxes() ([]Mailbox, error) {
+	list, err := s.mailboxes()
+	for i := 0; err == nil && i < len(list); i++ {
+		err = s.personal(&list[i])
+	}
+	return list, err
+}
+
+// mailboxes is Mailboxes as they are on record.
+func (s *Snapshot) mailboxes() ([]Mailbox, error) {
 	var list []Mailbox
 	var bad error
 	err := s.r.Scan([]byte{famMailbox}, []byte{famMailbox + 1}, false, func(_, v []byte) bool {
@@ -69,18 +78,23 @@ func sortMailboxes(list []Mailbox) {
 
 // Mailbox returns the mailbox of a name. Faults: NotFound, Invalid.
 func (s *Snapshot) Mailbox(name string) (Mailbox, error) {
-	clean, err := CleanName(name)
+	id, err := s.find(name)
 	if err != nil {
 		return Mailbox{}, err
+	}
+	return s.MailboxByID(id)
+}
+
+func (s *Snapshot) find(name string) (mail.MailboxID, error) {
+	clean, err := CleanName(name)
+	if err != nil {
+		return 0, err
 	}
 	id, ok, err := s.lookup(clean)
 	if err == nil && !ok {
 		err = fault.New(fault.NotFound, "no such mailbox")
 	}
-	if err != nil {
-		return Mailbox{}, err
-	}
-	return s.MailboxByID(id)
+	return id, err
 }
 
 func (s *Snapshot) lookup(clean string) (mail.MailboxID, bool, error) {
@@ -98,6 +112,15 @@ func (s *Snapshot) lookup(clean string) (mail.MailboxID, bool, error) {
 
 // MailboxByID returns a mailbox, whatever its name is now. Faults: NotFound.
 func (s *Snapshot) MailboxByID(id mail.MailboxID) (Mailbox, error) {
+	m, err := s.mailbox(id)
+	if err == nil {
+		err = s.personal(&m)
+	}
+	return m, err
+}
+
+// mailbox is MailboxByID as it is on record.
+func (s *Snapshot) mailbox(id mail.MailboxID) (Mailbox, error) {
 	v, ok, err := s.r.Get(engine.Key(famMailbox, uint64(id)))
 	if err == nil && !ok {
 		err = fault.New(fault.NotFound, "the mailbox has been deleted")
@@ -149,6 +172,13 @@ func (s *Snapshot) Message(box mail.MailboxID, uid mail.UID) (Message, error) {
 	p, err := s.page(box, pageOf(uid))
 	if err != nil {
 		return Message{}, err
+	}
+	if guest := s.account.guest(); guest != 0 && p != nil {
+		c, err := s.seenChunk(box, chunkOf(pageOf(uid)), guest)
+		if err != nil {
+			return Message{}, err
+		}
+		p = p.seenAs(c[pageOf(uid)%chunkPages])
 	}
 	return messageOn(p, uid)
 }

@@ -67,6 +67,7 @@ type Store struct {
 	accounts  map[mail.AccountID]*Account
 	referrers []func(context.Context, func(mail.BlobRef)) error
 
+	anyone   openSharers
 	pictures pictureCache
 	buffers  sync.Pool // *[]byte of 32 KB, for messages on their way in
 }
@@ -95,6 +96,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes
+	s.anyone.ticks, s.anyone.stop = eng.Watch(registryShard)
 	s.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	return s, nil
 }
@@ -103,6 +105,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 // after it.
 func (s *Store) Close() {
 	s.end()
+	s.anyone.stop()
 	s.background.Wait()
 }
 
@@ -119,7 +122,9 @@ func (s *Store) Account(id mail.AccountID) *Account {
 	defer s.mu.Unlock()
 	a := s.accounts[id]
 	if a == nil {
-		a = &Account{store: s, id: id, shard: accountBase + engine.Shard(id), boxes: map[mail.MailboxID]*boxState{}}
+		a = &Account{accountState: &accountState{
+			store: s, id: id, shard: accountBase + engine.Shard(id), boxes: map[boxKey]*boxState{},
+		}}
 		s.accounts[id] = a
 	}
 	return a
@@ -171,6 +176,9 @@ func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 		return err
 	}
 	err = s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
+		if err := w.Delete(engine.Key(famOpen, uint64(id))); err != nil {
+			return err
+		}
 		return w.Delete(engine.Key(famRegistry, uint64(id)))
 	})
 	a.changed(ctx, nil)

@@ -25,9 +25,9 @@ type Swept struct {
 }
 
 // Sweep removes bodies that no account and no referrer holds and that are older
-// than SweepAge, releases what deleted mailboxes left, and forgets old log lines and
-// idempotency keys. It may run at any time beside anything. Memory: 32 bytes for
-// each body in use.
+// than SweepAge, releases what deleted mailboxes left, and forgets old log lines,
+// idempotency keys, and what was shared with accounts that are no more. It may run at
+// any time beside anything. Memory: 32 bytes for each body in use.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
 	before := s.opt.Now().Add(-SweepAge)
@@ -96,6 +96,9 @@ func (a *Account) sweep(ctx context.Context, keep func(mail.BlobRef)) error {
 	if err := a.Update(ctx, func(tx *Tx) error { return tx.forget() }); err != nil {
 		return err
 	}
+	if err := a.forgetRemoved(ctx); err != nil {
+		return err
+	}
 	return a.bodies(ctx, keep)
 }
 
@@ -158,7 +161,7 @@ func (tx *Tx) forget() error {
 			return err
 		}
 	}
-	boxes, err := tx.Mailboxes()
+	boxes, err := tx.mailboxes()
 	if err != nil {
 		return err
 	}

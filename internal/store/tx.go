@@ -30,6 +30,7 @@ type txBox struct {
 	pages map[uint64]*page // ours to change
 	stale map[uint64]bool  // which of them differ from what is stored; written at the end
 	log   Changes
+	seen  guestSeen // of the Tx's user, if that is a guest
 	dirty bool
 	gone  bool
 }
@@ -56,7 +57,7 @@ func (tx *Tx) ModSeq() mail.ModSeq { return tx.mod }
 func (tx *Tx) open(id mail.MailboxID) (*txBox, error) {
 	b := tx.boxes[id]
 	if b == nil {
-		m, err := tx.Snapshot.MailboxByID(id)
+		m, err := tx.Snapshot.mailbox(id)
 		if err != nil {
 			return nil, err
 		}
@@ -95,25 +96,36 @@ func (tx *Tx) touch(b *txBox) {
 
 // Mailbox returns the mailbox of a name. Faults: NotFound, Invalid.
 func (tx *Tx) Mailbox(name string) (Mailbox, error) {
-	m, err := tx.Snapshot.Mailbox(name)
+	id, err := tx.find(name)
 	if err != nil {
-		return m, err
+		return Mailbox{}, err
 	}
-	return tx.MailboxByID(m.ID)
+	return tx.MailboxByID(id)
 }
 
-// MailboxByID returns a mailbox as this Tx has made it. Faults: NotFound.
+// MailboxByID returns a mailbox as this Tx has made it; what a guest has seen is
+// counted as it was before. Faults: NotFound.
 func (tx *Tx) MailboxByID(id mail.MailboxID) (Mailbox, error) {
 	b, err := tx.open(id)
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return b.Mailbox, nil
+	m := b.Mailbox
+	return m, tx.personal(&m)
 }
 
 // Mailboxes returns all mailboxes as this Tx has made them.
 func (tx *Tx) Mailboxes() ([]Mailbox, error) {
-	list, err := tx.Snapshot.Mailboxes()
+	list, err := tx.mailboxes()
+	for i := 0; err == nil && i < len(list); i++ {
+		err = tx.personal(&list[i])
+	}
+	return list, err
+}
+
+// mailboxes is Mailboxes as they will be on record.
+func (tx *Tx) mailboxes() ([]Mailbox, error) {
+	list, err := tx.Snapshot.mailboxes()
 	for i, m := range list {
 		if b := tx.boxes[m.ID]; b != nil {
 			list[i] = b.Mailbox
@@ -195,6 +207,9 @@ func (tx *Tx) flushBox(b *txBox) error {
 		if err := tx.w.Put(key, p.encode()); err != nil {
 			return err
 		}
+	}
+	if err := tx.flushSeen(b); err != nil {
+		return err
 	}
 	if err := tx.putLog(b.ID, &b.log); err != nil {
 		return err

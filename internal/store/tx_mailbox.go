@@ -9,10 +9,14 @@ import (
 )
 
 // CreateMailbox makes a mailbox and those above it that are missing (RFC 9051,
-// 6.3.4). role may be "". Faults: Exists, Invalid, OverQuota at MaxMailboxes.
+// 6.3.4). role may be "". It inherits the list of rights of the nearest mailbox above it
+// (RFC 4314, 4). Faults: Exists, Invalid, Denied, OverQuota at MaxMailboxes.
 func (tx *Tx) CreateMailbox(name string, role mail.Role) (Mailbox, error) {
 	clean, err := CleanName(name)
 	if err != nil {
+		return Mailbox{}, err
+	}
+	if err := tx.needAbove(clean); err != nil {
 		return Mailbox{}, err
 	}
 	_, exists, err := tx.lookup(clean)
@@ -53,6 +57,13 @@ func (tx *Tx) create(clean string, role mail.Role) (Mailbox, error) {
 		ID: mail.MailboxID(tx.acct.nextMailbox), Name: clean, Role: role,
 		UIDValidity: tx.acct.validity, UIDNext: 1, Created: tx.mod,
 	}
+	above, err := tx.above(clean)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	if above != nil {
+		m.Grants = above.Grants
+	}
 	tx.acct.nextMailbox++
 	tx.acct.mailboxes++
 	b := newTxBox(m)
@@ -78,6 +89,9 @@ func (tx *Tx) SetRole(id mail.MailboxID, role mail.Role) error {
 	if err != nil {
 		return err
 	}
+	if tx.account.guest() != 0 {
+		return fault.New(fault.Denied, "the special use of a mailbox is its owner's to say")
+	}
 	b.Role = role
 	b.dirty, tx.acctDirty = true, true // its messages have not changed: no modseq
 	tx.account0.Changed.Add(mail.UID(id))
@@ -102,17 +116,17 @@ func (tx *Tx) RenameMailbox(from, to string) error {
 	case strings.HasPrefix(clean, old+Separator):
 		return fault.New(fault.Invalid, "a mailbox cannot become its own child")
 	}
-	if _, exists, err := tx.lookup(clean); err != nil {
-		return err
-	} else if exists {
-		return fault.New(fault.Exists, "a mailbox of the new name exists already")
-	}
 	moves, err := tx.family(old)
 	if err != nil {
 		return err
 	}
-	if len(moves) == 0 {
-		return fault.New(fault.NotFound, "no such mailbox")
+	if err := tx.needMove(old, moves, clean); err != nil {
+		return err
+	}
+	if _, exists, err := tx.lookup(clean); err != nil {
+		return err
+	} else if exists {
+		return fault.New(fault.Exists, "a mailbox of the new name exists already")
 	}
 	if err := tx.createParents(clean); err != nil {
 		return err
@@ -125,10 +139,31 @@ func (tx *Tx) RenameMailbox(from, to string) error {
 	return nil
 }
 
+// needMove fails unless the user may rename what is at a name and below it (RFC 4314,
+// 4). Of a name that is no mailbox, the rights on those below it count.
+func (tx *Tx) needMove(old string, moves []Mailbox, clean string) error {
+	if len(moves) == 0 {
+		return fault.New(fault.NotFound, "no such mailbox")
+	}
+	for _, m := range moves {
+		b, err := tx.open(m.ID)
+		if err != nil {
+			return err
+		}
+		if err := tx.need(b, mail.RightDelete); err != nil {
+			return err
+		}
+		if m.Name == old {
+			break
+		}
+	}
+	return tx.needAbove(clean)
+}
+
 // family returns the mailboxes at a name and below it. The name itself need not
 // exist (a \NonExistent parent may be renamed too).
 func (tx *Tx) family(name string) ([]Mailbox, error) {
-	all, err := tx.Mailboxes()
+	all, err := tx.mailboxes()
 	var list []Mailbox
 	for _, m := range all {
 		if m.Name == name || strings.HasPrefix(m.Name, name+Separator) {
@@ -187,18 +222,22 @@ func (tx *Tx) Subscribe(name string, on bool) error {
 
 // DeleteMailbox removes a mailbox; those below it stay. Its messages leave quota
 // and mailbox at once, and their records with the next Account.Reap. INBOX cannot
-// be deleted. Faults: NotFound, Denied, Invalid.
+// be deleted. Faults: NotFound, Denied, Unsupported for INBOX, Invalid.
 func (tx *Tx) DeleteMailbox(name string) error {
-	m, err := tx.Mailbox(name)
+	found, err := tx.find(name)
 	if err != nil {
+		return err
+	}
+	b, err := tx.open(found)
+	if err != nil {
+		return err
+	}
+	m := &b.Mailbox
+	if err := tx.need(b, mail.RightDelete); err != nil {
 		return err
 	}
 	if m.Name == "INBOX" {
-		return fault.New(fault.Denied, "INBOX cannot be deleted")
-	}
-	b, err := tx.open(m.ID)
-	if err != nil {
-		return err
+		return fault.New(fault.Unsupported, "INBOX cannot be deleted")
 	}
 	if b.dirty { // pages of this very Tx must be on record for Reap to find them
 		if err := tx.flushBox(b); err != nil {
@@ -219,6 +258,9 @@ func (tx *Tx) DeleteMailbox(name string) error {
 		return err
 	}
 	if err := tx.dropURLKeysOf(m.ID); err != nil {
+		return err
+	}
+	if err := tx.dropGuests(b); err != nil {
 		return err
 	}
 	if err := tx.w.Delete(engine.Key(famMailbox, id)); err != nil {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,26 +20,49 @@ type NewMessage struct {
 	InternalDate time.Time // zero: now
 }
 
-// Append puts a message into a mailbox and returns its UID. Faults: NotFound,
-// OverQuota, Invalid keyword.
+// Append puts a message into a mailbox and returns its UID. Flags that the user has no
+// right to set are left out (RFC 4314, 4). Faults: NotFound, Denied, OverQuota, Invalid
+// keyword.
 func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
+	facts, header := m.Parcel.records()
+	row := Message{Flags: m.Flags, Size: m.Parcel.Size(), Internal: m.InternalDate.Unix()}
+	if m.InternalDate.IsZero() {
+		row.Internal = tx.now.Unix()
+	}
+	return tx.insert(box, row, m.Keywords, &content{referenceHashes(m.Parcel.message), m.Parcel.message.MessageID, facts, header})
+}
+
+// content is what is kept of a message new to an account, beside its row.
+type content struct {
+	references []uint64 // hashes, oldest first
+	messageID  string
+	facts      []byte // the part of the record that does not depend on the place
+	header     []byte // the record
+}
+
+// insert puts a message that is new to the account into a mailbox.
+func (tx *Tx) insert(box mail.MailboxID, row Message, keywords []string, c *content) (mail.UID, error) {
 	b, err := tx.open(box)
 	if err != nil {
 		return 0, err
 	}
-	keywords, err := tx.keywordSet(b, m.Keywords)
-	if err != nil {
+	if err := tx.need(b, mail.RightInsert); err != nil {
 		return 0, err
 	}
-	if m.InternalDate.IsZero() {
-		m.InternalDate = tx.now
+	flags, mayKeywords := tx.account.Rights(&b.Mailbox).FlagRights()
+	row.Flags &= flags
+	if mayKeywords {
+		if row.Keywords, err = tx.keywordSet(b, keywords); err != nil {
+			return 0, err
+		}
 	}
-	row := Message{
-		ID: mail.MessageID(tx.acct.nextMessage), Flags: m.Flags, Keywords: keywords,
-		Size: m.Parcel.Size(), Internal: m.InternalDate.Unix(),
+	seen := row.Flags.Has(mail.Seen)
+	if tx.account.guest() != 0 {
+		row.Flags &^= mail.Seen
 	}
+	row.ID = mail.MessageID(tx.acct.nextMessage)
 	tx.acct.nextMessage++
-	if row.Thread, err = tx.thread(row.ID, m.Parcel); err != nil {
+	if row.Thread, err = tx.thread(row.ID, c); err != nil {
 		return 0, err
 	}
 	if err := tx.room(row.Size); err != nil {
@@ -48,22 +72,23 @@ func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
 	if err != nil {
 		return 0, err
 	}
-	facts, header := m.Parcel.records()
-	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, facts)); err != nil {
+	if err := tx.arriveSeen(b, uid, seen && tx.account.guest() != 0); err != nil {
 		return 0, err
 	}
-	return uid, tx.putLong(famHeader, uint64(row.ID), header)
+	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, c.facts)); err != nil {
+		return 0, err
+	}
+	return uid, tx.putLong(famHeader, uint64(row.ID), c.header)
 }
 
 // thread finds the conversation a message belongs to by its Message-ID and
 // References, and enters all of them into the index, so that it does not matter
 // which member of a conversation comes first.
-func (tx *Tx) thread(id mail.MessageID, p *Parcel) (mail.ThreadID, error) {
+func (tx *Tx) thread(id mail.MessageID, c *content) (mail.ThreadID, error) {
 	const most = 32
-	hashes := referenceHashes(p.message)
-	hashes = hashes[max(0, len(hashes)-most):]
-	if p.message.MessageID != "" {
-		hashes = append(slices.Clone(hashes), HashMessageID(p.message.MessageID))
+	hashes := c.references[max(0, len(c.references)-most):]
+	if c.messageID != "" {
+		hashes = append(slices.Clone(hashes), HashMessageID(c.messageID))
 	}
 	thread := mail.ThreadID(id)
 	var missing []uint64
@@ -176,10 +201,13 @@ func (tx *Tx) each(b *txBox, set mail.UIDSet, fn func(*page, Message) error) err
 }
 
 // Expunge removes the messages of the set from a mailbox for good, or only those
-// with \Deleted, and returns which went.
+// with \Deleted, and returns which went. Faults: NotFound, Denied.
 func (tx *Tx) Expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (mail.UIDSet, error) {
 	b, err := tx.open(box)
 	if err != nil {
+		return nil, err
+	}
+	if err := tx.need(b, mail.RightExpunge); err != nil {
 		return nil, err
 	}
 	var gone []mail.UID
@@ -223,8 +251,9 @@ func (tx *Tx) release(m Message, from place) error {
 type Moved struct{ From, To mail.UID }
 
 // Copy puts the messages of the set into another mailbox, with flags and dates, as
-// one change (RFC 9051, 6.4.7). They share all records with the originals. Faults:
-// NotFound, OverQuota; then nothing was copied.
+// one change (RFC 9051, 6.4.7). They share all records with the originals. Flags that
+// the user has no right to set there are left out (RFC 4314, 4). Faults: NotFound,
+// Denied, OverQuota; then nothing was copied.
 func (tx *Tx) Copy(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID) ([]Moved, error) {
 	return tx.transfer(from, set, to, false)
 }
@@ -242,6 +271,13 @@ func (tx *Tx) transfer(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID, 
 	}
 	dst, err := tx.open(to)
 	if err != nil {
+		return nil, err
+	}
+	needed := mail.RightRead
+	if move { // RFC 6851, 4.2
+		needed |= moveRights
+	}
+	if err := cmp.Or(tx.need(src, needed), tx.need(dst, mail.RightInsert)); err != nil {
 		return nil, err
 	}
 	if src == dst { // only what is there now, not the copies
@@ -262,6 +298,31 @@ func (tx *Tx) transfer(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID, 
 	return moved, nil
 }
 
+// moveRights are what MOVE needs where the messages are: those of setting \Deleted and
+// expunging (RFC 6851, 4.2).
+const moveRights = mail.RightDeleted | mail.RightExpunge
+
+// copyFlags returns a message as it arrives in dst: the flags that the user may set
+// there. What the owner has seen stays so, whoever copies. seen tells whether a guest
+// who copies has seen it and may say so.
+func (tx *Tx) copyFlags(src, dst *txBox, m Message) (copied Message, seen bool, err error) {
+	copied = m
+	flags, keywords := tx.account.Rights(&dst.Mailbox).FlagRights()
+	if tx.account.guest() != 0 {
+		if flags.Has(mail.Seen) {
+			if seen, err = tx.hasSeen(src, m.UID); err != nil {
+				return copied, false, err
+			}
+		}
+		flags |= mail.Seen
+	}
+	copied.Flags &= flags
+	if copied.Keywords = ""; keywords {
+		copied.Keywords, err = tx.keywordSet(dst, src.keywordNames(m.Keywords))
+	}
+	return copied, seen, err
+}
+
 // rows returns the messages of the set in order of UID.
 func (tx *Tx) rows(b *txBox, set mail.UIDSet) ([]Message, error) {
 	var rows []Message
@@ -278,8 +339,8 @@ func (tx *Tx) transferOne(src, dst *txBox, m Message, move bool) (mail.UID, erro
 	if err != nil {
 		return 0, err
 	}
-	copied := m
-	if copied.Keywords, err = tx.keywordSet(dst, src.keywordNames(m.Keywords)); err != nil {
+	copied, seen, err := tx.copyFlags(src, dst, m)
+	if err != nil {
 		return 0, err
 	}
 	if !move {
@@ -298,6 +359,9 @@ func (tx *Tx) transferOne(src, dst *txBox, m Message, move bool) (mail.UID, erro
 	}
 	uid, err := tx.place(dst, copied)
 	if err != nil {
+		return 0, err
+	}
+	if err := tx.arriveSeen(dst, uid, seen); err != nil {
 		return 0, err
 	}
 	return uid, tx.putPlaces(m.ID, append(list, place{dst.ID, uid}))
@@ -329,13 +393,23 @@ type FlagResult struct {
 }
 
 // SetFlags changes flags of the messages in the set. One whose flags are already so
-// keeps its modseq. Faults: NotFound, Invalid keyword, Limited at MaxKeywords.
+// keeps its modseq. Flags that the user has no right to change stay as they are. Faults:
+// NotFound, Denied if that is so of all that are named, Invalid keyword, Limited at
+// MaxKeywords.
 func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagResult, error) {
 	b, err := tx.open(box)
 	if err != nil {
 		return FlagResult{}, err
 	}
+	may, mayKeywords := tx.account.Rights(&b.Mailbox).FlagRights()
+	if !c.isAllowed(may, mayKeywords) {
+		return FlagResult{}, Refusal(mail.RightRead)
+	}
+	guest := tx.account.guest() != 0
 	var keywords KeywordSet
+	if !mayKeywords {
+		c.Keywords = nil
+	}
 	if c.Op == RemoveFlags {
 		keywords = b.knownKeywords(c.Keywords)
 	} else if keywords, err = tx.keywordSet(b, c.Keywords); err != nil {
@@ -349,7 +423,18 @@ func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagR
 		}
 		after := m
 		after.Flags, after.Keywords = c.apply(m, keywords)
-		if after.Flags == m.Flags && after.Keywords == m.Keywords {
+		after.Flags = m.Flags&^may | after.Flags&may
+		if !mayKeywords {
+			after.Keywords = m.Keywords
+		}
+		news := false
+		if guest {
+			if news, err = tx.setGuestSeen(b, m.UID, &c, may); err != nil {
+				return err
+			}
+			after.Flags = after.Flags&^mail.Seen | m.Flags&mail.Seen
+		}
+		if !news && after.Flags == m.Flags && after.Keywords == m.Keywords {
 			return nil
 		}
 		row, _ := p.row(m.UID)
@@ -371,6 +456,27 @@ func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagR
 		tx.touch(b)
 	}
 	return res, nil
+}
+
+// isAllowed tells whether one at least of the flags that a change names may be changed;
+// to replace them all names all.
+func (c *FlagChange) isAllowed(may mail.Flags, keywords bool) bool {
+	switch {
+	case c.Op == ReplaceFlags || c.Flags == 0 && len(c.Keywords) == 0:
+		return may != 0
+	case len(c.Keywords) > 0 && keywords:
+		return true
+	}
+	return c.Flags&may != 0
+}
+
+// setGuestSeen is the part of a change that is about \Seen, by a guest.
+func (tx *Tx) setGuestSeen(b *txBox, uid mail.UID, c *FlagChange, may mail.Flags) (bool, error) {
+	named := c.Flags.Has(mail.Seen)
+	if !may.Has(mail.Seen) || !named && c.Op != ReplaceFlags {
+		return false, nil
+	}
+	return tx.setSeen(b, uid, named && c.Op != RemoveFlags)
 }
 
 func (c *FlagChange) apply(m Message, keywords KeywordSet) (mail.Flags, KeywordSet) {

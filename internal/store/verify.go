@@ -101,6 +101,9 @@ func (v *verifier) account(a *Account) error {
 		if err := v.metadata(live); err != nil {
 			return err
 		}
+		if err := v.guests(boxes); err != nil {
+			return err
+		}
 		return v.records()
 	})
 	switch fault.Of(err) {
@@ -248,7 +251,7 @@ func (v *verifier) records() error {
 	if err != nil {
 		return err
 	}
-	for family, kind := range map[byte]byte{famLog: recLog, famThread: recThread, famOnce: recOnce, famSub: recSub, famPlaces: recPlaces, famURLKey: recURLKey} {
+	for family, kind := range map[byte]byte{famLog: recLog, famThread: recThread, famOnce: recOnce, famSub: recSub, famPlaces: recPlaces, famURLKey: recURLKey, famSharer: recSharer} {
 		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, val []byte) bool {
 			if _, err := unseal(kind, val); err != nil {
 				v.problem(0, "record %x: %s", k, fault.Say(err))

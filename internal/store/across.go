@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// Limits of what one Update takes in from another account.
+const (
+	acrossMessages = 2000
+	acrossBytes    = 4 << 20 // of records
+)
+
+// crossing is a message on its way from one account to another. Its body stays where it
+// is, for bodies belong to no account.
+type crossing struct {
+	row      Message
+	keywords []string
+	body     mail.BlobRef
+	content  content
+}
+
+// CopyTo copies messages into a mailbox of another account: those of the set, with
+// their dates and as much of their flags as the user may set there. All or none of them
+// are there when it returns. Of the same account it is Copy. Faults: those of Copy.
+func (a *Account) CopyTo(ctx context.Context, from mail.MailboxID, set mail.UIDSet, target *Account, to mail.MailboxID) ([]Moved, error) {
+	if a.id == target.id {
+		return a.Copy(ctx, from, set, to)
+	}
+	pic, err := a.Picture(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	var all []Moved
+	left := pic.Existing(set)
+	for len(left) > 0 {
+		var moved []Moved
+		load, rest, err := a.load(ctx, pic, left)
+		if err == nil {
+			moved, err = target.takeIn(ctx, to, load)
+		}
+		if err != nil {
+			return nil, target.takeBack(ctx, to, all, err)
+		}
+		all, left = append(all, moved...), rest
+	}
+	return all, nil
+}
+
+// MoveTo is CopyTo and Expunge: the copies are durable before a message goes here. If
+// the expunge fails for certain, the copies are taken back. Of the same account it is
+// Move, which is one change. Faults: those of Move.
+func (a *Account) MoveTo(ctx context.Context, from mail.MailboxID, set mail.UIDSet, target *Account, to mail.MailboxID) ([]Moved, error) {
+	if a.id == target.id {
+		return a.Move(ctx, from, set, to)
+	}
+	err := a.View(ctx, func(s *Snapshot) error {
+		m, err := s.mailbox(from)
+		if err != nil {
+			return err
+		}
+		if have := a.Rights(&m); !have.Has(moveRights) {
+			return Refusal(have)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	moved, err := a.CopyTo(ctx, from, set, target, to)
+	if err != nil {
+		return nil, err
+	}
+	var gone mail.UIDSet
+	for _, m := range moved {
+		gone.Add(m.From)
+	}
+	if _, err := a.Expunge(ctx, from, gone, false); err != nil {
+		if fault.Is(err, fault.Unknown) {
+			return moved, err
+		}
+		return nil, target.takeBack(ctx, to, moved, err)
+	}
+	return moved, nil
+}
+
+// takeBack removes copies after a failure, which it returns.
+func (a *Account) takeBack(ctx context.Context, box mail.MailboxID, copies []Moved, cause error) error {
+	if len(copies) == 0 {
+		return cause
+	}
+	var set mail.UIDSet
+	for _, m := range copies {
+		set.Add(m.To)
+	}
+	if _, err := a.As(0).Expunge(context.WithoutCancel(ctx), box, set, false); err != nil {
+		a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
+	}
+	return cause
+}
+
+// load reads messages of a picture until they are enough for one Update, and returns
+// which are left. One that is gone meanwhile is passed over.
+func (a *Account) load(ctx context.Context, pic *Picture, set mail.UIDSet) (list []crossing, left mail.UIDSet, err error) {
+	err = a.View(ctx, func(s *Snapshot) error {
+		list, left = nil, nil
+		m, err := s.mailbox(pic.box.ID)
+		if err != nil {
+			return err
+		}
+		if have := a.Rights(&m); !have.Has(mail.RightRead) {
+			return Refusal(have)
+		}
+		bytes := 0
+		for _, row := range pic.Messages(set) {
+			if len(list) == acrossMessages || bytes > acrossBytes {
+				left.Add(row.UID)
+				continue
+			}
+			c, err := s.crossing(row)
+			if fault.Is(err, fault.NotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			c.keywords = pic.Keywords(row)
+			list = append(list, c)
+			bytes += len(c.content.facts) + len(c.content.header)
+		}
+		return nil
+	})
+	return list, left, err
+}
+
+func (s *Snapshot) crossing(row Message) (c crossing, err error) {
+	f, err := s.Facts(row.ID)
+	if err != nil {
+		return c, err
+	}
+	keys, err := f.SortKeys()
+	if err != nil {
+		return c, err
+	}
+	header, ok, err := s.getLong(famHeader, uint64(row.ID))
+	if err == nil && !ok {
+		err = fault.New(fault.NotFound, "no such message")
+	}
+	c = crossing{row: row, body: f.Body}
+	c.content = content{keys.References, keys.MessageID, append([]byte(nil), f.shared...), append([]byte(nil), header...)}
+	return c, err
+}
+
+// takeIn puts messages of another account into a mailbox, as one change. Each body is
+// made young first, so that no sweep takes it between the expunge there and the arrival
+// here.
+func (a *Account) takeIn(ctx context.Context, box mail.MailboxID, list []crossing) (moved []Moved, err error) {
+	for i := range list {
+		if body := list[i].body; !body.IsZero() {
+			if err := a.store.eng.Blobs().Put(ctx, body, 1, missing{}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	err = a.Update(ctx, func(tx *Tx) error {
+		moved = moved[:0]
+		if len(list) == 0 { // the mailbox must be there all the same
+			_, err := tx.open(box)
+			return err
+		}
+		for i := range list {
+			c := &list[i]
+			uid, err := tx.insert(box, Message{Flags: c.row.Flags, Size: c.row.Size, Internal: c.row.Internal}, c.keywords, &c.content)
+			if err != nil {
+				return err
+			}
+			moved = append(moved, Moved{c.row.UID, uid})
+		}
+		return nil
+	})
+	return moved, err
+}
+
+// missing is the content of a body that must be there already.
+type missing struct{}
+
+func (missing) Read([]byte) (int, error) {
+	return 0, fault.New(fault.Corrupt, "the body of a message is not there")
+}
