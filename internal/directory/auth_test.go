@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"math"
 	"net/netip"
 	"reflect"
@@ -338,6 +339,17 @@ func TestNewPassword(t *testing.T) {
 	}
 }
 
+// line is a connection under TLS.
+type line struct {
+	from netip.Addr
+	cert *x509.Certificate
+}
+
+func (l line) Peer() netip.Addr                     { return l.from }
+func (line) MayLogin() bool                         { return true }
+func (line) ChannelBinding(string) []byte           { return nil }
+func (l line) ClientCertificate() *x509.Certificate { return l.cert }
+
 // scramLogin plays a SCRAM exchange against the directory, calling between before the
 // proof is sent.
 func scramLogin(t *testing.T, f *fixture, mech, login, password string, between func()) (Account, error) {
@@ -348,7 +360,7 @@ func scramLogin(t *testing.T, f *fixture, mech, login, password string, between 
 		t.Fatal(err)
 	}
 	conv := client.WithMinIterations(1).NewConversation()
-	attempt := f.Attempt(bg, home)
+	attempt := f.Attempt(bg, line{from: home})
 	x, err := sasl.New(mech, sasl.Offer{Protected: true}, attempt)
 	if err != nil {
 		t.Fatal(err)
@@ -406,7 +418,7 @@ func TestScramKeysOfUnknownLogin(t *testing.T) {
 	f := setUp(t)
 	f.add(t, "alice@example.org", "secret")
 	keys := func(login string) sasl.Keys {
-		k, err := f.Attempt(bg, home).ScramKeys(login, sasl.ScramSHA256)
+		k, err := f.Attempt(bg, line{from: home}).ScramKeys(login, sasl.ScramSHA256)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -454,7 +466,7 @@ func TestCostFollowsOptions(t *testing.T) {
 	}{{old, 5}, {Argon{MemoryKiB: 16, Passes: 2, Lanes: 1}, 5}, {Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, 3}} {
 		f.opt.Argon, f.opt.ScramIterations = c.argon, c.iterations
 		reopen()
-		if fake, err := f.Attempt(bg, home).ScramKeys("ghost@example.org", sasl.ScramSHA1); err != nil || fake.Iterations != c.iterations {
+		if fake, err := f.Attempt(bg, line{from: home}).ScramKeys("ghost@example.org", sasl.ScramSHA1); err != nil || fake.Iterations != c.iterations {
 			t.Errorf("keys of nobody: %+v, %v", fake, err)
 		}
 		before, n, _, _ := cost()
@@ -505,7 +517,7 @@ func TestCostAndChangeOfPassword(t *testing.T) {
 func TestAttemptByPassword(t *testing.T) {
 	f := setUp(t)
 	alice := f.add(t, "alice@example.org", "secret")
-	a := f.Attempt(bg, home)
+	a := f.Attempt(bg, line{from: home})
 	x, err := sasl.New(sasl.Plain, sasl.Offer{Protected: true}, a)
 	if err != nil {
 		t.Fatal(err)

@@ -67,13 +67,14 @@ type attempt struct {
 	level   float64      // of the fuller bucket
 }
 
-// begin counts an attempt. Over the limits it is Limited, and not counted.
+// begin counts an attempt. Over the limits it is Limited, and not counted. An attempt
+// that names no login ("") is counted by its address alone.
 func (b *brake) begin(login string, from netip.Addr) (*attempt, error) {
 	a := &attempt{b: b, login: login, from: blockOf(from)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	a.byLogin = !a.from.IsValid() || !now.Before(b.friends[friend{login, a.from}])
+	a.byLogin = login != "" && (!a.from.IsValid() || !now.Before(b.friends[friend{login, a.from}]))
 	mine, theirs := b.leaked(b.logins[login], now), b.leaked(b.addresses[a.from], now)
 	if a.byLogin && mine.level+1 > float64(b.perLogin) || a.from.IsValid() && theirs.level+1 > float64(b.perAddress) {
 		return nil, fault.New(fault.Limited, "too many failed logins, try again later")

@@ -57,6 +57,13 @@ type Options struct {
 	// 0: 10 minutes, less than 0: never.
 	RememberFor time.Duration
 
+	// Tokens checks access tokens; nil: none is taken.
+	Tokens Tokens
+	// CertificateNames maps the subjects of clients' certificates, as RFC 2253 writes
+	// them, to addresses of accounts. A certificate that is not in it stands for the
+	// addresses in it.
+	CertificateNames map[string]string
+
 	Now   func() time.Time                                 // nil: time.Now
 	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
 	Rand  io.Reader                                        // nil: crypto/rand

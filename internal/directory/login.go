@@ -12,7 +12,7 @@ import (
 )
 
 // errWrong is the one answer to a login that failed, whatever was wrong with it.
-func errWrong() error { return fault.New(fault.Unauthenticated, "authentication failed") }
+func errWrong() *fault.Error { return fault.New(fault.Unauthenticated, "authentication failed") }
 
 // Authenticate checks a password. The login name is the account's full address, in
 // any case. A wrong password, an unknown login and an account without a password
@@ -141,7 +141,7 @@ func (d *Directory) credentials(ctx context.Context, l loginName) (mail.AccountI
 type Attempt struct {
 	d       *Directory
 	ctx     context.Context // of the session the exchange belongs to
-	from    netip.Addr
+	line    Line
 	account Account
 
 	claimed Account // whose SCRAM keys were handed out
@@ -151,8 +151,8 @@ type Attempt struct {
 var _ sasl.Credentials = (*Attempt)(nil)
 
 // Attempt begins an exchange. ctx must outlive it.
-func (d *Directory) Attempt(ctx context.Context, from netip.Addr) *Attempt {
-	return &Attempt{d: d, ctx: ctx, from: from}
+func (d *Directory) Attempt(ctx context.Context, line Line) *Attempt {
+	return &Attempt{d: d, ctx: ctx, line: line}
 }
 
 // Account returns who was authenticated, once the exchange is done.
@@ -160,7 +160,7 @@ func (a *Attempt) Account() Account { return a.account }
 
 // Verify is Authenticate for PLAIN and LOGIN.
 func (a *Attempt) Verify(login, password string) (err error) {
-	a.account, err = a.d.Authenticate(a.ctx, login, password, a.from)
+	a.account, err = a.d.Authenticate(a.ctx, login, password, a.line.Peer())
 	return err
 }
 
@@ -184,7 +184,7 @@ func (a *Attempt) ScramKeys(login, mechanism string) (sasl.Keys, error) {
 // keys were handed out.
 func (a *Attempt) ScramDone(login string, proven bool) error {
 	l := a.d.login(login)
-	try, err := a.d.slow.begin(l.name, a.from)
+	try, err := a.d.slow.begin(l.name, a.line.Peer())
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (s *session) startTLS(cmd *command) (reply, error) {
 
 // offer says which mechanisms this connection may use.
 func (s *session) offer() sasl.Offer {
-	return sasl.Offer{Protected: s.c.MayLogin(), Bindings: sasl.Bindings(s.c.ChannelBinding)}
+	return s.srv.opt.Directory.Offer(s.ctx, s.c)
 }
 
 // loginCommand is LOGIN (RFC 9051, 6.2.3).
@@ -56,7 +56,7 @@ func (s *session) authenticate(*command) (reply, error) {
 	if hasInitial && !d.ExpectAString(&initial) || !d.ExpectCRLF() {
 		return reply{}, d.Err()
 	}
-	attempt := s.srv.opt.Directory.Attempt(s.ctx, s.c.Peer())
+	attempt := s.srv.opt.Directory.Attempt(s.ctx, s.c)
 	x, err := sasl.New(name, s.offer(), attempt)
 	switch {
 	case fault.Is(err, fault.Denied):

@@ -14,7 +14,7 @@ import (
 // shows no certificate and so has no end point.
 func (c *Conn) ChannelBinding(kind string) []byte {
 	st, ok := c.TLS()
-	if !ok {
+	if !ok || c.srv.opt.NoChannelBinding {
 		return nil
 	}
 	switch kind {

@@ -18,6 +18,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base32"
 	"log/slog"
 	"net"
@@ -55,6 +56,10 @@ type Service struct {
 
 	// Idle is how long Wait waits for the client; 0 means that of Options.
 	Idle time.Duration
+
+	// ClientCertificates asks clients for a certificate if Options has ClientCAs. It is
+	// for services of people: other hosts may show certificates that nobody here knows.
+	ClientCertificates bool
 }
 
 // Options of a Server. Every field may be left zero.
@@ -66,6 +71,10 @@ type Options struct {
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 	MinVersion uint16 // of TLS; default tls.VersionTLS12, and never below
+
+	ClientCAs *x509.CertPool // who signs clients' certificates; nil: none is asked for
+
+	NoChannelBinding bool // ChannelBinding has none to give
 
 	// Trusted networks may log in without TLS and are exempt from MaxPerAddress. Nil
 	// means loopback. Peers without an IP address (unix sockets, pipes) are trusted.
@@ -87,8 +96,9 @@ type Options struct {
 
 // Server runs services under common limits.
 type Server struct {
-	opt Options
-	tls *tls.Config // nil: no certificate
+	opt    Options
+	tls    *tls.Config // nil: no certificate
+	mutual *tls.Config // the same, asking for the client's; nil: nobody is asked
 
 	mu        sync.Mutex
 	conns     int
@@ -129,8 +139,9 @@ func New(o Options) *Server {
 	if o.NewID == nil {
 		o.NewID = randomID
 	}
+	plain := tlsConfig(o.Certificate, o.MinVersion)
 	return &Server{
-		opt: o, tls: tlsConfig(o.Certificate, o.MinVersion),
+		opt: o, tls: plain, mutual: asking(plain, o.ClientCAs),
 		byAddr: map[netip.Prefix]int{}, byAccount: map[string]int{},
 	}
 }

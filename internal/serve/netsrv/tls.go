@@ -3,13 +3,14 @@ package netsrv
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // tlsConfig returns the configuration of every service: TLS 1.2 and 1.3 with Go's
-// choice of suites, which is that of RFC 9325.
+// choice of suites, which is that of RFC 9325. No client is asked for a certificate.
 func tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), least uint16) *tls.Config {
 	if get == nil {
 		return nil
@@ -61,7 +62,11 @@ func (c *Conn) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.srv.opt.Handshake)
 	defer cancel()
 	c.raw.fixed = time.Now().Add(c.srv.opt.Handshake)
-	tc := tls.Server(c.raw, c.srv.tls)
+	config := c.srv.tls
+	if c.svc.ClientCertificates && c.srv.mutual != nil {
+		config = c.srv.mutual
+	}
+	tc := tls.Server(c.raw, config)
 	err := tc.HandshakeContext(ctx)
 	c.raw.fixed = time.Time{}
 	c.raw.restart()
@@ -74,7 +79,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 	c.tls = tc
 	st := tc.ConnectionState()
 	c.log.Debug("TLS begins", "version", describe(st.Version), "suite", tls.CipherSuiteName(st.CipherSuite),
-		"name", st.ServerName, "resumed", st.DidResume)
+		"name", st.ServerName, "resumed", st.DidResume, "certificate", len(st.VerifiedChains) > 0)
 	return nil
 }
 
@@ -84,4 +89,28 @@ func (c *Conn) TLS() (st tls.ConnectionState, ok bool) {
 		return st, false
 	}
 	return c.tls.ConnectionState(), true
+}
+
+// asking returns a configuration that asks clients for a certificate of one of the
+// authorities. A client may have none; one of another authority, or one that is over,
+// ends the handshake.
+func asking(plain *tls.Config, authorities *x509.CertPool) *tls.Config {
+	if plain == nil || authorities == nil {
+		return nil
+	}
+	c := plain.Clone()
+	c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, authorities
+	return c
+}
+
+// ClientCertificate returns the certificate whose key the client has proven to have and
+// which one of Options.ClientCAs has signed, nil if there is none.
+func (c *Conn) ClientCertificate() *x509.Certificate {
+	if c.tls == nil {
+		return nil
+	}
+	if st := c.tls.ConnectionState(); len(st.VerifiedChains) > 0 {
+		return st.PeerCertificates[0]
+	}
+	return nil
 }

@@ -12,11 +12,11 @@ import (
 
 // capa lists what can be done now (RFC 2449, 5). Of what a client may use before
 // login all is named after it too, but for STLS.
-func (s *session) capa(context.Context, []string) error {
+func (s *session) capa(ctx context.Context, _ []string) error {
 	s.ok("capabilities follow")
 	lines := []string{"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "UTF8 USER", "LANG"}
 	if s.conn.MayLogin() {
-		lines = append(lines, "USER", "SASL "+strings.Join(s.offer().Mechanisms(), " "))
+		lines = append(lines, "USER", "SASL "+strings.Join(s.offer(ctx).Mechanisms(), " "))
 	}
 	if s.state() == authorization && s.conn.CanStartTLS() {
 		lines = append(lines, "STLS")
@@ -84,7 +84,7 @@ func (s *session) apop(context.Context, []string) error {
 func (s *session) auth(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		s.ok("mechanisms follow")
-		for _, name := range append(s.offer().Mechanisms(), ".") {
+		for _, name := range append(s.offer(ctx).Mechanisms(), ".") {
 			fmt.Fprintf(s.conn.W, "%s\r\n", name)
 		}
 		return nil
@@ -92,8 +92,8 @@ func (s *session) auth(ctx context.Context, args []string) error {
 	if !s.conn.MayLogin() {
 		return needTLS()
 	}
-	attempt := s.srv.opt.Directory.Attempt(ctx, s.conn.Peer())
-	x, err := sasl.New(args[0], s.offer(), attempt)
+	attempt := s.srv.opt.Directory.Attempt(ctx, s.conn)
+	x, err := sasl.New(args[0], s.offer(ctx), attempt)
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,8 @@ func (s *session) auth(ctx context.Context, args []string) error {
 	}
 }
 
-func (s *session) offer() sasl.Offer {
-	return sasl.Offer{Protected: s.conn.MayLogin(), Bindings: sasl.Bindings(s.conn.ChannelBinding)}
+func (s *session) offer(ctx context.Context) sasl.Offer {
+	return s.srv.opt.Directory.Offer(ctx, s.conn)
 }
 
 func needTLS() error {

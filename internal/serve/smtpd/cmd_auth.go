@@ -20,8 +20,8 @@ func (s *session) auth(ctx context.Context, arg string) *smtp.Reply {
 	if !s.conn.MayLogin() {
 		return smtp.NewReply(538, "5.7.11", "login needs TLS: say STARTTLS first")
 	}
-	attempt := s.Directory.Attempt(ctx, s.conn.Peer())
-	exchange, err := sasl.New(mechanism, s.offer(), attempt)
+	attempt := s.Directory.Attempt(ctx, s.conn)
+	exchange, err := sasl.New(mechanism, s.Directory.Offer(ctx, s.conn), attempt)
 	if err != nil {
 		return smtp.NewReply(504, "5.5.4", fault.Say(err))
 	}

@@ -5,20 +5,19 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
 
 // ehlo begins or begins anew, and says what we offer (RFC 5321, 4.1.1.1; RFC 2033,
 // 4.1 for LHLO).
-func (s *session) ehlo(_ context.Context, arg string) *smtp.Reply {
+func (s *session) ehlo(ctx context.Context, arg string) *smtp.Reply {
 	name, bad := smtp.ParseHelo(arg)
 	if bad != nil {
 		return bad
 	}
 	s.reset()
 	s.helo, s.extended = name, true
-	return &smtp.Reply{Code: 250, Lines: append([]string{s.Hostname}, s.extensions()...)}
+	return &smtp.Reply{Code: 250, Lines: append([]string{s.Hostname}, s.extensions(ctx)...)}
 }
 
 // hello is for clients that know no extension.
@@ -34,7 +33,7 @@ func (s *session) hello(_ context.Context, arg string) *smtp.Reply {
 
 // extensions are what works just now: STARTTLS until it is done, AUTH only where a
 // password may travel.
-func (s *session) extensions() []string {
+func (s *session) extensions(ctx context.Context) []string {
 	list := []string{
 		"PIPELINING",
 		"SIZE " + strconv.FormatInt(s.Store.MaxMessage(), 10),
@@ -49,12 +48,8 @@ func (s *session) extensions() []string {
 	if s.conn.CanStartTLS() {
 		list = append(list, "STARTTLS")
 	}
-	if mechanisms := s.offer().Mechanisms(); s.Kind == Submission && !s.loggedIn && len(mechanisms) > 0 {
+	if mechanisms := s.Directory.Offer(ctx, s.conn).Mechanisms(); s.Kind == Submission && !s.loggedIn && len(mechanisms) > 0 {
 		list = append(list, "AUTH "+strings.Join(mechanisms, " "))
 	}
 	return list
-}
-
-func (s *session) offer() sasl.Offer {
-	return sasl.Offer{Protected: s.conn.MayLogin(), Bindings: sasl.Bindings(s.conn.ChannelBinding)}
 }

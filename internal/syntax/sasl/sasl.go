@@ -1,7 +1,7 @@
 // Package sasl is the server's half of the authentication mechanisms: PLAIN
 // (RFC 4616), LOGIN (draft-murchison-sasl-login), SCRAM-SHA-1 and SCRAM-SHA-256
 // (RFC 5802, RFC 7677) and their -PLUS forms with channel binding (RFC 5929,
-// RFC 9266).
+// RFC 9266), OAUTHBEARER (RFC 7628) and XOAUTH2, EXTERNAL (RFC 4422, appendix A).
 //
 // An Exchange is a step machine over bytes: it reads no socket and keeps no clock.
 // Who may log in is asked through Credentials. The package stores nothing, slows
@@ -24,6 +24,9 @@ const (
 	ScramSHA256     = "SCRAM-SHA-256"
 	ScramSHA1Plus   = "SCRAM-SHA-1-PLUS"
 	ScramSHA256Plus = "SCRAM-SHA-256-PLUS"
+	OAuthBearer     = "OAUTHBEARER"
+	XOAuth2         = "XOAUTH2"
+	External        = "EXTERNAL"
 )
 
 // MaxResponse bounds what a client may send in one step, in bytes before base64. It
@@ -45,6 +48,15 @@ type Credentials interface {
 	// it returns refuses a login although it is proven, or says how a failure is
 	// answered.
 	ScramDone(login string, proven bool) error
+
+	// VerifyToken checks an access token. login is whose the client says it is, ""
+	// if it does not say; the name that is returned is proven. Denied means that the
+	// token is good, and not for this. Asked only if Offer.Bearer is set.
+	VerifyToken(login, token string) (name string, err error)
+
+	// VerifyExternal tells who the client is by what is proven below, held against
+	// the name it asks for, "" for none. Asked only if Offer.External is set.
+	VerifyExternal(login string) (name string, err error)
 }
 
 // Offer says what one connection may use.
@@ -54,20 +66,31 @@ type Offer struct {
 	Protected bool
 	// Bindings of the connection's TLS, from Bindings. Without one there is no -PLUS.
 	Bindings []Binding
+	// Bearer is set where access tokens are taken.
+	Bearer *Bearer
+	// External is true where the connection itself proves who the client is.
+	External bool
 
 	nonce func() string // for tests; nil is the library's random one
 }
 
 // Mechanisms returns the names to announce, strongest first. It is nil on a line
 // that is not protected.
-func (o Offer) Mechanisms() []string {
-	switch {
-	case !o.Protected:
+func (o Offer) Mechanisms() (names []string) {
+	if !o.Protected {
 		return nil
-	case len(o.Bindings) == 0:
-		return []string{ScramSHA256, ScramSHA1, Plain, Login}
 	}
-	return []string{ScramSHA256Plus, ScramSHA1Plus, ScramSHA256, ScramSHA1, Plain, Login}
+	if o.External {
+		names = append(names, External)
+	}
+	if len(o.Bindings) > 0 {
+		names = append(names, ScramSHA256Plus, ScramSHA1Plus)
+	}
+	names = append(names, ScramSHA256, ScramSHA1)
+	if o.Bearer != nil {
+		names = append(names, OAuthBearer, XOAuth2)
+	}
+	return append(names, Plain, Login)
 }
 
 // Exchange is one authentication under way. It is used by one goroutine.
@@ -100,6 +123,10 @@ func New(name string, o Offer, c Credentials) (*Exchange, error) {
 		return &Exchange{mech: &plain{creds: c}}, nil
 	case Login:
 		return &Exchange{mech: &loginMech{creds: c}}, nil
+	case OAuthBearer, XOAuth2:
+		return &Exchange{mech: &bearer{creds: c, hints: *o.Bearer, google: name == XOAuth2}}, nil
+	case External:
+		return &Exchange{mech: &external{creds: c}}, nil
 	}
 	return &Exchange{mech: newScram(name, o, c)}, nil
 }

@@ -17,6 +17,7 @@ type book struct {
 	iterations int
 	done       []bool // what ScramDone heard
 	refuse     error  // what ScramDone answers
+	asked      []string
 }
 
 func (b *book) Verify(login, password string) error {
@@ -37,6 +38,30 @@ func (b *book) ScramKeys(login, mechanism string) (Keys, error) {
 func (b *book) ScramDone(_ string, proven bool) error {
 	b.done = append(b.done, proven)
 	return b.refuse
+}
+
+const goodToken = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="
+
+// VerifyToken knows one token of user's, one that is not for mail, and a time when
+// nobody can tell.
+func (b *book) VerifyToken(login, token string) (string, error) {
+	b.asked = append(b.asked, login+" "+token)
+	switch {
+	case token == "busy":
+		return "", fault.New(fault.Unavailable, "ask later")
+	case token == "narrow":
+		return "", fault.New(fault.Denied, "token is not for mail")
+	case token != goodToken || login != "" && login != "user@example.com":
+		return "", failed(nil)
+	}
+	return "user@example.com", nil
+}
+
+func (b *book) VerifyExternal(login string) (string, error) {
+	if login != "" && login != "user" {
+		return "", fault.New(fault.Denied, "not yours")
+	}
+	return "user", nil
 }
 
 func newBook() *book {
@@ -220,12 +245,15 @@ func FuzzPreparePassword(f *testing.F) {
 // FuzzStep feeds two responses to every mechanism: no login is proven but that of
 // the book, and an exchange that is over stays so.
 func FuzzStep(f *testing.F) {
-	f.Add(byte(0), []byte("\x00user\x00pencil"), []byte(""))
-	f.Add(byte(1), []byte("user"), []byte("pencil"))
-	f.Add(byte(2), []byte("n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"), []byte("c=biws,r=fyko,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="))
-	f.Add(byte(4), []byte("p=tls-exporter,,n=user,r=abc"), []byte("c=,r=,p="))
-	f.Add(byte(5), []byte("y,a=user,n=us=2Cer,r="), []byte("c=eSws"))
-	bound := Offer{Protected: true, Bindings: []Binding{{"tls-exporter", []byte("exported")}}}
+	f.Add(byte(7), []byte("\x00user\x00pencil"), []byte(""))
+	f.Add(byte(8), []byte("user"), []byte("pencil"))
+	f.Add(byte(3), []byte("n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"), []byte("c=biws,r=fyko,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="))
+	f.Add(byte(1), []byte("p=tls-exporter,,n=user,r=abc"), []byte("c=,r=,p="))
+	f.Add(byte(4), []byte("y,a=user,n=us=2Cer,r="), []byte("c=eSws"))
+	f.Add(byte(5), []byte("n,a=user@example.com,\x01auth=Bearer narrow\x01\x01"), []byte("\x01"))
+	f.Add(byte(6), []byte("user=user@example.com\x01auth=Bearer x\x01\x01"), []byte(""))
+	f.Add(byte(0), []byte("user"), []byte(""))
+	bound := Offer{Protected: true, Bindings: []Binding{{"tls-exporter", []byte("exported")}}, Bearer: &Bearer{}, External: true}
 	names := bound.Mechanisms()
 	f.Fuzz(func(t *testing.T, which byte, first, second []byte) {
 		b := newBook()
@@ -239,7 +267,7 @@ func FuzzStep(f *testing.F) {
 			if err != nil && (done || challenge != nil) || done && challenge != nil {
 				t.Fatalf("%q, %v, %v", challenge, done, err)
 			}
-			if done && b.passwords[x.Login()] == "" {
+			if done && b.passwords[x.Login()] == "" && !bytes.Contains(first, []byte(goodToken)) && !bytes.Contains(second, []byte(goodToken)) {
 				t.Fatalf("%q was let in", x.Login())
 			}
 			if done || err != nil {
