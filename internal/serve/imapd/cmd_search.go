@@ -24,6 +24,7 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 		s.enableCondstore()
 	}
 	found, err := s.findFor(s.view, &args)
+	cmd.missed = found.missed
 	if err != nil {
 		s.unsave(&args, err)
 		return reply{}, err

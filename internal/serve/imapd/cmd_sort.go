@@ -27,6 +27,7 @@ func (s *session) sortCommand(cmd *command) (reply, error) {
 		s.enableCondstore()
 	}
 	found, err := s.findFor(s.view, &args.Search)
+	cmd.missed = found.missed
 	if err == nil {
 		found.order, err = s.sorted(&found, args.By)
 	}

@@ -14,6 +14,7 @@ func (s *session) threadCommand(cmd *command, args imap.Thread) (reply, error) {
 		s.enableCondstore()
 	}
 	found, err := s.findFor(s.view, &args.Search)
+	cmd.missed = found.missed
 	if err != nil {
 		return reply{}, err
 	}

@@ -50,6 +50,7 @@ type command struct {
 
 	numbers bool // a UID command whose arguments count by sequence numbers
 	finds   bool // a SEARCH or the like, which does not find what is gone
+	missed  bool // it met messages that are gone
 }
 
 func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
@@ -165,7 +166,7 @@ func (s *session) finish(cmd *command, rep reply) error {
 		if err := s.sync(cmd, after); err != nil {
 			return err
 		}
-		if cmd.finds && len(s.view.gone) > 0 && rep.status == "OK" && rep.code == "" { // RFC 5530, 3
+		if cmd.finds && (cmd.missed || len(s.view.gone) > 0) && rep.status == "OK" && rep.code == "" { // RFC 5530, 3
 			rep.code, rep.text = "EXPUNGEISSUED", "some of the messages no longer exist"
 		}
 		s.noteModSeq(&rep)

@@ -53,6 +53,7 @@ type search struct {
 	loose   bool     // while the argument of FUZZY is compiled
 	found   []mail.UID
 	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
+	missed  bool               // as in finding
 }
 
 // finding is what SEARCH or SORT found.
@@ -60,6 +61,7 @@ type finding struct {
 	set    mail.UIDSet
 	order  []mail.UID         // the same in SORT's order; nil after SEARCH
 	scores map[mail.UID]uint8 // 1 to 100; nil unless the search was fuzzy
+	missed bool               // a message was gone before it could be read
 }
 
 const (
@@ -83,7 +85,7 @@ func (s *session) find(v *view, key *imap.SearchKey) (finding, error) {
 	if err := q.run(); err != nil {
 		return finding{}, err
 	}
-	return finding{set: mail.SetOf(q.found...), scores: q.scores}, nil
+	return finding{set: mail.SetOf(q.found...), scores: q.scores, missed: q.missed}, nil
 }
 
 // run asks about all messages.

@@ -112,7 +112,8 @@ func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int,
 		c.header = nil
 		facts, err := snap.Facts(c.m.ID)
 		if fault.Is(err, fault.NotFound) {
-			continue // expunged meanwhile: it fits nothing
+			q.missed = true // expunged meanwhile: it fits nothing
+			continue
 		}
 		if err != nil {
 			return 0, err
@@ -143,6 +144,7 @@ func (q *search) decide(c *candidate) error {
 	if v == open {
 		err := q.readTexts(c)
 		if fault.Is(err, fault.NotFound) {
+			q.missed = true
 			return nil
 		}
 		if err != nil {
