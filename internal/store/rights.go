@@ -20,9 +20,11 @@ type Grant struct {
 }
 
 // The owner has all rights unless the list says otherwise: then an entry of the
-// owner's, which may be empty, stands in it. What the list cannot take from the owner
-// is to see the mailbox and to change the list.
-const ownerKeeps = mail.RightLookup | mail.RightAdminister
+// owner's, which may be empty, stands in it.
+
+// OwnerKeeps are the rights that no list takes from the owner: to see the mailbox and
+// to change the list.
+const OwnerKeeps = mail.RightLookup | mail.RightAdminister
 
 func encodeGrants(e *enc, list []Grant) {
 	e.U(uint64(len(list)))
@@ -50,7 +52,7 @@ func (a *Account) ACL(m *Mailbox) []Grant {
 		if own.Rights == 0 {
 			return rest
 		}
-		own.Rights |= ownerKeeps
+		own.Rights |= OwnerKeeps
 		return slices.Insert(rest, 0, own)
 	}
 	return slices.Insert(slices.Clone(m.Grants), 0, Grant{Who: a.id, Rights: mail.AllRights})
@@ -86,7 +88,7 @@ func (m *Mailbox) rightsOf(who mail.AccountID, owner bool) mail.Rights {
 	}
 	given &^= taken
 	if owner {
-		given |= ownerKeeps
+		given |= OwnerKeeps
 	}
 	return given
 }

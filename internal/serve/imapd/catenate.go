@@ -105,9 +105,13 @@ func (s *session) openURL(text string) (io.ReadCloser, error) {
 	if err == nil {
 		name, err = s.mailboxOf(&u)
 	}
+	var at place
+	if err == nil {
+		at, err = s.place(name)
+	}
 	var p *pointed
 	if err == nil {
-		p, err = follow(s.ctx, s.acct, name, &u)
+		p, err = follow(s.ctx, &at, &u)
 	}
 	switch fault.Of(err) {
 	case fault.Invalid, fault.Unsupported, fault.NotFound:

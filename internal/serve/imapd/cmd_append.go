@@ -23,13 +23,7 @@ func (s *session) append(*command) (reply, error) {
 	if !d.ExpectSP() || !d.ExpectMailbox(&name) || !d.ExpectSP() {
 		return reply{}, d.Err()
 	}
-	var box store.Mailbox
-	var room int64
-	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		box, err = snap.Mailbox(name)
-		room = left(snap)
-		return err
-	})
+	at, err := s.target(name)
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
@@ -38,7 +32,7 @@ func (s *session) append(*command) (reply, error) {
 		if len(messages) == maxAppend {
 			return no("LIMIT", "one APPEND may bring %d messages", maxAppend), nil
 		}
-		m, message, err := s.readMessage(&room)
+		m, message, err := s.readMessage(&at.room)
 		if err != nil {
 			return reply{}, err
 		}
@@ -50,7 +44,28 @@ func (s *session) append(*command) (reply, error) {
 	if !d.ExpectCRLF() {
 		return reply{}, d.Err()
 	}
-	return s.appendAll(box, messages)
+	return s.appendAll(at, messages)
+}
+
+// target is where messages go.
+type target struct {
+	place
+	box  store.Mailbox
+	room int64 // bytes that its owner's quota leaves
+}
+
+// target finds the mailbox of a name for messages to go into.
+func (s *session) target(name string) (t *target, err error) {
+	t = &target{}
+	if t.place, err = s.place(name); err != nil {
+		return nil, err
+	}
+	err = t.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		t.box, err = t.lookup(snap, mail.RightInsert)
+		t.room = left(snap)
+		return err
+	})
+	return t, err
 }
 
 // readMessage reads one message of APPEND or REPLACE up to its end, for ExpectAppendEnd,
@@ -111,12 +126,12 @@ func (s *session) receive(m *imap.AppendMessage, room *int64) (*store.Parcel, er
 }
 
 // appendAll puts the messages into the mailbox as one change.
-func (s *session) appendAll(box store.Mailbox, messages []store.NewMessage) (reply, error) {
+func (s *session) appendAll(at *target, messages []store.NewMessage) (reply, error) {
 	var uids mail.UIDSet
-	err := s.acct.Update(s.ctx, func(tx *store.Tx) error {
+	err := at.acct.Update(s.ctx, func(tx *store.Tx) error {
 		uids = nil
 		for _, m := range messages {
-			uid, err := tx.Append(box.ID, m)
+			uid, err := tx.Append(at.box.ID, m)
 			if err != nil {
 				return err
 			}
@@ -127,6 +142,6 @@ func (s *session) appendAll(box store.Mailbox, messages []store.NewMessage) (rep
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
-	s.tellNormal(useAttribute(&box), box.Name)
-	return okCode(fmt.Sprintf("APPENDUID %d %s", box.UIDValidity, uids), "APPEND done"), nil
+	s.tellNormal(at.use(&at.box), at.shown(at.box.Name))
+	return okCode(fmt.Sprintf("APPENDUID %d %s", at.box.UIDValidity, uids), "APPEND done"), nil
 }

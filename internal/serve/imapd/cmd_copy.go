@@ -3,7 +3,6 @@ package imapd
 import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
-	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
@@ -16,13 +15,13 @@ func (s *session) copyCommand(cmd *command, args imap.Copy) (reply, error) {
 	if missing {
 		return no("EXPUNGEISSUED", "some of the messages no longer exist, nothing was copied"), nil
 	}
-	moved, err := s.acct.Copy(s.ctx, s.view.box, uids, to.ID)
+	moved, err := s.view.acct.CopyTo(s.ctx, s.view.box, uids, to.acct, to.box.ID)
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
 	rep := ok(cmd.row.name + " done")
 	if len(moved) > 0 {
-		rep.code = copyUID(to.UIDValidity, moved)
+		rep.code = copyUID(to.box.UIDValidity, moved)
 	}
 	return rep, nil
 }
@@ -34,9 +33,9 @@ func (s *session) move(cmd *command, args imap.Copy) (reply, error) {
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
-	moved, err := s.acct.Move(s.ctx, s.view.box, uids, to.ID)
+	moved, err := s.view.acct.MoveTo(s.ctx, s.view.box, uids, to.acct, to.box.ID)
 	if len(moved) > 0 { // of a very large set a part may have moved before a failure
-		s.note("OK", copyUID(to.UIDValidity, moved), "moved")
+		s.note("OK", copyUID(to.box.UIDValidity, moved), "moved")
 	}
 	if err != nil {
 		return reply{}, noTarget(err)
@@ -45,14 +44,11 @@ func (s *session) move(cmd *command, args imap.Copy) (reply, error) {
 }
 
 // transfer finds out what to copy or move and where to.
-func (s *session) transfer(cmd *command, args imap.Copy) (uids mail.UIDSet, to store.Mailbox, missing bool, err error) {
+func (s *session) transfer(cmd *command, args imap.Copy) (uids mail.UIDSet, to *target, missing bool, err error) {
 	if uids, missing, err = s.resolve(args.Set, cmd.uid); err != nil {
-		return nil, to, false, err
+		return nil, nil, false, err
 	}
-	err = s.acct.View(s.ctx, func(snap *store.Snapshot) error {
-		to, err = snap.Mailbox(args.Mailbox)
-		return err
-	})
+	to, err = s.target(args.Mailbox)
 	return uids, to, missing, err
 }
 

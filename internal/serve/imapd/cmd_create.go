@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -16,16 +17,35 @@ func (s *session) create(_ *command, args imap.Create) (reply, error) {
 	default:
 		return no("USEATTR", "a mailbox has one special use here, not %d", len(args.Use)), nil
 	}
+	at, err := s.newPlace(args.Mailbox)
+	if err != nil {
+		return reply{}, err
+	}
+	if at.prefix != "" && role != "" {
+		return no("USEATTR", "the special use of a mailbox is its owner's to say"), nil
+	}
 	var made store.Mailbox
-	err := s.acct.Update(s.ctx, func(tx *store.Tx) (err error) {
-		made, err = tx.CreateMailbox(args.Mailbox, role)
+	err = at.acct.Update(s.ctx, func(tx *store.Tx) (err error) {
+		made, err = tx.CreateMailbox(at.name, role)
 		return err
 	})
 	if err != nil {
 		return reply{}, err
 	}
-	s.tellNormal(useAttribute(&made), made.Name)
-	return okCode("MAILBOXID ("+s.mailboxID(made.ID)+")", "CREATE done"), nil
+	s.tellNormal(at.use(&made), at.shown(made.Name))
+	return okCode("MAILBOXID ("+at.mailboxID(made.ID)+")", "CREATE done"), nil
+}
+
+// newPlace is place for a name that a mailbox is to get.
+func (s *session) newPlace(name string) (place, error) {
+	p, err := s.place(name)
+	switch {
+	case name == otherUsers:
+		return p, fault.New(fault.Invalid, "this name is where the mailboxes of other users lie")
+	case fault.Is(err, fault.NotFound): // no other answer than for a user who gives no right
+		return p, fault.New(fault.Denied, "you have no right to make a mailbox there")
+	}
+	return p, err
 }
 
 // tellNormal is tellOldName if the client wrote the name of its command otherwise.

@@ -1,18 +1,17 @@
 package imapd
 
-import "github.com/martlet-mail/martlet/internal/fault"
-
 // remove is DELETE (RFC 9051, 6.3.5). A client that deletes the mailbox it has
 // selected leaves it; others who have it selected are disconnected (RFC 2180, 3.3).
 func (s *session) remove(_ *command, name string) (reply, error) {
-	id, err := s.acct.DeleteMailbox(s.ctx, name)
+	at, err := s.place(name)
 	if err != nil {
-		if fault.Is(err, fault.Denied) {
-			return reply{}, coded("CANNOT", err)
-		}
 		return reply{}, err
 	}
-	if s.view != nil && s.view.box == id {
+	id, err := at.acct.DeleteMailbox(s.ctx, at.name)
+	if err != nil {
+		return reply{}, err
+	}
+	if s.view.is(&at.owner, id) {
 		s.leave(true)
 	}
 	s.tellNormal(`\NonExistent`, name)

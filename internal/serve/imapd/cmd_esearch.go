@@ -42,8 +42,8 @@ func (s *session) esearchCommand(cmd *command) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	for _, id := range boxes {
-		err := s.searchMailbox(cmd, id, &args.Search)
+	for i := range boxes {
+		err := s.searchMailbox(cmd, &boxes[i].of, boxes[i].box.ID, &args.Search)
 		if err != nil && !fault.Is(err, fault.NotFound) { // deleted meanwhile
 			s.unsave(&args.Search, err)
 			return reply{}, err
@@ -59,45 +59,99 @@ func usesSaved(k *imap.SearchKey) bool {
 	return k.Set.Saved || slices.ContainsFunc(k.Keys, func(k imap.SearchKey) bool { return usesSaved(&k) })
 }
 
-// chosen returns the mailboxes that filters mean, each once, in order of name. Names
-// without a mailbox are passed over.
-func (s *session) chosen(filters []imap.MailboxFilter) ([]mail.MailboxID, error) {
-	var all []store.Mailbox
-	var subscribed []string
+// visible is a mailbox that the user can see.
+type visible struct {
+	of  owner
+	box store.Mailbox
+}
+
+func (b *visible) name() string { return b.of.shown(b.box.Name) }
+
+// visible returns all mailboxes that the user has one of the rights on, the user's own
+// first, each owner's in order of name. shared says whether those of others are wanted.
+func (s *session) visible(rights mail.Rights, shared bool) ([]visible, error) {
+	var own []store.Mailbox
 	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		if all, err = snap.Mailboxes(); err == nil {
-			subscribed, err = snap.Subscriptions()
-		}
+		own, err = snap.Mailboxes()
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	var ids []mail.MailboxID
-	for i := range all {
-		if slices.ContainsFunc(filters, func(f imap.MailboxFilter) bool { return s.means(f, &all[i], subscribed) }) {
-			ids = append(ids, all[i].ID)
+	list := make([]visible, 0, len(own))
+	add := func(of owner, boxes []store.Mailbox) {
+		for i := range boxes {
+			if of.acct.Rights(&boxes[i])&rights != 0 {
+				list = append(list, visible{of, boxes[i]})
+			}
 		}
 	}
-	return ids, nil
+	add(s.self(), own)
+	if !shared {
+		return list, nil
+	}
+	sharers, err := s.acct.Sharers(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range sharers {
+		boxes, err := s.srv.opt.Store.Account(id).As(s.acct.ID()).Shared(s.ctx, rights)
+		if err == nil && len(boxes) > 0 {
+			account, e := s.srv.opt.Directory.AccountByID(s.ctx, id)
+			if err = e; err == nil {
+				add(s.ownerOf(s.acct, id, account.Address), boxes)
+			}
+		}
+		if err != nil && !fault.Is(err, fault.NotFound) { // the account has been removed
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// chosen returns the mailboxes that filters mean, each once, the user's own first, in
+// order of name. Names without a mailbox are passed over, and what the user may not read.
+func (s *session) chosen(filters []imap.MailboxFilter) ([]visible, error) {
+	beyond := func(f imap.MailboxFilter) bool {
+		return f.Source != imap.SourceInboxes && f.Source != imap.SourcePersonal
+	}
+	all, err := s.visible(mail.RightRead, slices.ContainsFunc(filters, beyond))
+	if err != nil {
+		return nil, err
+	}
+	var subscribed []string
+	err = s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		subscribed, err = snap.Subscriptions()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var list []visible
+	for i := range all {
+		if slices.ContainsFunc(filters, func(f imap.MailboxFilter) bool { return s.means(f, &all[i], subscribed) }) {
+			list = append(list, all[i])
+		}
+	}
+	return list, nil
 }
 
 // means tells whether a filter means a mailbox (RFC 5465, 6; RFC 7377, 2.2).
-func (s *session) means(f imap.MailboxFilter, box *store.Mailbox, subscribed []string) bool {
+func (s *session) means(f imap.MailboxFilter, b *visible, subscribed []string) bool {
 	switch f.Source {
 	case imap.SourceSelected:
-		return s.view != nil && s.view.box == box.ID
+		return s.view.is(&b.of, b.box.ID)
 	case imap.SourceInboxes:
-		return box.Role == mail.RoleInbox
+		return b.of.prefix == "" && b.box.Role == mail.RoleInbox
 	case imap.SourcePersonal:
-		return true
+		return b.of.prefix == ""
 	case imap.SourceSubscribed:
-		return slices.Contains(subscribed, box.Name)
+		return slices.Contains(subscribed, b.name())
 	}
 	return slices.ContainsFunc(f.Names, func(name string) bool {
-		below, isBelow := strings.CutPrefix(box.Name, name+store.Separator)
+		below, isBelow := strings.CutPrefix(b.name(), name+store.Separator)
 		switch {
-		case box.Name == name:
+		case b.name() == name:
 			return true
 		case f.Source == imap.SourceSubtreeOne:
 			return isBelow && !strings.Contains(below, store.Separator)
@@ -107,15 +161,15 @@ func (s *session) means(f imap.MailboxFilter, box *store.Mailbox, subscribed []s
 }
 
 // searchMailbox searches one mailbox and tells what it found, if anything.
-func (s *session) searchMailbox(cmd *command, id mail.MailboxID, args *imap.Search) error {
+func (s *session) searchMailbox(cmd *command, of *owner, id mail.MailboxID, args *imap.Search) error {
 	v := s.view
-	if v == nil || v.box != id {
-		pic, err := s.acct.Picture(s.ctx, id)
+	if !v.is(of, id) {
+		pic, err := of.acct.Picture(s.ctx, id)
 		if err != nil {
 			return err
 		}
-		v = &view{box: id, readOnly: true, pic: pic}
-		if from, next := s.acct.RecentFrom(pic), pic.Mailbox().UIDNext; from < next {
+		v = &view{owner: *of, box: id, readOnly: true, pic: pic}
+		if from, next := of.acct.RecentFrom(pic), pic.Mailbox().UIDNext; from < next {
 			v.recent.AddRange(from, next-1)
 		}
 	}
@@ -128,7 +182,7 @@ func (s *session) searchMailbox(cmd *command, id mail.MailboxID, args *imap.Sear
 	}
 	box := v.pic.Mailbox()
 	where := func() {
-		s.enc.Raw(" MAILBOX ").Mailbox(box.Name).Raw(" UIDVALIDITY ").Number(uint64(box.UIDValidity))
+		s.enc.Raw(" MAILBOX ").Mailbox(of.shown(box.Name)).Raw(" UIDVALIDITY ").Number(uint64(box.UIDValidity))
 	}
 	return s.tellFound(cmd, v, args, &found, where)
 }

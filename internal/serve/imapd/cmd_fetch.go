@@ -55,7 +55,7 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	if args.Paged { // of those that changed, if both are given (RFC 9394, 3.4)
 		uids = page(s.view.pic.Existing(uids), args.Partial)
 	}
-	if plan.seen && !s.view.readOnly {
+	if plan.seen && !s.view.readOnly && s.view.rights.Has(mail.RightSeen) {
 		s.markSeen(cmd, uids)
 	}
 	lost, err := s.fetchAll(cmd, plan, uids)
@@ -141,7 +141,7 @@ func (s *session) markSeen(cmd *command, uids mail.UIDSet) {
 		return
 	}
 	change := store.FlagChange{Op: store.AddFlags, Flags: mail.Seen}
-	if _, err := s.acct.SetFlags(s.ctx, s.view.box, unseen, change); err != nil {
+	if _, err := s.view.acct.SetFlags(s.ctx, s.view.box, unseen, change); err != nil {
 		s.c.Log().Warn("messages read, but not marked so", "err", err)
 		return
 	}
@@ -197,7 +197,7 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 	for len(chunk) > 0 {
 		var heavy []*loaded
 		start, done := s.enc.Len(), 0
-		err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		err := s.view.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
 			s.enc.Truncate(start)
 			heavy, done, err = s.loadChunk(snap, plan, chunk, seen, &lost)
 			return err
@@ -353,9 +353,9 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 	case imap.FetchSaveDate:
 		e.Raw("SAVEDATE ").DateTime(time.Unix(ld.m.Saved, 0).UTC())
 	case imap.FetchEmailID:
-		e.Raw("EMAILID (").Raw(objectID(emailID, w.s.acct, uint64(ld.m.ID))).Raw(")")
+		e.Raw("EMAILID (").Raw(objectID(emailID, w.s.view.acct, uint64(ld.m.ID))).Raw(")")
 	case imap.FetchThreadID:
-		e.Raw("THREADID (").Raw(objectID(threadID, w.s.acct, uint64(ld.m.Thread))).Raw(")")
+		e.Raw("THREADID (").Raw(objectID(threadID, w.s.view.acct, uint64(ld.m.Thread))).Raw(")")
 	case imap.FetchPreview:
 		e.Raw("PREVIEW ").String(ld.preview)
 	case imap.FetchModSeq:

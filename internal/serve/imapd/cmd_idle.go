@@ -9,12 +9,18 @@ import (
 // account's watch wakes it.
 func (s *session) idle(cmd *command) (reply, error) {
 	ticks, stop := s.acct.Watch()
+	shared, stopShared := ticks, stop
+	if s.view != nil && s.view.prefix != "" {
+		shared, stopShared = s.view.acct.Watch()
+	}
 	done := make(chan struct{})
-	defer func() { stop(); close(done) }()
+	defer func() { stop(); stopShared(); close(done) }()
 	go func() {
 		for {
 			select {
 			case <-ticks:
+				s.c.Wake()
+			case <-shared:
 				s.c.Wake()
 			case <-done:
 				return
@@ -26,6 +32,9 @@ func (s *session) idle(cmd *command) (reply, error) {
 	}
 	for {
 		if s.view != nil {
+			if err := s.mayStay(); err != nil {
+				return reply{}, err
+			}
 			if err := s.sync(cmd, tellAll); err != nil {
 				return reply{}, fatal{err}
 			}

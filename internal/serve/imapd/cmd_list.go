@@ -13,7 +13,8 @@ import (
 // only there because something lies below it.
 type name struct {
 	full       string
-	box        *store.Mailbox // nil: no mailbox has this name
+	of         owner
+	box        *store.Mailbox // nil: no mailbox has this name that the user can see
 	subscribed bool
 	children   bool // there is a mailbox below it
 	matches    bool // it matches a pattern
@@ -45,7 +46,7 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 	}
 	chosen := func(n *name) bool {
 		return (criteria&imap.ListSubscribed == 0 || n.subscribed) &&
-			(criteria&imap.ListSpecialUse == 0 || n.box != nil && special(n.box.Role)) &&
+			(criteria&imap.ListSpecialUse == 0 || n.box != nil && special(n.box.Role) && n.of.prefix == "") &&
 			(criteria != 0 || n.box != nil)
 	}
 	lookBelow(names, chosen)
@@ -57,12 +58,15 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 		}
 		s.tellList(n, &args, recursive && n.chosenBelow)
 		if n.box != nil && args.Status != 0 {
-			if err := s.tellStatus(n.box, args.Status); err != nil {
+			if err := s.tellListedStatus(n, args.Status); err != nil {
 				return reply{}, err
 			}
 		}
+		if n.box != nil && args.Return&imap.ListMyRights != 0 && chosen(n) { // RFC 8440, 4
+			s.tellMyRights(&n.of, n.box)
+		}
 		if n.box != nil && len(args.Metadata) > 0 {
-			if err := s.tellListed(n.box, args.Metadata); err != nil {
+			if err := s.tellListed(&n.of, n.box, args.Metadata); err != nil {
 				return reply{}, err
 			}
 		}
@@ -91,7 +95,7 @@ func (s *session) lsub(_ *command, args imap.List) (reply, error) {
 		}
 		attrs := `\Noselect`
 		if n.subscribed {
-			attrs = useAttribute(n.box)
+			attrs = n.of.use(n.box)
 		}
 		s.enc.Raw("* LSUB (").Raw(attrs).Raw(`) "/" `).Mailbox(n.full).CRLF()
 		if err := s.flushFull(); err != nil {
@@ -104,12 +108,13 @@ func (s *session) lsub(_ *command, args imap.List) (reply, error) {
 // names returns the whole hierarchy in order, parents before children, and marks
 // what matches the patterns. The reference is simply put in front of each.
 func (s *session) names(reference string, patterns []string) ([]*name, error) {
-	var boxes []store.Mailbox
+	boxes, err := s.visible(mail.RightLookup, reachesOthers(reference, patterns))
+	if err != nil {
+		return nil, err
+	}
 	var subs []string
-	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		if boxes, err = snap.Mailboxes(); err == nil {
-			subs, err = snap.Subscriptions()
-		}
+	err = s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		subs, err = snap.Subscriptions()
 		return err
 	})
 	if err != nil {
@@ -117,8 +122,10 @@ func (s *session) names(reference string, patterns []string) ([]*name, error) {
 	}
 	h := hierarchy{}
 	for i := range boxes {
-		h.add(boxes[i].Name).box = &boxes[i]
-		for up := store.Parent(boxes[i].Name); up != ""; up = store.Parent(up) {
+		full := boxes[i].name()
+		n := h.add(full)
+		n.of, n.box = boxes[i].of, &boxes[i].box
+		for up := store.Parent(full); up != ""; up = store.Parent(up) {
 			h[up].children = true
 		}
 	}
@@ -127,6 +134,27 @@ func (s *session) names(reference string, patterns []string) ([]*name, error) {
 	}
 	h.match(reference, patterns)
 	return h.sorted(), nil
+}
+
+// reachesOthers tells whether a pattern can match a name among those of other users.
+func reachesOthers(reference string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		p = reference + p
+		wild := strings.IndexAny(p, "*%")
+		if wild < 0 {
+			return inOtherUsers(p)
+		}
+		return strings.HasPrefix(otherUsers, p[:wild]) || inOtherUsers(p[:wild])
+	})
+}
+
+// tellListedStatus is tellStatus for a mailbox in LIST: of one that may be listed and
+// not read there is none.
+func (s *session) tellListedStatus(n *name, items imap.StatusItems) error {
+	if !n.of.acct.Rights(n.box).Has(mail.RightRead) {
+		return nil
+	}
+	return s.tellStatus(&n.of, n.box, items)
 }
 
 // hierarchy is names by their full form.
@@ -208,7 +236,7 @@ func (s *session) tellList(n *name, args *imap.List, childInfo bool) {
 	if (args.Select|args.Return)&imap.ListSubscribed != 0 && n.subscribed {
 		attrs = append(attrs, `\Subscribed`)
 	}
-	if use := useAttribute(n.box); use != "" {
+	if use := n.of.use(n.box); use != "" {
 		attrs = append(attrs, use)
 	}
 	e := s.enc

@@ -112,7 +112,7 @@ func (s *session) signIn(account directory.Account, login string, err error) (re
 		s.c.Log().Info("login failed", "login", login, "peer", s.c.Peer(), "err", err)
 		return reply{}, err
 	}
-	s.acct, s.state, s.bad = s.srv.opt.Store.Account(account.ID), signedIn, 0
+	s.acct, s.state, s.bad = s.srv.opt.Store.Account(account.ID).As(account.ID), signedIn, 0
 	s.c.LogWith("account", account.Address.String())
 	s.c.SetIdle(s.srv.opt.Idle)
 	s.dec.SetLimits(imap.DefaultLimits)

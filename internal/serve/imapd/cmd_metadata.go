@@ -29,15 +29,16 @@ func (s *session) getMetadata(_ *command, args imap.GetMetadata) (reply, error) 
 		}
 	}
 	var found []listedEntry
-	var name string
-	var id mail.MailboxID
-	err := s.acct.View(s.ctx, func(snap *store.Snapshot) error {
-		box, err := annotated(snap, args.Mailbox)
-		if err != nil {
+	at, err := s.place(args.Mailbox)
+	if err != nil {
+		return reply{}, err
+	}
+	var box store.Mailbox
+	err = at.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		if box, err = at.annotated(snap.Mailbox); err != nil {
 			return err
 		}
-		id, name = box.ID, box.Name
-		found, err = s.findEntries(snap, &box, args.Entries, args.Depth)
+		found, err = s.findEntries(snap, &at.owner, &box, args.Entries, args.Depth)
 		return err
 	})
 	if err != nil {
@@ -52,7 +53,7 @@ func (s *session) getMetadata(_ *command, args imap.GetMetadata) (reply, error) 
 		}
 		fits = append(fits, e)
 	}
-	if err := s.tellEntries(id, name, fits); err != nil {
+	if err := s.tellEntries(&at.owner, &box, fits); err != nil {
 		return reply{}, err
 	}
 	if long > 0 {
@@ -68,12 +69,22 @@ func askable(name string) error {
 	return err
 }
 
-// annotated returns the mailbox of a name, and an empty one for the server.
-func annotated(snap *store.Snapshot, name string) (store.Mailbox, error) {
-	if name == "" {
+// annotated returns the mailbox of a place, and an empty one for the server, if the user
+// may see and set its annotations (RFC 5464, 3.3).
+func (p *place) annotated(find func(name string) (store.Mailbox, error)) (store.Mailbox, error) {
+	if p.name == "" {
 		return store.Mailbox{}, nil
 	}
-	return snap.Mailbox(name)
+	box, err := find(p.name)
+	if err != nil {
+		return box, err
+	}
+	const some = mail.RightRead | mail.RightSeen | mail.RightWrite | mail.RightInsert | mail.RightPost
+	have := p.acct.Rights(&box)
+	if err := lacks(have, mail.RightLookup); err != nil || have&some != 0 {
+		return box, err
+	}
+	return box, store.Refusal(have)
 }
 
 // listedEntry is an entry to be told: under the name the client used for it.
@@ -84,7 +95,7 @@ type listedEntry struct {
 
 // findEntries returns what the names and the depth ask for, each entry once. Without
 // a depth, a name that has no value is told as NIL.
-func (s *session) findEntries(snap *store.Snapshot, box *store.Mailbox, names []string, depth int) ([]listedEntry, error) {
+func (s *session) findEntries(snap *store.Snapshot, of *owner, box *store.Mailbox, names []string, depth int) ([]listedEntry, error) {
 	var all []listedEntry
 	if depth != 0 {
 		err := snap.EachEntry(box.ID, s.acct.ID(), func(e store.Entry) bool {
@@ -94,7 +105,7 @@ func (s *session) findEntries(snap *store.Snapshot, box *store.Mailbox, names []
 		if err != nil {
 			return nil, err
 		}
-		if use, ok := specialUse(box); ok {
+		if use, ok := of.specialUse(box); ok {
 			all = append(all, listedEntry{entrySpecialUse, len(use)})
 		}
 	}
@@ -108,7 +119,7 @@ func (s *session) findEntries(snap *store.Snapshot, box *store.Mailbox, names []
 	}
 	for _, name := range names {
 		key := strings.ToLower(name)
-		e, ok, err := s.entry(snap, box, key)
+		e, ok, err := s.entry(snap, of, box, key)
 		if err != nil {
 			return nil, err
 		}
@@ -126,17 +137,17 @@ func (s *session) findEntries(snap *store.Snapshot, box *store.Mailbox, names []
 }
 
 // entry returns the value of one annotation.
-func (s *session) entry(snap *store.Snapshot, box *store.Mailbox, key string) (value []byte, ok bool, err error) {
+func (s *session) entry(snap *store.Snapshot, of *owner, box *store.Mailbox, key string) (value []byte, ok bool, err error) {
 	if key == entrySpecialUse && box.ID != 0 {
-		value, ok = specialUse(box)
+		value, ok = of.specialUse(box)
 		return value, ok, nil
 	}
 	e, ok, err := snap.Entry(box.ID, s.acct.ID(), key)
 	return e.Value, ok, err
 }
 
-func specialUse(box *store.Mailbox) ([]byte, bool) {
-	if box.ID == 0 || !special(box.Role) {
+func (o *owner) specialUse(box *store.Mailbox) ([]byte, bool) {
+	if box.ID == 0 || !special(box.Role) || o.prefix != "" {
 		return nil, false
 	}
 	return []byte(useAttribute(box)), true
@@ -144,12 +155,12 @@ func specialUse(box *store.Mailbox) ([]byte, bool) {
 
 // tellListed writes the annotations that a LIST asks for of a mailbox (RFC 9590, 3). A
 // mailbox that is gone meanwhile has none to tell.
-func (s *session) tellListed(box *store.Mailbox, names []string) error {
+func (s *session) tellListed(of *owner, box *store.Mailbox, names []string) error {
 	list := make([]listedEntry, len(names))
 	for i, n := range names {
 		list[i].name = n
 	}
-	err := s.tellEntries(box.ID, box.Name, list)
+	err := s.tellEntries(of, box, list)
 	if fault.Is(err, fault.NotFound) {
 		return nil
 	}
@@ -158,18 +169,18 @@ func (s *session) tellListed(box *store.Mailbox, names []string) error {
 
 // tellEntries writes METADATA responses (RFC 5464, 4.4.1), some entries at a time: the
 // values are read in a Snapshot and written after it.
-func (s *session) tellEntries(id mail.MailboxID, name string, list []listedEntry) error {
+func (s *session) tellEntries(of *owner, about *store.Mailbox, list []listedEntry) error {
 	for len(list) > 0 {
 		n, start := 0, s.enc.Len()
-		err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		err := of.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
 			s.enc.Truncate(start)
 			box := store.Mailbox{}
-			if id != 0 {
-				if box, err = snap.MailboxByID(id); err != nil {
+			if about.ID != 0 {
+				if box, err = snap.MailboxByID(about.ID); err != nil {
 					return err
 				}
 			}
-			n, err = s.encodeEntries(snap, &box, name, list)
+			n, err = s.encodeEntries(snap, of, &box, of.shown(about.Name), list)
 			return err
 		})
 		if err != nil {
@@ -184,11 +195,11 @@ func (s *session) tellEntries(id mail.MailboxID, name string, list []listedEntry
 	return nil
 }
 
-func (s *session) encodeEntries(snap *store.Snapshot, box *store.Mailbox, name string, list []listedEntry) (n int, err error) {
+func (s *session) encodeEntries(snap *store.Snapshot, of *owner, box *store.Mailbox, name string, list []listedEntry) (n int, err error) {
 	e, start := s.enc, s.enc.Len()
 	e.Raw("* METADATA ").Mailbox(name).Raw(" (")
 	for n < len(list) && e.Len()-start < flushAt {
-		value, ok, err := s.entry(snap, box, strings.ToLower(list[n].name))
+		value, ok, err := s.entry(snap, of, box, strings.ToLower(list[n].name))
 		if err != nil {
 			return 0, err
 		}
@@ -224,14 +235,15 @@ func (s *session) setMetadata(*command) (reply, error) {
 			return no("NOPERM", "%s is for reading only", entryAdmin), nil
 		}
 	}
+	at, err := s.place(args.Mailbox)
+	if err != nil {
+		return reply{}, err
+	}
 	var mod mail.ModSeq
-	err := s.acct.Update(s.ctx, func(tx *store.Tx) error {
-		box := store.Mailbox{}
-		if args.Mailbox != "" {
-			var err error
-			if box, err = tx.Mailbox(args.Mailbox); err != nil {
-				return err
-			}
+	err = at.acct.Update(s.ctx, func(tx *store.Tx) error {
+		box, err := at.annotated(tx.Mailbox)
+		if err != nil {
+			return err
 		}
 		mod = tx.ModSeq()
 		for _, v := range args.Values {
@@ -244,7 +256,7 @@ func (s *session) setMetadata(*command) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if s.meta != nil {
+	if s.meta != nil && at.prefix == "" {
 		s.meta.own[mod] = true
 	}
 	return ok("SETMETADATA done"), nil

@@ -7,21 +7,45 @@ import (
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
-// An account has one quota root, named "", for all its mailboxes (RFC 9208, 3.1.1).
+// An account has one quota root for all its mailboxes (RFC 9208, 3.1.1): "" for the
+// user's own, and for another's what the names of that owner's mailboxes begin with.
 const quotaRoot = ""
 
 // getQuota is GETQUOTA (RFC 9208, 4.1.1).
 func (s *session) getQuota(_ *command, root string) (reply, error) {
-	if root != quotaRoot {
+	if root == quotaRoot {
+		return ok("GETQUOTA done"), s.tellQuota(s.acct, root)
+	}
+	at, err := s.place(root)
+	if err == nil && at.prefix != root {
+		err = noMailbox()
+	}
+	var boxes []store.Mailbox
+	if err == nil { // one who may not ask for the root must not ask for it by name either
+		boxes, err = at.acct.Shared(s.ctx, mail.RightRead)
+	}
+	switch {
+	case err == nil && len(boxes) > 0:
+		return ok("GETQUOTA done"), s.tellQuota(at.acct, root)
+	case err == nil || fault.Is(err, fault.NotFound):
 		return reply{}, fault.New(fault.NotFound, "there is no such quota root")
 	}
-	return ok("GETQUOTA done"), s.tellQuota()
+	return reply{}, err
 }
 
-// getQuotaRoot is GETQUOTAROOT (RFC 9208, 4.1.2). The mailbox need not exist.
+// getQuotaRoot is GETQUOTAROOT (RFC 9208, 4.1.2; 6 for the right it needs). A mailbox of
+// the user's own need not exist; that of another counts for its owner.
 func (s *session) getQuotaRoot(_ *command, name string) (reply, error) {
-	s.enc.Raw("* QUOTAROOT ").Mailbox(name).SP().String(quotaRoot).CRLF()
-	return ok("GETQUOTAROOT done"), s.tellQuota()
+	at, root := s.self(), quotaRoot
+	if inOtherUsers(name) {
+		p, _, err := s.mailbox(name, mail.RightRead)
+		if err != nil {
+			return reply{}, err
+		}
+		at, root = p.owner, p.prefix
+	}
+	s.enc.Raw("* QUOTAROOT ").Mailbox(name).SP().String(root).CRLF()
+	return ok("GETQUOTAROOT done"), s.tellQuota(at.acct, root)
 }
 
 // setQuota is SETQUOTA: quotas are the administrator's to set, by other means.
@@ -31,11 +55,11 @@ func (s *session) setQuota(*command, imap.SetQuota) (reply, error) {
 
 // tellQuota writes a QUOTA response: what is limited, with usage and limit (RFC 9208,
 // 4.2.1 and 5).
-func (s *session) tellQuota() error {
+func (s *session) tellQuota(acct *store.Account, root string) error {
 	var quota store.Quota
 	var usage store.Usage
 	var boxes int
-	err := s.acct.View(s.ctx, func(snap *store.Snapshot) error {
+	err := acct.View(s.ctx, func(snap *store.Snapshot) error {
 		quota, usage = snap.Quota()
 		boxes = snap.MailboxCount()
 		return nil
@@ -44,7 +68,7 @@ func (s *session) tellQuota() error {
 		return err
 	}
 	e := s.enc
-	e.Raw("* QUOTA ").String(quotaRoot).Raw(" (")
+	e.Raw("* QUOTA ").String(root).Raw(" (")
 	if quota.Bytes > 0 {
 		e.Raw("STORAGE ").Number(kilobytes(usage.Bytes)).SP().Number(kilobytes(quota.Bytes)).SP()
 	}
@@ -60,11 +84,11 @@ func kilobytes(n int64) uint64 { return uint64(n+1023) / 1024 }
 
 // deletedBytes is the sizes of the messages with \Deleted, for STATUS (RFC 9208,
 // 4.1.4). Only if there are any are the messages looked at.
-func (s *session) deletedBytes(box *store.Mailbox) (uint64, error) {
+func (s *session) deletedBytes(of *owner, box *store.Mailbox) (uint64, error) {
 	if box.Deleted == 0 {
 		return 0, nil
 	}
-	pic, err := s.acct.Picture(s.ctx, box.ID)
+	pic, err := of.acct.Picture(s.ctx, box.ID)
 	if err != nil {
 		return 0, err
 	}

@@ -28,11 +28,21 @@ func expectRename(d *imap.Decoder, out *renaming) bool {
 // rename is RENAME (RFC 9051, 6.3.6). Renaming INBOX moves its mail and leaves it
 // empty.
 func (s *session) rename(_ *command, args renaming) (reply, error) {
-	var err error
-	if args.from == "INBOX" {
-		err = s.acct.RenameInbox(s.ctx, args.to)
-	} else {
-		err = s.acct.Update(s.ctx, func(tx *store.Tx) error { return tx.RenameMailbox(args.from, args.to) })
+	from, err := s.place(args.from)
+	if err != nil {
+		return reply{}, err
+	}
+	to, err := s.newPlace(args.to)
+	if err != nil {
+		return reply{}, err
+	}
+	switch {
+	case from.acct.ID() != to.acct.ID() || from.prefix != "" && from.name == "INBOX":
+		return no("CANNOT", "a mailbox stays with its owner; messages can be moved"), nil
+	case from.name == "INBOX":
+		err = s.acct.RenameInbox(s.ctx, to.name)
+	default:
+		err = from.acct.Update(s.ctx, func(tx *store.Tx) error { return tx.RenameMailbox(from.name, to.name) })
 	}
 	if err == nil && s.rev2 && args.wrote != "" {
 		s.tellOldName("", args.to, args.wrote)

@@ -21,19 +21,15 @@ func (s *session) replace(cmd *command) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var box store.Mailbox
-	var room int64
-	err = s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		box, err = snap.Mailbox(args.Mailbox)
-		if room = left(snap); room < 1<<62 {
-			room += old.Size
-		}
-		return err
-	})
+	at, err := s.target(args.Mailbox)
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
-	form, message, err := s.readMessage(&room)
+	here := at.acct.ID() == s.view.acct.ID()
+	if here && at.room < 1<<62 {
+		at.room += old.Size
+	}
+	form, message, err := s.readMessage(&at.room)
 	if err != nil {
 		return reply{}, err
 	}
@@ -41,23 +37,41 @@ func (s *session) replace(cmd *command) (reply, error) {
 	if !d.ExpectAppendEnd(form, &more) || more && !d.Fail("one message replaces one") || !d.ExpectCRLF() {
 		return reply{}, d.Err()
 	}
-	var uid mail.UID
-	err = s.acct.Update(s.ctx, func(tx *store.Tx) error {
-		gone, err := tx.Expunge(s.view.box, mail.SetOf(old.UID), false)
-		if err == nil && gone.IsEmpty() {
-			err = noMessage()
-		}
-		if err == nil {
-			uid, err = tx.Append(box.ID, message)
-		}
-		return err
-	})
+	if need := mail.RightDeleted | mail.RightExpunge; !s.view.rights.Has(need) { // RFC 8508, 4.1
+		return reply{}, store.Refusal(s.view.rights)
+	}
+	uid, err := s.exchange(at, old.UID, message, here)
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
-	s.tellNormal(useAttribute(&box), box.Name)
-	s.note("OK", fmt.Sprintf("APPENDUID %d %d", box.UIDValidity, uid), "replaced")
+	s.tellNormal(at.use(&at.box), at.shown(at.box.Name))
+	s.note("OK", fmt.Sprintf("APPENDUID %d %d", at.box.UIDValidity, uid), "replaced")
 	return ok(cmd.row.name + " done"), nil
+}
+
+// exchange takes a message out of the selected mailbox and puts another in where it
+// goes. In one account that is one change; in two, the new message is there first.
+func (s *session) exchange(at *target, old mail.UID, message store.NewMessage, here bool) (uid mail.UID, err error) {
+	take := func(tx *store.Tx) error {
+		gone, err := tx.Expunge(s.view.box, mail.SetOf(old), false)
+		if err == nil && gone.IsEmpty() {
+			err = noMessage()
+		}
+		return err
+	}
+	err = at.acct.Update(s.ctx, func(tx *store.Tx) (err error) {
+		if here {
+			err = take(tx)
+		}
+		if err == nil {
+			uid, err = tx.Append(at.box.ID, message)
+		}
+		return err
+	})
+	if err == nil && !here {
+		err = s.view.acct.Update(s.ctx, take)
+	}
+	return uid, err
 }
 
 // replaced returns the message that a REPLACE names.

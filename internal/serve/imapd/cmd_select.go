@@ -3,6 +3,7 @@ package imapd
 import (
 	"fmt"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -27,19 +28,15 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	if args.CondStore {
 		s.enableCondstore()
 	}
-	var box store.Mailbox
-	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		box, err = snap.Mailbox(args.Mailbox)
-		return err
-	})
+	at, box, err := s.mailbox(args.Mailbox, mail.RightRead)
 	if err != nil {
 		return reply{}, err
 	}
-	pic, err := s.acct.Picture(s.ctx, box.ID)
+	pic, err := at.acct.Picture(s.ctx, box.ID)
 	if err != nil {
 		return reply{}, err
 	}
-	s.view = &view{box: box.ID, readOnly: readOnly, pic: pic}
+	s.view = &view{owner: at.owner, rights: at.acct.Rights(&box), box: box.ID, readOnly: readOnly, pic: pic}
 	s.state = selected
 	s.tellOpened()
 	if args.Resync != nil {
@@ -50,6 +47,9 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	}
 	if readOnly {
 		return okCode("READ-ONLY", "EXAMINE done"), nil
+	}
+	if s.view.rights&(mail.RightInsert|mail.RightExpunge|mail.RightWrite|mail.RightDeleted) == 0 { // RFC 4314, 5.2
+		return okCode("READ-ONLY", "SELECT done"), nil
 	}
 	return okCode("READ-WRITE", "SELECT done"), nil
 }
@@ -62,9 +62,9 @@ func (s *session) tellOpened() {
 	s.tellFlags()
 	e.Raw("* ").Number(uint64(v.pic.Len())).Raw(" EXISTS").CRLF()
 	if s.rev2 {
-		s.tellOldName(useAttribute(&box), box.Name, s.dec.OldName)
+		s.tellOldName(v.use(&box), v.shown(box.Name), s.dec.OldName)
 	} else {
-		v.findRecent(s.acct)
+		v.findRecent()
 		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
 		if first := v.pic.FirstUnseen(); first > 0 && !s.uidOnly {
 			s.note("OK", fmt.Sprint("UNSEEN ", first), "first unseen message")
@@ -72,7 +72,7 @@ func (s *session) tellOpened() {
 	}
 	s.note("OK", fmt.Sprint("UIDVALIDITY ", box.UIDValidity), "UIDs are valid")
 	s.note("OK", fmt.Sprint("UIDNEXT ", box.UIDNext), "next UID")
-	s.note("OK", "MAILBOXID ("+s.mailboxID(box.ID)+")", "id of the mailbox")
+	s.note("OK", "MAILBOXID ("+v.mailboxID(box.ID)+")", "id of the mailbox")
 	s.tellModSeq()
 }
 
@@ -92,8 +92,8 @@ func (s *session) leave(told bool) {
 func (s *session) closeMailbox(*command) (reply, error) {
 	v := s.view
 	s.leave(false)
-	if !v.readOnly {
-		if _, err := s.acct.Expunge(s.ctx, v.box, store.All(), true); err != nil {
+	if !v.readOnly && v.rights.Has(mail.RightExpunge) {
+		if _, err := v.acct.Expunge(s.ctx, v.box, store.All(), true); err != nil && !fault.Is(err, fault.Denied) { // RFC 4314, 4
 			return reply{}, err
 		}
 	}
@@ -108,7 +108,7 @@ func (s *session) unselect(*command) (reply, error) {
 
 // expunge is EXPUNGE (RFC 9051, 6.4.3). The sync after it tells what went.
 func (s *session) expunge(*command) (reply, error) {
-	_, err := s.acct.Expunge(s.ctx, s.view.box, store.All(), true)
+	_, err := s.view.acct.Expunge(s.ctx, s.view.box, store.All(), true)
 	return ok("EXPUNGE done"), err
 }
 
@@ -116,7 +116,7 @@ func (s *session) expunge(*command) (reply, error) {
 func (s *session) uidExpunge(_ *command, set imap.SeqSet) (reply, error) {
 	uids, _, err := s.resolve(set, true)
 	if err == nil {
-		_, err = s.acct.Expunge(s.ctx, s.view.box, uids, true)
+		_, err = s.view.acct.Expunge(s.ctx, s.view.box, uids, true)
 	}
 	return ok("UID EXPUNGE done"), err
 }

@@ -25,9 +25,10 @@ func (s *session) logout(*command) (reply, error) {
 	return ok("LOGOUT done"), nil
 }
 
-// namespace is NAMESPACE: one personal namespace without a prefix (RFC 9051, 6.3.10).
+// namespace is NAMESPACE: a personal namespace without a prefix, and that of other users
+// (RFC 9051, 6.3.10).
 func (s *session) namespace(*command) (reply, error) {
-	s.enc.Raw(`* NAMESPACE (("" "/")) NIL NIL`).CRLF()
+	s.enc.Raw(`* NAMESPACE (("" "/")) (("` + otherUsers + `/" "/")) NIL`).CRLF()
 	return ok("NAMESPACE done"), nil
 }
 

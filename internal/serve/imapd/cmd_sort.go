@@ -125,7 +125,7 @@ func (s *session) eachFacts(rows []store.Message, fn func(i int, f *store.Facts)
 		for _, i := range chunk {
 			ids = append(ids, rows[i].ID)
 		}
-		err := s.acct.View(s.ctx, func(snap *store.Snapshot) error {
+		err := s.view.acct.View(s.ctx, func(snap *store.Snapshot) error {
 			return snap.EachFacts(ids, func(at int, f store.Facts, ok bool) error {
 				if !ok {
 					return nil

@@ -1,30 +1,27 @@
 package imapd
 
 import (
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
 // status is STATUS (RFC 9051, 6.3.11). It reads the mailbox record and no message.
 func (s *session) status(_ *command, args imap.Status) (reply, error) {
-	var box store.Mailbox
-	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		box, err = snap.Mailbox(args.Mailbox)
-		return err
-	})
+	at, box, err := s.mailbox(args.Mailbox, mail.RightRead)
 	if err != nil {
 		return reply{}, err
 	}
-	return ok("STATUS done"), s.tellStatus(&box, args.Items)
+	return ok("STATUS done"), s.tellStatus(&at.owner, &box, args.Items)
 }
 
 // tellStatus writes a STATUS response (RFC 9051, 7.3.4).
-func (s *session) tellStatus(box *store.Mailbox, items imap.StatusItems) error {
+func (s *session) tellStatus(of *owner, box *store.Mailbox, items imap.StatusItems) error {
 	if items&imap.StatusHighestModSeq != 0 {
 		s.enableCondstore() // RFC 7162, 3.1
 	}
 	e := s.enc
-	e.Raw("* STATUS ").Mailbox(box.Name).Raw(" (")
+	e.Raw("* STATUS ").Mailbox(of.shown(box.Name)).Raw(" (")
 	first := true
 	for item := imap.StatusItems(1); item != 0; item <<= 1 {
 		if items&item == 0 {
@@ -35,10 +32,10 @@ func (s *session) tellStatus(box *store.Mailbox, items imap.StatusItems) error {
 		}
 		first = false
 		if item == imap.StatusMailboxID {
-			e.Raw("MAILBOXID (").Raw(s.mailboxID(box.ID)).Raw(")")
+			e.Raw("MAILBOXID (").Raw(of.mailboxID(box.ID)).Raw(")")
 			continue
 		}
-		value, err := s.statusValue(box, item)
+		value, err := s.statusValue(of, box, item)
 		if err != nil {
 			return err
 		}
@@ -48,15 +45,15 @@ func (s *session) tellStatus(box *store.Mailbox, items imap.StatusItems) error {
 	return nil
 }
 
-func (s *session) statusValue(box *store.Mailbox, item imap.StatusItems) (uint64, error) {
+func (s *session) statusValue(of *owner, box *store.Mailbox, item imap.StatusItems) (uint64, error) {
 	switch item {
 	case imap.StatusMessages:
 		return uint64(box.Messages), nil
 	case imap.StatusRecent:
-		if s.view != nil && s.view.box == box.ID {
+		if s.view.is(of, box.ID) {
 			return uint64(s.view.recentCount()), nil
 		}
-		n, err := s.acct.Recent(s.ctx, box.ID)
+		n, err := of.acct.Recent(s.ctx, box.ID)
 		return uint64(n), err
 	case imap.StatusUIDNext:
 		return uint64(box.UIDNext), nil
@@ -71,7 +68,7 @@ func (s *session) statusValue(box *store.Mailbox, item imap.StatusItems) (uint64
 	case imap.StatusHighestModSeq:
 		return uint64(box.HighestModSeq), nil
 	case imap.StatusDeletedBytes:
-		return s.deletedBytes(box)
+		return s.deletedBytes(of, box)
 	default: // imap.StatusAppendLimit: the same for every mailbox (RFC 7889, 3)
 		return uint64(s.srv.opt.Store.MaxMessage()), nil
 	}

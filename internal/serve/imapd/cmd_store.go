@@ -24,7 +24,7 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 		since := mail.ModSeq(args.Unchanged)
 		change.UnchangedSince = &since
 	}
-	result, err := s.acct.SetFlags(s.ctx, s.view.box, uids, change)
+	result, err := s.view.acct.SetFlags(s.ctx, s.view.box, uids, change)
 	if err != nil {
 		return reply{}, err
 	}

@@ -14,6 +14,9 @@ func (s *session) unsubscribe(cmd *command, name string) (reply, error) {
 }
 
 func (s *session) setSubscribed(cmd *command, name string, on bool) (reply, error) {
+	if at, err := s.place(name); err == nil { // however the client writes the owner
+		name = at.shown(at.name)
+	}
 	err := s.acct.Update(s.ctx, func(tx *store.Tx) error { return tx.Subscribe(name, on) })
 	return ok(cmd.row.name + " done"), err
 }

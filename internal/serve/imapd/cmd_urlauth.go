@@ -30,21 +30,39 @@ func (s *session) resetKey(*command) (reply, error) {
 		return reply{}, s.dec.Err()
 	}
 	if args.All {
-		err := s.acct.Update(s.ctx, func(tx *store.Tx) error { return tx.DropURLKeys(s.acct.ID()) })
-		return ok("all keys removed"), err
+		return ok("all keys removed"), s.dropURLKeys()
 	}
 	key, err := s.newKey()
 	if err != nil {
 		return reply{}, err
 	}
-	err = s.acct.Update(s.ctx, func(tx *store.Tx) error {
-		box, err := tx.Mailbox(args.Mailbox)
+	at, err := s.place(args.Mailbox)
+	if err != nil {
+		return reply{}, err
+	}
+	err = at.acct.Update(s.ctx, func(tx *store.Tx) error {
+		box, err := at.lookup(&tx.Snapshot, mail.RightRead)
 		if err != nil {
 			return err
 		}
 		return tx.SetURLKey(box.ID, s.acct.ID(), key)
 	})
 	return okCode("URLMECH "+internalMechanism, "RESETKEY done"), err
+}
+
+// dropURLKeys takes all keys of the user away, those of others' mailboxes too.
+func (s *session) dropURLKeys() error {
+	sharers, err := s.acct.Sharers(s.ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range append(sharers[:len(sharers):len(sharers)], s.acct.ID()) {
+		err := s.srv.opt.Store.Account(id).Update(s.ctx, func(tx *store.Tx) error { return tx.DropURLKeys(s.acct.ID()) })
+		if err != nil && (id == s.acct.ID() || !fault.Is(err, fault.NotFound)) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) newKey() ([]byte, error) {
@@ -55,8 +73,8 @@ func (s *session) newKey() ([]byte, error) {
 	return key, nil
 }
 
-// genURLAuth is GENURLAUTH (RFC 4467, BASE.6.3.GENURLAUTH). Users sign URLs of their
-// own mail only; whether the names of others in them exist is not told.
+// genURLAuth is GENURLAUTH (RFC 4467, BASE.6.3.GENURLAUTH). Users sign URLs under their
+// own names only, into mailboxes that they may read; whether the names of others in them exist is not told.
 func (s *session) genURLAuth(_ *command, list []imap.URLRump) (reply, error) {
 	var signed []string
 	for _, r := range list {
@@ -81,7 +99,7 @@ func (s *session) genURLAuth(_ *command, list []imap.URLRump) (reply, error) {
 			return bad("the URL must have your own user name"), nil
 		}
 		key, err := s.urlKey(u.Mailbox)
-		if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) {
+		if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) || fault.Is(err, fault.Denied) {
 			return bad("no such mailbox"), nil
 		}
 		if err != nil {
@@ -99,8 +117,12 @@ func (s *session) genURLAuth(_ *command, list []imap.URLRump) (reply, error) {
 
 // urlKey returns the key of a mailbox of the session's user, made if there is none.
 func (s *session) urlKey(name string) (key []byte, err error) {
-	err = s.acct.View(s.ctx, func(snap *store.Snapshot) error {
-		box, err := snap.Mailbox(name)
+	at, err := s.place(name)
+	if err != nil {
+		return nil, err
+	}
+	err = at.acct.View(s.ctx, func(snap *store.Snapshot) error {
+		box, err := at.lookup(snap, mail.RightRead)
 		if err == nil {
 			key, err = snap.URLKey(box.ID, s.acct.ID())
 		}
@@ -113,8 +135,8 @@ func (s *session) urlKey(name string) (key []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.acct.Update(s.ctx, func(tx *store.Tx) error {
-		box, err := tx.Mailbox(name)
+	err = at.acct.Update(s.ctx, func(tx *store.Tx) error {
+		box, err := at.lookup(&tx.Snapshot, mail.RightRead)
 		if err != nil {
 			return err
 		}
@@ -165,28 +187,35 @@ func (s *session) authorised(text string) (*pointed, error) {
 	if err != nil || !u.Absolute || u.Access == imap.AccessNone || !strings.EqualFold(u.Mechanism, internalMechanism) {
 		return nil, nil
 	}
-	owner, err := s.userOf(u.User, u.Host)
+	user, err := s.userOf(u.User, u.Host)
 	if err != nil {
 		return nil, err
 	}
-	acct := s.srv.opt.Store.Account(owner)
+	signer := s.srv.opt.Store.Account(user).As(user)
+	at, err := s.placeOf(signer, u.Mailbox)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		at = place{owner{acct: signer}, u.Mailbox}
+	case err != nil:
+		return nil, err
+	}
 	key, err := s.newKey()
 	if err != nil {
 		return nil, err
 	}
 	known := false
-	err = acct.View(s.ctx, func(snap *store.Snapshot) error {
-		box, err := snap.Mailbox(u.Mailbox)
+	err = at.acct.View(s.ctx, func(snap *store.Snapshot) error {
+		box, err := at.lookup(snap, mail.RightRead)
 		if err != nil {
 			return err
 		}
-		k, err := snap.URLKey(box.ID, owner)
+		k, err := snap.URLKey(box.ID, user)
 		if k != nil {
 			key, known = k, true
 		}
 		return err
 	})
-	if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid) {
+	if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid) && !fault.Is(err, fault.Denied) {
 		return nil, err
 	}
 	genuine := hmac.Equal([]byte(token(key, u.Rump)), []byte(strings.ToLower(u.Token)))
@@ -196,7 +225,7 @@ func (s *session) authorised(text string) (*pointed, error) {
 	if may, err := s.mayUse(&u); err != nil || !may {
 		return nil, err
 	}
-	p, err := follow(s.ctx, acct, u.Mailbox, &u)
+	p, err := follow(s.ctx, &at, &u)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
 	}

@@ -95,6 +95,11 @@ func commands() []row {
 		{name: "URLFETCH", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectURLFetch, (*session).urlFetch)},
 		{name: "SETMETADATA", in: in, after: tellAll, run: (*session).setMetadata},
 
+		{name: "SETACL", in: in, after: tellAll, caps: "ACL RIGHTS=kxte LIST-MYRIGHTS", run: handle((*imap.Decoder).ExpectSetACL, (*session).setACL)},
+		{name: "DELETEACL", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectACL, (*session).deleteACL)},
+		{name: "GETACL", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).getACL)},
+		{name: "LISTRIGHTS", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectACL, (*session).listRights)},
+		{name: "MYRIGHTS", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).myRights)},
 		{name: "GETQUOTA", in: in, after: tellAll, caps: "QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX", run: handle((*imap.Decoder).ExpectAString, (*session).getQuota)},
 		{name: "GETQUOTAROOT", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).getQuotaRoot)},
 		{name: "SETQUOTA", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectSetQuota, (*session).setQuota)},

@@ -236,6 +236,11 @@ func (s *session) dispatch(cmd *command) (reply, error) {
 	case s.uidOnly && s.byNumber(r):
 		return reply{}, uidRequired()
 	}
+	if cmd.row.after != tellNone {
+		if err := s.mayStay(); err != nil {
+			return reply{}, err
+		}
+	}
 	return cmd.row.run(s, cmd)
 }
 

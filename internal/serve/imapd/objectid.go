@@ -30,6 +30,6 @@ func parseObjectID(kind string, acct *store.Account, id string) (n uint64, ok bo
 	return n, err == nil && id == objectID(kind, acct, n)
 }
 
-func (s *session) mailboxID(id mail.MailboxID) string {
-	return objectID(mailboxID, s.acct, uint64(id))
+func (o *owner) mailboxID(id mail.MailboxID) string {
+	return objectID(mailboxID, o.acct, uint64(id))
 }

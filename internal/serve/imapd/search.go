@@ -163,10 +163,10 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 	case imap.SearchFlag:
 		c.row = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
 	case imap.SearchEmailID:
-		id, ok := parseObjectID(emailID, q.s.acct, k.Text)
+		id, ok := parseObjectID(emailID, q.v.acct, k.Text)
 		c.row = func(m *store.Message) bool { return ok && uint64(m.ID) == id }
 	case imap.SearchThreadID:
-		id, ok := parseObjectID(threadID, q.s.acct, k.Text)
+		id, ok := parseObjectID(threadID, q.v.acct, k.Text)
 		c.row = func(m *store.Message) bool { return ok && uint64(m.Thread) == id }
 	case imap.SearchKeyword:
 		has := v.pic.HasKeyword(k.Text)

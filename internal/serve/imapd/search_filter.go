@@ -79,8 +79,9 @@ func (s *session) fillIn(snap *store.Snapshot, k *imap.SearchKey, depth int, roo
 
 // filter returns the value of a filter, whose name compares without case.
 func (s *session) filter(snap *store.Snapshot, name string) (value string, ok bool, err error) {
+	own := s.self()
 	for _, at := range filterEntries {
-		e, ok, err := s.entry(snap, &store.Mailbox{}, at+strings.ToLower(name))
+		e, ok, err := s.entry(snap, &own, &store.Mailbox{}, at+strings.ToLower(name))
 		if ok || err != nil {
 			return string(e), ok, err
 		}

@@ -83,7 +83,7 @@ func (h *headerText) contains(text string) bool {
 func (q *search) settle(pending []*candidate) error {
 	for len(pending) > 0 {
 		done := 0
-		err := q.s.acct.View(q.s.ctx, func(snap *store.Snapshot) (err error) {
+		err := q.v.acct.View(q.s.ctx, func(snap *store.Snapshot) (err error) {
 			done, err = q.readHeaders(snap, pending)
 			return err
 		})
@@ -193,7 +193,7 @@ func (q *search) readRange(c *candidate, from, to int64, decode func(io.Reader) 
 	if from >= to {
 		return nil
 	}
-	r, err := q.s.acct.Open(q.s.ctx, c.m.ID, from, to-from)
+	r, err := q.v.acct.Open(q.s.ctx, c.m.ID, from, to-from)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (s *session) mailboxOf(u *imap.URL) (string, error) {
 	if s.view == nil || u.Rooted {
 		return "", errNoURL()
 	}
-	base := s.view.pic.Mailbox().Name
+	base := s.view.shown(s.view.pic.Mailbox().Name)
 	if u.Mailbox == "" {
 		return base, nil
 	}
@@ -45,14 +45,14 @@ func (s *session) mailboxOf(u *imap.URL) (string, error) {
 	return u.Mailbox, nil
 }
 
-// follow finds what a URL means in an account. Faults: NotFound if it leads to nothing,
-// in one sentence for all reasons.
-func follow(ctx context.Context, acct *store.Account, name string, u *imap.URL) (*pointed, error) {
-	p := &pointed{acct: acct, item: u.Part}
+// follow finds what a URL means in a mailbox. Faults: NotFound if it leads to nothing or
+// to what the user may not read, in one sentence for all reasons.
+func follow(ctx context.Context, at *place, u *imap.URL) (*pointed, error) {
+	p := &pointed{acct: at.acct, item: u.Part}
 	p.item.Kind, p.item.Partial = imap.FetchSection, false
 	found := false
-	err := acct.View(ctx, func(snap *store.Snapshot) error {
-		box, err := snap.Mailbox(name)
+	err := at.acct.View(ctx, func(snap *store.Snapshot) error {
+		box, err := at.lookup(snap, mail.RightRead)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func follow(ctx context.Context, acct *store.Account, name string, u *imap.URL) 
 		p.off, p.n, found = locate(&p.item, &p.ld)
 		return nil
 	})
-	if err == nil && !found || fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) {
+	if err == nil && !found || fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) || fault.Is(err, fault.Denied) {
 		return nil, errNoURL()
 	}
 	if err != nil {

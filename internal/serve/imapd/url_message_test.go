@@ -33,7 +33,7 @@ func TestUnwrap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := follow(w.ctx, w.alice, "INBOX", &u)
+		p, err := follow(w.ctx, &place{owner{acct: w.alice}, "INBOX"}, &u)
 		if err != nil {
 			t.Fatal(err)
 		}

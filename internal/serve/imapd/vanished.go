@@ -37,7 +37,7 @@ func (s *session) vanished(set mail.UIDSet, since mail.ModSeq) (gone mail.UIDSet
 	if since >= v.pic.ModSeq() || next == 1 {
 		return nil, store.Changes{Complete: true}, nil
 	}
-	err = s.acct.View(s.ctx, func(snap *store.Snapshot) error {
+	err = v.acct.View(s.ctx, func(snap *store.Snapshot) error {
 		log, err = snap.Changes(v.box, since)
 		return err
 	})

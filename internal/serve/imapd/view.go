@@ -19,6 +19,10 @@ import (
 // The client's sequence numbers run over the messages of the picture and the gone
 // ones together, in order of UID. Arrivals always come after all of them.
 type view struct {
+	owner
+	rights  mail.Rights // that the user had on it when the picture was taken
+	checked uint64      // generations at which the user might stay
+
 	box      mail.MailboxID
 	readOnly bool
 	pic      *store.Picture
@@ -27,6 +31,11 @@ type view struct {
 	shrunk   bool        // expunges were told since the last tagged answer
 	recent   mail.UIDSet // \Recent for this session (RFC 3501, 2.3.2)
 	batches  batchUse    // of UIDBATCHES
+}
+
+// is tells whether the view is of a mailbox; no view is of none.
+func (v *view) is(of *owner, box mail.MailboxID) bool {
+	return v != nil && v.box == box && v.acct.ID() == of.acct.ID()
 }
 
 // count returns how many messages the client counts.
@@ -149,7 +158,7 @@ type ownChange struct {
 // view as a hole until a later command allows the truth to be told.
 func (s *session) sync(cmd *command, may untagged) error {
 	v := s.view
-	now, err := s.acct.Picture(s.ctx, v.box)
+	now, err := v.acct.Picture(s.ctx, v.box)
 	switch {
 	case fault.Is(err, fault.NotFound): // RFC 2180, 3.3: the one honest way out
 		return fault.New(fault.NotFound, "the selected mailbox has been deleted")
@@ -160,6 +169,10 @@ func (s *session) sync(cmd *command, may untagged) error {
 	old := v.pic
 	if now == old && cmd.own == nil && (may == keepSeqs || len(v.gone) == 0) {
 		return nil
+	}
+	regained, err := s.checkRights(now)
+	if err != nil {
+		return err
 	}
 	diff := store.Diff(old, now)
 	gone := merge(v.gone, diff.Expunged)
@@ -176,7 +189,7 @@ func (s *session) sync(cmd *command, may untagged) error {
 	if !diff.Arrived.IsEmpty() {
 		s.tellArrived()
 	}
-	if diff.Keywords {
+	if diff.Keywords || regained {
 		s.tellFlags()
 	}
 	return s.tellChanged(cmd, old, &diff)
@@ -203,18 +216,18 @@ func (s *session) tellArrived() {
 	if s.rev2 {
 		return
 	}
-	v.findRecent(s.acct)
+	v.findRecent()
 	s.enc.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
 }
 
 // findRecent adds what no session has seen yet to what is recent here. A session that
 // only reads leaves it to be recent for another (RFC 3501, 6.3.2).
-func (v *view) findRecent(acct *store.Account) {
+func (v *view) findRecent() {
 	from, next := mail.UID(0), v.pic.Mailbox().UIDNext
 	if v.readOnly {
-		from = acct.RecentFrom(v.pic)
+		from = v.acct.RecentFrom(v.pic)
 	} else {
-		from = acct.ClaimRecent(v.pic)
+		from = v.acct.ClaimRecent(v.pic)
 	}
 	if from < next {
 		v.recent.AddRange(from, next-1)
@@ -235,19 +248,47 @@ func (v *view) recentCount() int {
 
 // tellFlags tells which flags there are and which can be kept (RFC 9051, 7.3.5).
 func (s *session) tellFlags() {
-	box := s.view.pic.Mailbox()
-	names := `\Answered \Flagged \Deleted \Seen \Draft`
-	if len(box.Keywords) > 0 {
-		names += " " + strings.Join(box.Keywords, " ")
+	v := s.view
+	box := v.pic.Mailbox()
+	all := append(systemFlags(mail.AllRights), box.Keywords...)
+	s.enc.Raw("* FLAGS (").Raw(strings.Join(all, " ")).Raw(")").CRLF()
+	var kept []string
+	if !v.readOnly {
+		kept = systemFlags(v.rights)
+		if _, keywords := v.rights.FlagRights(); keywords {
+			kept = append(kept, box.Keywords...)
+			if len(box.Keywords) < store.MaxKeywords {
+				kept = append(kept, `\*`)
+			}
+		}
 	}
-	s.enc.Raw("* FLAGS (").Raw(names).Raw(")").CRLF()
-	switch {
-	case s.view.readOnly:
-		names = ""
-	case len(box.Keywords) < store.MaxKeywords:
-		names += ` \*`
+	s.note("OK", "PERMANENTFLAGS ("+strings.Join(kept, " ")+")", "flags that are kept")
+}
+
+// systemFlags returns the names of the flags that one with these rights may change
+// (RFC 4314, 5.1.1).
+func systemFlags(rights mail.Rights) (names []string) {
+	may, _ := rights.FlagRights()
+	for _, f := range [...]mail.Flags{mail.Answered, mail.Flagged, mail.Deleted, mail.Seen, mail.Draft} {
+		if may.Has(f) {
+			names = append(names, f.String())
+		}
 	}
-	s.note("OK", "PERMANENTFLAGS ("+names+")", "flags that are kept")
+	return names
+}
+
+// checkRights looks whether the user's rights have changed with a new picture, and fails
+// if the mailbox may not be read any more.
+func (s *session) checkRights(now *store.Picture) (changed bool, err error) {
+	v := s.view
+	if now == v.pic {
+		return false, nil
+	}
+	box := now.Mailbox()
+	rights := v.acct.Rights(&box)
+	changed = rights != v.rights
+	v.rights = rights
+	return changed, stillRead(rights)
 }
 
 // tellChanged tells the flags of messages that changed, and of those the command

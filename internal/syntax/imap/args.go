@@ -78,7 +78,7 @@ func (d *Decoder) ExpectStatus(out *Status) bool {
 	return d.ExpectMailbox(&out.Mailbox) && d.ExpectSP() && d.ExpectStatusItems(&out.Items)
 }
 
-// ListOptions are the words of the extended LIST (RFC 5258, RFC 6154, RFC 5819).
+// ListOptions are the words of the extended LIST (RFC 5258, RFC 6154, RFC 5819, RFC 8440).
 type ListOptions uint8
 
 const (
@@ -87,6 +87,7 @@ const (
 	ListRecursiveMatch                         // select
 	ListSpecialUse                             // select and return
 	ListChildren                               // return
+	ListMyRights                               // return (RFC 8440)
 )
 
 // List is the arguments of LIST and LSUB (RFC 9051, 6.3.9).
@@ -203,6 +204,8 @@ func (d *Decoder) listReturn(l *List) bool {
 		l.Return |= ListChildren
 	case "SPECIAL-USE":
 		l.Return |= ListSpecialUse
+	case "MYRIGHTS":
+		l.Return |= ListMyRights
 	case "STATUS":
 		return d.ExpectSP() && d.ExpectStatusItems(&l.Status)
 	case "METADATA":

@@ -1,0 +1,170 @@
+package imapd
+
+import (
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// otherUsers is the namespace in which mailboxes of other users lie (RFC 2342): with the
+// owner's address as the next level, which is the owner's INBOX, and what other
+// mailboxes the owner has below it.
+const otherUsers = "Other Users"
+
+// owner is whose mailboxes a name or a view is about.
+type owner struct {
+	acct   *store.Account // as the session's user meets it
+	prefix string         // what stands before the names; "" for the user's own
+}
+
+// shown returns a mailbox name of the owner as the client sees it.
+func (o *owner) shown(name string) string {
+	switch {
+	case o.prefix == "":
+		return name
+	case name == "INBOX":
+		return o.prefix
+	}
+	return o.prefix + store.Separator + name
+}
+
+// use returns the special use of a mailbox as LIST shows it: what use somebody else
+// makes of a mailbox is nothing to the user.
+func (o *owner) use(box *store.Mailbox) string {
+	if o.prefix != "" {
+		return ""
+	}
+	return useAttribute(box)
+}
+
+func (s *session) self() owner { return owner{acct: s.acct} }
+
+// place is where a name of the client's leads.
+type place struct {
+	owner
+	name string // there
+}
+
+func noMailbox() error { return fault.New(fault.NotFound, "no such mailbox") }
+
+// place finds out whose mailbox a name is; whether it is there is not asked. For the
+// user's own names that takes no more than a look at the name. Faults: NotFound.
+func (s *session) place(name string) (place, error) { return s.placeOf(s.acct, name) }
+
+// placeOf is place for any user.
+func (s *session) placeOf(user *store.Account, name string) (place, error) {
+	if !inOtherUsers(name) {
+		return place{owner{acct: user}, name}, nil
+	}
+	rest, below := strings.CutPrefix(name, otherUsers+store.Separator)
+	if !below {
+		return place{}, noMailbox()
+	}
+	level, rest, _ := strings.Cut(rest, store.Separator)
+	if rest == "" {
+		rest = "INBOX"
+	}
+	addr, err := mail.ParseAddress(levelToAddress.Replace(level))
+	if err != nil {
+		return place{}, noMailbox()
+	}
+	account, err := s.srv.opt.Directory.Lookup(s.ctx, addr)
+	switch {
+	case fault.Is(err, fault.NotFound), err == nil && account.ID == user.ID():
+		return place{}, noMailbox()
+	case err != nil:
+		return place{}, err
+	}
+	return place{s.ownerOf(user, account.ID, account.Address), rest}, nil
+}
+
+func inOtherUsers(name string) bool {
+	rest, ok := strings.CutPrefix(name, otherUsers)
+	return ok && (rest == "" || strings.HasPrefix(rest, store.Separator))
+}
+
+// ownerOf returns another account as a user meets it.
+func (s *session) ownerOf(user *store.Account, id mail.AccountID, addr mail.Address) owner {
+	level := addressToLevel.Replace(addr.String())
+	return owner{s.srv.opt.Store.Account(id).As(user.ID()), otherUsers + store.Separator + level}
+}
+
+// An address may have characters that a level of a name cannot.
+var (
+	addressToLevel = strings.NewReplacer("=", "=3D", "/", "=2F", "*", "=2A", "%", "=25")
+	levelToAddress = strings.NewReplacer("=3D", "=", "=2F", "/", "=2A", "*", "=25", "%")
+)
+
+// lacks is the fault for one who has not got the rights that are needed: NOPERM, or as
+// if there were no mailbox for one who cannot even list it (RFC 4314, 6).
+func lacks(have, need mail.Rights) error {
+	switch {
+	case have.Has(need):
+		return nil
+	case !have.Has(mail.RightLookup):
+		return noMailbox()
+	}
+	return store.Refusal(have)
+}
+
+// lookup returns a mailbox in a snapshot of its owner's account, if the user has rights
+// on it.
+func (p *place) lookup(snap *store.Snapshot, need mail.Rights) (store.Mailbox, error) {
+	box, err := snap.Mailbox(p.name)
+	if err == nil {
+		err = lacks(p.acct.Rights(&box), need)
+	}
+	return box, err
+}
+
+// mailbox returns the mailbox of a name, if the user has rights on it. Faults: NotFound,
+// Denied, Invalid.
+func (s *session) mailbox(name string, need mail.Rights) (p place, box store.Mailbox, err error) {
+	if p, err = s.place(name); err != nil {
+		return p, box, err
+	}
+	err = p.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		box, err = p.lookup(snap, need)
+		return err
+	})
+	return p, box, err
+}
+
+// mayStay fails if the user may no longer read the selected mailbox, or is no more. As
+// long as neither account has changed it costs nothing to know.
+func (s *session) mayStay() error {
+	v := s.view
+	if v == nil || v.prefix == "" {
+		return nil
+	}
+	generation := v.acct.Generation() + s.acct.Generation()
+	if v.checked == generation {
+		return nil
+	}
+	err := s.acct.View(s.ctx, func(*store.Snapshot) error { return nil })
+	var pic *store.Picture
+	if err == nil {
+		pic, err = v.acct.Picture(s.ctx, v.box)
+	}
+	if err == nil {
+		box := pic.Mailbox()
+		err = stillRead(v.acct.Rights(&box))
+	}
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return fatal{fault.New(fault.NotFound, "the selected mailbox has been deleted")}
+	case err != nil:
+		return fatal{err}
+	}
+	v.checked = generation
+	return nil
+}
+
+func stillRead(have mail.Rights) error {
+	if !have.Has(mail.RightRead) {
+		return fault.New(fault.Denied, "the selected mailbox is not shared with you any more")
+	}
+	return nil
+}
