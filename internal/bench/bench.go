@@ -15,8 +15,8 @@
 // runs add messages to INBOX and make mailboxes whose names begin with "bench-".
 //
 // RFC 2033 (LMTP), RFC 2920 (pipelining), RFC 9051 and 3501 (IMAP), RFC 7888
-// (non-synchronising literals), RFC 3502 (MULTIAPPEND), RFC 7162 (CHANGEDSINCE),
-// RFC 2177 (IDLE).
+// (non-synchronising literals), RFC 3502 (MULTIAPPEND), RFC 7162 (CHANGEDSINCE,
+// QRESYNC), RFC 2177 (IDLE), RFC 5256 (SORT, THREAD).
 package bench
 
 import (
@@ -84,6 +84,7 @@ type Result struct {
 	Connections int     `json:"connections"`
 	Sizes       Sizes   `json:"sizes,omitempty"`
 	Mailbox     int     `json:"mailbox,omitempty"`  // messages in the mailbox
+	Batch       int     `json:"batch,omitempty"`    // messages of each request, 0: one
 	Operations  int     `json:"operations"`         // requests answered with success
 	Failures    int     `json:"failures,omitempty"` // requests answered otherwise
 	Seconds     float64 `json:"seconds"`
@@ -116,18 +117,27 @@ const (
 )
 
 func scenarios() []scenario {
-	return []scenario{
+	list := []scenario{
 		{"lmtp", "deliveries by LMTP", needLMTP, runLMTP},
 		{"append", "deliveries by IMAP APPEND", needIMAP, runAppend},
+		{"multiappend", "APPEND of 20 and of 500 messages at once", needIMAP, runMultiAppend},
 		{"select", "SELECT of the large mailbox", needIMAP, runSelect},
 		{"fetch-flags", "UID FETCH 1:* (FLAGS)", needIMAP, fetchAll("fetch-flags", "UID FETCH 1:* (FLAGS)")},
 		{"fetch-envelope", "UID FETCH 1:* (ENVELOPE)", needIMAP, fetchAll("fetch-envelope", "UID FETCH 1:* (ENVELOPE)")},
 		{"fetch-bodystructure", "UID FETCH 1:* (BODYSTRUCTURE)", needIMAP,
 			fetchAll("fetch-bodystructure", "UID FETCH 1:* (BODYSTRUCTURE)")},
+		{"fetch-size", "FETCH 1:* (RFC822.SIZE)", needIMAP, fetchAll("fetch-size", "FETCH 1:* (RFC822.SIZE)")},
+		{"fetch-whole", "FETCH of 1,000 whole messages", needIMAP, runFetchWhole},
 		{"store", "STORE 1:* +FLAGS and -FLAGS.SILENT", needIMAP, runStore},
 		{"changedsince", "UID FETCH 1:* (FLAGS) (CHANGEDSINCE n) after 10 changes", needIMAP, runChangedSince},
+		{"qresync", "SELECT with QRESYNC after 10 changes", needIMAP, runQResync},
+		{"announce", "from the answer to a delivery to EXISTS in IDLE", needIMAP | needLMTP, runAnnounce},
 		{"idle-memory", "memory of connections in IDLE", needIMAP | needPID, runIdleMemory},
 	}
+	for _, q := range questions() {
+		list = append(list, q.scenario())
+	}
+	return list
 }
 
 // Names returns the scenarios in the order they run, each with a few words about it.

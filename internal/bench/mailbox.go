@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -51,6 +52,50 @@ func runAppend(ctx context.Context, r *runner) error {
 			return err
 		}
 		if err := control.do("DELETE "+quote(box), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runMultiAppend appends many messages with one command (RFC 3502), to a mailbox of
+// its own.
+func runMultiAppend(ctx context.Context, r *runner) error {
+	c, err := dialIMAP(ctx, r.target)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if !c.has("MULTIAPPEND") {
+		return fault.New(fault.Unsupported, "the server does not offer MULTIAPPEND")
+	}
+	for _, size := range []int{20, 500} {
+		seed := r.nextSeed("multiappend")
+		box := "bench-" + seed
+		c.do("DELETE "+quote(box), nil)
+		if err := c.do("CREATE "+quote(box), nil); err != nil {
+			return err
+		}
+		l, from := newLetters(seed, Small), 0
+		res := Result{Scenario: "multiappend", Connections: 1, Batch: size}
+		var s samples
+		for start := time.Now(); time.Since(start) < r.opt.Duration; from += size {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			r.opt.Progress(fmt.Sprintf("append of %d", size), int(time.Since(start).Milliseconds()), int(r.opt.Duration.Milliseconds()))
+			began := time.Now()
+			n, err := c.append(box, l, from, from+size, noFlags)
+			if err != nil {
+				return err
+			}
+			s.add(time.Since(began))
+			res.Seconds += time.Since(began).Seconds()
+			res.Bytes += int64(n)
+		}
+		s.fill(&res, seconds(res.Seconds))
+		r.report(res)
+		if err := c.do("DELETE "+quote(box), nil); err != nil {
 			return err
 		}
 	}

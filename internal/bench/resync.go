@@ -14,14 +14,54 @@ const changes = 10
 // runChangedSince times the question what has changed, asked by a session that was
 // opened after ten messages had changed (RFC 7162, 3.1.4.1).
 func runChangedSince(ctx context.Context, r *runner) error {
+	return r.afterChanges(ctx, "changedsince", r.resync)
+}
+
+// runQResync times the SELECT that tells what ten messages have become (RFC 7162,
+// 3.2.5).
+func runQResync(ctx context.Context, r *runner) error {
+	c, err := r.large(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.has("QRESYNC") {
+		return fault.New(fault.Unsupported, "the server does not offer QRESYNC")
+	}
+	var validity uint64
+	err = c.do("STATUS "+quote(r.box)+" (UIDVALIDITY)", func(line []byte) {
+		if n, ok := number(line, "UIDVALIDITY "); ok {
+			validity = n
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return r.afterChanges(ctx, "qresync", func(ctx context.Context, since uint64) (time.Duration, int64, error) {
+		c, err := dialIMAP(ctx, r.target)
+		if err != nil {
+			return 0, 0, err
+		}
+		defer c.Close()
+		if err := c.do("ENABLE QRESYNC", nil); err != nil {
+			return 0, 0, err
+		}
+		start := time.Now()
+		n, err := r.fetch(c, fmt.Sprintf("SELECT %s (QRESYNC (%d %d))", quote(r.box), validity, since), min(changes, r.opt.Messages))
+		return time.Since(start), n, err
+	})
+}
+
+// afterChanges times ask after each ten changes; ask is given the modification
+// sequence before them.
+func (r *runner) afterChanges(ctx context.Context, name string, ask func(context.Context, uint64) (time.Duration, int64, error)) error {
 	c, err := r.large(ctx)
 	if err != nil {
 		return err
 	}
 	var s samples
-	res := Result{Scenario: "changedsince", Connections: 1, Mailbox: r.opt.Messages}
+	res := Result{Scenario: name, Connections: 1, Mailbox: r.opt.Messages}
 	for i := range r.opt.Repeat * quick {
-		r.opt.Progress("changedsince", i, r.opt.Repeat*quick)
+		r.opt.Progress(name, i, r.opt.Repeat*quick)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -36,7 +76,7 @@ func runChangedSince(ctx context.Context, r *runner) error {
 				return err
 			}
 		}
-		took, n, err := r.resync(ctx, since)
+		took, n, err := ask(ctx, since)
 		if err != nil {
 			return err
 		}
@@ -44,7 +84,7 @@ func runChangedSince(ctx context.Context, r *runner) error {
 		res.Seconds += took.Seconds()
 		res.Bytes += n
 	}
-	r.opt.Progress("changedsince", r.opt.Repeat*quick, r.opt.Repeat*quick)
+	r.opt.Progress(name, r.opt.Repeat*quick, r.opt.Repeat*quick)
 	s.fill(&res, seconds(res.Seconds))
 	r.report(res)
 	return nil

@@ -30,8 +30,11 @@ func Table(w io.Writer, results []Result) error {
 }
 
 func (r Result) label() string {
-	if r.Sizes == Mixed {
+	switch {
+	case r.Sizes == Mixed:
 		return r.Scenario + " (mix)"
+	case r.Batch > 0:
+		return fmt.Sprintf("%s of %d", r.Scenario, r.Batch)
 	}
 	return r.Scenario
 }

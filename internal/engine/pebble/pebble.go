@@ -112,7 +112,9 @@ func Open(dir string, opt Options) (*Engine, error) {
 
 // open opens the database. On a disk that fails it may never return.
 func (e *Engine) open() error {
-	cache := db.NewCache(e.opt.CacheBytes)
+	// Write buffers are counted against the cache: without room for the one in use and
+	// the one being flushed, a small cache would hold nothing but them.
+	cache := db.NewCache(e.opt.CacheBytes + 2*int64(e.opt.MemTableBytes))
 	defer cache.Unref() // the database holds its own reference
 	d, err := db.Open(e.dir, e.settings(cache))
 	if err != nil {

@@ -207,10 +207,12 @@ func (p plan) legs() []leg {
 		}
 	}
 	add(base, false, "idle-memory") // first, while the server has no memory left over from other work
-	add(base, false, "lmtp", "append")
+	add(base, false, "lmtp", "append", "multiappend", "announce")
 	add(base, true, "lmtp")
 	add(mixed, true, "lmtp")
-	add(base, false, "select", "fetch-flags", "fetch-envelope", "fetch-bodystructure", "store", "changedsince")
+	add(base, false, "select", "fetch-flags", "fetch-envelope", "fetch-bodystructure",
+		"fetch-size", "fetch-whole", "search-unseen", "search-subject", "search-text", "sort-date", "sort-subject", "thread",
+		"store", "changedsince", "qresync")
 	return out
 }
 

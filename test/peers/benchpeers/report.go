@@ -45,6 +45,11 @@ func rows(samples []sample) []*row {
 			if s.Connections == 50 {
 				put(deliveryTitle(s)+", 99 % within", "ms", false, s.P99)
 			}
+		case "multiappend":
+			put(fmt.Sprintf("APPEND of %d at once, messages", s.Batch), "per second", true, s.Rate*float64(s.Batch))
+		case "announce":
+			put("EXISTS in IDLE after the answer to a delivery, median", "ms", false, s.Median)
+			put("EXISTS in IDLE after the answer to a delivery, 99 % within", "ms", false, s.P99)
 		case "idle-memory":
 			put(fmt.Sprintf("memory of the server with %d connections in IDLE", s.Connections), "MB", false,
 				float64(s.Base+s.PSS)/1e6)
