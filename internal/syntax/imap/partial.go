@@ -35,7 +35,7 @@ func (r PartialRange) Of(n int) (from, to int) {
 	if r.FromEnd {
 		first, last = int64(n)-int64(r.To), int64(n)-int64(r.From)+1
 	}
-	from, to = int(max(first, 0)), int(min(last, int64(n)))
+	from, to = int(min(max(first, 0), int64(n))), int(min(last, int64(n)))
 	return from, max(from, to)
 }
 

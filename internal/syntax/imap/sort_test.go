@@ -67,7 +67,7 @@ func TestPartialRange(t *testing.T) {
 		in          string
 		n, from, to int
 	}{
-		{"1:3", 10, 0, 3}, {"9:12", 10, 8, 10}, {"11:12", 10, 10, 10}, {"1:1", 0, 0, 0},
+		{"1:3", 10, 0, 3}, {"9:12", 10, 8, 10}, {"11:12", 10, 10, 10}, {"1:1", 0, 0, 0}, {"5:10", 2, 2, 2},
 		{"-1:-3", 10, 7, 10}, {"-9:-12", 10, 0, 2}, {"-11:-12", 10, 0, 0},
 		{"4294967295:1", 5, 0, 5}, {"-4294967295:-4294967295", 5, 0, 0},
 	} {
@@ -75,7 +75,7 @@ func TestPartialRange(t *testing.T) {
 		if err != nil {
 			t.Fatal(c.in, err)
 		}
-		if from, to := r.Of(c.n); to-from != c.to-c.from || to > from && from != c.from {
+		if from, to := r.Of(c.n); to-from != c.to-c.from || to > from && from != c.from || from < 0 || to > c.n {
 			t.Errorf("%s of %d: %d to %d", c.in, c.n, from, to)
 		}
 	}
