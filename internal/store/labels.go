@@ -55,7 +55,7 @@ func (s *Snapshot) EachPlaces(ids []mail.MessageID, fn func(i int, boxes []mail.
 type Labelling struct {
 	Add    []mail.MailboxID // these shall hold them
 	Remove []mail.MailboxID // these shall not
-	Only   bool             // of all others, none shall but that in which the messages are named, and Spare
+	Only   bool             // of all others that the user sees none shall but that in which they are named, and Spare
 	Spare  []mail.MailboxID
 	// Alone are those of Add that a message leaves all other mailboxes for, that in which
 	// it is named too, if it was not there before: the trash.
@@ -69,7 +69,7 @@ type Labelling struct {
 
 // Label changes which mailboxes hold the messages of a set of one mailbox. A message
 // that comes into a mailbox keeps its flags and dates. It returns those left alone
-// because they changed after UnchangedSince. Faults: NotFound, OverQuota.
+// because they changed after UnchangedSince. Faults: NotFound, Denied, OverQuota.
 func (tx *Tx) Label(from mail.MailboxID, set mail.UIDSet, c Labelling) (failed mail.UIDSet, err error) {
 	src, err := tx.open(from)
 	if err != nil {
@@ -134,7 +134,10 @@ func (tx *Tx) labelOne(src *txBox, m Message, c *Labelling, leave map[mail.Mailb
 	var gone []place
 	stays := len(c.Add) > 0
 	for _, p := range list {
-		leaves := alone || slices.Contains(c.Remove, p.box) || c.Only && p.box != src.ID && !slices.Contains(c.Spare, p.box)
+		leaves := slices.Contains(c.Remove, p.box)
+		if alone || c.Only && p.box != src.ID && !slices.Contains(c.Spare, p.box) {
+			leaves = leaves || tx.mayLookUp(p.box)
+		}
 		if leaves && !slices.Contains(c.Add, p.box) {
 			gone = append(gone, p)
 		} else {
@@ -158,8 +161,16 @@ func (tx *Tx) labelOne(src *txBox, m Message, c *Labelling, leave map[mail.Mailb
 	return nil
 }
 
+// mayLookUp tells whether the user sees a mailbox, which is open.
+func (tx *Tx) mayLookUp(box mail.MailboxID) bool {
+	return tx.account.Rights(&tx.boxes[box].Mailbox).Has(mail.RightLookup)
+}
+
 func (tx *Tx) copyTo(src *txBox, m Message, box mail.MailboxID) error {
 	dst, err := tx.open(box)
+	if err == nil {
+		err = tx.need(dst, mail.RightInsert)
+	}
 	if err == nil {
 		_, err = tx.transferOne(src, dst, m, false)
 	}

@@ -29,6 +29,8 @@ type fetchPlan struct {
 	heavy bool // and bytes of the body, which are streamed
 	seen  bool // sets \Seen
 	mod   bool // asks for MODSEQ
+
+	labels *labelNames // if it asks for X-GM-LABELS
 }
 
 // fetch is FETCH and UID FETCH (RFC 9051, 6.4.5).
@@ -93,6 +95,8 @@ func (p *fetchPlan) need(it *imap.FetchItem) {
 		p.facts = true
 	case imap.FetchPreview:
 		p.facts, p.keys = true, true
+	case imap.FetchLabels:
+		p.labels = &labelNames{}
 	case imap.FetchBinary, imap.FetchBinarySize:
 		p.seen = p.seen || !it.Peek
 		p.parts, p.heavy = true, true
@@ -186,6 +190,11 @@ func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (los
 // Snapshot, into memory; the rest is loaded there and written after it.
 func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Message) (lost bool, err error) {
 	seen := func(m store.Message) bool { return cmd.own != nil && cmd.own.set.Contains(m.UID) }
+	if plan.labels != nil {
+		if err := s.readLabels(plan.labels, chunk); err != nil {
+			return false, err
+		}
+	}
 	if !plan.facts {
 		for _, m := range chunk {
 			if err := s.fetchOne(plan, &loaded{m: m, seen: seen(m)}); err != nil {
@@ -318,7 +327,7 @@ func (h *heads) of(i int) []byte {
 // nothing of it has been written.
 func (s *session) fetchOne(plan *fetchPlan, ld *loaded) error {
 	e := s.enc
-	w := &fetchWriter{s: s, ld: ld, start: e.Len()}
+	w := &fetchWriter{s: s, ld: ld, labels: plan.labels, start: e.Len()}
 	s.openFetch(ld.m.UID)
 	flags := false
 	for i := range plan.items {
@@ -356,6 +365,12 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 		e.Raw("EMAILID (").Raw(objectID(emailID, w.s.view.acct, uint64(ld.m.ID))).Raw(")")
 	case imap.FetchThreadID:
 		e.Raw("THREADID (").Raw(objectID(threadID, w.s.view.acct, uint64(ld.m.Thread))).Raw(")")
+	case imap.FetchGmailID:
+		e.Raw("X-GM-MSGID ").Number(gmailID(w.s.view.acct, uint64(ld.m.ID)))
+	case imap.FetchGmailThread:
+		e.Raw("X-GM-THRID ").Number(gmailID(w.s.view.acct, uint64(ld.m.Thread)))
+	case imap.FetchLabels:
+		w.s.writeLabels(w.labels, ld.m)
 	case imap.FetchPreview:
 		e.Raw("PREVIEW ").String(ld.preview)
 	case imap.FetchModSeq:

@@ -14,6 +14,9 @@ var storeOps = [...]store.FlagOp{
 // that answer it are not written here: the sync after every command tells all
 // sessions alike, this one too.
 func (s *session) store(cmd *command, args imap.Store) (reply, error) {
+	if args.Item == imap.StoreLabels {
+		return s.storeLabels(cmd, args)
+	}
 	uids, missing, err := s.resolve(args.Set, cmd.uid)
 	if err != nil {
 		return reply{}, err
@@ -32,13 +35,19 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 	if args.Conditional {
 		cmd.own.set = result.Changed
 	}
+	return s.stored(cmd, missing, s.view.pic.Existing(result.Failed)), nil
+}
+
+// stored is the answer to a STORE. missing says that messages it named were gone already;
+// failed are those that had changed meanwhile.
+func (s *session) stored(cmd *command, missing bool, failed mail.UIDSet) reply {
 	rep := ok(cmd.row.name + " done")
 	if missing {
 		// The rest was changed. RFC 2180, 4.2 would have NO in some of these cases, and
 		// clients take that for a failure of the whole.
 		rep = okCode("EXPUNGEISSUED", "some of the messages no longer exist")
 	}
-	if failed := s.view.pic.Existing(result.Failed); !failed.IsEmpty() {
+	if !failed.IsEmpty() {
 		if !cmd.uid {
 			failed = s.view.seqSet(failed)
 		}
@@ -47,5 +56,5 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 			rep.text = "some of the messages were changed meanwhile"
 		}
 	}
-	return rep, nil
+	return rep
 }

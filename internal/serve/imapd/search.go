@@ -51,6 +51,7 @@ type search struct {
 	needles []string // texts looked for in bodies, folded
 	longest int      // bytes of the longest
 	loose   bool     // while the argument of FUZZY is compiled
+	files   bool     // names of files are looked for
 	found   []mail.UID
 	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
 	missed  bool               // as in finding
@@ -190,6 +191,14 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.row = withinTest(k, q.s.srv.opt.Store.Now())
 	case imap.SearchHeader, imap.SearchAddress:
 		c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
+	case imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel, imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond:
+		var err error
+		if c.row, err = q.gmailTest(k); err != nil {
+			return c, err
+		}
+	case imap.SearchAttachment:
+	case imap.SearchFilename:
+		c.text, c.loose, q.files = q.s.comparator.Fold(k.Text), false, true
 	case imap.SearchBody, imap.SearchText:
 		c.text = q.s.comparator.Fold(k.Text)
 		c.needle = q.need(c.text)
@@ -281,6 +290,10 @@ func (c *cond) ask(m *candidate) verdict {
 		return verdictOf(m.header.has(c.field, c.text))
 	case imap.SearchAddress:
 		return verdictOf(m.header.has(c.field, c.text) || m.header.addressed(c.field, c.text))
+	case imap.SearchAttachment:
+		return verdictOf(m.attached)
+	case imap.SearchFilename:
+		return verdictOf(m.hasFile(c.text))
 	case imap.SearchText:
 		if m.header.contains(c.text) {
 			return met

@@ -19,6 +19,9 @@ type candidate struct {
 	header *headerText
 	texts  []bool // which needles its text holds, once that was read
 	root   *mime.Part
+
+	attached bool     // has an attachment
+	files    []string // names of its parts, if the search looks for them
 }
 
 // headerText is a message's top header as a search compares it.
@@ -129,7 +132,10 @@ func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int,
 		if err != nil {
 			return 0, err
 		}
-		c.header = newHeaderText(head, keys.Date, q.s.comparator)
+		c.header, c.attached = newHeaderText(head, keys.Date, q.s.comparator), keys.Attachment
+		if q.files {
+			c.files = mime.Filenames(facts.BodyStructure)
+		}
 		bytes += len(head)
 	}
 	return done, nil

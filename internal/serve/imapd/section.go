@@ -15,6 +15,8 @@ type fetchWriter struct {
 	ld    *loaded
 	start int  // where the answer begins in the encoder's buffer
 	left  bool // a part of the answer has left it: there is no taking back
+
+	labels *labelNames // those of the chunk, if they are asked for
 }
 
 // maxFilter bounds the header that HEADER.FIELDS looks at; fields beyond are not

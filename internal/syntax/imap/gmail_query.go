@@ -252,7 +252,7 @@ func about(field, text string) SearchKey {
 	case "filename":
 		key = SearchKey{Op: SearchFilename, Text: text}
 	case "label", "l":
-		key = SearchKey{Op: SearchLabelLike, Text: text}
+		key, ok = state("in", strings.ToLower(text))
 	case "in", "is", "has":
 		key, ok = state(field, strings.ToLower(text))
 	case "larger", "larger_than", "size", "smaller", "smaller_than":
