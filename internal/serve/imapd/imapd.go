@@ -41,6 +41,9 @@ type Options struct {
 	Random    io.Reader     // of the keys that sign URLs; nil: crypto/rand
 	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
 
+	MessageLimit int // messages that one command may deal with; 0: any number (RFC 9738)
+	SaveLimit    int // that COPY and APPEND may save; 0: as many as MessageLimit allows
+
 	// Submitter tells whether an account is a submission server, which may fetch what
 	// URLs give to submission on behalf of somebody (RFC 4467, 3); nil: none is.
 	Submitter func(mail.AccountID) bool
