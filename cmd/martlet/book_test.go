@@ -144,10 +144,11 @@ func TestSpoken(t *testing.T) {
 	defer h.close()
 	services := h.services()
 	for _, p := range spoken() {
-		if s, ok := services[p]; !isHTTP(p) && (!ok || s.Handle == nil) {
+		if s, ok := services[string(p)]; !isHTTP(p) && (!ok || s.Handle == nil) {
 			t.Errorf("nothing speaks %s", p)
 		}
-		delete(services, p)
+		delete(services, string(p))
+		delete(services, conf.Listen{Protocol: p, Legacy: true}.Name())
 	}
 	if len(services) > 0 {
 		t.Errorf("nobody is told of %v", services)

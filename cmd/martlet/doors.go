@@ -53,23 +53,23 @@ func bindError(b conf.Listen, err error) error {
 		if holder > 0 {
 			who = processName(holder)
 		}
-		text := failed("port %s (%s) is taken by %s; stop it, or choose another address in [[listen]]", port, b.Protocol, who)
+		text := failed("port %s (%s) is taken by %s; stop it, or choose another address in [[listen]]", port, b.Name(), who)
 		return &takenError{*text.(*failure), holder}
 	case errors.Is(err, syscall.EACCES):
-		return failed("no permission to listen on %s (%s); ports below 1024 need root or the capability CAP_NET_BIND_SERVICE", b.Address, b.Protocol)
+		return failed("no permission to listen on %s (%s); ports below 1024 need root or the capability CAP_NET_BIND_SERVICE", b.Address, b.Name())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return failed("cannot listen on %s (%s): this machine has no such address; see its addresses with: ip addr", b.Address, b.Protocol)
+		return failed("cannot listen on %s (%s): this machine has no such address; see its addresses with: ip addr", b.Address, b.Name())
 	}
-	return failed("cannot listen on %s (%s): %v", b.Address, b.Protocol, err)
+	return failed("cannot listen on %s (%s): %v", b.Address, b.Name(), err)
 }
 
-// ports maps the protocols to their ports, to the first where there are several.
+// ports maps the names of listeners to their ports, to the first where there are several.
 func ports(doors []door) map[string]int {
 	m := make(map[string]int, len(doors))
 	for _, d := range doors {
 		tcp, ok := d.Addr().(*net.TCPAddr)
-		if _, known := m[string(d.Protocol)]; ok && !known {
-			m[string(d.Protocol)] = tcp.Port
+		if _, known := m[d.Name()]; ok && !known {
+			m[d.Name()] = tcp.Port
 		}
 	}
 	return m

@@ -143,12 +143,12 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	sessions := netsrv.New(h.sessionOptions(certs))
 	services, public := h.services(), h.publicHTTP(sessions)
 	for _, d := range doors {
-		part(string(d.Protocol), func(ctx context.Context) error {
+		part(d.Name(), func(ctx context.Context) error {
 			if isHTTP(d.Protocol) {
 				return serveHTTP(ctx, netutil.LimitListener(d.Listener, httpMaxConns), public, h.tlsFor(d, certs), h.log)
 			}
-			svc := services[d.Protocol]
-			svc.Name, svc.TLS, svc.Idle = string(d.Protocol), tlsModes[d.TLS], h.idle(d.Protocol)
+			svc := services[d.Name()]
+			svc.Name, svc.TLS, svc.Idle = d.Name(), tlsModes[d.TLS], h.idle(d.Protocol)
 			return sessions.Serve(ctx, d.Listener, svc)
 		})
 	}

@@ -159,7 +159,7 @@ func moveListeners(blocks []conf.Listen, base int) {
 	for i := range blocks {
 		b := &blocks[i]
 		host, _, err := net.SplitHostPort(string(b.Address))
-		if ip := net.ParseIP(host); err != nil || moved[b.Protocol] || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		if ip := net.ParseIP(host); err != nil || moved[b.Protocol] || b.Legacy || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 			continue
 		}
 		for _, s := range standardPorts {

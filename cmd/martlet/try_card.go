@@ -37,6 +37,11 @@ func (r readiness) card(w io.Writer) error {
 			listed = append(listed, fmt.Sprintf("%s %d", s.protocol, port))
 		}
 	}
+	for _, legacy := range []string{"imap-legacy", "imaps-legacy"} {
+		if port, ok := r.Ports[legacy]; ok {
+			listed = append(listed, fmt.Sprintf("%s %d", legacy, port))
+		}
+	}
 	for i := 0; i < len(listed); i += 6 {
 		fmt.Fprintf(&b, "%-9s %s\n", either(i == 0, "Ports", ""), strings.Join(listed[i:min(i+6, len(listed))], "   "))
 	}

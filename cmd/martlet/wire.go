@@ -83,17 +83,25 @@ func spoken() []conf.Protocol {
 	return []conf.Protocol{"smtp", "lmtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "http", "https"}
 }
 
-// services are those of them that run in sessions.
-func (h *house) services() map[conf.Protocol]netsrv.Service {
+// services are those of them that run in sessions, by the names of listeners.
+func (h *house) services() map[string]netsrv.Service {
 	relay := smtpd.Service(h.smtpOptions(smtpd.Relay))
 	lmtp := smtpd.Service(h.smtpOptions(smtpd.LMTP))
 	submission := smtpd.Service(h.smtpOptions(smtpd.Submission))
-	imap := netsrv.Service{Handle: imapd.New(h.imapOptions()).Handle, Refuse: "* BYE too many connections; try again later"}
+	imap := h.imapService(false)
+	past := h.imapService(true)
 	pop3 := netsrv.Service{Handle: pop3d.New(h.pop3Options()).Handle, Refuse: pop3d.Refuse}
-	return map[conf.Protocol]netsrv.Service{
+	return map[string]netsrv.Service{
 		"smtp": relay, "lmtp": lmtp, "submission": submission, "submissions": submission,
-		"imap": imap, "imaps": imap, "pop3": pop3, "pop3s": pop3,
+		"imap": imap, "imaps": imap, "imap-legacy": past, "imaps-legacy": past,
+		"pop3": pop3, "pop3s": pop3,
 	}
+}
+
+func (h *house) imapService(legacy bool) netsrv.Service {
+	opt := h.imapOptions()
+	opt.Legacy = legacy
+	return netsrv.Service{Handle: imapd.New(opt).Handle, Refuse: "* BYE too many connections; try again later"}
 }
 
 // close takes the house down from the roof.

@@ -22,7 +22,6 @@ func (r *reader) check(c *Config) {
 		r.fail("blobs.engine", `"s3" is not in this version; use "store"`)
 	}
 	r.checkQueue(&c.Queue)
-	r.checkIMAP(&c.IMAP)
 	if c.Data == "" {
 		r.fail("data", "is empty")
 	}
@@ -45,6 +44,9 @@ func (r *reader) checkListen(c *Config) {
 			r.fail(key+".tls", "%q does not go with %s; %s", l.TLS, l.Protocol, other(l.Protocol))
 		case l.TLS == StartTLS && l.Protocol == "http":
 			r.fail(key+".tls", "http has no starttls; use https")
+		}
+		if l.Legacy && l.Protocol != "imap" && l.Protocol != "imaps" {
+			r.fail(key+".legacy", "is for imap and imaps, not for %s", l.Protocol)
 		}
 		if l.Address == "" || strings.HasSuffix(string(l.Address), ":0") {
 			continue
@@ -73,20 +75,6 @@ func other(p Protocol) string {
 		return "use " + strings.TrimSuffix(string(p), "s")
 	}
 	return "use " + string(p) + "s"
-}
-
-// checkIMAP holds the limits to RFC 9738, 3.
-func (r *reader) checkIMAP(c *IMAP) {
-	const least = 1000
-	if c.MessageLimit > 0 && c.MessageLimit < least {
-		r.fail("imap.message_limit", "is less than %d", least)
-	}
-	switch {
-	case c.SaveLimit > 0 && c.SaveLimit < least:
-		r.fail("imap.save_limit", "is less than %d", least)
-	case c.SaveLimit > 0 && c.MessageLimit > 0:
-		r.fail("imap.save_limit", "is for a server without message_limit, which limits copies too")
-	}
 }
 
 func (r *reader) checkQueue(q *Queue) {

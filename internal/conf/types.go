@@ -187,6 +187,15 @@ func (s *Separator) UnmarshalText(text []byte) error {
 // Protocol names what a listener speaks.
 type Protocol string
 
+// Name returns what a listener is called in logs: its protocol, and "-legacy" if it is
+// one for old clients.
+func (l Listen) Name() string {
+	if l.Legacy {
+		return string(l.Protocol) + "-legacy"
+	}
+	return string(l.Protocol)
+}
+
 // TLSMode says how a connection comes to TLS.
 type TLSMode string
 

@@ -38,9 +38,6 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	if args.Vanished && (!cmd.uid || !s.qresync) {
 		return bad("VANISHED is for UID FETCH after QRESYNC was enabled"), nil
 	}
-	if args.Paged && s.overLimit(args.Partial) {
-		return reply{}, tooMany(s.srv.opt.MessageLimit)
-	}
 	uids, missing, err := s.resolve(args.Set, cmd.uid)
 	if err != nil {
 		return reply{}, err
@@ -60,7 +57,6 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	if args.Paged { // of those that changed, if both are given (RFC 9394, 3.4)
 		uids = page(s.view.pic.Existing(uids), args.Partial)
 	}
-	uids = s.limit(cmd, uids)
 	if plan.seen && !s.view.readOnly && s.view.rights.Has(mail.RightSeen) {
 		s.markSeen(cmd, uids)
 	}
@@ -180,7 +176,7 @@ func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (los
 		}
 		return err
 	}
-	for _, m := range s.inOrder(cmd, uids) {
+	for _, m := range s.view.pic.Messages(uids) {
 		if chunk = append(chunk, m); len(chunk) == chunkMessages {
 			if err := do(); err != nil {
 				return lost, err
@@ -360,7 +356,8 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 	case imap.FetchUID:
 		e.Raw("UID ").Number(uint64(ld.m.UID))
 	case imap.FetchInternalDate:
-		e.Raw("INTERNALDATE ").DateTime(time.Unix(ld.m.Internal, 0).UTC())
+		e.Raw("INTERNALDATE ")
+		w.internalDate()
 	case imap.FetchSize:
 		e.Raw("RFC822.SIZE ").Number(uint64(ld.m.Size))
 	case imap.FetchSaveDate:
@@ -380,11 +377,13 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 	case imap.FetchModSeq:
 		e.Raw("MODSEQ (").Number(uint64(ld.m.ModSeq)).Raw(")")
 	case imap.FetchEnvelope:
-		e.Raw("ENVELOPE ").RawBytes(ld.facts.Envelope)
+		e.Raw("ENVELOPE ")
+		w.wire(ld.facts.Envelope)
 	case imap.FetchBodyStructure:
 		e.Raw("BODYSTRUCTURE ").RawBytes(ld.facts.BodyStructure)
 	case imap.FetchBody:
-		e.Raw("BODY ").RawBytes(mime.BasicStructure(ld.facts.BodyStructure))
+		e.Raw("BODY ")
+		w.wire(mime.BasicStructure(ld.facts.BodyStructure))
 	case imap.FetchSection:
 		return w.section(it)
 	case imap.FetchBinary, imap.FetchBinarySize:

@@ -38,6 +38,10 @@ func (s *session) loginCommand(*command) (reply, error) {
 	if !d.ExpectSP() || !d.ExpectAString(&user) || !d.ExpectSP() || !d.ExpectAString(&password) || !d.ExpectCRLF() {
 		return reply{}, d.Err()
 	}
+	return s.login(user, password)
+}
+
+func (s *session) login(user, password string) (reply, error) {
 	if !s.c.MayLogin() {
 		return no("PRIVACYREQUIRED", "LOGIN is possible under TLS only"), nil
 	}

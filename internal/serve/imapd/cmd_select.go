@@ -66,9 +66,12 @@ func (s *session) tellOpened() {
 	} else {
 		v.findRecent()
 		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
-		if first := v.pic.FirstUnseen(); first > 0 && !s.uidOnly {
+		if first := v.pic.FirstUnseen(); first > 0 && !s.uidOnly && !s.old {
 			s.note("OK", fmt.Sprint("UNSEEN ", first), "first unseen message")
 		}
+	}
+	if s.old { // IMAP2 has no more to say, and its clients show what they do not know
+		return
 	}
 	s.note("OK", fmt.Sprint("UIDVALIDITY ", box.UIDValidity), "UIDs are valid")
 	s.note("OK", fmt.Sprint("UIDNEXT ", box.UIDNext), "next UID")
@@ -83,7 +86,7 @@ func (s *session) leave(told bool) {
 		return
 	}
 	s.view, s.saved, s.state = nil, nil, signedIn
-	if told {
+	if told && !s.old {
 		s.note("OK", "CLOSED", "the previous mailbox is closed")
 	}
 }
@@ -113,11 +116,8 @@ func (s *session) expunge(*command) (reply, error) {
 }
 
 // uidExpunge is UID EXPUNGE (RFC 9051, 6.4.9; RFC 4315, 2.1).
-func (s *session) uidExpunge(cmd *command, set imap.SeqSet) (reply, error) {
+func (s *session) uidExpunge(_ *command, set imap.SeqSet) (reply, error) {
 	uids, _, err := s.resolve(set, true)
-	if err == nil {
-		uids, err = s.limitDeleted(cmd, uids)
-	}
 	if err == nil {
 		_, err = s.view.acct.Expunge(s.ctx, s.view.box, uids, true)
 	}

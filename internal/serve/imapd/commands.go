@@ -146,11 +146,13 @@ func (r *row) wrongState(now stateSet) string {
 // capabilities returns the capability words that hold now (RFC 9051, 6.1.1).
 func (s *session) capabilities() string {
 	words := []string{"IMAP4rev1", "IMAP4rev2"}
+	if s.srv.opt.Legacy {
+		words = []string{"IMAP4", "IMAP4rev1", "IMAP4rev2"} // RFC 1730, 6.1.1
+	}
 	if s.state != fresh {
 		// LITERAL+ and LITERAL- exclude each other (RFC 7888, 5).
 		limit := fmt.Sprintf("APPENDLIMIT=%d", s.srv.opt.Store.MaxMessage())
-		words = append(words, "LITERAL+", s.srv.caps, limit)
-		return strings.Join(append(words, s.srv.opt.limitCaps()...), " ")
+		return strings.Join(append(words, "LITERAL+", s.srv.caps, limit), " ")
 	}
 	words = append(words, "LITERAL-", "SASL-IR", "ENABLE", "ID")
 	if s.c.CanStartTLS() {

@@ -30,6 +30,7 @@ type session struct {
 	utf8      bool // ENABLE UTF8=ACCEPT (RFC 6855)
 	qresync   bool // it is told of expunges by VANISHED (RFC 7162, 3.2)
 	uidOnly   bool // no sequence numbers, neither way (RFC 9586)
+	old       bool // it knows IMAP2 at best, for all it has said (legacy.go)
 
 	meta *metaWatch // ENABLE METADATA, or nil
 
@@ -48,17 +49,17 @@ type command struct {
 	row *row
 	own *ownChange // flags it changed, for the sync after it
 
-	numbers bool     // a UID command whose arguments count by sequence numbers
-	finds   bool     // a SEARCH or the like, which does not find what is gone
-	missed  bool     // it met messages that are gone
-	lowest  mail.UID // if it was cut short: the lowest one dealt with (RFC 9738)
+	numbers bool // a UID command whose arguments count by sequence numbers
+	finds   bool // a SEARCH or the like, which does not find what is gone
+	missed  bool // it met messages that are gone
 }
 
 func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
 	s := &session{
-		srv: srv, ctx: ctx, c: c, state: fresh,
+		srv: srv, ctx: ctx, c: c, state: fresh, old: srv.opt.Legacy,
 		dec: imap.NewDecoder(c.R, imap.LoginLimits), enc: imap.NewEncoder(),
 	}
+	s.dec.Old = srv.opt.Legacy
 	s.dec.Continue = func() error { return s.ask("ready for the literal") }
 	return s
 }
@@ -100,7 +101,11 @@ func (s *session) ask(text string) error {
 
 // serve greets the client and answers its commands until the session is over.
 func (s *session) serve() error {
-	s.note("OK", "CAPABILITY "+s.capabilities(), "Martlet is ready")
+	code := "CAPABILITY " + s.capabilities()
+	if s.old {
+		code = ""
+	}
+	s.note("OK", code, "Martlet is ready")
 	for s.state != 0 {
 		if err := s.flush(); err != nil {
 			return err
@@ -242,11 +247,7 @@ func (s *session) dispatch(cmd *command) (reply, error) {
 			return reply{}, err
 		}
 	}
-	rep, err := cmd.row.run(s, cmd)
-	if err == nil {
-		s.noteLimit(cmd, &rep)
-	}
-	return rep, err
+	return cmd.row.run(s, cmd)
 }
 
 // refusal turns a handler's error into its answer and logs what the client must not

@@ -31,6 +31,7 @@ var setups = []struct {
 	commands []string
 	zip      bool
 	idle     bool
+	legacy   bool // at a listener for old clients
 }{
 	{name: "greeted"},
 	{name: "signed in", commands: []string{signIn}},
@@ -42,6 +43,8 @@ var setups = []struct {
 	{name: "UIDONLY", commands: []string{signIn, "ENABLE UIDONLY", "SELECT INBOX"}},
 	{name: "UTF-8", commands: []string{signIn, "ENABLE UTF8=ACCEPT IMAP4rev2", "SELECT INBOX"}},
 	{name: "told of annotations", commands: []string{signIn, "ENABLE METADATA CONDSTORE", "SELECT INBOX"}},
+	{name: "IMAP2", commands: []string{signIn, "SELECT INBOX"}, legacy: true},
+	{name: "IMAP4 of 1994", commands: []string{"CAPABILITY", signIn, "SELECT INBOX"}, legacy: true},
 }
 
 const signIn = `LOGIN alice@example.org "` + password + `"`
@@ -208,7 +211,11 @@ func (r *ring) play(t *testing.T, state int, input string) heard {
 	setup := setups[state]
 	up, upEnd := net.Pipe()
 	down, downEnd := net.Pipe()
-	go r.net.ServeConn(r.ctx, oneWay{upEnd, downEnd}, r.service)
+	service := r.service
+	if setup.legacy {
+		service.Handle = r.legacy().Handle
+	}
+	go r.net.ServeConn(r.ctx, oneWay{upEnd, downEnd}, service)
 	limit := time.Now().Add(20 * time.Second) // of a session that hangs
 	up.SetDeadline(limit)
 	down.SetDeadline(limit)

@@ -40,9 +40,7 @@ type Options struct {
 	Idle      time.Duration // how long a signed-in client may be silent; 0: 30 minutes (RFC 9051, 5.4)
 	Random    io.Reader     // of the keys that sign URLs; nil: crypto/rand
 	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
-
-	MessageLimit int // messages that one command may deal with; 0: any number (RFC 9738)
-	SaveLimit    int // that COPY and APPEND may save; 0: as many as MessageLimit allows
+	Legacy    bool          // clients before IMAP4rev1 are served, too (RFC 1176, RFC 1730)
 
 	// Submitter tells whether an account is a submission server, which may fetch what
 	// URLs give to submission on behalf of somebody (RFC 4467, 3); nil: none is.
@@ -69,7 +67,11 @@ func New(opt Options) *Server {
 	}
 	srv := &Server{opt: opt, rows: map[string]*row{}}
 	var caps []string
-	for _, r := range commands() {
+	table := commands()
+	if opt.Legacy {
+		table = withLegacy(table)
+	}
+	for _, r := range table {
 		srv.rows[r.name] = &r
 		if r.caps != "" {
 			caps = append(caps, r.caps)

@@ -29,6 +29,7 @@ import (
 //
 //	# text                a comment
 //	connect A             A connects; the greeting is A's next line to read
+//	legacy                from here on clients connect to a listener for old ones
 //	login A [ADDRESS]     A connects and signs in, as alice unless told; nothing to read
 //	select A MAILBOX      A selects a mailbox; nothing to read
 //	A> text               A sends text and CRLF
@@ -39,7 +40,6 @@ import (
 //	| text                lines after deliver: the message itself instead
 //	fill MAILBOX N        so many messages arrive, all the same
 //	gone MAILBOX SET      those with these UIDs are expunged
-//	limit N               one command may deal with so many messages; limit save N: save
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
@@ -133,6 +133,13 @@ func newWorldOn(t testing.TB, cache int64) *world {
 		eng.Close()
 	})
 	return w
+}
+
+// legacy returns the server for old clients.
+func (w *world) legacy() *Server {
+	opt := w.imap.opt
+	opt.Legacy = true
+	return New(opt)
 }
 
 // connect makes a connection whose client reads all of it at once, so that the server
@@ -312,6 +319,8 @@ func (w *world) step(line string, body []byte) error {
 	switch {
 	case word == "connect":
 		w.connect(first)
+	case word == "legacy":
+		w.service.Handle = w.legacy().Handle
 	case word == "login":
 		w.login(first, more)
 	case word == "select":
@@ -327,13 +336,6 @@ func (w *world) step(line string, body []byte) error {
 		w.fillBox(first, more)
 	case word == "gone":
 		_, err := w.alice.Expunge(w.ctx, w.picture(first).Mailbox().ID, uidSet(more), false)
-		return err
-	case word == "limit":
-		which := &w.imap.opt.MessageLimit
-		if first == "save" {
-			which, first = &w.imap.opt.SaveLimit, more
-		}
-		_, err := fmt.Sscan(first, which)
 		return err
 	case word == "seen":
 		w.alice.ClaimRecent(w.picture(first))

@@ -252,6 +252,9 @@ func (s *session) tellFlags() {
 	box := v.pic.Mailbox()
 	all := append(systemFlags(mail.AllRights), box.Keywords...)
 	s.enc.Raw("* FLAGS (").Raw(strings.Join(all, " ")).Raw(")").CRLF()
+	if s.old {
+		return
+	}
 	var kept []string
 	if !v.readOnly {
 		kept = systemFlags(v.rights)
