@@ -45,6 +45,7 @@ func (h *house) imapOptions() imapd.Options {
 	return imapd.Options{
 		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
 		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
+		MessageLimit: h.cfg.IMAP.MessageLimit, SaveLimit: h.cfg.IMAP.SaveLimit,
 	}
 }
 

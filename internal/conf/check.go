@@ -22,6 +22,7 @@ func (r *reader) check(c *Config) {
 		r.fail("blobs.engine", `"s3" is not in this version; use "store"`)
 	}
 	r.checkQueue(&c.Queue)
+	r.checkIMAP(&c.IMAP)
 	if c.Data == "" {
 		r.fail("data", "is empty")
 	}
@@ -75,6 +76,20 @@ func other(p Protocol) string {
 		return "use " + strings.TrimSuffix(string(p), "s")
 	}
 	return "use " + string(p) + "s"
+}
+
+// checkIMAP holds the limits to RFC 9738, 3.
+func (r *reader) checkIMAP(c *IMAP) {
+	const least = 1000
+	if c.MessageLimit > 0 && c.MessageLimit < least {
+		r.fail("imap.message_limit", "is less than %d", least)
+	}
+	switch {
+	case c.SaveLimit > 0 && c.SaveLimit < least:
+		r.fail("imap.save_limit", "is less than %d", least)
+	case c.SaveLimit > 0 && c.MessageLimit > 0:
+		r.fail("imap.save_limit", "is for a server without message_limit, which limits copies too")
+	}
 }
 
 func (r *reader) checkQueue(q *Queue) {

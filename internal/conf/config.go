@@ -190,6 +190,15 @@ type Smarthost struct {
 type IMAP struct {
 	// Time a client may be silent, also in IDLE (RFC 9051, 5.4 asks for 30 minutes).
 	IdleTimeout Duration `toml:"idle_timeout" default:"30m" min:"1m"`
+
+	// Messages that one command may fetch, search, change, copy or move, at least 1000;
+	// 0 is any number. Clients that do not know MESSAGELIMIT (RFC 9738) then see only
+	// the newest messages of a larger mailbox.
+	MessageLimit int `toml:"message_limit" default:"0" min:"0" max:"1000000000"`
+
+	// Messages that one command may copy or append, at least 1000; 0 is any number. In
+	// place of message_limit, for a server that limits nothing else.
+	SaveLimit int `toml:"save_limit" default:"0" min:"0" max:"1000000000"`
 }
 
 // POP3 holds what only POP3 has.

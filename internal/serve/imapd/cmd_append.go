@@ -29,6 +29,9 @@ func (s *session) append(*command) (reply, error) {
 	}
 	var messages []store.NewMessage
 	for more := true; more; {
+		if limit := s.srv.opt.saveLimit(); limit > 0 && len(messages) == limit {
+			return reply{}, tooMany(limit)
+		}
 		if len(messages) == maxAppend {
 			return no("LIMIT", "one APPEND may bring %d messages", maxAppend), nil
 		}

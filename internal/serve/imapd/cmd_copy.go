@@ -15,6 +15,11 @@ func (s *session) copyCommand(cmd *command, args imap.Copy) (reply, error) {
 	if missing {
 		return no("EXPUNGEISSUED", "some of the messages no longer exist, nothing was copied"), nil
 	}
+	if limit := s.srv.opt.saveLimit(); limit > 0 {
+		if _, lowest := withinLimit(s.view.pic, uids, limit); lowest > 0 {
+			return reply{}, tooManyFrom(limit, lowest)
+		}
+	}
 	moved, err := s.view.acct.CopyTo(s.ctx, s.view.box, uids, to.acct, to.box.ID)
 	if err != nil {
 		return reply{}, noTarget(err)
@@ -33,6 +38,7 @@ func (s *session) move(cmd *command, args imap.Copy) (reply, error) {
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
+	uids = s.limit(cmd, uids)
 	moved, err := s.view.acct.MoveTo(s.ctx, s.view.box, uids, to.acct, to.box.ID)
 	if len(moved) > 0 { // of a very large set a part may have moved before a failure
 		s.note("OK", copyUID(to.box.UIDValidity, moved), "moved")

@@ -43,7 +43,7 @@ func (s *session) esearchCommand(cmd *command) (reply, error) {
 		return reply{}, err
 	}
 	for i := range boxes {
-		err := s.searchMailbox(cmd, &boxes[i].of, boxes[i].box.ID, &args.Search)
+		err := s.searchMailbox(cmd, &boxes[i].of, boxes[i].box.ID, &args.Search, len(boxes) == 1)
 		if err != nil && !fault.Is(err, fault.NotFound) { // deleted meanwhile
 			s.unsave(&args.Search, err)
 			return reply{}, err
@@ -160,8 +160,9 @@ func (s *session) means(f imap.MailboxFilter, b *visible, subscribed []string) b
 	})
 }
 
-// searchMailbox searches one mailbox and tells what it found, if anything.
-func (s *session) searchMailbox(cmd *command, of *owner, id mail.MailboxID, args *imap.Search) error {
+// searchMailbox searches one mailbox, perhaps the only one, and tells what it found, if
+// anything.
+func (s *session) searchMailbox(cmd *command, of *owner, id mail.MailboxID, args *imap.Search, only bool) error {
 	v := s.view
 	if !v.is(of, id) {
 		pic, err := of.acct.Picture(s.ctx, id)
@@ -174,6 +175,9 @@ func (s *session) searchMailbox(cmd *command, of *owner, id mail.MailboxID, args
 		}
 	}
 	found, err := s.findFor(v, args)
+	if cmd.lowest = found.lowest; cmd.lowest > 0 && !only { // a UID would not say of which
+		return tooMany(s.srv.opt.MessageLimit)
+	}
 	if err != nil || found.set.IsEmpty() {
 		if err == nil && args.Return&imap.ReturnSave != 0 {
 			s.saved = nil

@@ -38,6 +38,9 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	if args.Vanished && (!cmd.uid || !s.qresync) {
 		return bad("VANISHED is for UID FETCH after QRESYNC was enabled"), nil
 	}
+	if args.Paged && s.overLimit(args.Partial) {
+		return reply{}, tooMany(s.srv.opt.MessageLimit)
+	}
 	uids, missing, err := s.resolve(args.Set, cmd.uid)
 	if err != nil {
 		return reply{}, err
@@ -57,6 +60,7 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	if args.Paged { // of those that changed, if both are given (RFC 9394, 3.4)
 		uids = page(s.view.pic.Existing(uids), args.Partial)
 	}
+	uids = s.limit(cmd, uids)
 	if plan.seen && !s.view.readOnly && s.view.rights.Has(mail.RightSeen) {
 		s.markSeen(cmd, uids)
 	}
@@ -176,7 +180,7 @@ func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (los
 		}
 		return err
 	}
-	for _, m := range s.view.pic.Messages(uids) {
+	for _, m := range s.inOrder(cmd, uids) {
 		if chunk = append(chunk, m); len(chunk) == chunkMessages {
 			if err := do(); err != nil {
 				return lost, err

@@ -29,6 +29,7 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 		s.unsave(&args, err)
 		return reply{}, err
 	}
+	cmd.lowest = found.lowest
 	if !args.Extended && !s.rev2 {
 		err = s.tellSearch(cmd, &args, found.set)
 	} else {
@@ -71,7 +72,11 @@ func (s *session) number(cmd *command, uid mail.UID) uint64 {
 // 3.1.5 for its MODSEQ).
 func (s *session) tellSearch(cmd *command, args *imap.Search, found mail.UIDSet) error {
 	s.enc.Raw("* SEARCH")
-	for uid := range found.All() {
+	uids := found.All()
+	if cmd.lowest > 0 { // RFC 9738, 3.1
+		uids = fromTheEnd(found)
+	}
+	for uid := range uids {
 		s.enc.SP().Number(s.number(cmd, uid))
 		if err := s.flushFull(); err != nil {
 			return err

@@ -116,8 +116,11 @@ func (s *session) expunge(*command) (reply, error) {
 }
 
 // uidExpunge is UID EXPUNGE (RFC 9051, 6.4.9; RFC 4315, 2.1).
-func (s *session) uidExpunge(_ *command, set imap.SeqSet) (reply, error) {
+func (s *session) uidExpunge(cmd *command, set imap.SeqSet) (reply, error) {
 	uids, _, err := s.resolve(set, true)
+	if err == nil {
+		uids, err = s.limitDeleted(cmd, uids)
+	}
 	if err == nil {
 		_, err = s.view.acct.Expunge(s.ctx, s.view.box, uids, true)
 	}

@@ -28,6 +28,9 @@ func (s *session) sortCommand(cmd *command) (reply, error) {
 	}
 	found, err := s.findFor(s.view, &args.Search)
 	cmd.missed = found.missed
+	if found.lowest > 0 { // RFC 9738, 3.3
+		err = tooMany(s.srv.opt.MessageLimit)
+	}
 	if err == nil {
 		found.order, err = s.sorted(&found, args.By)
 	}

@@ -21,6 +21,7 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	uids = s.limit(cmd, uids)
 	change := store.FlagChange{Op: storeOps[args.Op], Flags: args.Flags.System, Keywords: args.Flags.Keywords}
 	if args.Conditional {
 		s.enableCondstore()

@@ -15,6 +15,9 @@ func (s *session) threadCommand(cmd *command, args imap.Thread) (reply, error) {
 	}
 	found, err := s.findFor(s.view, &args.Search)
 	cmd.missed = found.missed
+	if found.lowest > 0 { // RFC 9738, 3.3
+		err = tooMany(s.srv.opt.MessageLimit)
+	}
 	if err != nil {
 		return reply{}, err
 	}

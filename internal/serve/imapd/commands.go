@@ -152,7 +152,8 @@ func (s *session) capabilities() string {
 	if s.state != fresh {
 		// LITERAL+ and LITERAL- exclude each other (RFC 7888, 5).
 		limit := fmt.Sprintf("APPENDLIMIT=%d", s.srv.opt.Store.MaxMessage())
-		return strings.Join(append(words, "LITERAL+", s.srv.caps, limit), " ")
+		words = append(words, "LITERAL+", s.srv.caps, limit)
+		return strings.Join(append(words, s.srv.opt.limitCaps()...), " ")
 	}
 	words = append(words, "LITERAL-", "SASL-IR", "ENABLE", "ID")
 	if s.c.CanStartTLS() {

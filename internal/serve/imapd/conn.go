@@ -49,9 +49,10 @@ type command struct {
 	row *row
 	own *ownChange // flags it changed, for the sync after it
 
-	numbers bool // a UID command whose arguments count by sequence numbers
-	finds   bool // a SEARCH or the like, which does not find what is gone
-	missed  bool // it met messages that are gone
+	numbers bool     // a UID command whose arguments count by sequence numbers
+	finds   bool     // a SEARCH or the like, which does not find what is gone
+	missed  bool     // it met messages that are gone
+	lowest  mail.UID // if it was cut short: the lowest one dealt with (RFC 9738)
 }
 
 func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
@@ -247,7 +248,11 @@ func (s *session) dispatch(cmd *command) (reply, error) {
 			return reply{}, err
 		}
 	}
-	return cmd.row.run(s, cmd)
+	rep, err := cmd.row.run(s, cmd)
+	if err == nil {
+		s.noteLimit(cmd, &rep)
+	}
+	return rep, err
 }
 
 // refusal turns a handler's error into its answer and logs what the client must not

@@ -11,6 +11,9 @@ func (s *session) findFor(v *view, args *imap.Search) (finding, error) {
 	if args.Return&imap.ReturnRelevancy != 0 && !usesFuzzy(&args.Key) {
 		return finding{}, misuse(fault.New(fault.Invalid, "RELEVANCY needs a FUZZY search key"))
 	}
+	if args.Return&imap.ReturnPartial != 0 && s.overLimit(args.Partial) {
+		return finding{}, tooMany(s.srv.opt.MessageLimit)
+	}
 	if err := s.fillFilters(args); err != nil {
 		return finding{}, err
 	}

@@ -42,6 +42,9 @@ type Options struct {
 	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
 	Legacy    bool          // clients before IMAP4rev1 are served, too (RFC 1176, RFC 1730)
 
+	MessageLimit int // messages that one command may deal with; 0: any number (RFC 9738)
+	SaveLimit    int // that COPY and APPEND may save; 0: as many as MessageLimit allows
+
 	// Submitter tells whether an account is a submission server, which may fetch what
 	// URLs give to submission on behalf of somebody (RFC 4467, 3); nil: none is.
 	Submitter func(mail.AccountID) bool

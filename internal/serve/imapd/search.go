@@ -52,6 +52,8 @@ type search struct {
 	longest int      // bytes of the longest
 	loose   bool     // while the argument of FUZZY is compiled
 	files   bool     // names of files are looked for
+	limit   int      // messages to search; 0: all
+	lowest  mail.UID // of the messages searched, if they are not all (RFC 9738)
 	found   []mail.UID
 	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
 	missed  bool               // as in finding
@@ -63,6 +65,7 @@ type finding struct {
 	order  []mail.UID         // the same in SORT's order; nil after SEARCH
 	scores map[mail.UID]uint8 // 1 to 100; nil unless the search was fuzzy
 	missed bool               // a message was gone before it could be read
+	lowest mail.UID           // of the messages searched, if a limit has kept it from the rest
 }
 
 const (
@@ -72,7 +75,7 @@ const (
 
 // find returns the messages of a view that fit the program.
 func (s *session) find(v *view, key *imap.SearchKey) (finding, error) {
-	q := &search{s: s, v: v}
+	q := &search{s: s, v: v, limit: s.srv.opt.MessageLimit}
 	var err error
 	if q.root, err = q.compile(key); err != nil {
 		return finding{}, err
@@ -86,14 +89,16 @@ func (s *session) find(v *view, key *imap.SearchKey) (finding, error) {
 	if err := q.run(); err != nil {
 		return finding{}, err
 	}
-	return finding{set: mail.SetOf(q.found...), scores: q.scores, missed: q.missed}, nil
+	return finding{set: mail.SetOf(q.found...), scores: q.scores, missed: q.missed, lowest: q.lowest}, nil
 }
 
 // run asks about all messages.
 func (q *search) run() error {
 	var pending []*candidate
 	var probe candidate // one for all, of which most need no more than the row
-	for _, probe.m = range q.v.pic.Messages(q.scope()) {
+	var scope mail.UIDSet
+	scope, q.lowest = withinLimit(q.v.pic, q.scope(), q.limit)
+	for _, probe.m = range q.v.pic.Messages(scope) {
 		switch q.root.ask(&probe) {
 		case met:
 			q.accept(&probe)
@@ -123,12 +128,13 @@ func (q *search) scope() mail.UIDSet {
 	if q.root.op == imap.SearchAnd {
 		conds = q.root.kids
 	}
+	scope := store.All()
 	for _, c := range conds {
 		if c.op == imap.SearchSeq || c.op == imap.SearchUID {
-			return c.uids
+			scope = intersect(scope, c.uids)
 		}
 	}
-	return store.All()
+	return scope
 }
 
 // compile makes a condition of a key, with sets resolved and texts folded.
@@ -161,6 +167,10 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.uids = uids
 		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
 		return c, err
+	case imap.SearchUIDAfter, imap.SearchUIDBefore:
+		uids := beside(k)
+		c.op, c.uids = imap.SearchUID, uids
+		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
 	case imap.SearchFlag:
 		c.row = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
 	case imap.SearchEmailID:
@@ -209,6 +219,18 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		q.loosen(&c)
 	}
 	return c, nil
+}
+
+// beside returns the UIDs above or below one (RFC 9738, 3.2).
+func beside(k *imap.SearchKey) mail.UIDSet {
+	from, to := uint64(1), k.Number-1
+	if k.Op == imap.SearchUIDAfter {
+		from, to = k.Number+1, 1<<32-1
+	}
+	if from > to {
+		return nil
+	}
+	return mail.UIDSet{{From: mail.UID(from), To: mail.UID(to)}}
 }
 
 // need returns the place of a text among the needles.

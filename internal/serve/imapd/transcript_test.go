@@ -40,6 +40,7 @@ import (
 //	| text                lines after deliver: the message itself instead
 //	fill MAILBOX N        so many messages arrive, all the same
 //	gone MAILBOX SET      those with these UIDs are expunged
+//	limit N               one command may deal with so many messages; limit save N: save
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
@@ -336,6 +337,13 @@ func (w *world) step(line string, body []byte) error {
 		w.fillBox(first, more)
 	case word == "gone":
 		_, err := w.alice.Expunge(w.ctx, w.picture(first).Mailbox().ID, uidSet(more), false)
+		return err
+	case word == "limit":
+		which := &w.imap.opt.MessageLimit
+		if first == "save" {
+			which, first = &w.imap.opt.SaveLimit, more
+		}
+		_, err := fmt.Sscan(first, which)
 		return err
 	case word == "seen":
 		w.alice.ClaimRecent(w.picture(first))

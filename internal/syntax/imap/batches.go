@@ -37,3 +37,13 @@ func (b Batches) AppendText(buf []byte) []byte {
 	}
 	return buf
 }
+
+// uniqueID reads a UID (RFC 9051, 9 "uniqueid").
+func (d *Decoder) uniqueID(out *uint64) bool {
+	var n uint32
+	if !d.nonZero(&n, "UIDs begin at 1") {
+		return false
+	}
+	*out = uint64(n)
+	return true
+}

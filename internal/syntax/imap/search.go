@@ -56,6 +56,8 @@ const (
 	SearchFilename                        // the name of a part has Text in it
 	SearchFromSecond                      // internal date Number seconds after 1970 or later
 	SearchUntilSecond                     // earlier than that
+	SearchUIDAfter                        // UID above Number (RFC 9738, 3.2)
+	SearchUIDBefore                       // UID below it
 )
 
 // SearchKey is a search program: a tree of keys (RFC 9051, 6.4.4).
@@ -287,6 +289,7 @@ const (
 	argNumber64
 	argLabel
 	argGmail
+	argUID
 )
 
 type searchRow struct {
@@ -350,6 +353,8 @@ var searchKeys = map[string]searchRow{
 	"X-GM-THRID":        {SearchKey{Op: SearchGmailThread}, argNumber64, false},
 	"X-GM-LABELS":       {SearchKey{Op: SearchLabel}, argLabel, false},
 	"X-GM-RAW":          {SearchKey{}, argGmail, false},
+	"UIDAFTER":          {SearchKey{Op: SearchUIDAfter}, argUID, false},
+	"UIDBEFORE":         {SearchKey{Op: SearchUIDBefore}, argUID, false},
 }
 
 // named reads the arguments of the key called word.
@@ -389,6 +394,8 @@ func (p searchParser) argument(arg searchArg, key *SearchKey) bool {
 		return d.ExpectDate(&key.Date)
 	case argNumber:
 		return d.ExpectNumber64(&key.Number)
+	case argUID:
+		return d.uniqueID(&key.Number)
 	case argSet:
 		return d.ExpectSeqSet(&key.Set)
 	case argKey, argTwoKeys:
@@ -521,6 +528,10 @@ func (k SearchKey) AppendText(b []byte) []byte {
 		return append(append(b, "EMAILID "...), k.Text...)
 	case SearchThreadID:
 		return append(append(b, "THREADID "...), k.Text...)
+	case SearchUIDAfter:
+		return appendNumber(append(b, "UIDAFTER "...), k.Number)
+	case SearchUIDBefore:
+		return appendNumber(append(b, "UIDBEFORE "...), k.Number)
 	case SearchRecent:
 		return append(b, "RECENT"...)
 	case SearchLarger:
