@@ -129,7 +129,10 @@ func (s *session) chosen(filters []imap.MailboxFilter) ([]visible, error) {
 	}
 	var list []visible
 	for i := range all {
-		if slices.ContainsFunc(filters, func(f imap.MailboxFilter) bool { return s.means(f, &all[i], subscribed) }) {
+		means := func(f imap.MailboxFilter) bool {
+			return s.means(f, &all[i], func(name string) bool { return slices.Contains(subscribed, name) })
+		}
+		if slices.ContainsFunc(filters, means) {
 			list = append(list, all[i])
 		}
 	}
@@ -137,7 +140,7 @@ func (s *session) chosen(filters []imap.MailboxFilter) ([]visible, error) {
 }
 
 // means tells whether a filter means a mailbox (RFC 5465, 6; RFC 7377, 2.2).
-func (s *session) means(f imap.MailboxFilter, b *visible, subscribed []string) bool {
+func (s *session) means(f imap.MailboxFilter, b *visible, subscribed func(name string) bool) bool {
 	switch f.Source {
 	case imap.SourceSelected:
 		return s.view.is(&b.of, b.box.ID)
@@ -146,7 +149,7 @@ func (s *session) means(f imap.MailboxFilter, b *visible, subscribed []string) b
 	case imap.SourcePersonal:
 		return b.of.prefix == ""
 	case imap.SourceSubscribed:
-		return slices.Contains(subscribed, b.name())
+		return subscribed(b.name())
 	}
 	return slices.ContainsFunc(f.Names, func(name string) bool {
 		below, isBelow := strings.CutPrefix(b.name(), name+store.Separator)

@@ -42,6 +42,9 @@ func (s *session) idle(cmd *command) (reply, error) {
 		if err := s.tellMetadata(); err != nil {
 			return reply{}, err
 		}
+		if err := s.tellNews(); err != nil {
+			return reply{}, err
+		}
 		if err := s.flush(); err != nil {
 			return reply{}, err
 		}

@@ -287,21 +287,39 @@ func setSpecialUse(tx *store.Tx, box *store.Mailbox, value []byte) error {
 	return tx.SetRole(box.ID, role)
 }
 
-// metaWatch is what a session that enabled METADATA has been told of annotations.
+// metaWatch is what a session has been told of annotations.
 type metaWatch struct {
 	generation uint64
 	since      mail.ModSeq
-	server     bool // METADATA-SERVER alone: tell of the server's only
+	server     bool // ENABLE METADATA-SERVER, or METADATA: tell of the server's
+	boxes      bool // ENABLE METADATA: and of those of mailboxes
 	own        map[mail.ModSeq]bool
 }
 
-// watchMetadata begins to tell of annotations that others change (RFC 5464, 4.1).
-func (s *session) watchMetadata(word string) {
+// enableMetadata begins to tell of annotations that others change (RFC 5464, 4.1).
+func (s *session) enableMetadata(word string) {
+	s.watchMetadata()
 	if s.meta != nil {
-		s.meta.server = s.meta.server && word == "METADATA-SERVER"
+		s.meta.server, s.meta.boxes = true, s.meta.boxes || word == "METADATA"
+	}
+}
+
+// watchEntries watches annotations if NOTIFY or ENABLE wants it.
+func (s *session) watchEntries() {
+	switch n := s.notify; {
+	case n != nil && n.events&(imap.NotifyMailboxMetadata|imap.NotifyServerMetadata) != 0:
+		s.watchMetadata()
+	case s.meta != nil && !s.meta.server:
+		s.meta = nil
+	}
+}
+
+// watchMetadata begins to look for annotations that others change.
+func (s *session) watchMetadata() {
+	if s.meta != nil {
 		return
 	}
-	m := &metaWatch{server: word == "METADATA-SERVER", own: map[mail.ModSeq]bool{}, generation: s.acct.Generation()}
+	m := &metaWatch{own: map[mail.ModSeq]bool{}, generation: s.acct.Generation()}
 	err := s.acct.View(s.ctx, func(snap *store.Snapshot) error {
 		m.since = snap.ModSeq()
 		return nil
@@ -351,14 +369,22 @@ func (s *session) tellMetadata() error {
 
 func (s *session) tellChangedEntries(snap *store.Snapshot, id mail.MailboxID, list []store.Entry) error {
 	list = slices.DeleteFunc(list, func(e store.Entry) bool { return s.meta.own[e.ModSeq] })
-	if len(list) == 0 || s.meta.server && id != 0 {
+	if len(list) == 0 {
 		return nil
 	}
-	box := store.Mailbox{}
+	var box store.Mailbox
+	of, wanted := (*store.Mailbox)(nil), s.meta.server
 	if id != 0 {
 		var err error
 		if box, err = snap.MailboxByID(id); err != nil {
 			return errOthersBox
+		}
+		of, wanted = &box, s.meta.boxes
+	}
+	if !wanted {
+		var err error
+		if wanted, err = s.wantsEntries(snap, of); !wanted {
+			return err
 		}
 	}
 	s.enc.Raw("* METADATA ").Mailbox(box.Name)

@@ -38,6 +38,7 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	}
 	s.view = &view{owner: at.owner, rights: at.acct.Rights(&box), box: box.ID, readOnly: readOnly, pic: pic}
 	s.state = selected
+	s.followSelected()
 	s.tellOpened()
 	if args.Resync != nil {
 		if err := s.resync(args.Resync); err != nil {
@@ -85,6 +86,7 @@ func (s *session) leave(told bool) {
 	if s.view == nil {
 		return
 	}
+	s.leftBehind(s.view)
 	s.view, s.saved, s.state = nil, nil, signedIn
 	if told && !s.old {
 		s.note("OK", "CLOSED", "the previous mailbox is closed")

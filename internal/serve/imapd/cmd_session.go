@@ -71,7 +71,7 @@ func (s *session) enable(_ *command, words []string) (reply, error) {
 			s.utf8 = true
 			s.enc.UTF8, s.dec.UTF8 = true, true
 		case "METADATA", "METADATA-SERVER":
-			s.watchMetadata(w)
+			s.enableMetadata(w)
 		default:
 			continue
 		}

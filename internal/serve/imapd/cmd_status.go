@@ -15,11 +15,16 @@ func (s *session) status(_ *command, args imap.Status) (reply, error) {
 	return ok("STATUS done"), s.tellStatus(&at.owner, &box, args.Items)
 }
 
-// tellStatus writes a STATUS response (RFC 9051, 7.3.4).
+// tellStatus answers for a mailbox of which STATUS or LIST asks.
 func (s *session) tellStatus(of *owner, box *store.Mailbox, items imap.StatusItems) error {
 	if items&imap.StatusHighestModSeq != 0 {
 		s.enableCondstore() // RFC 7162, 3.1
 	}
+	return s.writeStatus(of, box, items)
+}
+
+// writeStatus writes a STATUS response (RFC 9051, 7.3.4).
+func (s *session) writeStatus(of *owner, box *store.Mailbox, items imap.StatusItems) error {
 	e := s.enc
 	e.Raw("* STATUS ").Mailbox(of.shown(box.Name)).Raw(" (")
 	first := true

@@ -93,6 +93,7 @@ func commands() []row {
 		{name: "RESETKEY", in: in, after: tellAll, caps: "URLAUTH URLAUTH=BINARY URL-PARTIAL", run: (*session).resetKey},
 		{name: "GENURLAUTH", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectGenURLAuth, (*session).genURLAuth)},
 		{name: "URLFETCH", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectURLFetch, (*session).urlFetch)},
+		{name: "NOTIFY", in: in, after: tellAll, caps: "NOTIFY", run: handle((*imap.Decoder).ExpectNotify, (*session).notifyCommand)},
 		{name: "SETMETADATA", in: in, after: tellAll, run: (*session).setMetadata},
 
 		{name: "SETACL", in: in, after: tellAll, caps: "ACL RIGHTS=kxte LIST-MYRIGHTS", run: handle((*imap.Decoder).ExpectSetACL, (*session).setACL)},

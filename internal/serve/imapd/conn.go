@@ -32,7 +32,9 @@ type session struct {
 	uidOnly   bool // no sequence numbers, neither way (RFC 9586)
 	old       bool // it knows IMAP2 at best, for all it has said (legacy.go)
 
-	meta *metaWatch // ENABLE METADATA, or nil
+	meta   *metaWatch // of annotations, or nil
+	notify *notify    // NOTIFY was used
+	feed   *feed      // what happens in other mailboxes, or nil
 
 	torn bool // a literal was announced and its bytes cannot be had: nothing may follow
 
@@ -68,6 +70,7 @@ func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
 func (s *session) close() {
 	s.flush()
 	s.enc.Release()
+	s.unfollow()
 	s.view = nil
 }
 
@@ -119,9 +122,12 @@ func (s *session) serve() error {
 			return err
 		}
 		if input {
-			if err := s.next(); err != nil {
-				return err
-			}
+			err = s.next()
+		} else {
+			err = s.between()
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -178,8 +184,11 @@ func (s *session) finish(cmd *command, rep reply) error {
 		}
 		s.noteModSeq(&rep)
 	}
-	if s.meta != nil && cmd.row != nil && cmd.row.after != tellNone {
+	if cmd.row != nil && cmd.row.after != tellNone {
 		if err := s.tellMetadata(); err != nil {
+			return err
+		}
+		if err := s.tellNews(); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,10 @@ type view struct {
 	readOnly bool
 	pic      *store.Picture
 	gone     []mail.UID  // expunged, and the client may not be told yet; rising
-	held     mail.ModSeq // while there are gone ones: all up to here has been told
+	unsaid   mail.UIDSet // their flags changed, and the client does not want to be told yet
+	unnamed  bool        // likewise the keywords of the mailbox
+	hidden   bool        // likewise there are more messages
+	held     mail.ModSeq // while there is any of these: all up to here has been told
 	shrunk   bool        // expunges were told since the last tagged answer
 	recent   mail.UIDSet // \Recent for this session (RFC 3501, 2.3.2)
 	batches  batchUse    // of UIDBATCHES
@@ -68,13 +71,20 @@ func (v *view) uid(seq int) mail.UID {
 
 // toldUpTo returns the modseq up to which the client has been told of all changes, as
 // HIGHESTMODSEQ wants it.
-func (v *view) toldUpTo() string {
-	mod := v.pic.ModSeq()
-	if len(v.gone) > 0 {
-		mod = v.held
+func (v *view) toldUpTo() string { return strconv.FormatUint(uint64(v.toldModSeq()), 10) }
+
+func (v *view) toldModSeq() mail.ModSeq {
+	if v.behind() {
+		return max(v.held, 1)
 	}
-	return strconv.FormatUint(uint64(max(mod, 1)), 10)
+	return max(v.pic.ModSeq(), 1)
 }
+
+// behind tells whether there is anything of the picture that the client is still to be
+// told.
+func (v *view) behind() bool { return len(v.gone) > 0 || v.owesFlags() || v.hidden }
+
+func (v *view) owesFlags() bool { return !v.unsaid.IsEmpty() || v.unnamed }
 
 // lastUID returns the highest UID that the client counts, 0 if there is none.
 func (v *view) lastUID() mail.UID {
@@ -166,8 +176,16 @@ func (s *session) sync(cmd *command, may untagged) error {
 		s.c.Log().Error("view not brought forward", "err", err)
 		return nil
 	}
-	old := v.pic
-	if now == old && cmd.own == nil && (may == keepSeqs || len(v.gone) == 0) {
+	old, tell := v.pic, s.telling(cmd, may)
+	if tell == (telling{}) && cmd.own == nil {
+		return nil // the client looks at the mailbox as it was
+	}
+	hidden := false
+	if whole := now; !tell.arrivals {
+		now = whole.Before(v.lastUID() + 1)
+		hidden = now != whole
+	}
+	if now == old && cmd.own == nil && !(tell.expunges && len(v.gone) > 0) && !(tell.flags && v.owesFlags()) {
 		return nil
 	}
 	regained, err := s.checkRights(now)
@@ -176,23 +194,37 @@ func (s *session) sync(cmd *command, may untagged) error {
 	}
 	diff := store.Diff(old, now)
 	gone := merge(v.gone, diff.Expunged)
-	if may == tellAll && len(gone) > 0 {
+	if tell.expunges && len(gone) > 0 {
 		if err := s.tellExpunged(gone); err != nil {
 			return err
 		}
 		gone, v.shrunk = nil, true
 	}
-	if len(v.gone) == 0 {
+	if !v.behind() {
 		v.held = old.ModSeq()
 	}
-	v.pic, v.gone = now, gone
+	v.pic, v.gone, v.hidden = now, gone, hidden
 	if !diff.Arrived.IsEmpty() {
 		s.tellArrived()
 	}
-	if diff.Keywords || regained {
+	if v.unnamed = v.unnamed || diff.Keywords || regained; v.unnamed && (tell.flags || cmd.own != nil) {
+		v.unnamed = false
 		s.tellFlags()
 	}
-	return s.tellChanged(cmd, old, &diff)
+	if err := s.tellChanged(cmd, old, &diff, tell.flags); err != nil {
+		return err
+	}
+	return s.tellNew(diff.Arrived)
+}
+
+// tellNew tells what NOTIFY asks for of messages that others brought (RFC 5465, 5.2).
+func (s *session) tellNew(arrived mail.UIDSet) error {
+	if s.notify == nil || len(s.notify.selected.Fetch) == 0 || arrived.IsEmpty() {
+		return nil
+	}
+	plan := newFetchPlan(imap.Fetch{Items: s.notify.selected.Fetch}, false)
+	_, err := s.fetchAll(&command{}, plan, without(arrived, s.brought()))
+	return err
 }
 
 // tellExpunged tells of messages that are gone, with the numbers they have in the
@@ -295,9 +327,19 @@ func (s *session) checkRights(now *store.Picture) (changed bool, err error) {
 }
 
 // tellChanged tells the flags of messages that changed, and of those the command
-// has to answer for.
-func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Difference) error {
-	set, own := diff.Changed, cmd.own
+// has to answer for. Without others, what others changed is kept for later.
+func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Difference, others bool) error {
+	v, own := s.view, cmd.own
+	set := diff.Changed
+	if !v.unsaid.IsEmpty() {
+		set = union(set, v.unsaid)
+	}
+	if v.unsaid = nil; !others {
+		set, v.unsaid = nil, set
+		if own != nil {
+			set, v.unsaid = intersect(diff.Changed, own.set), without(v.unsaid, own.set)
+		}
+	}
 	if own != nil && !own.silent {
 		set = union(set, s.view.pic.Existing(own.set))
 	}
@@ -313,7 +355,7 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 				continue // the client knows
 			}
 		}
-		s.tellMessage(cmd.uid, withFlags, m)
+		s.tellMessage(cmd.uid || s.notify != nil, withFlags, m)
 		if err := s.flushFull(); err != nil {
 			return err
 		}
