@@ -32,7 +32,7 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	cmd.own = &ownChange{set: uids, change: change, silent: args.Silent}
+	cmd.own = &ownChange{set: uids, change: change, silent: args.Silent && s.mayAll(&change)}
 	if args.Conditional {
 		cmd.own.set = result.Changed
 	}
@@ -58,4 +58,14 @@ func (s *session) stored(cmd *command, missing bool, failed mail.UIDSet) reply {
 		}
 	}
 	return rep
+}
+
+// mayAll tells whether the user may change all flags of a change: else the client does
+// not know what comes of it, however silent it wants it.
+func (s *session) mayAll(c *store.FlagChange) bool {
+	flags, keywords := s.view.rights.FlagRights()
+	if c.Op == store.ReplaceFlags {
+		return keywords && flags.Has(mail.Seen|mail.Deleted)
+	}
+	return flags.Has(c.Flags) && (keywords || len(c.Keywords) == 0)
 }

@@ -44,6 +44,8 @@ import (
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
+//	account WHO           there is an account WHO@example.org
+//	remove WHO            there is none any more
 //	quota BYTES MESSAGES  is what alice may have; 0 is no limit
 //
 // In text, ... stands for anything and <<name>> for digits, the same ones at each
@@ -355,6 +357,10 @@ func (w *world) step(line string, body []byte) error {
 			return err
 		}
 		w.change(func(tx *store.Tx) error { tx.SetQuota(q); return nil })
+	case word == "account":
+		return w.account(first)
+	case word == "remove":
+		return w.imap.opt.Directory.RemoveAccount(w.ctx, mail.Address{Local: first, Domain: "example.org"})
 	case word == "delete":
 		w.change(func(tx *store.Tx) error { return tx.DeleteMailbox(rest) })
 	case rest == "closed" && w.clients[word] != nil:
@@ -366,6 +372,11 @@ func (w *world) step(line string, body []byte) error {
 		return fmt.Errorf("unknown directive")
 	}
 	return nil
+}
+
+func (w *world) account(who string) error {
+	_, err := w.imap.opt.Directory.AddAccount(w.ctx, mail.Address{Local: who, Domain: "example.org"}, strings.ReplaceAll(password, "alice", who), store.Quota{})
+	return err
 }
 
 func (w *world) speak(c *client, sign, text string) error {

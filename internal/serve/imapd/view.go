@@ -343,6 +343,8 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 	if own != nil && !own.silent {
 		set = union(set, s.view.pic.Existing(own.set))
 	}
+	was, is := old.Mailbox(), s.view.pic.Mailbox()
+	shared := !s.condstore && len(was.Grants)+len(is.Grants) > 0
 	var expects func(before, now store.Message) bool
 	if own != nil && own.silent {
 		expects = expectation(s.view.pic, own.change)
@@ -354,6 +356,8 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 			if withFlags = !expects(before, m); !withFlags && !s.condstore {
 				continue // the client knows
 			}
+		} else if shared && (own == nil || !own.set.Contains(m.UID)) && sameFlags(old, m) {
+			continue // somebody else has seen it, which is no news here
 		}
 		s.tellMessage(cmd.uid || s.notify != nil, withFlags, m)
 		if err := s.flushFull(); err != nil {
@@ -361,6 +365,12 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 		}
 	}
 	return nil
+}
+
+// sameFlags tells whether a message had in a picture the flags that it has now.
+func sameFlags(old *store.Picture, now store.Message) bool {
+	before, there := old.Message(now.UID)
+	return there && before.Flags == now.Flags && before.Keywords == now.Keywords
 }
 
 // tellMessage writes an unsolicited FETCH (RFC 9051, 7.5.2; RFC 7162, 3.1.3 for one
