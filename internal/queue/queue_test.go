@@ -589,7 +589,7 @@ func TestGroups(t *testing.T) {
 // The sweep is told of every body in the queue, and of none that has left it.
 func TestBlobs(t *testing.T) {
 	b := newBench(t, nil)
-	p := b.parcel(sample)
+	p := b.parcel(sample + strings.Repeat("more than a small body\r\n", 2000))
 	b.courier.script = always(greylist)
 	id := b.enqueue(Entry{Envelope: envelope("", "bob@example.org"), Parcel: p})
 	b.clock.add(48 * time.Hour)

@@ -42,8 +42,8 @@ type letter struct {
 func keyOf(msg *store.Parcel) string {
 	sum := sha256.New()
 	sum.Write(msg.Header())
-	blob := msg.Blob()
-	sum.Write(blob[:])
+	body := msg.Digest()
+	sum.Write(body[:])
 	return "delivery " + hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
@@ -52,12 +52,26 @@ func sealed(from mail.Address, msg *store.Parcel) *store.Parcel {
 	return msg.Prepend(fmt.Appendf(nil, "Return-Path: <%s>\r\n", from))
 }
 
+// many is the number of mailboxes from which on the body of a letter is kept once for
+// all of them, however small.
+const many = 8
+
 // storeAll puts the letter into all mailboxes at the same time: then they share the
 // disk's sync.
 func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
 	if len(p.drops) == 1 {
 		p.drops[0].err = r.store(ctx, p.drops[0].account, l)
 		return
+	}
+	if len(p.drops) >= many {
+		shared, err := l.msg.Shared(ctx)
+		if err != nil {
+			for _, d := range p.drops {
+				d.err = err
+			}
+			return
+		}
+		l.msg = shared
 	}
 	places := make(chan struct{}, r.opt.Parallel)
 	var wg sync.WaitGroup

@@ -128,7 +128,7 @@ func (a *Account) load(ctx context.Context, pic *Picture, set mail.UIDSet) (list
 			}
 			c.keywords = pic.Keywords(row)
 			list = append(list, c)
-			bytes += len(c.content.facts) + len(c.content.header)
+			bytes += len(c.content.facts) + len(c.content.header) + len(c.content.body)
 		}
 		return nil
 	})
@@ -149,7 +149,11 @@ func (s *Snapshot) crossing(row Message) (c crossing, err error) {
 		err = fault.New(fault.NotFound, "no such message")
 	}
 	c = crossing{row: row, body: f.Body}
-	c.content = content{keys.References, keys.MessageID, append([]byte(nil), f.shared...), append([]byte(nil), header...)}
+	c.content = content{references: keys.References, messageID: keys.MessageID,
+		facts: append([]byte(nil), f.shared...), header: append([]byte(nil), header...)}
+	if err == nil && f.small() {
+		c.content.body, err = s.smallRecord(row.ID)
+	}
 	return c, err
 }
 

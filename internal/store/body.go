@@ -242,7 +242,7 @@ func (j *joined) Close() error {
 
 // openJoined returns n bytes from off on of a message whose first bytes are head
 // and whose rest is the body. The range is cut to what there is.
-func openJoined(ctx context.Context, s *Store, head []byte, ref mail.BlobRef, size, off, n int64) (io.ReadCloser, error) {
+func openJoined(ctx context.Context, s *Store, head []byte, rest kept, size, off, n int64) (io.ReadCloser, error) {
 	off = min(max(off, 0), size)
 	if n < 0 || n > size-off {
 		n = size - off
@@ -256,7 +256,7 @@ func openJoined(ctx context.Context, s *Store, head []byte, ref mail.BlobRef, si
 		off = stored
 	}
 	if n > 0 {
-		body, err := openBody(ctx, s.eng.Blobs(), s.pack, ref, off-stored, n)
+		body, err := rest.open(ctx, s, off-stored, n)
 		if err != nil {
 			return nil, err
 		}

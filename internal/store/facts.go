@@ -12,12 +12,12 @@ import (
 // Facts are what is known of a message for ever, made at delivery and shared by its
 // copies. Byte slices alias the snapshot: they are valid until its View ends.
 type Facts struct {
-	Size          int64 // of the whole message
-	HeaderSize    int64 // of the top header with its empty line
-	Body          mail.BlobRef
-	Envelope      []byte // ENVELOPE in wire form
-	BodyStructure []byte // BODYSTRUCTURE in wire form
-	head          int64  // bytes in the header record
+	Size          int64        // of the whole message
+	HeaderSize    int64        // of the top header with its empty line
+	Body          mail.BlobRef // zero if the body is small or there is none
+	Envelope      []byte       // ENVELOPE in wire form
+	BodyStructure []byte       // BODYSTRUCTURE in wire form
+	head          int64        // bytes in the header record
 	parts         []byte
 	keys          []byte
 	home          place
@@ -70,7 +70,8 @@ func encodeFacts(p *Parcel) []byte {
 	e.I(p.Size())
 	e.I(m.HeaderSize + p.prefix)
 	e.I(int64(len(p.head)))
-	e.Raw(p.body[:]...)
+	blob := p.Blob()
+	e.Raw(blob[:]...)
 	e.Bytes(m.Envelope)
 	e.Bytes(m.BodyStructure)
 	root := m.Root

@@ -14,8 +14,12 @@ import (
 func (a *Account) Open(ctx context.Context, id mail.MessageID, off, n int64) (io.ReadCloser, error) {
 	var head []byte
 	var f Facts
+	var body kept
 	err := a.View(ctx, func(s *Snapshot) (err error) {
 		if f, err = s.Facts(id); err != nil {
+			return err
+		}
+		if body, err = s.body(id, &f); err != nil {
 			return err
 		}
 		if off < f.head {
@@ -28,5 +32,5 @@ func (a *Account) Open(ctx context.Context, id mail.MessageID, off, n int64) (io
 	if err != nil {
 		return nil, err
 	}
-	return openJoined(ctx, a.store, head, f.Body, f.Size, off, n)
+	return openJoined(ctx, a.store, head, body, f.Size, off, n)
 }

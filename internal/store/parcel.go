@@ -19,31 +19,38 @@ import (
 const maxHead = 256 << 10
 
 // Parcel is a whole message taken in: parsed, its body stored under its content's
-// name, ready to be appended to any number of mailboxes. It is immutable. It is no
-// mail yet: until an Append commits, Sweep may collect the body after a day.
+// name if it is not a small one, ready to be appended to any number of mailboxes. It
+// is immutable. It is no mail yet: until an Append commits, Sweep may collect the body
+// after a day.
 type Parcel struct {
 	store    *Store
-	head     []byte // the first bytes of the message
-	body     mail.BlobRef
+	head     []byte       // the first bytes of the message
+	sum      mail.BlobRef // SHA-256 of the body
+	small    []byte       // the packed body, if each message keeps its own; else it is a blob
 	bodySize int64
 	message  *mime.Message // of the message without prefix
 	prefix   int64         // bytes that Prepend put in front of what message describes
 
-	// records returns the facts that all appends share and the header record. They
-	// are made once, at the first append, outside every account's lock.
-	records func() (facts, header []byte)
+	// records returns the facts that all appends share, the header record and that of a
+	// small body. They are made once, at the first append, outside every account's lock.
+	records func() *content
 }
 
 // finish makes p ready for appends.
 func (p *Parcel) finish() *Parcel {
-	p.records = sync.OnceValues(func() (facts, header []byte) {
-		return encodeFacts(p), seal(recHeader, pack(p.store.pack.header, nil, p.head))
+	p.records = sync.OnceValue(func() *content {
+		c := &content{references: referenceHashes(p.message), messageID: p.message.MessageID, facts: encodeFacts(p),
+			header: seal(recHeader, pack(p.store.pack.header, nil, p.head))}
+		if p.small != nil {
+			c.body = seal(recBody, p.small)
+		}
+		return c
 	})
 	return p
 }
 
-// Receive reads a message to the end of r and stores its body. It keeps at most
-// about 1.5 MB in memory whatever the size. Faults: TooLarge over the store's limit
+// Receive reads a message to the end of r and stores its body, unless that is small. It
+// keeps at most about 1.5 MB in memory whatever the size. Faults: TooLarge over the store's limit
 // (r is then read no further), those of r as they are, Unavailable.
 func (s *Store) Receive(ctx context.Context, r io.Reader) (*Parcel, error) {
 	in := intake{store: s, parser: mime.NewParser(mime.DefaultLimits()), sum: sha256.New()}
@@ -52,19 +59,19 @@ func (s *Store) Receive(ctx context.Context, r io.Reader) (*Parcel, error) {
 		return nil, err
 	}
 	p := &Parcel{store: s, head: in.head, bodySize: in.bodySize, message: in.parser.Finish()}
-	if in.bodySize > 0 {
-		copy(p.body[:], in.sum.Sum(nil))
-		head := bodyHead(in.bodySize, in.lengths)
-		chunks, err := in.spool.reader()
-		if err != nil {
-			return nil, err
-		}
-		size := int64(len(head)) + in.spool.size
-		if err := s.eng.Blobs().Put(ctx, p.body, size, io.MultiReader(bytes.NewReader(head), chunks)); err != nil {
-			return nil, err
-		}
+	if in.bodySize == 0 {
+		return p.finish(), nil
 	}
-	return p.finish(), nil
+	copy(p.sum[:], in.sum.Sum(nil))
+	chunks, err := in.spool.reader()
+	if err != nil {
+		return nil, err
+	}
+	if isSmall(len(in.head), in.bodySize, in.spool.size) {
+		p.small = unsummed(in.spool.mem)
+		return p.finish(), nil
+	}
+	return p.finish(), s.putBody(ctx, p.sum, bodyHead(in.bodySize, in.lengths), in.spool.size, chunks)
 }
 
 // intake is a message on its way in.
@@ -228,8 +235,29 @@ func (p *Parcel) Header() []byte {
 // count what Prepend put in front.
 func (p *Parcel) Message() *mime.Message { return p.message }
 
-// Blob returns the name of the body's blob, zero if there is no body.
-func (p *Parcel) Blob() mail.BlobRef { return p.body }
+// Blob returns the name of the body's blob, zero if it is none.
+func (p *Parcel) Blob() mail.BlobRef {
+	if p.small != nil {
+		return mail.BlobRef{}
+	}
+	return p.sum
+}
+
+// Digest returns the SHA-256 of the body, zero if there is no body.
+func (p *Parcel) Digest() [sha256.Size]byte { return p.sum }
+
+// Shared returns the same message with its body as a blob, whatever its size: for one
+// that many accounts are to have.
+func (p *Parcel) Shared(ctx context.Context) (*Parcel, error) {
+	if p.small == nil {
+		return p, nil
+	}
+	q := *p
+	q.small = nil
+	chunk := summed(p.small)
+	err := p.store.putBody(ctx, p.sum, bodyHead(p.bodySize, []int{len(chunk)}), int64(len(chunk)), bytes.NewReader(chunk))
+	return q.finish(), err
+}
 
 // Prepend returns the same message with whole header lines in front of it, such as
 // Return-Path. The body is shared.
@@ -243,17 +271,21 @@ func (p *Parcel) Prepend(lines []byte) *Parcel {
 // Open returns n bytes of the message from off on; n < 0 means to the end. The
 // range is cut to what there is.
 func (p *Parcel) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
-	return openJoined(ctx, p.store, p.head, p.body, p.Size(), off, n)
+	return openJoined(ctx, p.store, p.head, kept{p.Blob(), p.small}, p.Size(), off, n)
 }
 
 // Encode returns a record from which DecodeParcel makes the parcel again; it holds
-// the head and the body's name, not the body. Whoever keeps it is a referrer
+// the head and the body's name, or a small body itself. Whoever keeps it is a referrer
 // (AddReferrer). It is at most about 260 KB long.
 func (p *Parcel) Encode() []byte {
 	var e enc
-	e.Raw(p.body[:]...)
+	blob := p.Blob()
+	e.Raw(blob[:]...)
 	e.I(p.bodySize)
 	e.Bytes(pack(p.store.pack.header, nil, p.head))
+	if p.small != nil {
+		e.Bytes(p.small)
+	}
 	return seal(recParcel, e)
 }
 
@@ -277,7 +309,8 @@ func (s *Store) DecodeParcel(ctx context.Context, record []byte) (*Parcel, error
 	return p.finish(), nil
 }
 
-// ParcelBlob returns the name of the body that a parcel's record refers to.
+// ParcelBlob returns the name of the blob that a parcel's record refers to, zero if
+// there is none.
 func ParcelBlob(record []byte) (mail.BlobRef, error) {
 	b, err := unseal(recParcel, record)
 	if err != nil {
@@ -296,11 +329,21 @@ func (s *Store) unpackParcel(record []byte) (*Parcel, error) {
 	}
 	d := dec{Rest: b}
 	p := &Parcel{store: s}
-	copy(p.body[:], d.Take(32))
+	copy(p.sum[:], d.Take(32))
 	p.bodySize = d.I()
 	packed := d.Bytes()
+	if p.sum.IsZero() && p.bodySize > 0 {
+		p.small = bytes.Clone(d.Bytes())
+	}
 	if err := d.Err("parcel"); err != nil {
 		return nil, err
+	}
+	if p.small != nil {
+		body, err := unpack(s.pack.unbody, nil, p.small)
+		if err != nil {
+			return nil, err
+		}
+		p.sum = sha256.Sum256(body)
 	}
 	p.head, err = unpack(s.pack.unheader, nil, packed)
 	return p, err

@@ -10,6 +10,7 @@ import (
 // Key families of an account's shard. docs/schema.md describes each.
 const (
 	famAccount  = 'a' // the account record
+	famBody     = 'b' // message id -> body, compressed, if it is a small one
 	famPlaces   = 'c' // message id -> where it lies, once it is not just at home
 	famDoomed   = 'd' // mailbox id -> deleted, its messages not all released yet
 	famMeta     = 'e' // mailbox id, reader, entry name -> annotation; without id their size
@@ -54,6 +55,7 @@ const (
 	recSharer
 	recGuest
 	recSeen
+	recBody
 )
 
 // The numbers and strings of a record.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -294,8 +295,13 @@ func TestPrependShiftsEverything(t *testing.T) {
 }
 
 func TestParcelSurvivesItsRecord(t *testing.T) {
+	for name, length := range map[string]int{"blob": 50_000, "small": 500, "none": 0} {
+		t.Run(name, func(t *testing.T) { testParcelRecord(t, "Subject: x\r\n\r\n"+strings.Repeat("body ", length)) })
+	}
+}
+
+func testParcelRecord(t *testing.T, text string) {
 	w := newWorld(t)
-	text := "Subject: x\r\n\r\n" + strings.Repeat("body ", 50_000)
 	p := w.receive(t, text)
 	q, err := w.DecodeParcel(ctx, p.Encode())
 	if err != nil {
@@ -306,12 +312,58 @@ func TestParcelSurvivesItsRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, _ := io.ReadAll(r)
-	facts, header := p.records()
-	if f, h := q.records(); string(got) != text || !bytes.Equal(f, facts) || !bytes.Equal(h, header) {
-		t.Errorf("%d bytes; facts equal: %v, header equal: %v", len(got), bytes.Equal(f, facts), bytes.Equal(h, header))
+	if string(got) != text || !reflect.DeepEqual(p.records(), q.records()) {
+		t.Errorf("%d bytes; records %+v and %+v", len(got), p.records(), q.records())
 	}
-	if ref, err := ParcelBlob(p.Encode()); err != nil || ref != p.Blob() {
+	if ref, err := ParcelBlob(p.Encode()); err != nil || ref != p.Blob() || p.Digest() != q.Digest() {
 		t.Error(ref, err)
+	}
+}
+
+// A small body lies with its message and goes with it; shared, it is a blob like others.
+func TestSmallBody(t *testing.T) {
+	w := newWorld(t)
+	blobs := func() (n int) {
+		w.eng.Blobs().List(ctx, func(mail.BlobRef, time.Time, int64) bool { n++; return true })
+		return n
+	}
+	records := func() (n int) {
+		w.a.View(ctx, func(s *Snapshot) error {
+			return s.r.Scan([]byte{famBody}, []byte{famBody + 1}, false, func(_, _ []byte) bool { n++; return true })
+		})
+		return n
+	}
+	uid := w.deliver(t, "INBOX", hello)
+	inbox, trash := w.box(t, "INBOX").ID, w.box(t, "Trash").ID
+	if _, err := w.a.Copy(ctx, inbox, mail.SetOf(uid), trash); err != nil {
+		t.Fatal(err)
+	}
+	if b, r := blobs(), records(); b != 0 || r != 1 {
+		t.Errorf("%d blobs and %d records of a small body in two mailboxes", b, r)
+	}
+	if _, err := w.a.Expunge(ctx, inbox, mail.SetOf(uid), false); err != nil {
+		t.Fatal(err)
+	}
+	w.verify(t)
+	if _, err := w.a.Expunge(ctx, trash, mail.SetOf(1), false); err != nil {
+		t.Fatal(err)
+	}
+	if r := records(); r != 0 {
+		t.Errorf("%d records without a message", r)
+	}
+	small := w.receive(t, hello)
+	shared, err := small.Shared(ctx)
+	if err != nil || small.Digest() != shared.Digest() || !small.Blob().IsZero() || blobs() != 1 {
+		t.Errorf("%d blobs, %v", blobs(), err)
+	}
+	for _, p := range []*Parcel{small, shared, small.Prepend([]byte("X-First: 1\r\n"))} {
+		r, err := p.Open(ctx, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := io.ReadAll(r); !strings.HasSuffix(string(got), hello) {
+			t.Errorf("%q", got)
+		}
 	}
 }
 
@@ -393,11 +445,12 @@ func TestOnceIsOnce(t *testing.T) {
 
 func TestSweepTakesOnlyWhatNobodyHolds(t *testing.T) {
 	w := newWorld(t)
-	keep, drop := hello+"keep", hello+"drop"
+	large := hello + strings.Repeat("more than a small body\r\n", 2000)
+	keep, drop := large+"keep", large+"drop"
 	w.deliver(t, "INBOX", keep)
 	uid := w.deliver(t, "INBOX", drop)
-	queued := w.receive(t, hello+"queued")
-	w.receive(t, hello+"never committed")
+	queued := w.receive(t, large+"queued")
+	w.receive(t, large+"never committed")
 	w.AddReferrer(func(_ context.Context, yield func(mail.BlobRef)) error { yield(queued.Blob()); return nil })
 	inbox := w.box(t, "INBOX").ID
 	if _, err := w.a.Expunge(ctx, inbox, mail.SetOf(uid), false); err != nil {

@@ -24,12 +24,11 @@ type NewMessage struct {
 // right to set are left out (RFC 4314, 4). Faults: NotFound, Denied, OverQuota, Invalid
 // keyword.
 func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
-	facts, header := m.Parcel.records()
 	row := Message{Flags: m.Flags, Size: m.Parcel.Size(), Internal: m.InternalDate.Unix()}
 	if m.InternalDate.IsZero() {
 		row.Internal = tx.now.Unix()
 	}
-	return tx.insert(box, row, m.Keywords, &content{referenceHashes(m.Parcel.message), m.Parcel.message.MessageID, facts, header})
+	return tx.insert(box, row, m.Keywords, m.Parcel.records())
 }
 
 // content is what is kept of a message new to an account, beside its row.
@@ -38,6 +37,7 @@ type content struct {
 	messageID  string
 	facts      []byte // the part of the record that does not depend on the place
 	header     []byte // the record
+	body       []byte // the record of a small body, nil if it is a blob or there is none
 }
 
 // insert puts a message that is new to the account into a mailbox.
@@ -77,6 +77,11 @@ func (tx *Tx) insert(box mail.MailboxID, row Message, keywords []string, c *cont
 	}
 	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, c.facts)); err != nil {
 		return 0, err
+	}
+	if c.body != nil {
+		if err := tx.w.Put(engine.Key(famBody, uint64(row.ID)), c.body); err != nil {
+			return 0, err
+		}
 	}
 	return uid, tx.putLong(famHeader, uint64(row.ID), c.header)
 }
@@ -237,6 +242,11 @@ func (tx *Tx) release(m Message, from place) error {
 			return tx.putPlaces(id, list)
 		}
 		if err := tx.w.Delete(engine.Key(famPlaces, uint64(id))); err != nil {
+			return err
+		}
+	}
+	if m.Size <= mayBeSmall {
+		if err := tx.w.Delete(engine.Key(famBody, uint64(id))); err != nil {
 			return err
 		}
 	}

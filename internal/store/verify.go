@@ -188,9 +188,7 @@ func (v *verifier) message(m Message) {
 func (v *verifier) body(m Message, f *Facts) {
 	want := f.Size - f.head
 	if f.Body.IsZero() {
-		if want != 0 {
-			v.problem(m.UID, "it has no body where %d bytes should be", want)
-		}
+		v.smallBody(m, f, want)
 		return
 	}
 	got, known := v.good[f.Body]
@@ -214,6 +212,20 @@ func (v *verifier) body(m Message, f *Facts) {
 	}
 	if got != want {
 		v.problem(m.UID, "its body has %d bytes, not %d", got, want)
+	}
+}
+
+// smallBody checks a body that is no blob.
+func (v *verifier) smallBody(m Message, f *Facts, want int64) {
+	got, err := v.snap.body(m.ID, f)
+	if err == nil && want > 0 {
+		got.small, err = unpack(v.store.pack.unbody, nil, got.small)
+	}
+	switch {
+	case err != nil:
+		v.problem(m.UID, "its body cannot be read: %s", fault.Say(err))
+	case int64(len(got.small)) != want:
+		v.problem(m.UID, "its body has %d bytes, not %d", len(got.small), want)
 	}
 }
 
@@ -241,15 +253,17 @@ func (v *verifier) places() {
 // records checks what no mailbox leads to: no message without a place, every record
 // whole.
 func (v *verifier) records() error {
-	err := v.snap.r.Scan([]byte{famFacts}, []byte{famFacts + 1}, false, func(k, _ []byte) bool {
-		id := mail.MessageID(engine.Num(k, 0))
-		if len(v.seen[id]) == 0 && len(v.doomed) == 0 {
-			v.problem(0, "message %d lies in no mailbox", id)
+	for _, family := range []byte{famFacts, famBody} {
+		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, _ []byte) bool {
+			id := mail.MessageID(engine.Num(k, 0))
+			if len(v.seen[id]) == 0 && len(v.doomed) == 0 {
+				v.problem(0, "message %d lies in no mailbox", id)
+			}
+			return true
+		})
+		if err != nil {
+			return err
 		}
-		return true
-	})
-	if err != nil {
-		return err
 	}
 	for family, kind := range map[byte]byte{famLog: recLog, famThread: recThread, famOnce: recOnce, famSub: recSub, famPlaces: recPlaces, famURLKey: recURLKey, famSharer: recSharer} {
 		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, val []byte) bool {
