@@ -41,6 +41,7 @@ var plan = map[string][]string{
 	"store": {"mail", "fault", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
 	"directory": {"mail", "fault", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
+	"token":     {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},
 	"queue":     {"mail", "fault", "engine", "record", "store", "syntax/mime"},
 	"send":      {"mail", "fault", "dnsx", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},
 	"receive":   {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},

@@ -22,7 +22,8 @@ import (
 // This file translates the configuration into the options of each package, and fits
 // together what packages of the same floor may not know of each other.
 
-func directoryOptions(cfg *conf.Config, log *slog.Logger) directory.Options {
+func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, error) {
+	tokens, err := issuer(cfg.OAuth, log)
 	postmaster, _ := mail.ParseAddress(string(cfg.Addresses.Postmaster)) // conf has checked it
 	return directory.Options{
 		DetailSeparator: string(cfg.Addresses.DetailSeparator), Postmaster: postmaster,
@@ -30,7 +31,8 @@ func directoryOptions(cfg *conf.Config, log *slog.Logger) directory.Options {
 		FailuresPerAccount: cfg.Limits.LoginFailuresPerAccount,
 		FailuresPerAddress: cfg.Limits.LoginFailuresPerAddress,
 		Forgive:            time.Duration(cfg.Limits.LoginForgiveness), Log: log,
-	}
+		Tokens: tokens, CertificateNames: certificateNames(cfg.TLS.Clients),
+	}, err
 }
 
 func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
@@ -46,6 +48,7 @@ func (h *house) imapOptions() imapd.Options {
 		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
 		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
 		MessageLimit: h.cfg.IMAP.MessageLimit, SaveLimit: h.cfg.IMAP.SaveLimit,
+		Submitter: h.submitter(),
 	}
 }
 

@@ -140,7 +140,11 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	}
 	part("admin socket", func(ctx context.Context) error { return serveHTTP(ctx, socket, h.admin(), nil, h.log) })
 
-	sessions := netsrv.New(h.sessionOptions(certs))
+	options, err := h.sessionOptions(certs)
+	if err != nil {
+		return err
+	}
+	sessions := netsrv.New(options)
 	services, public := h.services(), h.publicHTTP(sessions)
 	for _, d := range doors {
 		part(d.Name(), func(ctx context.Context) error {
@@ -190,16 +194,19 @@ func (h *house) certificates() (*netsrv.Certificates, error) {
 	return certs, misconfigured(err)
 }
 
-func (h *house) sessionOptions(certs *netsrv.Certificates) netsrv.Options {
+func (h *house) sessionOptions(certs *netsrv.Certificates) (netsrv.Options, error) {
 	o := netsrv.Options{
 		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
 		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, MaxPerAccount: h.cfg.Limits.ConnectionsPerAccount,
-		Grace: stopGrace, MinVersion: minTLS(h.cfg),
+		Grace: stopGrace, MinVersion: minTLS(h.cfg), Stall: time.Duration(h.cfg.Limits.Stall),
+		NoChannelBinding: !h.cfg.TLS.ChannelBinding,
 	}
 	if certs != nil {
 		o.Certificate = certs.Get
 	}
-	return o
+	var err error
+	o.ClientCAs, err = authorities(h.cfg.TLS.ClientCA)
+	return o, misconfigured(err)
 }
 
 func minTLS(cfg *conf.Config) uint16 {

@@ -65,7 +65,11 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.store, err = store.Open(h.engine, store.Options{SpoolDir: spool, MaxMessage: int64(cfg.Limits.MessageSize), Log: h.log}); err != nil {
 		return err
 	}
-	if h.directory, err = directory.Open(ctx, h.engine, h.store, directoryOptions(cfg, h.log)); err != nil {
+	who, err := directoryOptions(cfg, h.log)
+	if err != nil {
+		return err
+	}
+	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
 		return err
 	}
 	if h.courier, err = newCourier(cfg, h.log); err != nil {
@@ -91,6 +95,9 @@ func (h *house) services() map[string]netsrv.Service {
 	imap := h.imapService(false)
 	past := h.imapService(true)
 	pop3 := netsrv.Service{Handle: pop3d.New(h.pop3Options()).Handle, Refuse: pop3d.Refuse}
+	for _, people := range []*netsrv.Service{&submission, &imap, &pop3} {
+		people.ClientCertificates = true
+	}
 	return map[string]netsrv.Service{
 		"smtp": relay, "lmtp": lmtp, "submission": submission, "submissions": submission,
 		"imap": imap, "imaps": imap, "imap-legacy": past, "imaps-legacy": past,

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -21,6 +22,7 @@ func (r *reader) check(c *Config) {
 	if c.Blobs.Engine == "s3" {
 		r.fail("blobs.engine", `"s3" is not in this version; use "store"`)
 	}
+	r.checkLogins(c)
 	r.checkQueue(&c.Queue)
 	r.checkIMAP(&c.IMAP)
 	if c.Data == "" {
@@ -57,6 +59,39 @@ func (r *reader) checkListen(c *Config) {
 			continue
 		}
 		seen[l.Address] = i
+	}
+}
+
+// checkLogins holds the keys of tokens and certificates of clients against each other.
+func (r *reader) checkLogins(c *Config) {
+	o, asks := &c.OAuth, c.OAuth.Check == "introspection"
+	switch {
+	case o.Issuer == "" && !reflect.DeepEqual(*o, Default().OAuth):
+		r.needed("oauth", "issuer", "")
+	case o.Issuer != "" && len(o.Audience) == 0 && !asks:
+		r.fail("oauth.audience", "is missing; without it, tokens for any other service would be taken")
+	}
+	for key, given := range map[string]bool{"introspection_url": o.IntrospectionURL != "", "client_id": o.ClientID != "", "client_secret_file": o.ClientSecretFile != ""} {
+		if given && !asks {
+			r.fail("oauth."+key, `is only for check = "introspection"`)
+		}
+	}
+	switch {
+	case o.JWKSURL != "" && asks:
+		r.fail("oauth.jwks_url", `is only for check = "signature"`)
+	case o.ClientID == "" && o.ClientSecretFile != "":
+		r.fail("oauth.client_id", "is missing")
+	}
+	for i := range c.TLS.Clients {
+		key := element("tls.client", i)
+		r.needed(key, "subject", c.TLS.Clients[i].Subject)
+		r.needed(key, "account", string(c.TLS.Clients[i].Account))
+		if c.TLS.ClientCA == "" {
+			r.fail(key, "is of no use without client_ca")
+		}
+	}
+	if c.TLS.ClientCA != "" && c.TLS.Certificate == "" {
+		r.fail("tls.client_ca", "is of no use without certificate and key")
 	}
 }
 

@@ -103,7 +103,10 @@ func Parse(name string, text []byte) (*Config, error) {
 
 // resolve makes the paths of c absolute.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*Path{&c.Data, &c.TLS.Certificate, &c.TLS.Key, &c.Queue.Smarthost.PasswordFile, &c.Admin.Socket} {
+	for _, p := range []*Path{
+		&c.Data, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
+		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket,
+	} {
 		if *p != "" && !filepath.IsAbs(string(*p)) {
 			*p = Path(filepath.Join(dir, string(*p)))
 		}
@@ -123,9 +126,21 @@ func (s Smarthost) Secret() (string, error) {
 	if s.PasswordFile == "" {
 		return s.Password, nil
 	}
-	text, err := os.ReadFile(string(s.PasswordFile))
+	return firstLine(s.PasswordFile, "the smarthost's password file")
+}
+
+// Secret returns the secret with which the issuer is asked, "" if there is none.
+func (o OAuth) Secret() (string, error) {
+	if o.ClientSecretFile == "" {
+		return "", nil
+	}
+	return firstLine(o.ClientSecretFile, "the file of client_secret_file")
+}
+
+func firstLine(file Path, what string) (string, error) {
+	text, err := os.ReadFile(string(file))
 	if err != nil {
-		return "", fault.Wrap(fault.Unavailable, "cannot read the smarthost's password file", err)
+		return "", fault.Wrap(fault.Unavailable, "cannot read "+what, err)
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	return strings.TrimSuffix(line, "\r"), nil

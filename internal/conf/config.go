@@ -24,6 +24,9 @@ type Config struct {
 	// Certificate of this host.
 	TLS TLS `toml:"tls"`
 
+	// Logging in with access tokens of an issuer (OAUTHBEARER, XOAUTH2).
+	OAuth OAuth `toml:"oauth"`
+
 	// Where mailboxes and the queue are kept.
 	Store Store `toml:"store"`
 
@@ -83,6 +86,70 @@ type TLS struct {
 
 	// Oldest TLS version that clients may use, "1.2" or "1.3".
 	MinVersion string `toml:"min_version" default:"1.2" oneof:"1.2|1.3"`
+
+	// PEM file with the authorities that sign certificates of clients; if it is given,
+	// mail programs are asked for one and can log in with it (EXTERNAL). The e-mail
+	// address in the certificate names the account. Empty asks nobody.
+	ClientCA Path `toml:"client_ca" default:""`
+
+	// Whether SCRAM with channel binding (the -PLUS mechanisms) is offered. Turn it off if
+	// programs of yours choose it and fail, as neomutt of Debian 12 does; a man in the
+	// middle with a stolen or bought certificate is then not found out.
+	ChannelBinding bool `toml:"channel_binding" default:"true"`
+
+	// Accounts of certificates that have no e-mail address, or another one.
+	Clients []Client `toml:"client"`
+}
+
+// Client maps a certificate to an account.
+type Client struct {
+	// Subject of the certificate, as "openssl x509 -noout -subject -nameopt RFC2253"
+	// prints it, for example "CN=alice,O=Example".
+	Subject string `toml:"subject" default:""`
+
+	// Address of the account.
+	Account EmailAddress `toml:"account" default:""`
+}
+
+// OAuth says whose access tokens are taken and what they must say.
+type OAuth struct {
+	// Issuer of the tokens, as their claim iss has it: an https URL, such as
+	// https://login.example.org/realms/main. Empty takes no tokens.
+	Issuer URL `toml:"issuer" default:""`
+
+	// What tokens for this server have in their claim aud, one of these.
+	Audience []string `toml:"audience" default:""`
+
+	// Scope that tokens must have; empty asks for none.
+	Scope string `toml:"scope" default:""`
+
+	// Claim that names the account. An e-mail address counts only if the issuer does not
+	// say that it is unverified.
+	Claim string `toml:"claim" default:"email"`
+
+	// Domain that is added to a name without one; empty adds none.
+	Domain Hostname `toml:"domain" default:""`
+
+	// "signature" checks tokens here, with the issuer's keys; "introspection" asks the
+	// issuer about each (RFC 7662), for tokens that only he can read.
+	Check string `toml:"check" default:"signature" oneof:"signature|introspection"`
+
+	// Where the issuer's keys are; empty means where its configuration
+	// (.well-known/openid-configuration) says.
+	JWKSURL URL `toml:"jwks_url" default:""`
+
+	// Where the issuer is asked about tokens; empty means where its configuration says.
+	IntrospectionURL URL `toml:"introspection_url" default:""`
+
+	// Name under which this server asks the issuer.
+	ClientID string `toml:"client_id" default:""`
+
+	// File whose first line is the secret of client_id.
+	ClientSecretFile Path `toml:"client_secret_file" default:""`
+
+	// PEM file with the authorities that sign the issuer's certificate; empty means those
+	// of the system.
+	CA Path `toml:"ca" default:""`
 }
 
 // Store chooses the engine of the record layer.
@@ -199,6 +266,10 @@ type IMAP struct {
 	// Messages that one command may copy or append, at least 1000; 0 is any number. In
 	// place of message_limit, for a server that limits nothing else.
 	SaveLimit int `toml:"save_limit" default:"0" min:"0" max:"1000000000"`
+
+	// Accounts of submission servers, which may read what others have released to them by
+	// URL (URLAUTH with submit+). The submission of this server needs none.
+	Submitters []EmailAddress `toml:"submitters" default:""`
 }
 
 // POP3 holds what only POP3 has.
@@ -220,6 +291,10 @@ type Limits struct {
 
 	// Logged-in connections at the same time of one account, over all protocols and addresses.
 	ConnectionsPerAccount int `toml:"connections_per_account" default:"100" min:"1" max:"10000000"`
+
+	// Time that a client may keep the server waiting within one command, besides one second
+	// for each 100 bytes; likewise for what it is sent and does not take.
+	Stall Duration `toml:"stall" default:"2m" min:"5s"`
 
 	// Wrong commands after which a connection is closed.
 	Errors int `toml:"errors" default:"10" min:"1" max:"1000"`

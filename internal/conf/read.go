@@ -204,6 +204,10 @@ func setText(to reflect.Value, text string, tag reflect.StructTag) error {
 		}
 		value = n
 	case reflect.Slice:
+		to.Set(reflect.MakeSlice(to.Type(), 0, 0)) // what an empty list in a file is
+		if text == "" {
+			return nil
+		}
 		for word := range strings.SplitSeq(text, ",") {
 			item := reflect.New(to.Type().Elem()).Elem()
 			if err := setText(item, word, ""); err != nil {

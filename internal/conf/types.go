@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -157,6 +158,24 @@ func (e *EmailAddress) UnmarshalText(text []byte) error {
 		return err
 	}
 	*e = EmailAddress(text)
+	return nil
+}
+
+// URL is an address of the web, of which the issuer of tokens has several.
+type URL string
+
+// UnmarshalText wants https, or http on this machine.
+func (u *URL) UnmarshalText(text []byte) error {
+	at, err := url.Parse(string(text))
+	if err != nil || at.Host == "" || at.User != nil || at.Fragment != "" {
+		return fmt.Errorf("%q is not a URL", text)
+	}
+	host := at.Hostname()
+	local := host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+	if at.Scheme != "https" && !(at.Scheme == "http" && local) {
+		return fmt.Errorf("%q is not an https URL", text)
+	}
+	*u = URL(text)
 	return nil
 }
 

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/token"
+)
+
+// What proves who somebody is, besides passwords: tokens of an issuer and certificates.
+
+// issuer returns who checks access tokens, nil if none are taken.
+func issuer(c conf.OAuth, log *slog.Logger) (directory.Tokens, error) {
+	if c.Issuer == "" {
+		return nil, nil
+	}
+	secret, err := c.Secret()
+	if err != nil {
+		return nil, misconfigured(err)
+	}
+	roots, err := authorities(c.CA)
+	if err != nil {
+		return nil, misconfigured(err)
+	}
+	i, err := token.New(token.Options{
+		Issuer: string(c.Issuer), Audience: c.Audience, Scope: c.Scope, Claim: c.Claim, Domain: string(c.Domain),
+		KeysURL: string(c.JWKSURL), Introspect: c.Check == "introspection", IntrospectURL: string(c.IntrospectionURL),
+		ClientID: c.ClientID, ClientSecret: secret, Roots: roots, Log: log,
+	})
+	if err != nil {
+		return nil, misconfigured(err)
+	}
+	return i, nil
+}
+
+// authorities reads certificates of authorities; no file means nil.
+func authorities(file conf.Path) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(string(file))
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "cannot read the authorities in "+string(file), err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fault.Newf(fault.Invalid, "%s holds no certificate of an authority", file)
+	}
+	return pool, nil
+}
+
+// certificateNames maps the subjects of clients' certificates to accounts.
+func certificateNames(list []conf.Client) map[string]string {
+	names := map[string]string{}
+	for _, c := range list {
+		names[c.Subject] = string(c.Account)
+	}
+	return names
+}
+
+// submitter returns what tells accounts that are submission servers from others. They
+// are looked up each time: an account may be made after the server has started.
+func (h *house) submitter() func(mail.AccountID) bool {
+	if len(h.cfg.IMAP.Submitters) == 0 {
+		return nil
+	}
+	return func(id mail.AccountID) bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		for _, text := range h.cfg.IMAP.Submitters {
+			addr, err := mail.ParseAddress(string(text))
+			if err != nil {
+				continue // conf has checked it
+			}
+			a, err := h.directory.Lookup(ctx, addr)
+			if err != nil && !fault.Is(err, fault.NotFound) {
+				h.log.Warn("submission server could not be looked up", "account", addr, "err", err)
+			}
+			if err == nil && a.ID == id {
+				return true
+			}
+		}
+		return false
+	}
+}
