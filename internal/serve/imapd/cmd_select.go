@@ -66,7 +66,7 @@ func (s *session) tellOpened() {
 		s.tellOldName(v.use(&box), v.shown(box.Name), s.dec.OldName)
 	} else {
 		v.findRecent()
-		e.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
+		s.tellRecent(true)
 		if first := v.pic.FirstUnseen(); first > 0 && !s.uidOnly && !s.old {
 			s.note("OK", fmt.Sprint("UNSEEN ", first), "first unseen message")
 		}

@@ -80,6 +80,7 @@ func TestCompress(t *testing.T) {
 		say("h2 STORE 2 +FLAGS.SILENT \\Deleted\r\nh3 EXPUNGE\r\n")
 		l.hear("h2 OK")
 		l.hear("* 2 EXPUNGE")
+		l.hear(" RECENT")
 		l.hear("h3 OK")
 		say("i NOOP\r\nj IDLE\r\n")
 		l.hear("i OK")

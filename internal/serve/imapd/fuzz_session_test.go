@@ -267,8 +267,8 @@ func commandTags(input string) (tags []string, simple bool) {
 		if line == "" {
 			continue
 		}
-		tag, _, more := strings.Cut(line, " ")
-		if !more || tag == "" || strings.ContainsAny(tag, "(){%*\"\\+") || strings.ContainsFunc(tag, func(c rune) bool { return c <= ' ' || c >= 127 }) {
+		tag, _, _ := strings.Cut(line, " ")
+		if tag == "" || strings.ContainsAny(tag, "(){%*\"\\+") || strings.ContainsFunc(tag, func(c rune) bool { return c <= ' ' || c >= 127 }) {
 			tag = "*"
 		}
 		tags = append(tags, tag)

@@ -33,6 +33,7 @@ type view struct {
 	held     mail.ModSeq // while there is any of these: all up to here has been told
 	shrunk   bool        // expunges were told since the last tagged answer
 	recent   mail.UIDSet // \Recent for this session (RFC 3501, 2.3.2)
+	recentN  int         // how many of them, when that was told last
 	batches  batchUse    // of UIDBATCHES
 }
 
@@ -206,6 +207,8 @@ func (s *session) sync(cmd *command, may untagged) error {
 	v.pic, v.gone, v.hidden = now, gone, hidden
 	if !diff.Arrived.IsEmpty() {
 		s.tellArrived()
+	} else if v.shrunk && !s.old { // which is told anew anyhow
+		s.tellRecent(false)
 	}
 	if v.unnamed = v.unnamed || diff.Keywords || regained; v.unnamed && (tell.flags || cmd.own != nil) {
 		v.unnamed = false
@@ -249,7 +252,18 @@ func (s *session) tellArrived() {
 		return
 	}
 	v.findRecent()
-	s.enc.Raw("* ").Number(uint64(v.recentCount())).Raw(" RECENT").CRLF()
+	s.tellRecent(true)
+}
+
+// tellRecent tells how many messages are \Recent: whenever some arrived, and if some of
+// them went (RFC 3501, 7.3.2).
+func (s *session) tellRecent(anyhow bool) {
+	n := s.view.recentCount()
+	if s.rev2 || n == s.view.recentN && !anyhow {
+		return
+	}
+	s.view.recentN = n
+	s.enc.Raw("* ").Number(uint64(n)).Raw(" RECENT").CRLF()
 }
 
 // findRecent adds what no session has seen yet to what is recent here. A session that
