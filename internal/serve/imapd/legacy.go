@@ -87,27 +87,32 @@ func (s *session) oldLogin(_ *command, args imap.OldLogin) (reply, error) {
 	return rep, err
 }
 
-// findNames is FIND (RFC 1176; RFC 2062, 6.3.OBS.1 and 6.3.OBS.2). FIND MAILBOXES finds what
-// is subscribed; to a client of IMAP2, which cannot subscribe, it finds all but INBOX.
+// findNames is FIND (RFC 1176; RFC 2062, 6.3.OBS.1 and 6.3.OBS.2). Bulletin boards are
+// what other users share. Without ALL it finds what is subscribed; to a client of IMAP2,
+// which cannot subscribe, all boards, and all of the user's own mailboxes but INBOX.
 func (s *session) findNames(_ *command, args imap.Find) (reply, error) {
-	names, err := s.names("", nil)
+	names, err := s.names("", []string{"*"})
 	if err != nil {
 		return reply{}, err
 	}
-	pattern := imap.NewOldPattern(args.Pattern)
+	what, pattern := "* MAILBOX ", imap.NewOldPattern(args.Pattern)
+	if args.Boards {
+		what = "* BBOARD "
+	}
 	for _, n := range names {
+		board := n.of.prefix != ""
 		switch {
-		case args.Boards || n.box == nil || !pattern.Match(n.full):
+		case n.box == nil, args.Boards && !board, !pattern.Match(n.full):
 			continue
 		case args.All:
-		case s.old && n.full == "INBOX", !s.old && !n.subscribed:
+		case s.old && board != args.Boards, s.old && n.full == "INBOX", !s.old && !n.subscribed:
 			continue
 		}
 		full := n.full
 		if !s.enc.UTF8 {
 			full = imap.EncodeUTF7(full)
 		}
-		s.enc.Raw("* MAILBOX ").Raw(full).CRLF() // as it stands, up to the line end (RFC 1730, 9)
+		s.enc.Raw(what).Raw(full).CRLF() // as it stands, up to the line end (RFC 1730, 9)
 		if err := s.flushFull(); err != nil {
 			return reply{}, err
 		}
@@ -116,6 +121,13 @@ func (s *session) findNames(_ *command, args imap.Find) (reply, error) {
 }
 
 // board is BBOARD (RFC 1176): SELECT of a bulletin board.
-func (s *session) board(*command, string) (reply, error) {
-	return no("NONEXISTENT", "there are no bulletin boards here"), nil
+func (s *session) board(_ *command, name string) (reply, error) {
+	at, err := s.place(name)
+	if err != nil {
+		return reply{}, err
+	}
+	if at.prefix == "" {
+		return no("NONEXISTENT", "there is no such bulletin board"), nil
+	}
+	return s.open(imap.Select{Mailbox: name}, false)
 }
