@@ -2,7 +2,6 @@ package peers
 
 import (
 	"fmt"
-	"mime"
 	"os/exec"
 	"slices"
 	"strings"
@@ -172,7 +171,7 @@ func (tb *thunderbird) files() {
 		await until(() => !row(args[0]), "it leaves")`, "Can machines think?", "Gr\u00f6\u00dfe & Co")
 	tb.expect("Gr&APYA3w-e &- Co", "Can machines think?", `\Seen`)
 	for _, subject := range []string{"A bug, taped into the log", "Notes on the engine", "Can machines think?"} {
-		if _, there := tb.server("INBOX")[subject]; there {
+		if _, there := tb.s.flags(tb.t, "alice", "INBOX")[subject]; there {
 			tb.t.Errorf("%q is still in INBOX", subject)
 		}
 	}
@@ -269,7 +268,7 @@ func (tb *thunderbird) catchesUp() {
 	tb.start()
 	tb.click(`folderRow("INBOX")`)
 	want := map[string]string{}
-	for subject, flags := range tb.server("INBOX") {
+	for subject, flags := range tb.s.flags(tb.t, "alice", "INBOX") {
 		want[subject] = fmt.Sprintf("read %v, flagged %v, tags %s", slices.Contains(flags, `\Seen`), slices.Contains(flags, `\Flagged`),
 			strings.Join(slices.DeleteFunc(flags, func(f string) bool { return strings.HasPrefix(f, `\`) }), " "))
 	}
@@ -285,47 +284,7 @@ func (tb *thunderbird) catchesUp() {
 	tb.quit()
 }
 
-// server returns the flags of a mailbox's messages by subject, as the server has them.
-func (tb *thunderbird) server(box string) map[string][]string {
-	tb.t.Helper()
-	w := dialIMAP(tb.t, tb.s, "alice")
-	defer w.Close()
-	out := map[string][]string{}
-	if _, status := w.do("EXAMINE %q", box); !strings.HasPrefix(status, "OK") {
-		return out
-	}
-	for _, r := range w.ok("FETCH 1:* (FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])") {
-		_, rest, _ := strings.Cut(r.text, "FLAGS (")
-		flags, _, found := strings.Cut(rest, ")")
-		if !found || len(r.literals) == 0 {
-			continue
-		}
-		subject := strings.TrimSpace(strings.TrimPrefix(string(r.literals[0]), "Subject:"))
-		out[decoded(subject)] = slices.DeleteFunc(strings.Fields(flags), func(f string) bool { return f == `\Recent` })
-	}
-	return out
-}
-
-// expect waits until the server has a message in a mailbox with just these flags.
 func (tb *thunderbird) expect(box, subject string, flags ...string) {
 	tb.t.Helper()
-	slices.Sort(flags)
-	var got []string
-	var there bool
-	for end := time.Now().Add(jsLimit); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		got, there = tb.server(box)[subject]
-		if slices.Sort(got); there && slices.Equal(got, flags) {
-			return
-		}
-	}
-	tb.t.Fatalf("%s: %q is there: %v, with flags %q, not %q", box, subject, there, got, flags)
-}
-
-// decoded returns a header's text with its encoded words decoded.
-func decoded(s string) string {
-	text, err := new(mime.WordDecoder).DecodeHeader(s)
-	if err != nil {
-		return s
-	}
-	return text
+	tb.s.expect(tb.t, "alice", box, subject, flags...)
 }
