@@ -18,6 +18,7 @@ const (
 type crossing struct {
 	row      Message
 	keywords []string
+	notes    []NoteChange // that the user may take along
 	body     mail.BlobRef
 	content  content
 }
@@ -127,6 +128,18 @@ func (a *Account) load(ctx context.Context, pic *Picture, set mail.UIDSet) (list
 				return err
 			}
 			c.keywords = pic.Keywords(row)
+			if pic.box.HasNotes() {
+				err = s.EachNote(pic.box.ID, mail.SetOf(row.UID), func(n Note) bool {
+					if n.Value != nil {
+						c.notes = append(c.notes, NoteChange{n.Name, n.Private, n.Value})
+						bytes += len(n.Name) + len(n.Value)
+					}
+					return true
+				})
+				if err != nil {
+					return err
+				}
+			}
 			list = append(list, c)
 			bytes += len(c.content.facts) + len(c.content.header) + len(c.content.body)
 		}
@@ -178,6 +191,9 @@ func (a *Account) takeIn(ctx context.Context, box mail.MailboxID, list []crossin
 			c := &list[i]
 			uid, err := tx.insert(box, Message{Flags: c.row.Flags, Size: c.row.Size, Internal: c.row.Internal}, c.keywords, &c.content)
 			if err != nil {
+				return err
+			}
+			if err := tx.bringNotes(box, uid, c.notes); err != nil {
 				return err
 			}
 			moved = append(moved, Moved{c.row.UID, uid})

@@ -121,12 +121,12 @@ func (a *Account) Move(ctx context.Context, from mail.MailboxID, set mail.UIDSet
 
 func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UIDSet, to mail.MailboxID,
 	verb func(*Tx, mail.MailboxID, mail.UIDSet, mail.MailboxID) ([]Moved, error), undo bool) ([]Moved, error) {
-	set, err := a.clamp(ctx, from, set)
+	parts, err := a.copyPortions(ctx, from, set, bulkMessages)
 	if err != nil {
 		return nil, err
 	}
 	var all []Moved
-	for _, part := range portions(set, bulkMessages) {
+	for _, part := range parts {
 		var moved []Moved
 		err := a.Update(ctx, func(tx *Tx) (err error) {
 			moved, err = verb(tx, from, part, to)
@@ -148,6 +148,20 @@ func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UI
 		all = append(all, moved...)
 	}
 	return all, nil
+}
+
+// copyPortions cuts a set of messages that are copied into sets of about so many: of
+// few where they have large annotations.
+func (a *Account) copyPortions(ctx context.Context, from mail.MailboxID, set mail.UIDSet, messages int) ([]mail.UIDSet, error) {
+	p, err := a.Picture(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	set = p.Existing(set)
+	if p.box.noteBytes > notesAtOnce/2 {
+		return few(set, notedAtOnce), nil
+	}
+	return portions(set, messages), nil
 }
 
 // RenameInbox moves all messages of INBOX into a new mailbox and leaves INBOX empty

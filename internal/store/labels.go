@@ -200,10 +200,11 @@ func (tx *Tx) livePlaces(box mail.MailboxID, m Message) ([]place, error) {
 // Label is Tx.Label for a set of any size. plan says what to change, in the Update that
 // changes it; it may name so many mailboxes. A very large set takes several Updates.
 func (a *Account) Label(ctx context.Context, from mail.MailboxID, set mail.UIDSet, mailboxes int, plan func(*Tx) (Labelling, error)) (failed mail.UIDSet, err error) {
-	if set, err = a.clamp(ctx, from, set); err != nil {
+	parts, err := a.copyPortions(ctx, from, set, bulkMessages/max(mailboxes, 1))
+	if err != nil {
 		return nil, err
 	}
-	for _, part := range portions(set, bulkMessages/max(mailboxes, 1)) {
+	for _, part := range parts {
 		var f mail.UIDSet
 		err := a.Update(ctx, func(tx *Tx) error {
 			c, err := plan(tx)

@@ -39,6 +39,8 @@ type Mailbox struct {
 	Keywords      []string // a KeywordSet counts by place in here
 	Grants        []Grant  // who else may do what; none: the owner everything, others nothing
 	guests        uint32   // users besides the owner who have seen messages
+	notes         uint32   // records of annotations of messages
+	noteBytes     int64    // their names and values
 }
 
 func (m *Mailbox) isShared() bool { return len(m.Grants) > 0 || m.guests > 0 }
@@ -61,18 +63,23 @@ func (m *Mailbox) encode() []byte {
 	for _, k := range m.Keywords {
 		e.Str(k)
 	}
-	if !m.isShared() {
+	if !m.isShared() && m.notes == 0 {
 		return seal(recMailbox, e)
 	}
 	e.U(uint64(m.guests))
 	encodeGrants(&e, m.Grants)
-	return seal(recSharedMailbox, e)
+	if m.notes == 0 {
+		return seal(recSharedMailbox, e)
+	}
+	e.U(uint64(m.notes))
+	e.I(m.noteBytes)
+	return seal(recNotedMailbox, e)
 }
 
 func decodeMailbox(b []byte) (Mailbox, error) {
 	kind := recMailbox
-	if len(b) > 0 && b[0] == recSharedMailbox {
-		kind = recSharedMailbox
+	if len(b) > 0 && (b[0] == recSharedMailbox || b[0] == recNotedMailbox) {
+		kind = b[0]
 	}
 	p, err := unseal(kind, b)
 	if err != nil {
@@ -88,9 +95,12 @@ func decodeMailbox(b []byte) (Mailbox, error) {
 	for i := range m.Keywords {
 		m.Keywords[i] = d.Str()
 	}
-	if kind == recSharedMailbox {
+	if kind != recMailbox {
 		m.guests = uint32(d.U())
 		m.Grants = decodeGrants(&d)
+	}
+	if kind == recNotedMailbox {
+		m.notes, m.noteBytes = uint32(d.U()), d.I()
 	}
 	return m, d.Err("mailbox")
 }

@@ -346,7 +346,7 @@ func (v *verifier) metadata(boxes map[mail.MailboxID]bool) error {
 	counted, err := v.snap.metadataSize()
 	if err != nil {
 		v.problem(0, "%s", fault.Say(err))
-	} else if counted != size {
+	} else if size += v.noteBytes; counted != size {
 		v.problem(0, "annotations are counted as %d bytes and have %d", counted, size)
 	}
 	return nil

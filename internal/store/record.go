@@ -27,6 +27,7 @@ const (
 	famThread   = 't' // hash of a Message-ID -> thread id
 	famGuest    = 'v' // mailbox id, guest -> how many messages the guest has seen
 	famSeen     = 'w' // mailbox id, chunk, guest -> which of them
+	famNote     = 'x' // mailbox id, UID, reader, entry name -> annotation of a message
 	famPiece    = 'y' // family, id, number -> the rest of a long record
 	famRegistry = 'A' // (registry shard) account id
 	famOpen     = 'O' // (registry shard) account that has shared a mailbox with anyone
@@ -56,6 +57,8 @@ const (
 	recGuest
 	recSeen
 	recBody
+	recNotedMailbox
+	recNote
 )
 
 // The numbers and strings of a record.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -260,7 +261,7 @@ func (tx *Tx) DeleteMailbox(name string) error {
 	if err := tx.dropURLKeysOf(m.ID); err != nil {
 		return err
 	}
-	if err := tx.dropGuests(b); err != nil {
+	if err := cmp.Or(tx.dropGuests(b), tx.dropAllNotes(b)); err != nil {
 		return err
 	}
 	if err := tx.w.Delete(engine.Key(famMailbox, id)); err != nil {

@@ -18,6 +18,7 @@ type NewMessage struct {
 	Flags        mail.Flags
 	Keywords     []string
 	InternalDate time.Time // zero: now
+	Notes        []NoteChange
 }
 
 // Append puts a message into a mailbox and returns its UID. Flags that the user has no
@@ -28,7 +29,11 @@ func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
 	if m.InternalDate.IsZero() {
 		row.Internal = tx.now.Unix()
 	}
-	return tx.insert(box, row, m.Keywords, m.Parcel.records())
+	uid, err := tx.insert(box, row, m.Keywords, m.Parcel.records())
+	if err != nil || len(m.Notes) == 0 {
+		return uid, err
+	}
+	return uid, tx.arriveNotes(box, uid, m.Notes)
 }
 
 // content is what is kept of a message new to an account, beside its row.
@@ -222,6 +227,9 @@ func (tx *Tx) Expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (ma
 		}
 		tx.takeOut(b, p, m)
 		gone = append(gone, m.UID)
+		if err := tx.dropNotes(b, m.UID); err != nil {
+			return err
+		}
 		return tx.release(m, place{box, m.UID})
 	})
 	return mail.SetOf(gone...), err
@@ -373,6 +381,14 @@ func (tx *Tx) transferOne(src, dst *txBox, m Message, move bool) (mail.UID, erro
 	}
 	if err := tx.arriveSeen(dst, uid, seen); err != nil {
 		return 0, err
+	}
+	if err := tx.copyNotes(src, m.UID, dst, uid); err != nil {
+		return 0, err
+	}
+	if move {
+		if err := tx.dropNotes(src, m.UID); err != nil {
+			return 0, err
+		}
 	}
 	return uid, tx.putPlaces(m.ID, append(list, place{dst.ID, uid}))
 }

@@ -60,6 +60,8 @@ type verifier struct {
 	seen     map[mail.MessageID][]place
 	usage    Usage
 	doomed   map[mail.MailboxID]bool // deleted, not reaped yet: their messages are nobody's
+
+	noteBytes int64 // of annotations of messages
 }
 
 func (v *verifier) problem(uid mail.UID, format string, args ...any) {
@@ -69,7 +71,7 @@ func (v *verifier) problem(uid mail.UID, format string, args ...any) {
 
 // account checks one account. Only a store that cannot be read at all is an error.
 func (v *verifier) account(a *Account) error {
-	v.account0, v.box, v.seen, v.usage = a.id, Mailbox{}, map[mail.MessageID][]place{}, Usage{}
+	v.account0, v.box, v.seen, v.usage, v.noteBytes = a.id, Mailbox{}, map[mail.MessageID][]place{}, Usage{}, 0
 	v.done.Accounts++
 	err := a.View(v.ctx, func(s *Snapshot) error {
 		v.snap = s
@@ -147,6 +149,7 @@ func (v *verifier) mailbox() {
 			v.progress(v.done)
 		}
 	}
+	v.notes(p)
 	b := &v.box
 	if count.Messages != b.Messages || count.Unseen != b.Unseen || count.Deleted != b.Deleted || count.Bytes != b.Bytes {
 		v.problem(0, "counts say %d messages, %d unseen, %d deleted, %d bytes; there are %d, %d, %d, %d",
