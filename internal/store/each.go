@@ -46,6 +46,25 @@ func (s *Snapshot) EachHead(ids []mail.MessageID, fn func(i int, head []byte, ok
 	})
 }
 
+// EachBody reads the small bodies of many messages, as EachFacts does; ok is false for a
+// body that is not small and for none. body is valid during the call only.
+func (s *Snapshot) EachBody(ids []mail.MessageID, fn func(i int, body []byte, ok bool) error) error {
+	var buf []byte
+	return s.each(famBody, ids, func(i int, v []byte) error {
+		if v == nil {
+			return fn(i, nil, false)
+		}
+		p, err := unseal(recBody, v)
+		if err != nil {
+			return err
+		}
+		if buf, err = unpack(s.account.store.pack.unbody, buf[:0], p); err != nil {
+			return err
+		}
+		return fn(i, buf, true)
+	})
+}
+
 // each reads records of one family by id, run by run.
 func (s *Snapshot) each(family byte, ids []mail.MessageID, fn func(i int, record []byte) error) error {
 	for start := 0; start < len(ids); {

@@ -50,6 +50,8 @@ type search struct {
 	root    cond
 	needles []string // texts looked for in bodies, folded
 	longest int      // bytes of the longest
+	keys    bool     // dates or attachments are asked for
+	window  []byte   // of scan, used again for each text
 	loose   bool     // while the argument of FUZZY is compiled
 	files   bool     // names of files are looked for
 	limit   int      // messages to search; 0: all
@@ -70,7 +72,7 @@ type finding struct {
 
 const (
 	maxNeedles  = 100 // texts looked for in each body
-	searchHeads = 64  // messages whose headers are looked at in one Snapshot
+	searchHeads = 256 // messages whose headers are looked at in one Snapshot
 )
 
 // find returns the messages of a view that fit the program.
@@ -207,13 +209,14 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 			return c, err
 		}
 	case imap.SearchAttachment:
+		q.keys = true
 	case imap.SearchFilename:
 		c.text, c.loose, q.files = q.s.comparator.Fold(k.Text), false, true
 	case imap.SearchBody, imap.SearchText:
 		c.text = q.s.comparator.Fold(k.Text)
 		c.needle = q.need(c.text)
 	default:
-		c.from = k.Date
+		c.from, q.keys = k.Date, true
 	}
 	if c.loose {
 		q.loosen(&c)

@@ -2,14 +2,13 @@ package imapd
 
 import (
 	"bytes"
+	"errors"
 	"io"
-	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
-	"github.com/martlet-mail/martlet/internal/syntax/imap"
 	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
@@ -17,69 +16,13 @@ import (
 type candidate struct {
 	m      store.Message
 	header *headerText
+	head   int64  // bytes of the message before its body
+	body   []byte // the body, if it is at hand
 	texts  []bool // which needles its text holds, once that was read
 	root   *mime.Part
 
 	attached bool     // has an attachment
 	files    []string // names of its parts, if the search looks for them
-}
-
-// headerText is a message's top header as a search compares it.
-type headerText struct {
-	date   time.Time // of the Date field, zero if it has none
-	by     imap.Comparator
-	fields []headerField
-}
-
-type headerField struct {
-	name, value string // folded, the value decoded
-	raw         []byte // as it stands
-}
-
-func newHeaderText(head []byte, date time.Time, by imap.Comparator) *headerText {
-	h := &headerText{date: date, by: by}
-	for name, value := range mime.Fields(head) {
-		h.fields = append(h.fields, headerField{
-			by.Fold(string(name)), by.Fold(mime.DecodeWords(mime.Unfold(value))), value,
-		})
-	}
-	return h
-}
-
-// has tells whether a field of that name holds the text, which is folded.
-func (h *headerText) has(name, text string) bool {
-	for _, f := range h.fields {
-		if strings.EqualFold(f.name, name) && strings.Contains(f.value, text) {
-			return true
-		}
-	}
-	return false
-}
-
-// addressed tells whether a field of that name holds the text in one of its addresses,
-// read as addresses: without comments and odd spaces, as the envelope shows them.
-func (h *headerText) addressed(name, text string) bool {
-	for _, f := range h.fields {
-		if !strings.EqualFold(f.name, name) {
-			continue
-		}
-		for _, a := range mime.ParseAddressList(mime.Unfold(f.raw)) {
-			if strings.Contains(h.by.Fold(a.Name+" <"+a.Mailbox+"@"+a.Host+">"), text) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// contains tells whether any line of the header holds the text.
-func (h *headerText) contains(text string) bool {
-	for _, f := range h.fields {
-		if strings.Contains(f.name+": "+f.value, text) {
-			return true
-		}
-	}
-	return false
 }
 
 // settle asks about messages that the row alone does not decide.
@@ -103,42 +46,75 @@ func (q *search) settle(pending []*candidate) error {
 	return nil
 }
 
-// readHeaders reads the headers of messages until there is enough in memory, and
-// returns how many it has dealt with.
+// readHeaders reads the headers of messages, and small bodies if texts are looked for,
+// until there is enough in memory, and returns how many it has dealt with.
 func (q *search) readHeaders(snap *store.Snapshot, list []*candidate) (done int, err error) {
-	bytes := 0
-	for _, c := range list {
-		if bytes > chunkBytes {
-			break
-		}
-		done++
-		c.header = nil
-		facts, err := snap.Facts(c.m.ID)
-		if fault.Is(err, fault.NotFound) {
-			q.missed = true // expunged meanwhile: it fits nothing
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		keys, err := facts.SortKeys()
-		if err != nil {
-			return 0, err
-		}
-		if c.root, err = facts.Parts(); err != nil {
-			return 0, err
-		}
-		head, err := snap.Head(nil, c.m.ID)
-		if err != nil {
-			return 0, err
-		}
-		c.header, c.attached = newHeaderText(head, keys.Date, q.s.comparator), keys.Attachment
-		if q.files {
-			c.files = mime.Filenames(facts.BodyStructure)
-		}
-		bytes += len(head)
+	ids := make([]mail.MessageID, len(list))
+	for i := range list {
+		ids[i] = list[i].m.ID
 	}
-	return done, nil
+	var heads heads
+	if err := heads.read(snap, ids); err != nil {
+		return 0, err
+	}
+	ids = ids[:len(heads.ends)]
+	if len(q.needles) > 0 {
+		if ids, err = q.readBodies(snap, list, ids); err != nil {
+			return 0, err
+		}
+	}
+	return len(ids), snap.EachFacts(ids, func(i int, f store.Facts, ok bool) error {
+		c := list[i]
+		c.header = nil
+		if !ok { // expunged meanwhile: it fits nothing
+			q.missed = true
+			return nil
+		}
+		c.head = int64(len(heads.of(i)))
+		c.header = newHeaderText(heads.of(i), q.s.comparator)
+		return q.learn(c, &f)
+	})
+}
+
+// learn takes from a message's facts what the search may ask for.
+func (q *search) learn(c *candidate, f *store.Facts) (err error) {
+	if len(q.needles) > 0 {
+		if c.root, err = f.Parts(); err != nil {
+			return err
+		}
+	}
+	if q.keys {
+		keys, err := f.SortKeys()
+		if err != nil {
+			return err
+		}
+		c.header.date, c.attached = keys.Date, keys.Attachment
+	}
+	if q.files {
+		c.files = mime.Filenames(f.BodyStructure)
+	}
+	return nil
+}
+
+// readBodies reads those bodies that lie beside their messages, until they are enough,
+// and returns the ids it has dealt with.
+func (q *search) readBodies(snap *store.Snapshot, list []*candidate, ids []mail.MessageID) ([]mail.MessageID, error) {
+	done, size := 0, 0
+	err := snap.EachBody(ids, func(i int, body []byte, ok bool) error {
+		list[i].body = nil
+		if ok {
+			list[i].body = bytes.Clone(body)
+		}
+		done = i + 1
+		if size += len(body); size > chunkBytes {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return ids[:done], err
 }
 
 // decide ends the question of one message, reading its text if there is no other way.
@@ -161,7 +137,7 @@ func (q *search) decide(c *candidate) error {
 	if v == met {
 		q.accept(c)
 	}
-	c.header, c.root, c.texts = nil, nil, nil
+	c.header, c.body, c.root, c.texts = nil, nil, nil, nil
 	return nil
 }
 
@@ -178,7 +154,7 @@ func (q *search) readTexts(c *candidate) error {
 func (q *search) readPart(c *candidate, p *mime.Part) error {
 	for _, kid := range p.Children {
 		if p.IsMessage() {
-			if err := q.readRange(c, kid.Header, kid.Body, func(r io.Reader) io.Reader { return mime.ToUTF8("", r) }); err != nil {
+			if err := q.readRange(c, kid.Header, kid.Body, "", ""); err != nil {
 				return err
 			}
 		}
@@ -189,15 +165,23 @@ func (q *search) readPart(c *candidate, p *mime.Part) error {
 	if len(p.Children) > 0 || p.Type != "text" {
 		return nil
 	}
-	return q.readRange(c, p.Body, p.End, func(r io.Reader) io.Reader {
-		return mime.ToUTF8(p.Charset(), mime.NewDecoder(p.Encoding, r))
-	})
+	return q.readRange(c, p.Body, p.End, p.Charset(), p.Encoding)
 }
 
 // readRange looks for the needles in one range of the message.
-func (q *search) readRange(c *candidate, from, to int64, decode func(io.Reader) io.Reader) error {
+func (q *search) readRange(c *candidate, from, to int64, charset, encoding string) error {
 	if from >= to {
 		return nil
+	}
+	decode := func(r io.Reader) io.Reader { return mime.ToUTF8(charset, mime.NewDecoder(encoding, r)) }
+	if c.body != nil && from >= c.head && to <= c.head+int64(len(c.body)) {
+		text := c.body[from-c.head : to-c.head]
+		if mime.IsPlain(charset, encoding, text) {
+			q.window = q.s.comparator.AppendFold(q.window[:0], text)
+			q.mark(c.texts, q.window)
+			return nil
+		}
+		return q.scan(c.texts, decode(bytes.NewReader(text)))
 	}
 	r, err := q.v.acct.Open(q.s.ctx, c.m.ID, from, to-from)
 	if err != nil {
@@ -207,12 +191,23 @@ func (q *search) readRange(c *candidate, from, to int64, decode func(io.Reader) 
 	return q.scan(c.texts, decode(r))
 }
 
+// mark marks the needles that folded text holds, and tells whether all have been seen.
+func (q *search) mark(marks []bool, text []byte) (all bool) {
+	all = true
+	for i, needle := range q.needles {
+		marks[i] = marks[i] || bytes.Contains(text, []byte(needle))
+		all = all && marks[i]
+	}
+	return all
+}
+
 // scan marks the needles that UTF-8 text holds. It keeps one buffer and as much of
 // what came before as the longest needle may reach back.
 func (q *search) scan(marks []bool, r io.Reader) error {
 	buf := streamBuffers.Get().(*[streamBuffer]byte)
 	defer streamBuffers.Put(buf)
-	var window []byte
+	window := q.window[:0]
+	defer func() { q.window = window }()
 	kept := 0 // bytes of a character that is not whole yet
 	for {
 		n, err := io.ReadAtLeast(r, buf[kept:], streamBuffer/2)
@@ -222,12 +217,7 @@ func (q *search) scan(marks []bool, r io.Reader) error {
 			whole = wholeRunes(buf[:n])
 		}
 		window = q.s.comparator.AppendFold(window, buf[:whole])
-		missing := false
-		for i, needle := range q.needles {
-			marks[i] = marks[i] || bytes.Contains(window, []byte(needle))
-			missing = missing || !marks[i]
-		}
-		if !missing {
+		if q.mark(marks, window) {
 			return nil
 		}
 		if over := len(window) - q.longest; over > 0 {

@@ -3,6 +3,7 @@ package mime
 import (
 	"bytes"
 	"io"
+	"unicode/utf8"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -19,6 +20,26 @@ func NewDecoder(transferEncoding string, r io.Reader) io.Reader {
 		return &qpReader{source: source{r: r}}
 	}
 	return r
+}
+
+// IsPlain tells whether text is for certain what NewDecoder and ToUTF8 would make of it:
+// ASCII under no transfer encoding and in one of the charsets that most mail is in.
+func IsPlain(charset, transferEncoding string, text []byte) bool {
+	switch firstToken(transferEncoding) {
+	case "base64", "quoted-printable":
+		return false
+	}
+	switch charset {
+	case "", "us-ascii", "utf-8":
+	default:
+		return false
+	}
+	for _, b := range text {
+		if b >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // BinaryDecoder is NewDecoder for BINARY fetches: an encoding it does not know is a

@@ -185,6 +185,24 @@ func FuzzDecoders(f *testing.F) {
 }
 
 // FuzzBaseSubject: a base subject is its own base, but for marks that only stood
+// FuzzIsPlain: what is said to be plain is left as it is by the decoders.
+func FuzzIsPlain(f *testing.F) {
+	for _, c := range []string{"", "us-ascii", "utf-8", "utf-16", "iso-2022-jp", "hz-gb-2312", "utf-7"} {
+		for _, e := range []string{"", "7bit", "Base64", " quoted-printable", "x"} {
+			f.Add(c, e, []byte("plain =41 ~{text\r\n"))
+			f.Add(c, e, []byte("na\xc3\xafve\r\n"))
+		}
+	}
+	f.Fuzz(func(t *testing.T, charset, encoding string, text []byte) {
+		if !IsPlain(charset, encoding, text) {
+			return
+		}
+		if got := readAll(t, ToUTF8(charset, NewDecoder(encoding, bytes.NewReader(text))), 512); !bytes.Equal(got, text) {
+			t.Fatalf("%q in %q and %q became %q", text, charset, encoding, got)
+		}
+	})
+}
+
 // together after the first pass.
 func FuzzBaseSubject(f *testing.F) {
 	for _, c := range subjectTable {
