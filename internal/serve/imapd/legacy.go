@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
@@ -29,7 +30,9 @@ func withLegacy(today []row) []row {
 			past = slices.Delete(past, at, at+1)
 		} else if !slices.Contains(imap2Commands, r.name) {
 			r.run = modern(r.run)
+			continue
 		}
+		r.run = plain(r.run)
 	}
 	return append(today, past...)
 }
@@ -71,6 +74,18 @@ func modern(run handler) handler {
 	}
 }
 
+// plain makes a handler of a command that IMAP2 has. Its clients show response codes to
+// people as they stand; they know that of SELECT.
+func plain(run handler) handler {
+	return func(s *session, cmd *command) (reply, error) {
+		rep, err := run(s, cmd)
+		if s.old && rep.status == "OK" && !strings.HasPrefix(rep.code, "READ-") {
+			rep.code = ""
+		}
+		return rep, err
+	}
+}
+
 // refuseIMAP3 answers what only IMAP3 has. Its clients go on with IMAP2, as RFC 1203
 // has it ("SELECT.VERSION").
 func refuseIMAP3(s *session, cmd *command) (reply, error) {
@@ -78,13 +93,9 @@ func refuseIMAP3(s *session, cmd *command) (reply, error) {
 	return reply{}, imap.ErrIMAP3()
 }
 
-// oldLogin is LOGIN. Nothing of IMAP4 is said to who has not asked.
+// oldLogin is LOGIN.
 func (s *session) oldLogin(_ *command, args imap.OldLogin) (reply, error) {
-	rep, err := s.login(args.User, args.Password)
-	if s.old {
-		rep.code = ""
-	}
-	return rep, err
+	return s.login(args.User, args.Password)
 }
 
 // findNames is FIND (RFC 1176; RFC 2062, 6.3.OBS.1 and 6.3.OBS.2). Bulletin boards are

@@ -81,7 +81,6 @@ func (s *session) oldCopy(cmd *command, args imap.Copy) (reply, error) {
 			cmd.own.silent = false
 		}
 	}
-	rep.code = ""
 	return rep, nil
 }
 

@@ -139,7 +139,7 @@ func (d *Decoder) ExpectLSub(out *List) bool {
 		return false
 	}
 	*out = l
-	return !l.Extended || d.Fail("LSUB takes one pattern")
+	return !l.Extended || d.Fail("there can be one pattern only")
 }
 
 // listNames reads the reference and one pattern or a list of them.
