@@ -30,6 +30,10 @@ func (s *session) esearchCommand(cmd *command) (reply, error) {
 		return bad("SAVE is possible for the selected mailbox alone"), nil
 	case usesSaved(&args.Key) && !onlySelected:
 		return bad("$ is about the selected mailbox alone"), nil
+	case args.Return&imap.ReturnUpdate != 0 && s.view == nil: // RFC 7377, 2.2
+		return bad("no mailbox is selected, which is the only one that updates are possible for"), nil
+	case s.tagInUse(cmd, &args.Search):
+		return bad("updates are told under this tag already"), nil
 	}
 	cmd.uid, cmd.numbers = true, usesNumbers(&args.Key)
 	if usesModSeq(&args.Key) {
@@ -51,6 +55,9 @@ func (s *session) esearchCommand(cmd *command) (reply, error) {
 		if err := s.flushFull(); err != nil {
 			return reply{}, err
 		}
+	}
+	if args.Return&imap.ReturnUpdate != 0 && !slices.ContainsFunc(boxes, func(b visible) bool { return s.view.is(&b.of, b.box.ID) }) {
+		s.noUpdate(cmd.tag, "updates are possible for the selected mailbox only")
 	}
 	return ok("ESEARCH done"), nil
 }
@@ -181,15 +188,27 @@ func (s *session) searchMailbox(cmd *command, of *owner, id mail.MailboxID, args
 	if cmd.lowest = found.lowest; cmd.lowest > 0 && !only { // a UID would not say of which
 		return tooMany(s.srv.opt.MessageLimit)
 	}
-	if err != nil || found.set.IsEmpty() {
-		if err == nil && args.Return&imap.ReturnSave != 0 {
-			s.saved = nil
-		}
+	if err != nil {
 		return err
 	}
-	box := v.pic.Mailbox()
-	where := func() {
-		s.enc.Raw(" MAILBOX ").Mailbox(of.shown(box.Name)).Raw(" UIDVALIDITY ").Number(uint64(box.UIDValidity))
+	update := s.beginUpdate(cmd, v, args, nil, &found)
+	if update != nil {
+		update.where = true
 	}
-	return s.tellFound(cmd, v, args, &found, where)
+	switch {
+	case !found.set.IsEmpty():
+		err = s.tellFound(cmd, v, args, &found, func() { s.tellWhere(v) })
+	case args.Return&imap.ReturnSave != 0:
+		s.saved = nil
+	}
+	if v == s.view {
+		s.keepUpdated(cmd, args, update)
+	}
+	return err
+}
+
+// tellWhere writes which mailbox an ESEARCH response is about (RFC 7377, 2.1).
+func (s *session) tellWhere(v *view) {
+	box := v.pic.Mailbox()
+	s.enc.Raw(" MAILBOX ").Mailbox(v.shown(box.Name)).Raw(" UIDVALIDITY ").Number(uint64(box.UIDValidity))
 }

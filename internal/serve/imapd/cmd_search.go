@@ -20,6 +20,9 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 		return bad("after ENABLE UTF8=ACCEPT a SEARCH names no charset"), nil
 	}
 	cmd.finds, cmd.numbers = true, cmd.uid && usesNumbers(&args.Key)
+	if s.tagInUse(cmd, &args) {
+		return bad("updates are told under this tag already"), nil
+	}
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}
@@ -30,11 +33,13 @@ func (s *session) searchCommand(cmd *command) (reply, error) {
 		return reply{}, err
 	}
 	cmd.lowest = found.lowest
+	update := s.beginUpdate(cmd, s.view, &args, nil, &found)
 	if !args.Extended && !s.rev2 {
 		err = s.tellSearch(cmd, &args, found.set)
 	} else {
 		err = s.tellESearch(cmd, &args, &found)
 	}
+	s.keepUpdated(cmd, &args, update)
 	return ok(cmd.row.name + " done"), err
 }
 

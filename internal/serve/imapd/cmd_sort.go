@@ -23,6 +23,9 @@ func (s *session) sortCommand(cmd *command) (reply, error) {
 	if slices.ContainsFunc(args.By, byRelevancy) && !usesFuzzy(&args.Key) {
 		return bad("RELEVANCY needs a FUZZY search key"), nil
 	}
+	if s.tagInUse(cmd, &args.Search) {
+		return bad("updates are told under this tag already"), nil
+	}
 	if usesModSeq(&args.Key) {
 		s.enableCondstore()
 	}
@@ -38,11 +41,13 @@ func (s *session) sortCommand(cmd *command) (reply, error) {
 		s.unsave(&args.Search, err)
 		return reply{}, err
 	}
+	update := s.beginUpdate(cmd, s.view, &args.Search, args.By, &found)
 	if args.Extended {
 		err = s.tellESearch(cmd, &args.Search, &found)
 	} else {
 		err = s.tellSort(cmd, &args.Search, &found)
 	}
+	s.keepUpdated(cmd, &args.Search, update)
 	return ok(cmd.row.name + " done"), err
 }
 

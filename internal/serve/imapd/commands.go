@@ -120,6 +120,7 @@ func commands() []row {
 		{name: "UID STORE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectStore, (*session).store)},
 		{name: "SEARCH", in: selected, after: keepSeqs, caps: "ESEARCH SEARCHRES WITHIN SAVEDATE PARTIAL SEARCH=FUZZY FILTERS", run: (*session).searchCommand},
 		{name: "UID SEARCH", in: selected, after: tellAll, run: (*session).searchCommand},
+		{name: "CANCELUPDATE", in: selected, after: tellAll, caps: "CONTEXT=SEARCH CONTEXT=SORT", run: handle((*imap.Decoder).ExpectCancelUpdate, (*session).cancelUpdate)},
 		{name: "COMPARATOR", in: in, after: tellAll, caps: "I18NLEVEL=2", run: (*session).comparatorCommand},
 		{name: "ESEARCH", in: in, after: tellAll, caps: "MULTISEARCH", run: (*session).esearchCommand},
 		{name: "SORT", in: selected, after: keepSeqs, caps: "SORT SORT=DISPLAY ESORT", run: (*session).sortCommand},

@@ -85,7 +85,7 @@ func (s *session) tellFound(cmd *command, v *view, args *imap.Search, found *fin
 	}
 	about := found.about(ret, &part)
 	if ret&imap.ReturnSave != 0 {
-		if s.saved = about; ret == imap.ReturnSave {
+		if s.saved = about; ret&^(imap.ReturnUpdate|imap.ReturnContext) == imap.ReturnSave {
 			return nil
 		}
 	}

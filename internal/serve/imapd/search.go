@@ -48,14 +48,15 @@ type search struct {
 	s       *session
 	v       *view // the mailbox that is searched
 	root    cond
-	needles []string // texts looked for in bodies, folded
-	longest int      // bytes of the longest
-	keys    bool     // dates or attachments are asked for
-	window  []byte   // of scan, used again for each text
-	loose   bool     // while the argument of FUZZY is compiled
-	files   bool     // names of files are looked for
-	limit   int      // messages to search; 0: all
-	lowest  mail.UID // of the messages searched, if they are not all (RFC 9738)
+	needles []string    // texts looked for in bodies, folded
+	longest int         // bytes of the longest
+	keys    bool        // dates or attachments are asked for
+	window  []byte      // of scan, used again for each text
+	loose   bool        // while the argument of FUZZY is compiled
+	files   bool        // names of files are looked for
+	among   mail.UIDSet // the messages to search
+	limit   int         // of them; 0: all
+	lowest  mail.UID    // of the messages searched, if they are not all (RFC 9738)
 	found   []mail.UID
 	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
 	missed  bool               // as in finding
@@ -77,7 +78,15 @@ const (
 
 // find returns the messages of a view that fit the program.
 func (s *session) find(v *view, key *imap.SearchKey) (finding, error) {
-	q := &search{s: s, v: v, limit: s.srv.opt.MessageLimit}
+	return s.findBy(&search{s: s, v: v, limit: s.srv.opt.MessageLimit, among: store.All()}, key)
+}
+
+// findAmong returns those of some messages that fit the program.
+func (s *session) findAmong(v *view, key *imap.SearchKey, among mail.UIDSet) (finding, error) {
+	return s.findBy(&search{s: s, v: v, among: among}, key)
+}
+
+func (s *session) findBy(q *search, key *imap.SearchKey) (finding, error) {
 	var err error
 	if q.root, err = q.compile(key); err != nil {
 		return finding{}, err
@@ -130,7 +139,7 @@ func (q *search) scope() mail.UIDSet {
 	if q.root.op == imap.SearchAnd {
 		conds = q.root.kids
 	}
-	scope := store.All()
+	scope := q.among
 	for _, c := range conds {
 		if c.op == imap.SearchSeq || c.op == imap.SearchUID {
 			scope = intersect(scope, c.uids)

@@ -15,7 +15,7 @@ func TestSearchNotesWhatIsGone(t *testing.T) {
 	w.deliver("INBOX", message("one"), 0)
 	w.deliver("INBOX", message("two"), 0)
 	s := &session{srv: w.imap, ctx: w.ctx, acct: w.alice}
-	v := &view{pic: w.picture("INBOX")}
+	v := &view{owner: owner{acct: w.alice}, pic: w.picture("INBOX")}
 	w.change(func(tx *store.Tx) error {
 		_, err := tx.Expunge(v.pic.Mailbox().ID, mail.SetOf(1), false)
 		return err

@@ -57,19 +57,33 @@ func newSortColumns(by []imap.SortBy, n int, comparator imap.Comparator) []*sort
 // needsFacts tells whether more than the rows is needed.
 func (c *sortColumn) needsFacts() bool { return c.texts != nil || c.by.Key == imap.SortDate }
 
-// fillFromRows fills in what the rows say; for a date it stands if there is no other
-// (RFC 5256, 2.2).
+// fillFromRows fills in what the rows say.
 func (c *sortColumn) fillFromRows(rows []store.Message, scores map[mail.UID]uint8) {
 	for i := range c.numbers {
-		switch c.by.Key {
-		case imap.SortSize:
-			c.numbers[i] = rows[i].Size
-		case imap.SortRelevancy: // the best first
+		if c.by.Key == imap.SortRelevancy { // the best first
 			c.numbers[i] = -int64(scores[rows[i].UID])
-		default:
-			c.numbers[i] = rows[i].Internal
+		} else {
+			c.numbers[i] = c.ofRow(&rows[i])
 		}
 	}
+}
+
+// ofRow returns what a row says of a column of numbers; for a date it stands if there is
+// no other (RFC 5256, 2.2).
+func (c *sortColumn) ofRow(m *store.Message) int64 {
+	if c.by.Key == imap.SortSize {
+		return m.Size
+	}
+	return m.Internal
+}
+
+// grow makes room for a message more and fills in what its row says.
+func (c *sortColumn) grow(m *store.Message) {
+	if c.texts != nil {
+		c.texts = append(c.texts, sortText{})
+		return
+	}
+	c.numbers = append(c.numbers, c.ofRow(m))
 }
 
 // fill fills in what the facts of the i-th message say.

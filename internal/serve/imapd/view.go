@@ -35,6 +35,7 @@ type view struct {
 	recent   mail.UIDSet // \Recent for this session (RFC 3501, 2.3.2)
 	recentN  int         // how many of them, when that was told last
 	batches  batchUse    // of UIDBATCHES
+	updates  []*updating // searches that are kept up to date
 }
 
 // is tells whether the view is of a mailbox; no view is of none.
@@ -194,6 +195,9 @@ func (s *session) sync(cmd *command, may untagged) error {
 		return err
 	}
 	diff := store.Diff(old, now)
+	if err := s.tellRemoved(diff.Expunged); err != nil {
+		return err
+	}
 	gone := merge(v.gone, diff.Expunged)
 	if tell.expunges && len(gone) > 0 {
 		if err := s.tellExpunged(gone); err != nil {
@@ -217,17 +221,7 @@ func (s *session) sync(cmd *command, may untagged) error {
 	if err := s.tellChanged(cmd, old, &diff, tell.flags); err != nil {
 		return err
 	}
-	return s.tellNew(diff.Arrived)
-}
-
-// tellNew tells what NOTIFY asks for of messages that others brought (RFC 5465, 5.2).
-func (s *session) tellNew(arrived mail.UIDSet) error {
-	if s.notify == nil || len(s.notify.selected.Fetch) == 0 || arrived.IsEmpty() {
-		return nil
-	}
-	plan := newFetchPlan(imap.Fetch{Items: s.notify.selected.Fetch}, false)
-	_, err := s.fetchAll(&command{}, plan, without(arrived, s.brought()))
-	return err
+	return s.tellNew(&diff)
 }
 
 // tellExpunged tells of messages that are gone, with the numbers they have in the
