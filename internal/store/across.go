@@ -45,6 +45,7 @@ func (a *Account) CopyTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 		if err != nil {
 			return nil, target.takeBack(ctx, to, all, err)
 		}
+		dealtWith(ctx, len(moved))
 		all, left = append(all, moved...), rest
 	}
 	return all, nil

@@ -70,6 +70,7 @@ func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UID
 		if err != nil {
 			return all, err
 		}
+		dealtWith(ctx, part.Len())
 		all.Changed = append(all.Changed, res.Changed...)
 		all.Failed = append(all.Failed, res.Failed...)
 	}
@@ -102,6 +103,7 @@ func (a *Account) Expunge(ctx context.Context, box mail.MailboxID, set mail.UIDS
 		if err != nil {
 			return merged(all), err
 		}
+		dealtWith(ctx, part.Len())
 		all = append(all, gone...)
 	}
 	return merged(all), nil
@@ -145,6 +147,7 @@ func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UI
 			}
 			return all, err
 		}
+		dealtWith(ctx, part.Len())
 		all = append(all, moved...)
 	}
 	return all, nil

@@ -1,8 +1,11 @@
 package imapd
 
 import (
+	"context"
+
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
@@ -20,7 +23,11 @@ func (s *session) copyCommand(cmd *command, args imap.Copy) (reply, error) {
 			return reply{}, tooManyFrom(limit, lowest)
 		}
 	}
-	moved, err := s.view.acct.CopyTo(s.ctx, s.view.box, uids, to.acct, to.box.ID)
+	var moved []store.Moved
+	err = s.await(s.view.pic, uids, func(ctx context.Context) (err error) {
+		moved, err = s.view.acct.CopyTo(ctx, s.view.box, uids, to.acct, to.box.ID)
+		return err
+	})
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
@@ -39,7 +46,11 @@ func (s *session) move(cmd *command, args imap.Copy) (reply, error) {
 		return reply{}, noTarget(err)
 	}
 	uids = s.limit(cmd, uids)
-	moved, err := s.view.acct.MoveTo(s.ctx, s.view.box, uids, to.acct, to.box.ID)
+	var moved []store.Moved
+	err = s.await(s.view.pic, uids, func(ctx context.Context) (err error) {
+		moved, err = s.view.acct.MoveTo(ctx, s.view.box, uids, to.acct, to.box.ID)
+		return err
+	})
 	if len(moved) > 0 { // of a very large set a part may have moved before a failure
 		s.note("OK", copyUID(to.box.UIDValidity, moved), "moved")
 	}

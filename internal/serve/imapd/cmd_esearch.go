@@ -46,6 +46,7 @@ func (s *session) esearchCommand(cmd *command) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	s.progress.open = len(boxes) > 1
 	for i := range boxes {
 		err := s.searchMailbox(cmd, &boxes[i].of, boxes[i].box.ID, &args.Search, len(boxes) == 1)
 		if err != nil && !fault.Is(err, fault.NotFound) { // deleted meanwhile

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -98,7 +99,7 @@ func (s *session) closeMailbox(*command) (reply, error) {
 	v := s.view
 	s.leave(false)
 	if !v.readOnly && v.rights.Has(mail.RightExpunge) {
-		if _, err := v.acct.Expunge(s.ctx, v.box, store.All(), true); err != nil && !fault.Is(err, fault.Denied) { // RFC 4314, 4
+		if err := s.expungeDeleted(v, store.All()); err != nil && !fault.Is(err, fault.Denied) { // RFC 4314, 4
 			return reply{}, err
 		}
 	}
@@ -113,8 +114,16 @@ func (s *session) unselect(*command) (reply, error) {
 
 // expunge is EXPUNGE (RFC 9051, 6.4.3). The sync after it tells what went.
 func (s *session) expunge(*command) (reply, error) {
-	_, err := s.view.acct.Expunge(s.ctx, s.view.box, store.All(), true)
+	err := s.expungeDeleted(s.view, store.All())
 	return ok("EXPUNGE done"), err
+}
+
+// expungeDeleted removes what has \Deleted among the messages of a set.
+func (s *session) expungeDeleted(v *view, set mail.UIDSet) error {
+	return s.await(v.pic, set, func(ctx context.Context) error {
+		_, err := v.acct.Expunge(ctx, v.box, set, true)
+		return err
+	})
 }
 
 // uidExpunge is UID EXPUNGE (RFC 9051, 6.4.9; RFC 4315, 2.1).
@@ -124,7 +133,7 @@ func (s *session) uidExpunge(cmd *command, set imap.SeqSet) (reply, error) {
 		uids, err = s.limitDeleted(cmd, uids)
 	}
 	if err == nil {
-		_, err = s.view.acct.Expunge(s.ctx, s.view.box, uids, true)
+		err = s.expungeDeleted(s.view, uids)
 	}
 	return ok("UID EXPUNGE done"), err
 }

@@ -128,6 +128,8 @@ func (s *session) eachFacts(rows []store.Message, fn func(i int, f *store.Facts)
 		slices.SortFunc(order, byID)
 	}
 	ids := make([]mail.MessageID, 0, min(len(rows), factsAtOnce))
+	s.progress.base = max(0, s.progress.base-len(rows)) // those found are gone through again
+	done := 0
 	for chunk := range slices.Chunk(order, factsAtOnce) {
 		ids = ids[:0]
 		for _, i := range chunk {
@@ -146,6 +148,10 @@ func (s *session) eachFacts(rows []store.Message, fn func(i int, f *store.Facts)
 		}
 		if s.ctx.Err() != nil {
 			return fault.Wrap(fault.Closed, "the session has ended", s.ctx.Err())
+		}
+		done += len(chunk)
+		if err := s.reached(done); err != nil {
+			return err
 		}
 	}
 	return nil

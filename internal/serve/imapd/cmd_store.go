@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"context"
+
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -28,7 +30,11 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 		since := mail.ModSeq(args.Unchanged)
 		change.UnchangedSince = &since
 	}
-	result, err := s.view.acct.SetFlags(s.ctx, s.view.box, uids, change)
+	var result store.FlagResult
+	err = s.await(s.view.pic, uids, func(ctx context.Context) (err error) {
+		result, err = s.view.acct.SetFlags(ctx, s.view.box, uids, change)
+		return err
+	})
 	if err != nil {
 		return reply{}, err
 	}

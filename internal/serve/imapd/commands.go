@@ -68,7 +68,7 @@ func commands() []row {
 	const in = signedIn | selected
 	return []row{
 		{name: "CAPABILITY", in: anyState, after: tellAll, run: bare((*session).capability)},
-		{name: "NOOP", in: anyState, after: tellAll, run: bare((*session).noop)},
+		{name: "NOOP", in: anyState, after: tellAll, caps: "INPROGRESS", run: bare((*session).noop)},
 		{name: "LOGOUT", in: anyState, run: bare((*session).logout)},
 		{name: "STARTTLS", in: fresh, run: bare((*session).startTLS)},
 		{name: "AUTHENTICATE", in: fresh, caps: "SASL-IR", run: (*session).authenticate},

@@ -41,6 +41,8 @@ type session struct {
 	view  *view       // the selected mailbox, or nil
 	saved mail.UIDSet // what $ stands for (RFC 5182)
 
+	progress progress // of the command under way (RFC 9585)
+
 	comparator imap.Comparator // of SEARCH, SORT and THREAD (RFC 5255, 4)
 }
 
@@ -257,6 +259,7 @@ func (s *session) dispatch(cmd *command) (reply, error) {
 			return reply{}, err
 		}
 	}
+	s.beginProgress(cmd)
 	rep, err := cmd.row.run(s, cmd)
 	if err == nil {
 		s.noteLimit(cmd, &rep)

@@ -42,6 +42,9 @@ type Options struct {
 	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
 	Legacy    bool          // clients before IMAP4rev1 are served, too (RFC 1176, RFC 1730)
 
+	Now   func() time.Time                     // tells how long a command has taken; nil: time.Now
+	After func(time.Duration) <-chan time.Time // wakes who waits for the store; nil: time.After
+
 	MessageLimit int // messages that one command may deal with; 0: any number (RFC 9738)
 	SaveLimit    int // that COPY and APPEND may save; 0: as many as MessageLimit allows
 
@@ -67,6 +70,12 @@ func New(opt Options) *Server {
 	}
 	if opt.Random == nil {
 		opt.Random = rand.Reader
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.After == nil {
+		opt.After = time.After
 	}
 	srv := &Server{opt: opt, rows: map[string]*row{}}
 	var caps []string

@@ -56,6 +56,7 @@ type search struct {
 	files   bool        // names of files are looked for
 	among   mail.UIDSet // the messages to search
 	limit   int         // of them; 0: all
+	done    int         // how many have been looked at
 	lowest  mail.UID    // of the messages searched, if they are not all (RFC 9738)
 	found   []mail.UID
 	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
@@ -100,6 +101,7 @@ func (s *session) findBy(q *search, key *imap.SearchKey) (finding, error) {
 	if err := q.run(); err != nil {
 		return finding{}, err
 	}
+	s.progress.base += q.done
 	return finding{set: mail.SetOf(q.found...), scores: q.scores, missed: q.missed, lowest: q.lowest}, nil
 }
 
@@ -109,8 +111,19 @@ func (q *search) run() error {
 	var probe candidate // one for all, of which most need no more than the row
 	var scope mail.UIDSet
 	scope, q.lowest = withinLimit(q.v.pic, q.scope(), q.limit)
+	if p := &q.s.progress; p.goal == nil && !p.open {
+		p.goal = func() int { return q.v.pic.Existing(scope).Len() }
+	}
 	for _, probe.m = range q.v.pic.Messages(scope) {
-		switch q.root.ask(&probe) {
+		says := q.root.ask(&probe)
+		if says != open {
+			if q.done++; q.done%progressRows == 0 {
+				if err := q.s.reached(q.done); err != nil {
+					return err
+				}
+			}
+		}
+		switch says {
 		case met:
 			q.accept(&probe)
 		case open:

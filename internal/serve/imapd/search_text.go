@@ -40,6 +40,10 @@ func (q *search) settle(pending []*candidate) error {
 			if err := q.decide(c); err != nil {
 				return err
 			}
+			q.done++
+			if err := q.s.reached(q.done); err != nil {
+				return err
+			}
 		}
 		pending = pending[done:]
 	}

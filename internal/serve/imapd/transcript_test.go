@@ -41,6 +41,7 @@ import (
 //	fill MAILBOX N        so many messages arrive, all the same
 //	gone MAILBOX SET      those with these UIDs are expunged
 //	limit N               one command may deal with so many messages; limit save N: save
+//	slow MILLISECONDS     each look at the clock takes so long
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
@@ -347,6 +348,8 @@ func (w *world) step(line string, body []byte) error {
 		}
 		_, err := fmt.Sscan(first, which)
 		return err
+	case word == "slow":
+		return w.slowClock(first)
 	case word == "seen":
 		w.alice.ClaimRecent(w.picture(first))
 	case word == "mailbox":
