@@ -19,7 +19,8 @@ func TestPrograms(t *testing.T) {
 	}{
 		{"curl", curl}, {"swaks", swaks}, {"python", python}, {"mbsync", mbsync}, {"offlineimap", offlineimap},
 		{"neomutt", neomutt}, {"fetchmail", fetchmail}, {"getmail", getmail}, {"msmtp", msmtp}, {"goimap", goIMAP},
-		{"aerc", aerc}, {"alpine", alpine}, {"roundcube", roundcube}, {"gosmtp", goSMTP},
+		{"aerc", aerc}, {"alpine", alpine}, {"perl", perl}, {"roundcube", roundcube}, {"goall", goIMAPAll},
+		{"goutf8", goIMAPUTF8}, {"gosmtp", goSMTP},
 	}
 	var opt martlet.Options
 	for _, c := range tests {
