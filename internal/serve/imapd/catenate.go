@@ -107,7 +107,9 @@ func (s *session) openURL(text string) (io.ReadCloser, error) {
 	}
 	var at place
 	if err == nil {
-		at, err = s.place(name)
+		if at, err = s.place(name); fault.Is(err, fault.NotFound) {
+			err = errNoURL()
+		}
 	}
 	var p *pointed
 	if err == nil {

@@ -92,5 +92,7 @@ func (a SetACL) AppendText(b []byte) []byte {
 		sign = "-"
 	}
 	b = AppendString(append(b, ' '), id, true, true)
-	return AppendString(append(b, ' '), sign+a.Change.Rights.String(), true, true)
+	// c and d are shown to clients that know no others, and mean more than is there.
+	letters := strings.NewReplacer("c", "", "d", "").Replace(a.Change.Rights.String())
+	return AppendString(append(b, ' '), sign+letters, true, true)
 }
