@@ -18,7 +18,7 @@ func TestPrograms(t *testing.T) {
 		run  func(*testing.T, *subject)
 	}{
 		{"curl", curl}, {"swaks", swaks}, {"python", python}, {"mbsync", mbsync}, {"offlineimap", offlineimap},
-		{"neomutt", neomutt}, {"fetchmail", fetchmail}, {"getmail", getmail}, {"msmtp", msmtp}, {"goimap", goIMAP},
+		{"neomutt", neomutt}, {"muttcache", neomuttCached}, {"fetchmail", fetchmail}, {"getmail", getmail}, {"msmtp", msmtp}, {"goimap", goIMAP},
 		{"aerc", aerc}, {"alpine", alpine}, {"perl", perl}, {"roundcube", roundcube}, {"goall", goIMAPAll},
 		{"goutf8", goIMAPUTF8}, {"gosmtp", goSMTP},
 	}
