@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/conf"
@@ -41,6 +42,16 @@ func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 		MaxRecipients: h.cfg.SMTP.RecipientsLimit, MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
 		Normalise: h.cfg.SMTP.BareLineEndings == "normalise", CheckFrom: h.cfg.SMTP.CheckFrom,
 	}
+}
+
+// submissionOptions are those of submission. What users send may lie in their mailboxes:
+// the IMAP server knows what URLs mean (BURL), where there is one.
+func (h *house) submissionOptions() smtpd.Options {
+	o := h.smtpOptions(smtpd.Submission)
+	if slices.ContainsFunc(h.cfg.Listen, func(l conf.Listen) bool { return l.Protocol == "imap" || l.Protocol == "imaps" }) {
+		o.URLs = imapd.New(h.imapOptions())
+	}
+	return o
 }
 
 func (h *house) imapOptions() imapd.Options {

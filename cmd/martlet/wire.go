@@ -91,7 +91,7 @@ func spoken() []conf.Protocol {
 func (h *house) services() map[string]netsrv.Service {
 	relay := smtpd.Service(h.smtpOptions(smtpd.Relay))
 	lmtp := smtpd.Service(h.smtpOptions(smtpd.LMTP))
-	submission := smtpd.Service(h.smtpOptions(smtpd.Submission))
+	submission := smtpd.Service(h.submissionOptions())
 	imap := h.imapService(false)
 	past := h.imapService(true)
 	pop3 := netsrv.Service{Handle: pop3d.New(h.pop3Options()).Handle, Refuse: pop3d.Refuse}

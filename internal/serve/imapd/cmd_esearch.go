@@ -107,7 +107,7 @@ func (s *session) visible(rights mail.Rights, shared bool) ([]visible, error) {
 		if err == nil && len(boxes) > 0 {
 			account, e := s.srv.opt.Directory.AccountByID(s.ctx, id)
 			if err = e; err == nil {
-				add(s.ownerOf(s.acct, id, account.Address), boxes)
+				add(s.finder().ownerOf(s.acct, id, account.Address), boxes)
 			}
 		}
 		if err != nil && !fault.Is(err, fault.NotFound) { // the account has been removed

@@ -1,14 +1,9 @@
 package imapd
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
-	"net"
 	"strings"
 
-	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -32,7 +27,7 @@ func (s *session) resetKey(*command) (reply, error) {
 	if args.All {
 		return ok("all keys removed"), s.dropURLKeys()
 	}
-	key, err := s.newKey()
+	key, err := s.finder().newKey()
 	if err != nil {
 		return reply{}, err
 	}
@@ -65,14 +60,6 @@ func (s *session) dropURLKeys() error {
 	return nil
 }
 
-func (s *session) newKey() ([]byte, error) {
-	key := make([]byte, store.URLKeySize)
-	if _, err := io.ReadFull(s.srv.opt.Random, key); err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "no random bytes", err)
-	}
-	return key, nil
-}
-
 // genURLAuth is GENURLAUTH (RFC 4467, BASE.6.3.GENURLAUTH). Users sign URLs under their
 // own names only, into mailboxes that they may read; whether the names of others in them exist is not told.
 func (s *session) genURLAuth(_ *command, list []imap.URLRump) (reply, error) {
@@ -91,7 +78,7 @@ func (s *session) genURLAuth(_ *command, list []imap.URLRump) (reply, error) {
 		case u.Rump != r.URL:
 			return bad("the supplied URL has a token already"), nil
 		}
-		owner, err := s.userOf(u.User, u.Host)
+		owner, err := s.finder().userOf(u.User, u.Host)
 		if err != nil {
 			return reply{}, err
 		}
@@ -131,7 +118,7 @@ func (s *session) urlKey(name string) (key []byte, err error) {
 	if err != nil || key != nil {
 		return key, err
 	}
-	fresh, err := s.newKey()
+	fresh, err := s.finder().newKey()
 	if err != nil {
 		return nil, err
 	}
@@ -149,109 +136,14 @@ func (s *session) urlKey(name string) (key []byte, err error) {
 	return key, err
 }
 
-// token returns the authorization token of a rump URL.
-func token(key []byte, rump string) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(rump))
-	return tokenHMAC + hex.EncodeToString(mac.Sum(nil))
-}
-
-// userOf returns the account that a user name in a URL means, 0 if none: an address, or
-// the local part of one at the URL's host.
-func (s *session) userOf(user, host string) (mail.AccountID, error) {
-	if !strings.Contains(user, "@") {
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		user += "@" + host
-	}
-	addr, err := mail.ParseAddress(user)
-	var a directory.Account
-	if err == nil {
-		a, err = s.srv.opt.Directory.Lookup(s.ctx, addr)
-	}
-	switch {
-	case err == nil:
-		return a.ID, nil
-	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid):
-		return 0, nil
-	}
-	return 0, err
-}
-
-// authorised checks a URL and finds what it means; nil if it gives this session
-// nothing, for whatever reason. The work that is done does not show which: a URL of a
-// mailbox or user that is not there is checked against a key nobody has (RFC 4467, 6).
-func (s *session) authorised(text string) (*pointed, error) {
-	u, err := imap.ParseURL(text)
-	if err != nil || !u.Absolute || u.Access == imap.AccessNone || !strings.EqualFold(u.Mechanism, internalMechanism) {
-		return nil, nil
-	}
-	user, err := s.userOf(u.User, u.Host)
-	if err != nil {
-		return nil, err
-	}
-	signer := s.srv.opt.Store.Account(user).As(user)
-	at, err := s.placeOf(signer, u.Mailbox)
-	switch {
-	case fault.Is(err, fault.NotFound):
-		at = place{owner{acct: signer}, u.Mailbox}
-	case err != nil:
-		return nil, err
-	}
-	key, err := s.newKey()
-	if err != nil {
-		return nil, err
-	}
-	known := false
-	err = at.acct.View(s.ctx, func(snap *store.Snapshot) error {
-		box, err := at.lookup(snap, mail.RightRead)
-		if err != nil {
-			return err
-		}
-		k, err := snap.URLKey(box.ID, user)
-		if k != nil {
-			key, known = k, true
-		}
-		return err
-	})
-	if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid) && !fault.Is(err, fault.Denied) {
-		return nil, err
-	}
-	genuine := hmac.Equal([]byte(token(key, u.Rump)), []byte(strings.ToLower(u.Token)))
-	if !genuine || !known || !u.Expire.IsZero() && s.srv.opt.Store.Now().After(u.Expire) {
-		return nil, nil
-	}
-	if may, err := s.mayUse(&u); err != nil || !may {
-		return nil, err
-	}
-	p, err := follow(s.ctx, &at, &u)
-	if fault.Is(err, fault.NotFound) {
-		return nil, nil
-	}
-	return p, err
-}
-
-// mayUse tells whether the session is one that a genuine URL is for (RFC 4467, 3).
-func (s *session) mayUse(u *imap.URL) (bool, error) {
-	switch u.Access {
-	case imap.AccessAnonymous, imap.AccessAuthUser: // there are no anonymous sessions
-		return true, nil
-	case imap.AccessUser:
-		id, err := s.userOf(u.AccessUser, u.Host)
-		return id == s.acct.ID(), err
-	case imap.AccessSubmit:
-		is := s.srv.opt.Submitter
-		return is != nil && is(s.acct.ID()), nil
-	}
-	return false, nil
-}
-
 // urlFetch is URLFETCH, with the items of RFC 5524 (RFC 4467, BASE.6.3.URLFETCH). Each
 // URL gets a response of its own, so that what fails late spoils no other.
 func (s *session) urlFetch(_ *command, list []imap.URLFetch) (reply, error) {
 	for i := range list {
-		p, err := s.authorised(list[i].URL)
+		p, err := s.finder().authorised(list[i].URL)
+		if fault.Is(err, fault.Denied) || fault.Is(err, fault.NotFound) { // the client is not told which (RFC 4467, 6)
+			p, err = nil, nil
+		}
 		if err == nil {
 			err = s.tellURL(&list[i], p)
 		}

@@ -51,10 +51,10 @@ func noMailbox() error { return fault.New(fault.NotFound, "no such mailbox") }
 
 // place finds out whose mailbox a name is; whether it is there is not asked. For the
 // user's own names that takes no more than a look at the name. Faults: NotFound.
-func (s *session) place(name string) (place, error) { return s.placeOf(s.acct, name) }
+func (s *session) place(name string) (place, error) { return s.finder().placeOf(s.acct, name) }
 
 // placeOf is place for any user.
-func (s *session) placeOf(user *store.Account, name string) (place, error) {
+func (s *finder) placeOf(user *store.Account, name string) (place, error) {
 	if !inOtherUsers(name) {
 		return place{owner{acct: user}, name}, nil
 	}
@@ -86,7 +86,7 @@ func inOtherUsers(name string) bool {
 }
 
 // ownerOf returns another account as a user meets it.
-func (s *session) ownerOf(user *store.Account, id mail.AccountID, addr mail.Address) owner {
+func (s *finder) ownerOf(user *store.Account, id mail.AccountID, addr mail.Address) owner {
 	level := addressToLevel.Replace(addr.String())
 	return owner{s.srv.opt.Store.Account(id).As(user.ID()), otherUsers + store.Separator + level}
 }

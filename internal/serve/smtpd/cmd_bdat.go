@@ -29,11 +29,7 @@ func (s *session) bdat(ctx context.Context, arg string) *smtp.Reply {
 		s.made.errors++
 		return s.skipChunk(size, s.misplaced("BDAT"))
 	}
-	b := s.tx.body
-	if b == nil {
-		b = s.newBody(ctx)
-		s.tx.body = b
-	}
+	b := s.body(ctx)
 	if b.failed {
 		why := smtp.NewReply(503, "5.5.1", "an earlier chunk failed: say RSET")
 		if last {
@@ -41,7 +37,8 @@ func (s *session) bdat(ctx context.Context, arg string) *smtp.Reply {
 		}
 		return s.skipChunk(size, why)
 	}
-	err := b.take(size, last)
+	b.chunks.Begin(size, last)
+	err := b.take(last)
 	if err != nil {
 		if lost := b.chunks.Drain(); lost != nil {
 			return s.hangUp(lost)
@@ -88,6 +85,14 @@ var (
 	errGivenUp   = errors.New("the store reads no further")
 )
 
+// body returns the body of the message under way, which begins with the first chunk.
+func (s *session) body(ctx context.Context) *body {
+	if s.tx.body == nil {
+		s.tx.body = s.newBody(ctx)
+	}
+	return s.tx.body
+}
+
 func (s *session) newBody(ctx context.Context) *body {
 	r, w := io.Pipe()
 	b := &body{chunks: smtp.NewChunks(s.conn.R, s.dataOptions()), pipe: w, done: make(chan struct{})}
@@ -105,9 +110,8 @@ func (s *session) newBody(ctx context.Context) *body {
 	return b
 }
 
-// take reads a chunk of size bytes. After the last one the message is stored.
-func (b *body) take(size int64, last bool) error {
-	b.chunks.Begin(size, last)
+// take reads the chunk that has begun. After the last one the message is stored.
+func (b *body) take(last bool) error {
 	_, err := io.Copy(b.pipe, b.chunks)
 	switch {
 	case err == nil && !last:

@@ -45,6 +45,9 @@ func (s *session) extensions(ctx context.Context) []string {
 		"DSN",
 		"LIMITS RCPTMAX=" + strconv.Itoa(s.MaxRecipients), // RFC 9422, 3
 	}
+	if s.Kind == Submission && s.URLs != nil {
+		list = append(list, s.burlKeyword())
+	}
 	if s.conn.CanStartTLS() {
 		list = append(list, "STARTTLS")
 	}

@@ -86,6 +86,7 @@ var commands = map[string]command{
 	"RCPT":     {everyKind, mailing | addressed, anyArg, false, (*session).rcpt},
 	"DATA":     {everyKind, addressed, noArg, true, (*session).data},
 	"BDAT":     {everyKind, anywhere, anyArg, false, (*session).bdat},
+	"BURL":     {Submission, anywhere, anyArg, false, (*session).burl},
 	"RSET":     {everyKind, anywhere, noArg, false, (*session).rset},
 	"NOOP":     {everyKind, anywhere, anyArg, false, (*session).noop},
 	"VRFY":     {everyKind, anywhere, anyArg, false, (*session).vrfy},
@@ -196,7 +197,7 @@ func (s *session) count(verb string, reply *smtp.Reply) {
 	case verb == "RCPT", verb == "DATA", verb == "BDAT":
 	case reply.Code >= 500:
 		s.made.errors++
-	case verb != "MAIL" && verb != "AUTH":
+	case verb != "MAIL" && verb != "AUTH" && verb != "BURL":
 		s.made.idle++
 	}
 }

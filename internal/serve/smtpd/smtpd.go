@@ -3,8 +3,8 @@
 // machine; Options.Kind says what differs.
 //
 // A file per stage, in the order mail meets them: session.go (the command loop),
-// cmd_hello.go, cmd_starttls.go, cmd_auth.go, cmd_mail.go, cmd_data.go and
-// cmd_bdat.go, submit.go (what a submitted message lacks), received.go, accept.go
+// cmd_hello.go, cmd_starttls.go, cmd_auth.go, cmd_mail.go, cmd_data.go,
+// cmd_bdat.go and cmd_burl.go, submit.go (what a submitted message lacks), received.go, accept.go
 // (the way to the mailboxes and the answer).
 //
 // The package parses nothing itself (syntax/smtp does), holds no message in memory,
@@ -13,7 +13,7 @@
 //
 // RFC 5321 (SMTP), 6409 (submission), 2033 (LMTP), 1870 (SIZE), 2920 (PIPELINING),
 // 2034 (enhanced codes), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS), 3461 (DSN),
-// 3848 (names of protocols), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), 9422
+// 3848 (names of protocols), 4468 (BURL), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), 9422
 // (LIMITS).
 package smtpd
 
@@ -55,6 +55,9 @@ type Options struct {
 	// CheckFrom refuses a submitted message whose From field, or Sender field, names
 	// an address that the login may not use. The envelope's sender is always checked.
 	CheckFrom bool
+
+	// URLs reads what BURL names; nil: there is no BURL.
+	URLs URLs
 
 	Now func() time.Time // nil: time.Now
 }

@@ -22,7 +22,7 @@ import (
 //
 //	# comment
 //	A= relay 192.0.2.1     client A connects to a listener from an address; further
-//	                       words: starttls, implicit, normalise, from-check, and
+//	                       words: starttls, implicit, normalise, from-check, burl, and
 //	                       name=number for the limits recipients and errors
 //	A> EHLO a.test         A sends the line with CRLF
 //	A>> DATA\r\nhello      A sends bytes, with Go's escapes, in one write
@@ -31,6 +31,8 @@ import (
 //	A! tls                 A makes a TLS handshake
 //	inbox alice            alice's messages, each begun by a line "---"
 //	queue                  what the queue was given
+//	append alice BOX text  a message, with Go's escapes, gets into a mailbox of alice's
+//	sign alice URL         alice signs a URL, for which $URL stands from now on
 //	disk full, disk free   the disk fills up
 //	quota alice 1          alice's quota in bytes
 //	| text                 a line of inbox or queue
@@ -62,6 +64,7 @@ type player struct {
 	line    int
 	clients map[string]*client
 	shown   []string // lines that "|" must show
+	url     string   // that was signed last
 }
 
 type client struct {
@@ -90,12 +93,18 @@ func (p *player) play(line string) {
 		p.client(name, rest)
 		return
 	}
-	p.direct(strings.Fields(line))
+	p.direct(strings.Fields(line), line)
 }
 
 // direct runs a line that belongs to no client.
-func (p *player) direct(words []string) {
+func (p *player) direct(words []string, line string) {
 	switch words[0] {
+	case "append":
+		text := p.unquote(strings.SplitN(line, " ", 4)[3])
+		p.imap(words[1], fmt.Sprintf("APPEND %s {%d+}\r\n%s", words[2], len(text), text))
+	case "sign":
+		said := p.imap(words[1], "GENURLAUTH "+words[2]+" INTERNAL")
+		p.url = strings.Trim(strings.TrimPrefix(said, "* GENURLAUTH "), `"`)
 	case "inbox":
 		for _, m := range p.w.inbox(words[1]) {
 			p.shown = append(append(p.shown, "---"), visible(m)...)
@@ -161,18 +170,45 @@ func (p *player) client(name, line string) {
 			p.fail("got  %q\nwant %q", got, line[2:])
 		}
 	case strings.HasPrefix(line, ">> "):
-		text, err := strconv.Unquote(`"` + strings.ReplaceAll(line[3:], `"`, `\"`) + `"`)
-		if err != nil {
-			p.fail("%v", err)
-		}
-		c.send(text)
+		c.send(strings.ReplaceAll(p.unquote(line[3:]), "$URL", p.url))
 	case strings.HasPrefix(line, ">"):
-		c.send(strings.TrimPrefix(line[1:], " ") + "\r\n")
+		c.send(strings.ReplaceAll(strings.TrimPrefix(line[1:], " "), "$URL", p.url) + "\r\n")
 	case line == "! tls":
 		c.startTLS(p)
 	default:
 		p.fail("what is %q?", line)
 	}
+}
+
+func (p *player) unquote(text string) string {
+	p.t.Helper()
+	out, err := strconv.Unquote(`"` + strings.ReplaceAll(text, `"`, `\"`) + `"`)
+	if err != nil {
+		p.fail("%v", err)
+	}
+	return out
+}
+
+// imap has a user's IMAP server carry out a command and returns the first line it says
+// before its tagged answer.
+func (p *player) imap(user, command string) (said string) {
+	p.t.Helper()
+	client, server := net.Pipe()
+	defer client.Close()
+	p.w.done.Go(func() { p.w.net.ServeConn(p.w.ctx, server, netsrv.Service{Name: "imap", Handle: p.w.imap.Handle}) })
+	go fmt.Fprintf(client, "1 LOGIN %s@here.test secret\r\n2 %s\r\n", user, command)
+	for in := bufio.NewScanner(client); in.Scan(); {
+		switch line := in.Text(); {
+		case strings.HasPrefix(line, "2 OK"):
+			return said
+		case strings.HasPrefix(line, "2 "):
+			p.fail("IMAP says %q", line)
+		case strings.HasPrefix(line, "* GENURLAUTH"):
+			said = line
+		}
+	}
+	p.fail("IMAP hangs up")
+	return ""
 }
 
 func (p *player) connect(words []string) *client {
@@ -189,6 +225,8 @@ func (p *player) connect(words []string) *client {
 			mode = netsrv.ImplicitTLS
 		case "normalise":
 			o.Normalise = true
+		case "burl":
+			o.URLs = p.w.imap
 		case "from-check":
 			o.CheckFrom = true
 		case "recipients":

@@ -28,6 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
+	"github.com/martlet-mail/martlet/internal/serve/imapd"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -42,6 +43,7 @@ type world struct {
 	queue   *fakeQueue
 	disk    *failingDisk
 	net     *netsrv.Server
+	imap    *imapd.Server
 	options Options
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -72,6 +74,7 @@ func newWorld(t testing.TB) *world {
 		NewID: func() string { n++; return fmt.Sprintf("conn%d", n) },
 		Now:   now, Log: slog.New(slog.DiscardHandler),
 	})
+	w.imap = imapd.New(imapd.Options{Store: w.store, Directory: w.dir})
 	w.options = Options{
 		Hostname: "mx.here.test", Store: w.store, Directory: w.dir, Now: now,
 		Receiver: receive.New(receive.Options{Store: w.store, Directory: w.dir, Queue: w.queue, Now: now}),

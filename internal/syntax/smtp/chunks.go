@@ -12,6 +12,7 @@ import (
 // refused as after DATA, so that it may be passed on by DATA.
 type Chunks struct {
 	r    *bufio.Reader
+	src  *bufio.Reader // of the present chunk: r, or another
 	s    scanner
 	left int64 // of the present chunk
 	last bool  // it is the last
@@ -26,8 +27,12 @@ func NewChunks(r *bufio.Reader, o DataOptions) *Chunks {
 // whether it is the last; the one before must have been read to its end. A chunk
 // that takes the message over MaxSize is a fault from the start, and so nothing of
 // it is kept.
-func (c *Chunks) Begin(n int64, last bool) {
-	c.left, c.last = n, last
+func (c *Chunks) Begin(n int64, last bool) { c.BeginFrom(c.r, n, last) }
+
+// BeginFrom is Begin for a chunk that lies somewhere else (BURL, RFC 4468). If its reader
+// fails, so does Read.
+func (c *Chunks) BeginFrom(src *bufio.Reader, n int64, last bool) {
+	c.src, c.left, c.last = src, n, last
 	if limit := c.s.opt.MaxSize; limit > 0 && n > limit-c.s.size {
 		c.s.fail(errTooLarge())
 	}
@@ -77,13 +82,13 @@ func (c *Chunks) end() error {
 }
 
 func (c *Chunks) fill() error {
-	chunk, err := buffered(c.r)
+	chunk, err := buffered(c.src)
 	if err != nil {
 		return err
 	}
 	chunk = chunk[:min(int64(len(chunk)), c.left)]
 	n := c.s.scan(chunk)
-	c.r.Discard(n)
+	c.src.Discard(n)
 	c.left -= int64(n)
 	if c.s.drained() {
 		return fault.New(fault.Limited, "message does not end")

@@ -60,6 +60,17 @@ func ParseBDAT(arg string) (size int64, last bool, bad *Reply) {
 	return size, last, nil
 }
 
+// ParseBURL reads the argument of BURL (RFC 4468, 3.5). What the URL means is for others
+// to say.
+func ParseBURL(arg string) (url string, last bool, bad *Reply) {
+	url, rest, more := strings.Cut(arg, " ")
+	last = strings.EqualFold(strings.TrimLeft(rest, " "), "LAST")
+	if url == "" || more && !last {
+		return "", false, refuse(501, "5.5.4", "syntax: BURL URL [LAST]")
+	}
+	return url, last, nil
+}
+
 // ParseAuth reads the argument of AUTH: a mechanism in upper case and the initial
 // response as it stands, in base64 or "=" for an empty one, or "" if there is none
 // (RFC 4954, 4). Package sasl decodes it.

@@ -3,6 +3,7 @@ package smtp
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -196,6 +197,23 @@ func TestParseRcpt(t *testing.T) {
 	}
 }
 
+func TestParseBURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"imap://x/y/;uid=1 LAST": "imap://x/y/;uid=1 true", "imap://x/y/;uid=1": "imap://x/y/;uid=1 false",
+		"x  last": "x true", "": "501", "x FIRST": "501", "x LAST y": "501", "x  ": "501",
+	} {
+		url, last, bad := ParseBURL(in)
+		got := fmt.Sprint(url, " ", last)
+		if bad != nil {
+			checkReply(t, bad)
+			got = fmt.Sprint(bad.Code)
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
 func TestParseBDAT(t *testing.T) {
 	for in, want := range map[string]struct {
 		n    int64
@@ -297,6 +315,7 @@ func FuzzRcpt(f *testing.F) {
 // FuzzCommand checks every parser of a whole line at once.
 func FuzzCommand(f *testing.F) {
 	f.Add("BDAT 100 LAST")
+	f.Add("BURL imap://x/y/;uid=1 LAST")
 	f.Add("AUTH PLAIN AHUAcA==")
 	f.Add("EHLO [192.0.2.1]")
 	f.Add("MAIL\x00FROM:<>")
@@ -311,6 +330,9 @@ func FuzzCommand(f *testing.F) {
 		}
 		if name, bad := ParseHelo(arg); bad == nil && strings.ContainsAny(name, " ()<>\r\n\x00;,\"\\") {
 			t.Fatalf("host name %q", name)
+		}
+		if url, _, bad := ParseBURL(arg); bad == nil && (url == "" || strings.Contains(url, " ")) {
+			t.Fatalf("URL %q", url)
 		}
 		if n, _, bad := ParseBDAT(arg); bad == nil && n < 0 {
 			t.Fatalf("chunk of %d", n)
