@@ -33,7 +33,7 @@ func (s *session) create(_ *command, args imap.Create) (reply, error) {
 		return reply{}, err
 	}
 	s.tellNormal(at.use(&made), at.shown(made.Name))
-	return okCode("MAILBOXID ("+at.mailboxID(made.ID)+")", "CREATE done"), nil
+	return okCode(s.ids(&at.owner, made.ID), "CREATE done"), nil
 }
 
 // newPlace is place for a name that a mailbox is to get.

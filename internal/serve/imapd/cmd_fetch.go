@@ -49,6 +49,9 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 	if plan.mod {
 		s.enableCondstore()
 	}
+	if slices.ContainsFunc(plan.items, func(it imap.FetchItem) bool { return it.Kind == imap.FetchObjectID }) {
+		s.enableObjectID()
+	}
 	if args.Vanished {
 		if err := s.tellEarlier(&args); err != nil {
 			return reply{}, err
@@ -368,6 +371,9 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 		e.Raw("SAVEDATE ").DateTime(time.Unix(ld.m.Saved, 0).UTC())
 	case imap.FetchEmailID:
 		e.Raw("EMAILID (").Raw(objectID(emailID, w.s.view.acct, uint64(ld.m.ID))).Raw(")")
+	case imap.FetchObjectID:
+		e.Raw("OBJECTID (EMAILID ").Raw(objectID(emailID, w.s.view.acct, uint64(ld.m.ID)))
+		e.Raw(" THREADID ").Raw(objectID(threadID, w.s.view.acct, uint64(ld.m.Thread))).Raw(")")
 	case imap.FetchThreadID:
 		e.Raw("THREADID (").Raw(objectID(threadID, w.s.view.acct, uint64(ld.m.Thread))).Raw(")")
 	case imap.FetchGmailID:

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
@@ -47,5 +48,13 @@ func (s *session) rename(_ *command, args renaming) (reply, error) {
 	if err == nil && s.rev2 && args.wrote != "" {
 		s.tellOldName("", args.to, args.wrote)
 	}
-	return ok("RENAME done"), err
+	rep := ok("RENAME done")
+	if err == nil && s.objectID {
+		at, box, err := s.mailbox(args.to, mail.RightLookup)
+		if err != nil {
+			return rep, nil // renamed or deleted already
+		}
+		rep.code = s.ids(&at.owner, box.ID)
+	}
+	return rep, err
 }

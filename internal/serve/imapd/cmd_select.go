@@ -29,7 +29,10 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	if args.CondStore {
 		s.enableCondstore()
 	}
-	at, box, err := s.mailbox(args.Mailbox, mail.RightRead)
+	if args.ObjectID != nil {
+		s.enableObjectID()
+	}
+	at, box, err := s.named(&args)
 	if err != nil {
 		return reply{}, err
 	}
@@ -77,7 +80,7 @@ func (s *session) tellOpened() {
 	}
 	s.note("OK", fmt.Sprint("UIDVALIDITY ", box.UIDValidity), "UIDs are valid")
 	s.note("OK", fmt.Sprint("UIDNEXT ", box.UIDNext), "next UID")
-	s.note("OK", "MAILBOXID ("+v.mailboxID(box.ID)+")", "id of the mailbox")
+	s.note("OK", s.ids(&v.owner, box.ID), "id of the mailbox")
 	s.tellModSeq()
 }
 

@@ -67,6 +67,8 @@ func (s *session) enable(_ *command, words []string) (reply, error) {
 			s.qresync = true
 		case "UIDONLY":
 			s.uidOnly = true
+		case "OBJECTID+":
+			s.objectID = true
 		case "UTF8=ACCEPT":
 			s.utf8 = true
 			s.enc.UTF8, s.dec.UTF8 = true, true

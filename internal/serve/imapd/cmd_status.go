@@ -20,6 +20,9 @@ func (s *session) tellStatus(of *owner, box *store.Mailbox, items imap.StatusIte
 	if items&imap.StatusHighestModSeq != 0 {
 		s.enableCondstore() // RFC 7162, 3.1
 	}
+	if items&imap.StatusObjectID != 0 {
+		s.enableObjectID()
+	}
 	return s.writeStatus(of, box, items)
 }
 
@@ -38,6 +41,10 @@ func (s *session) writeStatus(of *owner, box *store.Mailbox, items imap.StatusIt
 		first = false
 		if item == imap.StatusMailboxID {
 			e.Raw("MAILBOXID (").Raw(of.mailboxID(box.ID)).Raw(")")
+			continue
+		}
+		if item == imap.StatusObjectID {
+			e.Raw("OBJECTID ").Raw(of.pair(box.ID))
 			continue
 		}
 		value, err := s.statusValue(of, box, item)

@@ -114,7 +114,7 @@ func commands() []row {
 		{name: "CHECK", in: selected, after: tellAll, run: bare((*session).noop)},
 		{name: "EXPUNGE", in: selected, writes: true, after: tellAll, run: bare((*session).expunge)},
 		{name: "UID EXPUNGE", in: selected, writes: true, after: tellAll, caps: "UIDPLUS", run: handle((*imap.Decoder).ExpectSeqSet, (*session).uidExpunge)},
-		{name: "FETCH", in: selected, after: keepSeqs, caps: "BINARY CONDSTORE OBJECTID PREVIEW", run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
+		{name: "FETCH", in: selected, after: keepSeqs, caps: "BINARY CONDSTORE OBJECTID OBJECTID+ PREVIEW", run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
 		{name: "UID FETCH", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
 		{name: "STORE", in: selected, writes: true, after: keepSeqs, caps: "X-GM-EXT-1", run: handle((*imap.Decoder).ExpectStore, (*session).store)},
 		{name: "UID STORE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectStore, (*session).store)},

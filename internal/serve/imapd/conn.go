@@ -30,6 +30,7 @@ type session struct {
 	utf8      bool // ENABLE UTF8=ACCEPT (RFC 6855)
 	qresync   bool // it is told of expunges by VANISHED (RFC 7162, 3.2)
 	uidOnly   bool // no sequence numbers, neither way (RFC 9586)
+	objectID  bool // ids come together (OBJECTID+)
 	old       bool // it knows IMAP2 at best, for all it has said (legacy.go)
 
 	meta   *metaWatch // of annotations, or nil

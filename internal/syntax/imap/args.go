@@ -25,11 +25,12 @@ const (
 	StatusAppendLimit   // RFC 7889
 	StatusMailboxID     // RFC 8474, 4.3
 	StatusDeletedBytes  // DELETED-STORAGE, RFC 9208, 4.1.4
+	StatusObjectID      // OBJECTID: the ids of the mailbox and its account (OBJECTID+)
 )
 
 var statusNames = [...]string{
 	"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "APPENDLIMIT", "MAILBOXID",
-	"DELETED-STORAGE",
+	"DELETED-STORAGE", "OBJECTID",
 }
 
 // Names yields the names of the items of s, in a fixed order.
@@ -330,6 +331,7 @@ type Select struct {
 	Mailbox   string
 	CondStore bool
 	Resync    *Resync
+	ObjectID  *ObjectID
 }
 
 // ExpectSelect reads the arguments of SELECT and EXAMINE (RFC 9051, 6.3.2; RFC
@@ -355,6 +357,8 @@ func (d *Decoder) selectParam(s *Select) bool {
 	case "CONDSTORE":
 		s.CondStore = true
 		return true
+	case "OBJECTID":
+		return d.selectObjectID(s)
 	case "QRESYNC":
 		s.Resync = new(Resync)
 		return d.ExpectSP() && d.resync(s.Resync)

@@ -23,6 +23,7 @@ const (
 	FetchSaveDate      // SAVEDATE (RFC 8514)
 	FetchEmailID       // EMAILID (RFC 8474)
 	FetchThreadID      // THREADID (RFC 8474)
+	FetchObjectID      // OBJECTID: both of them (OBJECTID+)
 	FetchPreview       // PREVIEW, with or without LAZY (RFC 8970)
 	FetchGmailID       // X-GM-MSGID
 	FetchGmailThread   // X-GM-THRID
@@ -142,6 +143,7 @@ var plainItems = map[string]FetchItem{
 	"SAVEDATE":      {Kind: FetchSaveDate},
 	"EMAILID":       {Kind: FetchEmailID},
 	"THREADID":      {Kind: FetchThreadID},
+	"OBJECTID":      {Kind: FetchObjectID},
 	"PREVIEW":       {Kind: FetchPreview},
 	"X-GM-MSGID":    {Kind: FetchGmailID},
 	"X-GM-THRID":    {Kind: FetchGmailThread},
@@ -326,7 +328,7 @@ func (d *Decoder) partial(item *FetchItem) bool {
 var kindNames = map[FetchKind]string{
 	FetchFlags: "FLAGS", FetchUID: "UID", FetchInternalDate: "INTERNALDATE", FetchSize: "RFC822.SIZE",
 	FetchEnvelope: "ENVELOPE", FetchBody: "BODY", FetchBodyStructure: "BODYSTRUCTURE", FetchModSeq: "MODSEQ",
-	FetchSaveDate: "SAVEDATE", FetchEmailID: "EMAILID", FetchThreadID: "THREADID", FetchPreview: "PREVIEW",
+	FetchSaveDate: "SAVEDATE", FetchEmailID: "EMAILID", FetchThreadID: "THREADID", FetchObjectID: "OBJECTID", FetchPreview: "PREVIEW",
 	FetchGmailID: "X-GM-MSGID", FetchGmailThread: "X-GM-THRID", FetchLabels: "X-GM-LABELS",
 	FetchSection: "BODY", FetchBinary: "BINARY", FetchBinarySize: "BINARY.SIZE",
 }
