@@ -61,6 +61,12 @@ const password = "secret of alice"
 
 func newWorld(t testing.TB, opt netsrv.Options) *world {
 	t.Helper()
+	return newWorldWith(t, opt, nil)
+}
+
+// newWorldWith is newWorld with an issuer of tokens.
+func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *world {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
@@ -73,7 +79,7 @@ func newWorld(t testing.TB, opt netsrv.Options) *world {
 	}
 	dir, err := directory.Open(ctx, eng, st, directory.Options{
 		Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
-		Sleep: func(context.Context, time.Duration) error { return nil },
+		Sleep: func(context.Context, time.Duration) error { return nil }, Tokens: tokens,
 	})
 	if err != nil {
 		t.Fatal(err)
