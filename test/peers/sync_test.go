@@ -203,6 +203,7 @@ Patterns Sync
 Create Both
 Expunge Both
 SyncState *
+FSync no
 `
 
 // mbsync synchronises 2,000 messages both ways after changes at both ends.
@@ -217,7 +218,8 @@ func mbsync(t *testing.T, s *subject) {
 	tls := "SSLType None\nAuthMechs LOGIN"
 	if s.Server != nil {
 		host = "localhost"
-		tls = "SSLType STARTTLS\nCertificateFile " + s.CA
+		_, port, _ = strings.Cut(s.through(t, "imaps", "mbsync"), ":")
+		tls = "SSLType IMAPS\nCertificateFile " + s.CA
 	}
 	rc := write(t, home, "rc", fmt.Sprintf(mbsyncRC, host, port, a.Address, a.Password, tls, home, home))
 	run := func() string {
@@ -308,7 +310,7 @@ func offlineimap(t *testing.T, s *subject) {
 	host, port := s.host("imap")
 	tls := "ssl = no\nstarttls = no"
 	if s.Server != nil {
-		_, port = s.host("imaps")
+		_, port, _ = strings.Cut(s.through(t, "imaps", "offlineimap"), ":")
 		host = "localhost"
 		tls = "ssl = yes\nsslcacertfile = " + s.CA
 	}

@@ -107,7 +107,7 @@ func (tb *thunderbird) start() {
 // env makes it write what it says over IMAP, if anybody wants to read it.
 func (tb *thunderbird) env() []string {
 	if dir := os.Getenv("MARTLET_RECORD"); dir != "" {
-		return []string{"MOZ_LOG=IMAP:4,timestamp,sync", "MOZ_LOG_FILE=" + filepath.Join(dir, "thunderbird")}
+		return []string{"MOZ_LOG=IMAP:4,timestamp,sync", "MOZ_LOG_FILE=" + filepath.Join(dir, "thunderbird-%PID")}
 	}
 	return nil
 }

@@ -158,8 +158,8 @@ func (tb *thunderbird) files() {
 	tb.click(`row("A bug, taped into the log")`)
 	tb.js(nil, `await until(() => shown(args[0]), "the message")`, "A bug, taped into the log")
 	tb.press('a')
-	year := time.Now().UTC().Format("2006")
-	tb.expect("Archive/"+year, "A bug, taped into the log", `\Seen`)
+	// A server of X-GM-EXT-1 counts as Gmail: no folder below for each year.
+	tb.expect("Archive", "A bug, taped into the log", `\Seen`)
 	tb.click(`row("Notes on the engine")`)
 	tb.js(nil, `await until(() => shown(args[0]), "the message")`, "Notes on the engine")
 	tb.press(keyDelete)
