@@ -81,8 +81,12 @@ func (s *session) readMessage(room *int64) (m imap.AppendMessage, message store.
 		return m, message, misuse(fault.New(fault.Invalid, "APPEND UTF8 needs ENABLE UTF8=ACCEPT"))
 	}
 	parcel, err := s.takeIn(&m, room)
+	if err == nil && !hasParts(parcel.Message().Root, m.Notes) {
+		err = noPart()
+	}
 	return m, store.NewMessage{
 		Parcel: parcel, Flags: m.Flags.System, Keywords: m.Flags.Keywords, InternalDate: m.Date,
+		Notes: noteChanges(m.Notes),
 	}, err
 }
 
@@ -135,6 +139,9 @@ func (s *session) appendAll(at *target, messages []store.NewMessage) (reply, err
 		uids = nil
 		for _, m := range messages {
 			uid, err := tx.Append(at.box.ID, m)
+			if err != nil && len(m.Notes) > 0 {
+				err = noteRefusal(err)
+			}
 			if err != nil {
 				return err
 			}

@@ -31,6 +31,7 @@ type fetchPlan struct {
 	mod   bool // asks for MODSEQ
 
 	labels *labelNames // if it asks for X-GM-LABELS
+	notes  *noteReader // if it asks for ANNOTATION
 }
 
 // fetch is FETCH and UID FETCH (RFC 9051, 6.4.5).
@@ -104,6 +105,8 @@ func (p *fetchPlan) need(it *imap.FetchItem) {
 		p.facts, p.keys = true, true
 	case imap.FetchLabels:
 		p.labels = &labelNames{}
+	case imap.FetchAnnotation:
+		p.notes = newNoteReader(it)
 	case imap.FetchBinary, imap.FetchBinarySize:
 		p.seen = p.seen || !it.Peek
 		p.parts, p.heavy = true, true
@@ -199,6 +202,11 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 	seen := func(m store.Message) bool { return cmd.own != nil && cmd.own.set.Contains(m.UID) }
 	if plan.labels != nil {
 		if err := s.readLabels(plan.labels, chunk); err != nil {
+			return false, err
+		}
+	}
+	if plan.notes != nil {
+		if err := s.readNotes(plan.notes, chunk); err != nil {
 			return false, err
 		}
 	}
@@ -334,7 +342,7 @@ func (h *heads) of(i int) []byte {
 // nothing of it has been written.
 func (s *session) fetchOne(plan *fetchPlan, ld *loaded) error {
 	e := s.enc
-	w := &fetchWriter{s: s, ld: ld, labels: plan.labels, start: e.Len()}
+	w := &fetchWriter{s: s, ld: ld, labels: plan.labels, notes: plan.notes, start: e.Len()}
 	s.openFetch(ld.m.UID)
 	flags := false
 	for i := range plan.items {
@@ -382,6 +390,8 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 		e.Raw("X-GM-THRID ").Number(gmailID(w.s.view.acct, uint64(ld.m.Thread)))
 	case imap.FetchLabels:
 		w.s.writeLabels(w.labels, ld.m)
+	case imap.FetchAnnotation:
+		w.s.writeNotes(w.notes, ld.m.UID)
 	case imap.FetchPreview:
 		e.Raw("PREVIEW ").String(ld.preview)
 	case imap.FetchModSeq:

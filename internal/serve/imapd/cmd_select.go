@@ -40,7 +40,8 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	s.view = &view{owner: at.owner, rights: at.acct.Rights(&box), box: box.ID, readOnly: readOnly, pic: pic}
+	s.view = &view{owner: at.owner, rights: at.acct.Rights(&box), box: box.ID, readOnly: readOnly, pic: pic,
+		annotate: args.Annotate, noted: pic.ModSeq()}
 	s.state = selected
 	s.followSelected()
 	s.tellOpened()
@@ -81,6 +82,7 @@ func (s *session) tellOpened() {
 	s.note("OK", fmt.Sprint("UIDVALIDITY ", box.UIDValidity), "UIDs are valid")
 	s.note("OK", fmt.Sprint("UIDNEXT ", box.UIDNext), "next UID")
 	s.note("OK", s.ids(&v.owner, box.ID), "id of the mailbox")
+	s.note("OK", v.noteSupport(), "size of annotations")
 	s.tellModSeq()
 }
 

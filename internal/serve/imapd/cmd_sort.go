@@ -81,6 +81,9 @@ func (s *session) sorted(found *finding, by []imap.SortBy) ([]mail.UID, error) {
 		fromFacts = fromFacts || c.needsFacts()
 		c.fillFromRows(rows, found.scores)
 	}
+	if err := s.fillNotes(columns, rows); err != nil {
+		return nil, err
+	}
 	if fromFacts {
 		var keys store.RawKeys
 		err := s.eachFacts(rows, func(i int, f *store.Facts) error {

@@ -16,8 +16,11 @@ var storeOps = [...]store.FlagOp{
 // that answer it are not written here: the sync after every command tells all
 // sessions alike, this one too.
 func (s *session) store(cmd *command, args imap.Store) (reply, error) {
-	if args.Item == imap.StoreLabels {
+	switch args.Item {
+	case imap.StoreLabels:
 		return s.storeLabels(cmd, args)
+	case imap.StoreNotes:
+		return s.storeNotes(cmd, args)
 	}
 	uids, missing, err := s.resolve(args.Set, cmd.uid)
 	if err != nil {

@@ -116,7 +116,7 @@ func commands() []row {
 		{name: "UID EXPUNGE", in: selected, writes: true, after: tellAll, caps: "UIDPLUS", run: handle((*imap.Decoder).ExpectSeqSet, (*session).uidExpunge)},
 		{name: "FETCH", in: selected, after: keepSeqs, caps: "BINARY CONDSTORE OBJECTID OBJECTID+ PREVIEW", run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
 		{name: "UID FETCH", in: selected, after: tellAll, run: handle((*imap.Decoder).ExpectFetch, (*session).fetch)},
-		{name: "STORE", in: selected, writes: true, after: keepSeqs, caps: "X-GM-EXT-1", run: handle((*imap.Decoder).ExpectStore, (*session).store)},
+		{name: "STORE", in: selected, writes: true, after: keepSeqs, caps: "X-GM-EXT-1 ANNOTATE-EXPERIMENT-1", run: handle((*imap.Decoder).ExpectStore, (*session).store)},
 		{name: "UID STORE", in: selected, writes: true, after: tellAll, run: handle((*imap.Decoder).ExpectStore, (*session).store)},
 		{name: "SEARCH", in: selected, after: keepSeqs, caps: "ESEARCH SEARCHRES WITHIN SAVEDATE PARTIAL SEARCH=FUZZY FILTERS", run: (*session).searchCommand},
 		{name: "UID SEARCH", in: selected, after: tellAll, run: (*session).searchCommand},

@@ -291,6 +291,8 @@ func (s *session) refusal(cmd *command, err error) reply {
 		rep.code = "BADCHARSET (UTF-8 US-ASCII)"
 	case errors.Is(err, imap.ErrUse):
 		rep.code = "USEATTR"
+	case errors.Is(err, imap.ErrNoteSize):
+		rep.code = "ANNOTATE TOOBIG"
 	}
 	if kind == fault.Internal {
 		rep.text += " as " + s.c.ID()

@@ -225,9 +225,9 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.row = withinTest(k, q.s.srv.opt.Store.Now())
 	case imap.SearchHeader, imap.SearchAddress:
 		c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
-	case imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel, imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond:
+	case imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel, imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond, imap.SearchAnnotation:
 		var err error
-		if c.row, err = q.gmailTest(k); err != nil {
+		if c.row, err = q.preparedTest(k); err != nil {
 			return c, err
 		}
 	case imap.SearchAttachment:

@@ -10,9 +10,12 @@ import (
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
-// gmailTest tests the keys of X-GM-EXT-1 that the row of a message answers.
-func (q *search) gmailTest(k *imap.SearchKey) (func(*store.Message) bool, error) {
+// preparedTest tests keys of X-GM-EXT-1, and ANNOTATION, that the row of a message answers
+// once something else has been read.
+func (q *search) preparedTest(k *imap.SearchKey) (func(*store.Message) bool, error) {
 	switch k.Op {
+	case imap.SearchAnnotation:
+		return q.noteTest(k)
 	case imap.SearchGmailID:
 		return func(m *store.Message) bool { return gmailID(q.v.acct, uint64(m.ID)) == k.Number }, nil
 	case imap.SearchGmailThread:

@@ -17,6 +17,7 @@ type fetchWriter struct {
 	left  bool // a part of the answer has left it: there is no taking back
 
 	labels *labelNames // those of the chunk, if they are asked for
+	notes  *noteReader
 }
 
 // maxFilter bounds the header that HEADER.FIELDS looks at; fields beyond are not

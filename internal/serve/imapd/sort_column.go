@@ -55,7 +55,9 @@ func newSortColumns(by []imap.SortBy, n int, comparator imap.Comparator) []*sort
 }
 
 // needsFacts tells whether more than the rows is needed.
-func (c *sortColumn) needsFacts() bool { return c.texts != nil || c.by.Key == imap.SortDate }
+func (c *sortColumn) needsFacts() bool {
+	return c.texts != nil && c.by.Key != imap.SortAnnotation || c.by.Key == imap.SortDate
+}
 
 // fillFromRows fills in what the rows say.
 func (c *sortColumn) fillFromRows(rows []store.Message, scores map[mail.UID]uint8) {

@@ -36,6 +36,10 @@ type view struct {
 	recentN  int         // how many of them, when that was told last
 	batches  batchUse    // of UIDBATCHES
 	updates  []*updating // searches that are kept up to date
+
+	annotate bool                  // tell of annotations that others change (RFC 5257, 4.2)
+	noted    mail.ModSeq           // such changes were told up to here
+	news     map[mail.UID][]string // those to tell now
 }
 
 // is tells whether the view is of a mailbox; no view is of none.
@@ -161,6 +165,7 @@ type ownChange struct {
 	// silent: the client knows the outcome unless somebody else changed more.
 	// Otherwise every message of the set is told, changed or not (RFC 9051, 6.4.6).
 	silent bool
+	notes  []imap.NoteValue // annotations that the client set
 }
 
 // sync brings the view up to the account's log and tells the client what moved.
@@ -357,14 +362,19 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 	if own != nil && own.silent {
 		expects = expectation(s.view.pic, own.change)
 	}
+	var err error
+	if v.news, err = s.noteNews(cmd, set, others); err != nil {
+		return err
+	}
+	defer func() { v.news = nil }()
 	for _, m := range s.view.pic.Messages(set) {
 		withFlags := true
 		if expects != nil && own.set.Contains(m.UID) {
 			before, _ := old.Message(m.UID)
-			if withFlags = !expects(before, m); !withFlags && !s.condstore {
+			if withFlags = !expects(before, m); !withFlags && !s.condstore && v.news[m.UID] == nil {
 				continue // the client knows
 			}
-		} else if shared && (own == nil || !own.set.Contains(m.UID)) && sameFlags(old, m) {
+		} else if shared && v.news[m.UID] == nil && (own == nil || !own.set.Contains(m.UID)) && sameFlags(old, m) {
 			continue // somebody else has seen it, which is no news here
 		}
 		s.tellMessage(cmd.uid || s.notify != nil, withFlags, m)
@@ -390,14 +400,20 @@ func (s *session) tellMessage(uid, flags bool, m store.Message) {
 	if !s.uidOnly && (uid || s.rev2 || s.condstore) {
 		e.Raw("UID ").Number(uint64(m.UID)).SP()
 	}
+	names := s.view.news[m.UID]
 	if s.condstore {
 		e.Raw("MODSEQ (").Number(uint64(m.ModSeq)).Raw(")")
-		if flags {
+		if flags || names != nil {
 			e.SP()
 		}
 	}
 	if flags {
-		s.writeFlags(m)
+		if s.writeFlags(m); names != nil {
+			e.SP()
+		}
+	}
+	if names != nil {
+		s.writeNews(names)
 	}
 	e.Raw(")").CRLF()
 }

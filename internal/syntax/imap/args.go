@@ -223,6 +223,7 @@ type AppendMessage struct {
 	Flags FlagSet
 	Date  time.Time // zero if none was given
 	Data  *Literal
+	Notes []NoteValue
 	UTF8  bool // UTF8 (~{...}), RFC 6855, 4
 	Parts bool // CATENATE: Data is nil, and NextCatPart reads the parts (RFC 4469)
 }
@@ -238,7 +239,14 @@ func (d *Decoder) ExpectAppendMessage(out *AppendMessage) bool {
 		return false
 	}
 	var word string
-	if d.letters(&word) {
+	given := d.letters(&word)
+	if given && strings.EqualFold(word, "ANNOTATION") { // RFC 5257, 4.7
+		if !d.ExpectSP() || !d.expectNotes(&m.Notes) || !d.ExpectSP() {
+			return false
+		}
+		given = d.letters(&word)
+	}
+	if given {
 		if strings.EqualFold(word, "CATENATE") {
 			m.Parts = true
 			*out = m
@@ -330,6 +338,7 @@ type Resync struct {
 type Select struct {
 	Mailbox   string
 	CondStore bool
+	Annotate  bool // tell of annotations that change
 	Resync    *Resync
 	ObjectID  *ObjectID
 }
@@ -356,6 +365,9 @@ func (d *Decoder) selectParam(s *Select) bool {
 	switch word {
 	case "CONDSTORE":
 		s.CondStore = true
+		return true
+	case "ANNOTATE": // RFC 5257, 4.2
+		s.Annotate = true
 		return true
 	case "OBJECTID":
 		return d.selectObjectID(s)

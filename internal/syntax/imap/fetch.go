@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,7 @@ const (
 	FetchGmailID       // X-GM-MSGID
 	FetchGmailThread   // X-GM-THRID
 	FetchLabels        // X-GM-LABELS
+	FetchAnnotation    // ANNOTATION (RFC 5257)
 )
 
 // SectionText says which bytes of a part a section means.
@@ -56,6 +58,9 @@ type FetchItem struct {
 
 	Partial     bool // <Offset.Length> was given
 	Offset, Len uint64
+
+	Entries    []string // of FetchAnnotation, with wildcards
+	Attributes []NoteAttribute
 
 	Old string // the obsolete name by which it was asked: RFC822, RFC822.TEXT ...
 }
@@ -153,6 +158,11 @@ var plainItems = map[string]FetchItem{
 	"RFC822.TEXT":   {Kind: FetchSection, Text: SectionBody, Old: "RFC822.TEXT"},
 }
 
+// asks tells whether an item of a kind is among them.
+func (f *Fetch) asks(kind FetchKind) bool {
+	return slices.ContainsFunc(f.Items, func(it FetchItem) bool { return it.Kind == kind })
+}
+
 func isItemChar(c byte) bool { return isAtomChar(c) && c != '[' && c != '<' }
 
 func (d *Decoder) fetchItem(f *Fetch, inList bool) bool {
@@ -171,7 +181,7 @@ func (d *Decoder) fetchItem(f *Fetch, inList bool) bool {
 	if !ok && !(d.Old && d.oldItem(word, &item)) && !d.sectionItem(word, &item) || item.Kind == FetchPreview && !d.previewModifiers() {
 		return false
 	}
-	if len(f.Items) >= MaxFetchItems {
+	if len(f.Items) >= MaxFetchItems || item.Kind == FetchAnnotation && f.asks(FetchAnnotation) {
 		return d.Fail("FETCH asks for too many items")
 	}
 	f.Items = append(f.Items, item)
@@ -200,6 +210,8 @@ func (d *Decoder) previewModifiers() bool {
 // sectionItem reads what follows BODY or BINARY.
 func (d *Decoder) sectionItem(word string, item *FetchItem) bool {
 	switch word {
+	case "ANNOTATION":
+		return d.noteItem(item)
 	case "BODY", "BODY.PEEK":
 		item.Kind, item.Peek = FetchSection, word == "BODY.PEEK"
 		if !d.Special('[') {
@@ -344,6 +356,8 @@ func (it *FetchItem) appendName(b []byte, request bool) []byte {
 	b = append(b, kindNames[it.Kind]...)
 	switch it.Kind {
 	case FetchSection, FetchBinary, FetchBinarySize:
+	case FetchAnnotation:
+		return it.appendNoteItem(b)
 	default:
 		return b
 	}

@@ -104,6 +104,7 @@ type StoreItem uint8
 const (
 	StoreFlags  StoreItem = iota // FLAGS
 	StoreLabels                  // X-GM-LABELS
+	StoreNotes                   // ANNOTATION (RFC 5257, 4.5)
 )
 
 // Store is the arguments of STORE (RFC 9051, 6.4.6; RFC 7162, 3.1.3).
@@ -116,6 +117,7 @@ type Store struct {
 	Silent      bool
 	Flags       FlagSet
 	Labels      []string // system labels and mailbox names, of StoreLabels
+	Notes       []NoteValue
 }
 
 // ExpectStore reads the arguments of STORE.
@@ -148,6 +150,10 @@ func (d *Decoder) storeItem(s *Store) bool {
 	if !d.ExpectWord(&word, "FLAGS") {
 		return false
 	}
+	if word == "ANNOTATION" && s.Op == ReplaceFlags {
+		s.Item, s.Silent = StoreNotes, true
+		return d.ExpectSP() && d.expectNotes(&s.Notes)
+	}
 	item, silent := strings.CutSuffix(word, ".SILENT")
 	s.Silent = silent
 	switch item {
@@ -177,6 +183,9 @@ func (s Store) AppendText(b []byte) []byte {
 	b = append(s.Set.AppendText(b), ' ')
 	if s.Conditional {
 		b = append(appendNumber(append(b, "(UNCHANGEDSINCE "...), s.Unchanged), ") "...)
+	}
+	if s.Item == StoreNotes {
+		return appendNotes(append(b, "ANNOTATION "...), s.Notes)
 	}
 	b = append(b, [...]string{"", "+", "-"}[s.Op]...)
 	b = append(b, [...]string{"FLAGS", "X-GM-LABELS"}[s.Item]...)

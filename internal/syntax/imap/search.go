@@ -56,6 +56,7 @@ const (
 	SearchFilename                        // the name of a part has Text in it
 	SearchFromSecond                      // internal date Number seconds after 1970 or later
 	SearchUntilSecond                     // earlier than that
+	SearchAnnotation                      // a value (Number says of which) of an entry like Field has Text in it
 	SearchUIDAfter                        // UID above Number (RFC 9738, 3.2)
 	SearchUIDBefore                       // UID below it
 )
@@ -289,6 +290,7 @@ const (
 	argNumber64
 	argLabel
 	argGmail
+	argNote
 	argUID
 )
 
@@ -349,6 +351,7 @@ var searchKeys = map[string]searchRow{
 	"FILTER":            {SearchKey{Op: SearchFilter}, argFilter, false},
 	"EMAILID":           {SearchKey{Op: SearchEmailID}, argKeyword, false},
 	"THREADID":          {SearchKey{Op: SearchThreadID}, argKeyword, false},
+	"ANNOTATION":        {SearchKey{Op: SearchAnnotation}, argNote, false},
 	"X-GM-MSGID":        {SearchKey{Op: SearchGmailID}, argNumber64, false},
 	"X-GM-THRID":        {SearchKey{Op: SearchGmailThread}, argNumber64, false},
 	"X-GM-LABELS":       {SearchKey{Op: SearchLabel}, argLabel, false},
@@ -407,6 +410,8 @@ func (p searchParser) argument(arg searchArg, key *SearchKey) bool {
 			return d.expected("the name of a filter")
 		}
 		return !strings.Contains(key.Text, "/") || d.Fail("the name of a filter has a /")
+	case argNote:
+		return p.noteKey(key)
 	case argNumber64:
 		return d.number(&key.Number, 1<<64-1, "a number")
 	case argLabel:
@@ -554,6 +559,8 @@ func (k SearchKey) AppendText(b []byte) []byte {
 		b = append(b, "HEADER "...)
 		str(k.Field)
 		b = append(b, ' ')
+	case SearchAnnotation:
+		return k.appendNoteKey(b)
 	case SearchGmailID, SearchGmailThread, SearchLabel, SearchLabelLike, SearchAttachment, SearchFilename, SearchFromSecond, SearchUntilSecond:
 		return k.appendGmail(b)
 	case SearchBody:

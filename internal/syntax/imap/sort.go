@@ -19,16 +19,19 @@ const (
 	SortDisplayFrom
 	SortDisplayTo
 	SortRelevancy
+	SortAnnotation
 )
 
 var sortNames = [...]string{
-	"ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO", "RELEVANCY",
+	"ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO", "RELEVANCY", "ANNOTATION",
 }
 
 // SortBy is one sort criterion.
 type SortBy struct {
 	Key     SortKey
 	Reverse bool
+	Entry   string // of SortAnnotation (RFC 5257, 4.9)
+	Private bool   // its value.priv, not value.shared
 }
 
 // Sort is the arguments of SORT, those of SEARCH among them.
@@ -81,7 +84,11 @@ func (d *Decoder) sortBy(s *Sort) bool {
 		return d.Fail("there is no sort criterion " + clip(word))
 	}
 	by.Key = SortKey(i)
-	if !slices.ContainsFunc(s.By, func(b SortBy) bool { return b.Key == by.Key }) {
+	if by.Key == SortAnnotation && !d.noteSort(&by) {
+		return false
+	}
+	same := func(b SortBy) bool { return b.Key == by.Key && b.Entry == by.Entry && b.Private == by.Private }
+	if !slices.ContainsFunc(s.By, same) {
 		s.By = append(s.By, by)
 	}
 	return true
@@ -105,6 +112,13 @@ func (s Sort) AppendText(b []byte) []byte {
 			b = append(b, "REVERSE "...)
 		}
 		b = append(b, sortNames[by.Key]...)
+		if by.Key == SortAnnotation {
+			attr := NoteValueShared
+			if by.Private {
+				attr = NoteValuePrivate
+			}
+			b = append(append(AppendString(append(b, ' '), by.Entry, false, true), ' '), attr.String()...)
+		}
 	}
 	return s.Key.AppendText(append(b, ") UTF-8 "...))
 }
