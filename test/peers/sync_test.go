@@ -181,7 +181,9 @@ func changeLocal(t *testing.T, dir, name string, n int) {
 	}
 }
 
-const mbsyncRC = `IMAPAccount far
+const mbsyncRC = `FSync no
+
+IMAPAccount far
 Host %s
 Port %s
 User %s
@@ -203,7 +205,6 @@ Patterns Sync
 Create Both
 Expunge Both
 SyncState *
-FSync no
 `
 
 // mbsync synchronises 2,000 messages both ways after changes at both ends.
