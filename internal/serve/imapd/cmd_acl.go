@@ -21,6 +21,9 @@ func (s *session) setACL(_ *command, args imap.SetACL) (reply, error) {
 	if err == nil {
 		err = at.acct.Grant(s.ctx, box.ID, who, args.Negative, args.Change.Apply)
 	}
+	if err == nil {
+		s.c.Log().Info("rights changed", "mailbox", at.shown(box.Name), "of", who, "negative", args.Negative, "rights", args.Change.String())
+	}
 	return ok("SETACL done"), err
 }
 
@@ -33,7 +36,9 @@ func (s *session) deleteACL(_ *command, args imap.SetACL) (reply, error) {
 	who, err := s.identified(args.Identifier)
 	switch {
 	case err == nil:
-		err = at.acct.Revoke(s.ctx, box.ID, who, args.Negative)
+		if err = at.acct.Revoke(s.ctx, box.ID, who, args.Negative); err == nil {
+			s.c.Log().Info("rights removed", "mailbox", at.shown(box.Name), "of", who, "negative", args.Negative)
+		}
 	case fault.Is(err, fault.NotFound):
 		err = nil
 	}

@@ -67,71 +67,13 @@ func usesSaved(k *imap.SearchKey) bool {
 	return k.Set.Saved || slices.ContainsFunc(k.Keys, func(k imap.SearchKey) bool { return usesSaved(&k) })
 }
 
-// visible is a mailbox that the user can see.
-type visible struct {
-	of  owner
-	box store.Mailbox
-}
-
-func (b *visible) name() string { return b.of.shown(b.box.Name) }
-
-// visible returns all mailboxes that the user has one of the rights on, the user's own
-// first, each owner's in order of name. shared says whether those of others are wanted.
-func (s *session) visible(rights mail.Rights, shared bool) ([]visible, error) {
-	var own []store.Mailbox
-	err := s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		own, err = snap.Mailboxes()
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	list := make([]visible, 0, len(own))
-	add := func(of owner, boxes []store.Mailbox) {
-		for i := range boxes {
-			if of.acct.Rights(&boxes[i])&rights != 0 {
-				list = append(list, visible{of, boxes[i]})
-			}
-		}
-	}
-	add(s.self(), own)
-	if !shared {
-		return list, nil
-	}
-	sharers, err := s.acct.Sharers(s.ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range sharers {
-		boxes, err := s.srv.opt.Store.Account(id).As(s.acct.ID()).Shared(s.ctx, rights)
-		if err == nil && len(boxes) > 0 {
-			account, e := s.srv.opt.Directory.AccountByID(s.ctx, id)
-			if err = e; err == nil {
-				add(s.finder().ownerOf(s.acct, id, account.Address), boxes)
-			}
-		}
-		if err != nil && !fault.Is(err, fault.NotFound) { // the account has been removed
-			return nil, err
-		}
-	}
-	return list, nil
-}
-
 // chosen returns the mailboxes that filters mean, each once, the user's own first, in
 // order of name. Names without a mailbox are passed over, and what the user may not read.
 func (s *session) chosen(filters []imap.MailboxFilter) ([]visible, error) {
 	beyond := func(f imap.MailboxFilter) bool {
 		return f.Source != imap.SourceInboxes && f.Source != imap.SourcePersonal
 	}
-	all, err := s.visible(mail.RightRead, slices.ContainsFunc(filters, beyond))
-	if err != nil {
-		return nil, err
-	}
-	var subscribed []string
-	err = s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		subscribed, err = snap.Subscriptions()
-		return err
-	})
+	all, subscribed, err := s.visible(mail.RightRead, slices.ContainsFunc(filters, beyond))
 	if err != nil {
 		return nil, err
 	}

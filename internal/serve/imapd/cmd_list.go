@@ -108,15 +108,7 @@ func (s *session) lsub(_ *command, args imap.List) (reply, error) {
 // names returns the whole hierarchy in order, parents before children, and marks
 // what matches the patterns. The reference is simply put in front of each.
 func (s *session) names(reference string, patterns []string) ([]*name, error) {
-	boxes, err := s.visible(mail.RightLookup, reachesOthers(reference, patterns))
-	if err != nil {
-		return nil, err
-	}
-	var subs []string
-	err = s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		subs, err = snap.Subscriptions()
-		return err
-	})
+	boxes, subs, err := s.visible(mail.RightLookup, reachesOthers(reference, patterns))
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func (o *owner) accountID() string { return accountID + strconv.FormatUint(uint6
 // is one that the user may read, else that of the name.
 func (s *session) named(args *imap.Select) (place, store.Mailbox, error) {
 	if o := args.ObjectID; o != nil && o.Mailbox != "" {
-		all, err := s.visible(mail.RightRead, true)
+		all, _, err := s.visible(mail.RightRead, true)
 		if err != nil {
 			return place{}, store.Mailbox{}, err
 		}

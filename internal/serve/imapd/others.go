@@ -132,6 +132,59 @@ func (s *session) mailbox(name string, need mail.Rights) (p place, box store.Mai
 	return p, box, err
 }
 
+// visible is a mailbox that the user can see.
+type visible struct {
+	of  owner
+	box store.Mailbox
+}
+
+func (b *visible) name() string { return b.of.shown(b.box.Name) }
+
+// visible returns all mailboxes that the user has one of the rights on, the user's own
+// first, each owner's in order of name, and the user's subscriptions. others says whether
+// mailboxes of others are wanted.
+func (s *session) visible(rights mail.Rights, others bool) (list []visible, subscribed []string, err error) {
+	var own []store.Mailbox
+	err = s.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
+		if own, err = snap.Mailboxes(); err == nil {
+			subscribed, err = snap.Subscriptions()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	list = make([]visible, 0, len(own))
+	add := func(of owner, boxes []store.Mailbox) {
+		for i := range boxes {
+			if of.acct.Rights(&boxes[i])&rights != 0 {
+				list = append(list, visible{of, boxes[i]})
+			}
+		}
+	}
+	add(s.self(), own)
+	if !others {
+		return list, subscribed, nil
+	}
+	sharers, err := s.acct.Sharers(s.ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, id := range sharers {
+		boxes, err := s.srv.opt.Store.Account(id).As(s.acct.ID()).Shared(s.ctx, rights)
+		if err == nil && len(boxes) > 0 {
+			account, e := s.srv.opt.Directory.AccountByID(s.ctx, id)
+			if err = e; err == nil {
+				add(s.finder().ownerOf(s.acct, id, account.Address), boxes)
+			}
+		}
+		if err != nil && !fault.Is(err, fault.NotFound) { // the account has been removed
+			return nil, nil, err
+		}
+	}
+	return list, subscribed, nil
+}
+
 // mayStay fails if the user may no longer read the selected mailbox, or is no more. As
 // long as neither account has changed it costs nothing to know.
 func (s *session) mayStay() error {

@@ -15,6 +15,19 @@ type RightsChange struct {
 	Rights mail.Rights
 }
 
+// String returns the change as a client writes it.
+func (c RightsChange) String() string {
+	sign := ""
+	switch c.Op {
+	case AddFlags:
+		sign = "+"
+	case RemoveFlags:
+		sign = "-"
+	}
+	// c and d are shown to clients that know no others, and mean more than is there.
+	return sign + strings.NewReplacer("c", "", "d", "").Replace(c.Rights.String())
+}
+
 // Apply returns what rights become by the change.
 func (c RightsChange) Apply(had mail.Rights) mail.Rights {
 	switch c.Op {
@@ -81,18 +94,10 @@ func (d *Decoder) ExpectACL(out *SetACL) bool {
 // AppendText appends the arguments of SETACL as a client writes them.
 func (a SetACL) AppendText(b []byte) []byte {
 	b = AppendString(b, a.Mailbox, true, true)
-	id, sign := a.Identifier, ""
+	id := a.Identifier
 	if a.Negative {
 		id = "-" + id
 	}
-	switch a.Change.Op {
-	case AddFlags:
-		sign = "+"
-	case RemoveFlags:
-		sign = "-"
-	}
 	b = AppendString(append(b, ' '), id, true, true)
-	// c and d are shown to clients that know no others, and mean more than is there.
-	letters := strings.NewReplacer("c", "", "d", "").Replace(a.Change.Rights.String())
-	return AppendString(append(b, ' '), sign+letters, true, true)
+	return AppendString(append(b, ' '), a.Change.String(), true, true)
 }
