@@ -144,8 +144,9 @@ func (m *guestModel) expunge(t *rapid.T) {
 	}
 }
 
-// transfer copies or moves. In one account the owner's \Seen goes along, and that of
-// whoever does it; into another account, that of whoever does it alone.
+// transfer copies or moves. In one account the owner's \Seen goes along with a copy, and
+// that of whoever makes it, and with a move everybody's; into another account, that of
+// whoever does it alone.
 func (m *guestModel) transfer(t *rapid.T) {
 	b, user := m.pick(t)
 	to := rapid.SampledFrom(m.boxes).Draw(t, "to")
@@ -170,7 +171,10 @@ func (m *guestModel) transfer(t *rapid.T) {
 		}
 		row := b.rows[uid]
 		copied := guestRow{row.flags, map[mail.AccountID]bool{user: row.seen[user]}}
-		if b.owner == to.owner {
+		switch {
+		case b.owner == to.owner && move:
+			copied.seen = row.seen
+		case b.owner == to.owner:
 			copied.seen[b.owner] = row.seen[b.owner]
 		}
 		if move {

@@ -257,6 +257,57 @@ func (tx *Tx) arriveSeen(b *txBox, uid mail.UID, seen bool) error {
 	return err
 }
 
+// carrySeen lets what guests have seen go along with messages that move. That of the
+// user of the Tx has gone already; for guests that are too many for the mailbox there is
+// no place.
+func (tx *Tx) carrySeen(src, dst *txBox, moved []Moved) error {
+	var guests []mail.AccountID
+	from := engine.Key(famGuest, uint64(src.ID))
+	err := tx.w.Scan(from, engine.After(from), false, func(k, _ []byte) bool {
+		if guest := mail.AccountID(keyNum(k, 1)); guest != tx.account.guest() {
+			guests = append(guests, guest)
+		}
+		return true
+	})
+	for i := 0; err == nil && i < len(guests); i++ {
+		err = tx.carryOne(src, dst, moved, guests[i])
+	}
+	return err
+}
+
+func (tx *Tx) carryOne(src, dst *txBox, moved []Moved, guest mail.AccountID) error {
+	_, known, err := tx.seenCount(dst.ID, guest)
+	if err != nil || !known && dst.guests >= MaxGuests {
+		return err
+	}
+	chunks := map[[2]uint64]*seenChunk{} // by mailbox and number
+	chunk := func(b *txBox, uid mail.UID) *seenChunk {
+		id := [2]uint64{uint64(b.ID), chunkOf(pageOf(uid))}
+		if chunks[id] == nil && err == nil {
+			chunks[id], err = tx.Snapshot.seenChunk(b.ID, id[1], guest)
+		}
+		return chunks[id]
+	}
+	changed := map[uint64]bool{}
+	n := 0
+	for _, m := range moved {
+		was, is := chunk(src, m.From), chunk(dst, m.To)
+		if err != nil {
+			return err
+		}
+		if was.has(m.From) && is.set(m.To, true) {
+			changed[chunkOf(pageOf(m.To))] = true
+			n++
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(changed)) {
+		if err := tx.putSeen(seenKey(dst.ID, number, guest), chunks[[2]uint64{uint64(dst.ID), number}]); err != nil {
+			return err
+		}
+	}
+	return tx.countSeen(dst, guest, n)
+}
+
 // flushSeen writes what the Tx has changed of its user's seen messages, and takes the
 // messages that it has expunged out of everybody's.
 func (tx *Tx) flushSeen(b *txBox) error {

@@ -313,6 +313,9 @@ func (tx *Tx) transfer(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID, 
 		}
 		moved = append(moved, Moved{m.UID, uid})
 	}
+	if move && src.guests > 0 {
+		return moved, tx.carrySeen(src, dst, moved)
+	}
 	return moved, nil
 }
 
