@@ -197,6 +197,10 @@ type SMTP struct {
 	// login. The sender of the envelope is always checked.
 	CheckFrom bool `toml:"check_from" default:"false"`
 
+	// Marks what is delivered with $hasattachment or $hasnoattachment (RFC 9979, 4), so
+	// that clients need not look into each message. It costs some bytes of each FLAGS.
+	MarkAttachments bool `toml:"mark_attachments" default:"false"`
+
 	// Time a client may be silent (RFC 5321, 4.5.3.2.7).
 	IdleTimeout Duration `toml:"idle_timeout" default:"5m" min:"10s"`
 }

@@ -102,15 +102,22 @@ const (
 	RoleJunk      Role = "Junk"
 	RoleSent      Role = "Sent"
 	RoleTrash     Role = "Trash"
+
+	RoleMemos     Role = "Memos" // of RFC 9979, 8, as the next two
+	RoleScheduled Role = "Scheduled"
+	RoleSnoozed   Role = "Snoozed"
 )
 
-var roles = [...]Role{RoleAll, RoleArchive, RoleDrafts, RoleFlagged, RoleImportant, RoleJunk, RoleSent, RoleTrash}
+var roles = [...]Role{RoleAll, RoleArchive, RoleDrafts, RoleFlagged, RoleImportant, RoleJunk, RoleSent, RoleTrash,
+	RoleMemos, RoleScheduled, RoleSnoozed}
 
 // SpecialUse returns the role of an IMAP use attribute such as `\Sent`, in any
-// case, or "" (RFC 6154, 2; RFC 8457).
+// case, or "" (RFC 6154, 2; RFC 8457; RFC 9979, 8). Those of RFC 9979 are registered
+// without a backslash, and are known in either form.
 func SpecialUse(attr string) Role {
+	name, slash := strings.CutPrefix(attr, `\`)
 	for _, r := range roles {
-		if strings.EqualFold(attr, `\`+string(r)) {
+		if strings.EqualFold(name, string(r)) && (slash || r == RoleMemos || r == RoleScheduled || r == RoleSnoozed) {
 			return r
 		}
 	}

@@ -86,6 +86,17 @@ func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
 }
 
 // store puts the letter into one account's INBOX. A commit of which nobody knows
+// keywords returns what a message is marked with at delivery (RFC 9979, 4).
+func (r *Receiver) keywords(msg *store.Parcel) []string {
+	switch {
+	case !r.opt.MarkAttachments:
+		return nil
+	case msg.Message().HasAttachment:
+		return []string{mail.HasAttachment}
+	}
+	return []string{mail.HasNoAttachment}
+}
+
 // whether it came to be is tried again, which the key makes harmless.
 func (r *Receiver) store(ctx context.Context, id mail.AccountID, l letter) (err error) {
 	defer func() {
@@ -103,7 +114,7 @@ func (r *Receiver) store(ctx context.Context, id mail.AccountID, l letter) (err 
 		if err != nil {
 			return err
 		}
-		_, err = tx.Append(inbox.ID, store.NewMessage{Parcel: l.msg})
+		_, err = tx.Append(inbox.ID, store.NewMessage{Parcel: l.msg, Keywords: r.keywords(l.msg)})
 		return err
 	}
 	account := r.opt.Store.Account(id)

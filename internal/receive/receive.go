@@ -36,7 +36,10 @@ type Options struct {
 	MaxReceived int              // Received fields that a message may have; 0: 100
 	Parallel    int              // mailboxes one message is stored into at the same time; 0: 64
 	Now         func() time.Time // nil: time.Now
-	Log         *slog.Logger     // nil: discard
+
+	MarkAttachments bool // set $hasattachment or $hasnoattachment (RFC 9979, 4)
+
+	Log *slog.Logger // nil: discard
 }
 
 // Receiver delivers. It may be used by many goroutines.

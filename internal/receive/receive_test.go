@@ -488,3 +488,33 @@ func TestFullAccountsForget(t *testing.T) {
 		t.Errorf("%d accounts remembered", len(f.at))
 	}
 }
+
+// Where it is wanted each delivery says whether there is an attachment (RFC 9979, 4).
+func TestMarkAttachments(t *testing.T) {
+	const attached = "Subject: b\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n" +
+		"--x\r\n\r\ntext\r\n--x\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment\r\n\r\npdf\r\n--x--\r\n"
+	for mark, want := range map[bool]string{true: "[$hasnoattachment] [$hasattachment] ", false: "[] [] "} {
+		w := newWorld(t)
+		w.opt.MarkAttachments = mark
+		for _, text := range []string{plainMessage, attached} {
+			for _, res := range w.Deliver(t.Context(), envelope("ESMTP", "alice@here.test"), w.parcel(text)) {
+				w.must(res.Err)
+			}
+		}
+		acct := w.store.Account(w.accounts["alice"].ID)
+		var box store.Mailbox
+		w.must(acct.View(t.Context(), func(s *store.Snapshot) (err error) {
+			box, err = s.Mailbox("INBOX")
+			return err
+		}))
+		pic, err := acct.Picture(t.Context(), box.ID)
+		w.must(err)
+		got := ""
+		for _, m := range pic.Messages(store.All()) {
+			got += fmt.Sprint(pic.Keywords(m), " ")
+		}
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

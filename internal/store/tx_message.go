@@ -57,7 +57,7 @@ func (tx *Tx) insert(box mail.MailboxID, row Message, keywords []string, c *cont
 	flags, mayKeywords := tx.account.Rights(&b.Mailbox).FlagRights()
 	row.Flags &= flags
 	if mayKeywords {
-		if row.Keywords, err = tx.keywordSet(b, keywords); err != nil {
+		if row.Keywords, err = tx.keywordSet(b, mail.Compatible(keywords)); err != nil {
 			return 0, err
 		}
 	}
@@ -439,10 +439,17 @@ func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagR
 	if !mayKeywords {
 		c.Keywords = nil
 	}
+	c.Keywords = mail.Compatible(c.Keywords)
+	var out KeywordSet // what the change takes away without a word
 	if c.Op == RemoveFlags {
 		keywords = b.knownKeywords(c.Keywords)
+		if c.Flags.Has(mail.Flagged) { // RFC 9979, 3.2
+			out = b.knownKeywords(mail.FlagColours())
+		}
 	} else if keywords, err = tx.keywordSet(b, c.Keywords); err != nil {
 		return FlagResult{}, err
+	} else {
+		out = b.knownKeywords(mail.Excluded(c.Keywords))
 	}
 	var changed, failed []mail.UID
 	err = tx.each(b, set, func(p *page, m Message) error {
@@ -452,6 +459,9 @@ func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagR
 		}
 		after := m
 		after.Flags, after.Keywords = c.apply(m, keywords)
+		if c.Op != ReplaceFlags {
+			after.Keywords = after.Keywords.with(out, false)
+		}
 		after.Flags = m.Flags&^may | after.Flags&may
 		if !mayKeywords {
 			after.Keywords = m.Keywords
@@ -533,7 +543,7 @@ func (tx *Tx) keywordSet(b *txBox, names []string) (KeywordSet, error) {
 				return "", fault.Newf(fault.Limited, "the mailbox has %d keywords, the most it may have", MaxKeywords)
 			}
 			i = len(b.Keywords)
-			b.Keywords = append(slices.Clip(b.Keywords), name)
+			b.Keywords = append(slices.Clip(b.Keywords), mail.Keyword(name))
 			tx.touch(b)
 		}
 		set = set.with(keywordBit(i), true)

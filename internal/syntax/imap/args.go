@@ -311,12 +311,19 @@ func (d *Decoder) createParam(c *Create) bool {
 	}
 	return d.ExpectSP() && d.ExpectList(func() bool {
 		var attr string
-		if !d.ExpectSpecial('\\') || !d.ExpectAtom(&attr) {
-			return false
+		slash := d.Special('\\')
+		if !d.Atom(&attr) {
+			return d.expected("a special use")
 		}
-		role := mail.SpecialUse(`\` + attr)
-		if role == "" {
-			return d.fault(fault.Wrap(fault.Unsupported, "there is no special use \\"+clip(attr), ErrUse))
+		if slash {
+			attr = `\` + attr
+		}
+		role := mail.SpecialUse(attr)
+		switch {
+		case role == "" && !slash:
+			return d.Fail("a special use begins with a backslash")
+		case role == "":
+			return d.fault(fault.Wrap(fault.Unsupported, "there is no special use "+clip(attr), ErrUse))
 		}
 		if !slices.Contains(c.Use, role) {
 			c.Use = append(c.Use, role)
