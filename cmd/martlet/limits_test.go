@@ -50,6 +50,10 @@ func TestSessionOptions(t *testing.T) {
 			t.Errorf("authorities are read from a file with %q", text)
 		}
 	}
+	cfg.TLS.ClientCA, cfg.TLS.ClientCRL = conf.Path(madeCA(t)), "/nowhere/crl.pem"
+	if _, err := (&house{cfg: cfg}).sessionOptions(nil); err == nil {
+		t.Error("revocation lists are read from a file that is not there")
+	}
 }
 
 // madeCA makes an authority and returns its file.

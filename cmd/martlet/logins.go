@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"encoding/pem"
 	"log/slog"
 	"os"
 	"time"
@@ -25,7 +26,7 @@ func issuer(c conf.OAuth, log *slog.Logger) (directory.Tokens, error) {
 	if err != nil {
 		return nil, misconfigured(err)
 	}
-	roots, err := authorities(c.CA)
+	roots, _, err := authorities(c.CA)
 	if err != nil {
 		return nil, misconfigured(err)
 	}
@@ -40,20 +41,33 @@ func issuer(c conf.OAuth, log *slog.Logger) (directory.Tokens, error) {
 	return i, nil
 }
 
-// authorities reads certificates of authorities; no file means nil.
-func authorities(file conf.Path) (*x509.CertPool, error) {
+// authorities reads certificates of authorities, as a pool and one by one; no file means
+// nil.
+func authorities(file conf.Path) (*x509.CertPool, []*x509.Certificate, error) {
 	if file == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	text, err := os.ReadFile(string(file))
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "cannot read the authorities in "+string(file), err)
+		return nil, nil, fault.Wrap(fault.Unavailable, "cannot read the authorities in "+string(file), err)
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fault.Newf(fault.Invalid, "%s holds no certificate of an authority", file)
+	var all []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, nil, fault.Wrap(fault.Invalid, "cannot read the authorities in "+string(file), err)
+		}
+		pool.AddCert(cert)
+		all = append(all, cert)
 	}
-	return pool, nil
+	if len(all) == 0 {
+		return nil, nil, fault.Newf(fault.Invalid, "%s holds no certificate of an authority", file)
+	}
+	return pool, all, nil
 }
 
 // certificateNames maps the subjects of clients' certificates to accounts.

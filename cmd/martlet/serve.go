@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os/signal"
@@ -204,8 +205,12 @@ func (h *house) sessionOptions(certs *netsrv.Certificates) (netsrv.Options, erro
 	if certs != nil {
 		o.Certificate = certs.Get
 	}
+	var signers []*x509.Certificate
 	var err error
-	o.ClientCAs, err = authorities(h.cfg.TLS.ClientCA)
+	o.ClientCAs, signers, err = authorities(h.cfg.TLS.ClientCA)
+	if file := h.cfg.TLS.ClientCRL; err == nil && file != "" {
+		o.Revoked, err = netsrv.LoadRevocations(h.log, time.Now, string(file), signers)
+	}
 	return o, misconfigured(err)
 }
 

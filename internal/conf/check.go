@@ -90,6 +90,9 @@ func (r *reader) checkLogins(c *Config) {
 			r.fail(key, "is of no use without client_ca")
 		}
 	}
+	if c.TLS.ClientCRL != "" && c.TLS.ClientCA == "" {
+		r.fail("tls.client_crl", "is of no use without client_ca")
+	}
 	if c.TLS.ClientCA != "" && c.TLS.Certificate == "" {
 		r.fail("tls.client_ca", "is of no use without certificate and key")
 	}

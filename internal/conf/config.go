@@ -92,6 +92,10 @@ type TLS struct {
 	// address in the certificate names the account. Empty asks nobody.
 	ClientCA Path `toml:"client_ca" default:""`
 
+	// PEM file with revocation lists of these authorities; read again when it changes.
+	// Empty revokes nothing.
+	ClientCRL Path `toml:"client_crl" default:""`
+
 	// Whether SCRAM with channel binding (the -PLUS mechanisms) is offered. Turn it off if
 	// programs of yours choose it and fail, as neomutt of Debian 12 does; a man in the
 	// middle with a stolen or bought certificate is then not found out.

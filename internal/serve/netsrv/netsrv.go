@@ -73,6 +73,7 @@ type Options struct {
 	MinVersion uint16 // of TLS; default tls.VersionTLS12, and never below
 
 	ClientCAs *x509.CertPool // who signs clients' certificates; nil: none is asked for
+	Revoked   *Revocations   // those that are void all the same; nil: none
 
 	NoChannelBinding bool // ChannelBinding has none to give
 
@@ -141,7 +142,7 @@ func New(o Options) *Server {
 	}
 	plain := tlsConfig(o.Certificate, o.MinVersion)
 	return &Server{
-		opt: o, tls: plain, mutual: asking(plain, o.ClientCAs),
+		opt: o, tls: plain, mutual: asking(plain, o),
 		byAddr: map[netip.Prefix]int{}, byAccount: map[string]int{},
 	}
 }

@@ -92,14 +92,17 @@ func (c *Conn) TLS() (st tls.ConnectionState, ok bool) {
 }
 
 // asking returns a configuration that asks clients for a certificate of one of the
-// authorities. A client may have none; one of another authority, or one that is over,
-// ends the handshake.
-func asking(plain *tls.Config, authorities *x509.CertPool) *tls.Config {
-	if plain == nil || authorities == nil {
+// authorities. A client may have none; one of another authority, or one that is over or
+// revoked, ends the handshake.
+func asking(plain *tls.Config, o Options) *tls.Config {
+	if plain == nil || o.ClientCAs == nil {
 		return nil
 	}
 	c := plain.Clone()
-	c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, authorities
+	c.ClientAuth, c.ClientCAs = tls.VerifyClientCertIfGiven, o.ClientCAs
+	if o.Revoked != nil {
+		c.VerifyConnection = o.Revoked.refuse
+	}
 	return c
 }
 
