@@ -58,11 +58,11 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 			return reply{}, err
 		}
 	}
+	if args.Paged { // and of the page those that changed (RFC 9394, 3.4)
+		uids = page(s.view.pic.Existing(uids), args.Partial)
+	}
 	if args.Changed {
 		uids = newerThan(s.view.pic, uids, mail.ModSeq(args.ChangedSince))
-	}
-	if args.Paged { // of those that changed, if both are given (RFC 9394, 3.4)
-		uids = page(s.view.pic.Existing(uids), args.Partial)
 	}
 	uids = s.limit(cmd, uids)
 	if plan.seen && !s.view.readOnly && s.view.rights.Has(mail.RightSeen) {

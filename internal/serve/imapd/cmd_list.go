@@ -57,7 +57,7 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 			continue
 		}
 		s.tellList(n, &args, recursive && n.chosenBelow)
-		if n.box != nil && args.Status != 0 {
+		if n.box != nil && args.Status != 0 && chosen(n) { // RFC 5819, 3
 			if err := s.tellListedStatus(n, args.Status); err != nil {
 				return reply{}, err
 			}
@@ -65,7 +65,7 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 		if n.box != nil && args.Return&imap.ListMyRights != 0 && chosen(n) { // RFC 8440, 4
 			s.tellMyRights(&n.of, n.box)
 		}
-		if n.box != nil && len(args.Metadata) > 0 {
+		if n.box != nil && len(args.Metadata) > 0 && chosen(n) { // RFC 9590, 4
 			if err := s.tellListed(&n.of, n.box, args.Metadata); err != nil {
 				return reply{}, err
 			}

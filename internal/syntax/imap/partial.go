@@ -3,8 +3,9 @@ package imap
 // PartialRange is a page of results counted from 1: from the first result on, or
 // with FromEnd from the last one back (RFC 9394, 4 "partial-range"; RFC 5267, 4.4).
 type PartialRange struct {
-	From, To uint32 // From is not above To, in whichever order they were written
+	From, To uint32 // From is not above To
 	FromEnd  bool   // -From:-To
+	Turned   bool   // they were written the other way round
 }
 
 // expectPartial reads the range of PARTIAL.
@@ -20,7 +21,7 @@ func (d *Decoder) expectPartial(out *PartialRange) bool {
 	if !d.partialIndex(&r.To) {
 		return false
 	}
-	*out = PartialRange{From: min(r.From, r.To), To: max(r.From, r.To), FromEnd: r.FromEnd}
+	*out = PartialRange{From: min(r.From, r.To), To: max(r.From, r.To), FromEnd: r.FromEnd, Turned: r.From > r.To}
 	return true
 }
 
@@ -39,8 +40,12 @@ func (r PartialRange) Of(n int) (from, to int) {
 	return from, max(from, to)
 }
 
-// AppendText appends the range as a client writes it.
+// AppendText appends the range as the client has written it, which is how it is
+// repeated (RFC 9394, 3.1).
 func (r PartialRange) AppendText(b []byte) []byte {
+	if r.Turned {
+		r.From, r.To = r.To, r.From
+	}
 	sign := func() {
 		if r.FromEnd {
 			b = append(b, '-')
@@ -52,5 +57,5 @@ func (r PartialRange) AppendText(b []byte) []byte {
 	return appendNumber(b, uint64(r.To))
 }
 
-// String returns the range as a client writes it.
+// String is AppendText.
 func (r PartialRange) String() string { return string(r.AppendText(nil)) }
