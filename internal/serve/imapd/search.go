@@ -197,12 +197,6 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
 	case imap.SearchFlag:
 		c.row = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
-	case imap.SearchEmailID:
-		id, ok := parseObjectID(emailID, q.v.acct, k.Text)
-		c.row = func(m *store.Message) bool { return ok && uint64(m.ID) == id }
-	case imap.SearchThreadID:
-		id, ok := parseObjectID(threadID, q.v.acct, k.Text)
-		c.row = func(m *store.Message) bool { return ok && uint64(m.Thread) == id }
 	case imap.SearchKeyword:
 		has := v.pic.HasKeyword(k.Text)
 		c.row = func(m *store.Message) bool { return has(*m) }
@@ -225,7 +219,8 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.row = withinTest(k, q.s.srv.opt.Store.Now())
 	case imap.SearchHeader, imap.SearchAddress:
 		c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
-	case imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel, imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond, imap.SearchAnnotation:
+	case imap.SearchEmailID, imap.SearchThreadID, imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel,
+		imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond, imap.SearchAnnotation:
 		var err error
 		if c.row, err = q.preparedTest(k); err != nil {
 			return c, err

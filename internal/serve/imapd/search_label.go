@@ -10,10 +10,16 @@ import (
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
-// preparedTest tests keys of X-GM-EXT-1, and ANNOTATION, that the row of a message answers
-// once something else has been read.
+// preparedTest tests ids, the keys of X-GM-EXT-1 and ANNOTATION, as far as the row of a
+// message answers them once something else has been read.
 func (q *search) preparedTest(k *imap.SearchKey) (func(*store.Message) bool, error) {
 	switch k.Op {
+	case imap.SearchEmailID:
+		id, ok := parseObjectID(emailID, q.v.acct, k.Text)
+		return func(m *store.Message) bool { return ok && uint64(m.ID) == id }, nil
+	case imap.SearchThreadID:
+		id, ok := parseObjectID(threadID, q.v.acct, k.Text)
+		return func(m *store.Message) bool { return ok && uint64(m.Thread) == id }, nil
 	case imap.SearchAnnotation:
 		return q.noteTest(k)
 	case imap.SearchGmailID:
