@@ -27,7 +27,7 @@ func (s *session) idle(cmd *command) (reply, error) {
 			}
 		}
 	}()
-	if err := s.ask("idling"); err != nil {
+	if err := s.ask(s.say("idling")); err != nil {
 		return reply{}, err
 	}
 	for {

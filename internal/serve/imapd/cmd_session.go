@@ -28,7 +28,7 @@ func (s *session) logout(*command) (reply, error) {
 // namespace is NAMESPACE: a personal namespace without a prefix, and that of other users
 // (RFC 9051, 6.3.10).
 func (s *session) namespace(*command) (reply, error) {
-	s.enc.Raw(`* NAMESPACE (("" "/")) (("` + otherUsers + `/" "/")) NIL`).CRLF()
+	s.tellNamespace()
 	return ok("NAMESPACE done"), nil
 }
 

@@ -77,6 +77,7 @@ func commands() []row {
 		{name: "COMPRESS", in: in, caps: "COMPRESS=DEFLATE", run: handle((*imap.Decoder).ExpectAtom, (*session).compress)},
 		{name: "ENABLE", in: in, after: tellAll, caps: "ENABLE UIDONLY UTF8=ACCEPT", run: handle((*imap.Decoder).ExpectEnable, (*session).enable)},
 		{name: "ID", in: anyState, after: tellAll, caps: "ID", run: handle((*imap.Decoder).ExpectID, (*session).id)},
+		{name: "LANGUAGE", in: anyState, after: tellAll, caps: "LANGUAGE", run: (*session).languageCommand},
 		{name: "NAMESPACE", in: in, after: tellAll, caps: "NAMESPACE", run: bare((*session).namespace)},
 		{name: "IDLE", in: in, after: tellAll, caps: "IDLE", run: bare((*session).idle)},
 
@@ -160,7 +161,7 @@ func (s *session) capabilities() string {
 		words = append(words, "LITERAL+", s.srv.caps, limit)
 		return strings.Join(append(words, s.srv.opt.limitCaps()...), " ")
 	}
-	words = append(words, "LITERAL-", "SASL-IR", "ENABLE", "ID")
+	words = append(words, "LITERAL-", "SASL-IR", "ENABLE", "ID", "LANGUAGE")
 	if s.c.CanStartTLS() {
 		words = append(words, "STARTTLS")
 	}

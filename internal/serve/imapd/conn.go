@@ -44,6 +44,8 @@ type session struct {
 
 	progress progress // of the command under way (RFC 9585)
 
+	lang *language // of texts for people, nil for i-default (RFC 5255, 3)
+
 	comparator imap.Comparator // of SEARCH, SORT and THREAD (RFC 5255, 4)
 }
 
@@ -66,7 +68,7 @@ func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
 		dec: imap.NewDecoder(c.R, imap.LoginLimits), enc: imap.NewEncoder(),
 	}
 	s.dec.Old = srv.opt.Legacy
-	s.dec.Continue = func() error { return s.ask("ready for the literal") }
+	s.dec.Continue = func() error { return s.ask(s.say("ready for the literal")) }
 	return s
 }
 
@@ -295,7 +297,7 @@ func (s *session) refusal(cmd *command, err error) reply {
 		rep.code = "ANNOTATE TOOBIG"
 	}
 	if kind == fault.Internal {
-		rep.text += " as " + s.c.ID()
+		rep.text = "internal error, it has been logged as " + s.c.ID()
 	}
 	return rep
 }

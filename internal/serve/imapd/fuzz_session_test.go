@@ -43,6 +43,7 @@ var setups = []struct {
 	{name: "UIDONLY", commands: []string{signIn, "ENABLE UIDONLY", "SELECT INBOX"}},
 	{name: "UTF-8", commands: []string{signIn, "ENABLE UTF8=ACCEPT IMAP4rev2", "SELECT INBOX"}},
 	{name: "told of annotations", commands: []string{signIn, "ENABLE METADATA CONDSTORE", "SELECT INBOX"}},
+	{name: "German", commands: []string{signIn, "LANGUAGE de", "SELECT INBOX"}},
 	{name: "IMAP2", commands: []string{signIn, "SELECT INBOX"}, legacy: true},
 	{name: "IMAP4 of 1994", commands: []string{"CAPABILITY", signIn, "SELECT INBOX"}, legacy: true},
 }
@@ -161,7 +162,7 @@ func listen(r *bufio.Reader, zip bool) (a heard, err error) {
 		case strings.HasPrefix(text, "+ "):
 		case m != nil && m[1] != "*":
 			a.tagged = append(a.tagged, m[1])
-			if strings.Contains(text, " OK begin compression now") || strings.Contains(text, " OK UNAUTHENTICATE") && zip {
+			if strings.Contains(text, " OK begin compression now") || strings.Contains(text, german["begin compression now"]) || strings.Contains(text, " OK UNAUTHENTICATE") && zip {
 				n, _ := io.Copy(io.Discard, r)
 				a.bytes += int(n)
 				return a, nil

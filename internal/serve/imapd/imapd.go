@@ -10,7 +10,8 @@
 // no login (directory does) and owns no listener (netsrv does). It holds no lock and
 // no Snapshot while it writes to a socket.
 //
-// RFC 9051 (IMAP4rev2), RFC 3501 (IMAP4rev1), RFC 2177 (IDLE), RFC 2342 (NAMESPACE),
+// RFC 9051 (IMAP4rev2), RFC 3501 (IMAP4rev1), RFC 1730 and RFC 1176 at a listener for old
+// clients, RFC 5255 (LANGUAGE), RFC 2177 (IDLE), RFC 2342 (NAMESPACE),
 // RFC 2971 (ID), RFC 3516 (BINARY), RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS), RFC 4731
 // (ESEARCH), RFC 4959 (SASL-IR), RFC 5161 (ENABLE), RFC 5182 (SEARCHRES), RFC 5530
 // (response codes), RFC 6851 (MOVE), RFC 7162 (CONDSTORE, QRESYNC), RFC 7888
@@ -55,9 +56,10 @@ type Options struct {
 
 // Server answers IMAP connections. It has no state of its own.
 type Server struct {
-	opt  Options
-	rows map[string]*row
-	caps string // what the rows announce
+	opt       Options
+	rows      map[string]*row
+	languages map[string]*language
+	caps      string // what the rows announce
 }
 
 // New returns a server.
@@ -77,7 +79,7 @@ func New(opt Options) *Server {
 	if opt.After == nil {
 		opt.After = time.After
 	}
-	srv := &Server{opt: opt, rows: map[string]*row{}}
+	srv := &Server{opt: opt, rows: map[string]*row{}, languages: newLanguages()}
 	var caps []string
 	table := commands()
 	if opt.Legacy {

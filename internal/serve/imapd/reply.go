@@ -3,6 +3,8 @@ package imapd
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -46,14 +48,16 @@ func (s *session) answer(tag string, r reply) {
 	if r.text == "" {
 		r.text = "done"
 	}
-	for i := 0; i < len(r.text); i++ { // text is ASCII without line ends (RFC 9051, 9)
-		if c := r.text[i]; c >= ' ' && c < 0x7f {
-			e.Raw(r.text[i : i+1])
-		} else {
-			e.Raw("?")
-		}
+	e.Raw(strings.Map(s.printable, s.say(r.text))).CRLF()
+}
+
+// printable keeps texts to what they may hold: no line ends, and ASCII until the client
+// has chosen a language (RFC 9051, 9; RFC 5255, 3.2).
+func (s *session) printable(c rune) rune {
+	if c < ' ' || c == 0x7f || c > 0x7f && s.lang == nil || c == utf8.RuneError {
+		return '?'
 	}
-	e.CRLF()
+	return c
 }
 
 // codes gives each kind of failure its response code (RFC 5530, RFC 9051, 7.1; TOOBIG

@@ -1,0 +1,68 @@
+package imap
+
+import "strings"
+
+// MaxLanguages is how many languages one LANGUAGE may ask for.
+const MaxLanguages = 32
+
+// ExpectLanguages reads the arguments of LANGUAGE with the space before each, if there
+// are any (RFC 5255, 3.5): language ranges, of which "default" is one by its form.
+func (d *Decoder) ExpectLanguages(out *[]string) bool {
+	var list []string
+	for d.SP() {
+		var s string
+		if !d.expectAString(&s, "a language") {
+			return false
+		}
+		if !isLanguageRange(s) {
+			return d.Fail("not a language: " + clip(s))
+		}
+		if len(list) == MaxLanguages {
+			return d.Fail("too many languages")
+		}
+		list = append(list, s)
+	}
+	*out = list
+	return d.err == nil
+}
+
+// isLanguageRange tells whether s is an extended language range (RFC 4647, 2.2).
+func isLanguageRange(s string) bool {
+	for i, sub := range strings.Split(s, "-") {
+		if sub == "*" {
+			continue
+		}
+		if sub == "" || len(sub) > 8 {
+			return false
+		}
+		for _, c := range []byte(sub) {
+			letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+			if !letter && (i == 0 || !isDigit(c)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// LookUpLanguage returns the first of the tags there are that a range means: the range
+// itself or, if that is not there, what is left of it when subtags are taken off its
+// end (RFC 4647, 3.4). "*" alone means the first tag.
+func LookUpLanguage(tags []string, wanted string) (tag string, ok bool) {
+	if wanted == "*" && len(tags) > 0 {
+		return tags[0], true
+	}
+	subs := strings.Split(strings.ReplaceAll(wanted, "-*", ""), "-")
+	for len(subs) > 0 {
+		for _, tag := range tags {
+			if strings.EqualFold(tag, strings.Join(subs, "-")) {
+				return tag, true
+			}
+		}
+		subs = subs[:len(subs)-1]
+		if n := len(subs); n > 1 && len(subs[n-1]) == 1 { // a single letter leads what is gone
+			subs = subs[:n-1]
+		}
+	}
+	return "", false
+}
