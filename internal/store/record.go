@@ -15,6 +15,7 @@ const (
 	famDoomed   = 'd' // mailbox id -> deleted, its messages not all released yet
 	famMeta     = 'e' // mailbox id, reader, entry name -> annotation; without id their size
 	famFacts    = 'f' // message id -> facts
+	famGrams    = 'g' // message id -> what a search noted; without id: there are such records
 	famHeader   = 'h' // message id -> first bytes of the message, compressed
 	famOnce     = 'i' // idempotency key -> when it was used
 	famURLKey   = 'k' // mailbox id, user -> key that signs URLs
@@ -59,6 +60,7 @@ const (
 	recBody
 	recNotedMailbox
 	recNote
+	recGrams
 )
 
 // The numbers and strings of a record.

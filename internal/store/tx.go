@@ -22,6 +22,8 @@ type Tx struct {
 	acctDirty bool
 	boxes     map[mail.MailboxID]*txBox
 	account0  Changes // lines for mailbox 0, mailbox ids in place of UIDs
+
+	gramsKept *bool // whether the account has grams, once that was asked
 }
 
 // txBox is a mailbox that the Tx touched.

@@ -258,6 +258,9 @@ func (tx *Tx) release(m Message, from place) error {
 			return err
 		}
 	}
+	if err := tx.dropGrams(id); err != nil {
+		return err
+	}
 	mayBeLong := m.Size > 4<<10 // a short message has no long records
 	if err := tx.deleteLong(famFacts, uint64(id), mayBeLong); err != nil {
 		return err

@@ -39,6 +39,7 @@ type cond struct {
 	text   string    // folded
 	from   time.Time // of dates sent: the day's first moment
 	needle int       // of texts: which of the search's needles
+	grams  []uint32  // of the text
 	loose  bool      // matches by its words, too (RFC 6203)
 	words  []word    // of the text, if so
 }
@@ -48,16 +49,20 @@ type search struct {
 	s       *session
 	v       *view // the mailbox that is searched
 	root    cond
-	needles []string    // texts looked for in bodies, folded
-	longest int         // bytes of the longest
-	keys    bool        // dates or attachments are asked for
-	window  []byte      // of scan, used again for each text
-	loose   bool        // while the argument of FUZZY is compiled
-	files   bool        // names of files are looked for
-	among   mail.UIDSet // the messages to search
-	limit   int         // of them; 0: all
-	done    int         // how many have been looked at
-	lowest  mail.UID    // of the messages searched, if they are not all (RFC 9738)
+	needles []string // texts looked for in bodies, folded
+	longest int      // bytes of the longest
+	keys    bool     // dates or attachments are asked for
+	window  []byte   // of scan, used again for each text
+	sifts   bool     // some of the texts can be sought in notes
+	notes   notebook
+	left    []store.Message // that their rows leave open
+	pending []*candidate    // that their notes leave open
+	loose   bool            // while the argument of FUZZY is compiled
+	files   bool            // names of files are looked for
+	among   mail.UIDSet     // the messages to search
+	limit   int             // of them; 0: all
+	done    int             // how many have been looked at
+	lowest  mail.UID        // of the messages searched, if they are not all (RFC 9738)
 	found   []mail.UID
 	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
 	missed  bool               // as in finding
@@ -107,7 +112,10 @@ func (s *session) findBy(q *search, key *imap.SearchKey) (finding, error) {
 
 // run asks about all messages.
 func (q *search) run() error {
-	var pending []*candidate
+	if q.sifts {
+		q.notes.head, q.notes.body = new(gramSet), new(gramSet)
+		defer q.keepNotes()
+	}
 	var probe candidate // one for all, of which most need no more than the row
 	var scope mail.UIDSet
 	scope, q.lowest = withinLimit(q.v.pic, q.scope(), q.limit)
@@ -127,15 +135,31 @@ func (q *search) run() error {
 		case met:
 			q.accept(&probe)
 		case open:
-			if pending = append(pending, &candidate{m: probe.m}); len(pending) == searchHeads {
-				if err := q.settle(pending); err != nil {
+			if q.left = append(q.left, probe.m); len(q.left) == searchHeads {
+				if err := q.look(searchHeads); err != nil {
 					return err
 				}
-				pending = pending[:0]
 			}
 		}
 	}
-	return q.settle(pending)
+	return q.look(0)
+}
+
+// look asks the notes about the messages that their rows leave open, and reads those
+// that are open still once they are so many.
+func (q *search) look(enough int) error {
+	rest, err := q.sieve(q.left)
+	if err != nil {
+		return err
+	}
+	q.done += len(q.left) - len(rest)
+	q.left, q.pending = q.left[:0], append(q.pending, rest...)
+	if len(q.pending) < enough {
+		return nil
+	}
+	err = q.settle(q.pending)
+	q.pending = nil
+	return err
 }
 
 // accept enters a message among those found.
@@ -217,8 +241,8 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.row = dayTest(k)
 	case imap.SearchOlder, imap.SearchYounger:
 		c.row = withinTest(k, q.s.srv.opt.Store.Now())
-	case imap.SearchHeader, imap.SearchAddress:
-		c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
+	case imap.SearchHeader, imap.SearchAddress, imap.SearchBody, imap.SearchText:
+		q.compileText(k, &c)
 	case imap.SearchEmailID, imap.SearchThreadID, imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel,
 		imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond, imap.SearchAnnotation:
 		var err error
@@ -229,9 +253,6 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		q.keys = true
 	case imap.SearchFilename:
 		c.text, c.loose, q.files = q.s.comparator.Fold(k.Text), false, true
-	case imap.SearchBody, imap.SearchText:
-		c.text = q.s.comparator.Fold(k.Text)
-		c.needle = q.need(c.text)
 	default:
 		c.from, q.keys = k.Date, true
 	}
@@ -251,6 +272,18 @@ func beside(k *imap.SearchKey) mail.UIDSet {
 		return nil
 	}
 	return mail.UIDSet{{From: mail.UID(from), To: mail.UID(to)}}
+}
+
+// compileText makes a condition of a key that looks for a text.
+func (q *search) compileText(k *imap.SearchKey, c *cond) {
+	c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
+	if k.Op == imap.SearchBody || k.Op == imap.SearchText {
+		c.needle = q.need(c.text)
+	}
+	if q.s.comparator == imap.UnicodeCasemap && !c.loose {
+		c.grams = gramsOf(c.text)
+		q.sifts = q.sifts || len(c.grams) > 0
+	}
 }
 
 // need returns the place of a text among the needles.
@@ -322,6 +355,9 @@ func (c *cond) ask(m *candidate) verdict {
 		return c.kids[0].ask(m)
 	}
 	if m.header == nil {
+		if m.filters != nil {
+			return c.sift(m.filters)
+		}
 		return open
 	}
 	if len(c.words) > 0 {

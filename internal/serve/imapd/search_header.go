@@ -68,12 +68,17 @@ func (h *headerText) addressed(name, text string) bool {
 			continue
 		}
 		for _, a := range mime.ParseAddressList(mime.Unfold(h.fields[i].raw)) {
-			if strings.Contains(h.by.Fold(a.Name+" <"+a.Mailbox+"@"+a.Host+">"), text) {
+			if strings.Contains(h.by.Fold(h.shown(a)), text) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// shown is an address as addressed compares it.
+func (*headerText) shown(a mime.Address) string {
+	return a.Name + " <" + a.Mailbox + "@" + a.Host + ">"
 }
 
 // contains tells whether any line of the header holds the text.

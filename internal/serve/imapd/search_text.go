@@ -21,6 +21,9 @@ type candidate struct {
 	texts  []bool // which needles its text holds, once that was read
 	root   *mime.Part
 
+	filters  *filters // what is noted of it, while that is asked
+	noted    bool     // there is a note,
+	wholly   bool     // of its body too
 	attached bool     // has an attachment
 	files    []string // names of its parts, if the search looks for them
 }
@@ -141,6 +144,7 @@ func (q *search) decide(c *candidate) error {
 	if v == met {
 		q.accept(c)
 	}
+	q.note(c)
 	c.header, c.body, c.root, c.texts = nil, nil, nil, nil
 	return nil
 }
@@ -151,6 +155,9 @@ func (q *search) readTexts(c *candidate) error {
 	c.texts = make([]bool, len(q.needles))
 	for i, n := range q.needles {
 		c.texts[i] = n == ""
+	}
+	if q.notes.cut = false; q.sifts {
+		*q.notes.body = gramSet{}
 	}
 	return q.readPart(c, c.root)
 }
@@ -183,6 +190,7 @@ func (q *search) readRange(c *candidate, from, to int64, charset, encoding strin
 		if mime.IsPlain(charset, encoding, text) {
 			q.window = q.s.comparator.AppendFold(q.window[:0], text)
 			q.mark(c.texts, q.window)
+			q.gather(q.window)
 			return nil
 		}
 		return q.scan(c.texts, decode(bytes.NewReader(text)))
@@ -193,6 +201,13 @@ func (q *search) readRange(c *candidate, from, to int64, charset, encoding strin
 	}
 	defer r.Close()
 	return q.scan(c.texts, decode(r))
+}
+
+// gather enters text into what will be noted of the body.
+func (q *search) gather(text []byte) {
+	if q.sifts {
+		q.notes.body.add(text)
+	}
 }
 
 // mark marks the needles that folded text holds, and tells whether all have been seen.
@@ -221,10 +236,12 @@ func (q *search) scan(marks []bool, r io.Reader) error {
 			whole = wholeRunes(buf[:n])
 		}
 		window = q.s.comparator.AppendFold(window, buf[:whole])
+		q.gather(window)
 		if q.mark(marks, window) {
+			q.notes.cut = q.notes.cut || err == nil
 			return nil
 		}
-		if over := len(window) - q.longest; over > 0 {
+		if over := len(window) - max(q.longest, 2); over > 0 {
 			window = window[:copy(window, window[over:])]
 		}
 		kept = copy(buf[:], buf[whole:n])

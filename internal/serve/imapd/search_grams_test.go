@@ -1,0 +1,182 @@
+package imapd
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// letter returns the n-th of many messages that are all a little different.
+func letter(n int) []byte {
+	rnd := rand.New(rand.NewPCG(7, uint64(n)))
+	words := func(count int) string {
+		var b strings.Builder
+		for range count {
+			fmt.Fprintf(&b, "%c%c%c%d ", 'a'+rnd.IntN(26), 'a'+rnd.IntN(26), []rune("äéßxyz")[rnd.IntN(6)], rnd.IntN(50))
+		}
+		return b.String()
+	}
+	head := fmt.Sprintf("From: (no. %d) p%d@example.org (Ärger %d)\r\nTo: \"B %d\" <b@example.net>\r\nSubject: =?utf-8?q?caf=C3=A9_%d?= %s\r\n",
+		n, n, n, n, n, words(2))
+	text := words(10 + rnd.IntN(60))
+	switch n % 4 {
+	case 0:
+		return []byte(head + "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+			base64.StdEncoding.EncodeToString([]byte(text)) + "\r\n")
+	case 1:
+		return []byte(head + "Content-Type: message/rfc822\r\n\r\nSubject: inner " + words(2) + "\r\n\r\n" + text + "\r\n")
+	case 2:
+		return []byte(head + "Content-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n\r\n" + text + "\r\n--q\r\nContent-Type: image/png\r\n\r\n" +
+			words(5) + "\r\n--q--\r\n")
+	}
+	return []byte(head + "\r\n" + strings.Repeat(text+"\r\n", 1+n%3*10))
+}
+
+// question returns a random search for pieces of the letters.
+func question(rnd *rand.Rand, texts []string) imap.SearchKey {
+	k := imap.SearchKey{Text: texts[rnd.IntN(len(texts))], Field: []string{"Subject", "From"}[rnd.IntN(2)]}
+	switch rnd.IntN(8) {
+	case 0:
+		return imap.SearchKey{Op: imap.SearchNot, Keys: []imap.SearchKey{question(rnd, texts)}}
+	case 1:
+		return imap.SearchKey{Op: imap.SearchOr, Keys: []imap.SearchKey{question(rnd, texts), question(rnd, texts)}}
+	case 2:
+		return imap.SearchKey{Op: imap.SearchAnd, Keys: []imap.SearchKey{question(rnd, texts), question(rnd, texts)}}
+	case 3:
+		k.Op = imap.SearchHeader
+	case 4:
+		k.Op = imap.SearchAddress
+	case 5:
+		k.Op = imap.SearchBody
+	default:
+		k.Op = imap.SearchText
+	}
+	return k
+}
+
+// Searches with notes find what searches without them find; what is noted goes with
+// the message.
+func TestNotesChangeNothing(t *testing.T) {
+	w := newWorld(t)
+	const many = 120
+	for n := range many {
+		w.deliver("INBOX", letter(n), 0)
+	}
+	s := &session{srv: w.imap, ctx: w.ctx, acct: w.alice}
+	v := &view{owner: owner{acct: w.alice}, pic: w.picture("INBOX")}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	texts := []string{"café", "CAFE\u0301", "ÄRGER 77", "ärger 3 <p3@", "(no. 3)", "subject: inner", "inner", "é", ""}
+	for range 60 {
+		m := string(letter(rnd.IntN(many)))
+		at := rnd.IntN(len(m))
+		texts = append(texts, strings.ToValidUTF8(m[at:min(at+1+rnd.IntN(12), len(m))], ""))
+	}
+	keys := []imap.SearchKey{{Op: imap.SearchText, Text: "nowhere"}}
+	for _, text := range texts[:9] {
+		for _, op := range []imap.SearchOp{imap.SearchHeader, imap.SearchAddress, imap.SearchBody, imap.SearchText} {
+			keys = append(keys, imap.SearchKey{Op: op, Field: "From", Text: text})
+		}
+	}
+	for range 120 {
+		keys = append(keys, question(rnd, texts))
+	}
+	hits := 0
+	for _, key := range keys {
+		plain := &search{s: s, v: v, among: store.All()}
+		var err error
+		if plain.root, err = plain.compile(&key); err != nil {
+			t.Fatal(err)
+		}
+		plain.sifts = false
+		if err := plain.run(); err != nil {
+			t.Fatal(err)
+		}
+		found, err := s.find(v, &key)
+		if want := mail.SetOf(plain.found...); err != nil || found.set.String() != want.String() {
+			t.Fatalf("%+v: found %s, want %s (%v)", key, found.set, want, err)
+		}
+		hits += len(plain.found)
+	}
+	if n := notes(t, w, many); n != many || hits == 0 {
+		t.Errorf("%d messages are noted, %d were found", n, hits)
+	}
+	var half mail.UIDSet
+	half.AddRange(1, many/2)
+	if _, err := w.alice.Expunge(w.ctx, v.pic.Mailbox().ID, half, false); err != nil {
+		t.Fatal(err)
+	}
+	if n := notes(t, w, many); n != many/2 {
+		t.Errorf("%d notes of %d messages", n, many/2)
+	}
+}
+
+// notes counts the messages of which something is noted.
+func notes(t *testing.T, w *world, many int) (n int) {
+	t.Helper()
+	ids := make([]mail.MessageID, many)
+	for i := range ids {
+		ids[i] = mail.MessageID(i + 1)
+	}
+	err := w.alice.View(w.ctx, func(snap *store.Snapshot) error {
+		n = 0
+		return snap.EachGrams(ids, func(_ int, _ []byte, ok bool) error {
+			if ok {
+				n++
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A search that was made before reads hardly a message.
+func TestNotesSaveReading(t *testing.T) {
+	w := newWorld(t)
+	const many = 200
+	for n := range many {
+		w.deliver("INBOX", letter(n), 0)
+	}
+	s := &session{srv: w.imap, ctx: w.ctx, acct: w.alice}
+	v := &view{owner: owner{acct: w.alice}, pic: w.picture("INBOX")}
+	key := imap.SearchKey{Op: imap.SearchText, Text: "nowhere to be found"}
+	if _, err := s.find(v, &key); err != nil {
+		t.Fatal(err)
+	}
+	q := &search{s: s, v: v, among: store.All()}
+	q.root, _ = q.compile(&key)
+	var all []store.Message
+	for _, m := range v.pic.Messages(store.All()) {
+		all = append(all, m)
+	}
+	if rest, err := q.sieve(all); err != nil || len(rest) > many/20 {
+		t.Errorf("%d of %d messages would be read (%v)", len(rest), many, err)
+	}
+}
+
+func FuzzGrams(f *testing.F) {
+	f.Add("HELLO, WORLD", 3, 5)
+	f.Add("AB", 0, 2)
+	f.Add(strings.Repeat("ABCÄ", 5000), 7, 900)
+	f.Fuzz(func(t *testing.T, text string, at, n int) {
+		var g gramSet
+		g.add([]byte(text))
+		b := g.encode(nil)
+		filter, rest := cutFilter(b)
+		if len(rest) != 0 {
+			t.Fatalf("%d bytes are left", len(rest))
+		}
+		if at >= 0 && n >= 0 && at <= len(text) && n <= len(text)-at && !may(filter, gramsOf(text[at:at+n])) {
+			t.Fatalf("%q is said not to be in %q", text[at:at+n], text)
+		}
+		parseFilters([]byte(text)) // anything at all
+	})
+}
