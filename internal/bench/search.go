@@ -43,8 +43,8 @@ func (q question) run(ctx context.Context, r *runner) error {
 	return r.timed(ctx, q.name, func() (int64, error) {
 		before, hits := c.read, 0
 		err := c.do(q.command, func(line []byte) {
-			if line[0] == '*' {
-				hits += bytes.Count(line, []byte(" ")) - 1 // "* SEARCH 1 2 3"
+			if bytes.HasPrefix(line, []byte("* SEARCH")) {
+				hits += bytes.Count(line, []byte(" ")) - 1
 			}
 		})
 		read := c.read - before
