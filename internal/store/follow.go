@@ -62,6 +62,13 @@ func (a *Account) Follow(own *Origin, wake func()) *Follower {
 	return f
 }
 
+// Followers returns how many there are.
+func (a *Account) Followers() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.followers)
+}
+
 // Stop ends it.
 func (f *Follower) Stop() {
 	f.account.mu.Lock()

@@ -44,6 +44,10 @@ var setups = []struct {
 	{name: "UTF-8", commands: []string{signIn, "ENABLE UTF8=ACCEPT IMAP4rev2", "SELECT INBOX"}},
 	{name: "told of annotations", commands: []string{signIn, "ENABLE METADATA CONDSTORE", "SELECT INBOX"}},
 	{name: "German", commands: []string{signIn, "LANGUAGE de", "SELECT INBOX"}},
+	{name: "told of everything", commands: []string{
+		signIn, "NOTIFY SET (selected (MessageNew (UID FLAGS) MessageExpunge FlagChange)) (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange))",
+		"SELECT INBOX", "UID SORT RETURN (UPDATE (ENVELOPE)) (SUBJECT REVERSE DATE) UTF-8 UNSEEN",
+	}},
 	{name: "IMAP2", commands: []string{signIn, "SELECT INBOX"}, legacy: true},
 	{name: "IMAP4 of 1994", commands: []string{"CAPABILITY", signIn, "SELECT INBOX"}, legacy: true},
 }
