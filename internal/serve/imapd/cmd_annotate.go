@@ -204,9 +204,9 @@ func (s *session) writeNotes(r *noteReader, uid mail.UID) {
 
 // noteNews returns which annotations of messages others have changed since the client was
 // told of such, if it asked for that (RFC 5257, 4.4).
-func (s *session) noteNews(cmd *command, set mail.UIDSet, all bool) (map[mail.UID][]string, error) {
+func (s *session) noteNews(cmd *command, set mail.UIDSet, tell telling) (map[mail.UID][]string, error) {
 	v := s.view
-	if box := v.pic.Mailbox(); !v.annotate || !box.HasNotes() || set.IsEmpty() {
+	if box := v.pic.Mailbox(); !tell.notes || !box.HasNotes() || set.IsEmpty() {
 		return nil, nil
 	}
 	news := map[mail.UID][]string{}
@@ -220,9 +220,7 @@ func (s *session) noteNews(cmd *command, set mail.UIDSet, all bool) (map[mail.UI
 			return true
 		})
 	})
-	if all {
-		v.noted = v.pic.ModSeq()
-	}
+	v.noted = v.pic.ModSeq()
 	return news, err
 }
 

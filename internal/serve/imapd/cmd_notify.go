@@ -41,16 +41,17 @@ func newNotify(groups []imap.NotifyGroup) *notify {
 func (n *notify) empty() bool { return n.events == 0 && n.selected.Events == 0 }
 
 // telling is which news of the selected mailbox may be told at a moment.
-type telling struct{ arrivals, expunges, flags bool }
+type telling struct{ arrivals, expunges, flags, notes bool }
 
 // telling returns what a command lets be told, as far as the client wants to hear it. A
 // command that expunges tells expunges whatever was asked for.
 func (s *session) telling(cmd *command, may untagged) telling {
-	t := telling{arrivals: true, expunges: may == tellAll, flags: true}
+	t := telling{arrivals: true, expunges: may == tellAll, flags: true, notes: s.view.annotate}
 	if n := s.notify; n != nil {
 		has := func(e imap.NotifyEvents) bool { return n.selected.Events&e != 0 }
 		asked := cmd.row != nil && cmd.row.writes && cmd.own == nil
 		t.arrivals, t.flags = has(imap.NotifyMessageNew), has(imap.NotifyFlagChange)
+		t.notes = has(imap.NotifyAnnotationChange)
 		t.expunges = t.expunges && (asked || has(imap.NotifyMessageExpunge))
 	}
 	return t
@@ -158,7 +159,7 @@ func (s *session) present(w *watched, snap *store.Snapshot) ([]statusNews, error
 		if events&imap.NotifyMessageNew != 0 {
 			items = imap.StatusMessages | imap.StatusUIDNext | imap.StatusUIDValidity
 		}
-		if events&imap.NotifyFlagChange != 0 || items != 0 && s.condstore {
+		if events&(imap.NotifyFlagChange|imap.NotifyAnnotationChange) != 0 || items != 0 && s.condstore {
 			items |= imap.StatusUIDValidity | imap.StatusHighestModSeq
 		}
 		if items != 0 && !s.view.is(&w.of, boxes[i].ID) {

@@ -194,9 +194,9 @@ func (g *gathering) messages(box store.Mailbox, since mail.ModSeq) error {
 		return err
 	}
 	flags := events&imap.NotifyFlagChange != 0
-	// Of a mailbox that is new, the UIDVALIDITY may be for a name that is not (5.1).
-	counts := !c.Complete || !c.Arrived.IsEmpty() || !c.Expunged.IsEmpty() || flags && box.Created >= since
-	if !counts && (!flags || c.Changed.IsEmpty()) {
+	changes := flags || events&imap.NotifyAnnotationChange != 0
+	counts := !c.Complete || !c.Arrived.IsEmpty() || !c.Expunged.IsEmpty()
+	if !counts && (!changes || c.Changed.IsEmpty()) {
 		return nil
 	}
 	items := imap.StatusUIDValidity

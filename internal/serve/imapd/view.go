@@ -223,7 +223,7 @@ func (s *session) sync(cmd *command, may untagged) error {
 		v.unnamed = false
 		s.tellFlags()
 	}
-	if err := s.tellChanged(cmd, old, &diff, tell.flags); err != nil {
+	if err := s.tellChanged(cmd, old, &diff, tell); err != nil {
 		return err
 	}
 	return s.tellNew(&diff)
@@ -363,12 +363,17 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 		expects = expectation(s.view.pic, own.change)
 	}
 	var err error
-	if v.news, err = s.noteNews(cmd, set, others); err != nil {
+	if v.news, err = s.noteNews(cmd, changed, tell); err != nil {
 		return err
 	}
 	defer func() { v.news = nil }()
+	if !tell.flags { // nothing else is told of these
+		for uid := range v.news {
+			set.Add(uid)
+		}
+	}
 	for _, m := range s.view.pic.Messages(set) {
-		withFlags := true
+		withFlags := tell.flags || own != nil && own.set.Contains(m.UID)
 		if expects != nil && own.set.Contains(m.UID) {
 			before, _ := old.Message(m.UID)
 			if withFlags = !expects(before, m); !withFlags && !s.condstore && v.news[m.UID] == nil {

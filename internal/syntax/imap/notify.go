@@ -16,13 +16,15 @@ const (
 	NotifySubscriptionChange
 	NotifyMailboxMetadata
 	NotifyServerMetadata
+	NotifyAnnotationChange
 
 	// NotifyMessages are those about messages.
-	NotifyMessages = NotifyMessageNew | NotifyMessageExpunge | NotifyFlagChange
+	NotifyMessages = NotifyMessageNew | NotifyMessageExpunge | NotifyFlagChange | NotifyAnnotationChange
 )
 
 var eventNames = [...]string{
 	"MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange", "MailboxMetadataChange", "ServerMetadataChange",
+	"AnnotationChange",
 }
 
 // NotifyEventNames are the names of all events that there are, separated by spaces.
@@ -96,6 +98,8 @@ func (d *Decoder) notifyGroup(n *Notify) bool {
 		return d.Fail("MessageNew and MessageExpunge go together")
 	case g.Events&NotifyFlagChange != 0 && has == 0:
 		return d.Fail("FlagChange needs MessageNew and MessageExpunge")
+	case g.Events&NotifyAnnotationChange != 0 && has == 0:
+		return d.Fail("AnnotationChange needs MessageNew and MessageExpunge")
 	case g.selected() && g.Events&^NotifyMessages != 0:
 		return d.Fail("of the selected mailbox there are events of messages only")
 	case !g.selected() && len(g.Fetch) > 0:

@@ -20,8 +20,8 @@ func TestNotify(t *testing.T) {
 			t.Errorf("%s: %s, %v", in, text, err)
 		}
 	}
-	got, err := parse("SET (selected (MessageNew MessageExpunge AnnotationChange))", (*Decoder).ExpectNotify)
-	if err != nil || got.Unknown != "AnnotationChange" {
+	got, err := parse("SET (selected (MessageNew MessageExpunge WeatherChange))", (*Decoder).ExpectNotify)
+	if err != nil || got.Unknown != "WeatherChange" {
 		t.Errorf("%+v %v", got, err)
 	}
 	for in, why := range map[string]string{
