@@ -37,8 +37,8 @@ func (s *session) replace(cmd *command) (reply, error) {
 	if !d.ExpectAppendEnd(form, &more) || more && !d.Fail("one message replaces one") || !d.ExpectCRLF() {
 		return reply{}, d.Err()
 	}
-	if need := mail.RightDeleted | mail.RightExpunge; !s.view.rights.Has(need) { // RFC 8508, 4.1
-		return reply{}, store.Refusal(s.view.rights)
+	if err := s.view.may(mail.RightDeleted | mail.RightExpunge); err != nil { // RFC 8508, 4.1
+		return reply{}, err
 	}
 	uid, err := s.exchange(at, old.UID, message, here)
 	if err != nil {

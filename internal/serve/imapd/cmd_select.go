@@ -125,6 +125,9 @@ func (s *session) expunge(*command) (reply, error) {
 
 // expungeDeleted removes what has \Deleted among the messages of a set.
 func (s *session) expungeDeleted(v *view, set mail.UIDSet) error {
+	if err := v.may(mail.RightExpunge); err != nil {
+		return err
+	}
 	return s.await(v.pic, set, func(ctx context.Context) error {
 		_, err := v.acct.Expunge(ctx, v.box, set, true)
 		return err

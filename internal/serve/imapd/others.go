@@ -185,11 +185,12 @@ func (s *session) visible(rights mail.Rights, others bool) (list []visible, subs
 	return list, subscribed, nil
 }
 
-// mayStay fails if the user may no longer read the selected mailbox, or is no more. As
-// long as neither account has changed it costs nothing to know.
+// mayStay looks what the user may do with the selected mailbox now. It fails if reading is
+// not among it, or if the user is no more. As long as neither account has changed it
+// costs nothing to know.
 func (s *session) mayStay() error {
 	v := s.view
-	if v == nil || v.prefix == "" {
+	if v == nil || v.prefix == "" && v.rights == mail.AllRights {
 		return nil
 	}
 	generation := v.acct.Generation() + s.acct.Generation()
@@ -203,7 +204,10 @@ func (s *session) mayStay() error {
 	}
 	if err == nil {
 		box := pic.Mailbox()
-		err = stillRead(v.acct.Rights(&box))
+		rights := v.acct.Rights(&box)
+		v.regained = v.regained || rights != v.rights
+		v.rights = rights
+		err = stillRead(rights)
 	}
 	switch {
 	case fault.Is(err, fault.NotFound):
@@ -212,6 +216,15 @@ func (s *session) mayStay() error {
 		return fatal{err}
 	}
 	v.checked = generation
+	return nil
+}
+
+// may fails if the user lacks rights on the mailbox. A change looks at them itself, if
+// there is anything to change.
+func (v *view) may(need mail.Rights) error {
+	if !v.rights.Has(need) {
+		return store.Refusal(v.rights)
+	}
 	return nil
 }
 

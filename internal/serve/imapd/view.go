@@ -20,8 +20,9 @@ import (
 // ones together, in order of UID. Arrivals always come after all of them.
 type view struct {
 	owner
-	rights  mail.Rights // that the user had on it when the picture was taken
-	checked uint64      // generations at which the user might stay
+	rights   mail.Rights // that the user has on it
+	regained bool        // they have changed, and the client is to be told what flags it may set
+	checked  uint64      // generations at which they were looked at
 
 	box      mail.MailboxID
 	readOnly bool
@@ -334,20 +335,21 @@ func (s *session) checkRights(now *store.Picture) (changed bool, err error) {
 	}
 	box := now.Mailbox()
 	rights := v.acct.Rights(&box)
-	changed = rights != v.rights
-	v.rights = rights
+	changed = v.regained || rights != v.rights
+	v.rights, v.regained = rights, false
 	return changed, stillRead(rights)
 }
 
 // tellChanged tells the flags of messages that changed, and of those the command
 // has to answer for. Without others, what others changed is kept for later.
-func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Difference, others bool) error {
+func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Difference, tell telling) error {
 	v, own := s.view, cmd.own
 	set := diff.Changed
 	if !v.unsaid.IsEmpty() {
 		set = union(set, v.unsaid)
 	}
-	if v.unsaid = nil; !others {
+	changed := set
+	if v.unsaid = nil; !tell.flags {
 		set, v.unsaid = nil, set
 		if own != nil {
 			set, v.unsaid = intersect(diff.Changed, own.set), without(v.unsaid, own.set)
