@@ -79,23 +79,30 @@ func certificateNames(list []conf.Client) map[string]string {
 	return names
 }
 
-// submitter returns what tells accounts that are submission servers from others. They
-// are looked up each time: an account may be made after the server has started.
-func (h *house) submitter() func(mail.AccountID) bool {
-	if len(h.cfg.IMAP.Submitters) == 0 {
+// submitter returns what tells accounts that are submission servers from others.
+func (h *house) submitter() func(mail.AccountID) bool { return h.among(h.cfg.IMAP.Submitters) }
+
+// administrator returns what tells accounts that may set quotas from others.
+func (h *house) administrator() func(mail.AccountID) bool { return h.among(h.cfg.IMAP.Admins) }
+
+// among returns what tells accounts with one of these addresses from others; nil if there
+// are no addresses. They are looked up each time: an account may be made after the server
+// has started.
+func (h *house) among(list []conf.EmailAddress) func(mail.AccountID) bool {
+	if len(list) == 0 {
 		return nil
 	}
 	return func(id mail.AccountID) bool {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		for _, text := range h.cfg.IMAP.Submitters {
+		for _, text := range list {
 			addr, err := mail.ParseAddress(string(text))
 			if err != nil {
 				continue // conf has checked it
 			}
 			a, err := h.directory.Lookup(ctx, addr)
 			if err != nil && !fault.Is(err, fault.NotFound) {
-				h.log.Warn("submission server could not be looked up", "account", addr, "err", err)
+				h.log.Warn("an account of the configuration could not be looked up", "account", addr, "err", err)
 			}
 			if err == nil && a.ID == id {
 				return true

@@ -59,7 +59,7 @@ func (h *house) imapOptions() imapd.Options {
 		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
 		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
 		MessageLimit: h.cfg.IMAP.MessageLimit, SaveLimit: h.cfg.IMAP.SaveLimit,
-		Submitter: h.submitter(),
+		Submitter: h.submitter(), Administrator: h.administrator(),
 	}
 }
 

@@ -278,6 +278,9 @@ type IMAP struct {
 	// Accounts of submission servers, which may read what others have released to them by
 	// URL (URLAUTH with submit+). The submission of this server needs none.
 	Submitters []EmailAddress `toml:"submitters" default:""`
+
+	// Accounts that may set the quotas of all by SETQUOTA (RFC 9208).
+	Admins []EmailAddress `toml:"admins" default:""`
 }
 
 // POP3 holds what only POP3 has.

@@ -117,6 +117,7 @@ func (s *session) signIn(account directory.Account, login string, err error) (re
 		return reply{}, err
 	}
 	s.acct, s.state, s.bad = s.srv.opt.Store.Account(account.ID).As(account.ID), signedIn, 0
+	s.admin = s.srv.opt.Administrator != nil && s.srv.opt.Administrator(account.ID)
 	s.c.LogWith("account", account.Address.String())
 	s.c.SetIdle(s.srv.opt.Idle)
 	s.dec.SetLimits(imap.DefaultLimits)

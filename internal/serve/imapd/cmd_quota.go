@@ -16,6 +16,13 @@ func (s *session) getQuota(_ *command, root string) (reply, error) {
 	if root == quotaRoot {
 		return ok("GETQUOTA done"), s.tellQuota(s.acct, root)
 	}
+	if s.admin {
+		at, err := s.quotaPlace(root)
+		if err != nil {
+			return reply{}, err
+		}
+		return ok("GETQUOTA done"), s.tellQuota(at.acct, root)
+	}
 	at, err := s.place(root)
 	if err == nil && at.prefix != root {
 		err = noMailbox()
@@ -48,9 +55,63 @@ func (s *session) getQuotaRoot(_ *command, name string) (reply, error) {
 	return ok("GETQUOTAROOT done"), s.tellQuota(at.acct, root)
 }
 
-// setQuota is SETQUOTA: quotas are the administrator's to set, by other means.
-func (s *session) setQuota(*command, imap.SetQuota) (reply, error) {
-	return no("NOPERM", "quotas cannot be set here"), nil
+// setQuota is SETQUOTA, for administrators alone (RFC 9208, 4.1.3). Limits that are not
+// named are none any more.
+func (s *session) setQuota(_ *command, args imap.SetQuota) (reply, error) {
+	if !s.admin {
+		return no("NOPERM", "quotas are the administrator's to set"), nil
+	}
+	quota, err := quotaOf(args.Limits)
+	if err != nil {
+		return reply{}, err
+	}
+	acct := s.acct
+	if args.Root != quotaRoot {
+		at, err := s.quotaPlace(args.Root)
+		if err != nil {
+			return reply{}, err
+		}
+		acct = at.acct
+	}
+	// As its owner has it: what it may take is none of the rights that users give.
+	err = acct.As(0).Update(s.ctx, func(tx *store.Tx) error {
+		tx.SetQuota(quota)
+		return nil
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	s.c.Log().Info("quota set", "root", args.Root, "bytes", quota.Bytes, "messages", quota.Messages)
+	return ok("SETQUOTA done"), s.tellQuota(acct, args.Root)
+}
+
+// quotaPlace returns whose root one of another user is.
+func (s *session) quotaPlace(root string) (place, error) {
+	at, err := s.place(root)
+	if err == nil && at.prefix != root || fault.Is(err, fault.NotFound) {
+		err = fault.New(fault.NotFound, "there is no such quota root")
+	}
+	return at, err
+}
+
+// quotaOf reads limits. There is one on mailboxes, too, which is the same for all.
+func quotaOf(limits []imap.QuotaLimit) (q store.Quota, err error) {
+	for _, l := range limits {
+		most := uint64(1 << 52)
+		to, unit := &q.Messages, int64(1)
+		switch l.Resource {
+		case "STORAGE":
+			to, unit = &q.Bytes, 1024
+		case "MESSAGE":
+		default:
+			return q, fault.Newf(fault.Unsupported, "no limit can be set on %s", l.Resource)
+		}
+		if l.Limit == 0 || l.Limit > most {
+			return q, fault.Newf(fault.Invalid, "a limit is 1 to %d; one that is left out is none", most)
+		}
+		*to = int64(l.Limit) * unit
+	}
+	return q, nil
 }
 
 // tellQuota writes a QUOTA response: what is limited, with usage and limit (RFC 9208,

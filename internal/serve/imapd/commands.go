@@ -159,6 +159,9 @@ func (s *session) capabilities() string {
 		// LITERAL+ and LITERAL- exclude each other (RFC 7888, 5).
 		limit := fmt.Sprintf("APPENDLIMIT=%d", s.srv.opt.Store.MaxMessage())
 		words = append(words, "LITERAL+", s.srv.caps, limit)
+		if s.admin {
+			words = append(words, "QUOTASET") // RFC 9208, 4.1.3: for whom SETQUOTA works
+		}
 		return strings.Join(append(words, s.srv.opt.limitCaps()...), " ")
 	}
 	words = append(words, "LITERAL-", "SASL-IR", "ENABLE", "ID", "LANGUAGE")

@@ -31,6 +31,7 @@ type session struct {
 	qresync   bool // it is told of expunges by VANISHED (RFC 7162, 3.2)
 	uidOnly   bool // no sequence numbers, neither way (RFC 9586)
 	objectID  bool // ids come together (OBJECTID+)
+	admin     bool // it may set quotas (RFC 9208)
 	old       bool // it knows IMAP2 at best, for all it has said (legacy.go)
 
 	meta   *metaWatch // of annotations, or nil

@@ -52,6 +52,10 @@ type Options struct {
 	// Submitter tells whether an account is a submission server, which may fetch what
 	// URLs give to submission on behalf of somebody (RFC 4467, 3); nil: none is.
 	Submitter func(mail.AccountID) bool
+
+	// Administrator tells whether an account may set the quotas of all (RFC 9208,
+	// 4.1.3); nil: none may.
+	Administrator func(mail.AccountID) bool
 }
 
 // Server answers IMAP connections. It has no state of its own.

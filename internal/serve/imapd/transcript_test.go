@@ -42,6 +42,7 @@ import (
 //	gone MAILBOX SET      those with these UIDs are expunged
 //	limit N               one command may deal with so many messages; limit save N: save
 //	slow MILLISECONDS     each look at the clock takes so long
+//	admin ADDRESS         it may set quotas; for who signs in after it
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
@@ -348,6 +349,8 @@ func (w *world) step(line string, body []byte) error {
 		}
 		_, err := fmt.Sscan(first, which)
 		return err
+	case word == "admin":
+		return w.makeAdmin(first)
 	case word == "slow":
 		return w.slowClock(first)
 	case word == "seen":
