@@ -75,6 +75,71 @@ def messages(m):
     ok(m.logout()) if False else m.logout()
 
 
+def extensions(m):
+    """Goes through what imaplib has a method for beyond the base, and some that it has not."""
+    ok(m.create("Ext"))
+    for i, text in enumerate(["apple", "pear", "Re: apple"]):
+        raw = message(text)
+        if i == 2:
+            raw["References"] = "<apple@py.example>"
+        ok(m.append("Ext", r"(\Seen)", None, raw.as_bytes(policy=email.policy.SMTP)))
+        uid = m.untagged_responses.get("APPENDUID", [b""])[-1]
+        assert uid.split()[1] == b"%d" % (i + 1), uid
+    ok(m.select("Ext"))
+    assert m.response("UIDNEXT")[1] == [b"4"]
+    assert ok(m.sort("(REVERSE SUBJECT)", "UTF-8", "ALL")) == [b"2 1 3"] or ok(m.sort("(SUBJECT)", "UTF-8", "ALL")) == [b"1 3 2"]
+    assert ok(m.thread("REFERENCES", "UTF-8", "ALL")) == [b"(1 3)(2)"]
+    assert ok(m.uid("THREAD", "ORDEREDSUBJECT", "UTF-8", "SUBJECT", "apple")) == [b"(1 3)"]
+    assert ok(m.uid("SORT", "(SIZE)", "UTF-8", "SEEN"))[0].count(b" ") == 2
+    assert ok(m.uid("SEARCH", "RETURN", "(MIN MAX COUNT)", "SUBJECT", "apple")) == [None]
+    assert b"MIN 1 MAX 3 COUNT 2" in m.response("ESEARCH")[1][0]
+    assert b'(("" "/"))' in ok(m.namespace())[0]
+    root = ok(m.getquotaroot("INBOX"))
+    assert root[0][0].startswith(b"INBOX"), root
+    if "ACL" in m.capabilities:
+        assert b"lr" in ok(m.myrights("Ext"))[0]
+        ok(m.setacl("Ext", "bob@martlet.test", "lr"))
+        assert b"bob@martlet.test lr" in ok(m.getacl("Ext"))[0]
+        ok(m.deleteacl("Ext", "bob@martlet.test"))
+        assert b"bob@" not in ok(m.getacl("Ext"))[0]
+    if "MOVE" in m.capabilities:
+        assert ok(m.uid("MOVE", "2", "INBOX")) is not None
+        assert m.response("EXPUNGE")[1] == [b"2"]
+    ok(m.fetch("1:*", "(UID FLAGS MODSEQ)" if "CONDSTORE" in m.capabilities else "(UID FLAGS)"))
+    assert ok(m.uid("FETCH", "1", "(BINARY.SIZE[1] BODY.PEEK[1]<0.4>)") if "BINARY" in m.capabilities else m.noop())
+    ok(m.check())
+    assert m.recent()[0] == "OK"
+    ok(m.unselect())
+    assert m.state == "AUTH"
+    ok(m.subscribe("Ext"))
+    ok(m.unsubscribe("Ext"))
+    ok(m.rename("Ext", "Ext2"))
+    ok(m.delete("Ext2"))
+    typ, data = m.xatom("ID", '("name" "imaplib")')
+    assert typ == "OK", data
+    for bad in (lambda: m._simple_command("SELECT"), lambda: m.uid("FETCH", "1", "(NONSENSE)")):
+        try:
+            bad()
+        except imaplib.IMAP4.error:
+            continue
+        sys.exit("nonsense was taken")
+
+
+def in_utf8(m):
+    """A session in UTF-8 (RFC 6855)."""
+    ok(m.enable("UTF8=ACCEPT"))
+    name = '"Gr\u00fc\u00dfe \u65e5\u672c"'
+    ok(m.create(name))
+    raw = "From: a@py.example\r\nSubject: \u65e5\u672c\r\n\r\n\u672c\r\n".encode()
+    m.literal = raw  # append() would put "UTF8 (" inside the literal
+    ok(m._simple_command("APPEND", name))
+    assert ok(m.select(name)) == [b"1"]
+    assert ok(m.fetch("1", "(BODY.PEEK[])"))[0][1] == raw
+    assert name.encode() in b"".join(ok(m.list('""', '"Gr*"')))
+    ok(m.close())
+    ok(m.delete(name))
+
+
 def collect(p, sent):
     count, size = p.stat()
     found = 0
@@ -126,7 +191,8 @@ if imaps:
         if not isinstance(m, imaplib.IMAP4_SSL):
             ok(m.starttls(context))
         ok(m.authenticate("PLAIN", lambda _: b"\0%s\0%s" % (user.encode(), password.encode())))
-        ok(m.enable("UTF8=ACCEPT")) if "UTF8=ACCEPT" in m.capabilities else None
+        extensions(m)
+        in_utf8(m)
         ok(m.select("INBOX", readonly=True))
         m.logout()
     p = poplib.POP3(*split(pop3))
