@@ -254,7 +254,7 @@ func (q *search) noteTest(k *imap.SearchKey) (func(*store.Message) bool, error) 
 	pattern, text := imap.NewPattern(k.Field), q.s.comparator.Fold(k.Text)
 	err := q.v.acct.View(q.s.ctx, func(snap *store.Snapshot) error {
 		found = nil
-		return snap.EachNote(q.v.box, store.All(), func(n store.Note) bool {
+		return snap.EachNote(q.v.box, q.among, func(n store.Note) bool {
 			kind := uint64(imap.SearchShared)
 			if n.Private {
 				kind = imap.SearchPrivate

@@ -114,7 +114,7 @@ func (s *session) setNotify(n *notify, status bool) error {
 
 // remember notes names and subscriptions as they are, as far as they are watched.
 func (w *watched) remember(snap *store.Snapshot, events imap.NotifyEvents) error {
-	w.names, w.subs = nil, nil
+	w.names, w.subs, w.told = nil, nil, nil
 	if events&imap.NotifyMailboxName != 0 {
 		boxes, err := snap.Mailboxes()
 		if err != nil {

@@ -51,8 +51,8 @@ func (s *session) beginUpdate(cmd *command, v *view, args *imap.Search, by []ima
 	if len(v.updates) >= maxUpdates || by != nil && ordered > 0 && ordered+len(found.order) > maxOrdered {
 		return nil
 	}
-	if slices.ContainsFunc(by, func(b imap.SortBy) bool { return b.Key == imap.SortRelevancy }) {
-		return nil
+	if slices.ContainsFunc(by, func(b imap.SortBy) bool { return b.Key == imap.SortRelevancy || b.Key == imap.SortAnnotation }) {
+		return nil // what a message is sorted by must not change
 	}
 	u := &updating{
 		tag: cmd.tag, uid: cmd.uid, key: s.frozen(&args.Key), comparator: s.comparator, fetch: args.Update,
@@ -139,7 +139,7 @@ func canUpdate(k *imap.SearchKey) bool {
 // what may change without it: which message is the last, what time it is.
 func looksAt(k *imap.SearchKey) (live, whole bool) {
 	switch k.Op {
-	case imap.SearchFlag, imap.SearchKeyword, imap.SearchRecent, imap.SearchModSeq:
+	case imap.SearchFlag, imap.SearchKeyword, imap.SearchRecent, imap.SearchModSeq, imap.SearchAnnotation:
 		live = true
 	case imap.SearchOlder, imap.SearchYounger:
 		whole = true
@@ -319,6 +319,9 @@ func (s *session) tellNew(diff *store.Difference) error {
 	if len(v.updates) == 0 && len(all) == 0 {
 		return nil
 	}
+	command := s.progress
+	s.progress = progress{} // of a command, which this is not
+	defer func() { s.progress = command }()
 	s.reviewUpdates(diff)
 	wants := slices.ContainsFunc(v.updates, func(u *updating) bool { return len(u.fetch) > 0 })
 	if wants {

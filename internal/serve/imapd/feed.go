@@ -24,8 +24,9 @@ type watched struct {
 	follower *store.Follower
 	pending  store.Touched // taken from the follower and not told yet
 
-	names map[mail.MailboxID]boxName // as last told, if names are watched
-	subs  map[string]bool            // likewise, if subscriptions are
+	names map[mail.MailboxID]boxName     // as last told, if names are watched
+	subs  map[string]bool                // likewise, if subscriptions are
+	told  map[mail.MailboxID]mail.ModSeq // up to where mailboxes were told of, of some
 }
 
 // boxName is what is known of a mailbox that may be gone.

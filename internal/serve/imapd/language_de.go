@@ -288,6 +288,7 @@ var german = map[string]string{
 	"SELECTED-DELAYED cannot be searched":                                "SELECTED-DELAYED lässt sich nicht durchsuchen",
 	"STORE knows FLAGS and FLAGS.SILENT, not %s":                         "STORE kennt FLAGS und FLAGS.SILENT, nicht %1",
 	"STORE takes one modifier, UNCHANGEDSINCE, not %s":                   "STORE nimmt einen Zusatz, UNCHANGEDSINCE, nicht %1",
+	"AnnotationChange needs MessageNew and MessageExpunge":               "AnnotationChange braucht MessageNew und MessageExpunge",
 	"FlagChange needs MessageNew and MessageExpunge":                     "FlagChange braucht MessageNew und MessageExpunge",
 	"AnnotationChange needs MessageNew and MessageExpunge":               "AnnotationChange braucht MessageNew und MessageExpunge",
 	"MessageNew and MessageExpunge go together":                          "MessageNew und MessageExpunge gehören zusammen",

@@ -69,7 +69,7 @@ func (s *session) tellNews() error {
 	return nil
 }
 
-// note remembers names and subscriptions as they are told now.
+// note remembers what is told now.
 func (w *watched) note(found *news) {
 	for id, is := range found.named {
 		if is.name == "" {
@@ -80,6 +80,13 @@ func (w *watched) note(found *news) {
 	}
 	if found.subs != nil {
 		w.subs = found.subs
+	}
+	if w.told == nil || len(w.told) > maxNews {
+		w.told = map[mail.MailboxID]mail.ModSeq{}
+	}
+	for i := range found.status {
+		box := &found.status[i].box
+		w.told[box.ID] = box.HighestModSeq
 	}
 }
 
@@ -182,6 +189,8 @@ func (g *gathering) name(id mail.MailboxID, is boxName, others bool) {
 
 // messages looks what has happened to the messages of a mailbox since a modseq.
 func (g *gathering) messages(box store.Mailbox, since mail.ModSeq) error {
+	// A change may have been seen before the follower has named it.
+	since = max(since, g.w.told[box.ID]+1)
 	if box.HighestModSeq < since {
 		return nil
 	}
@@ -195,7 +204,8 @@ func (g *gathering) messages(box store.Mailbox, since mail.ModSeq) error {
 	}
 	flags := events&imap.NotifyFlagChange != 0
 	changes := flags || events&imap.NotifyAnnotationChange != 0
-	counts := !c.Complete || !c.Arrived.IsEmpty() || !c.Expunged.IsEmpty()
+	// Of a mailbox that is new, the UIDVALIDITY may be for a name that is not (5.1).
+	counts := !c.Complete || !c.Arrived.IsEmpty() || !c.Expunged.IsEmpty() || changes && box.Created >= since
 	if !counts && (!changes || c.Changed.IsEmpty()) {
 		return nil
 	}
