@@ -290,7 +290,6 @@ var german = map[string]string{
 	"STORE takes one modifier, UNCHANGEDSINCE, not %s":                   "STORE nimmt einen Zusatz, UNCHANGEDSINCE, nicht %1",
 	"AnnotationChange needs MessageNew and MessageExpunge":               "AnnotationChange braucht MessageNew und MessageExpunge",
 	"FlagChange needs MessageNew and MessageExpunge":                     "FlagChange braucht MessageNew und MessageExpunge",
-	"AnnotationChange needs MessageNew and MessageExpunge":               "AnnotationChange braucht MessageNew und MessageExpunge",
 	"MessageNew and MessageExpunge go together":                          "MessageNew und MessageExpunge gehören zusammen",
 	"NOTIFY is followed by SET or NONE, not by %s":                       "auf NOTIFY folgt SET oder NONE, nicht %1",
 	"of the selected mailbox there are events of messages only":          "vom ausgewählten Postfach gibt es nur Ereignisse von Nachrichten",
