@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -124,7 +125,9 @@ func (s *session) names(reference string, patterns []string) ([]*name, error) {
 	for _, sub := range subs {
 		h.add(sub).subscribed = true
 	}
-	h.match(reference, patterns)
+	if err := h.match(reference, patterns); err != nil {
+		return nil, err
+	}
 	return h.sorted(), nil
 }
 
@@ -165,13 +168,38 @@ func (h hierarchy) add(full string) *name {
 	return n
 }
 
-func (h hierarchy) match(reference string, patterns []string) {
+// maxMatching is how many steps it may take to match the patterns of one LIST: about a
+// third of a second's work. A name takes one for a pattern like "a/*", and its length
+// times the pattern's for one with more wildcards in it.
+const maxMatching = 100_000_000
+
+// match marks the names that match a pattern. Fault: Limited, if there are too many
+// wildcards for so many names.
+func (h hierarchy) match(reference string, patterns []string) error {
+	size, steps := 0, 0
+	for full := range h {
+		size += len(full)
+	}
 	for _, p := range patterns {
 		pattern := imap.NewPattern(reference + p)
+		if pattern.Exact() {
+			if n := h[pattern.String()]; n != nil {
+				n.matches = true
+			}
+			continue
+		}
+		steps += len(h)
+		if n := pattern.Steps(); n > 1 {
+			steps += n * size
+		}
+		if steps > maxMatching {
+			return fault.New(fault.Limited, "the patterns have too many wildcards for so many mailboxes")
+		}
 		for full, n := range h {
 			n.matches = n.matches || pattern.Match(full)
 		}
 	}
+	return nil
 }
 
 // sorted returns the names with INBOX first and children right after their parent.

@@ -221,7 +221,7 @@ func (r *ring) play(t *testing.T, state int, input string) heard {
 		service.Handle = r.legacy().Handle
 	}
 	go r.net.ServeConn(r.ctx, oneWay{upEnd, downEnd}, service)
-	limit := time.Now().Add(20 * time.Second) // of a session that hangs
+	limit := time.Now().Add(patience) // of a session that hangs
 	up.SetDeadline(limit)
 	down.SetDeadline(limit)
 	defer down.Close()

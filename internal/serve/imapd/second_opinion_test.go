@@ -95,7 +95,7 @@ func TestOtherClient(t *testing.T) {
 		if n != 3 {
 			t.Fatalf("%d messages, want 3", n)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("IDLE tells nothing")
 	}
 	check(idle.Close())

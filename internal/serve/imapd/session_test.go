@@ -69,7 +69,7 @@ func (l *lineClient) say(text string) {
 
 func (l *lineClient) hear(part string) string {
 	l.t.Helper()
-	l.c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	l.c.SetReadDeadline(time.Now().Add(patience))
 	line, err := l.r.ReadString('\n')
 	if err != nil || !strings.Contains(line, part) {
 		l.t.Fatalf("read %q, %v, want %q", line, err, part)

@@ -87,6 +87,10 @@ type client struct {
 
 const password = "secret of alice"
 
+// patience is how long a client waits before a test gives up: longer than any command
+// takes on a machine that is busy with much else.
+const patience = time.Minute
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	return newWorldOn(t, 1<<20)
@@ -185,7 +189,7 @@ func newClient(conn net.Conn) *client {
 
 func (c *client) send(t testing.TB, text string) {
 	t.Helper()
-	c.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+	c.conn.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := c.conn.Write([]byte(text)); err != nil {
 		t.Errorf("sending %.60q: %v", text, err)
 	}
@@ -197,8 +201,8 @@ func (c *client) read(t testing.TB) (line string, ok bool) {
 	select {
 	case line, ok = <-c.lines:
 		return line, ok
-	case <-time.After(20 * time.Second):
-		t.Fatal("nothing to read for 20 seconds")
+	case <-time.After(patience):
+		t.Fatalf("nothing to read for %v", patience)
 		return "", false
 	}
 }

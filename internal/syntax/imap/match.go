@@ -39,6 +39,17 @@ func NewPattern(p string) Pattern {
 // String returns the pattern in its reduced form.
 func (p Pattern) String() string { return p.p }
 
+// Exact tells that the pattern has no wildcard: it matches only what it is.
+func (p Pattern) Exact() bool { return p.exact }
+
+// Steps is about how many steps a match may take for each byte of a name.
+func (p Pattern) Steps() int {
+	if i := strings.IndexAny(p.p, "*%"); i < 0 || i == len(p.p)-1 {
+		return 1
+	}
+	return len(p.p)
+}
+
 // Match tells whether the whole name matches; '/' separates levels. It takes at
 // most len(pattern) * len(name) steps, whatever the wildcards.
 func (p Pattern) Match(name string) bool {
