@@ -3,9 +3,8 @@ package imap
 // PartialRange is a page of results counted from 1: from the first result on, or
 // with FromEnd from the last one back (RFC 9394, 4 "partial-range"; RFC 5267, 4.4).
 type PartialRange struct {
-	From, To uint32 // From is not above To
+	From, To uint32 // From is not above To, in whichever order they were written
 	FromEnd  bool   // -From:-To
-	Turned   bool   // they were written the other way round
 }
 
 // expectPartial reads the range of PARTIAL.
@@ -21,7 +20,7 @@ func (d *Decoder) expectPartial(out *PartialRange) bool {
 	if !d.partialIndex(&r.To) {
 		return false
 	}
-	*out = PartialRange{From: min(r.From, r.To), To: max(r.From, r.To), FromEnd: r.FromEnd, Turned: r.From > r.To}
+	*out = PartialRange{From: min(r.From, r.To), To: max(r.From, r.To), FromEnd: r.FromEnd}
 	return true
 }
 
@@ -40,12 +39,10 @@ func (r PartialRange) Of(n int) (from, to int) {
 	return from, max(from, to)
 }
 
-// AppendText appends the range as the client has written it, which is how it is
-// repeated (RFC 9394, 3.1).
+// AppendText appends the range as a client writes it, the smaller end first: that is
+// how answers repeat it, since 4:2 is the same as 2:4 (RFC 9394, 4) and clients expect
+// one of the two.
 func (r PartialRange) AppendText(b []byte) []byte {
-	if r.Turned {
-		r.From, r.To = r.To, r.From
-	}
 	sign := func() {
 		if r.FromEnd {
 			b = append(b, '-')
@@ -57,5 +54,5 @@ func (r PartialRange) AppendText(b []byte) []byte {
 	return appendNumber(b, uint64(r.To))
 }
 
-// String is AppendText.
+// String returns the range as AppendText has it.
 func (r PartialRange) String() string { return string(r.AppendText(nil)) }

@@ -16,7 +16,7 @@ func TestSort(t *testing.T) {
 		`(subject) US-ASCII TEXT "not in mailbox"`:                `(SUBJECT) UTF-8 TEXT "not in mailbox"`,
 		"(SUBJECT REVERSE SUBJECT CC) UTF-8 1":                    "(SUBJECT CC) UTF-8 1",
 		"RETURN () (REVERSE DATE) UTF-8 UNDELETED UNSEEN":         "RETURN (ALL) (REVERSE DATE) UTF-8 (NOT DELETED NOT SEEN)",
-		"RETURN (PARTIAL 4:2) (RELEVANCY) UTF-8 FUZZY TEXT World": `RETURN (PARTIAL 4:2) (RELEVANCY) UTF-8 FUZZY TEXT "World"`,
+		"RETURN (PARTIAL 4:2) (RELEVANCY) UTF-8 FUZZY TEXT World": `RETURN (PARTIAL 2:4) (RELEVANCY) UTF-8 FUZZY TEXT "World"`,
 		"RETURN (MIN PARTIAL -1:-5) (DISPLAYTO) \"UTF-8\" 1":      "RETURN (MIN PARTIAL -1:-5) (DISPLAYTO) UTF-8 1",
 		"(TO) KOI8-R SUBJECT {2+}\r\n\xf0\xd2":                    `(TO) UTF-8 HEADER "SUBJECT" "Пр"`,
 	} {
@@ -74,9 +74,6 @@ func TestPartialRange(t *testing.T) {
 		r, err := parse(c.in, func(d *Decoder, r *PartialRange) bool { return d.expectPartial(r) })
 		if err != nil {
 			t.Fatal(c.in, err)
-		}
-		if r.String() != c.in {
-			t.Errorf("%s is repeated as %s", c.in, r)
 		}
 		if from, to := r.Of(c.n); to-from != c.to-c.from || to > from && from != c.from || from < 0 || to > c.n {
 			t.Errorf("%s of %d: %d to %d", c.in, c.n, from, to)
