@@ -139,8 +139,15 @@ func (c *labelChange) plan(tx *store.Tx) (store.Labelling, error) {
 func (c *labelChange) mailbox(tx *store.Tx, boxes []store.Mailbox, label string, make bool) (mail.MailboxID, error) {
 	system := imap.IsSystemLabel(label)
 	for i := range boxes {
-		if system && roleLabels[boxes[i].Role] == label || !system && boxes[i].Name == label {
+		isIt := system && roleLabels[boxes[i].Role] == label || !system && boxes[i].Name == label
+		switch {
+		case !isIt:
+		case c.s.view.acct.Rights(&boxes[i]).Has(mail.RightLookup):
 			return boxes[i].ID, nil
+		case make:
+			return 0, noMailbox()
+		default:
+			return 0, nil
 		}
 	}
 	if !make || label == imap.LabelAll { // all mail is where it is
@@ -165,7 +172,9 @@ func (c *labelChange) make(tx *store.Tx, name string, role mail.Role) (mail.Mail
 	if m, err = tx.CreateMailbox(name, role); err != nil {
 		return 0, err
 	}
-	c.made = append(c.made, m.Name)
+	if c.made = append(c.made, m.Name); c.s.view.prefix != "" {
+		return m.ID, nil // what somebody else subscribes is no affair of the user's
+	}
 	return m.ID, tx.Subscribe(m.Name, true)
 }
 
