@@ -260,8 +260,10 @@ func (s *story) search(m *modelClient) *deed {
 
 // foretell completes a search: in which form its results come, and which they are.
 func (s *story) foretell(m *modelClient, d *deed, byUID bool, find func() []uint32, key string) {
-	form := s.rng.IntN(6)
-	returns := []string{"", " RETURN ()", " RETURN (COUNT)", " RETURN (MIN MAX)", " RETURN (SAVE ALL)", " RETURN (PARTIAL 2:3)"}[form]
+	returns := []string{
+		"", " RETURN ()", " RETURN (COUNT)", " RETURN (MIN MAX)", " RETURN (SAVE ALL)",
+		" RETURN (PARTIAL 2:3)", " RETURN (SAVE MIN MAX)", " RETURN (SAVE PARTIAL 2:3)",
+	}[s.rng.IntN(8)]
 	word := " UID"
 	if !byUID {
 		word = ""
@@ -273,30 +275,31 @@ func (s *story) foretell(m *modelClient, d *deed, byUID bool, find func() []uint
 	d.effect = func() {
 		found := find()
 		nums := m.numbers(found, byUID)
-		set := setText(nums)
+		page := nums[min(1, len(nums)):min(3, len(nums))]
+		keep := found // what $ is after it (RFC 9051, 6.4.4.2; RFC 9394, 3.2)
 		line := "* ESEARCH " + tag + word
 		switch {
-		case form == 0 && !m.rev2:
+		case returns == "" && !m.rev2:
 			line = "* SEARCH"
 			for _, n := range nums {
 				line += fmt.Sprint(" ", n)
 			}
-		case form == 2:
+		case strings.Contains(returns, "COUNT"):
 			line += fmt.Sprint(" COUNT ", len(nums))
-		case form == 5:
-			if page := nums[min(1, len(nums)):min(3, len(nums))]; len(page) > 0 {
-				line += " PARTIAL (2:3 " + setText(page) + ")"
-			} else {
-				line += " PARTIAL (2:3 NIL)"
+		case strings.Contains(returns, "PARTIAL"):
+			keep = found[min(1, len(found)):min(3, len(found))]
+			if line += " PARTIAL (2:3 NIL)"; len(page) > 0 {
+				line = strings.TrimSuffix(line, "NIL)") + setText(page) + ")"
 			}
 		case len(nums) == 0:
-		case form == 3:
+		case strings.Contains(returns, "MIN"):
+			keep = slices.Compact([]uint32{found[0], found[len(found)-1]})
 			line += fmt.Sprintf(" MIN %d MAX %d", nums[0], nums[len(nums)-1])
 		default:
-			line += " ALL " + set
+			line += " ALL " + setText(nums)
 		}
-		if form == 4 {
-			m.saved = found
+		if strings.Contains(returns, "SAVE") {
+			m.saved = slices.Clone(keep)
 		}
 		want = line
 	}
