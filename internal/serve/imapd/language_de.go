@@ -128,6 +128,8 @@ var german = map[string]string{
 	"updates are told under this tag already":                                     "unter dieser Kennung wird schon gemeldet",
 	"no mailbox is selected, which is the only one that updates are possible for": "es ist kein Postfach ausgewählt, und nur von diesem lässt sich Neues melden",
 
+	"the patterns have too many wildcards for so many mailboxes": "die Muster haben zu viele Platzhalter für so viele Postfächer",
+
 	// Messages.
 	"there is no such message":                                           "eine solche Nachricht gibt es nicht",
 	"no such message":                                                    "eine solche Nachricht gibt es nicht",
