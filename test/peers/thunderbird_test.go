@@ -155,19 +155,16 @@ func (tb *thunderbird) flags() {
 // files: archive, delete, and a move into a folder made for it.
 func (tb *thunderbird) files() {
 	tb.t.Helper()
-	tb.click(`row("A bug, taped into the log")`)
-	tb.js(nil, `await until(() => shown(args[0]), "the message")`, "A bug, taped into the log")
+	tb.read("A bug, taped into the log")
 	tb.press('a')
 	// A server of X-GM-EXT-1 counts as Gmail: no folder below for each year.
 	tb.expect("Archive", "A bug, taped into the log", `\Seen`)
-	tb.click(`row("Notes on the engine")`)
-	tb.js(nil, `await until(() => shown(args[0]), "the message")`, "Notes on the engine")
+	tb.read("Notes on the engine")
 	tb.press(keyDelete)
 	tb.expect("Trash", "Notes on the engine", `\Seen`)
 	tb.js(nil, `root().createSubfolder(args[0], null); await until(() => folder(args[0]), "the new folder")`, "Gr\u00f6\u00dfe & Co")
-	tb.click(`row("Can machines think?")`)
-	tb.js(nil, `await until(() => shown(args[0]), "the message");
-		pane().commandController.doCommand("cmd_moveMessage", folder(args[1]));
+	tb.read("Can machines think?")
+	tb.js(nil, `pane().commandController.doCommand("cmd_moveMessage", folder(args[1]));
 		await until(() => !row(args[0]), "it leaves")`, "Can machines think?", "Gr\u00f6\u00dfe & Co")
 	tb.expect("Gr&APYA3w-e &- Co", "Can machines think?", `\Seen`)
 	for _, subject := range []string{"A bug, taped into the log", "Notes on the engine", "Can machines think?"} {
@@ -175,6 +172,14 @@ func (tb *thunderbird) files() {
 			tb.t.Errorf("%q is still in INBOX", subject)
 		}
 	}
+}
+
+// read shows a message and waits until the server knows that it was.
+func (tb *thunderbird) read(subject string) {
+	tb.t.Helper()
+	tb.click(fmt.Sprintf("row(%q)", subject))
+	tb.js(nil, `await until(() => shown(args[0]), "the message")`, subject)
+	tb.expect("INBOX", subject, `\Seen`)
 }
 
 // searches: the dialogue for searching, on the server, in all folders below INBOX.
