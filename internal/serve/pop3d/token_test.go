@@ -61,6 +61,7 @@ func TestTokens(t *testing.T) {
 		if line != c.reply || challenged != (c.challenge != "") {
 			t.Errorf("%s, %s: %q, want %q", c.mech, c.token, line, c.reply)
 		}
+		cl.ask(t, "QUIT") // which gives the INBOX free before it is answered
 		cl.Close()
 	}
 }
