@@ -43,7 +43,7 @@ func (s *session) store(cmd *command, args imap.Store) (reply, error) {
 	}
 	cmd.own = &ownChange{set: uids, change: change, silent: args.Silent && s.mayAll(&change)}
 	if args.Conditional {
-		cmd.own.set = without(uids, result.Failed)
+		cmd.own.set, cmd.own.modseqs = without(uids, result.Failed), true
 	}
 	return s.stored(cmd, missing, s.view.pic.Existing(result.Failed)), nil
 }

@@ -166,7 +166,9 @@ type ownChange struct {
 	// silent: the client knows the outcome unless somebody else changed more.
 	// Otherwise every message of the set is told, changed or not (RFC 9051, 6.4.6).
 	silent bool
-	notes  []imap.NoteValue // annotations that the client set
+	// modseqs: even so the modseq of every message of the set is told (RFC 7162, 3.1.3).
+	modseqs bool
+	notes   []imap.NoteValue // annotations that the client set
 }
 
 // sync brings the view up to the account's log and tells the client what moved.
@@ -355,7 +357,7 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 			set, v.unsaid = intersect(diff.Changed, own.set), without(v.unsaid, own.set)
 		}
 	}
-	if own != nil && !own.silent {
+	if own != nil && (!own.silent || own.modseqs) {
 		set = union(set, s.view.pic.Existing(own.set))
 	}
 	was, is := old.Mailbox(), s.view.pic.Mailbox()
