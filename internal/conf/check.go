@@ -71,6 +71,12 @@ func (r *reader) checkLogins(c *Config) {
 	case o.Issuer != "" && len(o.Audience) == 0 && !asks:
 		r.fail("oauth.audience", "is missing; without it, tokens for any other service would be taken")
 	}
+	if i := slices.Index(o.Audience, ""); i >= 0 {
+		r.fail(element("oauth.audience", i), "is empty")
+	}
+	if o.Claim == "" {
+		r.fail("oauth.claim", "is empty; nothing would name the account")
+	}
 	for key, given := range map[string]bool{"introspection_url": o.IntrospectionURL != "", "client_id": o.ClientID != "", "client_secret_file": o.ClientSecretFile != ""} {
 		if given && !asks {
 			r.fail("oauth."+key, `is only for check = "introspection"`)
@@ -82,19 +88,36 @@ func (r *reader) checkLogins(c *Config) {
 	case o.ClientID == "" && o.ClientSecretFile != "":
 		r.fail("oauth.client_id", "is missing")
 	}
-	for i := range c.TLS.Clients {
-		key := element("tls.client", i)
-		r.needed(key, "subject", c.TLS.Clients[i].Subject)
-		r.needed(key, "account", string(c.TLS.Clients[i].Account))
-		if c.TLS.ClientCA == "" {
-			r.fail(key, "is of no use without client_ca")
-		}
-	}
+	r.checkClients(&c.TLS)
 	if c.TLS.ClientCRL != "" && c.TLS.ClientCA == "" {
 		r.fail("tls.client_crl", "is of no use without client_ca")
 	}
 	if c.TLS.ClientCA != "" && c.TLS.Certificate == "" {
 		r.fail("tls.client_ca", "is of no use without certificate and key")
+	}
+}
+
+// checkClients looks at the accounts of certificates.
+func (r *reader) checkClients(t *TLS) {
+	seen := map[string]int{}
+	for i, client := range t.Clients {
+		key := element("tls.client", i)
+		r.needed(key, "subject", client.Subject)
+		r.needed(key, "account", string(client.Account))
+		if t.ClientCA == "" {
+			r.fail(key, "is of no use without client_ca")
+		}
+		if client.Subject == "" {
+			continue
+		}
+		if !strings.Contains(client.Subject, "=") {
+			r.fail(key+".subject", "%q is not a subject such as CN=alice,O=Example", client.Subject)
+		}
+		if first, twice := seen[client.Subject]; twice {
+			r.fail(key+".subject", "%s has an account already, by tls.client[%d]", client.Subject, first)
+			continue
+		}
+		seen[client.Subject] = i
 	}
 }
 

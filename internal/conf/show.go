@@ -64,6 +64,7 @@ type printer struct {
 	meanings map[string]string
 	full     bool
 	begun    bool
+	unset    string // "# " while the keys of a block are shown of which there is none
 	err      error
 }
 
@@ -98,12 +99,15 @@ func (p *printer) table(path string, v, def reflect.Value) {
 	}
 }
 
-// blocks writes a list of tables. An empty one is shown by its meaning alone.
+// blocks writes a list of tables. Of an empty one a block is shown that is a comment.
 func (p *printer) blocks(full string, owner reflect.Type, f reflect.StructField, list reflect.Value) {
 	blank := reflect.New(f.Type.Elem())
 	setDefaults(blank.Interface())
 	if p.full && list.Len() == 0 {
 		p.heading(owner, f, "# [["+full+"]]")
+		p.unset = "# "
+		p.table(full, blank.Elem(), blank.Elem())
+		p.unset = ""
 	}
 	for i := range list.Len() {
 		p.heading(owner, f, "[["+full+"]]")
@@ -142,7 +146,7 @@ func (p *printer) value(v, def reflect.Value, f reflect.StructField) {
 	}
 	p.begun = true
 	p.comment(v.Type(), f)
-	p.printf("%s = %s\n", f.Tag.Get("toml"), text)
+	p.printf("%s%s = %s\n", p.unset, f.Tag.Get("toml"), text)
 }
 
 func hasPlainChange(v, def reflect.Value) bool {
