@@ -1,7 +1,9 @@
 package imapd
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +24,43 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 	readPage(t, "quirks.md")
+}
+
+// Every Go test that the pages on protocols and clients name is there, in the package
+// that stands before it.
+func TestDocumentedTests(t *testing.T) {
+	packages := map[string][]string{} // of each test
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	const root = "../../../"
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, name := range declared.FindAllStringSubmatch(string(b), -1) {
+			packages[name[1]] = append(packages[name[1]], filepath.ToSlash(filepath.Dir(path)))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(?:([a-z0-9/]+)\\.)?((?:Test|Fuzz)\\w+)`")
+	for _, page := range []string{"imap.md", "pop3.md", "quirks.md", "smtp.md"} {
+		b, err := os.ReadFile(root + "docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := named.FindAllStringSubmatch(string(b), -1)
+		if len(all) == 0 {
+			t.Errorf("docs/%s names no test", page)
+		}
+		for _, m := range all {
+			if !slices.ContainsFunc(packages[m[2]], func(dir string) bool { return strings.HasSuffix("/"+dir, "/"+m[1]) || m[1] == "" }) {
+				t.Errorf("docs/%s names %s, which is not there", page, m[0])
+			}
+		}
+	}
 }
 
 // readPage reads the tables of a page and returns, by capability, what those with a
