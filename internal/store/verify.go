@@ -222,6 +222,7 @@ func (v *verifier) body(m Message, f *Facts) {
 func (v *verifier) smallBody(m Message, f *Facts, want int64) {
 	got, err := v.snap.body(m.ID, f)
 	if err == nil && want > 0 {
+		v.done.Bodies++
 		got.small, err = unpack(v.store.pack.unbody, nil, got.small)
 	}
 	switch {
