@@ -195,14 +195,7 @@ func (tx *Tx) SetNotes(box mail.MailboxID, set mail.UIDSet, changes []NoteChange
 	if err != nil {
 		return FlagResult{}, err
 	}
-	res := FlagResult{Changed: mail.SetOf(changed...), Failed: mail.SetOf(failed...)}
-	if len(changed) > 0 {
-		for _, r := range res.Changed {
-			b.log.Changed.AddRange(r.From, r.To)
-		}
-		tx.touch(b)
-	}
-	return res, nil
+	return tx.changedRows(b, changed, failed), nil
 }
 
 // mayNote checks changes before any of them is made.
