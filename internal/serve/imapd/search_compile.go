@@ -1,0 +1,162 @@
+package imapd
+
+import (
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// compile makes a condition of a key, with sets resolved and texts folded.
+func (q *search) compile(k *imap.SearchKey) (cond, error) {
+	c := cond{op: k.Op, loose: q.loose}
+	v := q.v
+	switch k.Op {
+	case imap.SearchFuzzy, imap.SearchNot: // what is not wanted is not wanted exactly
+		was := q.loose
+		q.loose = k.Op == imap.SearchFuzzy
+		defer func() { q.loose = was }()
+	}
+	switch k.Op {
+	case imap.SearchAnd, imap.SearchOr, imap.SearchNot, imap.SearchFuzzy:
+		c.kids = make([]cond, len(k.Keys))
+		for i := range k.Keys {
+			var err error
+			if c.kids[i], err = q.compile(&k.Keys[i]); err != nil {
+				return c, err
+			}
+		}
+	case imap.SearchSeq, imap.SearchUID:
+		var err error
+		if c.uids, err = q.uidsOf(k); err != nil {
+			return c, err
+		}
+		uids := c.uids
+		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
+		return c, nil
+	case imap.SearchUIDAfter, imap.SearchUIDBefore:
+		uids := beside(k)
+		c.op, c.uids = imap.SearchUID, uids
+		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
+	case imap.SearchFlag:
+		c.row = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
+	case imap.SearchKeyword:
+		has := v.pic.HasKeyword(k.Text)
+		c.row = func(m *store.Message) bool { return has(*m) }
+	case imap.SearchRecent:
+		recent := v.recent
+		if q.s.rev2 {
+			recent = nil
+		}
+		c.row = func(m *store.Message) bool { return recent.Contains(m.UID) }
+	case imap.SearchLarger:
+		c.row = func(m *store.Message) bool { return uint64(m.Size) > k.Number }
+	case imap.SearchSmaller:
+		c.row = func(m *store.Message) bool { return uint64(m.Size) < k.Number }
+	case imap.SearchModSeq:
+		c.row = func(m *store.Message) bool { return uint64(m.ModSeq) >= k.Number }
+	case imap.SearchBefore, imap.SearchOn, imap.SearchSince,
+		imap.SearchSavedBefore, imap.SearchSavedOn, imap.SearchSavedSince:
+		c.row = dayTest(k)
+	case imap.SearchOlder, imap.SearchYounger:
+		c.row = withinTest(k, q.s.srv.opt.Store.Now())
+	case imap.SearchHeader, imap.SearchAddress, imap.SearchBody, imap.SearchText:
+		q.compileText(k, &c)
+	case imap.SearchEmailID, imap.SearchThreadID, imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel,
+		imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond, imap.SearchAnnotation:
+		var err error
+		if c.row, err = q.preparedTest(k); err != nil {
+			return c, err
+		}
+	case imap.SearchAttachment:
+		q.keys = true
+	case imap.SearchFilename:
+		c.text, c.loose, q.files = q.s.comparator.Fold(k.Text), false, true
+	default:
+		c.from, q.keys = k.Date, true
+	}
+	if c.loose {
+		q.loosen(&c)
+	}
+	return c, nil
+}
+
+// uidsOf returns the messages that a set of a search names. A number without a message
+// finds nothing.
+func (q *search) uidsOf(k *imap.SearchKey) (mail.UIDSet, error) {
+	byNumber := k.Op == imap.SearchSeq && !k.Set.Saved
+	if q.s.uidOnly && byNumber {
+		return nil, uidRequired()
+	}
+	uids, _, err := q.s.resolveIn(q.v, k.Set, true)
+	if err == nil && byNumber {
+		uids = q.v.numbered(k.Set)
+	}
+	return uids, err
+}
+
+// beside returns the UIDs above or below one (RFC 9738, 3.2).
+func beside(k *imap.SearchKey) mail.UIDSet {
+	from, to := uint64(1), k.Number-1
+	if k.Op == imap.SearchUIDAfter {
+		from, to = k.Number+1, 1<<32-1
+	}
+	if from > to {
+		return nil
+	}
+	return mail.UIDSet{{From: mail.UID(from), To: mail.UID(to)}}
+}
+
+// compileText makes a condition of a key that looks for a text.
+func (q *search) compileText(k *imap.SearchKey, c *cond) {
+	c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
+	if k.Op == imap.SearchBody || k.Op == imap.SearchText {
+		c.needle = q.need(c.text)
+	}
+	if q.s.comparator == imap.UnicodeCasemap && !c.loose {
+		c.grams = gramsOf(c.text)
+		q.sifts = q.sifts || len(c.grams) > 0
+	}
+}
+
+// need returns the place of a text among the needles.
+func (q *search) need(text string) int {
+	for i, n := range q.needles {
+		if n == text {
+			return i
+		}
+	}
+	q.needles = append(q.needles, text)
+	q.longest = max(q.longest, len(text))
+	return len(q.needles) - 1
+}
+
+// dayTest tests the internal date or the date of saving, whose days are those of
+// UTC: the zone in which a message came in is not kept (RFC 9051, 6.4.4 and RFC 8514,
+// 4.3 disregard it).
+func dayTest(k *imap.SearchKey) func(*store.Message) bool {
+	from, until := k.Date.Unix(), k.Date.AddDate(0, 0, 1).Unix()
+	at := func(m *store.Message) int64 { return m.Internal }
+	switch k.Op {
+	case imap.SearchSavedBefore, imap.SearchSavedOn, imap.SearchSavedSince:
+		at = func(m *store.Message) int64 { return m.Saved }
+	}
+	switch k.Op {
+	case imap.SearchBefore, imap.SearchSavedBefore:
+		return func(m *store.Message) bool { return at(m) < from }
+	case imap.SearchOn, imap.SearchSavedOn:
+		return func(m *store.Message) bool { return at(m) >= from && at(m) < until }
+	}
+	return func(m *store.Message) bool { return at(m) >= from }
+}
+
+// withinTest tests the age of the internal date (RFC 5032, 2). An interval longer
+// than there has been time means the beginning of time.
+func withinTest(k *imap.SearchKey, now time.Time) func(*store.Message) bool {
+	target := now.Unix() - int64(min(k.Number, 1<<62))
+	if k.Op == imap.SearchOlder {
+		return func(m *store.Message) bool { return m.Internal <= target }
+	}
+	return func(m *store.Message) bool { return m.Internal >= target }
+}
