@@ -11,8 +11,9 @@
 // nothing but what syntax/mime parses for it at delivery. docs/schema.md lists
 // every key it writes.
 //
-// RFC 9051 and RFC 3501 (mailbox, UID, flags), RFC 7162 (modseq), RFC 8474 (object
-// ids), RFC 9208 (quota), RFC 6154 (roles).
+// RFC 9051 and 3501 (mailbox, UID, flags), RFC 7162 (modseq), 8474 (object ids), 9208
+// (quota), 6154 (roles), 4314 (rights), 5464 (metadata), 5257 (annotations), 5256 (sort
+// keys, threads), 4467 (keys of URLs), 9979 (keywords).
 package store
 
 import (

@@ -6,10 +6,13 @@
 // exist, in which state they are allowed or what they mean: that is the server's.
 // A parser never holds more than its Limits allow and runs in linear time.
 //
-// RFC 9051 (IMAP4rev2), RFC 3501 (IMAP4rev1), RFC 7888 (LITERAL+, LITERAL-),
-// RFC 3516 (BINARY), RFC 3502 (MULTIAPPEND), RFC 4466 (collected grammar),
-// RFC 4731 and 5182 (ESEARCH, SEARCHRES), RFC 5258 and 5819 (LIST), RFC 6154 (USE),
-// RFC 6855 (UTF-8), RFC 7162 (CONDSTORE, QRESYNC), RFC 2971 (ID), RFC 5161 (ENABLE).
+// RFC 9051 and 3501 (IMAP4rev2, rev1), RFC 1176, 1730 and 2062 (older clients), RFC
+// 4466 (collected grammar), 7888 (LITERAL+), 6855 (UTF-8), 3516 (BINARY), 3502
+// (MULTIAPPEND), 4469 (CATENATE), 5092, 4467 and 5524 (URLs), 5257 (ANNOTATE), 5464
+// (METADATA), 4314 (ACL), 9208 (QUOTA), 5258, 5819, 6154 and 8440 (LIST), 2971 (ID),
+// 5161 (ENABLE), 5255 and 4790 (LANGUAGE, COMPARATOR), 7162 (CONDSTORE, QRESYNC), 5465
+// (NOTIFY), 5267 (CONTEXT), 4731 and 5182 (ESEARCH, SEARCHRES), 5256 (SORT, THREAD),
+// 5032, 5466, 6203, 7377, 8474, 8514 and 9394 (searching), 9738, 10022.
 package imap
 
 import (
