@@ -205,7 +205,15 @@ func (s *story) pipeline(m *modelClient) {
 
 // idle lets a client idle while others do something. It must be told without asking
 // (RFC 2177).
+//
+// What is pushed may be told at once or piece by piece. Where nothing is left to chance
+// there is one piece: nothing old, and one thing that happens.
 func (s *story) idle(m *modelClient) {
+	happens := 1 + s.rng.IntN(4)
+	if s.exact {
+		s.run(m, &deed{command: "NOOP", expunge: true})
+		happens = 1
+	}
 	m.begin()
 	s.send(m, "z1 IDLE")
 	for line, ok := "", true; line != "+ idling"; {
@@ -219,7 +227,7 @@ func (s *story) idle(m *modelClient) {
 		}
 	}
 	s.claim(m)
-	for range 1 + s.rng.IntN(4) {
+	for range happens {
 		other := s.clients[s.rng.IntN(len(s.clients))]
 		switch {
 		case other == m:
