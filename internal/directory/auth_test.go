@@ -315,30 +315,6 @@ func TestPHC(t *testing.T) {
 	}
 }
 
-func TestNewPassword(t *testing.T) {
-	all := map[byte]bool{}
-	seen := map[string]bool{}
-	for range 200 {
-		p, err := NewPassword(rand.Reader)
-		if err != nil || len(p) != 19 || p[4] != '-' || seen[p] {
-			t.Fatalf("%q, %v", p, err)
-		}
-		seen[p] = true
-		for _, c := range []byte(strings.ReplaceAll(p, "-", "")) {
-			all[c] = true
-		}
-		if prepared, err := sasl.PreparePassword(p); prepared != p || err != nil {
-			t.Fatalf("%q is prepared to %q, %v", p, prepared, err)
-		}
-	}
-	if len(all) != 32 {
-		t.Errorf("%d characters are used, want 32 = 5 bits each", len(all))
-	}
-	if _, err := NewPassword(bytes.NewReader(nil)); err == nil {
-		t.Error("a password without randomness")
-	}
-}
-
 // line is a connection under TLS.
 type line struct {
 	from netip.Addr

@@ -158,22 +158,3 @@ func (d *Directory) setCredentials(ctx context.Context, rec *accountRecord, pass
 	}
 	return nil
 }
-
-// NewPassword returns a random password of 80 bits in four groups, in letters and
-// digits that cannot be taken for each other. random is crypto/rand.Reader but in
-// tests.
-func NewPassword(random io.Reader) (string, error) {
-	const alphabet = "abcdefghijkmnpqrstuvwxyz23456789" // 32: no l, o, 0, 1
-	var raw [16]byte
-	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return "", fault.Wrap(fault.Internal, "", err)
-	}
-	out := make([]byte, 0, 19)
-	for i, c := range raw {
-		if i > 0 && i%4 == 0 {
-			out = append(out, '-')
-		}
-		out = append(out, alphabet[c%32])
-	}
-	return string(out), nil
-}

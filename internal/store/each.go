@@ -1,6 +1,8 @@
 package store
 
 import (
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -30,35 +32,27 @@ func (s *Snapshot) EachFacts(ids []mail.MessageID, fn func(i int, f Facts, ok bo
 // EachHead reads the first bytes (see Head) of many messages, as EachFacts does.
 // head is valid during the call only.
 func (s *Snapshot) EachHead(ids []mail.MessageID, fn func(i int, head []byte, ok bool) error) error {
-	var buf []byte
-	return s.each(famHeader, ids, func(i int, v []byte) error {
-		if v == nil {
-			return fn(i, nil, false)
-		}
-		p, err := unseal(recHeader, v)
-		if err != nil {
-			return err
-		}
-		if buf, err = unpack(s.account.store.pack.unheader, buf[:0], p); err != nil {
-			return err
-		}
-		return fn(i, buf, true)
-	})
+	return s.eachPacked(famHeader, recHeader, s.account.store.pack.unheader, ids, fn)
 }
 
 // EachBody reads the small bodies of many messages, as EachFacts does; ok is false for a
 // body that is not small and for none. body is valid during the call only.
 func (s *Snapshot) EachBody(ids []mail.MessageID, fn func(i int, body []byte, ok bool) error) error {
+	return s.eachPacked(famBody, recBody, s.account.store.pack.unbody, ids, fn)
+}
+
+// eachPacked reads records that hold packed bytes.
+func (s *Snapshot) eachPacked(family, kind byte, by *zstd.Decoder, ids []mail.MessageID, fn func(i int, b []byte, ok bool) error) error {
 	var buf []byte
-	return s.each(famBody, ids, func(i int, v []byte) error {
+	return s.each(family, ids, func(i int, v []byte) error {
 		if v == nil {
 			return fn(i, nil, false)
 		}
-		p, err := unseal(recBody, v)
+		p, err := unseal(kind, v)
 		if err != nil {
 			return err
 		}
-		if buf, err = unpack(s.account.store.pack.unbody, buf[:0], p); err != nil {
+		if buf, err = unpack(by, buf[:0], p); err != nil {
 			return err
 		}
 		return fn(i, buf, true)

@@ -30,12 +30,6 @@ func toUTF8(charset string) transform.Transformer {
 	return asciiOnly{}
 }
 
-// KnowsCharset tells whether ToUTF8 decodes the charset.
-func KnowsCharset(charset string) bool {
-	_, unknown := toUTF8(charset).(asciiOnly)
-	return !unknown
-}
-
 func encodingOf(charset string) encoding.Encoding {
 	switch charset {
 	case "", "us-ascii", "ascii", "utf-8", "utf8", "unknown-8bit", "unicode-1-1-utf-8":
