@@ -85,14 +85,20 @@ func TestRevocations(t *testing.T) {
 		t.Errorf("before: %q %q %q", a, b, c)
 	}
 	change(ours.list(t, 2, lost))
-	for about, broken := range map[string][]byte{
-		"revoked": nil, "nonsense": []byte("x"), "of a stranger": other.list(t, 3), "forged": bytes.Replace(ours.list(t, 3), []byte("A"), []byte("B"), 1),
+	for _, list := range []struct {
+		about  string
+		broken []byte
+	}{
+		{"revoked", nil}, // and read before the broken ones take its place
+		{"nonsense", []byte("x")},
+		{"of a stranger", other.list(t, 3)},
+		{"forged", bytes.Replace(ours.list(t, 3), []byte("A"), []byte("B"), 1)},
 	} {
-		if broken != nil {
-			change(broken)
+		if list.broken != nil {
+			change(list.broken)
 		}
 		if a, b, c := enter(lost), enter(kept), resume(); a != "" || b != alice || c != "" {
-			t.Errorf("%s: %q %q, resumed %q", about, a, b, c)
+			t.Errorf("%s: %q %q, resumed %q", list.about, a, b, c)
 		}
 	}
 	if got := line(addr, &tls.Config{InsecureSkipVerify: true}); got != "nobody\n" {
