@@ -24,6 +24,7 @@ const (
 	famName     = 'n' // mailbox name -> mailbox id
 	famSharer   = 'o' // account that has shared a mailbox with this one
 	famPage     = 'p' // mailbox id, page number -> page
+	famMarks    = 'q' // mailbox id, sheet number -> flags, keywords and modseqs of its messages
 	famSub      = 's' // subscribed name
 	famThread   = 't' // hash of a Message-ID -> thread id
 	famGuest    = 'v' // mailbox id, guest -> how many messages the guest has seen
@@ -61,6 +62,8 @@ const (
 	recNotedMailbox
 	recNote
 	recGrams
+	recRows  // a page without what is in marks
+	recMarks // what changes of the messages on a sheet
 )
 
 // The numbers and strings of a record.
