@@ -18,6 +18,7 @@ const (
 	famGrams    = 'g' // message id -> what a search noted; without id: there are such records
 	famHeader   = 'h' // message id -> first bytes of the message, compressed
 	famOnce     = 'i' // idempotency key -> when it was used
+	famKeys     = 'j' // message id -> what SORT, THREAD and SEARCH SUBJECT look at
 	famURLKey   = 'k' // mailbox id, user -> key that signs URLs
 	famLog      = 'l' // mailbox id, modseq -> what changed
 	famMailbox  = 'm' // mailbox id -> mailbox record
@@ -62,8 +63,10 @@ const (
 	recNotedMailbox
 	recNote
 	recGrams
-	recRows  // a page without what is in marks
-	recMarks // what changes of the messages on a sheet
+	recRows      // a page without what is in marks
+	recMarks     // what changes of the messages on a sheet
+	recLeanFacts // facts without what is in keys
+	recKeys      // what SORT, THREAD and SEARCH SUBJECT look at
 )
 
 // The numbers and strings of a record.
