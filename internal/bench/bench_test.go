@@ -226,14 +226,21 @@ func TestLoadCountsAndStopsAtABrokenConnection(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	all := Target{IMAP: "i", LMTP: "l", User: "u", PID: 1}
+	all := Target{IMAP: "i", LMTP: "l", SMTP: "s", User: "u", PID: 1, Data: "d", TLS: TLS{IMAP: Implicit}}
+	unnamed := 0
+	for _, s := range scenarios() {
+		if s.needs&byName == 0 {
+			unnamed++
+		}
+	}
 	for _, c := range []struct {
 		t     Target
 		names []string
 		n     int
 		ok    bool
 	}{
-		{all, nil, len(scenarios()), true},
+		{all, nil, unnamed, true},
+		{all, []string{"grow"}, 1, true},
 		{Target{LMTP: "l", User: "u"}, nil, 1, true},
 		{Target{LMTP: "l", Recipients: []string{"x"}}, nil, 1, true},
 		{all, []string{"store", "lmtp"}, 2, true},
@@ -241,7 +248,7 @@ func TestChoose(t *testing.T) {
 		{Target{IMAP: "i", User: "u"}, []string{"idle-memory"}, 0, false},
 		{Target{}, nil, 0, false},
 	} {
-		got, err := choose(c.t, c.names)
+		got, err := choose(c.t, true, c.names)
 		if len(got) != c.n && c.ok || (err == nil) != c.ok {
 			t.Errorf("choose(%v) = %d scenarios, %v", c.names, len(got), err)
 		}

@@ -16,7 +16,12 @@ type Sizes string
 const (
 	Small Sizes = "small" // all of about 1.4 KB
 	Mixed Sizes = "mix"   // 2 KB to 400 KB, 13 KB in the mean
+
+	Corpus Sizes = "corpus" // ordinary mail, with attachments of many kinds
 )
+
+// shared is the part of disk in which one message goes to many recipients.
+const shared = "shared"
 
 // class is one size of body.
 type class struct {
