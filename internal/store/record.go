@@ -32,6 +32,7 @@ const (
 	famSeen     = 'w' // mailbox id, chunk, guest -> which of them
 	famNote     = 'x' // mailbox id, UID, reader, entry name -> annotation of a message
 	famPiece    = 'y' // family, id, number -> the rest of a long record
+	famBrief    = 'z' // mailbox id, kind, page number -> what clients ask of all messages, page by page
 	famRegistry = 'A' // (registry shard) account id
 	famOpen     = 'O' // (registry shard) account that has shared a mailbox with anyone
 )
@@ -67,6 +68,7 @@ const (
 	recMarks     // what changes of the messages on a sheet
 	recLeanFacts // facts without what is in keys
 	recKeys      // what SORT, THREAD and SEARCH SUBJECT look at
+	recBrief     // one such thing of the messages of a page
 )
 
 // The numbers and strings of a record.
