@@ -18,7 +18,7 @@ import (
 // a CRC-32C of its own. docs/schema.md.
 
 const (
-	bodyVersion = 1
+	bodyVersion = 2        // 1 is the same without folded chunks
 	chunkSize   = 64 << 10 // bytes of a chunk before compression
 )
 
@@ -35,7 +35,7 @@ func bodyHead(size int64, lengths []int) []byte {
 
 func (p *packer) chunk(dst, src []byte) []byte {
 	start := len(dst)
-	dst = pack(p.body, dst, src)
+	dst = p.packBody(dst, src)
 	return binary.BigEndian.AppendUint32(dst, record.Sum(dst[start:]))
 }
 
@@ -44,7 +44,12 @@ func (p *packer) unchunk(dst, src []byte) ([]byte, error) {
 	if n < 1 || record.Sum(src[:n]) != binary.BigEndian.Uint32(src[n:]) {
 		return nil, fault.New(fault.Corrupt, "a stored body fails its checksum")
 	}
-	return unpack(p.unbody, dst, src[:n])
+	if src[0] != packedFolded && src[0] != packedFoldedZstd {
+		return unpack(p.unbody, dst, src[:n])
+	}
+	f := p.folders.Get().(*folder)
+	defer p.folders.Put(f)
+	return f.unpack(p.unbody, dst, src[:n])
 }
 
 // bodyReader reads a range of a stored body chunk by chunk.
@@ -112,7 +117,7 @@ func (b *bodyReader) head(off, n int64) (length int, err error) {
 	version, _ := c.ReadByte()
 	size, err1 := binary.ReadUvarint(c)
 	count, err2 := binary.ReadUvarint(c)
-	if version != bodyVersion || err1 != nil || err2 != nil || count != (size+chunkSize-1)/chunkSize || count > 1<<20 {
+	if version < 1 || version > bodyVersion || err1 != nil || err2 != nil || count != (size+chunkSize-1)/chunkSize || count > 1<<20 {
 		return 0, errBodyHead
 	}
 	b.lengths = make([]int, count)

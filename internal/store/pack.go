@@ -19,6 +19,7 @@ type packer struct {
 	unheader *zstd.Decoder
 	unbody   *zstd.Decoder
 	readers  sync.Pool // *bufio.Reader, for stored bodies
+	folders  sync.Pool // *folder, for chunks of bodies
 }
 
 // headerDict is raw dictionary content. A change of it needs a new id beside the
@@ -31,12 +32,17 @@ const headerDictID = 1
 
 // How a packed value begins.
 const (
-	packedRaw  byte = 0
-	packedZstd byte = 1
+	packedRaw        byte = 0
+	packedZstd       byte = 1
+	packedFolded     byte = 2 // runs of base64, then as packedRaw
+	packedFoldedZstd byte = 3
 )
 
 func newPacker() (*packer, error) {
-	p := &packer{readers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}}
+	p := &packer{
+		readers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }},
+		folders: sync.Pool{New: func() any { return new(folder) }},
+	}
 	var err [4]error
 	common := []zstd.EOption{zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(128 << 10), zstd.WithLowerEncoderMem(true)}
 	p.body, err[0] = zstd.NewWriter(nil, common...)
@@ -76,6 +82,8 @@ func unpack(d *zstd.Decoder, dst, src []byte) ([]byte, error) {
 			return nil, fault.Wrap(fault.Corrupt, "stored bytes do not decompress", err)
 		}
 		return out, nil
+	case len(src) > 0 && (src[0] == packedFolded || src[0] == packedFoldedZstd):
+		return new(folder).unpack(d, dst, src)
 	}
 	return nil, fault.New(fault.Corrupt, "stored bytes are in no known form")
 }
