@@ -3,7 +3,6 @@ package imapd
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -176,6 +175,9 @@ type loaded struct {
 // fetchAll answers for all messages of the set, in chunks. lost says that one has
 // gone meanwhile.
 func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (lost bool, err error) {
+	if !plan.facts && plan.labels == nil && plan.notes == nil {
+		return false, s.fetchRows(cmd, plan, uids)
+	}
 	var chunk []store.Message
 	do := func() error {
 		gone, err := s.fetchChunk(cmd, plan, chunk)
@@ -210,7 +212,7 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 			return false, err
 		}
 	}
-	if !plan.facts {
+	if !plan.facts { // labels and annotations
 		for _, m := range chunk {
 			if err := s.fetchOne(plan, &loaded{m: m, seen: seen(m)}); err != nil {
 				return false, err
@@ -368,34 +370,12 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 	switch it.Kind {
 	case imap.FetchFlags:
 		w.flags()
-	case imap.FetchUID:
-		e.Raw("UID ").Number(uint64(ld.m.UID))
-	case imap.FetchInternalDate:
-		e.Raw("INTERNALDATE ")
-		w.internalDate()
-	case imap.FetchSize:
-		e.Raw("RFC822.SIZE ").Number(uint64(ld.m.Size))
-	case imap.FetchSaveDate:
-		e.Raw("SAVEDATE ").DateTime(time.Unix(ld.m.Saved, 0).UTC())
-	case imap.FetchEmailID:
-		e.Raw("EMAILID (").Raw(objectID(emailID, w.s.view.acct, uint64(ld.m.ID))).Raw(")")
-	case imap.FetchObjectID:
-		e.Raw("OBJECTID (EMAILID ").Raw(objectID(emailID, w.s.view.acct, uint64(ld.m.ID)))
-		e.Raw(" THREADID ").Raw(objectID(threadID, w.s.view.acct, uint64(ld.m.Thread))).Raw(")")
-	case imap.FetchThreadID:
-		e.Raw("THREADID (").Raw(objectID(threadID, w.s.view.acct, uint64(ld.m.Thread))).Raw(")")
-	case imap.FetchGmailID:
-		e.Raw("X-GM-MSGID ").Number(gmailID(w.s.view.acct, uint64(ld.m.ID)))
-	case imap.FetchGmailThread:
-		e.Raw("X-GM-THRID ").Number(gmailID(w.s.view.acct, uint64(ld.m.Thread)))
 	case imap.FetchLabels:
 		w.s.writeLabels(w.labels, ld.m)
 	case imap.FetchAnnotation:
 		w.s.writeNotes(w.notes, ld.m.UID)
 	case imap.FetchPreview:
 		e.Raw("PREVIEW ").String(ld.preview)
-	case imap.FetchModSeq:
-		e.Raw("MODSEQ (").Number(uint64(ld.m.ModSeq)).Raw(")")
 	case imap.FetchEnvelope:
 		e.Raw("ENVELOPE ")
 		w.wire(ld.facts.Envelope)
@@ -408,6 +388,9 @@ func (w *fetchWriter) item(it *imap.FetchItem) error {
 		return w.section(it)
 	case imap.FetchBinary, imap.FetchBinarySize:
 		return w.binary(it)
+	default:
+		b, _ := w.s.appendItem(e.Buffer(), it.Kind, &ld.m)
+		e.SetBuffer(b)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -126,16 +125,6 @@ func isIMAP2(it *imap.FetchItem) bool {
 		return !it.Peek && it.Text == imap.SectionAll && len(it.Path) > 0 && (!it.Partial || it.Old != "")
 	}
 	return false
-}
-
-// internalDate writes the date of a message as the client knows dates.
-func (w *fetchWriter) internalDate() {
-	at := time.Unix(w.ld.m.Internal, 0).UTC()
-	if w.s.old {
-		w.s.enc.OldDateTime(at)
-	} else {
-		w.s.enc.DateTime(at)
-	}
 }
 
 // wire writes an ENVELOPE or BODY as it is kept; to a client of IMAP2, which knows no

@@ -114,13 +114,17 @@ func (s *session) inOrder(cmd *command, set mail.UIDSet) iter.Seq2[int, store.Me
 	if cmd.lowest == 0 {
 		return all
 	}
-	var rows []store.Message
-	for _, m := range all {
-		rows = append(rows, m)
+	type row struct {
+		seq int
+		m   store.Message
+	}
+	var rows []row
+	for seq, m := range all {
+		rows = append(rows, row{seq, m})
 	}
 	return func(yield func(int, store.Message) bool) {
-		for _, m := range slices.Backward(rows) {
-			if !yield(0, m) {
+		for _, r := range slices.Backward(rows) {
+			if !yield(r.seq, r.m) {
 				return
 			}
 		}

@@ -429,17 +429,7 @@ func (s *session) tellMessage(uid, flags bool, m store.Message) {
 
 // writeFlags writes the FLAGS item of a message.
 func (s *session) writeFlags(m store.Message) {
-	v := s.view
-	var room [128]byte
-	b := append(room[:0], "FLAGS ("...)
-	b = v.pic.AppendFlags(b, m)
-	if !s.rev2 && v.recent.Contains(m.UID) {
-		if b[len(b)-1] != '(' {
-			b = append(b, ' ')
-		}
-		b = append(b, `\Recent`...)
-	}
-	s.enc.RawBytes(append(b, ')'))
+	s.enc.SetBuffer(s.appendFlags(s.enc.Buffer(), &m))
 }
 
 // expectation returns a test whether a message now has just the flags that a client

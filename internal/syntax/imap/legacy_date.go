@@ -85,9 +85,7 @@ func oldZone(s string) (time.Duration, bool) {
 	return east, true
 }
 
-// OldDateTime appends t in quotes as RFC 1176 has it, in Universal Time.
-func (e *Encoder) OldDateTime(t time.Time) *Encoder {
-	e.room()
-	e.b = t.UTC().AppendFormat(e.b, `"_2-Jan-06 15:04:05-GMT"`)
-	return e
+// AppendOldDateTime appends t in quotes as RFC 1176 has it, in Universal Time.
+func AppendOldDateTime(b []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(b, `"_2-Jan-06 15:04:05-GMT"`)
 }
