@@ -163,7 +163,7 @@ func (s *Snapshot) crossing(row Message) (c crossing, err error) {
 		err = fault.New(fault.NotFound, "no such message")
 	}
 	c = crossing{row: row, body: f.Body}
-	c.content = content{references: keys.References, messageID: keys.MessageID,
+	c.content = content{references: keys.References, named: keys.MessageID != "", name: HashMessageID(keys.MessageID),
 		facts: append([]byte(nil), f.shared...), header: append([]byte(nil), header...)}
 	if err == nil && f.small() {
 		c.content.body, err = s.smallRecord(row.ID)

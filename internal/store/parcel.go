@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -25,40 +26,103 @@ const maxHead = 256 << 10
 type Parcel struct {
 	store    *Store
 	head     []byte       // the first bytes of the message
-	sum      mail.BlobRef // SHA-256 of the body
-	small    []byte       // the packed body, if each message keeps its own; else it is a blob
+	header   []byte       // the record of them
+	sum      mail.BlobRef // SHA-256 of the body, if it is a blob
+	small    []byte       // the record of the body, if each message keeps its own
 	bodySize int64
 	message  *mime.Message // of the message without prefix
 	prefix   int64         // bytes that Prepend put in front of what message describes
 
-	// records returns the facts that all appends share, the header record and that of a
-	// small body. They are made once, at the first append, outside every account's lock.
+	// records returns what all appends share. It is made once, at the first append,
+	// outside every account's lock.
 	records func() *content
 }
 
 // finish makes p ready for appends.
 func (p *Parcel) finish() *Parcel {
 	p.records = sync.OnceValue(func() *content {
-		c := &content{references: referenceHashes(p.message), messageID: p.message.MessageID, facts: encodeFacts(p),
-			header: seal(recHeader, pack(p.store.pack.header, nil, p.head))}
-		if p.small != nil {
-			c.body = seal(recBody, p.small)
+		c := &content{references: referenceHashes(p.message), facts: encodeFacts(p), header: p.header, body: p.small}
+		if id := p.message.MessageID; id != "" {
+			c.named, c.name = true, HashMessageID(id)
 		}
 		return c
 	})
 	return p
 }
 
+// setHead gives p its first bytes, of which it keeps a copy.
+func (p *Parcel) setHead(head []byte) {
+	if p.header = sealPlain(recHeader, head); p.header != nil {
+		p.head = plainIn(p.header)
+		return
+	}
+	p.head = bytes.Clone(head)
+	p.header = seal(recHeader, pack(p.store.pack.header, nil, head))
+}
+
 // Receive reads a message to the end of r and stores its body, unless that is small. It
 // keeps at most about 1.5 MB in memory whatever the size. Faults: TooLarge over the store's limit
 // (r is then read no further), those of r as they are, Unavailable.
 func (s *Store) Receive(ctx context.Context, r io.Reader) (*Parcel, error) {
+	pooled := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(pooled)
+	buf := *pooled
+	for n := 0; n < len(buf); {
+		k, err := r.Read(buf[n:])
+		n += k
+		if int64(n) > s.opt.MaxMessage {
+			return nil, s.tooLarge()
+		}
+		if err == io.EOF {
+			return s.receiveShort(ctx, buf[:n])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s.receiveLong(ctx, io.MultiReader(bytes.NewReader(buf), r))
+}
+
+func (s *Store) tooLarge() error {
+	return fault.Newf(fault.TooLarge, "message is larger than %d bytes", s.opt.MaxMessage)
+}
+
+// shortMessage is how much of a message is read before anything is done with it: what
+// ends within has a body of one chunk and is taken in without a spool.
+const shortMessage = chunkSize
+
+// receiveShort takes in a whole message, of which it keeps what it needs.
+func (s *Store) receiveShort(ctx context.Context, b []byte) (*Parcel, error) {
+	parser := mime.NewParser(mime.DefaultLimits())
+	parser.Write(b)
+	end, _ := headEnd(b, 0)
+	p := &Parcel{store: s, bodySize: int64(len(b) - end), message: parser.Finish()}
+	p.setHead(b[:end])
+	body := b[end:]
+	if len(body) == 0 {
+		return p.finish(), nil
+	}
+	if p.small = sealPlain(recBody, body); p.small != nil {
+		return p.finish(), nil
+	}
+	chunk := s.pack.chunk(nil, body)
+	if packed := chunk[:len(chunk)-4]; isSmall(end, p.bodySize, int64(len(packed))) {
+		p.small = seal(recBody, packed)
+		return p.finish(), nil
+	}
+	p.sum = sha256.Sum256(body)
+	return p.finish(), s.putBody(ctx, p.sum, bodyHead(p.bodySize, []int{len(chunk)}), int64(len(chunk)), bytes.NewReader(chunk))
+}
+
+// receiveLong takes in a message of any size.
+func (s *Store) receiveLong(ctx context.Context, r io.Reader) (*Parcel, error) {
 	in := intake{store: s, parser: mime.NewParser(mime.DefaultLimits()), sum: sha256.New()}
 	defer in.spool.close()
 	if err := in.read(r); err != nil {
 		return nil, err
 	}
-	p := &Parcel{store: s, head: in.head, bodySize: in.bodySize, message: in.parser.Finish()}
+	p := &Parcel{store: s, bodySize: in.bodySize, message: in.parser.Finish()}
+	p.setHead(in.head)
 	if in.bodySize == 0 {
 		return p.finish(), nil
 	}
@@ -66,10 +130,6 @@ func (s *Store) Receive(ctx context.Context, r io.Reader) (*Parcel, error) {
 	chunks, err := in.spool.reader()
 	if err != nil {
 		return nil, err
-	}
-	if isSmall(len(in.head), in.bodySize, in.spool.size) {
-		p.small = unsummed(in.spool.mem)
-		return p.finish(), nil
 	}
 	return p.finish(), s.putBody(ctx, p.sum, bodyHead(in.bodySize, in.lengths), in.spool.size, chunks)
 }
@@ -97,7 +157,7 @@ func (in *intake) read(r io.Reader) error {
 		n, err := r.Read(buf)
 		size += int64(n)
 		if size > in.store.opt.MaxMessage {
-			return fault.Newf(fault.TooLarge, "message is larger than %d bytes", in.store.opt.MaxMessage)
+			return in.store.tooLarge()
 		}
 		in.parser.Write(buf[:n])
 		if err := in.split(buf[:n]); err != nil {
@@ -236,15 +296,24 @@ func (p *Parcel) Header() []byte {
 func (p *Parcel) Message() *mime.Message { return p.message }
 
 // Blob returns the name of the body's blob, zero if it is none.
-func (p *Parcel) Blob() mail.BlobRef {
-	if p.small != nil {
-		return mail.BlobRef{}
-	}
-	return p.sum
-}
+func (p *Parcel) Blob() mail.BlobRef { return p.sum }
 
 // Digest returns the SHA-256 of the body, zero if there is no body.
-func (p *Parcel) Digest() [sha256.Size]byte { return p.sum }
+func (p *Parcel) Digest() [sha256.Size]byte {
+	if p.small == nil {
+		return p.sum
+	}
+	body, _ := unpack(p.store.pack.unbody, nil, p.packed()) // our own bytes
+	return sha256.Sum256(body)
+}
+
+// packed returns the small body as it is packed.
+func (p *Parcel) packed() []byte {
+	if p.small == nil {
+		return nil
+	}
+	return p.small[1 : len(p.small)-4]
+}
 
 // Shared returns the same message with its body as a blob, whatever its size: for one
 // that many accounts are to have.
@@ -253,9 +322,9 @@ func (p *Parcel) Shared(ctx context.Context) (*Parcel, error) {
 		return p, nil
 	}
 	q := *p
-	q.small = nil
-	chunk := summed(p.small)
-	err := p.store.putBody(ctx, p.sum, bodyHead(p.bodySize, []int{len(chunk)}), int64(len(chunk)), bytes.NewReader(chunk))
+	q.sum, q.small = p.Digest(), nil
+	chunk := summed(p.packed())
+	err := p.store.putBody(ctx, q.sum, bodyHead(p.bodySize, []int{len(chunk)}), int64(len(chunk)), bytes.NewReader(chunk))
 	return q.finish(), err
 }
 
@@ -263,7 +332,7 @@ func (p *Parcel) Shared(ctx context.Context) (*Parcel, error) {
 // Return-Path. The body is shared.
 func (p *Parcel) Prepend(lines []byte) *Parcel {
 	q := *p
-	q.head = append(bytes.Clone(lines), p.head...)
+	q.setHead(slices.Concat(lines, p.head))
 	q.prefix += int64(len(lines))
 	return q.finish()
 }
@@ -271,7 +340,7 @@ func (p *Parcel) Prepend(lines []byte) *Parcel {
 // Open returns n bytes of the message from off on; n < 0 means to the end. The
 // range is cut to what there is.
 func (p *Parcel) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
-	return openJoined(ctx, p.store, p.head, kept{p.Blob(), p.small}, p.Size(), off, n)
+	return openJoined(ctx, p.store, p.head, kept{p.sum, p.packed()}, p.Size(), off, n)
 }
 
 // Encode returns a record from which DecodeParcel makes the parcel again; it holds
@@ -279,12 +348,11 @@ func (p *Parcel) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) 
 // (AddReferrer). It is at most about 260 KB long.
 func (p *Parcel) Encode() []byte {
 	var e enc
-	blob := p.Blob()
-	e.Raw(blob[:]...)
+	e.Raw(p.sum[:]...)
 	e.I(p.bodySize)
 	e.Bytes(pack(p.store.pack.header, nil, p.head))
 	if p.small != nil {
-		e.Bytes(p.small)
+		e.Bytes(p.packed())
 	}
 	return seal(recParcel, e)
 }
@@ -333,18 +401,19 @@ func (s *Store) unpackParcel(record []byte) (*Parcel, error) {
 	p.bodySize = d.I()
 	packed := d.Bytes()
 	if p.sum.IsZero() && p.bodySize > 0 {
-		p.small = bytes.Clone(d.Bytes())
+		p.small = seal(recBody, d.Bytes())
 	}
 	if err := d.Err("parcel"); err != nil {
 		return nil, err
 	}
 	if p.small != nil {
-		body, err := unpack(s.pack.unbody, nil, p.small)
-		if err != nil {
+		if _, err := unpack(s.pack.unbody, nil, p.packed()); err != nil {
 			return nil, err
 		}
-		p.sum = sha256.Sum256(body)
 	}
-	p.head, err = unpack(s.pack.unheader, nil, packed)
+	head, err := unpack(s.pack.unheader, nil, packed)
+	if err == nil {
+		p.setHead(head)
+	}
 	return p, err
 }

@@ -76,9 +76,7 @@ func (s *Store) putBody(ctx context.Context, name mail.BlobRef, head []byte, siz
 	return s.eng.Blobs().Put(ctx, name, int64(len(head))+size, io.MultiReader(bytes.NewReader(head), chunks))
 }
 
-// summed and unsummed turn a packed body into a chunk of a blob and back.
+// summed turns a packed body into a chunk of a blob.
 func summed(packed []byte) []byte {
 	return binary.BigEndian.AppendUint32(bytes.Clone(packed), record.Sum(packed))
 }
-
-func unsummed(chunk []byte) []byte { return bytes.Clone(chunk[:len(chunk)-4]) }

@@ -70,7 +70,7 @@ type Store struct {
 
 	anyone   openSharers
 	pictures pictureCache
-	buffers  sync.Pool // *[]byte of 32 KB, for messages on their way in
+	buffers  sync.Pool // *[]byte of shortMessage, for messages on their way in
 }
 
 // Open returns a store on the engine, which the caller keeps and closes.
@@ -98,7 +98,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes
 	s.anyone.ticks, s.anyone.stop = eng.Watch(registryShard)
-	s.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
+	s.buffers.New = func() any { b := make([]byte, shortMessage); return &b }
 	return s, nil
 }
 

@@ -37,10 +37,11 @@ func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
 // content is what is kept of a message new to an account, beside its row.
 type content struct {
 	references []uint64 // hashes, oldest first
-	messageID  string
-	facts      []byte // the part of the record that does not depend on the place
-	header     []byte // the record
-	body       []byte // the record of a small body, nil if it is a blob or there is none
+	named      bool     // it has a Message-ID
+	name       uint64   // hash of that
+	facts      []byte   // the part of the record that does not depend on the place
+	header     []byte   // the record
+	body       []byte   // the record of a small body, nil if it is a blob or there is none
 }
 
 // insert puts a message that is new to the account into a mailbox.
@@ -95,8 +96,8 @@ func (tx *Tx) insert(box mail.MailboxID, row Message, keywords []string, c *cont
 func (tx *Tx) thread(id mail.MessageID, c *content) (mail.ThreadID, error) {
 	const most = 32
 	hashes := c.references[max(0, len(c.references)-most):]
-	if c.messageID != "" {
-		hashes = append(slices.Clone(hashes), HashMessageID(c.messageID))
+	if c.named {
+		hashes = append(slices.Clone(hashes), c.name)
 	}
 	thread := mail.ThreadID(id)
 	var missing []uint64
