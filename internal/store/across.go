@@ -142,7 +142,7 @@ func (a *Account) load(ctx context.Context, pic *Picture, set mail.UIDSet) (list
 				}
 			}
 			list = append(list, c)
-			bytes += len(c.content.facts) + len(c.content.header) + len(c.content.body)
+			bytes += len(c.content.facts) + len(c.content.keys) + len(c.content.header) + len(c.content.body)
 		}
 		return nil
 	})
@@ -154,17 +154,24 @@ func (s *Snapshot) crossing(row Message) (c crossing, err error) {
 	if err != nil {
 		return c, err
 	}
-	keys, err := f.SortKeys()
+	keys, err := s.Keys(row.ID)
 	if err != nil {
+		return c, err
+	}
+	refs, err := keys.AppendReferences(nil)
+	if err != nil {
+		return c, err
+	}
+	c = crossing{row: row, body: f.Body}
+	c.content = content{references: refs, named: keys.Named, name: keys.ID}
+	if c.content.facts, c.content.keys, err = s.sharedFacts(row.ID, &f); err != nil {
 		return c, err
 	}
 	header, ok, err := s.getLong(famHeader, uint64(row.ID))
 	if err == nil && !ok {
 		err = fault.New(fault.NotFound, "no such message")
 	}
-	c = crossing{row: row, body: f.Body}
-	c.content = content{references: keys.References, named: keys.MessageID != "", name: HashMessageID(keys.MessageID),
-		facts: append([]byte(nil), f.shared...), header: append([]byte(nil), header...)}
+	c.content.header = append([]byte(nil), header...)
 	if err == nil && f.small() {
 		c.content.body, err = s.smallRecord(row.ID)
 	}

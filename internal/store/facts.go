@@ -2,10 +2,10 @@ package store
 
 import (
 	"hash/fnv"
-	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
@@ -19,26 +19,11 @@ type Facts struct {
 	BodyStructure []byte       // BODYSTRUCTURE in wire form
 	head          int64        // bytes in the header record
 	parts         []byte
-	keys          []byte
+	keys          []byte // of a record of an earlier version, which holds the Keys; else nil
+	preview       []byte
+	attachment    bool
 	home          place
 	shared        []byte // all but the home
-}
-
-// SortKeys are the rest of the facts: what SORT, THREAD, SEARCH and PREVIEW look at.
-type SortKeys struct {
-	Subject     string // decoded
-	Base        string // base subject (RFC 5256, 2.1)
-	Reply       bool   // the subject was of a reply or a forward
-	Date        time.Time
-	From        string // local part of the first address, or the name of a group before it
-	To          string
-	Cc          string
-	DisplayFrom string // RFC 5957
-	DisplayTo   string
-	MessageID   string
-	References  []uint64 // HashMessageID of each, oldest first; the first of In-Reply-To if none
-	Preview     string
-	Attachment  bool
 }
 
 // place is where a message lies.
@@ -81,29 +66,6 @@ func encodeFacts(p *Parcel) []byte {
 		root = shifted
 	}
 	e.Bytes(root.AppendBinary(nil))
-	e.Str(m.Subject)
-	e.Str(m.BaseSubject)
-	e.Bool(m.IsReply)
-	e.Bool(!m.Date.IsZero())
-	if !m.Date.IsZero() {
-		_, zone := m.Date.Zone()
-		e.I(m.Date.Unix())
-		e.I(int64(zone))
-	}
-	e.Str(m.FirstFrom.Mailbox)
-	e.Str(m.FirstTo.Mailbox)
-	e.Str(m.FirstCc.Mailbox)
-	e.Str(display(m.FirstFrom))
-	e.Str(display(m.FirstTo))
-	e.Str(m.MessageID)
-	refs := referenceHashes(m)
-	if len(m.References) == 0 && len(refs) > 1 {
-		refs = refs[:1] // of In-Reply-To only the first is a parent (RFC 5256, 3)
-	}
-	e.U(uint64(len(refs)))
-	for _, r := range refs {
-		e.U(r)
-	}
 	e.Str(m.Preview)
 	e.Bool(m.HasAttachment)
 	return e
@@ -138,11 +100,14 @@ func factsRecord(home place, shared []byte) []byte {
 	e.U(uint64(home.box))
 	e.U(uint64(home.uid))
 	e.Raw(shared...)
-	return seal(recFacts, e)
+	return seal(recLeanFacts, e)
 }
 
 func decodeFacts(b []byte) (Facts, error) {
-	p, err := unseal(recFacts, b)
+	kind, p, err := record.Open(b)
+	if err == nil && kind != recFacts && kind != recLeanFacts {
+		err = fault.Newf(fault.Corrupt, "a stored record has kind %d, not %d", kind, recLeanFacts)
+	}
 	if err != nil {
 		return Facts{}, err
 	}
@@ -152,59 +117,46 @@ func decodeFacts(b []byte) (Facts, error) {
 	f.Size, f.HeaderSize, f.head = d.I(), d.I(), d.I()
 	copy(f.Body[:], d.Take(32))
 	f.Envelope, f.BodyStructure, f.parts = d.Bytes(), d.Bytes(), d.Bytes()
-	f.keys = d.Rest
+	if kind == recFacts {
+		f.keys = d.Rest
+	} else {
+		f.preview, f.attachment = d.Bytes(), d.Bool()
+	}
 	return f, d.Err("facts")
 }
 
-// SortKeys decodes the rest of the facts.
-func (f *Facts) SortKeys() (SortKeys, error) {
-	d := dec{Rest: f.keys}
-	k := SortKeys{Subject: d.Str(), Base: d.Str(), Reply: d.Bool()}
-	if d.Bool() {
-		sec, zone := d.I(), d.I()
-		k.Date = time.Unix(sec, 0).In(time.FixedZone("", int(zone)))
+// Preview returns the beginning of the text (RFC 8970), valid as the facts are, and
+// whether there are attachments.
+func (f *Facts) Preview() (preview []byte, attachment bool, err error) {
+	if f.keys == nil {
+		return f.preview, f.attachment, nil
 	}
-	k.From, k.To, k.Cc, k.DisplayFrom, k.DisplayTo = d.Str(), d.Str(), d.Str(), d.Str(), d.Str()
-	k.MessageID = d.Str()
-	k.References = make([]uint64, d.Count())
-	for i := range k.References {
-		k.References[i] = d.U()
+	var k Keys
+	if err := k.ofFacts(f); err != nil {
+		return nil, false, err
 	}
-	k.Preview, k.Attachment = d.Str(), d.Bool()
-	return k, d.Err("facts")
+	d := dec{Rest: k.rest}
+	preview, attachment = d.Bytes(), d.Bool()
+	return preview, attachment, d.Err("facts")
 }
 
-// RawKeys are the SortKeys that order and thread messages, read in place: the byte
-// slices alias the snapshot, and nothing is allocated. 100,000 messages are read so.
-type RawKeys struct {
-	Base                                          []byte
-	Reply                                         bool
-	Dated                                         bool  // there is a Date
-	Date                                          int64 // seconds since 1970
-	From, To, Cc, DisplayFrom, DisplayTo, Message []byte
-	refs                                          []byte // a count and the hashes
-}
-
-// RawKeys reads the keys of the facts into k.
-func (f *Facts) RawKeys(k *RawKeys) error {
-	d := dec{Rest: f.keys}
-	d.Bytes() // the whole subject
-	*k = RawKeys{Base: d.Bytes(), Reply: d.Bool(), Dated: d.Bool()}
-	if k.Dated {
-		k.Date = d.I()
-		d.I()
+// sharedFacts returns what another account is to keep of a message: all of the facts
+// but the home, in the present form, and the record of its keys.
+func (s *Snapshot) sharedFacts(id mail.MessageID, f *Facts) (facts, keys []byte, err error) {
+	if f.keys == nil {
+		v, ok, err := s.getLong(famKeys, uint64(id))
+		if err == nil && !ok {
+			err = errNoKeys
+		}
+		return append([]byte(nil), f.shared...), append([]byte(nil), v...), err
 	}
-	k.From, k.To, k.Cc, k.DisplayFrom, k.DisplayTo = d.Bytes(), d.Bytes(), d.Bytes(), d.Bytes(), d.Bytes()
-	k.Message = d.Bytes()
-	k.refs = d.Rest
-	return d.Err("facts")
-}
-
-// AppendReferences appends the References of the SortKeys to list.
-func (k *RawKeys) AppendReferences(list []uint64) ([]uint64, error) {
-	d := dec{Rest: k.refs}
-	for range d.Count() {
-		list = append(list, d.U())
+	var k Keys
+	if err := k.ofFacts(f); err != nil {
+		return nil, nil, err
 	}
-	return list, d.Err("facts")
+	preview, attachment, err := f.Preview()
+	e := append(enc(nil), f.shared[:len(f.shared)-len(f.keys)]...)
+	e.Bytes(preview)
+	e.Bool(attachment)
+	return e, k.encode(), err
 }

@@ -41,7 +41,7 @@ type Parcel struct {
 // finish makes p ready for appends.
 func (p *Parcel) finish() *Parcel {
 	p.records = sync.OnceValue(func() *content {
-		c := &content{references: referenceHashes(p.message), facts: encodeFacts(p), header: p.header, body: p.small}
+		c := &content{references: referenceHashes(p.message), facts: encodeFacts(p), keys: encodeKeys(p), header: p.header, body: p.small}
 		if id := p.message.MessageID; id != "" {
 			c.named, c.name = true, HashMessageID(id)
 		}

@@ -40,6 +40,7 @@ type content struct {
 	named      bool     // it has a Message-ID
 	name       uint64   // hash of that
 	facts      []byte   // the part of the record that does not depend on the place
+	keys       []byte   // the record
 	header     []byte   // the record
 	body       []byte   // the record of a small body, nil if it is a blob or there is none
 }
@@ -80,6 +81,9 @@ func (tx *Tx) insert(box mail.MailboxID, row Message, keywords []string, c *cont
 		return 0, err
 	}
 	if err := tx.putLong(famFacts, uint64(row.ID), factsRecord(place{box, uid}, c.facts)); err != nil {
+		return 0, err
+	}
+	if err := tx.putLong(famKeys, uint64(row.ID), c.keys); err != nil {
 		return 0, err
 	}
 	if c.body != nil {
@@ -262,6 +266,9 @@ func (tx *Tx) release(m Message, from place) error {
 	}
 	mayBeLong := m.Size > 4<<10 // a short message has no long records
 	if err := tx.deleteLong(famFacts, uint64(id), mayBeLong); err != nil {
+		return err
+	}
+	if err := tx.deleteLong(famKeys, uint64(id), mayBeLong); err != nil {
 		return err
 	}
 	return tx.deleteLong(famHeader, uint64(id), mayBeLong)

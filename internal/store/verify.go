@@ -177,15 +177,26 @@ func (v *verifier) message(m Message) {
 	if _, err := f.Parts(); err != nil {
 		v.problem(m.UID, "%s", fault.Say(err))
 	}
-	if _, err := f.SortKeys(); err != nil {
+	if _, _, err := f.Preview(); err != nil {
 		v.problem(m.UID, "%s", fault.Say(err))
 	}
+	v.keys(m)
 	head, err := v.snap.Head(nil, m.ID)
 	if err != nil || int64(len(head)) != f.head {
 		v.problem(m.UID, "its header cannot be read or has the wrong length")
 	}
 	v.done.Bytes += f.Size
 	v.body(m, &f)
+}
+
+func (v *verifier) keys(m Message) {
+	k, err := v.snap.Keys(m.ID)
+	if err == nil {
+		_, err = k.AppendReferences(nil)
+	}
+	if err != nil {
+		v.problem(m.UID, "%s", fault.Say(err))
+	}
 }
 
 func (v *verifier) body(m Message, f *Facts) {
@@ -257,7 +268,7 @@ func (v *verifier) places() {
 // records checks what no mailbox leads to: no message without a place, every record
 // whole.
 func (v *verifier) records() error {
-	for _, family := range []byte{famFacts, famBody} {
+	for _, family := range []byte{famFacts, famKeys, famBody} {
 		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, _ []byte) bool {
 			id := mail.MessageID(engine.Num(k, 0))
 			if len(v.seen[id]) == 0 && len(v.doomed) == 0 {

@@ -279,11 +279,11 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 			}
 		}
 		if plan.keys {
-			keys, err := f.SortKeys()
+			preview, _, err := f.Preview()
 			if err != nil {
 				return err
 			}
-			ld.preview = keys.Preview
+			ld.preview = string(preview)
 		}
 		if !plan.heavy && (!plan.head || f.HeaderSize <= int64(len(ld.head))) {
 			if err := s.fetchOne(plan, ld); err != nil {

@@ -76,22 +76,20 @@ func (s *session) sorted(found *finding, by []imap.SortBy) ([]mail.UID, error) {
 		rows = append(rows, m)
 	}
 	columns := newSortColumns(by, len(rows), s.comparator)
-	fromFacts := false
+	fromKeys := false
 	for _, c := range columns {
-		fromFacts = fromFacts || c.needsFacts()
+		fromKeys = fromKeys || c.needsKeys()
 		c.fillFromRows(rows, found.scores)
 	}
 	if err := s.fillNotes(columns, rows); err != nil {
 		return nil, err
 	}
-	if fromFacts {
-		var keys store.RawKeys
-		err := s.eachFacts(rows, func(i int, f *store.Facts) error {
-			err := f.RawKeys(&keys)
+	if fromKeys {
+		err := s.eachKeys(rows, func(i int, k *store.Keys) error {
 			for _, c := range columns {
-				c.fill(i, &keys)
+				c.fill(i, k)
 			}
-			return err
+			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -116,12 +114,36 @@ func (s *session) sorted(found *finding, by []imap.SortBy) ([]mail.UID, error) {
 	return uids, nil
 }
 
-// factsAtOnce is how many messages' facts are read in one Snapshot.
-const factsAtOnce = 4096
+// keysAtOnce is how many messages' keys are read in one Snapshot.
+const keysAtOnce = 4096
 
-// eachFacts reads the facts of messages, in the order in which they lie on disk. Those
-// of messages that have gone meanwhile are passed over. fn must not keep the facts.
+// eachKeys reads the keys of messages, in about the order in which they lie on disk. Those
+// of messages that have gone meanwhile are passed over. fn must not keep the keys.
+func (s *session) eachKeys(rows []store.Message, fn func(i int, k *store.Keys) error) error {
+	return s.inDiskOrder(rows, func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error {
+		return snap.EachKeys(ids, func(at int, k *store.Keys, ok bool) error {
+			if !ok {
+				return nil
+			}
+			return fn(int(chunk[at]), k)
+		})
+	})
+}
+
+// eachFacts is eachKeys for facts.
 func (s *session) eachFacts(rows []store.Message, fn func(i int, f *store.Facts) error) error {
+	return s.inDiskOrder(rows, func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error {
+		return snap.EachFacts(ids, func(at int, f store.Facts, ok bool) error {
+			if !ok {
+				return nil
+			}
+			return fn(int(chunk[at]), &f)
+		})
+	})
+}
+
+// inDiskOrder calls read with chunks of messages, by their places in rows and their ids.
+func (s *session) inDiskOrder(rows []store.Message, read func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error) error {
 	order := make([]int32, len(rows))
 	for i := range order {
 		order[i] = int32(i)
@@ -130,22 +152,15 @@ func (s *session) eachFacts(rows []store.Message, fn func(i int, f *store.Facts)
 	if !slices.IsSortedFunc(order, byID) {
 		slices.SortFunc(order, byID)
 	}
-	ids := make([]mail.MessageID, 0, min(len(rows), factsAtOnce))
+	ids := make([]mail.MessageID, 0, min(len(rows), keysAtOnce))
 	s.progress.base = max(0, s.progress.base-len(rows)) // those found are gone through again
 	done := 0
-	for chunk := range slices.Chunk(order, factsAtOnce) {
+	for chunk := range slices.Chunk(order, keysAtOnce) {
 		ids = ids[:0]
 		for _, i := range chunk {
 			ids = append(ids, rows[i].ID)
 		}
-		err := s.view.acct.View(s.ctx, func(snap *store.Snapshot) error {
-			return snap.EachFacts(ids, func(at int, f store.Facts, ok bool) error {
-				if !ok {
-					return nil
-				}
-				return fn(int(chunk[at]), &f)
-			})
-		})
+		err := s.view.acct.View(s.ctx, func(snap *store.Snapshot) error { return read(snap, ids, chunk) })
 		if err != nil {
 			return err
 		}

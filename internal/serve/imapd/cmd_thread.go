@@ -38,11 +38,9 @@ func (s *session) threadMessages(rows []store.Message, references bool) ([]threa
 	for i := range rows {
 		msgs[i].date = rows[i].Internal
 	}
-	var keys store.RawKeys
 	var folded []byte
 	var refs []uint64 // of all messages, in large pieces
-	err := s.eachFacts(rows, func(i int, f *store.Facts) error {
-		err := f.RawKeys(&keys)
+	err := s.eachKeys(rows, func(i int, keys *store.Keys) (err error) {
 		m := &msgs[i]
 		if keys.Dated {
 			m.date = keys.Date
@@ -53,12 +51,10 @@ func (s *session) threadMessages(rows []store.Message, references bool) ([]threa
 			copy(m.subject[:], sum[:])
 		}
 		m.reply = keys.Reply
-		if !references || err != nil {
-			return err
+		if !references {
+			return nil
 		}
-		if len(keys.Message) > 0 {
-			m.named, m.id = true, store.HashMessageID(string(keys.Message))
-		}
+		m.named, m.id = keys.Named, keys.ID
 		if cap(refs)-len(refs) < 128 {
 			refs = make([]uint64, 0, 8192)
 		}

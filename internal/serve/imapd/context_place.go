@@ -18,7 +18,7 @@ type placer struct {
 	columns []*sortColumn
 	rows    []store.Message
 	index   map[mail.UID]int32
-	facts   bool // the columns need facts
+	keyed   bool // the columns need keys
 }
 
 // insertAdded puts what is added into a sorted result. Of each run, the place is that after
@@ -26,7 +26,7 @@ type placer struct {
 func (s *session) insertAdded(u *updating, set mail.UIDSet) (runs []run, err error) {
 	p := &placer{s: s, v: s.view, columns: newSortColumns(u.by, 0, u.comparator), index: map[mail.UID]int32{}}
 	for _, c := range p.columns {
-		p.facts = p.facts || c.needsFacts()
+		p.keyed = p.keyed || c.needsKeys()
 	}
 	added, err := p.sorted(set)
 	if err != nil {
@@ -76,12 +76,10 @@ func (p *placer) sorted(set mail.UIDSet) ([]mail.UID, error) {
 		p.add(m)
 		uids = append(uids, m.UID)
 	}
-	if p.facts {
-		var keys store.RawKeys
-		err := p.s.eachFacts(p.rows, func(i int, f *store.Facts) error {
-			err := f.RawKeys(&keys)
-			p.fill(i, &keys)
-			return err
+	if p.keyed {
+		err := p.s.eachKeys(p.rows, func(i int, k *store.Keys) error {
+			p.fill(i, k)
+			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -102,7 +100,7 @@ func (p *placer) add(m store.Message) int {
 	return i
 }
 
-func (p *placer) fill(i int, keys *store.RawKeys) {
+func (p *placer) fill(i int, keys *store.Keys) {
 	for _, c := range p.columns {
 		c.fill(i, keys)
 	}
@@ -145,12 +143,9 @@ func (p *placer) read(snap *store.Snapshot, uid mail.UID) (known bool, err error
 	if !known {
 		return false, nil
 	}
-	var keys store.RawKeys
-	if p.facts {
-		f, err := snap.Facts(m.ID)
-		if err == nil {
-			err = f.RawKeys(&keys)
-		}
+	var keys store.Keys
+	if p.keyed {
+		keys, err = snap.Keys(m.ID)
 		if err != nil {
 			if fault.Is(err, fault.NotFound) {
 				err = nil
@@ -159,7 +154,7 @@ func (p *placer) read(snap *store.Snapshot, uid mail.UID) (known bool, err error
 		}
 	}
 	i := p.add(m)
-	if p.facts {
+	if p.keyed {
 		p.fill(i, &keys)
 	}
 	return true, nil

@@ -402,6 +402,8 @@ var german = map[string]string{
 	"a stored annotation has no name":                               "eine gespeicherte Anmerkung hat keinen Namen",
 	"a stored log record is broken":                                 "ein Eintrag des Änderungsbuchs ist beschädigt",
 	"a stored page record is too long":                              "eine gespeicherte Seite ist zu lang",
+	"a stored record of keys is broken":                             "ein gespeicherter Eintrag von Schlüsseln ist beschädigt",
+	"the sort keys of a message are not there":                      "die Sortierschlüssel einer Nachricht sind nicht da",
 	"a stored part tree is broken":                                  "ein gespeicherter Baum von Teilen ist beschädigt",
 	"a stored record has kind %s, not %s":                           "ein gespeicherter Eintrag hat die Art %1, nicht %2",
 	"a stored record is in pieces that are not there":               "ein gespeicherter Eintrag liegt in Stücken, die nicht da sind",

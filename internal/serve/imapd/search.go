@@ -9,9 +9,9 @@ import (
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
-// A search program is asked three times, each time of fewer messages: of the row of
-// each, which lies in memory; of the header of those that it leaves open; of the
-// text of what is open still.
+// A search program is asked several times, each time of fewer messages: of the row of
+// each, which lies in memory; of the keys, if they can tell anything, and the notes of
+// those that it leaves open; of their header; of the text of what is open still.
 
 // verdict is what a condition says of a message as far as it has been read.
 type verdict uint8
@@ -37,6 +37,8 @@ type cond struct {
 	row    func(*store.Message) bool // if not nil, all there is to it
 	field  string
 	text   string    // folded
+	titled bool      // it is the subject's
+	sought []byte    // the text, if so
 	from   time.Time // of dates sent: the day's first moment
 	needle int       // of texts: which of the search's needles
 	grams  []uint32  // of the text
@@ -51,7 +53,9 @@ type search struct {
 	root    cond
 	needles []string // texts looked for in bodies, folded
 	longest int      // bytes of the longest
-	keys    bool     // dates or attachments are asked for
+	keyed   bool     // keys can tell something
+	dated   bool     // dates of sending are asked for
+	attach  bool     // attachments are asked for
 	window  []byte   // of scan, used again for each text
 	sifts   bool     // some of the texts can be sought in notes
 	notes   notebook
@@ -135,7 +139,7 @@ func (q *search) run() error {
 		case met:
 			q.accept(&probe)
 		case open:
-			if q.left = append(q.left, probe.m); len(q.left) == searchHeads {
+			if q.left = append(q.left, probe.m); len(q.left) == q.atOnce() {
 				if err := q.look(searchHeads); err != nil {
 					return err
 				}
@@ -145,17 +149,35 @@ func (q *search) run() error {
 	return q.look(0)
 }
 
-// look asks the notes about the messages that their rows leave open, and reads those
-// that are open still once they are so many.
-func (q *search) look(enough int) error {
-	rest, err := q.sieve(q.left)
+// atOnce is how many messages are gathered that their rows leave open.
+func (q *search) atOnce() int {
+	if q.keyed {
+		return keysAtOnce
+	}
+	return searchHeads
+}
+
+// look asks the keys and the notes about the messages that their rows leave open, and
+// reads those that are open still once they are so many.
+func (q *search) look(enough int) (err error) {
+	var rest []*candidate
+	if q.keyed {
+		rest, err = q.askKeys(q.left)
+	} else {
+		for i := range q.left {
+			rest = append(rest, &candidate{m: q.left[i]})
+		}
+	}
+	if err == nil {
+		rest, err = q.sieve(rest)
+	}
 	if err != nil {
 		return err
 	}
 	q.done += len(q.left) - len(rest)
 	q.left, q.pending = q.left[:0], append(q.pending, rest...)
 	if len(q.pending) < enough {
-		return nil
+		return q.s.reached(q.done)
 	}
 	err = q.settle(q.pending)
 	q.pending = nil
@@ -212,6 +234,11 @@ func (c *cond) ask(m *candidate) verdict {
 	case imap.SearchFuzzy:
 		return c.kids[0].ask(m)
 	}
+	if m.title != nil {
+		if v := c.askTitle(m.title); v != open {
+			return v
+		}
+	}
 	if m.header == nil {
 		if m.filters != nil {
 			return c.sift(m.filters)
@@ -241,7 +268,7 @@ func (c *cond) ask(m *candidate) verdict {
 		}
 		return verdictOf(m.texts[c.needle])
 	}
-	return verdictOf(c.sent(m.header.date))
+	return open // a date of sending: keys say all
 }
 
 // sent tests the Date field, whose day is the one its sender wrote. A message

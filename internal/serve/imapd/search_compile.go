@@ -70,11 +70,11 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 			return c, err
 		}
 	case imap.SearchAttachment:
-		q.keys = true
+		q.attach = true
 	case imap.SearchFilename:
 		c.text, c.loose, q.files = q.s.comparator.Fold(k.Text), false, true
 	default:
-		c.from, q.keys = k.Date, true
+		c.from, q.keyed, q.dated = k.Date, true, true
 	}
 	if c.loose {
 		q.loosen(&c)
@@ -111,6 +111,9 @@ func beside(k *imap.SearchKey) mail.UIDSet {
 // compileText makes a condition of a key that looks for a text.
 func (q *search) compileText(k *imap.SearchKey, c *cond) {
 	c.field, c.text = k.Field, q.s.comparator.Fold(k.Text)
+	if c.isTitle() {
+		c.titled, c.sought, q.keyed = true, []byte(c.text), true
+	}
 	if k.Op == imap.SearchBody || k.Op == imap.SearchText {
 		c.needle = q.need(c.text)
 	}

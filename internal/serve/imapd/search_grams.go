@@ -140,28 +140,26 @@ func (c *cond) sift(f *filters) verdict {
 }
 
 // sieve reads the notes of messages and returns those that may fit.
-func (q *search) sieve(list []store.Message) (rest []*candidate, err error) {
-	if !q.sifts {
-		for i := range list {
-			rest = append(rest, &candidate{m: list[i]})
-		}
-		return rest, nil
+func (q *search) sieve(list []*candidate) (rest []*candidate, err error) {
+	if !q.sifts || len(list) == 0 {
+		return list, nil
 	}
 	ids := make([]mail.MessageID, len(list))
 	for i := range list {
-		ids[i] = list[i].ID
+		ids[i] = list[i].m.ID
 	}
 	var fit []*candidate
 	err = q.v.acct.View(q.s.ctx, func(snap *store.Snapshot) error {
 		fit, rest = nil, nil
 		return snap.EachGrams(ids, func(i int, b []byte, _ bool) error {
 			f := parseFilters(b)
-			probe := candidate{m: list[i], filters: &f}
+			probe := candidate{m: list[i].m, title: list[i].title, filters: &f}
 			verdict := q.root.ask(&probe)
 			if verdict == unmet {
 				return nil
 			}
-			c := &candidate{m: list[i], noted: f.header != nil, wholly: f.body != nil}
+			c := list[i]
+			c.noted, c.wholly = f.header != nil, f.body != nil
 			if verdict == met && q.scores == nil {
 				fit = append(fit, c)
 			} else {

@@ -24,6 +24,12 @@ func letter(n int) []byte {
 	}
 	head := fmt.Sprintf("From: (no. %d) p%d@example.org (Ärger %d)\r\nTo: \"B %d\" <b@example.net>\r\nSubject: =?utf-8?q?caf=C3=A9_%d?= %s\r\n",
 		n, n, n, n, n, words(2))
+	if n%7 == 3 {
+		head = strings.Replace(head, "Subject", "X-Subject", 1)
+	}
+	if n%5 == 0 { // of which the keys know one
+		head += "SUBJECT: another " + words(2) + "\r\n"
+	}
 	text := words(10 + rnd.IntN(60))
 	switch n % 4 {
 	case 0:
@@ -60,7 +66,7 @@ func question(rnd *rand.Rand, texts []string) imap.SearchKey {
 	return k
 }
 
-// Searches with notes find what searches without them find; what is noted goes with
+// Searches with notes and keys find what searches without them find; what is noted goes with
 // the message.
 func TestNotesChangeNothing(t *testing.T) {
 	w := newWorld(t)
@@ -80,7 +86,7 @@ func TestNotesChangeNothing(t *testing.T) {
 	keys := []imap.SearchKey{{Op: imap.SearchText, Text: "nowhere"}}
 	for _, text := range texts[:9] {
 		for _, op := range []imap.SearchOp{imap.SearchHeader, imap.SearchAddress, imap.SearchBody, imap.SearchText} {
-			keys = append(keys, imap.SearchKey{Op: op, Field: "From", Text: text})
+			keys = append(keys, imap.SearchKey{Op: op, Field: "From", Text: text}, imap.SearchKey{Op: op, Field: "subject", Text: text})
 		}
 	}
 	for range 120 {
@@ -93,7 +99,7 @@ func TestNotesChangeNothing(t *testing.T) {
 		if plain.root, err = plain.compile(&key); err != nil {
 			t.Fatal(err)
 		}
-		plain.sifts = false
+		plain.sifts, plain.keyed = false, false
 		if err := plain.run(); err != nil {
 			t.Fatal(err)
 		}
@@ -153,9 +159,9 @@ func TestNotesSaveReading(t *testing.T) {
 	}
 	q := &search{s: s, v: v, among: store.All()}
 	q.root, _ = q.compile(&key)
-	var all []store.Message
+	var all []*candidate
 	for _, m := range v.pic.Messages(store.All()) {
-		all = append(all, m)
+		all = append(all, &candidate{m: m})
 	}
 	if rest, err := q.sieve(all); err != nil || len(rest) > many/20 {
 		t.Errorf("%d of %d messages would be read (%v)", len(rest), many, err)

@@ -3,7 +3,6 @@ package imapd
 import (
 	"bytes"
 	"strings"
-	"time"
 
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 	"github.com/martlet-mail/martlet/internal/syntax/mime"
@@ -12,7 +11,6 @@ import (
 // headerText is a message's top header as a search compares it. A field is decoded and
 // folded when it is first asked for: most searches ask for one of many.
 type headerText struct {
-	date   time.Time // of the Date field, zero if it has none
 	by     imap.Comparator
 	fields []headerField
 	folded []byte // lines of the fields, one after the other

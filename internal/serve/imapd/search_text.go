@@ -15,6 +15,7 @@ import (
 // candidate is a message that a search asks about, as far as it has been read.
 type candidate struct {
 	m      store.Message
+	title  *title // what its keys say, once they were read
 	header *headerText
 	head   int64  // bytes of the message before its body
 	body   []byte // the body, if it is at hand
@@ -90,12 +91,10 @@ func (q *search) learn(c *candidate, f *store.Facts) (err error) {
 			return err
 		}
 	}
-	if q.keys {
-		keys, err := f.SortKeys()
-		if err != nil {
+	if q.attach {
+		if _, c.attached, err = f.Preview(); err != nil {
 			return err
 		}
-		c.header.date, c.attached = keys.Date, keys.Attachment
 	}
 	if q.files {
 		c.files = mime.Filenames(f.BodyStructure)

@@ -54,8 +54,8 @@ func newSortColumns(by []imap.SortBy, n int, comparator imap.Comparator) []*sort
 	return columns
 }
 
-// needsFacts tells whether more than the rows is needed.
-func (c *sortColumn) needsFacts() bool {
+// needsKeys tells whether more than the rows is needed.
+func (c *sortColumn) needsKeys() bool {
 	return c.texts != nil && c.by.Key != imap.SortAnnotation || c.by.Key == imap.SortDate
 }
 
@@ -88,8 +88,8 @@ func (c *sortColumn) grow(m *store.Message) {
 	c.numbers = append(c.numbers, c.ofRow(m))
 }
 
-// fill fills in what the facts of the i-th message say.
-func (c *sortColumn) fill(i int, k *store.RawKeys) {
+// fill fills in what the keys of the i-th message say.
+func (c *sortColumn) fill(i int, k *store.Keys) {
 	switch c.by.Key {
 	case imap.SortDate:
 		if k.Dated {
