@@ -1,7 +1,10 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -52,30 +55,6 @@ func (a *Account) clamp(ctx context.Context, box mail.MailboxID, set mail.UIDSet
 		return nil, err
 	}
 	return p.Existing(set), nil
-}
-
-// SetFlags is Tx.SetFlags for a set of any size.
-func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagResult, error) {
-	set, err := a.clamp(ctx, box, set)
-	if err != nil {
-		return FlagResult{}, err
-	}
-	var all FlagResult
-	for _, part := range portions(set, 1<<30) {
-		var res FlagResult
-		err := a.Update(ctx, func(tx *Tx) (err error) {
-			res, err = tx.SetFlags(box, part, c)
-			return err
-		})
-		if err != nil {
-			return all, err
-		}
-		dealtWith(ctx, part.Len())
-		all.Changed = append(all.Changed, res.Changed...)
-		all.Failed = append(all.Failed, res.Failed...)
-	}
-	all.Changed, all.Failed = merged(all.Changed), merged(all.Failed)
-	return all, nil
 }
 
 // merged joins ranges that touch.
@@ -236,29 +215,23 @@ func (tx *Tx) reap() (more bool, err error) {
 		return false, err
 	}
 	tx.acctDirty = true
-	var keys [][]byte
 	var rows []Message
-	var bad error
-	from, to := pageKey(box, 0), pageKey(box+1, 0)
-	err = tx.w.Scan(from, to, false, func(k, v []byte) bool {
-		p, err := decodePage(v)
-		if err != nil {
-			bad = err
-			return false
-		}
-		keys = append(keys, append([]byte(nil), k...))
-		for row := range p.len() {
-			rows = append(rows, p.message(p.uidOf(keyNum(k, 1), row), row))
+	pages := 0
+	err = tx.reapPages(box, func(number uint64, p *page) bool {
+		pages++
+		row := 0
+		for word := p.present; word != 0; word &= word - 1 {
+			m := Message{UID: lowestUID(number, word)}
+			p.fill(&m, row)
+			rows = append(rows, m)
+			row++
 		}
 		return len(rows) < bulkMessages
 	})
-	if err == nil {
-		err = bad
-	}
 	if err != nil {
 		return false, err
 	}
-	if len(keys) == 0 {
+	if pages == 0 {
 		return true, tx.w.Delete(doomedKey(box))
 	}
 	for _, m := range rows {
@@ -266,10 +239,30 @@ func (tx *Tx) reap() (more bool, err error) {
 			return false, err
 		}
 	}
-	for _, k := range keys { // one by one: a range costs every reader while it is young
-		if err := tx.w.Delete(k); err != nil {
-			return false, err
-		}
-	}
 	return true, nil
+}
+
+// reapPages calls fn for pages of a deleted mailbox until it returns false, and deletes
+// these and the marks of their sheets, one by one: a range costs every reader while it is
+// young.
+func (tx *Tx) reapPages(box mail.MailboxID, fn func(number uint64, p *page) bool) error {
+	var keys [][]byte
+	var bad error
+	err := tx.w.Scan(pageKey(box, 0), pageKey(box+1, 0), false, func(k, v []byte) bool {
+		var p *page
+		if p, bad = decodePage(v); bad != nil {
+			return false
+		}
+		number := keyNum(k, 1)
+		if key := marksKey(box, number/sheetPages); len(keys) == 0 || !bytes.Equal(keys[len(keys)-1], key) {
+			keys = append(keys, slices.Clone(k), key)
+		} else { // the marks stay the last of the keys
+			keys = append(keys[:len(keys)-1], slices.Clone(k), key)
+		}
+		return fn(number, p)
+	})
+	for i := 0; err == nil && bad == nil && i < len(keys); i++ {
+		err = tx.w.Delete(keys[i])
+	}
+	return cmp.Or(err, bad)
 }

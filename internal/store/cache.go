@@ -2,16 +2,8 @@ package store
 
 import (
 	"container/list"
-	"math/bits"
 	"sync"
-
-	"github.com/martlet-mail/martlet/internal/mail"
 )
-
-// lowestUID returns the UID of the lowest bit of a page's word.
-func lowestUID(number, word uint64) mail.UID {
-	return mail.UID(number*pageSize) + mail.UID(bits.TrailingZeros64(word))
-}
 
 // pictureCache bounds the memory of pictures that no session holds. A session's own
 // picture lives as long as the session wants.
@@ -54,5 +46,14 @@ func (c *pictureCache) used(s *boxState) {
 	}
 }
 
-// bytes estimates the memory of a picture.
-func (p *Picture) bytes() int64 { return 300 + int64(len(p.pages))*220 + int64(p.Len())*50 }
+// bytes estimates the memory of a picture. It looks at few sheets only: it is asked each
+// time that a picture is.
+func (p *Picture) bytes() int64 {
+	const looks = 8
+	n := int64(0)
+	step := len(p.sheets)/looks + 1
+	for i := 0; i < len(p.sheets); i += step {
+		n += int64(p.sheets[i].bytes() * min(step, len(p.sheets)-i))
+	}
+	return 300 + int64(len(p.sheets))*20 + n
+}

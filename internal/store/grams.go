@@ -65,11 +65,11 @@ func (tx *Tx) keepGrams(box mail.MailboxID, list []Grams) error {
 		return err
 	}
 	for _, g := range list {
-		p, err := tx.page(b, pageOf(g.UID), false)
+		m, ok, err := tx.message(b, g.UID)
 		if err != nil {
 			return err
 		}
-		if m, err := messageOn(p, g.UID); err != nil || m.ID != g.ID {
+		if !ok || m.ID != g.ID {
 			continue
 		}
 		if err := tx.w.Put(engine.Key(famGrams, uint64(g.ID)), seal(recGrams, g.Bytes)); err != nil {

@@ -64,11 +64,22 @@ func TestStoreAgainstModel(t *testing.T) {
 			if err != nil {
 				rt.Fatal(err)
 			}
-			m.model.boxes[name] = &modelBox{id: b.ID, next: 1, rows: map[mail.UID]modelRow{}, highest: b.HighestModSeq}
+			// Many messages were there: what comes lies on more than one sheet.
+			next := b.UIDNext + mail.UID(len(name)-4)*(sheetSize-70)
+			m.w.update(t, func(tx *Tx) error {
+				box, err := tx.open(b.ID)
+				if err == nil {
+					box.UIDNext = next
+					tx.touch(box)
+				}
+				return err
+			})
+			m.model.boxes[name] = &modelBox{id: b.ID, next: next, rows: map[mail.UID]modelRow{}}
+			m.model.boxes[name].highest = m.highest(rt, m.model.boxes[name])
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"append": m.append, "append2": m.append, "flags": m.flags, "expunge": m.expunge, "transfer": m.transfer,
-			"create": m.create, "delete": m.delete, "rename": m.rename, "hold": m.hold, "": m.check,
+			"create": m.create, "delete": m.delete, "rename": m.rename, "hold": m.hold, "age": m.age, "": m.check,
 		})
 		m.w.verify(rt)
 	})
@@ -94,7 +105,7 @@ func (m *machine) pick(t *rapid.T) (string, *modelBox) {
 func (m *machine) set(t *rapid.T, b *modelBox) mail.UIDSet {
 	var s mail.UIDSet
 	for range rapid.IntRange(1, 3).Draw(t, "ranges") {
-		from := rapid.IntRange(1, int(b.next)+2).Draw(t, "from")
+		from := rapid.IntRange(max(1, int(b.next)-300), int(b.next)+2).Draw(t, "from")
 		s.AddRange(mail.UID(from), mail.UID(from+rapid.IntRange(0, 90).Draw(t, "len")))
 	}
 	return s
@@ -357,6 +368,14 @@ func (m *machine) rename(t *rapid.T) {
 	m.adoptUp(t, Parent(to))
 }
 
+// age puts a part of a mailbox on record as earlier versions did.
+func (m *machine) age(t *rapid.T) {
+	_, b := m.pick(t)
+	if err := m.w.age(b.id, rapid.Uint64Range(0, sheetOf(b.next)).Draw(t, "sheet")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // hold makes a session keep the present picture for a while.
 func (m *machine) hold(t *rapid.T) {
 	name, b := m.pick(t)
@@ -410,6 +429,57 @@ func (m *machine) checkPicture(t *rapid.T, name string, b *modelBox, p *Picture)
 	}
 	if int(p.Mailbox().Unseen) != unseen {
 		t.Fatalf("%d unseen, want %d", p.Mailbox().Unseen, unseen)
+	}
+	m.checkParts(t, b, p, uids)
+}
+
+// checkParts compares answers about some of the messages.
+func (m *machine) checkParts(t *rapid.T, b *modelBox, p *Picture, uids []mail.UID) {
+	set := m.set(t, b)
+	since := mail.ModSeq(rapid.IntRange(0, int(b.highest)).Draw(t, "changed since"))
+	var there, changed, yielded mail.UIDSet
+	for _, u := range uids {
+		if set.Contains(u) {
+			there.Add(u)
+			if b.rows[u].mod > since {
+				changed.Add(u)
+			}
+		}
+	}
+	for seq, msg := range p.Messages(set) {
+		yielded.Add(msg.UID)
+		if one, ok := p.Message(msg.UID); !ok || one != msg || p.UID(seq) != msg.UID {
+			t.Fatalf("%+v is %+v by itself", msg, one)
+		}
+	}
+	if !slices.Equal(there, p.Existing(set)) || !slices.Equal(there, yielded) || !slices.Equal(changed, p.ChangedSince(set, since)) {
+		t.Fatalf("of %v: %v exist, %v were yielded, %v changed since %d; want %v, %v", set, p.Existing(set), yielded, p.ChangedSince(set, since), since, there, changed)
+	}
+	cut := p.Before(set[0].From)
+	n, _ := slices.BinarySearch(uids, set[0].From)
+	if cut.Len() != n || n > 0 && cut.UID(n) != uids[n-1] {
+		t.Fatalf("%d messages before %d, want %d", cut.Len(), set[0].From, n)
+	}
+	for seq, msg := range cut.Messages(All()) {
+		if one, _ := p.Message(msg.UID); one != msg || msg.UID != uids[seq-1] {
+			t.Fatalf("%+v is %+v before it was cut", msg, one)
+		}
+	}
+	if d := Diff(cut, p); !d.Expunged.IsEmpty() || !d.Changed.IsEmpty() || d.Arrived.Len() != len(uids)-n {
+		t.Fatalf("%+v lie between %d and the end", d, set[0].From)
+	}
+	if len(uids) > 0 {
+		u := rapid.SampledFrom(uids).Draw(t, "one")
+		want, _ := p.Message(u)
+		err := m.w.a.View(ctx, func(s *Snapshot) error {
+			if got, err := s.Message(b.id, u); err != nil || got != want {
+				t.Fatalf("%+v is %+v on record: %v", want, got, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

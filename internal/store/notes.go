@@ -177,7 +177,7 @@ func (tx *Tx) SetNotes(box mail.MailboxID, set mail.UIDSet, changes []NoteChange
 		return FlagResult{}, err
 	}
 	var changed, failed []mail.UID
-	err = tx.each(b, set, func(p *page, m Message) error {
+	err = tx.each(b, set, func(m Message) error {
 		if unchangedSince != nil && m.ModSeq > *unchangedSince {
 			failed = append(failed, m.UID)
 			return nil
@@ -186,16 +186,14 @@ func (tx *Tx) SetNotes(box mail.MailboxID, set mail.UIDSet, changes []NoteChange
 		if err != nil || !news {
 			return err
 		}
-		row, _ := p.row(m.UID)
-		p.set(row, m.Flags, m.Keywords, tx.mod)
-		b.stale[pageOf(m.UID)] = true
+		m.ModSeq = tx.mod
 		changed = append(changed, m.UID)
-		return nil
+		return tx.mark(b, m)
 	})
 	if err != nil {
 		return FlagResult{}, err
 	}
-	return tx.changedRows(b, changed, failed), nil
+	return tx.changedRows(b, FlagResult{mail.SetOf(changed...), mail.SetOf(failed...)}), nil
 }
 
 // mayNote checks changes before any of them is made.

@@ -1,8 +1,8 @@
 package store
 
 import (
+	"encoding/binary"
 	"math/bits"
-	"slices"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -26,218 +26,212 @@ type Message struct {
 	Thread   mail.ThreadID
 }
 
-// KeywordSet is a set of keywords as a bit string; bit i stands for the i-th of the
-// mailbox's Keywords. It has no trailing zero bytes, so equal sets are ==.
-type KeywordSet string
-
-// Has tells whether the i-th keyword is in.
-func (k KeywordSet) Has(i int) bool { return i>>3 < len(k) && k[i>>3]&(1<<(i&7)) != 0 }
-
-// with returns k with the bits of other put in (on) or taken out.
-func (k KeywordSet) with(other KeywordSet, on bool) KeywordSet {
-	b := make([]byte, max(len(k), len(other)))
-	copy(b, k)
-	for i := range len(other) {
-		if on {
-			b[i] |= other[i]
-		} else {
-			b[i] &^= other[i]
-		}
-	}
-	for len(b) > 0 && b[len(b)-1] == 0 {
-		b = b[:len(b)-1]
-	}
-	return KeywordSet(b)
-}
-
-// keywordBit returns the set of just the i-th keyword.
-func keywordBit(i int) KeywordSet {
-	b := make([]byte, i>>3+1)
-	b[i>>3] = 1 << (i & 7)
-	return KeywordSet(b)
-}
-
-// page holds the rows of up to pageSize consecutive UIDs, column after column. Row
-// r of the columns is the r-th set bit of present. A page in a Picture is never
-// changed; a Tx changes what it decoded itself.
+// page holds what never changes of up to pageSize messages with consecutive UIDs,
+// column after column, packed as it is on disk. Row r of the columns is the r-th set bit
+// of present. A page is never changed; a Tx makes a pageDraft of it.
 type page struct {
-	present  uint64
-	ids      []uint64
-	flags    []mail.Flags
-	mods     []uint64
-	sizes    []uint64
-	internal []int64
-	saved    []int64
-	threads  []uint64
-	keywords []KeywordSet // nil if no row has any
+	present uint64
+	columns [pageColumns]pageColumn
+	bytes   []byte
 }
+
+// pageColumn is a column whose bytes are part of the page's.
+type pageColumn struct {
+	least uint64
+	from  uint16
+	width uint8
+}
+
+// The columns of a page. A thread is written as the difference to the message's id, a
+// date so that one before 1970 is less than one after.
+const (
+	colID = iota
+	colThread
+	colSize
+	colInternal
+	colSaved
+	pageColumns
+)
+
+const dateBias = 1 << 63
 
 func pageOf(uid mail.UID) uint64 { return uint64(uid) / pageSize }
 
-func (p *page) len() int { return len(p.ids) }
+func (p *page) len() int { return bits.OnesCount64(p.present) }
 
-// row returns the row of a UID.
-func (p *page) row(uid mail.UID) (int, bool) {
+func (p *page) at(column, row int) uint64 {
+	c := &p.columns[column]
+	i := int(c.from) + row*int(c.width)
+	return c.least + binary.LittleEndian.Uint64(p.bytes[i:i+8])&widths[c.width&15]
+}
+
+// read reads a column from the first row on, as many rows as there is room for.
+func (p *page) read(room []uint64, column int) {
+	c := &p.columns[column]
+	unpack64(room, p.bytes[c.from:], c.least, int(c.width))
+}
+
+// fill sets what the page knows of the message in a row.
+func (p *page) fill(m *Message, row int) {
+	id := p.at(colID, row)
+	m.ID, m.Thread = mail.MessageID(id), mail.ThreadID(id-p.at(colThread, row))
+	m.Size = int64(p.at(colSize, row))
+	m.Internal, m.Saved = p.date(colInternal, row), p.date(colSaved, row)
+}
+
+func (p *page) date(column, row int) int64 { return int64(p.at(column, row) ^ dateBias) }
+
+// rowOf returns how many UIDs of a word of a page are below a UID, and whether it is
+// among them.
+func rowOf(word uint64, uid mail.UID) (int, bool) {
 	bit := uint64(1) << (uid % pageSize)
-	return bits.OnesCount64(p.present & (bit - 1)), p.present&bit != 0
+	return bits.OnesCount64(word & (bit - 1)), word&bit != 0
 }
 
-// uidOf returns the UID of a row on the page with the given number.
-func (p *page) uidOf(number uint64, row int) mail.UID {
-	m := p.present
-	for ; row > 0; row-- {
-		m &= m - 1
-	}
-	return mail.UID(number*pageSize) + mail.UID(bits.TrailingZeros64(m))
+// lowestUID returns the UID of the lowest bit of a page's word.
+func lowestUID(number, word uint64) mail.UID {
+	return mail.UID(number*pageSize) + mail.UID(bits.TrailingZeros64(word))
 }
 
-func (p *page) message(uid mail.UID, row int) Message {
-	m := Message{
-		UID: uid, ID: mail.MessageID(p.ids[row]), Flags: p.flags[row], ModSeq: mail.ModSeq(p.mods[row]), Size: int64(p.sizes[row]),
-		Internal: p.internal[row], Saved: p.saved[row], Thread: mail.ThreadID(p.threads[row]),
+// within returns the bits of the UIDs of a range on the page with the given number.
+func within(number uint64, r mail.Range) uint64 {
+	word := ^uint64(0)
+	first, last := number*pageSize, number*pageSize+pageSize-1
+	if uint64(r.From) > last || uint64(r.To) < first {
+		return 0
 	}
-	if p.keywords != nil {
-		m.Keywords = p.keywords[row]
+	if uint64(r.From) > first {
+		word &= ^uint64(0) << (r.From % pageSize)
 	}
-	return m
+	if uint64(r.To) < last {
+		word &= ^uint64(0) >> (pageSize - 1 - r.To%pageSize)
+	}
+	return word
 }
 
-// set changes what of a row may change.
-func (p *page) set(row int, flags mail.Flags, keywords KeywordSet, mod mail.ModSeq) {
-	p.flags[row], p.mods[row] = flags, uint64(mod)
-	if keywords != "" && p.keywords == nil {
-		p.keywords = make([]KeywordSet, p.len())
-	}
-	if p.keywords != nil {
-		p.keywords[row] = keywords
-	}
-}
-
-func (p *page) insert(m Message) {
-	row, _ := p.row(m.UID)
-	p.present |= 1 << (m.UID % pageSize)
-	p.ids = slices.Insert(p.ids, row, uint64(m.ID))
-	p.flags = slices.Insert(p.flags, row, 0)
-	p.mods = slices.Insert(p.mods, row, 0)
-	p.sizes = slices.Insert(p.sizes, row, uint64(m.Size))
-	p.internal = slices.Insert(p.internal, row, m.Internal)
-	p.saved = slices.Insert(p.saved, row, m.Saved)
-	p.threads = slices.Insert(p.threads, row, uint64(m.Thread))
-	if p.keywords != nil {
-		p.keywords = slices.Insert(p.keywords, row, "")
-	}
-	p.set(row, m.Flags, m.Keywords, m.ModSeq)
-}
-
-func (p *page) remove(uid mail.UID) {
-	row, ok := p.row(uid)
-	if !ok {
-		return
-	}
-	p.present &^= 1 << (uid % pageSize)
-	p.ids = slices.Delete(p.ids, row, row+1)
-	p.flags = slices.Delete(p.flags, row, row+1)
-	p.mods = slices.Delete(p.mods, row, row+1)
-	p.sizes = slices.Delete(p.sizes, row, row+1)
-	p.internal = slices.Delete(p.internal, row, row+1)
-	p.saved = slices.Delete(p.saved, row, row+1)
-	p.threads = slices.Delete(p.threads, row, row+1)
-	if p.keywords != nil {
-		p.keywords = slices.Delete(p.keywords, row, row+1)
+// addWord adds the UIDs of a word of a page to a set, run by run.
+func addWord(set *mail.UIDSet, number, word uint64) {
+	for word != 0 {
+		from := bits.TrailingZeros64(word)
+		n := bits.TrailingZeros64(^(word >> from))
+		set.AddRange(mail.UID(number*pageSize)+mail.UID(from), mail.UID(number*pageSize)+mail.UID(from+n-1))
+		word &^= (1<<n - 1) << from
 	}
 }
 
 // before returns the page without the rows from a UID on.
 func (p *page) before(uid mail.UID) *page {
-	n, _ := p.row(uid)
-	if n == p.len() {
-		return p
-	}
-	cut := &page{
-		present: p.present & (1<<(uid%pageSize) - 1), ids: p.ids[:n:n], flags: p.flags[:n:n], mods: p.mods[:n:n],
-		sizes: p.sizes[:n:n], internal: p.internal[:n:n], saved: p.saved[:n:n], threads: p.threads[:n:n],
-	}
-	if p.keywords != nil {
-		cut.keywords = p.keywords[:n:n]
-	}
-	return cut
+	cut := *p
+	cut.present &= 1<<(uid%pageSize) - 1 // the rows before stay where they are
+	return &cut
 }
 
-// encode writes column after column; what usually rises is written as differences.
-func (p *page) encode() []byte {
-	var e enc = make([]byte, 0, 16+p.len()*20)
-	e.U(p.present)
-	for _, column := range [...][]uint64{p.ids, p.mods, p.threads} {
-		var last uint64
-		for _, v := range column {
-			e.I(int64(v - last))
-			last = v
-		}
-	}
-	for _, v := range p.sizes {
-		e.U(v)
-	}
-	for _, column := range [...][]int64{p.internal, p.saved} {
-		var last int64
-		for _, v := range column {
-			e.I(v - last)
-			last = v
-		}
-	}
-	for _, f := range p.flags {
-		e.Raw(byte(f))
-	}
-	e.Bool(p.keywords != nil)
-	for _, k := range p.keywords {
-		e.Str(string(k))
-	}
-	return seal(recPage, e)
+// pageDraft is a page that a Tx changes, by place on the page.
+type pageDraft struct {
+	present uint64
+	values  [pageColumns][pageSize]uint64
+	dirty   bool
 }
 
+func (p *page) draft() *pageDraft {
+	d := &pageDraft{present: p.present}
+	var rows [pageColumns][pageSize]uint64
+	for c := range rows {
+		p.read(rows[c][:p.len()], c)
+	}
+	row := 0
+	for word := p.present; word != 0; word &= word - 1 {
+		slot := bits.TrailingZeros64(word)
+		for c := range d.values {
+			d.values[c][slot] = rows[c][row]
+		}
+		row++
+	}
+	return d
+}
+
+func (d *pageDraft) insert(m *Message) {
+	slot := m.UID % pageSize
+	d.present |= 1 << slot
+	d.values[colID][slot] = uint64(m.ID)
+	d.values[colThread][slot] = uint64(m.ID) - uint64(m.Thread)
+	d.values[colSize][slot] = uint64(m.Size)
+	d.values[colInternal][slot] = uint64(m.Internal) ^ dateBias
+	d.values[colSaved][slot] = uint64(m.Saved) ^ dateBias
+	d.dirty = true
+}
+
+func (d *pageDraft) remove(uid mail.UID) {
+	d.present &^= 1 << (uid % pageSize)
+	d.dirty = true
+}
+
+// fill sets what the page knows of the message at a place.
+func (d *pageDraft) fill(m *Message, slot int) {
+	id := d.values[colID][slot]
+	m.ID, m.Thread = mail.MessageID(id), mail.ThreadID(id-d.values[colThread][slot])
+	m.Size = int64(d.values[colSize][slot])
+	m.Internal, m.Saved = int64(d.values[colInternal][slot]^dateBias), int64(d.values[colSaved][slot]^dateBias)
+}
+
+// encode writes which messages there are; the least number and the width of each column;
+// the columns.
+func (d *pageDraft) encode() []byte {
+	var e enc = make([]byte, 0, 64+12*bits.OnesCount64(d.present))
+	e.U(d.present)
+	var rows [pageColumns][pageSize]uint64
+	var least [pageColumns]uint64
+	var width [pageColumns]int
+	n := 0
+	for word := d.present; word != 0; word &= word - 1 {
+		slot := bits.TrailingZeros64(word)
+		for c := range rows {
+			rows[c][n] = d.values[c][slot]
+		}
+		n++
+	}
+	for c := range rows {
+		least[c], width[c] = spanOf(rows[c][:n])
+		e.U(least[c])
+		e.Raw(byte(width[c]))
+	}
+	for c := range rows {
+		e = appendPacked(e, rows[c][:n], least[c], width[c])
+	}
+	return seal(recRows, e)
+}
+
+// decodePage reads a page in any form.
 func decodePage(b []byte) (*page, error) {
-	payload, err := unseal(recPage, b)
+	if len(b) > 0 && b[0] == recPage {
+		old, err := decodeWholePage(b)
+		if err != nil {
+			return nil, err
+		}
+		return decodePage(old.draft().encode())
+	}
+	payload, err := unseal(recRows, b)
 	if err != nil {
 		return nil, err
 	}
 	d := dec{Rest: payload}
 	p := &page{present: d.U()}
-	n := bits.OnesCount64(p.present)
-	nums := make([]uint64, 4*n)
-	p.ids, p.mods, p.threads, p.sizes = nums[:n:n], nums[n:2*n:2*n], nums[2*n:3*n:3*n], nums[3*n:]
-	for _, column := range [...][]uint64{p.ids, p.mods, p.threads} {
-		var last uint64
-		for i := range column {
-			last += uint64(d.I())
-			column[i] = last
+	n, at := p.len(), 0
+	for i := range p.columns {
+		c := &p.columns[i]
+		*c = pageColumn{least: d.U(), from: uint16(at), width: d.Byte()}
+		if c.width > 8 {
+			return nil, fault.New(fault.Corrupt, "a stored page record has too wide a column")
 		}
-	}
-	for i := range p.sizes {
-		p.sizes[i] = d.U()
-	}
-	dates := make([]int64, 2*n)
-	p.internal, p.saved = dates[:n:n], dates[n:]
-	for _, column := range [...][]int64{p.internal, p.saved} {
-		var last int64
-		for i := range column {
-			last += d.I()
-			column[i] = last
-		}
-	}
-	p.flags = make([]mail.Flags, n)
-	for i, f := range d.Take(uint64(n)) {
-		p.flags[i] = mail.Flags(f)
-	}
-	if d.Bool() {
-		p.keywords = make([]KeywordSet, n)
-		for i := range p.keywords {
-			p.keywords[i] = KeywordSet(d.Bytes())
-		}
+		at += n * int(c.width)
 	}
 	if err := d.Err("page"); err != nil {
 		return nil, err
 	}
-	if len(d.Rest) != 0 {
-		return nil, fault.New(fault.Corrupt, "a stored page record is too long")
+	if len(d.Rest) != at {
+		return nil, fault.New(fault.Corrupt, "a stored page record has the wrong length")
 	}
+	p.bytes = make([]byte, at+pad)
+	copy(p.bytes, d.Rest)
 	return p, nil
 }

@@ -130,43 +130,44 @@ func (s *Snapshot) personal(m *Mailbox) error {
 	return err
 }
 
-// seenAs returns the page with \Seen as the bits of a word say; the page itself if it is
-// so already. All else is shared with it.
-func (p *page) seenAs(word uint64) *page {
+// seenAs returns the sheet with \Seen as the bits of its pages' words say; the sheet
+// itself if it is so already. All else is shared with it.
+func (sh *sheet) seenAs(words []uint64) *sheet {
 	same := true
 	row := 0
-	for m := p.present; m != 0; m &= m - 1 {
-		bit := m & -m
-		if same = p.flags[row].Has(mail.Seen) == (word&bit != 0); !same {
-			break
+	for i, word := range sh.present {
+		for ; word != 0 && same; word &= word - 1 {
+			same = sh.marking(row).flags.Has(mail.Seen) == (words[i]&word&-word != 0)
+			row++
 		}
-		row++
 	}
 	if same {
-		return p
+		return sh
 	}
-	other := *p
-	other.flags = slices.Clone(p.flags)
-	row = 0
-	for m := p.present; m != 0; m &= m - 1 {
-		other.flags[row] &^= mail.Seen
-		if word&(m&-m) != 0 {
-			other.flags[row] |= mail.Seen
+	d := sh.marks.draft()
+	for i, word := range d.present {
+		for ; word != 0; word &= word - 1 {
+			slot := i*pageSize + bits.TrailingZeros64(word)
+			k := d.kinds[d.kind[slot]]
+			if k.flags &^= mail.Seen; words[i]&word&-word != 0 {
+				k.flags |= mail.Seen
+			}
+			d.kind[slot] = d.kindOf(k)
 		}
-		row++
 	}
-	return &other
+	d.tidy()
+	return &sheet{marks: d.marks(), pages: sh.pages}
 }
 
 // asGuest returns a picture as a guest sees it. was and had are an earlier picture and
-// what the guest saw then: of pages that are the same still nothing is read, for
+// what the guest saw then: of sheets that are the same still nothing is read, for
 // whenever somebody has seen a message, its modseq rises.
 func (s *Snapshot) asGuest(now, was, had *Picture, guest mail.AccountID) (*Picture, error) {
 	m := now.box
 	if err := s.personal(&m); err != nil {
 		return nil, err
 	}
-	pages := make([]*page, len(now.pages))
+	sheets := make([]*sheet, len(now.sheets))
 	var chunk *seenChunk
 	loaded := uint64(1) << 63
 	j := 0
@@ -175,21 +176,22 @@ func (s *Snapshot) asGuest(now, was, had *Picture, guest mail.AccountID) (*Pictu
 			for j < len(was.numbers) && was.numbers[j] < n {
 				j++
 			}
-			if j < len(was.numbers) && was.numbers[j] == n && was.pages[j] == now.pages[i] {
-				pages[i] = had.pages[j]
+			if j < len(was.numbers) && was.numbers[j] == n && was.sheets[j] == now.sheets[i] {
+				sheets[i] = had.sheets[j]
 				continue
 			}
 		}
-		if chunkOf(n) != loaded {
+		first := n * sheetPages // of the pages of the sheet, which all lie in one chunk
+		if chunkOf(first) != loaded {
 			var err error
-			if chunk, err = s.seenChunk(m.ID, chunkOf(n), guest); err != nil {
+			if chunk, err = s.seenChunk(m.ID, chunkOf(first), guest); err != nil {
 				return nil, err
 			}
-			loaded = chunkOf(n)
+			loaded = chunkOf(first)
 		}
-		pages[i] = now.pages[i].seenAs(chunk[n%chunkPages])
+		sheets[i] = now.sheets[i].seenAs(chunk[first%chunkPages : first%chunkPages+sheetPages])
 	}
-	return newPicture(m, now.numbers, pages), nil
+	return newPicture(m, now.numbers, sheets), nil
 }
 
 // guestSeen is what a Tx has read and changed of the seen messages of its user.

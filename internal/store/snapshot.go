@@ -159,38 +159,43 @@ func (s *Snapshot) HasChildren(name string) (bool, error) {
 	return found, err
 }
 
-func (s *Snapshot) page(box mail.MailboxID, number uint64) (*page, error) {
-	v, ok, err := s.r.Get(pageKey(box, number))
-	if err != nil || !ok {
-		return nil, err
-	}
-	return decodePage(v)
-}
-
 // Message returns one row of a mailbox. Faults: NotFound.
 func (s *Snapshot) Message(box mail.MailboxID, uid mail.UID) (Message, error) {
+	var marks marksDraft
+	m := Message{UID: uid}
+	there, err := s.marks(box, sheetOf(uid), &marks)
+	if err == nil && (!there || !marks.has(slotOf(uid))) {
+		err = noMessage()
+	}
+	if err != nil {
+		return Message{}, err
+	}
+	marks.fill(&m, slotOf(uid))
 	p, err := s.page(box, pageOf(uid))
 	if err != nil {
 		return Message{}, err
 	}
-	if guest := s.account.guest(); guest != 0 && p != nil {
+	if p == nil {
+		return Message{}, noMessage()
+	}
+	row, ok := rowOf(p.present, uid)
+	if !ok {
+		return Message{}, noMessage()
+	}
+	p.fill(&m, row)
+	if guest := s.account.guest(); guest != 0 {
 		c, err := s.seenChunk(box, chunkOf(pageOf(uid)), guest)
 		if err != nil {
 			return Message{}, err
 		}
-		p = p.seenAs(c[pageOf(uid)%chunkPages])
-	}
-	return messageOn(p, uid)
-}
-
-func messageOn(p *page, uid mail.UID) (Message, error) {
-	if p != nil {
-		if row, ok := p.row(uid); ok {
-			return p.message(uid, row), nil
+		if m.Flags &^= mail.Seen; c.has(uid) {
+			m.Flags |= mail.Seen
 		}
 	}
-	return Message{}, fault.New(fault.NotFound, "no such message")
+	return m, nil
 }
+
+func noMessage() error { return fault.New(fault.NotFound, "no such message") }
 
 // Facts returns a message's facts. Faults: NotFound if no mailbox holds it any more.
 func (s *Snapshot) Facts(id mail.MessageID) (Facts, error) {

@@ -29,8 +29,8 @@ type Tx struct {
 // txBox is a mailbox that the Tx touched.
 type txBox struct {
 	Mailbox
-	pages map[uint64]*page // ours to change
-	stale map[uint64]bool  // which of them differ from what is stored; written at the end
+	pages map[uint64]*pageDraft // those that differ from what is stored are written at the end
+	marks map[uint64]*marksDraft
 	log   Changes
 	seen  guestSeen // of the Tx's user, if that is a guest
 	dirty bool
@@ -38,7 +38,7 @@ type txBox struct {
 }
 
 func newTxBox(m Mailbox) *txBox {
-	return &txBox{Mailbox: m, pages: map[uint64]*page{}, stale: map[uint64]bool{}}
+	return &txBox{Mailbox: m, pages: map[uint64]*pageDraft{}, marks: map[uint64]*marksDraft{}}
 }
 
 func newTx(a *Account, w engine.Writer, create bool) (*Tx, error) {
@@ -72,22 +72,63 @@ func (tx *Tx) open(id mail.MailboxID) (*txBox, error) {
 	return b, nil
 }
 
-// page returns a page for changing, nil if it has no rows and make is false.
-func (tx *Tx) page(b *txBox, number uint64, make bool) (*page, error) {
-	if p := b.pages[number]; p != nil {
-		return p, nil
+// page returns a page for changing, nil if it has no messages and make is false.
+func (tx *Tx) page(b *txBox, number uint64, make bool) (*pageDraft, error) {
+	if d := b.pages[number]; d != nil {
+		return d, nil
 	}
 	p, err := tx.Snapshot.page(b.ID, number)
+	switch {
+	case err != nil:
+		return nil, err
+	case p != nil:
+		b.pages[number] = p.draft()
+	case make:
+		b.pages[number] = &pageDraft{}
+	}
+	return b.pages[number], nil
+}
+
+// sheetMarks returns the marks of a sheet for changing, nil if it has no messages and
+// make is false.
+func (tx *Tx) sheetMarks(b *txBox, number uint64, make bool) (*marksDraft, error) {
+	if d := b.marks[number]; d != nil {
+		return d, nil
+	}
+	d := &marksDraft{}
+	there, err := tx.Snapshot.marks(b.ID, number, d)
 	if err != nil {
 		return nil, err
 	}
-	if p == nil && make {
-		p = &page{}
+	if there || make {
+		b.marks[number] = d
 	}
-	if p != nil {
-		b.pages[number] = p
+	return b.marks[number], nil
+}
+
+// message returns a message of a mailbox as this Tx has made it.
+func (tx *Tx) message(b *txBox, uid mail.UID) (m Message, ok bool, err error) {
+	marks, err := tx.sheetMarks(b, sheetOf(uid), false)
+	if err != nil || marks == nil || !marks.has(slotOf(uid)) {
+		return m, false, err
 	}
-	return p, nil
+	p, err := tx.page(b, pageOf(uid), true)
+	if err != nil {
+		return m, false, err
+	}
+	m.UID = uid
+	p.fill(&m, int(uid%pageSize))
+	marks.fill(&m, slotOf(uid))
+	return m, true, nil
+}
+
+// mark changes what may change of a message that is there.
+func (tx *Tx) mark(b *txBox, m Message) error {
+	d, err := tx.sheetMarks(b, sheetOf(m.UID), true)
+	if err == nil {
+		d.set(slotOf(m.UID), marking{m.Flags, m.Keywords}, m.ModSeq)
+	}
+	return err
 }
 
 // touch marks the mailbox as changed by this commit.
@@ -143,13 +184,11 @@ func (tx *Tx) Message(box mail.MailboxID, uid mail.UID) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	p := b.pages[pageOf(uid)]
-	if p == nil {
-		if p, err = tx.Snapshot.page(box, pageOf(uid)); err != nil {
-			return Message{}, err
-		}
+	m, ok, err := tx.message(b, uid)
+	if err == nil && !ok {
+		err = noMessage()
 	}
-	return messageOn(p, uid)
+	return m, err
 }
 
 // SetQuota sets the account's allowance. What is over it stays; nothing comes in
@@ -197,18 +236,8 @@ func (tx *Tx) flushBox(b *txBox) error {
 	if b.gone || !b.dirty {
 		return nil
 	}
-	for _, number := range slices.Sorted(maps.Keys(b.stale)) {
-		key := pageKey(b.ID, number)
-		p := b.pages[number]
-		if p.len() == 0 {
-			if err := tx.w.Delete(key); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := tx.w.Put(key, p.encode()); err != nil {
-			return err
-		}
+	if err := tx.flushSheets(b); err != nil {
+		return err
 	}
 	if err := tx.flushSeen(b); err != nil {
 		return err
@@ -217,6 +246,33 @@ func (tx *Tx) flushBox(b *txBox) error {
 		return err
 	}
 	return tx.w.Put(engine.Key(famMailbox, uint64(b.ID)), b.encode())
+}
+
+// flushSheets writes the pages and marks that changed.
+func (tx *Tx) flushSheets(b *txBox) error {
+	put := func(key []byte, empty bool, encode func() []byte) error {
+		if empty {
+			return tx.w.Delete(key)
+		}
+		return tx.w.Put(key, encode())
+	}
+	for _, number := range slices.Sorted(maps.Keys(b.pages)) {
+		if d := b.pages[number]; d.dirty {
+			if err := put(pageKey(b.ID, number), d.present == 0, d.encode); err != nil {
+				return err
+			}
+			d.dirty = false
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(b.marks)) {
+		if d := b.marks[number]; d.dirty {
+			if err := put(marksKey(b.ID, number), d.isEmpty(), d.encode); err != nil {
+				return err
+			}
+			d.dirty = false
+		}
+	}
+	return nil
 }
 
 func (tx *Tx) putLog(box mail.MailboxID, c *Changes) error {

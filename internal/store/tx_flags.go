@@ -1,7 +1,9 @@
 package store
 
 import (
+	"context"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -47,7 +49,6 @@ func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagR
 	if !c.isAllowed(may, mayKeywords) {
 		return FlagResult{}, Refusal(mail.RightRead)
 	}
-	guest := tx.account.guest() != 0
 	if !mayKeywords {
 		c.Keywords = nil
 	}
@@ -55,50 +56,87 @@ func (tx *Tx) SetFlags(box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagR
 	if err != nil {
 		return FlagResult{}, err
 	}
-	var changed, failed []mail.UID
-	err = tx.each(b, set, func(p *page, m Message) error {
-		if c.UnchangedSince != nil && m.ModSeq > *c.UnchangedSince {
-			failed = append(failed, m.UID)
-			return nil
-		}
-		after := m
-		after.Flags, after.Keywords = c.apply(m, keywords)
-		if c.Op != ReplaceFlags {
-			after.Keywords = after.Keywords.with(out, false)
-		}
-		after.Flags = m.Flags&^may | after.Flags&may
-		if !mayKeywords {
-			after.Keywords = m.Keywords
-		}
-		news := false
-		if guest {
-			if news, err = tx.setGuestSeen(b, m.UID, &c, may); err != nil {
-				return err
-			}
-			after.Flags = after.Flags&^mail.Seen | m.Flags&mail.Seen
-		}
-		if !news && after.Flags == m.Flags && after.Keywords == m.Keywords {
-			return nil
-		}
-		row, _ := p.row(m.UID)
-		p.set(row, after.Flags, after.Keywords, tx.mod)
-		b.stale[pageOf(m.UID)] = true
-		b.count(m, -1)
-		b.count(after, +1)
-		changed = append(changed, m.UID)
-		return nil
+	change := markChange{FlagChange: c, keywords: keywords, out: out, may: may, mayKeywords: mayKeywords, guest: tx.account.guest() != 0}
+	var res FlagResult
+	err = tx.eachSheet(b, set, func(number uint64, d *marksDraft, want *sheetWords) error {
+		return tx.markSheet(b, number, d, want, &change, &res)
 	})
 	if err != nil {
 		return FlagResult{}, err
 	}
-	return tx.changedRows(b, changed, failed), nil
+	return tx.changedRows(b, res), nil
 }
 
-// changedRows logs messages whose rows have changed, and returns them with those that
-// were left as they are.
-func (tx *Tx) changedRows(b *txBox, changed, failed []mail.UID) FlagResult {
-	res := FlagResult{Changed: mail.SetOf(changed...), Failed: mail.SetOf(failed...)}
-	if len(changed) > 0 {
+// markChange is a FlagChange in the terms of a mailbox, by a user.
+type markChange struct {
+	FlagChange
+	keywords    KeywordSet // those named
+	out         KeywordSet // those that go without being named
+	may         mail.Flags // flags that the user may change
+	mayKeywords bool
+	guest       bool // \Seen is not a flag of the message
+}
+
+// of returns what becomes of a marking.
+func (c *markChange) of(m marking) marking {
+	var after marking
+	after.flags, after.keywords = c.apply(Message{Flags: m.flags, Keywords: m.keywords}, c.keywords)
+	if c.Op != ReplaceFlags {
+		after.keywords = after.keywords.with(c.out, false)
+	}
+	after.flags = m.flags&^c.may | after.flags&c.may
+	if !c.mayKeywords {
+		after.keywords = m.keywords
+	}
+	if c.guest {
+		after.flags = after.flags&^mail.Seen | m.flags&mail.Seen
+	}
+	return after
+}
+
+// markSheet makes a change on one sheet. What it makes of the markings is found once for
+// each kind of them, not for each message.
+func (tx *Tx) markSheet(b *txBox, number uint64, d *marksDraft, want *sheetWords, c *markChange, res *FlagResult) error {
+	kinds := slices.Clone(d.kinds) // kindOf adds to them
+	became := make([]int, len(kinds))
+	for i, word := range want {
+		var changed, failed uint64
+		for ; word != 0; word &= word - 1 {
+			slot := i*pageSize + bits.TrailingZeros64(word)
+			if c.UnchangedSince != nil && d.mods[slot] > uint64(*c.UnchangedSince) {
+				failed |= word & -word
+				continue
+			}
+			was := d.kind[slot]
+			if became[was] == 0 {
+				became[was] = int(d.kindOf(c.of(kinds[was]))) + 1
+			}
+			is := uint16(became[was] - 1)
+			news := is != was
+			if c.guest {
+				seen, err := tx.setGuestSeen(b, mail.UID(number*sheetSize)+mail.UID(slot), &c.FlagChange, c.may)
+				if err != nil {
+					return err
+				}
+				news = news || seen
+			}
+			if !news {
+				continue
+			}
+			d.kind[slot], d.mods[slot], d.dirty = is, uint64(tx.mod), true
+			b.count(Message{Flags: kinds[was].flags}, -1)
+			b.count(Message{Flags: d.kinds[is].flags}, +1)
+			changed |= word & -word
+		}
+		addWord(&res.Changed, number*sheetPages+uint64(i), changed)
+		addWord(&res.Failed, number*sheetPages+uint64(i), failed)
+	}
+	return nil
+}
+
+// changedRows logs messages whose rows have changed.
+func (tx *Tx) changedRows(b *txBox, res FlagResult) FlagResult {
+	if len(res.Changed) > 0 {
 		for _, r := range res.Changed {
 			b.log.Changed.AddRange(r.From, r.To)
 		}
@@ -190,6 +228,56 @@ func checkKeyword(name string) error {
 		}
 	}
 	return nil
+}
+
+// SetFlags is Tx.SetFlags for a set of any size: one Update, unless that would be too
+// large for the engine.
+func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagResult, error) {
+	set, err := a.clamp(ctx, box, set)
+	if err != nil {
+		return FlagResult{}, err
+	}
+	var all FlagResult
+	for parts := []mail.UIDSet{set}; len(parts) > 0 && len(parts[0]) > 0; {
+		part := parts[0]
+		var res FlagResult
+		err := a.Update(ctx, func(tx *Tx) (err error) {
+			res, err = tx.SetFlags(box, part, c)
+			return err
+		})
+		if n := part.Len(); fault.Is(err, fault.TooLarge) && n > sheetSize {
+			low, high := halves(part, n/2)
+			parts = append([]mail.UIDSet{low, high}, parts[1:]...)
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		dealtWith(ctx, part.Len())
+		all.Changed = append(all.Changed, res.Changed...)
+		all.Failed = append(all.Failed, res.Failed...)
+		parts = parts[1:]
+	}
+	all.Changed, all.Failed = merged(all.Changed), merged(all.Failed)
+	return all, nil
+}
+
+// halves cuts a set after its first n members.
+func halves(set mail.UIDSet, n int) (low, high mail.UIDSet) {
+	for i, r := range set {
+		has := int(r.To-r.From) + 1
+		if n < has {
+			high = slices.Clone(set[i:])
+			if n > 0 {
+				last := r.From + mail.UID(n) - 1
+				low, high[0].From = append(low, mail.Range{From: r.From, To: last}), last+1
+			}
+			return low, high
+		}
+		n -= has
+		low = append(low, r)
+	}
+	return low, nil
 }
 
 // knownKeywords returns the set of those names that the mailbox knows.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -148,13 +149,14 @@ func (tx *Tx) place(b *txBox, m Message) (mail.UID, error) {
 		return 0, fault.New(fault.OverQuota, "the mailbox has given out all UIDs")
 	}
 	m.UID, m.ModSeq, m.Saved = b.UIDNext, tx.mod, tx.now.Unix()
-	n := pageOf(m.UID)
-	p, err := tx.page(b, n, true)
+	p, err := tx.page(b, pageOf(m.UID), true)
+	if err == nil {
+		err = tx.mark(b, m)
+	}
 	if err != nil {
 		return 0, err
 	}
-	p.insert(m)
-	b.stale[n] = true
+	p.insert(&m)
 	b.UIDNext++
 	b.count(m, +1)
 	tx.acct.usage.Bytes += m.Size
@@ -177,38 +179,76 @@ func (m *Mailbox) count(msg Message, by int) {
 }
 
 // takeOut removes a row from a mailbox; the message's records are not touched.
-func (tx *Tx) takeOut(b *txBox, p *page, m Message) {
+func (tx *Tx) takeOut(b *txBox, m Message) error {
+	p, err := tx.page(b, pageOf(m.UID), true)
+	if err != nil {
+		return err
+	}
+	marks, err := tx.sheetMarks(b, sheetOf(m.UID), true)
+	if err != nil {
+		return err
+	}
 	p.remove(m.UID)
-	b.stale[pageOf(m.UID)] = true
+	marks.remove(slotOf(m.UID))
 	b.count(m, -1)
 	tx.acct.usage.Bytes -= m.Size
 	tx.acct.usage.Messages--
 	b.log.Expunged.Add(m.UID)
 	tx.touch(b)
+	return nil
 }
 
-// each calls fn for the messages of a mailbox that are in the set, in order of UID.
-func (tx *Tx) each(b *txBox, set mail.UIDSet, fn func(*page, Message) error) error {
-	for _, r := range set {
-		r.To = min(r.To, b.UIDNext-1)
-		for n := pageOf(r.From); r.From <= r.To && n <= pageOf(r.To); n++ {
-			p, err := tx.page(b, n, false)
+// each calls fn for the messages of a mailbox that are in the set, in order of UID. fn
+// may take out its message.
+func (tx *Tx) each(b *txBox, set mail.UIDSet, fn func(Message) error) error {
+	return tx.eachSheet(b, set, func(number uint64, d *marksDraft, want *sheetWords) error {
+		for i, word := range want {
+			if word == 0 {
+				continue
+			}
+			p, err := tx.page(b, number*sheetPages+uint64(i), true)
 			if err != nil {
 				return err
 			}
-			if p == nil {
-				continue
-			}
-			for row := p.len() - 1; row >= 0; row-- { // backwards: fn may take out
-				uid := p.uidOf(n, row)
-				if uid < r.From || uid > r.To {
-					continue
-				}
-				if err := fn(p, p.message(uid, row)); err != nil {
+			for ; word != 0; word &= word - 1 {
+				slot := bits.TrailingZeros64(word)
+				m := Message{UID: mail.UID(number*sheetSize) + mail.UID(i*pageSize+slot)}
+				p.fill(&m, slot)
+				d.fill(&m, i*pageSize+slot)
+				if err := fn(m); err != nil {
 					return err
 				}
 			}
 		}
+		return nil
+	})
+}
+
+// eachSheet calls fn for each sheet that has messages of the set, with the words of which
+// these are.
+func (tx *Tx) eachSheet(b *txBox, set mail.UIDSet, fn func(number uint64, d *marksDraft, want *sheetWords) error) error {
+	var number uint64
+	for len(set) > 0 {
+		number = max(number, sheetOf(set[0].From))
+		if number*sheetSize >= uint64(b.UIDNext) {
+			return nil
+		}
+		d, err := tx.sheetMarks(b, number, false)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			want := d.among(number, set)
+			if want != (sheetWords{}) {
+				if err := fn(number, d, &want); err != nil {
+					return err
+				}
+			}
+		}
+		for len(set) > 0 && sheetOf(set[0].To) <= number {
+			set = set[1:]
+		}
+		number++
 	}
 	return nil
 }
@@ -224,11 +264,13 @@ func (tx *Tx) Expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (ma
 		return nil, err
 	}
 	var gone []mail.UID
-	err = tx.each(b, set, func(p *page, m Message) error {
+	err = tx.each(b, set, func(m Message) error {
 		if onlyDeleted && !m.Flags.Has(mail.Deleted) {
 			return nil
 		}
-		tx.takeOut(b, p, m)
+		if err := tx.takeOut(b, m); err != nil {
+			return err
+		}
 		gone = append(gone, m.UID)
 		if err := tx.dropNotes(b, m.UID); err != nil {
 			return err
@@ -356,11 +398,10 @@ func (tx *Tx) copyFlags(src, dst *txBox, m Message) (copied Message, seen bool, 
 // rows returns the messages of the set in order of UID.
 func (tx *Tx) rows(b *txBox, set mail.UIDSet) ([]Message, error) {
 	var rows []Message
-	err := tx.each(b, set, func(_ *page, m Message) error {
+	err := tx.each(b, set, func(m Message) error {
 		rows = append(rows, m)
 		return nil
 	})
-	slices.SortFunc(rows, func(x, y Message) int { return int(int64(x.UID) - int64(y.UID)) })
 	return rows, err
 }
 
@@ -378,11 +419,9 @@ func (tx *Tx) transferOne(src, dst *txBox, m Message, move bool) (mail.UID, erro
 			return 0, err
 		}
 	} else {
-		p, err := tx.page(src, pageOf(m.UID), false)
-		if err != nil {
+		if err := tx.takeOut(src, m); err != nil {
 			return 0, err
 		}
-		tx.takeOut(src, p, m)
 		if i := slices.Index(list, place{src.ID, m.UID}); i >= 0 {
 			list = slices.Delete(list, i, i+1)
 		}

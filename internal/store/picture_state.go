@@ -1,0 +1,218 @@
+package store
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// boxState holds the present picture of a mailbox and serves the sessions that ask.
+type boxState struct {
+	mu         sync.Mutex // held while a picture is made, so that it is made once
+	picture    *Picture
+	base       *Picture // of a guest's: the picture it was made of
+	generation uint64   // of the account when the picture was known to be true
+	recent     mail.UID
+	use        pictureUse
+}
+
+// Picture returns the mailbox as it is now; what it shows is durable. If nothing
+// has changed since the last call it costs two atomic reads and a lock. Faults:
+// NotFound if the mailbox has been deleted.
+func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, error) {
+	s := a.box(box)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	generation := a.generation.Load()
+	if s.picture == nil || s.generation != generation {
+		if err := a.roll(ctx, box, s); err != nil {
+			return nil, err
+		}
+		s.generation = generation
+	}
+	a.store.pictures.used(s)
+	return s.picture, nil
+}
+
+func (a *Account) box(id mail.MailboxID) *boxState {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := boxKey{id, a.guest()}
+	s := a.boxes[key]
+	if s == nil {
+		s = &boxState{}
+		a.boxes[key] = s
+	}
+	return s
+}
+
+// roll makes the present picture from an earlier one, or from nothing. A guest's is
+// made of the owner's.
+func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState) error {
+	guest, base := a.guest(), state.picture
+	if guest != 0 {
+		var err error
+		if base, err = a.As(0).Picture(ctx, box); err != nil {
+			return err
+		}
+	}
+	var now, seen *Picture
+	err := a.View(ctx, func(s *Snapshot) (err error) {
+		if now, err = s.roll(box, base); err != nil || guest == 0 {
+			return err
+		}
+		if seen = state.picture; seen == nil || state.base != now {
+			seen, err = s.asGuest(now, state.base, state.picture, guest)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case guest == 0:
+		state.picture = now
+	default:
+		state.picture, state.base = seen, now
+	}
+	return nil
+}
+
+// roll makes the picture of the snapshot from an earlier one, or from nothing.
+func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
+	m, err := s.mailbox(box)
+	if err != nil {
+		return nil, err
+	}
+	if old == nil {
+		return s.load(m)
+	}
+	if m.HighestModSeq == old.box.HighestModSeq {
+		if m.Name != old.box.Name || m.Role != old.box.Role || !slices.Equal(m.Grants, old.box.Grants) {
+			return newPicture(m, old.numbers, old.sheets), nil
+		}
+		return old, nil
+	}
+	c, err := changes(s.r, &m, old.box.HighestModSeq)
+	if err != nil {
+		return nil, err
+	}
+	if c.Complete {
+		return s.forward(m, old, &c)
+	}
+	return s.load(m)
+}
+
+// load reads all of a mailbox.
+func (s *Snapshot) load(m Mailbox) (*Picture, error) {
+	numbers, sheets, err := s.sheets(m.ID)
+	if err != nil {
+		return nil, err
+	}
+	return newPicture(m, numbers, sheets), nil
+}
+
+// forward reads the sheets that changed, and of their pages those whose messages are
+// others, and shares all else.
+func (s *Snapshot) forward(m Mailbox, old *Picture, c *Changes) (*Picture, error) {
+	stale := map[uint64]uint64{} // by sheet a bit for each page
+	for _, r := range c.Changed {
+		for n := sheetOf(r.From); n <= sheetOf(r.To); n++ {
+			stale[n] |= 0
+		}
+	}
+	for _, set := range [...]mail.UIDSet{c.Arrived, c.Expunged} {
+		for _, r := range set {
+			for n := pageOf(r.From); n <= pageOf(r.To); n++ {
+				stale[n/sheetPages] |= 1 << (n % sheetPages)
+			}
+		}
+	}
+	touched := slices.Sorted(maps.Keys(stale))
+	now := make([]*sheet, len(touched))
+	for k, n := range touched {
+		var was *sheet
+		if i := old.find(n); i < len(old.sheets) && old.numbers[i] == n {
+			was = old.sheets[i]
+		}
+		var err error
+		if now[k], err = s.sheet(m.ID, n, was, stale[n]); err != nil {
+			return nil, err
+		}
+	}
+	numbers, sheets := merge(old, touched, now)
+	return newPicture(m, numbers, sheets), nil
+}
+
+// merge returns the sheets of a picture with some put in the place of those with their
+// numbers; nil ones are gone.
+func merge(old *Picture, touched []uint64, now []*sheet) ([]uint64, []*sheet) {
+	numbers, sheets := make([]uint64, 0, len(old.numbers)+len(touched)), make([]*sheet, 0, len(old.sheets)+len(touched))
+	i := 0
+	for k, n := range touched {
+		from := i
+		for i < len(old.numbers) && old.numbers[i] < n {
+			i++
+		}
+		numbers, sheets = append(numbers, old.numbers[from:i]...), append(sheets, old.sheets[from:i]...)
+		if i < len(old.numbers) && old.numbers[i] == n {
+			i++
+		}
+		if now[k] != nil {
+			numbers, sheets = append(numbers, n), append(sheets, now[k])
+		}
+	}
+	return append(numbers, old.numbers[i:]...), append(sheets, old.sheets[i:]...)
+}
+
+// ClaimRecent returns the first UID that no session of this process has been told
+// of yet, and takes all up to the picture's UIDNEXT for the caller (RFC 3501,
+// 2.3.2: \Recent). What arrived before the process started is not recent.
+func (a *Account) ClaimRecent(p *Picture) mail.UID {
+	s := a.box(p.box.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from := s.recentFrom(p, a.store.started)
+	s.recent = max(from, p.box.UIDNext)
+	return from
+}
+
+// RecentFrom is ClaimRecent without the claim, for EXAMINE.
+func (a *Account) RecentFrom(p *Picture) mail.UID {
+	s := a.box(p.box.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recentFrom(p, a.store.started)
+}
+
+// Recent returns how many messages ClaimRecent would find, claiming none. It opens
+// the mailbox: only clients of the old \Recent ask.
+func (a *Account) Recent(ctx context.Context, box mail.MailboxID) (int, error) {
+	p, err := a.Picture(ctx, box)
+	if err != nil {
+		return 0, err
+	}
+	seq, _ := p.Seq(a.RecentFrom(p))
+	return p.Len() - seq + 1, nil
+}
+
+func (s *boxState) recentFrom(p *Picture, started int64) mail.UID {
+	if s.recent != 0 {
+		return s.recent
+	}
+	from := p.box.UIDNext
+	for i := len(p.sheets) - 1; i >= 0; i-- {
+		sh := p.sheets[i]
+		for row := sh.rows - 1; row >= 0; row-- {
+			uid := sh.uidOf(p.numbers[i], row)
+			on := slotOf(uid) / pageSize
+			if sh.pages[on].date(colSaved, row-int(sh.before[on])) < started {
+				return from
+			}
+			from = uid
+		}
+	}
+	return from
+}
