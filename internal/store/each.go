@@ -52,6 +52,9 @@ func (s *Snapshot) eachPacked(family, kind byte, by *zstd.Decoder, ids []mail.Me
 		if err != nil {
 			return err
 		}
+		if len(p) > 0 && p[0] == packedRaw {
+			return fn(i, p[1:], true)
+		}
 		if buf, err = unpack(by, buf[:0], p); err != nil {
 			return err
 		}

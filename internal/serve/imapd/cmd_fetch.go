@@ -25,7 +25,8 @@ type fetchPlan struct {
 	keys  bool // and the rest of them: for the preview
 	parts bool // and its part tree
 	head  bool // and its top header
-	heavy bool // and bytes of the body, which are streamed
+	heavy bool // needs bytes of the body
+	shape bool // and more of the message to know which
 	seen  bool // sets \Seen
 	mod   bool // asks for MODSEQ
 
@@ -92,7 +93,8 @@ func newFetchPlan(args imap.Fetch, uid bool) *fetchPlan {
 	for i := range p.items {
 		p.need(&p.items[i])
 	}
-	p.facts = p.facts || p.parts || p.head || p.heavy
+	p.shape = p.shape || p.facts || p.parts || p.head
+	p.facts = p.shape || p.heavy
 	return p
 }
 
@@ -118,6 +120,7 @@ func (p *fetchPlan) need(it *imap.FetchItem) {
 			p.head = true
 		default:
 			p.heavy = true
+			p.shape = p.shape || it.Text != imap.SectionAll
 		}
 	}
 }
@@ -167,7 +170,9 @@ type loaded struct {
 	seen  bool // \Seen was set by this very command
 	facts store.Facts
 	head  []byte
+	body  []byte // all that is behind head, if the message is short
 	root  *mime.Part
+	gone  bool // there is nothing of it any more
 
 	preview string
 }
@@ -220,8 +225,11 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 		}
 		return false, nil
 	}
+	if plan.heavy {
+		return s.fetchBodies(plan, chunk, seen)
+	}
 	for len(chunk) > 0 {
-		var heavy []*loaded
+		var heavy *loaded
 		start, done := s.enc.Len(), 0
 		err := s.view.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
 			s.enc.Truncate(start)
@@ -236,13 +244,14 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 		if err := s.flushFull(); err != nil {
 			return lost, err
 		}
-		for _, ld := range heavy {
-			err := s.fetchOne(plan, ld)
-			if fault.Is(err, fault.NotFound) && !isFatal(err) {
-				lost = true
-			} else if err != nil {
-				return lost, err
-			}
+		if heavy == nil {
+			continue
+		}
+		err = s.fetchOne(plan, heavy)
+		if fault.Is(err, fault.NotFound) && !isFatal(err) {
+			lost = true
+		} else if err != nil {
+			return lost, err
 		}
 	}
 	return lost, nil
@@ -252,8 +261,9 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 var errEnough = errors.New("enough for one chunk")
 
 // loadChunk reads messages of a chunk until there is enough to write, and returns
-// how many it has dealt with. Those that need their body come back loaded.
-func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store.Message, seen func(store.Message) bool, lost *bool) (heavy []*loaded, done int, err error) {
+// how many it has dealt with. One whose header is too long to be read here comes back
+// loaded.
+func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store.Message, seen func(store.Message) bool, lost *bool) (heavy *loaded, done int, err error) {
 	ids := make([]mail.MessageID, len(chunk))
 	for i := range chunk {
 		ids[i] = chunk[i].ID
@@ -265,7 +275,6 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 		}
 		ids = ids[:len(heads.ends)]
 	}
-	bytes := s.enc.Len()
 	err = snap.EachFacts(ids, func(i int, f store.Facts, ok bool) error {
 		done = i + 1
 		if !ok {
@@ -273,11 +282,6 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 			return nil
 		}
 		ld := &loaded{m: chunk[i], seen: seen(chunk[i]), facts: f, head: heads.of(i)}
-		if plan.parts {
-			if ld.root, err = f.Parts(); err != nil {
-				return err
-			}
-		}
 		if plan.keys {
 			preview, _, err := f.Preview()
 			if err != nil {
@@ -285,7 +289,7 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 			}
 			ld.preview = string(preview)
 		}
-		if !plan.heavy && (!plan.head || f.HeaderSize <= int64(len(ld.head))) {
+		if !plan.head || f.HeaderSize <= int64(len(ld.head)) {
 			if err := s.fetchOne(plan, ld); err != nil {
 				return err
 			}
@@ -295,12 +299,8 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 			return nil
 		}
 		ld.facts.Envelope, ld.facts.BodyStructure = slices.Clone(f.Envelope), slices.Clone(f.BodyStructure)
-		heavy = append(heavy, ld)
-		bytes += len(f.Envelope) + len(f.BodyStructure) + 1<<10
-		if bytes > chunkBytes || !plan.heavy { // a message out of turn ends the chunk
-			return errEnough
-		}
-		return nil
+		heavy = ld
+		return errEnough // a message out of turn ends the chunk
 	})
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -308,25 +308,11 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 	return heavy, done, err
 }
 
-// heads is the top headers of some messages.
+// heads is the top headers of some messages, or their bodies.
 type heads struct {
 	all  []byte
 	ends []int // where each ends in all
-}
-
-// read reads headers until they are enough for one chunk, at least one.
-func (h *heads) read(snap *store.Snapshot, ids []mail.MessageID) error {
-	err := snap.EachHead(ids, func(_ int, head []byte, _ bool) error {
-		h.all = append(h.all, head...)
-		if h.ends = append(h.ends, len(h.all)); len(h.all) > chunkBytes {
-			return errEnough
-		}
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return err
+	gone []int // which were not there
 }
 
 // of returns the i-th header, nil if none were read.

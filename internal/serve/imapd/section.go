@@ -110,7 +110,7 @@ func (w *fetchWriter) bytes(it *imap.FetchItem, b []byte) {
 func (w *fetchWriter) fields(it *imap.FetchItem, off, n int64) error {
 	head := w.ld.head
 	if !ofTopHeader(it) || int64(len(head)) < n {
-		r, err := w.s.view.acct.Open(w.s.ctx, w.ld.m.ID, off, min(n, maxFilter))
+		r, err := w.open(off, min(n, maxFilter))
 		if err != nil {
 			return w.unread(err)
 		}
@@ -142,7 +142,11 @@ func (w *fetchWriter) stored(it *imap.FetchItem, off, n int64) error {
 		w.s.enc.SP().LiteralHeader(0, false)
 		return nil
 	}
-	r, err := w.s.view.acct.Open(w.s.ctx, w.ld.m.ID, off, n)
+	if w.ld.whole() {
+		w.inMemory(it, off, n)
+		return nil
+	}
+	r, err := w.open(off, n)
 	if err != nil {
 		return w.unread(err)
 	}
@@ -203,7 +207,7 @@ func (w *fetchWriter) noPart(it *imap.FetchItem) error {
 
 // decoded opens a range of the message and hands it on without its encoding.
 func (w *fetchWriter) decoded(off, size int64, encoding string, use func(io.Reader) (int64, error)) (int64, error) {
-	r, err := w.s.view.acct.Open(w.s.ctx, w.ld.m.ID, off, size)
+	r, err := w.open(off, size)
 	if err != nil {
 		return 0, err
 	}
