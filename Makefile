@@ -1,13 +1,15 @@
 # make run    a try-out server on loopback, from a bare clone with nothing but Go
 # make test   installs what the tests need (Debian packages) and runs them all
 # make check  format, vet, static analysis, and the tests with the race detector
-# make bench  side by side with Dovecot, into docs/benchmarks.md
+# make bench  beside Dovecot, Cyrus and Postfix, into docs/benchmarks.md (half an hour;
+#             BENCH=-quick shows in a few minutes that all of it works)
+# make bench-growth  at growing sizes, into docs/benchmarks-growth.md
 # make fuzz   every fuzz target in turn (FUZZTIME=10s each)
 
 GO       ?= go
 FUZZTIME ?= 10s
 
-.PHONY: build run test check bench fuzz crash deps clean
+.PHONY: build run test check bench bench-peers bench-growth bench-deps fuzz crash deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -27,8 +29,16 @@ check:
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -p 1 -timeout 20m ./...
 
-bench: deps build
-	$(GO) run ./test/peers/benchpeers
+bench-deps:
+	./test/deps.sh bench
+
+bench: bench-peers
+
+bench-peers: bench-deps build
+	$(GO) run ./test/peers/benchpeers $(BENCH)
+
+bench-growth: bench-deps build
+	$(GO) run ./test/peers/benchpeers -growth $(BENCH)
 
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)

@@ -1,11 +1,16 @@
 #!/bin/sh
 # Installs the real programs that the tests talk to, from Debian's packages. Does
-# nothing where they are all there.
+# nothing where they are all there. With the word "bench", those of the benchmarks.
 set -eu
 packages="isync neomutt offlineimap3 curl openssl swaks libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules bsdutils fetchmail getmail6 msmtp postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 libpython3.11-testsuite aerc alpine libmail-imapclient-perl php-cli php-cgi roundcube-sqlite3 roundcube-core"
 # About 150 MB to fetch and 400 MB on disk: where they cannot be had, the test that
 # needs them is skipped, and says so.
 large="thunderbird xvfb"
+
+# The rivals of the benchmarks. Debian lets only one IMAP server be installed, so
+# cyrus-imapd itself is unpacked, not installed.
+bench="postfix dovecot-core dovecot-imapd dovecot-lmtpd cyrus-common sasl2-bin libsasl2-modules-db eatmydata"
+unpacked="$(dirname "$0")/../bin/peers/cyrus"
 
 missing() {
 	for p in "$@"; do
@@ -23,6 +28,26 @@ install() {
 
 sudo=""
 [ "$(id -u)" = 0 ] || sudo=sudo
+if [ "${1:-}" = bench ]; then
+	# shellcheck disable=SC2086
+	need=$(missing $bench)
+	quiet=""
+	if [ -n "$need" ] && [ ! -e /usr/sbin/policy-rc.d ]; then # no server is to be started by being installed
+		printf '#!/bin/sh\nexit 101\n' | $sudo tee /usr/sbin/policy-rc.d >/dev/null
+		$sudo chmod +x /usr/sbin/policy-rc.d
+		quiet=yes
+		trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT
+	fi
+	# shellcheck disable=SC2086
+	[ -z "$need" ] || install $need
+	[ -z "$quiet" ] || $sudo systemctl disable cyrus-imapd dovecot postfix >/dev/null 2>&1 || true
+	if [ ! -x "$unpacked/usr/lib/cyrus/bin/imapd" ]; then
+		mkdir -p "$unpacked"
+		version=$(dpkg-query -W -f '${Version}' cyrus-common)
+		(cd "$unpacked" && apt-get download -qq "cyrus-imapd=$version" && dpkg -x cyrus-imapd_*.deb . && rm -f cyrus-imapd_*.deb)
+	fi
+	exit 0
+fi
 # shellcheck disable=SC2086
 need=$(missing $packages)
 # shellcheck disable=SC2086

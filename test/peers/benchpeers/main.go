@@ -1,25 +1,29 @@
-// Command benchpeers runs the scenarios of internal/bench on Martlet and on a private
-// Dovecot, in turn and with the same bytes, and writes docs/benchmarks.md.
+// Command benchpeers runs the scenarios of internal/bench on Martlet and on private
+// installations of Dovecot, Cyrus and Postfix, in turn and with the same bytes, and
+// writes docs/benchmarks.md with its charts.
 //
-//	go build -o bin/martlet ./cmd/martlet && go run ./test/peers/benchpeers
+//	make bench-peers
 //
-// It needs root (for Dovecot) and Debian's packages dovecot-imapd and dovecot-lmtpd.
+// With -growth it runs those of the large mailbox at growing sizes, and some that take
+// a store of many gigabytes, on Martlet and on Dovecot's mdbox, and writes
+// docs/benchmarks-growth.md.
+//
+// Each result is written to the raw file as it comes; -from writes the report again
+// from one or more such files. A leg that fails is reported and the run goes on. The
+// servers need root and what test/deps.sh bench installs.
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
-
-	"github.com/martlet-mail/martlet/internal/bench"
 )
 
 // plan is what the flags ask for.
@@ -31,32 +35,27 @@ type plan struct {
 	messages int
 	idle     int
 	repeat   int
+	patience time.Duration
+	drop     bool // the page cache, at each restart
+	growth   bool
+	sizes    []int // of growth
+	grow     int64 // bytes
+	idleCPU  int
 	binary   string
+	cyrus    string
+	dir      string
 	out      string
 	raw      string
-	from     string
+	from     []string
 }
 
 func main() {
-	var p plan
-	var servers, only string
-	flag.StringVar(&servers, "servers", "martlet,maildir,mdbox", "which, in order: martlet, and the Dovecot formats maildir and mdbox")
-	flag.StringVar(&only, "only", "", "scenarios, separated by commas (default all)")
-	flag.IntVar(&p.rounds, "rounds", 3, "times that everything is run, each on a fresh server")
-	flag.DurationVar(&p.duration, "duration", 5*time.Second, "length of each delivery run")
-	flag.IntVar(&p.messages, "messages", 100_000, "messages in the large mailbox")
-	flag.IntVar(&p.idle, "idle", 2_000, "idle connections")
-	flag.IntVar(&p.repeat, "repeat", 5, "times each request on the large mailbox is made")
-	flag.StringVar(&p.binary, "martlet", "bin/martlet", "binary")
-	flag.StringVar(&p.out, "out", "docs/benchmarks.md", `file for the report, or "-" for standard output`)
-	flag.StringVar(&p.raw, "raw", "", "file for each single result as a line of JSON")
-	flag.StringVar(&p.from, "from", "", "file that -raw has written: only write the report again")
-	flag.Parse()
-	p.servers = strings.Split(servers, ",")
-	if only != "" {
-		p.only = strings.Split(only, ",")
+	p, err := flags(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "benchpeers:", err)
+		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := p.execute(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "benchpeers:", err)
@@ -64,169 +63,104 @@ func main() {
 	}
 }
 
-// sample is one result of one server in one round.
-type sample struct {
-	Server string `json:"server"`
-	Round  int    `json:"round"`
-	Spread bool   `json:"spread,omitempty"` // deliveries went to ten accounts
-	Load   string `json:"load"`             // load average of the machine before the run
-	bench.Result
+func flags(args []string) (plan, error) {
+	var p plan
+	var servers, only, from, sizes string
+	var quick bool
+	f := flag.NewFlagSet("benchpeers", flag.ExitOnError)
+	f.StringVar(&servers, "servers", "", `which, in order (default "martlet,maildir,mdbox,cyrus,postfix"; with -growth "martlet,mdbox")`)
+	f.StringVar(&only, "only", "", "scenarios, separated by commas (default all)")
+	f.IntVar(&p.rounds, "rounds", 0, "times that everything is run, each on fresh servers (default 3; with -growth 1)")
+	f.DurationVar(&p.duration, "duration", 2*time.Second, "length of each delivery run")
+	f.IntVar(&p.messages, "messages", 100_000, "messages in the large mailbox")
+	f.IntVar(&p.idle, "idle", 2_000, "idle connections")
+	f.IntVar(&p.repeat, "repeat", 3, "times each request on the large mailbox is made warm")
+	f.DurationVar(&p.patience, "patience", 6*time.Minute, "time after which a leg is given up")
+	f.BoolVar(&p.drop, "drop-caches", false, "have each restart empty the system's page cache too")
+	f.BoolVar(&p.growth, "growth", false, "the growth of the mailbox and of the store")
+	f.StringVar(&sizes, "sizes", "1000,10000,100000,1000000", "messages in the mailbox, with -growth")
+	f.Int64Var(&p.grow, "grow-bytes", 10_000_000_000, "bytes the store grows to, with -growth")
+	f.IntVar(&p.idleCPU, "idle-cpu", 10_000, "connections whose processor time is watched, with -growth")
+	f.BoolVar(&quick, "quick", false, "a run of a few minutes that shows that all works: small numbers, one round")
+	f.StringVar(&p.binary, "martlet", "bin/martlet", "binary")
+	f.StringVar(&p.cyrus, "cyrus", "bin/peers/cyrus", "where cyrus-imapd is unpacked")
+	f.StringVar(&p.dir, "dir", "", "where the servers' folders are made (default the system's for temporary files)")
+	f.StringVar(&p.out, "out", "", `file for the report (default docs/benchmarks.md or docs/benchmarks-growth.md), or "-" for standard output, without charts`)
+	f.StringVar(&p.raw, "raw", "", "file for each single result as a line of JSON (default bin/bench-peers.jsonl or bin/bench-growth.jsonl)")
+	f.StringVar(&from, "from", "", "files that -raw has written, separated by commas: only write the report again")
+	f.Parse(args)
+	p.servers, p.only, p.from = list(servers), list(only), list(from)
+	for _, s := range list(sizes) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n <= 0 {
+			return p, fmt.Errorf("%q is no size of a mailbox", s)
+		}
+		p.sizes = append(p.sizes, n)
+	}
+	if quick {
+		p.hurry()
+	}
+	return p, p.complete()
 }
 
-func (p plan) execute(ctx context.Context) error {
-	run := p.runAll
-	if p.from != "" {
-		run = p.readBack
-	}
-	samples, err := run(ctx)
-	if err != nil {
-		return err
-	}
-	w := os.Stdout
-	if p.out != "-" {
-		f, err := os.Create(p.out)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		w = f
-	}
-	return p.write(w, samples)
+// hurry makes everything small.
+func (p *plan) hurry() {
+	p.rounds, p.duration, p.messages, p.idle, p.repeat = 1, time.Second, 2_000, 200, 2
+	p.sizes, p.grow, p.idleCPU = []int{500, 1_000, 2_000}, 50_000_000, 500
 }
 
-// runAll measures every server in every round.
-func (p plan) runAll(ctx context.Context) ([]sample, error) {
-	raw := io.Discard
-	if p.raw != "" {
-		f, err := os.Create(p.raw)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		raw = f
+// complete fills in what depends on other flags.
+func (p *plan) complete() error {
+	name := "peers"
+	if p.growth {
+		name = "growth"
 	}
-	var samples []sample
-	for round := 1; round <= p.rounds; round++ {
-		for i := range p.servers {
-			name := p.servers[(i+round-1)%len(p.servers)] // nobody is always the first
-			err := p.measure(ctx, name, func(s sample) {
-				s.Server, s.Round = name, round
-				samples = append(samples, s)
-				line, _ := json.Marshal(s)
-				fmt.Fprintf(os.Stderr, "%s\n", line)
-				fmt.Fprintf(raw, "%s\n", line)
-			})
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
+	if len(p.servers) == 0 {
+		p.servers = []string{"martlet", "maildir", "mdbox", "cyrus", "postfix"}
+		if p.growth {
+			p.servers = []string{"martlet", "mdbox"}
 		}
 	}
-	return samples, nil
-}
-
-// readBack returns the results of an earlier run.
-func (p plan) readBack(context.Context) ([]sample, error) {
-	b, err := os.ReadFile(p.from)
-	if err != nil {
-		return nil, err
-	}
-	var samples []sample
-	for line := range bytes.Lines(b) {
-		var s sample
-		if err := json.Unmarshal(line, &s); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.from, err)
+	for _, s := range p.servers {
+		if display(s) == s {
+			return fmt.Errorf("there is no server %q", s)
 		}
-		samples = append(samples, s)
 	}
-	return samples, nil
-}
-
-// measure runs everything once on a fresh server.
-func (p plan) measure(ctx context.Context, name string, report func(sample)) error {
-	dir, err := os.MkdirTemp("", "bench-"+name+"-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := p.fill(ctx, name, filepath.Join(dir, "s")); err != nil {
-		return err
-	}
-	s, err := start(name, filepath.Join(dir, "s"), p.binary, false)
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	for _, leg := range p.legs() {
-		load := loadAverage()
-		t := s.target
-		if leg.spread {
-			t.Recipients = s.others
+	if p.rounds <= 0 {
+		p.rounds = 3
+		if p.growth {
+			p.rounds = 1
 		}
-		err := bench.Run(ctx, t, leg.opt, leg.names, func(r bench.Result) {
-			report(sample{Spread: leg.spread, Load: load, Result: r})
-		})
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "benchpeers: %s: %v\n", name, err)
-			if ctx.Err() != nil {
-				return err
-			}
+	}
+	if p.raw == "" {
+		p.raw = "bin/bench-" + name + ".jsonl"
+	}
+	if p.out == "" {
+		p.out = "docs/benchmarks.md"
+		if p.growth {
+			p.out = "docs/benchmarks-growth.md"
 		}
 	}
 	return nil
 }
 
-// fill makes the large mailbox, and ends the server again.
-func (p plan) fill(ctx context.Context, name, dir string) error {
-	s, err := start(name, dir, p.binary, true)
+func list(s string) []string {
+	return slices.DeleteFunc(strings.Split(s, ","), func(s string) bool { return s == "" })
+}
+
+func (p plan) execute(ctx context.Context) error {
+	if len(p.from) == 0 {
+		if err := p.runAll(ctx); err != nil {
+			return err
+		}
+		p.from = []string{p.raw}
+	}
+	r, err := readRaw(p.from)
 	if err != nil {
 		return err
 	}
-	defer s.stop()
-	opt := bench.Options{Messages: p.messages, Repeat: 1}
-	return bench.Run(ctx, s.target, opt, []string{"select"}, func(bench.Result) {})
-}
-
-// leg is one call of bench.Run.
-type leg struct {
-	names  []string
-	opt    bench.Options
-	spread bool
-}
-
-// legs returns the runs in order.
-func (p plan) legs() []leg {
-	base := bench.Options{Duration: p.duration, Messages: p.messages, Idle: p.idle, Repeat: p.repeat}
-	mixed := base
-	mixed.Sizes = bench.Mixed
-	var out []leg
-	add := func(o bench.Options, spread bool, names ...string) {
-		for _, n := range names {
-			if len(p.only) == 0 || contains(p.only, n) {
-				out = append(out, leg{[]string{n}, o, spread})
-			}
-		}
+	if p.growth {
+		return p.publish(growthReport(r))
 	}
-	add(base, false, "idle-memory") // first, while the server has no memory left over from other work
-	add(base, false, "lmtp", "append", "multiappend", "announce")
-	add(base, true, "lmtp")
-	add(mixed, true, "lmtp")
-	add(base, false, "select", "fetch-flags", "fetch-envelope", "fetch-bodystructure",
-		"fetch-size", "fetch-whole", "search-unseen", "search-subject", "search-text", "sort-date", "sort-subject", "thread",
-		"store", "changedsince", "qresync")
-	return out
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
-}
-
-func loadAverage() string {
-	b, _ := os.ReadFile("/proc/loadavg")
-	first, _, _ := strings.Cut(string(b), " ")
-	return first
+	return p.publish(peersReport(r))
 }

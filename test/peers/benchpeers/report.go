@@ -2,239 +2,241 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"runtime"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/martlet-mail/martlet/internal/bench"
+	"time"
 )
 
-// row is one line of the report: a measurement, with a figure for each server.
-type row struct {
-	title  string
-	unit   string
-	higher bool // is better
-	values map[string][]float64
+// report is a page and the pictures in it, by the names of their files.
+type report struct {
+	text     string
+	pictures map[string]string
 }
 
-// rows orders the samples by what they measure.
-func rows(samples []sample) []*row {
-	var out []*row
-	find := func(title, unit string, higher bool) *row {
-		for _, r := range out {
-			if r.title == title {
-				return r
-			}
-		}
-		r := &row{title, unit, higher, map[string][]float64{}}
-		out = append(out, r)
-		return r
+// publish writes a report and its pictures, which lie in the folder "images" beside it.
+func (p plan) publish(r report) error {
+	if p.out == "-" {
+		fmt.Print(r.text)
+		return nil
 	}
-	for _, s := range samples {
-		put := func(title, unit string, higher bool, v float64) {
-			r := find(title, unit, higher)
-			r.values[s.Server] = append(r.values[s.Server], v)
+	images := filepath.Join(filepath.Dir(p.out), "images")
+	if err := os.MkdirAll(images, 0o755); err != nil {
+		return err
+	}
+	for name, text := range r.pictures {
+		if err := os.WriteFile(filepath.Join(images, name), []byte(text), 0o644); err != nil {
+			return err
 		}
-		switch s.Scenario {
-		case "lmtp", "append":
-			put(deliveryTitle(s), "per second", true, s.Rate)
-			if s.Connections == 50 {
-				put(deliveryTitle(s)+", 99 % within", "ms", false, s.P99)
+	}
+	return os.WriteFile(p.out, []byte(r.text), 0o644)
+}
+
+// page is text that grows.
+type page struct{ strings.Builder }
+
+func (p *page) say(format string, args ...any) { fmt.Fprintf(&p.Builder, format, args...) }
+
+// peersReport is docs/benchmarks.md.
+func peersReport(r results) report {
+	var out page
+	servers, all := r.servers(), rows(r.samples)
+	a := r.setting()
+	out.say("# Benchmarks\n\n")
+	out.say(peersIntro, len(r.rounds()), a.Seconds, a.Messages)
+	out.say("%s", tally(all, servers))
+	out.say("![Ratios to the best peer](images/bench-ratios.svg)\n")
+	for _, s := range sections {
+		of := slices.DeleteFunc(slices.Clone(all), func(r *row) bool { return r.section != s })
+		if len(of) == 0 {
+			continue
+		}
+		out.say("\n## %s\n\n", s)
+		out.figures(of, servers)
+	}
+	out.below(all, servers)
+	out.costs(r.samples, servers)
+	out.failed(r)
+	out.circumstances(r)
+	out.say(peersNotes)
+	out.say("\n## Configurations\n")
+	for _, s := range servers {
+		out.say("\n### %s\n\n```\n%s```\n", display(s), configuration(s))
+	}
+	return report{out.String(), map[string]string{"bench-ratios.svg": ratioChart(all, servers)}}
+}
+
+// setting returns what the runs were made with; that of the first file stands for all.
+func (r results) setting() about {
+	if len(r.about) == 0 {
+		return about{Command: "make bench-peers"}
+	}
+	return r.about[0]
+}
+
+// figures writes the table of the rows.
+func (p *page) figures(all []*row, servers []string) {
+	servers = slices.DeleteFunc(slices.Clone(servers), func(s string) bool { // who has none at all has no column
+		return !slices.ContainsFunc(all, func(r *row) bool { return len(r.values[s]) > 0 })
+	})
+	p.say("| measurement | unit |")
+	for _, s := range servers {
+		p.say(" %s |", display(s))
+	}
+	compared := slices.ContainsFunc(all, func(r *row) bool { _, ok := r.ratio(servers); return ok })
+	ratios := ""
+	if compared {
+		p.say(" ratio | from round to round |")
+		ratios = "---:|---|"
+	}
+	p.say("\n|---|---|%s%s\n", strings.Repeat("---:|", len(servers)), ratios)
+	for _, r := range all {
+		p.say("| %s | %s |", escape(r.title), r.unit)
+		for _, s := range servers {
+			if v, ok := r.of(s); ok {
+				p.say(" %s |", number(v))
+			} else {
+				p.say(" - |")
 			}
-		case "multiappend":
-			put(fmt.Sprintf("APPEND of %d at once, messages", s.Batch), "per second", true, s.Rate*float64(s.Batch))
-		case "announce":
-			put("EXISTS in IDLE after the answer to a delivery, median", "ms", false, s.Median)
-			put("EXISTS in IDLE after the answer to a delivery, 99 % within", "ms", false, s.P99)
-		case "idle-memory":
-			put(fmt.Sprintf("memory of the server with %d connections in IDLE", s.Connections), "MB", false,
-				float64(s.Base+s.PSS)/1e6)
+		}
+		ratio, ok := r.ratio(servers)
+		switch {
+		case !compared:
+			p.say("\n")
+		case !ok:
+			p.say(" | |\n")
+		case ratio.value < goal:
+			p.say(" **%s** | %s to %s |\n", times(ratio.value), times(ratio.low), times(ratio.high))
 		default:
-			put(s.Scenario+", first", "ms", false, s.First)
-			put(s.Scenario+", median", "ms", false, s.Median)
+			p.say(" %s | %s to %s |\n", times(ratio.value), times(ratio.low), times(ratio.high))
 		}
 	}
-	return out
 }
 
-func deliveryTitle(s sample) string {
-	t := strings.ToUpper(s.Scenario) + ", "
-	switch {
-	case s.Scenario == "append":
-		t += "one mailbox"
-	case s.Spread:
-		t += "ten accounts"
-	default:
-		t += "one account"
-	}
-	if s.Sizes == bench.Mixed {
-		t += ", 13 KB in the mean"
-	}
-	return fmt.Sprintf("%s, %d connections", t, s.Connections)
+// escape keeps Markdown from reading commands as its own.
+func escape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "<", `\<`, "_", `\_`).Replace(s)
 }
 
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Clone(v)
-	slices.Sort(v)
-	if n := len(v); n%2 == 0 {
-		return (v[n/2-1] + v[n/2]) / 2
-	}
-	return v[len(v)/2]
-}
-
-// ratio says how much better the first server is than the better of the others, or 0
-// where there is nothing to compare.
-func (r *row) ratio(servers []string) float64 {
-	if len(servers) < 2 || servers[0] != "martlet" {
-		return 0
-	}
-	own := median(r.values[servers[0]])
-	best := 0.0
-	for _, s := range servers[1:] {
-		v := median(r.values[s])
-		if v > 0 && (best == 0 || (v > best) == r.higher) {
-			best = v
-		}
-	}
-	if own <= 0 || best <= 0 {
-		return 0
-	}
-	if r.higher {
-		return own / best
-	}
-	return best / own
-}
-
-// verdict names the measurements in which Martlet is behind.
-func verdict(all []*row, servers []string) string {
-	var behind []string
-	compared := 0
+// tally counts the lines at the goal.
+func tally(all []*row, servers []string) string {
+	compared, reached, behind := 0, 0, 0
 	for _, r := range all {
-		ratio := r.ratio(servers)
-		if ratio > 0 {
-			compared++
+		ratio, ok := r.ratio(servers)
+		if !ok {
+			continue
 		}
-		if ratio > 0 && ratio < 1 {
-			behind = append(behind, fmt.Sprintf("%s (%.2f)", r.title, ratio))
+		compared++
+		switch {
+		case ratio.value >= goal:
+			reached++
+		case ratio.value < 1:
+			behind++
 		}
 	}
-	switch {
-	case compared == 0:
+	if compared == 0 {
 		return ""
-	case len(behind) == 0:
-		return "Martlet is behind in none of them.\n\n"
 	}
-	return "Martlet is behind in: " + strings.Join(behind, "; ") + ".\n\n"
+	return fmt.Sprintf("Of %d lines, %d are at %.1f or above, %d between 1 and %.1f, and %d below 1.\n\n",
+		compared, reached, goal, compared-reached-behind, goal, behind)
 }
 
-func figure(v float64) string {
-	switch {
-	case v == 0:
-		return "-"
-	case v >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.1f", v)
-	}
-	return fmt.Sprintf("%.2f", v)
-}
-
-// write writes the report.
-func (p plan) write(w io.Writer, samples []sample) error {
-	rounds := 0
-	for _, s := range samples {
-		rounds = max(rounds, s.Round)
-	}
-	fmt.Fprintf(w, intro, rounds, p.duration, p.messages)
-	fmt.Fprintf(w, "| measurement | unit |")
-	for _, s := range p.servers {
-		fmt.Fprintf(w, " %s |", display(s))
-	}
-	fmt.Fprintf(w, " ratio |\n|---|---|%s---|\n", strings.Repeat("---|", len(p.servers)))
-	all := rows(samples)
+// below lists what does not reach the goal, and what bounds it.
+func (p *page) below(all []*row, servers []string) {
+	p.say("\n## Below %.1f\n\n", goal)
+	any := false
 	for _, r := range all {
-		fmt.Fprintf(w, "| %s | %s |", r.title, r.unit)
-		for _, s := range p.servers {
-			fmt.Fprintf(w, " %s |", figure(median(r.values[s])))
+		ratio, ok := r.ratio(servers)
+		if !ok || ratio.value >= goal {
+			continue
 		}
-		fmt.Fprintf(w, " %s |\n", figure(r.ratio(p.servers)))
+		any = true
+		peer, _, _ := r.best(servers)
+		why := bound(r.title)
+		if why == "" {
+			why = "Not explained yet."
+		}
+		p.say("- **%s**: %s (%s to %s), beside %s. %s\n", escape(r.title), times(ratio.value),
+			times(ratio.low), times(ratio.high), display(peer), why)
 	}
-	fmt.Fprintf(w, "\n%s%s\n\n## How to repeat it\n\n%s", verdict(all, p.servers), machine(samples), repeatText)
-	for _, s := range p.servers {
-		fmt.Fprintf(w, "\n### Configuration of %s\n\n```\n%s```\n", display(s), configuration(s))
+	if !any {
+		p.say("Nothing.\n")
 	}
-	return nil
 }
 
-func display(server string) string {
-	switch server {
-	case "martlet":
-		return "Martlet"
-	case "maildir", "mdbox":
-		return "Dovecot, " + server
-	}
-	return server
-}
-
-// machine says what the figures were taken on.
-func machine(samples []sample) string {
-	low, high := 0.0, 0.0
-	for i, s := range samples {
-		load, _ := strconv.ParseFloat(s.Load, 64)
-		if i == 0 || load < low {
-			low = load
+// costs writes what the servers' processors and memory had to do with it.
+func (p *page) costs(samples []sample, servers []string) {
+	var cpu, memory table
+	for _, s := range samples {
+		title := costTitle(s)
+		if title == "" || s.Error != "" {
+			continue
 		}
-		high = max(high, load)
-	}
-	model := "unknown processor"
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if rest, ok := strings.CutPrefix(line, "model name"); ok {
-				model = strings.Trim(rest, " \t:\n")
-				break
-			}
+		if s.CPU > 0 {
+			cpu.put(s, "", title, "ms", false, s.CPU)
+		}
+		if peak := max(s.MemoryPeak, s.Memory); peak > 0 {
+			memory.put(s, "", title, "MB", false, float64(peak)/1e6).alone = true
 		}
 	}
-	version, _ := exec.Command("dovecot", "--version").Output()
-	return fmt.Sprintf("Machine: %s, %d cores, %s; %s; Dovecot %s. Load average before the single runs: %.1f to %.1f\n"+
-		"(the runs themselves are part of it).", model, runtime.NumCPU(), runtime.GOOS, runtime.Version(),
-		strings.TrimSpace(string(version)), low, high)
+	if len(cpu.rows) > 0 {
+		p.say("\n## Processor time of the server for each operation\n\nUser and system time of all its processes. " +
+			"An operation is a message, a command, or for the large\nmailbox a warm request.\n\n")
+		p.figures(cpu.rows, servers)
+	}
+	if len(memory.rows) > 0 {
+		p.say("\n## Memory of the server\n\nThe highest that was seen while the scenario ran, of all its processes, pages in common counted once.\n\n")
+		p.figures(memory.rows, servers)
+	}
 }
 
-const intro = `# Benchmarks
+// costTitle names a sample in the tables of costs; "" leaves it out.
+func costTitle(s sample) string {
+	switch s.Scenario {
+	case "lmtp", "smtp", "append":
+		return deliveryTitle(s)
+	case "multiappend":
+		return fmt.Sprintf("APPEND of %d at once", s.Batch)
+	case "announce", "idle-memory", "idle-cpu", "open-memory", "disk", "grow", "restart":
+		return ""
+	case "handshake", "handshake-resumed":
+		return handshakeTitle(s)
+	}
+	return secured(commandTitle(s.Scenario), s)
+}
 
-Martlet beside Dovecot, on one machine, in one run, with the same bytes, over the same
-client (` + "`martlet bench`" + `). Each figure is the median of %d round(s), each on a fresh server. A
-delivery run lasts %s; the large mailbox has %d messages. Client and server share
-the processors. Every delivery that is counted is on disk: both servers sync before
-they answer.
+// failed names the legs that failed, where there are any.
+func (p *page) failed(r results) {
+	failures := r.failures()
+	if len(failures) == 0 {
+		return
+	}
+	p.say("\n## Not measured\n\n")
+	var said []string
+	for _, s := range failures {
+		line := fmt.Sprintf("- %s, %s: %s", display(s.Server), escape(s.Leg), escape(strings.TrimSpace(s.Error)))
+		if first, _, more := strings.Cut(line, "\n"); more {
+			line = first
+		}
+		if !slices.Contains(said, line) {
+			said = append(said, line)
+			p.say("%s\n", line)
+		}
+	}
+}
 
-The ratio is Martlet's figure against the better of the other two: above 1, Martlet is
-faster or smaller.
-
-`
-
-const repeatText = "```\nmake bench\n```\n\nor, with other numbers of rounds or messages,\n\n```\n" +
-	"go build -o bin/martlet ./cmd/martlet\ngo run ./test/peers/benchpeers -rounds 3 -messages 100000 -out docs/benchmarks.md\n```\n\n" +
-	`The small message has 1.4 KB. "13 KB in the mean" is a mix: half of the messages have 2 KB, a
-third 6 KB, and one in twenty 80 KB or more, with an attachment. "First" is the first
-request of its kind on a mailbox that was filled before the server was started, with
-the files still in memory; "median" is that of all.
-Memory is the proportional share (PSS) of all processes of the server, so that pages
-which processes have in common count once; it is that of the whole server, since what
-a connection adds cannot be told from memory that is free within a process.
-
-What to know when reading it: the client reads everything and parses little, and its
-loop is closed (a connection sends the next request when it has the answer to the
-last one). A static password is Dovecot's cheapest sign-in; sign-in is outside of all
-measured times. Of flags that change, Dovecot syncs nothing to disk by default; Martlet syncs
-before it answers STORE, as it does for mail.
-
-`
+// circumstances says where and with what the figures were taken.
+func (p *page) circumstances(r results) {
+	low, high := r.load()
+	p.say("\n## The machine, and how to repeat it\n\n")
+	for _, a := range r.about {
+		p.say("%s; %s. %s.", a.Machine, a.Versions, a.When.Format(time.DateOnly))
+		if a.Drop {
+			p.say(" Each restart emptied the page cache too.")
+		}
+		p.say("\n")
+	}
+	p.say("Load average before the single runs: %.1f to %.1f (the runs themselves are part of it).\n\n", low, high)
+	p.say("```\n%s\n```\n", r.setting().Command)
+}

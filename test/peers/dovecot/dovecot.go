@@ -29,19 +29,62 @@ const (
 // Password opens every account; any login name is one.
 const Password = "secret"
 
+// Options of Run.
+type Options struct {
+	Dir         string // new, or from an earlier Run
+	Format      Format
+	Certificate string // PEM files; empty means no TLS
+	Key         string
+
+	// Hibernate has sessions in IDLE handed to one process that holds them all.
+	Hibernate bool
+	// Unsynced has nothing written through to the disk: for filling a mailbox in less
+	// time.
+	Unsynced bool
+}
+
 // Server is a running Dovecot.
 type Server struct {
 	IMAP, LMTP, POP3 string // host:port
+	IMAPS            string // empty without a certificate
 	Log              string // path of the log file
 	PID              int
+	path             string // of the configuration
 	cmd              *exec.Cmd
 	done             chan error
 }
 
 // Text returns the configuration with words in place of paths, ports and numbers, to
 // be shown.
-func Text(format Format) string {
-	return fmt.Sprintf(config, "DIR", format, "UID", "GID", Password, "IMAP_PORT", "LMTP_PORT", "POP3_PORT")
+func Text(opt Options) string {
+	opt.Dir = "DIR"
+	return text(opt, [2]string{"UID", "GID"}, []string{"IMAP_PORT", "LMTP_PORT", "POP3_PORT", "IMAPS_PORT"})
+}
+
+func text(opt Options, ids [2]string, ports []string) string {
+	imaps, out := "0", config
+	if opt.Certificate != "" {
+		imaps = ports[3]
+	}
+	out = fmt.Sprintf(out, opt.Dir, opt.Format, ids[0], ids[1], Password, ports[0], ports[1], ports[2], imaps)
+	if opt.Certificate == "" {
+		out += "ssl = no\n"
+	} else {
+		out += fmt.Sprintf(tlsConfig, opt.Certificate, opt.Key)
+	}
+	if opt.Hibernate {
+		out += hibernation
+	}
+	if opt.Unsynced {
+		out += "mail_fsync = never\n"
+	}
+	return out
+}
+
+// Version returns what the installed program calls itself, or "".
+func Version() string {
+	out, _ := exec.Command("dovecot", "--version").Output()
+	return strings.TrimSpace(string(out))
 }
 
 // config is the whole configuration; what differs from Dovecot's defaults are paths,
@@ -53,7 +96,6 @@ listen = 127.0.0.1
 base_dir = %[1]s/run
 state_dir = %[1]s/state
 log_path = %[1]s/dovecot.log
-ssl = no
 disable_plaintext_auth = no
 mail_location = %[2]s:%[1]s/mail/%%u
 mail_uid = %[3]s
@@ -90,7 +132,7 @@ service imap-login {
     port = %[6]s
   }
   inet_listener imaps {
-    port = 0
+    port = %[9]s
   }
 }
 service pop3-login {
@@ -119,53 +161,75 @@ service stats {
 }
 `
 
-// Start runs Dovecot in dir, which must be new or from an earlier Start.
-func Start(dir string, format Format) (*Server, error) { return start(dir, format, config) }
+const tlsConfig = `ssl = yes
+ssl_cert = <%s
+ssl_key = <%s
+`
 
-// StartUnsynced is Start without syncing to disk: for filling a mailbox in less time.
-// A Start afterwards finds what was filled in.
-func StartUnsynced(dir string, format Format) (*Server, error) {
-	return start(dir, format, config+"mail_fsync = never\n")
+// hibernation is what Dovecot's page "Hibernation" says, with the timeout it gives.
+const hibernation = `imap_hibernate_timeout = 5s
+service imap {
+  extra_groups = $default_internal_group
+  unix_listener imap-master {
+    user = $default_internal_user
+  }
 }
+service imap-hibernate {
+  unix_listener imap-hibernate {
+    mode = 0660
+    group = $default_internal_group
+  }
+}
+`
 
-func start(dir string, format Format, config string) (*Server, error) {
+// Start runs Dovecot in dir, which must be new or from an earlier Start.
+func Start(dir string, format Format) (*Server, error) { return Run(Options{Dir: dir, Format: format}) }
+
+// Run runs Dovecot and returns when it listens.
+func Run(opt Options) (*Server, error) {
 	u, err := user.Lookup("mail")
 	if err != nil {
 		return nil, fmt.Errorf("dovecot: %w", err)
 	}
-	ports, err := freePorts(3)
+	ports, err := freePorts(4)
 	if err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{"run", "state", "mail", "home"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	uid, gid := 0, 0
-	fmt.Sscan(u.Uid, &uid)
-	fmt.Sscan(u.Gid, &gid)
-	for _, sub := range []string{"mail", "home"} {
-		if err := os.Chown(filepath.Join(dir, sub), uid, gid); err != nil {
-			return nil, fmt.Errorf("dovecot: needs root: %w", err)
-		}
-	}
-	if err := passable(dir); err != nil {
+	if err := directories(opt.Dir, u); err != nil {
 		return nil, err
 	}
 	s := &Server{IMAP: "127.0.0.1:" + ports[0], LMTP: "127.0.0.1:" + ports[1], POP3: "127.0.0.1:" + ports[2],
-		Log: filepath.Join(dir, "dovecot.log"), done: make(chan error, 1)}
-	text := fmt.Sprintf(config, dir, format, u.Uid, u.Gid, Password, ports[0], ports[1], ports[2])
-	path := filepath.Join(dir, "dovecot.conf")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		Log: filepath.Join(opt.Dir, "dovecot.log"), path: filepath.Join(opt.Dir, "dovecot.conf")}
+	if opt.Certificate != "" {
+		s.IMAPS = "127.0.0.1:" + ports[3]
+	}
+	conf := text(opt, [2]string{u.Uid, u.Gid}, ports)
+	if err := os.WriteFile(s.path, []byte(conf), 0o644); err != nil {
 		return nil, err
 	}
-	return s, s.run(path)
+	return s, s.Restart()
 }
 
-// run starts the process and waits until it listens.
-func (s *Server) run(path string) error {
-	s.cmd = exec.Command("dovecot", "-F", "-c", path)
+func directories(dir string, owner *user.User) error {
+	for _, sub := range []string{"run", "state", "mail", "home"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	uid, gid := 0, 0
+	fmt.Sscan(owner.Uid, &uid)
+	fmt.Sscan(owner.Gid, &gid)
+	for _, sub := range []string{"mail", "home"} {
+		if err := os.Chown(filepath.Join(dir, sub), uid, gid); err != nil {
+			return fmt.Errorf("dovecot: needs root: %w", err)
+		}
+	}
+	return passable(dir)
+}
+
+// Restart starts Dovecot in its directory again, after Stop, on the same ports.
+func (s *Server) Restart() error {
+	s.cmd = exec.Command("dovecot", "-F", "-c", s.path)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var said strings.Builder
 	s.cmd.Stderr, s.cmd.Stdout = &said, &said
@@ -173,13 +237,15 @@ func (s *Server) run(path string) error {
 		return fmt.Errorf("dovecot: %w (Debian: apt-get install dovecot-imapd dovecot-lmtpd dovecot-pop3d)", err)
 	}
 	s.PID = s.cmd.Process.Pid
-	go func() { s.done <- s.cmd.Wait() }()
-	for range 200 {
+	s.done = make(chan error, 1)
+	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(s.cmd, s.done)
+	for range 500 {
 		select {
 		case err := <-s.done:
+			s.cmd = nil
 			log, _ := os.ReadFile(s.Log)
 			return fmt.Errorf("dovecot ended at once: %v\n%s%s", err, said.String(), log)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 		c, err := net.Dial("tcp", s.IMAP)
 		if err == nil {
@@ -191,8 +257,11 @@ func (s *Server) run(path string) error {
 	return fmt.Errorf("dovecot does not listen on %s", s.IMAP)
 }
 
-// Stop ends Dovecot with all its processes.
+// Stop ends Dovecot with all its processes. It may be called more than once.
 func (s *Server) Stop() {
+	if s.cmd == nil {
+		return
+	}
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.done:
@@ -200,6 +269,7 @@ func (s *Server) Stop() {
 		syscall.Kill(-s.PID, syscall.SIGKILL)
 		<-s.done
 	}
+	s.cmd = nil
 }
 
 // passable lets other users through the temporary directories above dir.

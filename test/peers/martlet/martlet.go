@@ -46,6 +46,10 @@ type Options struct {
 	Accounts []string          // besides alice and bob
 	Set      map[string]string // configuration: "table.key" or "key" to a TOML value
 	Log      io.Writer         // besides the file martlet.log in Dir; may be nil
+
+	// Serve has `martlet serve` run on what `martlet try` has written, as in earnest,
+	// from the second start on. It goes with Set.
+	Serve bool
 }
 
 // Server is a running martlet.
@@ -55,6 +59,7 @@ type Server struct {
 	Log  string // path of what it wrote to standard error
 	opt  Options
 	base int
+	laid bool // the configuration is written
 	cmd  *exec.Cmd
 	done chan error
 	over error
@@ -162,6 +167,9 @@ func (s *Server) Restart() error {
 	for _, a := range s.opt.Accounts {
 		args = append(args, "--account", a)
 	}
+	if s.opt.Serve && s.laid {
+		args = []string{"serve", "--json", "--config", s.Config}
+	}
 	log, err := os.OpenFile(s.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -197,6 +205,7 @@ func (s *Server) ready(line <-chan []byte) error {
 			s.Kill()
 			return fmt.Errorf("martlet printed %q instead of a card; its log ends\n%s", b, s.LogTail(20))
 		}
+		s.laid = true
 		return nil
 	case <-time.After(30 * time.Second):
 		s.Kill()

@@ -29,12 +29,14 @@ type Options struct {
 	RelayTo     string   // host:port
 	Certificate string   // PEM files; empty means no STARTTLS
 	Key         string
+	Hold        bool // what is accepted stays in the queue: nothing is delivered
 }
 
 // Server is a Postfix that may be started and stopped again and again.
 type Server struct {
 	Addr string // host:port
 	Log  string
+	PID  int
 	opt  Options
 	cmd  *exec.Cmd
 	done chan error
@@ -84,6 +86,9 @@ smtpd_tls_cert_file = %s
 smtpd_tls_key_file = %s
 `
 
+const holdCF = `smtpd_client_restrictions = check_client_access static:HOLD
+`
+
 const masterCF = `127.0.0.1:%s inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -107,6 +112,19 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 `
+
+// Text returns the configuration of a server that holds what it accepts, with words in
+// place of paths, ports and numbers, to be shown.
+func Text(domain string) string {
+	return "# main.cf\n" + fmt.Sprintf(mainCF, "DIR", domain, "UID", "GID") + holdCF +
+		"\n# master.cf\n" + fmt.Sprintf(masterCF, "PORT")
+}
+
+// Version returns what the installed program calls itself, or "".
+func Version() string {
+	out, _ := exec.Command("postconf", "-dh", "mail_version").Output()
+	return strings.TrimSpace(string(out))
+}
 
 // New writes the configuration; Start runs it.
 func New(opt Options) (*Server, error) {
@@ -158,6 +176,9 @@ func (s *Server) Configure(opt Options) error {
 	if s.opt.Certificate != "" {
 		text += fmt.Sprintf(tlsCF, s.opt.Certificate, s.opt.Key)
 	}
+	if s.opt.Hold {
+		text += holdCF
+	}
 	var users strings.Builder
 	for _, u := range s.opt.Users {
 		fmt.Fprintf(&users, "%s@%s %s/\n", u, s.opt.Domain, u)
@@ -190,11 +211,13 @@ func (s *Server) Start() error {
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("postfix: %w", err)
 	}
+	s.PID = s.cmd.Process.Pid
 	s.done = make(chan error, 1)
 	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(s.cmd, s.done)
 	for range 300 {
 		select {
 		case err := <-s.done:
+			s.cmd = nil
 			log, _ := os.ReadFile(s.Log)
 			return fmt.Errorf("postfix ended at once: %v\n%s%s", err, said.String(), log)
 		case <-time.After(50 * time.Millisecond):

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/bench"
+)
+
+// footing is what a leg finds when it begins.
+type footing int
+
+const (
+	fresh    footing = iota // a server that has just been started for the first time
+	filled                  // one that was started on the large mailbox, put in before
+	unsynced                // a fresh one that syncs nothing, where it can: only bytes are counted
+)
+
+// leg is one call of bench.Run.
+type leg struct {
+	title    string
+	names    []string
+	opt      bench.Options
+	on       footing
+	group    int           // legs of one group follow each other on one server
+	spread   bool          // deliveries go to many accounts
+	accounts int           // how many, for the server of the group; 0: ten
+	tls      bool          // IMAP is spoken over TLS
+	restart  bool          // the server may be restarted, and is before each cold request
+	once     bool          // in the first round only
+	patience time.Duration // if it is to be longer than others
+	servers  []string      // empty means all but Postfix
+}
+
+// runsOn says whether a server takes part.
+func (l leg) runsOn(server string) bool {
+	if len(l.servers) == 0 {
+		return server != "postfix"
+	}
+	return slices.Contains(l.servers, server)
+}
+
+// runAll measures every server in every round.
+func (p plan) runAll(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(p.raw), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(p.raw)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := writer{f, os.Stderr}
+	a := p.about()
+	w.put(heading{&a})
+	legs := p.legs()
+	if p.growth {
+		legs = p.growthLegs()
+	}
+	began := time.Now()
+	for round := 1; round <= p.rounds; round++ {
+		for i := range p.servers {
+			name := p.servers[(i+round-1)%len(p.servers)] // nobody is always the first
+			err := p.measure(ctx, name, round, legs, func(s sample) {
+				s.Server, s.Round = name, round
+				w.put(s)
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "benchpeers: %s, round %d: done after %s\n", name, round, time.Since(began).Round(time.Second))
+		}
+	}
+	return nil
+}
+
+// measure runs the legs on one server, group after group. An error means that all is
+// to end; what is wrong with one server is reported as a sample.
+func (p plan) measure(ctx context.Context, name string, round int, legs []leg, report func(sample)) error {
+	legs = slices.DeleteFunc(slices.Clone(legs), func(l leg) bool { return !l.runsOn(name) || l.once && round > 1 })
+	for len(legs) > 0 {
+		n := 1
+		for n < len(legs) && legs[n].group == legs[0].group {
+			n++
+		}
+		if err := p.together(ctx, name, round, legs[:n], report); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			report(sample{Leg: legs[0].title, Error: err.Error(), Load: loadAverage()})
+		}
+		legs = legs[n:]
+	}
+	return nil
+}
+
+// together runs the legs of one group on one server of their own.
+func (p plan) together(ctx context.Context, name string, round int, legs []leg, report func(sample)) error {
+	dir, err := os.MkdirTemp(p.dir, "bench-"+name+"-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	l := launch{dir: filepath.Join(dir, "s"), binary: p.binary, cyrus: p.cyrus, accounts: max(legs[0].accounts, spread)}
+	if l.pem, err = newCertificate(dir); err != nil {
+		return err
+	}
+	if legs[0].on == filled {
+		if err := p.fill(ctx, name, l, legs[0].opt.Messages); err != nil {
+			return fmt.Errorf("filling the large mailbox: %w", err)
+		}
+	}
+	l.filling = legs[0].on == unsynced
+	s, err := start(name, l)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	for i, leg := range legs {
+		if err := p.one(ctx, s, leg, fmt.Sprintf("r%dg%dl%d", round, leg.group, i), report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill makes the large mailbox and ends the server again.
+func (p plan) fill(ctx context.Context, name string, l launch, messages int) error {
+	l.filling = true
+	s, err := start(name, l)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*p.patience)
+	defer cancel()
+	err = bench.Run(ctx, s.target, bench.Options{Messages: messages, Repeat: 1}, []string{"select"}, func(bench.Result) {})
+	s.stop()
+	syscall.Sync() // what was put in does not wait for the disk in the measured time
+	return err
+}
+
+// one runs a leg. An error means that the server is of no more use.
+func (p plan) one(ctx context.Context, s *server, l leg, run string, report func(sample)) error {
+	load := loadAverage()
+	t := s.target
+	if l.spread {
+		t.Recipients = s.others
+	}
+	if l.tls {
+		t.IMAP, t.TLS = s.imaps, s.tls
+	}
+	opt := l.opt
+	opt.Run = run
+	restarted := error(nil)
+	if l.restart {
+		opt.Restart = func(context.Context) (int, error) {
+			restarted = s.again(p.drop)
+			return s.target.PID, restarted
+		}
+	}
+	inTime, cancel := context.WithTimeout(ctx, max(p.patience, l.patience))
+	defer cancel()
+	err := bench.Run(inTime, t, opt, l.names, func(r bench.Result) {
+		report(sample{Spread: l.spread, Load: load, Result: r})
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		report(sample{Leg: l.title, Error: err.Error(), Load: load})
+	}
+	return restarted
+}
+
+// again stops the server and starts it.
+func (s *server) again(drop bool) error {
+	s.stop()
+	if drop {
+		syscall.Sync()
+		if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0); err != nil {
+			return err
+		}
+	}
+	if err := s.start(); err != nil {
+		return errors.Join(errors.New("the server did not come back"), err)
+	}
+	return nil
+}
