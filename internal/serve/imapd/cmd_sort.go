@@ -54,8 +54,10 @@ func (s *session) sortCommand(cmd *command) (reply, error) {
 // tellSort writes the SORT response (RFC 5256, 4; RFC 7162, 3.1.6 for its MODSEQ).
 func (s *session) tellSort(cmd *command, args *imap.Search, found *finding) error {
 	s.enc.Raw("* SORT")
-	for _, uid := range found.order {
-		s.enc.SP().Number(s.number(cmd, uid))
+	for uids := range slices.Chunk(found.order, 4096) {
+		for _, uid := range uids {
+			s.enc.SpaceNumber(s.number(cmd, uid))
+		}
 		if err := s.flushFull(); err != nil {
 			return err
 		}
@@ -67,19 +69,39 @@ func (s *session) tellSort(cmd *command, args *imap.Search, found *finding) erro
 	return nil
 }
 
-// sorted returns what was found in the order wanted; what compares equal stays in
-// the order of the mailbox. Memory: about 150 bytes a
-// message, and for each key 16 bytes and its text.
+// sorted returns what was found in the order wanted. It is not to be changed.
 func (s *session) sorted(found *finding, by []imap.SortBy) ([]mail.UID, error) {
-	rows := make([]store.Message, 0, found.set.Len())
-	for _, m := range s.view.pic.Messages(found.set) {
+	name := orderName(by)
+	key := s.arrangementKey(name)
+	if name == "" || !s.arranges(found.set, key) {
+		return s.sort(found.set, found.scores, by)
+	}
+	order, err := s.wholeOrder(key, by)
+	if err != nil || s.isWhole(found.set) {
+		return order, err
+	}
+	uids := make([]mail.UID, 0, found.set.Len())
+	wanted := members(found.set, len(order))
+	for _, uid := range order {
+		if wanted(uid) {
+			uids = append(uids, uid)
+		}
+	}
+	return uids, nil
+}
+
+// sort sorts messages; those that compare equal stay in the order of the mailbox. Memory:
+// about 150 bytes a message, and for each key 16 bytes and its text.
+func (s *session) sort(set mail.UIDSet, scores map[mail.UID]uint8, by []imap.SortBy) ([]mail.UID, error) {
+	rows := make([]store.Message, 0, min(set.Len(), s.view.pic.Len()))
+	for _, m := range s.view.pic.Messages(set) {
 		rows = append(rows, m)
 	}
 	columns := newSortColumns(by, len(rows), s.comparator)
 	fromKeys := false
 	for _, c := range columns {
 		fromKeys = fromKeys || c.needsKeys()
-		c.fillFromRows(rows, found.scores)
+		c.fillFromRows(rows, scores)
 	}
 	if err := s.fillNotes(columns, rows); err != nil {
 		return nil, err
@@ -95,21 +117,9 @@ func (s *session) sorted(found *finding, by []imap.SortBy) ([]mail.UID, error) {
 			return nil, err
 		}
 	}
-	order := make([]int32, len(rows))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortFunc(order, func(a, b int32) int {
-		for _, c := range columns {
-			if d := c.compare(a, b); d != 0 {
-				return d
-			}
-		}
-		return cmp.Compare(a, b)
-	})
-	uids := make([]mail.UID, len(order))
-	for i, at := range order {
-		uids[i] = rows[at].UID
+	uids := make([]mail.UID, len(rows))
+	for i, at := range sortColumns(columns, len(rows)) {
+		uids[i] = rows[at.row].UID
 	}
 	return uids, nil
 }

@@ -1,8 +1,6 @@
 package imapd
 
 import (
-	"crypto/sha256"
-
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
@@ -21,15 +19,11 @@ func (s *session) threadCommand(cmd *command, args imap.Thread) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	rows := make([]store.Message, 0, found.set.Len())
-	for _, m := range s.view.pic.Messages(found.set) {
-		rows = append(rows, m)
-	}
-	msgs, err := s.threadMessages(rows, args.By != imap.OrderedSubject)
+	t, err := s.threaded(found.set, args.By)
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(cmd.row.name + " done"), s.tellThreads(cmd, rows, threads(msgs, args.By))
+	return ok(cmd.row.name + " done"), s.tellThreads(cmd, t)
 }
 
 // threadMessages reads what threading looks at; references only if they are wanted.
@@ -47,8 +41,7 @@ func (s *session) threadMessages(rows []store.Message, references bool) ([]threa
 		}
 		if len(keys.Base) > 0 {
 			folded = s.comparator.AppendFold(folded[:0], keys.Base)
-			sum := sha256.Sum256(folded)
-			copy(m.subject[:], sum[:])
+			m.subject = s.srv.arranged.subjectKey(folded)
 		}
 		m.reply = keys.Reply
 		if !references {
@@ -67,14 +60,14 @@ func (s *session) threadMessages(rows []store.Message, references bool) ([]threa
 }
 
 // tellThreads writes the THREAD response (RFC 5256, 4).
-func (s *session) tellThreads(cmd *command, rows []store.Message, a *arranged) error {
+func (s *session) tellThreads(cmd *command, t *wholeThreads) error {
 	e := s.enc
 	e.Raw("* THREAD")
-	if len(rows) > 0 {
+	if len(t.uids) > 0 {
 		e.SP()
 	}
 	var err error
-	for what := range a.walk {
+	for what := range t.arranged.walk {
 		switch what {
 		case listBegins:
 			e.Raw("(")
@@ -83,9 +76,10 @@ func (s *session) tellThreads(cmd *command, rows []store.Message, a *arranged) e
 		case numberFollows:
 			e.SP()
 		default:
-			e.Number(s.number(cmd, rows[what].UID))
+			e.Number(s.number(cmd, t.uids[what]))
+			err = s.flushFull()
 		}
-		if err = s.flushFull(); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
 // placer finds the places of messages in a sorted result. It reads the sort keys of those
@@ -21,22 +22,34 @@ type placer struct {
 	keyed   bool // the columns need keys
 }
 
-// insertAdded puts what is added into a sorted result. Of each run, the place is that after
-// those before it have been put in.
-func (s *session) insertAdded(u *updating, set mail.UIDSet) (runs []run, err error) {
-	p := &placer{s: s, v: s.view, columns: newSortColumns(u.by, 0, u.comparator), index: map[mail.UID]int32{}}
+func (s *session) placer(by []imap.SortBy, comparator imap.Comparator) *placer {
+	p := &placer{s: s, v: s.view, columns: newSortColumns(by, 0, comparator), index: map[mail.UID]int32{}}
 	for _, c := range p.columns {
 		p.keyed = p.keyed || c.needsKeys()
 	}
-	added, err := p.sorted(set)
+	return p
+}
+
+// insertAdded puts what is added into a sorted result. Of each run, the place is that after
+// those before it have been put in.
+func (s *session) insertAdded(u *updating, set mail.UIDSet) (runs []run, err error) {
+	added, places, err := s.placer(u.by, u.comparator).places(u.order, set)
 	if err != nil {
 		return nil, err
 	}
-	places := make([]int, len(added)) // in the result as it is
-	err = s.view.acct.View(s.ctx, func(snap *store.Snapshot) error {
+	return u.insert(added, places), nil
+}
+
+// places returns messages in order and where in a sorted list, as it is, each belongs.
+func (p *placer) places(order []mail.UID, set mail.UIDSet) (added []mail.UID, places []int, err error) {
+	if added, err = p.sorted(set); err != nil {
+		return nil, nil, err
+	}
+	places = make([]int, len(added))
+	err = p.v.acct.View(p.s.ctx, func(snap *store.Snapshot) error {
 		from := 0
 		for i, uid := range added {
-			at, err := p.find(snap, u.order[from:], uid)
+			at, err := p.find(snap, order[from:], uid)
 			if err != nil {
 				return err
 			}
@@ -45,10 +58,7 @@ func (s *session) insertAdded(u *updating, set mail.UIDSet) (runs []run, err err
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return u.insert(added, places), nil
+	return added, places, err
 }
 
 // insert puts messages in at their places and returns the runs they make.

@@ -53,6 +53,8 @@ type Options struct {
 	MessageLimit int // messages that one command may deal with; 0: any number (RFC 9738)
 	SaveLimit    int // that COPY and APPEND may save; 0: as many as MessageLimit allows
 
+	ArrangementBytes int64 // memory for what SORT and THREAD make of whole mailboxes; 0: 96 MB
+
 	// Submitter tells whether an account is a submission server, which may fetch what
 	// URLs give to submission on behalf of somebody (RFC 4467, 3); nil: none is.
 	Submitter func(mail.AccountID) bool
@@ -62,9 +64,10 @@ type Options struct {
 	Administrator func(mail.AccountID) bool
 }
 
-// Server answers IMAP connections. It has no state of its own.
+// Server answers IMAP connections. It has no state of its own but what can be made again.
 type Server struct {
 	opt       Options
+	arranged  *arrangements
 	rows      map[string]*row
 	languages map[string]*language
 	caps      string // what the rows announce
@@ -87,7 +90,7 @@ func New(opt Options) *Server {
 	if opt.After == nil {
 		opt.After = time.After
 	}
-	srv := &Server{opt: opt, rows: map[string]*row{}, languages: newLanguages()}
+	srv := &Server{opt: opt, rows: map[string]*row{}, languages: newLanguages(), arranged: newArrangements(opt.ArrangementBytes)}
 	var caps []string
 	table := commands()
 	if opt.Legacy {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -131,4 +132,45 @@ func (c *sortColumn) compare(a, b int32) int {
 		return cmp.Compare(x.head, y.head)
 	}
 	return bytes.Compare(c.buffer[x.from:x.to], c.buffer[y.from:y.to])
+}
+
+// leading is a message with the beginning of its first key, which decides most comparisons
+// where the message itself need not be looked at.
+type leading struct {
+	head uint64
+	row  int32
+}
+
+// sortColumns returns the rows in order.
+func sortColumns(columns []*sortColumn, n int) []leading {
+	order := make([]leading, n)
+	for i := range order {
+		order[i] = leading{columns[0].head(i), int32(i)}
+	}
+	slices.SortFunc(order, func(a, b leading) int {
+		if a.head != b.head {
+			return cmp.Compare(a.head, b.head)
+		}
+		for _, c := range columns {
+			if d := c.compare(a.row, b.row); d != 0 {
+				return d
+			}
+		}
+		return cmp.Compare(a.row, b.row)
+	})
+	return order
+}
+
+// head returns a number that orders messages as this key does, or makes them equal.
+func (c *sortColumn) head(i int) uint64 {
+	var h uint64
+	if c.numbers != nil {
+		h = uint64(c.numbers[i]) ^ 1<<63
+	} else {
+		h = c.texts[i].head
+	}
+	if c.by.Reverse {
+		h = ^h
+	}
+	return h
 }

@@ -23,7 +23,7 @@ type threadMessage struct {
 }
 
 // subjectKey stands for a folded base subject; zero is the empty one.
-type subjectKey [16]byte
+type subjectKey [2]uint64
 
 // forest is the parents of nodes: of the messages, and after them of dummies, which
 // stand for messages that are named and not there.

@@ -218,7 +218,7 @@ func someMessages(r *rand.Rand, n int) []threadMessage {
 	msgs := make([]threadMessage, n)
 	for i := range msgs {
 		m := threadMessage{date: int64(r.IntN(n)), reply: r.IntN(2) == 0, named: r.IntN(8) > 0, id: uint64(r.IntN(n + n/2))}
-		m.subject[0] = byte(r.IntN(max(n/2, 1)))
+		m.subject[0] = uint64(r.IntN(max(n/2, 1)))
 		for range r.IntN(4) {
 			m.refs = append(m.refs, uint64(r.IntN(n+n/2)))
 		}
@@ -323,7 +323,7 @@ func FuzzThreads(f *testing.F) {
 		var msgs []threadMessage
 		for ; len(b) >= 4; b = b[4:] {
 			m := threadMessage{named: b[0] > 0, id: uint64(b[0]), refs: []uint64{uint64(b[1]), uint64(b[2])}, date: int64(b[3] >> 3), reply: b[3]&1 > 0}
-			m.subject[0] = b[3] & 7
+			m.subject[0] = uint64(b[3] & 7)
 			msgs = append(msgs, m)
 		}
 		alg := imap.Threading(by % 3)

@@ -99,6 +99,13 @@ func (e *Encoder) Number(n uint64) *Encoder {
 	return e
 }
 
+// SpaceNumber appends a space and n.
+func (e *Encoder) SpaceNumber(n uint64) *Encoder {
+	e.room()
+	e.b = strconv.AppendUint(append(e.b, ' '), n, 10)
+	return e
+}
+
 // String appends s as a quoted string if it may be one, else as a literal. A
 // string with NUL, which no IMAP string can hold, loses it.
 func (e *Encoder) String(s string) *Encoder {

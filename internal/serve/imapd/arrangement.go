@@ -1,0 +1,235 @@
+package imapd
+
+import (
+	"container/list"
+	"hash/maphash"
+	"sync"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// What SORT and THREAD make of a whole mailbox is kept in memory for all sessions, so that
+// the next one hands it out. What has come or gone since is put in or taken out; nothing
+// that it is made of ever changes of a message that stays.
+
+const (
+	defaultArrangementBytes = 96 << 20
+	arrangeFrom             = 256 // messages in a mailbox for which this is done
+)
+
+// arrangementKey says of what an arrangement is made, and how.
+type arrangementKey struct {
+	account mail.AccountID
+	box     mail.MailboxID
+	by      string // comparator and criteria
+}
+
+// arrangement is something that is kept of the messages of a mailbox. It is never changed.
+type arrangement interface {
+	of() *membership
+	bytes() int64
+}
+
+// membership is which messages an arrangement is made of. Messages come with ever higher
+// UIDs and go for good: two states of a mailbox that have as many messages and the same
+// last one have the same messages.
+type membership struct {
+	n    int
+	last mail.UID
+	mod  mail.ModSeq // of the picture
+}
+
+func membersOf(p *store.Picture) membership {
+	return membership{n: p.Len(), last: p.UID(p.Len()), mod: p.ModSeq()}
+}
+
+func (m *membership) fits(p *store.Picture) bool {
+	return m.n == p.Len() && m.last == p.UID(m.n)
+}
+
+// grown tells whether a picture has all the messages, and beyond them only new ones.
+func (m *membership) grown(p *store.Picture) bool {
+	seq, there := p.Seq(m.last)
+	return m.n == 0 || there && seq == m.n
+}
+
+// arrangements is what is kept, in a limit of bytes; what was not used for longest goes.
+type arrangements struct {
+	limit int64
+	least int // as arrangeFrom
+	seeds [2]maphash.Seed
+
+	mu     sync.Mutex
+	size   int64
+	kept   map[arrangementKey]*list.Element
+	recent list.List // of *keptArrangement, the one used last in front
+}
+
+type keptArrangement struct {
+	key arrangementKey
+	arrangement
+}
+
+func newArrangements(limit int64) *arrangements {
+	if limit <= 0 {
+		limit = defaultArrangementBytes
+	}
+	return &arrangements{
+		limit: limit, least: arrangeFrom, kept: map[arrangementKey]*list.Element{},
+		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+	}
+}
+
+// get returns what is kept, nil if there is nothing.
+func (c *arrangements) get(key arrangementKey) arrangement {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.kept[key]
+	if e == nil {
+		return nil
+	}
+	c.recent.MoveToFront(e)
+	return e.Value.(*keptArrangement).arrangement
+}
+
+// put keeps an arrangement, unless a later one is there already or it is too large.
+func (c *arrangements) put(key arrangementKey, a arrangement) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.kept[key]; e != nil {
+		if e.Value.(*keptArrangement).of().mod > a.of().mod {
+			return
+		}
+		c.drop(e)
+	}
+	if a.bytes() > c.limit {
+		return
+	}
+	c.kept[key] = c.recent.PushFront(&keptArrangement{key, a})
+	for c.size += a.bytes(); c.size > c.limit; {
+		c.drop(c.recent.Back())
+	}
+}
+
+func (c *arrangements) drop(e *list.Element) {
+	a := c.recent.Remove(e).(*keptArrangement)
+	c.size -= a.bytes()
+	delete(c.kept, a.key)
+}
+
+// arrangementKey names an arrangement of the selected mailbox.
+func (s *session) arrangementKey(by string) arrangementKey {
+	return arrangementKey{s.view.acct.ID(), s.view.box, string(rune('0'+s.comparator)) + by}
+}
+
+// isWhole tells whether all messages of the selected mailbox were found.
+func (s *session) isWhole(found mail.UIDSet) bool { return found.Len() == s.view.pic.Len() }
+
+// arranges tells whether a command on the messages found had better look at an arrangement
+// of the whole mailbox: if they are most of it, or it is there anyway.
+func (s *session) arranges(found mail.UIDSet, key arrangementKey) bool {
+	n := s.view.pic.Len()
+	return n >= s.srv.arranged.least && (2*found.Len() >= n || 16*found.Len() >= n && s.srv.arranged.get(key) != nil)
+}
+
+// members tests membership in a set quickly.
+func members(set mail.UIDSet, of int) func(mail.UID) bool {
+	if len(set) < 8 {
+		return set.Contains
+	}
+	from, span := set[0].From, uint64(set[len(set)-1].To)-uint64(set[0].From)+1
+	if span > 64*uint64(of) {
+		return set.Contains
+	}
+	bits := make([]uint64, span/64+1)
+	for uid := range set.All() {
+		bits[(uid-from)/64] |= 1 << ((uid - from) % 64)
+	}
+	return func(uid mail.UID) bool {
+		at := uint64(uid) - uint64(from)
+		return uid >= from && at < span && bits[at/64]&(1<<(at%64)) != 0
+	}
+}
+
+// wholeOrder is all messages of a mailbox in an order of SORT.
+type wholeOrder struct {
+	membership
+	uids []mail.UID
+}
+
+func (o *wholeOrder) of() *membership { return &o.membership }
+func (o *wholeOrder) bytes() int64    { return 200 + 4*int64(cap(o.uids)) }
+
+// orderName names an order, "" for one that is not only of what never changes of a message.
+func orderName(by []imap.SortBy) string {
+	name := make([]byte, 0, 2*len(by))
+	for _, b := range by {
+		if b.Key == imap.SortRelevancy || b.Key == imap.SortAnnotation {
+			return ""
+		}
+		sign := byte('+')
+		if b.Reverse {
+			sign = '-'
+		}
+		name = append(name, sign, 'A'+byte(b.Key))
+	}
+	return string(name)
+}
+
+// wholeOrder returns all messages of the selected mailbox in order. It is not to be changed.
+func (s *session) wholeOrder(key arrangementKey, by []imap.SortBy) ([]mail.UID, error) {
+	v := s.view
+	old, _ := s.srv.arranged.get(key).(*wholeOrder)
+	if old != nil && old.fits(v.pic) {
+		return old.uids, nil
+	}
+	now := &wholeOrder{membership: membersOf(v.pic)}
+	var err error
+	if old != nil {
+		now.uids, err = s.rollOrder(old, by)
+	}
+	if now.uids == nil && err == nil {
+		now.uids, err = s.sort(store.All(), nil, by)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.srv.arranged.put(key, now)
+	return now.uids, nil
+}
+
+// rollOrder brings an order forward to the picture of the view. It returns nil where that
+// would not be less than sorting.
+func (s *session) rollOrder(old *wholeOrder, by []imap.SortBy) ([]mail.UID, error) {
+	pic := s.view.pic
+	uids := old.uids
+	if !old.grown(pic) {
+		uids = make([]mail.UID, 0, len(old.uids))
+		for _, uid := range old.uids {
+			if _, there := pic.Seq(uid); there {
+				uids = append(uids, uid)
+			}
+		}
+	}
+	last, _ := pic.Seq(old.last + 1) // one more than there are up to it
+	if last-1 != len(uids) || pic.Len()-len(uids) > 64+pic.Len()/32 {
+		return nil, nil // the picture is an earlier one, or much has come
+	}
+	if pic.Len() == len(uids) {
+		return uids, nil
+	}
+	p := s.placer(by, s.comparator)
+	added, places, err := p.places(uids, mail.UIDSet{{From: old.last + 1, To: 1<<32 - 1}})
+	if err != nil {
+		return nil, err
+	}
+	now := make([]mail.UID, 0, len(uids)+len(added))
+	from := 0
+	for i, uid := range added {
+		now = append(append(now, uids[from:places[i]]...), uid)
+		from = places[i]
+	}
+	return append(now, uids[from:]...), nil
+}
