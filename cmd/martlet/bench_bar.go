@@ -7,18 +7,31 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// benchBar shows how far a run is, on a terminal; anywhere else it shows nothing.
+// benchBar shows how far a run is: a bar on a terminal, lines of JSON anywhere else.
 type benchBar struct {
 	w    io.Writer
 	what string
 	bar  *progressbar.ProgressBar
+	last time.Time // line of JSON, or the beginning
 }
 
-func newBenchBar(w io.Writer) *benchBar { return &benchBar{w: w} }
+func newBenchBar(w io.Writer) *benchBar { return &benchBar{w: w, last: time.Now()} }
+
+// benchProgress is such a line.
+type benchProgress struct {
+	Event string `json:"event"`
+	What  string `json:"what"`
+	Done  int    `json:"done"`
+	Total int    `json:"total"`
+}
 
 // show has the form of bench.Options.Progress.
 func (b *benchBar) show(what string, done, total int) {
 	if !isTerminal(b.w) {
+		if now := time.Now(); now.Sub(b.last) >= time.Second {
+			b.last = now
+			printJSON(b.w, benchProgress{"progress", what, done, total})
+		}
 		return
 	}
 	if what != b.what {
@@ -28,7 +41,7 @@ func (b *benchBar) show(what string, done, total int) {
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false),
 			progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond))
 	}
-	b.bar.Set(done)
+	b.bar.Set(min(done, total))
 }
 
 // clear takes the bar away.

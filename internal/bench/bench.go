@@ -1,5 +1,5 @@
 // Package bench puts a mail server under load and measures it, over the public
-// protocols alone: IMAP and LMTP. It works on any server, so that two can be
+// protocols alone: IMAP, LMTP and SMTP, with TLS or without. It works on any server, so that two can be
 // compared with the same bytes.
 //
 // Its clients are as thin as they can be: they find the ends of replies and literals
@@ -10,18 +10,17 @@
 // when the answer is there. The figures are therefore what n patient clients get, not
 // what happens when mail keeps coming faster than it is taken.
 //
-// It does not start, configure or clean a server, and it does no TLS: what is
-// measured here is the store behind the protocol. Use an account made for it; the
-// runs add messages to INBOX and make mailboxes whose names begin with "bench-".
+// It does not start, configure or clean a server; a hook of the caller may restart it.
+// Use an account made for it: the runs add messages to INBOX and make mailboxes whose
+// names begin with "bench-". Some of them stay, to be used again.
 //
-// RFC 2033 (LMTP), RFC 2920 (pipelining), RFC 9051 and 3501 (IMAP), RFC 7888
-// (non-synchronising literals), RFC 3502 (MULTIAPPEND), RFC 7162 (CHANGEDSINCE,
-// QRESYNC), RFC 2177 (IDLE), RFC 5256 (SORT, THREAD).
+// RFC 2033 (LMTP), RFC 5321 (SMTP), RFC 2920 (pipelining), RFC 3207 (STARTTLS), RFC 9051
+// and 3501 (IMAP), RFC 7888 (non-synchronising literals), RFC 3502 (MULTIAPPEND), RFC
+// 7162 (CHANGEDSINCE, QRESYNC), RFC 2177 (IDLE), RFC 5256 (SORT, THREAD), RFC 8446 (TLS).
 package bench
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -48,39 +47,32 @@ const (
 	byName // runs only if it is named: it takes long
 )
 
-// notYet stands for scenarios that are being written.
-func notYet(context.Context, *runner) error {
-	return fault.New(fault.Unsupported, "not measured yet")
-}
-
 func scenarios() []scenario {
 	list := []scenario{
-		{"lmtp", "deliveries by LMTP", needLMTP, runLMTP},
-		{"smtp", "deliveries by SMTP", needSMTP, notYet},
+		{"lmtp", "deliveries by LMTP", needLMTP, transfers("lmtp", lmtp)},
+		{"smtp", "deliveries by SMTP", needSMTP, transfers("smtp", smtp)},
 		{"append", "deliveries by IMAP APPEND", needIMAP, runAppend},
 		{"multiappend", "APPEND of 20 and of 500 messages at once", needIMAP, runMultiAppend},
 		{"select", "SELECT of the large mailbox", needIMAP, runSelect},
-		{"first-page", "SELECT, and envelopes and flags of the newest 50", needIMAP, notYet},
-		{"fetch-flags", "UID FETCH 1:* (FLAGS)", needIMAP, fetchAll("fetch-flags", "UID FETCH 1:* (FLAGS)")},
-		{"fetch-envelope", "UID FETCH 1:* (UID FLAGS ENVELOPE)", needIMAP,
-			fetchAll("fetch-envelope", "UID FETCH 1:* (UID FLAGS ENVELOPE)")},
-		{"fetch-bodystructure", "FETCH 1:* (BODYSTRUCTURE)", needIMAP,
-			fetchAll("fetch-bodystructure", "FETCH 1:* (BODYSTRUCTURE)")},
-		{"fetch-size", "FETCH 1:* (RFC822.SIZE)", needIMAP, fetchAll("fetch-size", "FETCH 1:* (RFC822.SIZE)")},
-		{"headers", "FETCH of the header fields that clients show", needIMAP, notYet},
+		{"first-page", "SELECT, and envelopes and flags of the newest 50", needIMAP, runFirstPage},
+		fetchAll("fetch-flags", "UID FETCH 1:* (FLAGS)"),
+		fetchAll("fetch-envelope", "UID FETCH 1:* (UID FLAGS ENVELOPE)"),
+		fetchAll("fetch-bodystructure", "FETCH 1:* (BODYSTRUCTURE)"),
+		fetchAll("fetch-size", "FETCH 1:* (RFC822.SIZE)"),
+		fetchAll("headers", shown),
 		{"fetch-whole", "FETCH of 1,000 whole messages", needIMAP, runFetchWhole},
-		{"store", "STORE 1:* +FLAGS and -FLAGS.SILENT", needIMAP, runStore},
+		{"store", `STORE 1:* +FLAGS (\Seen) and -FLAGS.SILENT (\Seen)`, needIMAP, runStore},
 		{"changedsince", "UID FETCH 1:* (FLAGS) (CHANGEDSINCE n) after 10 changes", needIMAP, runChangedSince},
-		{"qresync", "SELECT with QRESYNC after 10 changes", needIMAP, runQResync},
-		{"qresync-100", "SELECT with QRESYNC after 100 changes", needIMAP, notYet},
+		{"qresync", "SELECT with QRESYNC after 10 changes", needIMAP, qresync("qresync", 10)},
+		{"qresync-100", "SELECT with QRESYNC after 100 changes", needIMAP, qresync("qresync-100", 100)},
 		{"announce", "from the answer to a delivery to the last EXISTS in IDLE", needIMAP | needLMTP, runAnnounce},
 		{"idle-memory", "memory of connections in IDLE", needIMAP | needPID, runIdleMemory},
-		{"idle-cpu", "processor time of connections in IDLE", needIMAP | needPID | byName, notYet},
-		{"open-memory", "memory of sessions with the large mailbox selected", needIMAP | needPID, notYet},
-		{"handshake", "connections by TLS with login, full and resumed", needIMAP | needTLS, notYet},
-		{"restart", "a restart of the server until a login succeeds", needIMAP | needRestart, notYet},
-		{"disk", "bytes on disk for each byte of mail", needIMAP | needLMTP | needData | byName, notYet},
-		{"grow", "rate of deliveries by LMTP while the store grows", needLMTP | byName, notYet},
+		{"idle-cpu", "processor time of connections in IDLE", needIMAP | needPID | byName, runIdleCPU},
+		{"open-memory", "memory of sessions with the large mailbox selected", needIMAP | needPID, runOpenMemory},
+		{"handshake", "connections by TLS with login, full and resumed", needIMAP | needTLS, runHandshake},
+		{"restart", "a restart of the server until a login succeeds", needIMAP | needRestart, runRestart},
+		{"disk", "bytes on disk for each byte of mail", needIMAP | needData | byName, runDisk},
+		{"grow", "rate of deliveries by LMTP while the store grows", needLMTP | byName, runGrow},
 	}
 	for _, q := range questions() {
 		list = append(list, q.scenario())
@@ -88,33 +80,40 @@ func scenarios() []scenario {
 	return list
 }
 
-// Names returns the scenarios in the order they run, each with a few words about it.
+// Names returns the scenarios in the order they run, each with a few words about it. A
+// star is before those that run only if they are named.
 func Names() [][2]string {
 	var out [][2]string
 	for _, s := range scenarios() {
-		out = append(out, [2]string{s.name, s.about})
+		star := ""
+		if s.needs&byName != 0 {
+			star = "* "
+		}
+		out = append(out, [2]string{s.name, star + s.about})
 	}
 	return out
 }
 
 // Run runs the named scenarios, or all that the target's fields allow if there are no
-// names, and hands each result to report as it comes.
+// names, and hands each result to report as it comes. Of those that nobody named, one
+// that the server does not support is reported with a Failure alone.
 func Run(ctx context.Context, t Target, o Options, names []string, report func(Result)) error {
-	r := &runner{target: t, opt: o.withDefaults(), report: report}
-	if len(t.Recipients) == 0 {
-		r.target.Recipients = []string{t.User}
-	}
+	r := newRunner(t, o, report)
 	chosen, err := choose(t, o.Restart != nil, names)
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.leave()
 	for _, s := range chosen {
-		if err := s.run(ctx, r); err != nil {
-			if ctx.Err() != nil {
-				return fault.Wrap(fault.Closed, "stopped", ctx.Err())
-			}
-			return fmt.Errorf("%s: %w", s.name, err)
+		err := s.run(ctx, r)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return fault.Wrap(fault.Closed, "stopped", ctx.Err())
+		case len(names) == 0 && fault.Is(err, fault.Unsupported):
+			report(Result{Scenario: s.name, Failure: fault.Say(err)})
+		default:
+			return fault.Wrap(fault.Of(err), s.name, err)
 		}
 	}
 	return nil
@@ -175,33 +174,17 @@ func (n need) String() string {
 		n    need
 		text string
 	}{
-		{needIMAP, "an IMAP address with user and password"},
-		{needLMTP, "an LMTP address with user or recipient"},
-		{needSMTP, "an SMTP address with user or recipient"},
-		{needPID, "the process id of the server"},
-		{needData, "the folder that holds the server's mail"},
-		{needTLS, "TLS for IMAP"},
-		{needRestart, "a command that restarts the server"},
+		{needIMAP, "an IMAP address with user and password (--imap, --user)"},
+		{needLMTP, "an LMTP address with user or recipient (--lmtp)"},
+		{needSMTP, "an SMTP address with user or recipient (--smtp)"},
+		{needPID, "the process id of the server (--pid)"},
+		{needData, "the folder that holds the server's mail (--data)"},
+		{needTLS, "TLS for IMAP (--tls)"},
+		{needRestart, "a command that restarts the server (--restart)"},
 	} {
 		if n&c.n != 0 {
 			parts = append(parts, c.text)
 		}
 	}
 	return strings.Join(parts, " and ")
-}
-
-// runner is what the scenarios of one Run share.
-type runner struct {
-	target Target
-	opt    Options
-	report func(Result)
-	box    string    // large mailbox, once seeded
-	conn   *imapConn // session that has it selected
-	serial int       // delivery runs so far: part of the Message-IDs
-}
-
-func (r *runner) close() {
-	if r.conn != nil {
-		r.conn.Close()
-	}
 }

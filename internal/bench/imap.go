@@ -1,10 +1,8 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -17,45 +15,73 @@ import (
 // imapConn is one IMAP session. It is for one goroutine.
 type imapConn struct {
 	net.Conn
-	r    *bufio.Reader
-	buf  []byte
+	wire
+	buf  []byte // next command
+	msg  []byte // message that goes into it
+	cuts []int  // places in buf to wait for a continuation request at
 	tag  int
 	caps string // capabilities after login, in upper case, with a space around each
-	read int64  // bytes of responses so far
 }
+
+// Sizes of the read buffer: of a session that gets large replies, and of one of many.
+const (
+	wide   = 1 << 20
+	narrow = 1 << 12
+)
 
 // dialIMAP opens a session and logs in.
 func dialIMAP(ctx context.Context, t Target) (*imapConn, error) {
-	return dialIMAPBuffered(ctx, t, 1<<17)
-}
-
-func dialIMAPBuffered(ctx context.Context, t Target, buffer int) (*imapConn, error) {
-	var d net.Dialer
-	nc, err := d.DialContext(ctx, "tcp", t.IMAP)
+	c, err := greetIMAP(ctx, t, wide)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "cannot reach the IMAP server at "+t.IMAP, err)
+		return nil, err
 	}
-	c := &imapConn{Conn: nc, r: bufio.NewReaderSize(nc, buffer)}
-	if err := c.login(t.User, t.Password); err != nil {
-		nc.Close()
+	err = c.do("CAPABILITY", func(line []byte) {
+		if rest, ok := bytes.CutPrefix(line, []byte("* CAPABILITY")); ok {
+			c.caps = strings.ToUpper(string(bytes.TrimRight(rest, "\r\n"))) + " "
+		}
+	})
+	if err != nil {
+		c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *imapConn) login(user, password string) error {
+// greetIMAP opens a session with a read buffer of the size, and logs in.
+func greetIMAP(ctx context.Context, t Target, buffer int) (*imapConn, error) {
+	nc, err := t.connect(ctx, "IMAP", t.IMAP, t.TLS.IMAP)
+	if err != nil {
+		return nil, err
+	}
+	c := &imapConn{Conn: nc, wire: wire{src: nc, buf: make([]byte, buffer)}}
+	if err := c.begin(ctx, t); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// begin reads the greeting, goes over to TLS if that is wanted, and logs in.
+func (c *imapConn) begin(ctx context.Context, t Target) error {
 	c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.line(); err != nil {
 		return err
 	}
-	if err := c.do("LOGIN "+quote(user)+" "+quote(password), nil); err != nil {
-		return err
-	}
-	return c.do("CAPABILITY", func(line []byte) {
-		if rest, ok := bytes.CutPrefix(line, []byte("* CAPABILITY")); ok {
-			c.caps = strings.ToUpper(string(bytes.TrimRight(rest, "\r\n"))) + " "
+	if t.TLS.IMAP == StartTLS {
+		if err := c.do("STARTTLS", nil); err != nil {
+			return fault.Wrap(fault.Unsupported, "the IMAP server does not begin TLS", err)
 		}
-	})
+		nc, err := t.secure(ctx, c.Conn, "IMAP", t.IMAP)
+		if err != nil {
+			return err
+		}
+		c.Conn, c.src = nc, nc
+		c.from, c.to = 0, 0 // what came before TLS is nobody's word (RFC 9051, 6.2.1)
+	}
+	if err := c.do("LOGIN "+quote(t.User)+" "+quote(t.Password), nil); err != nil {
+		return fault.Wrap(fault.Unauthenticated, "the IMAP server refused the login of "+t.User, err)
+	}
+	return nil
 }
 
 func (c *imapConn) has(capability string) bool { return strings.Contains(c.caps, " "+capability+" ") }
@@ -65,14 +91,10 @@ func quote(s string) string {
 }
 
 // do sends a command and reads its responses; each, the untagged ones and the last,
-// cut off after the buffer's size and without literals, is shown to see.
+// without literals, is shown to see.
 func (c *imapConn) do(command string, see func(line []byte)) error {
 	c.tag++
-	c.buf = append(c.buf[:0], 'b')
-	c.buf = strconv.AppendInt(c.buf, int64(c.tag), 10)
-	c.buf = append(c.buf, ' ')
-	c.buf = append(c.buf, command...)
-	c.buf = append(c.buf, "\r\n"...)
+	c.buf = fmt.Appendf(c.buf[:0], "b%d %s\r\n", c.tag, command)
 	c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Write(c.buf); err != nil {
 		return err
@@ -109,102 +131,59 @@ func (c *imapConn) finish(see func(line []byte)) error {
 	}
 }
 
-// line reads one response with its literals and returns the bytes of its first line,
-// good until the next call.
-func (c *imapConn) line() ([]byte, error) {
-	first, tail, err := c.piece()
-	if err != nil {
-		return nil, err
-	}
-	n := literal(tail)
-	if n < 0 {
-		return first, nil
-	}
-	first = bytes.Clone(first)
-	for n >= 0 {
-		if _, err := c.r.Discard(n); err != nil {
-			return nil, err
-		}
-		c.read += int64(n)
-		if _, tail, err = c.piece(); err != nil {
-			return nil, err
-		}
-		n = literal(tail)
-	}
-	return first, nil
-}
-
-// piece reads up to a line feed. A line longer than the buffer comes back as its
-// beginning and its end.
-func (c *imapConn) piece() (first, tail []byte, err error) {
-	first, err = c.r.ReadSlice('\n')
-	tail = first
-	for errors.Is(err, bufio.ErrBufferFull) {
-		first = bytes.Clone(first)
-		c.read += int64(len(tail))
-		tail, err = c.r.ReadSlice('\n')
-	}
-	c.read += int64(len(tail))
-	if err != nil {
-		return nil, nil, fault.Wrap(fault.Unavailable, "the IMAP server ended the connection", err)
-	}
-	return first, tail, nil
-}
-
-// literal returns the size of the literal that line announces, or -1
-// (RFC 9051, 4.3).
-func literal(line []byte) int {
-	line = bytes.TrimRight(line, "\r\n")
-	if !bytes.HasSuffix(line, []byte("}")) {
-		return -1
-	}
-	i := bytes.LastIndexByte(line, '{')
-	if i < 0 {
-		return -1
-	}
-	n, err := strconv.Atoi(string(line[i+1 : len(line)-1]))
-	if err != nil || n < 0 {
-		return -1
-	}
-	return n
-}
-
-// append stores the messages with the given numbers in box, in one command
-// (RFC 3502 for more than one). flags returns the flag list of a message, with a
-// space behind, or "".
+// append stores the messages with the given numbers in box, in one command.
 func (c *imapConn) append(box string, l *letters, from, to int, flags func(n int) string) (int, error) {
+	size := c.prepare(box, l, from, to, flags)
+	return size, c.transmit()
+}
+
+// prepare makes the command that appends messages (RFC 3502 for more than one) and
+// returns the bytes of the messages. flags returns the flag list of a message, with a
+// space behind, or "".
+func (c *imapConn) prepare(box string, l *letters, from, to int, flags func(n int) string) int {
 	c.tag++
-	c.SetDeadline(time.Now().Add(patience))
+	c.cuts = c.cuts[:0]
 	c.buf = fmt.Appendf(c.buf[:0], "b%d APPEND %s", c.tag, quote(box))
-	var msg []byte
+	every, little := c.has("LITERAL+"), c.has("LITERAL-")
 	size := 0
 	for n := from; n < to; n++ {
-		msg = l.append(msg[:0], n)
-		size += len(msg)
-		c.buf = fmt.Appendf(c.buf, " %s{%d", flags(n), len(msg))
-		if c.has("LITERAL+") {
-			c.buf = append(c.buf, "+}\r\n"...)
+		c.buf = append(c.buf, ' ')
+		c.buf = append(c.buf, flags(n)...)
+		c.msg = l.append(c.msg[:0], n)
+		size += len(c.msg)
+		if every || little && len(c.msg) <= 4096 {
+			c.buf = fmt.Appendf(c.buf, "{%d+}\r\n", len(c.msg))
 		} else {
-			c.buf = append(c.buf, "}\r\n"...)
-			if err := c.goAhead(); err != nil {
-				return 0, err
-			}
+			c.buf = fmt.Appendf(c.buf, "{%d}\r\n", len(c.msg))
+			c.cuts = append(c.cuts, len(c.buf))
 		}
-		c.buf = append(c.buf, msg...)
+		c.buf = append(c.buf, c.msg...)
 	}
 	c.buf = append(c.buf, "\r\n"...)
-	if _, err := c.Write(c.buf); err != nil {
-		return 0, err
-	}
-	return size, c.finish(nil)
+	return size
 }
 
-// goAhead sends what has been gathered and waits for a continuation request.
-func (c *imapConn) goAhead() error {
-	if _, err := c.Write(c.buf); err != nil {
+// transmit sends the command that has been prepared, and waits for the answer.
+func (c *imapConn) transmit() error {
+	c.SetDeadline(time.Now().Add(patience))
+	sent := 0
+	for _, cut := range c.cuts {
+		if err := c.goAhead(c.buf[sent:cut]); err != nil {
+			return err
+		}
+		sent = cut
+	}
+	if _, err := c.Write(c.buf[sent:]); err != nil {
 		return err
 	}
-	c.buf = c.buf[:0]
+	return c.finish(nil)
+}
+
+// goAhead sends something and waits for a continuation request.
+func (c *imapConn) goAhead(b []byte) error {
+	if _, err := c.Write(b); err != nil {
+		return err
+	}
 	for {
 		line, err := c.line()
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -16,15 +17,20 @@ type appender struct {
 	*imapConn
 	box     string
 	letters *letters
+	size    int
 }
 
-func (a appender) deliver(n int) (int, string, error) {
-	size, err := a.append(a.box, a.letters, n, n+1, noFlags)
+func (a *appender) prepare(n int) {
+	a.size = a.imapConn.prepare(a.box, a.letters, n, n+1, noFlags)
+}
+
+func (a *appender) deliver() (int, string, error) {
+	err := a.transmit()
 	var no refusal
 	if errors.As(err, &no) {
 		return 0, string(no), nil
 	}
-	return size, "", err
+	return a.size, "", err
 }
 
 func noFlags(int) string { return "" }
@@ -39,19 +45,20 @@ func runAppend(ctx context.Context, r *runner) error {
 	defer control.Close()
 	for _, n := range r.opt.Connections {
 		seed := r.nextSeed("append")
-		box := "bench-" + seed
-		control.do("DELETE "+quote(box), nil) // left over from a run that was stopped
-		if err := control.do("CREATE "+quote(box), nil); err != nil {
+		box, remove, err := r.scratch(control, seed)
+		if err != nil {
 			return err
 		}
-		err := r.deliveries(ctx, "append", n, func(i int) (worker, error) {
+		l := newLetters(seed, r.opt.Sizes)
+		res := Result{Scenario: "append", Sizes: r.opt.Sizes, TLS: r.target.TLS.IMAP}
+		err = r.deliveries(ctx, res, n, func(int) (worker, error) {
 			c, err := dialIMAP(ctx, r.target)
-			return appender{c, box, newLetters(seed, r.opt.Sizes)}, err
+			return &appender{imapConn: c, box: box, letters: l}, err
 		})
 		if err != nil {
 			return err
 		}
-		if err := control.do("DELETE "+quote(box), nil); err != nil {
+		if err := remove(); err != nil {
 			return err
 		}
 	}
@@ -70,73 +77,70 @@ func runMultiAppend(ctx context.Context, r *runner) error {
 		return fault.New(fault.Unsupported, "the server does not offer MULTIAPPEND")
 	}
 	for _, size := range []int{20, 500} {
-		seed := r.nextSeed("multiappend")
-		box := "bench-" + seed
-		c.do("DELETE "+quote(box), nil)
-		if err := c.do("CREATE "+quote(box), nil); err != nil {
-			return err
-		}
-		l, from := newLetters(seed, Small), 0
-		res := Result{Scenario: "multiappend", Connections: 1, Batch: size}
-		var s samples
-		for start := time.Now(); time.Since(start) < r.opt.Duration; from += size {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			r.opt.Progress(fmt.Sprintf("append of %d", size), int(time.Since(start).Milliseconds()), int(r.opt.Duration.Milliseconds()))
-			began := time.Now()
-			n, err := c.append(box, l, from, from+size, noFlags)
-			if err != nil {
-				return err
-			}
-			s.add(time.Since(began))
-			res.Seconds += time.Since(began).Seconds()
-			res.Bytes += int64(n)
-		}
-		s.fill(&res, seconds(res.Seconds))
-		r.report(res)
-		if err := c.do("DELETE "+quote(box), nil); err != nil {
+		if err := r.multiAppend(ctx, c, size); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// batch is how many messages are appended in one command while seeding.
-const batch = 100
-
-// large returns a session with the large mailbox selected. The mailbox is filled on
-// first use; one of an earlier run that is complete is used again.
-func (r *runner) large(ctx context.Context) (*imapConn, error) {
-	if r.conn != nil {
-		return r.conn, nil
-	}
-	c, err := dialIMAP(ctx, r.target)
+func (r *runner) multiAppend(ctx context.Context, c *imapConn, size int) error {
+	seed := r.nextSeed("multiappend")
+	box, remove, err := r.scratch(c, seed)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	box := fmt.Sprintf("bench-%d", r.opt.Messages)
-	if err := r.seed(ctx, c, box); err != nil {
-		c.Close()
-		return nil, err
+	l, from, what := newLetters(seed, r.opt.Sizes), 0, fmt.Sprintf("append of %d", size)
+	res := Result{Scenario: "multiappend", Connections: 1, Sizes: r.opt.Sizes, TLS: r.target.TLS.IMAP, Batch: size}
+	m := r.watch()
+	defer m.halt()
+	var s samples
+	for start := time.Now(); time.Since(start) < r.opt.Duration; from += size {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.opt.Progress(what, int(time.Since(start).Milliseconds()), int(r.opt.Duration.Milliseconds()))
+		n := c.prepare(box, l, from, from+size, noFlags)
+		used, began := r.processorTime(), time.Now()
+		if err := c.transmit(); err != nil {
+			return err
+		}
+		s.add(time.Since(began))
+		s.cpu += r.processorTime() - used
+		res.Bytes += int64(n)
 	}
-	r.box, r.conn = box, c
-	return c, c.do("SELECT "+quote(box), nil)
+	s.fill(&res, 0)
+	m.end(&res)
+	r.report(res)
+	return remove()
 }
 
+// batch is how many messages are appended in one command while filling a mailbox.
+const batch = 500
+
+// seed fills the large mailbox up.
 func (r *runner) seed(ctx context.Context, c *imapConn, box string) error {
-	have := -1
-	err := c.do("STATUS "+quote(box)+" (MESSAGES)", func(line []byte) {
+	have, unseen := -1, -1
+	err := c.do("STATUS "+quote(box)+" (MESSAGES UNSEEN)", func(line []byte) {
 		if n, ok := number(line, "MESSAGES "); ok {
 			have = int(n)
+		}
+		if n, ok := number(line, "UNSEEN "); ok {
+			unseen = int(n)
 		}
 	})
 	if err != nil || have > r.opt.Messages {
 		c.do("DELETE "+quote(box), nil)
 		if err := c.do("CREATE "+quote(box), nil); err != nil {
-			return err
+			return fault.Wrap(fault.Unavailable, "the mailbox "+box+" was not made", err)
 		}
 		have = 0
+	}
+	if have == r.opt.Messages && unseen != tenth(have) { // a run of store was stopped
+		if err := c.do("SELECT "+quote(box), nil); err != nil {
+			return err
+		}
+		return r.restoreSeen(c)
 	}
 	step := 1
 	if c.has("MULTIAPPEND") {
@@ -149,7 +153,7 @@ func (r *runner) seed(ctx context.Context, c *imapConn, box string) error {
 		}
 		r.opt.Progress("filling the large mailbox", n, r.opt.Messages)
 		if _, err := c.append(box, l, n, min(n+step, r.opt.Messages), seededFlags); err != nil {
-			return err
+			return at(fmt.Sprintf("filling %s, at message %d", box, n), err)
 		}
 	}
 	r.opt.Progress("filling the large mailbox", r.opt.Messages, r.opt.Messages)
@@ -169,6 +173,34 @@ func seededFlags(n int) string {
 	return `(\Seen) `
 }
 
+// tenth is how many of n messages seededFlags leaves unseen.
+func tenth(n int) int { return (n + 9) / 10 }
+
+// restoreSeen sets and clears \Seen as seededFlags has it.
+func (r *runner) restoreSeen(c *imapConn) error {
+	if err := c.do(`STORE 1:* +FLAGS.SILENT (\Seen)`, nil); err != nil {
+		return err
+	}
+	const atOnce = 800 // numbers, so that no line has more than 8,000 bytes
+	for n := 0; n < r.opt.Messages; {
+		var set strings.Builder
+		for range atOnce {
+			if n >= r.opt.Messages {
+				break
+			}
+			if set.Len() > 0 {
+				set.WriteByte(',')
+			}
+			set.WriteString(strconv.Itoa(n + 1))
+			n += 10
+		}
+		if err := c.do("STORE "+set.String()+` -FLAGS.SILENT (\Seen)`, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // number returns the decimal number behind key in line.
 func number(line []byte, key string) (uint64, bool) {
 	_, rest, ok := bytes.Cut(line, []byte(key))
@@ -183,132 +215,28 @@ func number(line []byte, key string) (uint64, bool) {
 	return n, err == nil
 }
 
-// quick is how many times more often requests are made that take about a millisecond.
-const quick = 10
-
-// runSelect times SELECT; the mailbox is closed again outside the measured time.
-func runSelect(ctx context.Context, r *runner) error {
-	c, err := r.large(ctx)
-	if err != nil {
-		return err
-	}
-	leave := "EXAMINE INBOX"
-	if c.has("UNSELECT") {
-		leave = "UNSELECT"
-	}
-	var s samples
-	res := Result{Scenario: "select", Connections: 1, Mailbox: r.opt.Messages}
-	for i := range r.opt.Repeat * quick {
-		if err := c.do(leave, nil); err != nil {
-			return err
-		}
-		r.opt.Progress("select", i, r.opt.Repeat*quick)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		exists := uint64(0)
-		took, err := c.clock("SELECT "+quote(r.box), func(line []byte) {
-			if bytes.HasSuffix(line, []byte(" EXISTS\r\n")) {
-				exists, _ = number(line, "* ")
-			}
-		})
-		if err != nil {
-			return err
-		}
-		if exists != uint64(r.opt.Messages) {
-			return fault.Newf(fault.Corrupt, "the mailbox of %d messages was shown with %d", r.opt.Messages, exists)
-		}
-		s.add(took)
-		res.Seconds += took.Seconds()
-	}
-	r.opt.Progress("select", r.opt.Repeat*quick, r.opt.Repeat*quick)
-	s.fill(&res, seconds(res.Seconds))
-	r.report(res)
-	return r.selectFresh(ctx)
-}
-
-// selectFresh times the SELECT of sessions that have just logged in, as a client's
-// that comes back.
-func (r *runner) selectFresh(ctx context.Context) error {
-	var s samples
-	res := Result{Scenario: "select-new-session", Connections: 1, Mailbox: r.opt.Messages}
-	for range r.opt.Repeat * quick {
-		c, err := dialIMAP(ctx, r.target)
-		if err != nil {
-			return err
-		}
-		took, err := c.clock("SELECT "+quote(r.box), nil)
-		c.Close()
-		if err != nil {
-			return err
-		}
-		s.add(took)
-		res.Seconds += took.Seconds()
-	}
-	s.fill(&res, seconds(res.Seconds))
-	r.report(res)
-	return nil
-}
-
-// fetchAll returns a scenario that makes a request with one FETCH response for every
-// message.
-func fetchAll(name, command string) func(context.Context, *runner) error {
-	return func(ctx context.Context, r *runner) error {
-		c, err := r.large(ctx)
-		if err != nil {
-			return err
-		}
-		return r.timed(ctx, name, func() (int64, error) { return r.fetch(c, command, r.opt.Messages) })
-	}
-}
-
-// fetch makes a request and returns the bytes of its responses. Fewer than want FETCH
-// responses are an error.
-func (r *runner) fetch(c *imapConn, command string, want int) (int64, error) {
-	before, got := c.read, 0
-	err := c.do(command, func(line []byte) {
-		if bytes.Contains(line[:min(len(line), 24)], []byte(" FETCH (")) {
-			got++
-		}
-	})
-	if err == nil && got < want {
-		err = fault.Newf(fault.Corrupt, "%d FETCH responses came where %d were due", got, want)
-	}
-	return c.read - before, err
-}
-
 // runStore sets a flag on every message, with responses, and takes it away, without.
+// Before each, no message has it, or all have.
 func runStore(ctx context.Context, r *runner) error {
-	c, err := r.large(ctx)
-	if err != nil {
+	const add, remove = `STORE 1:* +FLAGS (\Seen)`, `STORE 1:* -FLAGS.SILENT (\Seen)`
+	before := func(command string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			c, err := r.large(ctx)
+			if err != nil {
+				return err
+			}
+			return c.do(command, nil)
+		}
+	}
+	err := r.measure(ctx, request{name: "store-add", times: r.opt.Repeat, ready: r.large, before: before(remove),
+		ask: func(c *imapConn) (int64, error) { return r.fetch(c, add, r.opt.Messages) }})
+	if err == nil {
+		err = r.measure(ctx, request{name: "store-remove-silent", times: r.opt.Repeat, ready: r.large,
+			before: before(`STORE 1:* +FLAGS.SILENT (\Seen)`),
+			ask:    func(c *imapConn) (int64, error) { return r.fetch(c, remove, 0) }})
+	}
+	if r.conn == nil {
 		return err
 	}
-	var add, remove samples
-	a := Result{Scenario: "store-add", Connections: 1, Mailbox: r.opt.Messages}
-	b := Result{Scenario: "store-remove-silent", Connections: 1, Mailbox: r.opt.Messages}
-	for i := range r.opt.Repeat {
-		r.opt.Progress("store", i, r.opt.Repeat)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		before := c.read
-		took, err := c.clock(`STORE 1:* +FLAGS (\Flagged)`, nil)
-		if err != nil {
-			return err
-		}
-		add.add(took)
-		a.Seconds += took.Seconds()
-		a.Bytes += c.read - before
-		if took, err = c.clock(`STORE 1:* -FLAGS.SILENT (\Flagged)`, nil); err != nil {
-			return err
-		}
-		remove.add(took)
-		b.Seconds += took.Seconds()
-	}
-	r.opt.Progress("store", r.opt.Repeat, r.opt.Repeat)
-	add.fill(&a, seconds(a.Seconds))
-	remove.fill(&b, seconds(b.Seconds))
-	r.report(a)
-	r.report(b)
-	return nil
+	return errors.Join(err, r.restoreSeen(r.conn))
 }

@@ -3,15 +3,16 @@ package bench
 import (
 	"context"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-// Samples are the times of the requests of one run.
+// samples are the times of the requests of one run.
 type samples struct {
 	took  []time.Duration
 	first time.Duration
+	cpu   time.Duration // of the server, for all of them
 }
 
 func (s *samples) add(d time.Duration) {
@@ -21,8 +22,19 @@ func (s *samples) add(d time.Duration) {
 	s.took = append(s.took, d)
 }
 
-// fill puts count, rate and times into res.
+func (s *samples) sum() (d time.Duration) {
+	for _, t := range s.took {
+		d += t
+	}
+	return d
+}
+
+// fill puts count, rate, times and processor time into res; whole is how long it all
+// took, or 0 for the sum of the times.
 func (s *samples) fill(res *Result, whole time.Duration) {
+	if whole == 0 {
+		whole = s.sum()
+	}
 	res.Operations = len(s.took)
 	res.Seconds = whole.Seconds()
 	if len(s.took) == 0 {
@@ -30,11 +42,17 @@ func (s *samples) fill(res *Result, whole time.Duration) {
 	}
 	if whole > 0 {
 		res.Rate = float64(len(s.took)) / whole.Seconds()
+		res.CPUPercent = 100 * s.cpu.Seconds() / whole.Seconds()
 	}
-	slices.Sort(s.took)
 	res.First = millis(s.first)
-	res.Median = millis(quantile(s.took, 0.5))
-	res.P99 = millis(quantile(s.took, 0.99))
+	res.Median = millis(s.quantile(0.5))
+	res.P99 = millis(s.quantile(0.99))
+	res.CPU = millis(s.cpu) / float64(len(s.took))
+}
+
+func (s *samples) quantile(q float64) time.Duration {
+	slices.Sort(s.took)
+	return quantile(s.took, q)
 }
 
 // quantile returns the smallest time that at least the share q of sorted is not above.
@@ -45,108 +63,151 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// worker is one connection of a delivery run.
-type worker interface {
-	// deliver sends the n-th message and waits for the reply. A non-empty refusal is a
-	// reply that is not success; err means that the connection is of no more use.
-	deliver(n int) (size int, refusal string, err error)
-	Close() error
+// request is one that is made several times and timed.
+type request struct {
+	name  string
+	times int // how often, of a warm server
+
+	// before is done before a cold server is restarted, ready after it; ready returns
+	// the session that asks. Neither is timed; before may be nil.
+	before func(ctx context.Context) error
+	ready  func(ctx context.Context) (*imapConn, error)
+	ask    func(c *imapConn) (bytes int64, err error)
+	after  func(c *imapConn) // may be nil
 }
 
-// load runs the workers for the given time; they share one sequence of messages.
-func load(ctx context.Context, workers []worker, d time.Duration, tick func(time.Duration)) (Result, error) {
-	var next, bytes, failures atomic.Int64
-	var refused atomic.Value
-	each := make([]samples, len(workers))
-	errs := make([]error, len(workers))
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	var wg sync.WaitGroup
-	start := time.Now()
-	for i, w := range workers {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				began := time.Now()
-				size, refusal, err := w.deliver(int(next.Add(1)))
-				if err != nil {
-					errs[i] = err
-					cancel()
-					return
-				}
-				if refusal != "" {
-					failures.Add(1)
-					refused.CompareAndSwap(nil, refusal)
-					continue
-				}
-				bytes.Add(int64(size))
-				each[i].add(time.Since(began))
-			}
-		})
+// measure makes a request about the large mailbox: of the server after a restart, if
+// it can be restarted, and then of the warm one.
+func (r *runner) measure(ctx context.Context, q request) error {
+	if err := r.seeded(ctx); err != nil {
+		return err
 	}
-	stop := ticking(ctx, start, tick)
-	wg.Wait()
-	whole := time.Since(start)
-	cancel()
-	<-stop
-	res := Result{Connections: len(workers), Bytes: bytes.Load(), Failures: int(failures.Load())}
-	res.Failure, _ = refused.Load().(string)
-	all := samples{}
-	for i := range each {
-		all.took = append(all.took, each[i].took...)
+	colds := 0
+	if r.opt.Restart != nil {
+		colds = r.opt.Colds
 	}
-	all.first = each[0].first
-	all.fill(&res, whole)
-	for _, err := range errs {
-		if err != nil {
-			return res, err
+	var cold, warm samples
+	res := Result{Scenario: q.name, Connections: 1, TLS: r.target.TLS.IMAP, Mailbox: r.opt.Messages}
+	m := r.watch()
+	defer m.halt()
+	for i := range colds + q.times {
+		r.opt.Progress(q.name, i, colds+q.times)
+		s := &warm
+		if i < colds {
+			s = &cold
 		}
-	}
-	return res, nil
-}
-
-// ticking calls tick several times a second until ctx ends; the channel is closed
-// after the last call.
-func ticking(ctx context.Context, start time.Time, tick func(time.Duration)) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(200 * time.Millisecond)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				tick(time.Since(start))
-			}
-		}
-	}()
-	return done
-}
-
-// timed makes one request repeat times and reports the times under name.
-func (r *runner) timed(ctx context.Context, name string, request func() (int64, error)) error {
-	var s samples
-	var bytes int64
-	var whole time.Duration
-	for i := range r.opt.Repeat {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		r.opt.Progress(name, i, r.opt.Repeat)
-		start := time.Now()
-		n, err := request()
+		n, err := r.once(ctx, q, s, i < colds)
 		if err != nil {
 			return err
 		}
-		took := time.Since(start)
-		s.add(took)
-		whole += took
-		bytes += n
+		if i >= colds {
+			res.Bytes += n
+		}
 	}
-	r.opt.Progress(name, r.opt.Repeat, r.opt.Repeat)
-	res := Result{Scenario: name, Connections: 1, Mailbox: r.opt.Messages, Bytes: bytes}
-	s.fill(&res, whole)
+	r.opt.Progress(q.name, colds+q.times, colds+q.times)
+	warm.fill(&res, 0)
+	if colds > 0 {
+		res.ColdRuns = colds
+		res.First = millis(cold.first)
+		res.Cold = millis(cold.quantile(0.5))
+		res.ColdCPU = millis(cold.cpu) / float64(colds)
+	}
+	m.end(&res)
 	r.report(res)
 	return nil
+}
+
+// once makes a request one time.
+func (r *runner) once(ctx context.Context, q request, s *samples, cold bool) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if q.before != nil {
+		if err := q.before(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if cold {
+		if err := r.restart(ctx); err != nil {
+			return 0, err
+		}
+	}
+	c, err := q.ready(ctx)
+	if err != nil {
+		return 0, err
+	}
+	used := r.processorTime()
+	start := time.Now()
+	n, err := q.ask(c)
+	took := time.Since(start)
+	s.cpu += r.processorTime() - used
+	s.add(took)
+	if q.after != nil {
+		q.after(c)
+	}
+	return n, err
+}
+
+// restart restarts the server and waits until it answers.
+func (r *runner) restart(ctx context.Context) error {
+	r.leave()
+	pid, err := r.opt.Restart(ctx)
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, "the server was not restarted", err)
+	}
+	if pid > 0 {
+		r.pid.Store(int64(pid))
+	}
+	if err := r.answers(ctx); err != nil {
+		return err
+	}
+	if pid := int(r.pid.Load()); pid > 0 {
+		if _, err := processorTime(pid); fault.Is(err, fault.NotFound) {
+			return fault.Newf(fault.Invalid, "process %d, the server, is gone since the restart: the restart must tell the new process id", pid)
+		}
+	}
+	return nil
+}
+
+// answers waits until the server takes a session.
+func (r *runner) answers(ctx context.Context) error {
+	const pause = 5 * time.Millisecond
+	for start := time.Now(); ; {
+		err := r.knock(ctx)
+		if err == nil {
+			return nil
+		}
+		wait := time.Minute
+		if !fault.Is(err, fault.Unavailable) {
+			wait = 10 * time.Second // it speaks, but may not know its users yet
+		}
+		if time.Since(start) > wait {
+			return fault.Wrap(fault.Unavailable, "the server does not answer after its restart", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// knock opens a session and closes it.
+func (r *runner) knock(ctx context.Context) error {
+	if r.target.IMAP != "" && r.target.User != "" {
+		c, err := greetIMAP(ctx, r.target, narrow)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	p := lmtp
+	if r.target.LMTP == "" {
+		p = smtp
+	}
+	c, err := r.dialMail(ctx, p, nil)
+	if err == nil {
+		c.Close()
+	}
+	return err
 }

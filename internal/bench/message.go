@@ -34,12 +34,13 @@ type class struct {
 // make up most of the bytes.
 var mixed = [...]class{{50, 1_600, false}, {30, 5_600, false}, {15, 19_500, false}, {4, 80_000, true}, {1, 400_000, true}}
 
-// letters makes messages. The n-th message of a seed is the same in every run and for
+// letters makes messages, for any number of goroutines. The n-th message of a seed is the same in every run and for
 // every server, and no two have the same body, so that a server that keeps equal bodies
 // once has nothing to gain.
 type letters struct {
 	seed   string
-	bodies []form // taken in turn; in an order of the sizes that is fixed
+	bodies []form  // taken in turn; in an order of the sizes that is fixed
+	corpus *corpus // makes the messages, if set
 }
 
 // form is a body with a place for a line that makes it unique.
@@ -49,6 +50,9 @@ const variants = 100 // bodies made ahead; making one for each message would cos
 
 // newLetters returns the maker of the messages of a seed.
 func newLetters(seed string, sizes Sizes) *letters {
+	if sizes == Corpus {
+		return &letters{corpus: newCorpus(seed)}
+	}
 	rnd := rand.New(rand.NewPCG(1, uint64(len(sizes))))
 	l := &letters{seed: seed}
 	vocabulary := vocabulary(rnd)
@@ -74,6 +78,9 @@ func classOf(i int) class {
 
 // append appends the n-th message to b, in CRLF form; no line begins with a dot.
 func (l *letters) append(b []byte, n int) []byte {
+	if l.corpus != nil {
+		return l.corpus.append(b, n)
+	}
 	who := people[n%len(people)]
 	b = append(b, "From: "...)
 	b = append(b, who...)

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package bench
+
+import (
+	"io/fs"
+	"time"
+)
+
+func processClock(int) (time.Duration, bool) { return 0, false }
+
+func allowFiles(int) error { return nil }
+
+type fileID struct{ inode uint64 }
+
+func blocks(info fs.FileInfo) (fileID, int64) { return fileID{}, info.Size() }
