@@ -1,6 +1,8 @@
 package store
 
 import (
+	"math/bits"
+
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
@@ -93,4 +95,75 @@ func differing(old, now *marks, page int) (word uint64) {
 		}
 	}
 	return word
+}
+
+// Differing returns those messages of a set, all of which are there now, whose flags and
+// keywords are not as they should be after what they were before. should is asked once
+// for each pair of markings that a sheet has: of the messages it is given UID, flags and
+// keywords count; the UID is 0 of one that there was not.
+func Differing(old, now *Picture, set mail.UIDSet, should func(before, now Message) bool) mail.UIDSet {
+	var out mail.UIDSet
+	var verdicts verdicts
+	last := -1
+	now.words(set, func(i, on int, number, want uint64) bool {
+		var was *sheet
+		if j := old.find(now.numbers[i]); j < len(old.sheets) && old.numbers[j] == now.numbers[i] {
+			was = old.sheets[j]
+		}
+		if i != last {
+			verdicts, last = newVerdicts(was, now.sheets[i], should), i
+		}
+		addWord(&out, number, verdicts.differing(on, want))
+		return true
+	})
+	return out
+}
+
+// verdicts remembers what was said of pairs of markings.
+type verdicts struct {
+	was, is *marks
+	should  func(before, now Message) bool
+	known   []int8 // by pair; 0 is not known yet
+}
+
+func newVerdicts(was, is *sheet, should func(before, now Message) bool) verdicts {
+	v := verdicts{was: &marks{}, is: is.marks, should: should}
+	if was != nil {
+		v.was = was.marks
+	}
+	v.known = make([]int8, (len(v.was.kinds)+1)*len(v.is.kinds))
+	return v
+}
+
+// differing returns which of the wanted messages of a page are not as they should be.
+func (v *verdicts) differing(page int, want uint64) (word uint64) {
+	for ; want != 0; want &= want - 1 {
+		bit := want & -want
+		kind := v.is.kind.at(int(v.is.before[page]) + bits.OnesCount64(v.is.present[page]&(bit-1)))
+		before := 0 // its marking, counted from 1
+		if v.was.present[page]&bit != 0 {
+			before = int(v.was.kind.at(int(v.was.before[page])+bits.OnesCount64(v.was.present[page]&(bit-1)))) + 1
+		}
+		verdict := &v.known[before*len(v.is.kinds)+int(kind)]
+		if *verdict == 0 {
+			*verdict = v.judge(before, int(kind))
+		}
+		if *verdict < 0 {
+			word |= bit
+		}
+	}
+	return word
+}
+
+func (v *verdicts) judge(before, kind int) int8 {
+	var was Message
+	if before > 0 {
+		m := v.was.kinds[before-1]
+		was = Message{UID: 1, Flags: m.flags, Keywords: m.keywords}
+	}
+	is := Message{UID: 1, Flags: v.is.kinds[kind].flags, Keywords: v.is.kinds[kind].keywords}
+	if v.should(was, is) {
+		return 1
+	}
+	return -1
 }

@@ -131,14 +131,17 @@ func (s *Snapshot) forward(m Mailbox, old *Picture, c *Changes) (*Picture, error
 		}
 	}
 	touched := slices.Sorted(maps.Keys(stale))
+	marks, err := s.marksOf(m.ID, touched)
+	if err != nil {
+		return nil, err
+	}
 	now := make([]*sheet, len(touched))
 	for k, n := range touched {
 		var was *sheet
 		if i := old.find(n); i < len(old.sheets) && old.numbers[i] == n {
 			was = old.sheets[i]
 		}
-		var err error
-		if now[k], err = s.sheet(m.ID, n, was, stale[n]); err != nil {
+		if now[k], err = s.sheet(m.ID, n, marks[k], was, stale[n]); err != nil {
 			return nil, err
 		}
 	}

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -129,34 +131,31 @@ func (s *Snapshot) wholeMarks(box mail.MailboxID, number uint64, d *marksDraft) 
 		}
 		return bad == nil
 	})
-	if err == nil {
-		err = bad
-	}
 	d.dirty = false
-	return !d.isEmpty(), err
+	return !d.isEmpty(), cmp.Or(err, bad)
 }
 
-// sheet reads a sheet, nil if it has no messages. Pages of the earlier one that are the
-// same still are shared; stale has a bit for each that is not.
-func (s *Snapshot) sheet(box mail.MailboxID, number uint64, was *sheet, stale uint64) (*sheet, error) {
-	var d marksDraft
-	if there, err := s.marks(box, number, &d); err != nil || !there {
-		return nil, err
+// sheet reads the pages of a sheet with the given marks, nil if it has no messages. Pages
+// of the earlier one that are the same still are shared; stale has a bit for each that is
+// not.
+func (s *Snapshot) sheet(box mail.MailboxID, number uint64, marks *marks, was *sheet, stale uint64) (*sheet, error) {
+	if marks == nil {
+		return nil, nil
 	}
-	sh := &sheet{marks: d.marks()}
+	sh := &sheet{marks: marks}
 	if was != nil {
 		sh.pages = was.pages
 	} else {
 		stale = 1<<sheetPages - 1
 	}
-	if bits.OnesCount64(stale) == 1 {
+	switch bits.OnesCount64(stale) {
+	case 0:
+		return sh.checked(nil)
+	case 1:
 		i := bits.TrailingZeros64(stale)
 		p, err := s.page(box, number*sheetPages+uint64(i))
 		sh.pages[i] = p
 		return sh.checked(err)
-	}
-	if stale == 0 {
-		return sh.checked(nil)
 	}
 	sh.pages = [sheetPages]*page{}
 	var bad error
@@ -164,10 +163,34 @@ func (s *Snapshot) sheet(box mail.MailboxID, number uint64, was *sheet, stale ui
 		sh.pages[keyNum(k, 1)%sheetPages], bad = decodePage(v)
 		return bad == nil
 	})
-	if err == nil {
-		err = bad
+	return sh.checked(cmp.Or(err, bad))
+}
+
+// marksOf reads the marks of sheets, in rising order; nil are those without messages.
+func (s *Snapshot) marksOf(box mail.MailboxID, numbers []uint64) ([]*marks, error) {
+	var d marksDraft
+	list := make([]*marks, len(numbers))
+	if n := len(numbers); n > 0 && atOnce(numbers[0], numbers[n-1], n) {
+		err := s.eachMarks(box, numbers[0], numbers[n-1], &d, func(number uint64) {
+			if i, ok := slices.BinarySearch(numbers, number); ok {
+				list[i] = d.marks()
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return sh.checked(err)
+	for i, number := range numbers {
+		if list[i] != nil {
+			continue
+		}
+		if there, err := s.marks(box, number, &d); err != nil {
+			return nil, err
+		} else if there {
+			list[i] = d.marks()
+		}
+	}
+	return list, nil
 }
 
 // checked returns the sheet if its parts fit together: no reader looks twice.
@@ -184,20 +207,29 @@ func (sh *sheet) checked(err error) (*sheet, error) {
 	return sh, nil
 }
 
+// eachMarks reads the marks that are on record of sheets from one to another into d, one
+// after the other.
+func (s *Snapshot) eachMarks(box mail.MailboxID, from, to uint64, d *marksDraft, fn func(number uint64)) error {
+	var bad error
+	err := s.r.Scan(marksKey(box, from), marksKey(box, to+1), false, func(k, v []byte) bool {
+		if bad = d.decode(v); bad == nil {
+			fn(keyNum(k, 1))
+		}
+		return bad == nil
+	})
+	return cmp.Or(err, bad)
+}
+
+// atOnce tells whether sheets lie close enough together for one scan to read them faster
+// than a look for each.
+func atOnce(first, last uint64, sheets int) bool { return sheets > 3 && last-first < 4*uint64(sheets) }
+
 // sheets reads all sheets of a mailbox with their numbers.
 func (s *Snapshot) sheets(box mail.MailboxID) (numbers []uint64, sheets []*sheet, err error) {
 	marked := map[uint64]*marks{}
 	var bad error
 	var d marksDraft
-	err = s.r.Scan(marksKey(box, 0), marksKey(box+1, 0), false, func(k, v []byte) bool {
-		if bad = d.decode(v); bad == nil {
-			marked[keyNum(k, 1)] = d.marks()
-		}
-		return bad == nil
-	})
-	if err == nil {
-		err = bad
-	}
+	err = s.eachMarks(box, 0, 1<<32/sheetSize, &d, func(number uint64) { marked[number] = d.marks() })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -211,9 +243,7 @@ func (s *Snapshot) sheets(box mail.MailboxID) (numbers []uint64, sheets []*sheet
 		sheets[len(sheets)-1].pages[keyNum(k, 1)%sheetPages], bad = decodePage(v)
 		return bad == nil
 	})
-	if err == nil {
-		err = bad
-	}
+	err = cmp.Or(err, bad)
 	if err == nil && len(marked) > 0 {
 		err = fault.New(fault.Corrupt, "there are marks of messages that are on no page")
 	}

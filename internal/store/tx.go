@@ -106,6 +106,36 @@ func (tx *Tx) sheetMarks(b *txBox, number uint64, make bool) (*marksDraft, error
 	return b.marks[number], nil
 }
 
+// readMarks reads the marks of the sheets of a set that sheetMarks will be asked for, if
+// they are many and lie close together.
+func (tx *Tx) readMarks(b *txBox, set mail.UIDSet) error {
+	var first, last uint64
+	sheets := 0
+	for _, r := range set {
+		if r.From >= b.UIDNext {
+			break
+		}
+		from, to := sheetOf(r.From), sheetOf(min(r.To, b.UIDNext))
+		if sheets == 0 {
+			first = from
+		} else if from = max(from, last+1); to < from {
+			continue
+		}
+		sheets += int(to-from) + 1
+		last = to
+	}
+	if !atOnce(first, last, sheets) {
+		return nil
+	}
+	d := &marksDraft{}
+	return tx.eachMarks(b.ID, first, last, d, func(number uint64) {
+		if b.marks[number] == nil { // else it is newer
+			fresh := *d
+			b.marks[number] = &fresh
+		}
+	})
+}
+
 // message returns a message of a mailbox as this Tx has made it.
 func (tx *Tx) message(b *txBox, uid mail.UID) (m Message, ok bool, err error) {
 	marks, err := tx.sheetMarks(b, sheetOf(uid), false)

@@ -227,6 +227,9 @@ func (tx *Tx) each(b *txBox, set mail.UIDSet, fn func(Message) error) error {
 // eachSheet calls fn for each sheet that has messages of the set, with the words of which
 // these are.
 func (tx *Tx) eachSheet(b *txBox, set mail.UIDSet, fn func(number uint64, d *marksDraft, want *sheetWords) error) error {
+	if err := tx.readMarks(b, set); err != nil {
+		return err
+	}
 	var number uint64
 	for len(set) > 0 {
 		number = max(number, sheetOf(set[0].From))

@@ -62,7 +62,7 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 		uids = page(s.view.pic.Existing(uids), args.Partial)
 	}
 	if args.Changed {
-		uids = newerThan(s.view.pic, uids, mail.ModSeq(args.ChangedSince))
+		uids = s.view.pic.ChangedSince(uids, mail.ModSeq(args.ChangedSince))
 	}
 	uids = s.limit(cmd, uids)
 	if plan.seen && !s.view.readOnly && s.view.rights.Has(mail.RightSeen) {
@@ -131,17 +131,6 @@ func ofTopHeader(it *imap.FetchItem) bool {
 		return false
 	}
 	return it.Text == imap.SectionHeader || it.Text == imap.SectionFields || it.Text == imap.SectionNotFields
-}
-
-// newerThan returns the messages of the set that changed after mod.
-func newerThan(pic *store.Picture, set mail.UIDSet, mod mail.ModSeq) mail.UIDSet {
-	var out mail.UIDSet
-	for _, m := range pic.Messages(set) {
-		if m.ModSeq > mod {
-			out.Add(m.UID)
-		}
-	}
-	return out
 }
 
 // markSeen sets \Seen on the messages whose text is fetched. The answer to the FETCH

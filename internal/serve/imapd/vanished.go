@@ -73,11 +73,11 @@ func (s *session) resync(r *imap.Resync) error {
 	if r.UIDValidity != v.pic.Mailbox().UIDValidity || since >= v.pic.ModSeq() {
 		return nil
 	}
-	known := r.Known
-	if known.IsEmpty() {
-		known = store.All()
+	set := r.Known
+	if set.IsEmpty() {
+		set = store.All()
 	}
-	gone, log, err := s.vanished(known, since)
+	gone, log, err := s.vanished(set, since)
 	if err != nil {
 		return err
 	}
@@ -88,18 +88,9 @@ func (s *session) resync(r *imap.Resync) error {
 		return err
 	}
 	if log.Complete {
-		known = intersect(known, union(log.Arrived, log.Changed))
+		set = intersect(set, union(log.Arrived, log.Changed))
 	}
-	for _, m := range v.pic.Messages(known) {
-		if m.ModSeq <= since {
-			continue
-		}
-		s.tellMessage(true, true, m)
-		if err := s.flushFull(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.tellMessages(true, v.pic.ChangedSince(set, since), known{})
 }
 
 // matched returns the highest UID up to which the client is known to be right about
