@@ -64,24 +64,61 @@ func (p *Parcel) setHead(head []byte) {
 // keeps at most about 1.5 MB in memory whatever the size. Faults: TooLarge over the store's limit
 // (r is then read no further), those of r as they are, Unavailable.
 func (s *Store) Receive(ctx context.Context, r io.Reader) (*Parcel, error) {
-	pooled := s.buffers.Get().(*[]byte)
-	defer s.buffers.Put(pooled)
-	buf := *pooled
-	for n := 0; n < len(buf); {
-		k, err := r.Read(buf[n:])
-		n += k
-		if int64(n) > s.opt.MaxMessage {
-			return nil, s.tooLarge()
+	a, err := s.Read(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return a.Take(ctx)
+}
+
+// Arrival is a message that was read. A short one has not been looked at yet: whoever
+// reads many may leave that to another processor. It holds 64 KB until Take.
+type Arrival struct {
+	store  *Store
+	buf    *[]byte
+	size   int
+	parcel *Parcel // of a longer message
+}
+
+// Read is the first half of Receive, which needs r.
+func (s *Store) Read(ctx context.Context, r io.Reader) (*Arrival, error) {
+	a := &Arrival{store: s, buf: s.buffers.Get().(*[]byte)}
+	for buf := *a.buf; a.size < len(buf); {
+		n, err := r.Read(buf[a.size:])
+		a.size += n
+		if int64(a.size) > s.opt.MaxMessage {
+			err = s.tooLarge()
 		}
 		if err == io.EOF {
-			return s.receiveShort(ctx, buf[:n])
+			return a, nil
 		}
 		if err != nil {
+			a.release()
 			return nil, err
 		}
 	}
-	return s.receiveLong(ctx, io.MultiReader(bytes.NewReader(buf), r))
+	defer a.release()
+	parcel, err := s.receiveLong(ctx, io.MultiReader(bytes.NewReader(*a.buf), r))
+	a.parcel = parcel
+	return a, err
 }
+
+// Take is the second half of Receive. It is called once.
+func (a *Arrival) Take(ctx context.Context) (*Parcel, error) {
+	if a.parcel != nil {
+		return a.parcel, nil
+	}
+	defer a.release()
+	return a.store.receiveShort(ctx, (*a.buf)[:a.size])
+}
+
+func (a *Arrival) release() {
+	a.store.buffers.Put(a.buf)
+	a.buf = nil
+}
+
+// Prepare makes what an Append needs, so that the Append has less to do.
+func (p *Parcel) Prepare() { p.records() }
 
 func (s *Store) tooLarge() error {
 	return fault.Newf(fault.TooLarge, "message is larger than %d bytes", s.opt.MaxMessage)

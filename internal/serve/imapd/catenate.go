@@ -10,17 +10,17 @@ import (
 
 // putTogether takes in a message that is made of parts: bytes the client sends and
 // bytes of messages that are here already (RFC 4469). No part is held whole.
-func (s *session) putTogether(room *int64) (*store.Parcel, error) {
+func (s *session) putTogether(room *int64) (*store.Arrival, error) {
 	parts := &catenation{s: s, room: *room}
 	defer parts.close()
-	parcel, err := s.srv.opt.Store.Receive(s.ctx, parts)
+	read, err := s.srv.opt.Store.Read(s.ctx, parts)
 	switch {
 	case err == nil && parts.size == 0:
 		return nil, fault.New(fault.Invalid, "an empty message is not taken in")
 	case err == nil:
 		*room -= parts.size
 	}
-	return parcel, err
+	return read, err
 }
 
 // catenation reads the parts of one message one after the other. It reads the command

@@ -27,25 +27,30 @@ func (s *session) append(*command) (reply, error) {
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
-	var messages []store.NewMessage
+	var in intake
+	defer in.close()
 	for more := true; more; {
-		if limit := s.srv.opt.saveLimit(); limit > 0 && len(messages) == limit {
+		if limit := s.srv.opt.saveLimit(); limit > 0 && len(in.list) == limit {
 			return reply{}, tooMany(limit)
 		}
-		if len(messages) == maxAppend {
+		if len(in.list) == maxAppend {
 			return no("LIMIT", "one APPEND may bring %d messages", maxAppend), nil
 		}
-		m, message, err := s.readMessage(&at.room)
+		a, err := s.readMessage(&at.room)
 		if err != nil {
 			return reply{}, err
 		}
-		messages = append(messages, message)
-		if !d.ExpectAppendEnd(m, &more) {
+		if !d.ExpectAppendEnd(a.form, &more) {
 			return reply{}, d.Err()
 		}
+		in.add(a, more)
 	}
 	if !d.ExpectCRLF() {
 		return reply{}, d.Err()
+	}
+	messages, err := in.messages()
+	if err != nil {
+		return reply{}, err
 	}
 	return s.appendAll(at, messages)
 }
@@ -71,23 +76,29 @@ func (s *session) target(name string) (t *target, err error) {
 	return t, err
 }
 
-// readMessage reads one message of APPEND or REPLACE up to its end, for ExpectAppendEnd,
-// into the store.
-func (s *session) readMessage(room *int64) (m imap.AppendMessage, message store.NewMessage, err error) {
-	if !s.dec.ExpectAppendMessage(&m) {
-		return m, message, s.dec.Err()
+// readMessage reads one message of APPEND or REPLACE up to its end, for ExpectAppendEnd.
+func (s *session) readMessage(room *int64) (*arrival, error) {
+	a := &arrival{ctx: s.ctx}
+	if !s.dec.ExpectAppendMessage(&a.form) {
+		return nil, s.dec.Err()
 	}
-	if m.UTF8 && !s.utf8 { // RFC 6855, 4
-		return m, message, misuse(fault.New(fault.Invalid, "APPEND UTF8 needs ENABLE UTF8=ACCEPT"))
+	if a.form.UTF8 && !s.utf8 { // RFC 6855, 4
+		return nil, misuse(fault.New(fault.Invalid, "APPEND UTF8 needs ENABLE UTF8=ACCEPT"))
 	}
-	parcel, err := s.takeIn(&m, room)
-	if err == nil && !hasParts(parcel.Message().Root, m.Notes) {
-		err = noPart()
+	var err error
+	a.read, err = s.receive(&a.form, room)
+	if err != nil && s.dec.Err() == nil && err != io.ErrUnexpectedEOF {
+		err = notTakenIn(err)
 	}
-	return m, store.NewMessage{
-		Parcel: parcel, Flags: m.Flags.System, Keywords: m.Flags.Keywords, InternalDate: m.Date,
-		Notes: noteChanges(m.Notes),
-	}, err
+	return a, err
+}
+
+// notTakenIn is why a message could not be taken in, for the client.
+func notTakenIn(err error) error {
+	if fault.Of(err) == fault.Internal {
+		return fault.Wrap(fault.Unavailable, "the message could not be taken in", err)
+	}
+	return err
 }
 
 // left returns how many bytes the quota leaves.
@@ -99,23 +110,8 @@ func left(snap *store.Snapshot) int64 {
 	return max(0, quota.Bytes-usage.Bytes)
 }
 
-// takeIn reads one message from the connection into the store.
-func (s *session) takeIn(m *imap.AppendMessage, room *int64) (*store.Parcel, error) {
-	parcel, err := s.receive(m, room)
-	if err == nil {
-		if parcel, err = parcel.WithoutNUL(s.ctx); fault.Is(err, fault.Unsupported) {
-			err = coded("UNKNOWN-CTE", err)
-		}
-		return parcel, err
-	}
-	if err != nil && s.dec.Err() == nil && fault.Of(err) == fault.Internal && err != io.ErrUnexpectedEOF {
-		return nil, fault.Wrap(fault.Unavailable, "the message could not be taken in", err)
-	}
-	return parcel, err
-}
-
-// receive is takeIn for a message as it comes.
-func (s *session) receive(m *imap.AppendMessage, room *int64) (*store.Parcel, error) {
+// receive reads one message from the connection.
+func (s *session) receive(m *imap.AppendMessage, room *int64) (*store.Arrival, error) {
 	if m.Parts {
 		return s.putTogether(room)
 	}
@@ -129,7 +125,7 @@ func (s *session) receive(m *imap.AppendMessage, room *int64) (*store.Parcel, er
 	default:
 		*room -= size
 	}
-	return s.srv.opt.Store.Receive(s.ctx, m.Data)
+	return s.srv.opt.Store.Read(s.ctx, m.Data)
 }
 
 // appendAll puts the messages into the mailbox as one change.

@@ -29,18 +29,22 @@ func (s *session) replace(cmd *command) (reply, error) {
 	if here && at.room < 1<<62 {
 		at.room += old.Size
 	}
-	form, message, err := s.readMessage(&at.room)
+	a, err := s.readMessage(&at.room)
 	if err != nil {
 		return reply{}, err
 	}
+	a.take()
+	if a.err != nil {
+		return reply{}, a.err
+	}
 	var more bool
-	if !d.ExpectAppendEnd(form, &more) || more && !d.Fail("one message replaces one") || !d.ExpectCRLF() {
+	if !d.ExpectAppendEnd(a.form, &more) || more && !d.Fail("one message replaces one") || !d.ExpectCRLF() {
 		return reply{}, d.Err()
 	}
 	if err := s.view.may(mail.RightDeleted | mail.RightExpunge); err != nil { // RFC 8508, 4.1
 		return reply{}, err
 	}
-	uid, err := s.exchange(at, old.UID, message, here)
+	uid, err := s.exchange(at, old.UID, a.message, here)
 	if err != nil {
 		return reply{}, noTarget(err)
 	}
