@@ -81,6 +81,9 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 	if err == nil || fault.Is(err, fault.Unknown) {
 		a.changed(ctx, tx)
 	}
+	if err == nil {
+		a.briefArrived(tx)
+	}
 	return err
 }
 

@@ -262,7 +262,9 @@ func (tx *Tx) reapPages(box mail.MailboxID, fn func(number uint64, p *page) bool
 		return fn(number, p)
 	})
 	for i := 0; err == nil && bad == nil && i < len(keys); i++ {
-		err = tx.w.Delete(keys[i])
+		if err = tx.w.Delete(keys[i]); err == nil && keys[i][0] == famPage {
+			err = tx.dropBrief(box, keyNum(keys[i], 1))
+		}
 	}
 	return cmp.Or(err, bad)
 }

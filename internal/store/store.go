@@ -69,6 +69,7 @@ type Store struct {
 	referrers []func(context.Context, func(mail.BlobRef)) error
 
 	anyone   openSharers
+	briefing briefing
 	pictures pictureCache
 	buffers  sync.Pool // *[]byte of shortMessage, for messages on their way in
 }

@@ -269,6 +269,9 @@ func (tx *Tx) flushBox(b *txBox) error {
 	if err := tx.flushSheets(b); err != nil {
 		return err
 	}
+	if err := tx.dropBriefs(b); err != nil {
+		return err
+	}
 	if err := tx.flushSeen(b); err != nil {
 		return err
 	}

@@ -100,6 +100,9 @@ func (v *verifier) account(a *Account) error {
 			v.problem(0, "the account counts %d mailboxes and has %d", s.acct.mailboxes, len(boxes))
 		}
 		v.places()
+		if err := v.briefs(live); err != nil {
+			return err
+		}
 		if err := v.metadata(live); err != nil {
 			return err
 		}

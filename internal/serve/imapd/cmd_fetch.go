@@ -30,6 +30,7 @@ type fetchPlan struct {
 	seen  bool // sets \Seen
 	mod   bool // asks for MODSEQ
 
+	briefs *briefPlan  // if briefs have all that it asks for and the row has not
 	labels *labelNames // if it asks for X-GM-LABELS
 	notes  *noteReader // if it asks for ANNOTATION
 }
@@ -95,6 +96,7 @@ func newFetchPlan(args imap.Fetch, uid bool) *fetchPlan {
 	}
 	p.shape = p.shape || p.facts || p.parts || p.head
 	p.facts = p.shape || p.heavy
+	p.briefs = p.planBriefs()
 	return p
 }
 
@@ -169,6 +171,10 @@ type loaded struct {
 // fetchAll answers for all messages of the set, in chunks. lost says that one has
 // gone meanwhile.
 func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (lost bool, err error) {
+	if plan.briefs != nil {
+		plan.briefs.begin(s, cmd, uids)
+		defer plan.briefs.end(s)
+	}
 	if !plan.facts && plan.labels == nil && plan.notes == nil {
 		return false, s.fetchRows(cmd, plan, uids)
 	}
@@ -183,7 +189,7 @@ func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (los
 		return err
 	}
 	for _, m := range s.inOrder(cmd, uids) {
-		if chunk = append(chunk, m); len(chunk) == chunkMessages {
+		if chunk = append(chunk, m); len(chunk) == plan.chunk() {
 			if err := do(); err != nil {
 				return lost, err
 			}
@@ -222,7 +228,13 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 		start, done := s.enc.Len(), 0
 		err := s.view.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
 			s.enc.Truncate(start)
-			heavy, done, err = s.loadChunk(snap, plan, chunk, seen, &lost)
+			part := chunk
+			if plan.briefs.use() {
+				if part, done, err = s.readBriefs(snap, plan, chunk); err != nil || done > 0 {
+					return err
+				}
+			}
+			heavy, done, err = s.loadChunk(snap, plan, part, seen, &lost)
 			return err
 		})
 		if err != nil {

@@ -413,6 +413,7 @@ var german = map[string]string{
 	"a stored record has kind %s, not %s":                           "ein gespeicherter Eintrag hat die Art %1, nicht %2",
 	"a stored record is in pieces that are not there":               "ein gespeicherter Eintrag liegt in Stücken, die nicht da sind",
 	"a piece of a stored record is missing":                         "ein Stück eines gespeicherten Eintrags fehlt",
+	"a stored brief does not decompress":                            "ein gespeicherter Auszug lässt sich nicht entpacken",
 	"stored bytes are in no known form":                             "gespeicherte Bytes haben keine bekannte Form",
 	"stored bytes do not decompress":                                "gespeicherte Bytes lassen sich nicht entpacken",
 	"the stored part tree has an unknown version":                   "der gespeicherte Baum von Teilen hat eine unbekannte Fassung",

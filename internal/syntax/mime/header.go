@@ -88,7 +88,12 @@ func splitField(field []byte) (name, value []byte, ok bool) {
 // 6.4.5.1, HEADER.FIELDS). Names are compared without case. Lines that are no field
 // count as fields of an unlisted name.
 func FilterHeader(header []byte, fields []string, not bool) []byte {
-	out := make([]byte, 0, min(len(header), 1024))
+	return AppendFiltered(make([]byte, 0, min(len(header), 1024)), header, fields, not)
+}
+
+// AppendFiltered appends what FilterHeader returns.
+func AppendFiltered(out, header []byte, fields []string, not bool) []byte {
+	start := len(out)
 	has := lookup(fields)
 	for len(header) > 0 {
 		var field []byte
@@ -101,7 +106,7 @@ func FilterHeader(header []byte, fields []string, not bool) []byte {
 			out = append(out, field...)
 		}
 	}
-	if n := len(out); n > 0 && out[n-1] != '\n' {
+	if n := len(out); n > start && out[n-1] != '\n' {
 		out = append(out, "\r\n"...)
 	}
 	return append(out, "\r\n"...)

@@ -1,0 +1,159 @@
+package imapd
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
+)
+
+// A FETCH of many messages reads what the store keeps page by page (store.BriefKind), if
+// that is all it asks for. Of pages that have no briefs yet it reads the messages, and
+// asks for briefs when it is done.
+
+const (
+	briefChunk = 512 // messages of one Snapshot: eight pages
+	askedOf    = 32  // messages of a page that a FETCH must ask for to want it brief
+	askedPages = 8   // pages it must find without briefs to ask for them
+)
+
+// briefPlan is how a FETCH is answered from briefs.
+type briefPlan struct {
+	kinds []store.BriefKind
+	names [][]byte // of items that are fields of the header, by item
+
+	read    *store.Briefs
+	missing []mail.UID // a message of each page that has none
+	header  []byte     // scratch
+}
+
+// planBriefs returns nil if there is anything that briefs do not tell.
+func (p *fetchPlan) planBriefs() *briefPlan {
+	if !p.facts || p.keys || p.parts || p.heavy || p.seen || p.labels != nil || p.notes != nil {
+		return nil
+	}
+	b := &briefPlan{names: make([][]byte, len(p.items))}
+	for i := range p.items {
+		switch it := &p.items[i]; it.Kind {
+		case imap.FetchEnvelope:
+			b.need(store.BriefEnvelope)
+		case imap.FetchBody, imap.FetchBodyStructure:
+			b.need(store.BriefStructure)
+		case imap.FetchSection:
+			trace := func(name string) bool { return !store.InBriefHeader(name) }
+			if it.Text != imap.SectionFields || it.Partial || it.Old != "" || slices.ContainsFunc(it.Fields, trace) {
+				return nil
+			}
+			b.need(store.BriefHeader)
+			b.names[i] = it.AppendName(nil)
+		}
+	}
+	return b
+}
+
+func (b *briefPlan) need(kind store.BriefKind) {
+	if !slices.Contains(b.kinds, kind) {
+		b.kinds = append(b.kinds, kind)
+	}
+}
+
+// begin readies the plan for a FETCH of more than a few messages, with rising UIDs, by a
+// client of today.
+func (b *briefPlan) begin(s *session, cmd *command, uids mail.UIDSet) {
+	if uids.Len() >= askedOf && cmd.lowest == 0 && !s.old {
+		b.read = store.NewBriefs(s.view.box, b.kinds...)
+	}
+}
+
+// use tells whether there is a plan that was begun.
+func (b *briefPlan) use() bool { return b != nil && b.read != nil }
+
+// chunk returns how many messages are read in one Snapshot.
+func (p *fetchPlan) chunk() int {
+	if p.briefs.use() {
+		return briefChunk
+	}
+	return chunkMessages
+}
+
+// end asks for the briefs that were missing, if that is worth it.
+func (b *briefPlan) end(s *session) {
+	if len(b.missing) >= askedPages {
+		s.view.acct.MakeBriefs(s.view.box, b.kinds, b.missing)
+	}
+}
+
+// readBriefs answers for the first messages of a chunk if they have briefs, and returns
+// how many that were. If they have none it returns them: they are to be read.
+func (s *session) readBriefs(snap *store.Snapshot, plan *fetchPlan, chunk []store.Message) (part []store.Message, done int, err error) {
+	n, found, err := plan.briefs.read.Read(snap, chunk)
+	if err != nil || !found {
+		plan.briefs.miss(chunk[:n])
+		return chunk[:n], 0, err
+	}
+	b := s.enc.Buffer()
+	for done < n && len(b) < chunkBytes {
+		b = s.appendBrief(b, plan, &chunk[done])
+		done++
+	}
+	s.enc.SetBuffer(b)
+	return nil, done, nil
+}
+
+// miss notes the pages of which many messages were asked for.
+func (b *briefPlan) miss(list []store.Message) {
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && store.SamePage(list[0].UID, list[n].UID) {
+			n++
+		}
+		if n >= askedOf {
+			b.missing = append(b.missing, list[0].UID)
+		}
+		list = list[n:]
+	}
+}
+
+// appendBrief appends the whole answer for a message.
+func (s *session) appendBrief(b []byte, plan *fetchPlan, m *store.Message) []byte {
+	seq, _ := s.view.pic.Seq(m.UID)
+	b = s.appendOpening(b, seq, m.UID)
+	for i := range plan.items {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		it, known := &plan.items[i], false
+		if b, known = s.appendItem(b, it.Kind, m); known {
+			continue
+		}
+		switch it.Kind {
+		case imap.FetchEnvelope:
+			b = append(b, "ENVELOPE "...)
+			b = append(b, plan.briefs.of(store.BriefEnvelope, m.UID)...)
+		case imap.FetchBodyStructure:
+			b = append(b, "BODYSTRUCTURE "...)
+			b = append(b, plan.briefs.of(store.BriefStructure, m.UID)...)
+		case imap.FetchBody:
+			b = append(b, "BODY "...)
+			b = append(b, mime.BasicStructure(plan.briefs.of(store.BriefStructure, m.UID))...)
+		case imap.FetchSection:
+			b = plan.briefs.appendFields(b, plan.briefs.names[i], it.Fields, m.UID)
+		}
+	}
+	return append(b, ")\r\n"...)
+}
+
+func (b *briefPlan) of(kind store.BriefKind, uid mail.UID) []byte {
+	return b.read.Of(slices.Index(b.kinds, kind), uid)
+}
+
+// appendFields appends HEADER.FIELDS.
+func (b *briefPlan) appendFields(dst, name []byte, fields []string, uid mail.UID) []byte {
+	b.header = mime.AppendFiltered(b.header[:0], b.of(store.BriefHeader, uid), fields, false)
+	dst = append(append(dst, name...), " {"...)
+	dst = append(strconv.AppendInt(dst, int64(len(b.header)), 10), "}\r\n"...)
+	return append(dst, b.header...)
+}
