@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,6 +65,7 @@ func (p plan) runAll(ctx context.Context) error {
 	if p.growth {
 		legs = p.growthLegs()
 	}
+	defer watchMore()()
 	began := time.Now()
 	for round := 1; round <= p.rounds; round++ {
 		for i := range p.servers {
@@ -191,4 +194,22 @@ func (s *server) again(drop bool) error {
 		return errors.Join(errors.New("the server did not come back"), err)
 	}
 	return nil
+}
+
+// watches is how many processes of one user may be told of changes of files at a time.
+// Dovecot needs one for each session until it is hibernated, and says in its log which
+// limit to raise.
+const watches = "/proc/sys/fs/inotify/max_user_instances"
+
+// watchMore raises that limit and returns what sets it back.
+func watchMore() func() {
+	before, err := os.ReadFile(watches)
+	if n, _ := strconv.Atoi(strings.TrimSpace(string(before))); err != nil || n >= 1<<15 {
+		return func() {}
+	}
+	if err := os.WriteFile(watches, []byte("65536"), 0); err != nil {
+		fmt.Fprintln(os.Stderr, "benchpeers:", err)
+		return func() {}
+	}
+	return func() { os.WriteFile(watches, before, 0) }
 }

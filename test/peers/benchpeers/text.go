@@ -39,7 +39,8 @@ How the figures change with the size of the mailbox and of the store is in
   the median of those that follow it.
 - Memory is the proportional share (PSS) of all processes of the server, so that pages which
   processes have in common count once. That of a connection in IDLE is what the server has
-  more than before they came. Dovecot hibernates its sessions before it is measured.
+  more than before they came. Dovecot hibernates its sessions before it is
+  measured, for which fs.inotify.max_user_instances is raised as its log asks.
 - Postfix accepts mail by SMTP and leaves it in its queue: it is the measure of taking
   responsibility for a message, without delivering it. Martlet has it in the mailbox when it
   answers.
