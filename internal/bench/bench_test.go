@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -262,11 +264,48 @@ func TestProcessMemory(t *testing.T) {
 	if _, err := processMemory(1 << 30); !fault.Is(err, fault.NotFound) {
 		t.Errorf("memory of nobody: %v", err)
 	}
-	parents := map[int]process{10: {parent: 1}, 11: {parent: 10}, 12: {parent: 11}, 20: {parent: 1}}
+	parents := map[int]int{10: 1, 11: 10, 12: 11, 20: 1}
 	for p, want := range map[int]bool{10: true, 11: true, 12: true, 20: false, 1: false, 99: false} {
 		if descends(parents, p, 10) != want {
 			t.Errorf("descends(%d, 10) is not %v", p, want)
 		}
+	}
+}
+
+// What a child used counts while it runs and when it has ended.
+func TestProcessorTimeOfChildren(t *testing.T) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("needs /proc")
+	}
+	sh := exec.Command("sh", "-c", "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo; read x")
+	in, _ := sh.StdinPipe()
+	out, _ := sh.StdoutPipe()
+	before, err := processorTime(os.Getpid())
+	if err != nil || sh.Start() != nil {
+		t.Fatal(err)
+	}
+	out.Read(make([]byte, 1)) // it has counted
+	child, err := processorTime(sh.Process.Pid)
+	own, _ := processorTime(os.Getpid())
+	if err != nil || child <= 0 || own-before < child {
+		t.Errorf("a child used %v (%v), the family %v more", child, err, own-before)
+	}
+	all, _ := family(os.Getpid())
+	searched, _ := searchFamily(os.Getpid())
+	if !slices.Contains(all, sh.Process.Pid) || !slices.Contains(searched, sh.Process.Pid) {
+		t.Errorf("%d is not of the family %v, or %v", sh.Process.Pid, all, searched)
+	}
+	in.Close()
+	sh.Wait()
+	if after, _ := processorTime(os.Getpid()); after-before < child-2*jiffy {
+		t.Errorf("when the child has ended the family used %v, and it alone %v", after-before, child)
+	}
+	if _, err := processorTime(1 << 30); !fault.Is(err, fault.NotFound) {
+		t.Errorf("processor time of nobody: %v", err)
+	}
+	p, ok := parseStat([]byte("7 (a) b) S 3 7 7 0 -1 4194304 1 2 3 4 150 50 30 20 20 0 1 0 5 6 7"))
+	if want := (process{3, 2 * time.Second, time.Second / 2}); !ok || p != want {
+		t.Errorf("parsed %+v, want %+v", p, want)
 	}
 }
 

@@ -136,11 +136,8 @@ func (r *runner) circulate(ctx context.Context, res *Result) error {
 	return nil
 }
 
-// Bounds of the wait for a server that is not restarted to write and tidy up.
-const (
-	calm     = 5 * time.Second
-	restless = time.Minute
-)
+// restless is how long a server is waited for that does not stop to write.
+const restless = time.Minute
 
 // rest gives the server time to come to rest, by a restart if it can be restarted, and
 // returns what it uses of the disk then.
@@ -152,9 +149,9 @@ func (r *runner) rest(ctx context.Context) (int64, error) {
 	}
 	last, err := diskUse(r.target.Data)
 	since := time.Now()
-	for start := since; err == nil && time.Since(since) < calm && time.Since(start) < restless; {
-		r.opt.Progress("waiting for the disk", int(time.Since(since)/time.Second), int(calm/time.Second))
-		if err := pause(ctx, time.Second/2); err != nil {
+	for start := since; err == nil && time.Since(since) < r.opt.calm && time.Since(start) < restless; {
+		r.opt.Progress("waiting for the disk", int(time.Since(since)/time.Second), int(r.opt.calm/time.Second))
+		if err := pause(ctx, r.opt.calm/10); err != nil {
 			return 0, err
 		}
 		var now int64

@@ -55,7 +55,11 @@ func runHandshake(ctx context.Context, r *runner) error {
 				if resumes {
 					v.target.TLS.Config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 				}
-				return v, nil
+				if !resumes {
+					return v, nil
+				}
+				_, _, err := v.deliver() // there has to be a session to resume
+				return v, err
 			})
 			if fault.Is(err, fault.Unavailable) && resumes && ctx.Err() == nil {
 				return fault.Wrap(fault.Unsupported, "the server does not resume TLS sessions", err)

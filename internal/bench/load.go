@@ -166,7 +166,7 @@ func (r *runner) drive(ctx context.Context, l *load, res *Result, n int, open fu
 		return err
 	}
 	if got.Operations == 0 && got.Failures > 0 {
-		return fault.Newf(fault.Unavailable, "no delivery succeeded; the first reply was %q", got.Failure)
+		return fault.Newf(fault.Unavailable, "nothing succeeded; the first reply was %q", got.Failure)
 	}
 	s.fill(&got, seconds(got.Seconds))
 	got.Scenario, got.Sizes, got.TLS, got.Batch, got.Recipients = res.Scenario, res.Sizes, res.TLS, res.Batch, res.Recipients

@@ -23,24 +23,56 @@ type process struct {
 // jiffy is the unit of times in /proc/PID/stat, on every Linux.
 const jiffy = 10 * time.Millisecond
 
-// processes reads all processes from /proc.
-func processes() (map[int]process, error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil || len(stats) == 0 {
-		return nil, fault.Wrap(fault.Unsupported, "memory and processor time can be read only where there is a /proc", err)
+// family returns a process and all that descend from it.
+func family(pid int) ([]int, error) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return nil, fault.New(fault.Unsupported, "memory and processor time can be read only where there is a /proc")
 	}
-	all := map[int]process{}
-	for _, path := range stats {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue // gone meanwhile
-		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if p, ok := parseStat(b); ok {
-			all[pid] = p
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/stat", pid)); err != nil {
+		return nil, noProcess(pid)
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)); err != nil {
+		return searchFamily(pid)
+	}
+	all := []int{pid}
+	for i := 0; i < len(all); i++ { // by generation
+		threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", all[i]))
+		for _, t := range threads {
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", all[i], t.Name()))
+			for _, f := range bytes.Fields(b) {
+				child, _ := strconv.Atoi(string(f))
+				all = append(all, child)
+			}
 		}
 	}
 	return all, nil
+}
+
+// searchFamily is family for kernels that do not list children: it reads all processes.
+func searchFamily(pid int) ([]int, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	parents := map[int]int{}
+	for _, path := range stats {
+		id, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		parents[id] = readStat(id).parent
+	}
+	var all []int
+	for id := range parents {
+		if descends(parents, id, pid) {
+			all = append(all, id)
+		}
+	}
+	return all, nil
+}
+
+// readStat reads one process; one that is gone has used nothing.
+func readStat(pid int) process {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	p, _ := parseStat(b)
+	return p
 }
 
 // parseStat reads the line of /proc/PID/stat (proc_pid_stat(5)).
@@ -64,7 +96,7 @@ func parseStat(b []byte) (process, bool) {
 	}, true
 }
 
-func descends(all map[int]process, p, from int) bool {
+func descends(parents map[int]int, p, from int) bool {
 	for range 64 {
 		if p == from {
 			return true
@@ -72,7 +104,7 @@ func descends(all map[int]process, p, from int) bool {
 		if p <= 1 {
 			return false
 		}
-		p = all[p].parent
+		p = parents[p]
 	}
 	return false
 }
@@ -80,18 +112,13 @@ func descends(all map[int]process, p, from int) bool {
 // processorTime returns the processor time that a process and all that descend from it
 // have used, those that have ended too.
 func processorTime(pid int) (time.Duration, error) {
-	all, err := processes()
+	all, err := family(pid)
 	if err != nil {
 		return 0, err
 	}
-	if _, ok := all[pid]; !ok {
-		return 0, noProcess(pid)
-	}
 	var sum time.Duration
-	for id, p := range all {
-		if !descends(all, id, pid) {
-			continue
-		}
+	for _, id := range all {
+		p := readStat(id)
 		if exact, ok := processClock(id); ok {
 			p.own = exact
 		}
@@ -112,15 +139,12 @@ type memory struct {
 
 // processMemory reads the memory of a process and its descendants from /proc.
 func processMemory(pid int) (memory, error) {
-	all, err := processes()
+	all, err := family(pid)
 	if err != nil {
 		return memory{}, err
 	}
 	var m memory
-	for p := range all {
-		if !descends(all, p, pid) {
-			continue
-		}
+	for _, p := range all {
 		one, err := rollup(p)
 		if err != nil && p == pid {
 			return m, fault.Wrap(fault.Unavailable, fmt.Sprintf("cannot read the memory of process %d: run this as its user, or as root", pid), err)

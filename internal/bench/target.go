@@ -69,6 +69,9 @@ type Options struct {
 	// Progress, if set, is told what is going on, how much of it is done, and how much
 	// there is. It is called from one goroutine at a time.
 	Progress func(what string, done, total int)
+
+	settle time.Duration // that a server is given before its memory is read; 2 s
+	calm   time.Duration // without change, after which the disk is thought to be at rest; 5 s
 }
 
 func (o Options) withDefaults() Options {
@@ -87,6 +90,8 @@ func (o Options) withDefaults() Options {
 	preset(&o.GrowBytes, 1_000_000_000)
 	preset(&o.Interval, time.Second)
 	preset(&o.Colds, 1)
+	preset(&o.settle, 2*time.Second)
+	preset(&o.calm, 5*time.Second)
 	if o.Sizes == "" {
 		o.Sizes = Small
 	}
