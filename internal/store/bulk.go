@@ -234,6 +234,9 @@ func (tx *Tx) reap() (more bool, err error) {
 	if pages == 0 {
 		return true, tx.w.Delete(doomedKey(box))
 	}
+	if err := tx.readPlaces(rows); err != nil {
+		return false, err
+	}
 	for _, m := range rows {
 		if err := tx.release(m, place{box, m.UID}); err != nil && !fault.Is(err, fault.NotFound) {
 			return false, err

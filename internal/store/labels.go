@@ -98,6 +98,9 @@ func (tx *Tx) Label(from mail.MailboxID, set mail.UIDSet, c Labelling) (failed m
 	if rows, err = tx.rows(src, todo); err != nil { // with their new flags
 		return nil, err
 	}
+	if err := tx.readPlaces(rows); err != nil {
+		return nil, err
+	}
 	leave := map[mail.MailboxID][]mail.UID{}
 	for _, m := range rows {
 		if err := tx.labelOne(src, m, &c, leave); err != nil {
@@ -179,12 +182,9 @@ func (tx *Tx) copyTo(src *txBox, m Message, box mail.MailboxID) error {
 
 // livePlaces returns where a message of a mailbox lies, deleted mailboxes apart.
 func (tx *Tx) livePlaces(box mail.MailboxID, m Message) ([]place, error) {
-	list, moved, err := tx.movedPlaces(m.ID)
+	list, err := tx.placesFrom(box, m)
 	if err != nil {
 		return nil, err
-	}
-	if !moved {
-		return []place{{box, m.UID}}, nil
 	}
 	var bad error
 	list = slices.DeleteFunc(list, func(p place) bool {

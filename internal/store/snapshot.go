@@ -239,42 +239,6 @@ func (s *Snapshot) Places(id mail.MessageID) (map[mail.MailboxID][]mail.UID, err
 	return out, nil
 }
 
-func (s *Snapshot) places(id mail.MessageID) ([]place, error) {
-	list, moved, err := s.movedPlaces(id)
-	if err != nil || moved {
-		return list, err
-	}
-	f, err := s.Facts(id)
-	if err != nil {
-		return nil, err
-	}
-	return []place{f.home}, nil
-}
-
-// movedPlaces reads the places record, which is only there once the message has
-// left home or been copied.
-func (s *Snapshot) movedPlaces(id mail.MessageID) ([]place, bool, error) {
-	v, ok, err := s.r.Get(engine.Key(famPlaces, uint64(id)))
-	if err != nil || !ok {
-		return nil, false, err
-	}
-	list, err := decodePlaces(v)
-	return list, err == nil, err
-}
-
-func decodePlaces(b []byte) ([]place, error) {
-	p, err := unseal(recPlaces, b)
-	if err != nil {
-		return nil, err
-	}
-	d := dec{Rest: p}
-	list := make([]place, d.Count())
-	for i := range list {
-		list[i] = place{mail.MailboxID(d.U()), mail.UID(d.U())}
-	}
-	return list, d.Err("places")
-}
-
 // Changes returns what happened in a mailbox after a modseq.
 func (s *Snapshot) Changes(box mail.MailboxID, since mail.ModSeq) (Changes, error) {
 	m, err := s.MailboxByID(box)

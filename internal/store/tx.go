@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -22,6 +21,8 @@ type Tx struct {
 	acctDirty bool
 	boxes     map[mail.MailboxID]*txBox
 	account0  Changes // lines for mailbox 0, mailbox ids in place of UIDs
+
+	lay map[mail.MessageID][]place // what is on record of where messages lie; nil: nothing
 
 	gramsKept *bool // whether the account has grams, once that was asked
 }
@@ -345,15 +346,4 @@ func (tx *Tx) deleteLong(family byte, id uint64, mayBeLong bool) error {
 		}
 	}
 	return tx.w.Delete(engine.Key(family, id))
-}
-
-func (tx *Tx) putPlaces(id mail.MessageID, list []place) error {
-	slices.SortFunc(list, func(a, b place) int { return cmp.Or(cmp.Compare(a.box, b.box), cmp.Compare(a.uid, b.uid)) })
-	var e enc
-	e.U(uint64(len(list)))
-	for _, p := range list {
-		e.U(uint64(p.box))
-		e.U(uint64(p.uid))
-	}
-	return tx.w.Put(engine.Key(famPlaces, uint64(id)), seal(recPlaces, e))
 }

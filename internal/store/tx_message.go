@@ -266,21 +266,26 @@ func (tx *Tx) Expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (ma
 	if err := tx.need(b, mail.RightExpunge); err != nil {
 		return nil, err
 	}
-	var gone []mail.UID
-	err = tx.each(b, set, func(m Message) error {
-		if onlyDeleted && !m.Flags.Has(mail.Deleted) {
-			return nil
+	rows, err := tx.rows(b, set)
+	if onlyDeleted {
+		rows = slices.DeleteFunc(rows, func(m Message) bool { return !m.Flags.Has(mail.Deleted) })
+	}
+	if err == nil {
+		err = tx.readPlaces(rows)
+	}
+	var gone mail.UIDSet
+	for i := 0; err == nil && i < len(rows); i++ {
+		m := rows[i]
+		gone.Add(m.UID)
+		if err = tx.takeOut(b, m); err != nil {
+			break
 		}
-		if err := tx.takeOut(b, m); err != nil {
-			return err
+		if err = tx.dropNotes(b, m.UID); err != nil {
+			break
 		}
-		gone = append(gone, m.UID)
-		if err := tx.dropNotes(b, m.UID); err != nil {
-			return err
-		}
-		return tx.release(m, place{box, m.UID})
-	})
-	return mail.SetOf(gone...), err
+		err = tx.release(m, place{box, m.UID})
+	}
+	return gone, err
 }
 
 // release drops one place of a message, and with the last one its records.
@@ -297,7 +302,7 @@ func (tx *Tx) release(m Message, from place) error {
 		if len(list) > 0 {
 			return tx.putPlaces(id, list)
 		}
-		if err := tx.w.Delete(engine.Key(famPlaces, uint64(id))); err != nil {
+		if err := tx.deletePlaces(id); err != nil {
 			return err
 		}
 	}
@@ -359,6 +364,9 @@ func (tx *Tx) transfer(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID, 
 	if err != nil {
 		return nil, err
 	}
+	if err := tx.readPlaces(rows); err != nil {
+		return nil, err
+	}
 	moved := make([]Moved, 0, len(rows))
 	for _, m := range rows {
 		uid, err := tx.transferOne(src, dst, m, move)
@@ -409,7 +417,7 @@ func (tx *Tx) rows(b *txBox, set mail.UIDSet) ([]Message, error) {
 }
 
 func (tx *Tx) transferOne(src, dst *txBox, m Message, move bool) (mail.UID, error) {
-	list, err := tx.places(m.ID)
+	list, err := tx.placesFrom(src.ID, m)
 	if err != nil {
 		return 0, err
 	}
