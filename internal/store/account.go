@@ -28,7 +28,7 @@ type accountState struct {
 	generation atomic.Uint64
 
 	mu       sync.Mutex
-	watchers map[*watcher]struct{}
+	watchers []*Watcher
 	boxes    map[boxKey]*boxState
 	sharing  sharing
 
@@ -41,7 +41,12 @@ type boxKey struct {
 	guest mail.AccountID
 }
 
-type watcher struct{ ticks chan struct{} }
+// Watcher is woken after each durable change of an account.
+type Watcher struct {
+	account *accountState
+	wake    func()
+	at      int // its place among the watchers
+}
 
 // ID returns the account's id.
 func (a *Account) ID() mail.AccountID { return a.id }
@@ -105,17 +110,41 @@ func (a *Account) View(ctx context.Context, fn func(*Snapshot) error) error {
 //
 // A tick comes after the change is visible to Picture and View, never before.
 func (a *Account) Watch() (ticks <-chan struct{}, stop func()) {
-	w := &watcher{ticks: make(chan struct{}, 1)}
+	c := make(chan struct{}, 1)
+	w := a.Wake(func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	})
+	return c, w.Stop
+}
+
+// Wake has wake called where Watch would tick: by the goroutine of whoever made the
+// change, before it is told that the change is durable. wake must return at once and not
+// call the account.
+func (a *Account) Wake(wake func()) *Watcher {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.watchers == nil {
-		a.watchers = map[*watcher]struct{}{}
+	w := &Watcher{account: a.accountState, wake: wake, at: len(a.watchers)}
+	a.watchers = append(a.watchers, w)
+	return w
+}
+
+// Stop ends it; a call that is under way may still come.
+func (w *Watcher) Stop() {
+	a := w.account
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w.at < 0 {
+		return
 	}
-	a.watchers[w] = struct{}{}
-	return w.ticks, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.watchers, w)
+	last := len(a.watchers) - 1
+	a.watchers[w.at] = a.watchers[last]
+	a.watchers[w.at].at = w.at
+	a.watchers[last], a.watchers = nil, a.watchers[:last]
+	if w.at = -1; last == 0 {
+		a.watchers = nil
 	}
 }
 
@@ -137,10 +166,7 @@ func (a *Account) changed(ctx context.Context, tx *Tx) {
 			f.wake()
 		}
 	}
-	for w := range a.watchers {
-		select {
-		case w.ticks <- struct{}{}:
-		default:
-		}
+	for _, w := range a.watchers {
+		w.wake()
 	}
 }

@@ -32,7 +32,7 @@ func (s *session) compress(cmd *command, name string) (reply, error) {
 // login, in every respect but TLS. NO is no possible answer.
 func (s *session) unauthenticate(cmd *command) (reply, error) {
 	s.leave(false)
-	s.close()
+	s.Close()
 	s.c.Log().Info("signed out", "peer", s.c.Peer())
 	dec, enc := s.dec, s.enc
 	*s = session{srv: s.srv, ctx: s.ctx, c: s.c, dec: dec, enc: enc, state: fresh}

@@ -79,7 +79,7 @@ func commands() []row {
 		{name: "ID", in: anyState, after: tellAll, caps: "ID", run: handle((*imap.Decoder).ExpectID, (*session).id)},
 		{name: "LANGUAGE", in: anyState, after: tellAll, caps: "LANGUAGE", run: (*session).languageCommand},
 		{name: "NAMESPACE", in: in, after: tellAll, caps: "NAMESPACE", run: bare((*session).namespace)},
-		{name: "IDLE", in: in, after: tellAll, caps: "IDLE", run: bare((*session).idle)},
+		{name: "IDLE", in: in, after: tellAll, caps: "IDLE", run: bare((*session).beginIdle)},
 
 		{name: "CREATE", in: in, after: tellAll, caps: "CREATE-SPECIAL-USE", run: handle((*imap.Decoder).ExpectCreate, (*session).create)},
 		{name: "DELETE", in: in, after: tellAll, run: handle((*imap.Decoder).ExpectMailbox, (*session).remove)},

@@ -12,7 +12,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
-// session is one connection. All of it belongs to the connection's goroutine.
+// session is one connection. All of it belongs to the goroutine that carries it on: while
+// it waits there is none, and it holds as little as it can (netsrv.Session).
 type session struct {
 	srv *Server
 	ctx context.Context
@@ -37,6 +38,8 @@ type session struct {
 	meta   *metaWatch // of annotations, or nil
 	notify *notify    // NOTIFY was used
 	feed   *feed      // what happens in other mailboxes, or nil
+
+	idling *idling // IDLE is under way
 
 	torn bool // a literal was announced and its bytes cannot be had: nothing may follow
 
@@ -73,9 +76,11 @@ func newSession(ctx context.Context, srv *Server, c *netsrv.Conn) *session {
 	return s
 }
 
-func (s *session) close() {
+// Close is of netsrv.Session.
+func (s *session) Close() {
 	s.flush()
 	s.enc.Release()
+	s.endIdle()
 	s.unfollow()
 	s.view = nil
 }
@@ -109,34 +114,45 @@ func (s *session) ask(text string) error {
 	return s.flush()
 }
 
-// serve greets the client and answers its commands until the session is over.
-func (s *session) serve() error {
+// greet writes the greeting.
+func (s *session) greet() {
 	code := "CAPABILITY " + s.capabilities()
 	if s.old {
 		code = ""
 	}
 	s.note("OK", code, "Martlet is ready")
-	for s.state != 0 {
-		if err := s.flush(); err != nil {
-			return err
-		}
-		if s.c.R.Buffered() == 0 {
-			s.enc.Release() // an idle connection holds no buffers
-		}
-		input, err := s.c.Wait()
-		if err != nil {
-			return err
-		}
-		if input {
-			err = s.next()
-		} else {
-			err = s.between()
-		}
-		if err != nil {
-			return err
-		}
+}
+
+// Resume is of netsrv.Session: the client has sent something, or there may be news.
+func (s *session) Resume(input bool, err error) {
+	switch {
+	case err != nil:
+	case s.idling != nil:
+		err = s.idle(input)
+	case input:
+		err = s.next()
+	default:
+		err = s.between()
 	}
-	return nil
+	s.rest(err)
+}
+
+// rest ends what Resume began: with an error the session is over, else it waits for its
+// client.
+func (s *session) rest(err error) {
+	if err == nil {
+		err = s.flush()
+	}
+	if err != nil {
+		s.goodbye(err)
+	}
+	if s.state == 0 {
+		return
+	}
+	if s.c.R.Buffered() == 0 {
+		s.enc.Release() // an idle connection holds no buffers
+	}
+	s.c.Park(s, s.idling != nil)
 }
 
 // next reads one command, carries it out and answers it. The error it returns ends
@@ -154,6 +170,11 @@ func (s *session) next() error {
 	} else {
 		err = s.dec.Err()
 	}
+	return s.conclude(cmd, rep, err)
+}
+
+// conclude answers a command with what its handler has returned.
+func (s *session) conclude(cmd *command, rep reply, err error) error {
 	if broken := s.dec.Skip(); broken != nil {
 		return broken
 	}

@@ -109,8 +109,6 @@ func New(opt Options) *Server {
 // Handle speaks IMAP over one connection: it is a netsrv.Handler.
 func (srv *Server) Handle(ctx context.Context, c *netsrv.Conn) {
 	s := newSession(ctx, srv, c)
-	defer s.close()
-	if err := s.serve(); err != nil {
-		s.goodbye(err)
-	}
+	s.greet()
+	s.rest(nil)
 }

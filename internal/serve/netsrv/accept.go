@@ -37,15 +37,40 @@ func (s *Server) acceptAll(ctx context.Context, ln net.Listener, fn func(net.Con
 
 // openConns are the connections of one listener.
 type openConns struct {
-	mu    sync.Mutex
-	set   map[net.Conn]struct{}
-	empty chan struct{} // closed when the last one goes; nil until drain
+	mu      sync.Mutex
+	set     map[net.Conn]*Conn // nil before the session has begun
+	stopped bool
+	empty   chan struct{} // closed when the last one goes; nil until drain
 }
+
+func newOpenConns() *openConns { return &openConns{set: map[net.Conn]*Conn{}} }
 
 func (o *openConns) add(nc net.Conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.set[nc] = struct{}{}
+	o.set[nc] = nil
+}
+
+// know tells which session is that of a connection.
+func (o *openConns) know(nc net.Conn, c *Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.set[nc] = c
+	if o.stopped {
+		c.stop()
+	}
+}
+
+// stop tells all sessions, and those that begin from now on, that the server stops.
+func (o *openConns) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stopped = true
+	for _, c := range o.set {
+		if c != nil {
+			c.stop()
+		}
+	}
 }
 
 func (o *openConns) remove(nc net.Conn) {

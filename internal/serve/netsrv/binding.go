@@ -33,7 +33,7 @@ func (c *Conn) ChannelBinding(kind string) []byte {
 		if st.DidResume {
 			return nil
 		}
-		return c.raw.leaf
+		return endPoint(c.raw.leaf)
 	}
 	return nil
 }
@@ -42,7 +42,7 @@ func (c *Conn) ChannelBinding(kind string) []byte {
 // signature, but never a weaker one than SHA-256. Signatures that name no hash have
 // no end point.
 func endPoint(cert *tls.Certificate) []byte {
-	if len(cert.Certificate) == 0 {
+	if cert == nil || len(cert.Certificate) == 0 {
 		return nil
 	}
 	leaf := cert.Leaf

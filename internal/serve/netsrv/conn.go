@@ -2,7 +2,6 @@ package netsrv
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -29,44 +27,53 @@ type Conn struct {
 	W *bufio.Writer
 
 	srv  *Server
-	svc  Service
+	svc  *Service
+	open *openConns // that the connection is one of
 	id   string
-	log  *slog.Logger
+	log  *slog.Logger // nil while parked: most sessions that wait have nothing to log
+	with []any        // what LogWith was told
 	peer netip.Addr
 	at   time.Time
 
-	raw  *pacedConn // the socket, with the rule of progress
-	tls  *tls.Conn  // nil while in plain text
-	zip  *zipped    // nil while nothing is compressed
-	over string     // why the session was ended from here, for the log
+	raw  pacedConn // the socket, with the rule of progress
+	tls  *tls.Conn // nil while in plain text
+	zip  *zipped   // nil while nothing is compressed
+	over string    // why the session was ended from here, for the log
 
 	account  string // that the connection is counted under, once signedIn
 	signedIn bool
-	idle     time.Duration // before SetIdle
+	idle     time.Duration // how long a wait may take
 
+	reader   bufio.Reader  // what R and W point to
+	writer   bufio.Writer  //
 	readBuf  *bufio.Reader // owner of R's buffer; nil while released
 	writeBuf *bufio.Writer // likewise
 	first    [1]byte       // the byte that ended Wait, not yet read
 	hasFirst bool
 
+	parking
+
 	mu      sync.Mutex // guards the rest
-	waiting bool
+	waiting bool       // a read of listen is under way
 	woken   bool
 	stopped bool
+	parked  bool // no goroutine: whoever clears this owns the connection
+	armed   bool // the lot will tell of input
 }
 
-func newConn(s *Server, svc Service, nc net.Conn, peer netip.Addr) *Conn {
+func newConn(s *Server, svc *Service, open *openConns, nc net.Conn, peer netip.Addr) *Conn {
 	c := &Conn{
-		R: new(bufio.Reader), W: new(bufio.Writer),
-		srv: s, svc: svc, id: s.opt.NewID(), peer: peer, at: s.opt.Now(),
+		srv: s, svc: svc, open: open, id: s.opt.NewID(), peer: peer, at: s.opt.Now(),
+		raw: pacedConn{Conn: nc, stall: s.opt.Stall, minRate: s.opt.MinRate},
 	}
-	if c.svc.Idle <= 0 {
-		c.svc.Idle = s.opt.Idle
-	}
-	c.idle = c.svc.Idle
-	c.raw = &pacedConn{Conn: nc, stall: s.opt.Stall, minRate: s.opt.MinRate}
-	c.log = s.opt.Log.With("conn", c.id, "service", svc.Name)
+	c.R, c.W = &c.reader, &c.writer
+	c.idle = c.usualIdle()
 	return c
+}
+
+// usualIdle is how long a wait may take before SetIdle.
+func (c *Conn) usualIdle() time.Duration {
+	return orTime(c.svc.Idle, c.srv.opt.Idle)
 }
 
 // ID names the connection in logs. It may be shown to the peer, so that a person
@@ -74,11 +81,18 @@ func newConn(s *Server, svc Service, nc net.Conn, peer netip.Addr) *Conn {
 func (c *Conn) ID() string { return c.id }
 
 // Log returns a logger that adds the connection's id and service to each line.
-func (c *Conn) Log() *slog.Logger { return c.log }
+func (c *Conn) Log() *slog.Logger {
+	if c.log == nil {
+		c.log = c.srv.opt.Log.With("conn", c.id, "service", c.svc.Name).With(c.with...)
+	}
+	return c.log
+}
 
 // LogWith makes each later line of Log carry a key and value more, such as the
 // account after login.
-func (c *Conn) LogWith(key string, value any) { c.log = c.log.With(key, value) }
+func (c *Conn) LogWith(key string, value any) {
+	c.with, c.log = append(c.with[:len(c.with):len(c.with)], key, value), nil
+}
 
 // Peer returns the client's IP address; it is not valid for unix sockets and pipes.
 func (c *Conn) Peer() netip.Addr { return c.peer }
@@ -89,146 +103,12 @@ func (c *Conn) Trusted() bool { return c.srv.trusts(c.peer) }
 // MayLogin tells whether a password may travel: under TLS or in a trusted network.
 func (c *Conn) MayLogin() bool { return c.tls != nil || c.Trusted() }
 
-// SetIdle changes how long Wait waits, from its next call on. A protocol lengthens
-// it after login (30 minutes for IMAP: RFC 9051, 5.4).
-func (c *Conn) SetIdle(d time.Duration) { c.svc.Idle = d }
-
-// Wait waits until the client has sent something. It flushes W first and holds no
-// buffers while waiting. Call it before each command.
-//
-// input is false if Wake ended the wait. An error ends the session: kind Closed
-// when the client is gone (cause io.EOF or of the network) or the server is
-// stopping (see Stopping), Limited when the idle time is over.
-//
-// From Wait on, reading keeps a rule of progress until the next Wait: all reads
-// together may wait for Options.Stall, plus a second for each MinRate bytes that
-// came. So a client may pause or be slow, but one byte a minute is cut off soon,
-// with an error of kind Limited. Writing keeps the same rule for each write.
-func (c *Conn) Wait() (input bool, err error) {
-	if c.R.Buffered() > 0 || c.hasFirst {
-		c.raw.restart()
-		return true, c.stopErr()
-	}
-	if err := c.flush(); err != nil {
-		return false, err
-	}
-	c.release()
-	c.mu.Lock()
-	if c.stopped || c.woken {
-		c.woken = false
-		c.mu.Unlock()
-		c.acquire()
-		return false, c.stopErr()
-	}
-	c.waiting = true
-	c.raw.waitUntil(time.Now().Add(c.svc.Idle))
-	c.mu.Unlock()
-
-	n, err := 0, error(nil)
-	for n == 0 && err == nil { // a Read may bring nothing, and pipes do
-		n, err = c.read(c.first[:])
-	}
-
-	c.mu.Lock()
-	c.waiting = false
-	woken := n == 0 && c.woken && !c.stopped
-	if woken {
-		c.woken = false
-	}
-	c.mu.Unlock()
-	c.hasFirst = n > 0
-	c.raw.restart()
-	c.acquire()
-	switch {
-	case n > 0:
-		return true, nil
-	case woken && isTimeout(err):
-		return false, nil
-	}
-	return false, c.readErr(err, "idle for too long")
-}
-
-// Wake ends a Wait from another goroutine, the next one if none is running. Calls
-// coalesce.
-func (c *Conn) Wake() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.woken = true
-	if c.waiting {
-		c.raw.interrupt()
-	}
-}
-
-// Stopping tells whether the server is stopping.
-func (c *Conn) Stopping() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stopped
-}
-
-func (c *Conn) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopped = true
-	if c.waiting {
-		c.raw.interrupt()
-	}
-}
-
-func (c *Conn) stopErr() error {
-	if c.Stopping() {
-		return fault.New(fault.Closed, "server is stopping")
-	}
-	return nil
-}
-
-// run is the life of a session.
-func (c *Conn) run(ctx context.Context) {
-	c.acquire()
-	defer c.end()
-	defer func() {
-		if p := recover(); p != nil {
-			c.srv.panics.Add(1)
-			c.over = "panic"
-			c.log.Error("session ended by a panic", "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
-	c.log.Debug("session begins", "peer", c.peer, "local", c.raw.LocalAddr())
-	if c.svc.TLS == ImplicitTLS {
-		if c.srv.tls == nil {
-			c.over = "no certificate"
-			return
-		}
-		if err := c.handshake(ctx); err != nil {
-			c.over = "handshake failed"
-			return
-		}
-	}
-	c.svc.Handle(ctx, c)
-}
-
-func (c *Conn) end() {
-	c.flush()
-	if c.tls != nil {
-		c.raw.fixed = time.Now().Add(time.Second)
-		c.tls.Close() // says close_notify
-	}
-	if c.over == "" {
-		c.raw.finish()
-	} else {
-		c.raw.Close()
-	}
-	c.release()
-	c.log.Info("session ends", "peer", c.peer, "lasted", c.srv.opt.Now().Sub(c.at).Round(time.Millisecond),
-		"in", c.raw.in, "out", c.raw.out, "tls", c.tls != nil, "why", c.over)
-}
-
 // stream is what R and W stand on.
 func (c *Conn) stream() net.Conn {
 	if c.tls != nil {
 		return c.tls
 	}
-	return c.raw
+	return &c.raw
 }
 
 // source is the reader under R: it gives back the byte that ended Wait, flushes W
@@ -245,6 +125,7 @@ func (s source) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
+	c.drained = false
 	n, err := c.read(p)
 	if err != nil {
 		err = c.readErr(err, "too slow")

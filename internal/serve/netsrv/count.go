@@ -61,7 +61,7 @@ func (c *Conn) SignOut() {
 	if block, limited := s.counted(c.peer); limited {
 		s.byAddr[block]++
 	}
-	c.svc.Idle = c.idle
+	c.idle = c.usualIdle()
 }
 
 // leave takes back what enter and SignIn have counted.

@@ -106,6 +106,9 @@ type Server struct {
 	byAddr    map[netip.Prefix]int
 	byAccount map[string]int
 
+	lot   lot   // of connections that wait
+	calls calls // those of them that were woken
+
 	accepted, refused, panics, handshakes atomic.Int64
 }
 
@@ -168,16 +171,16 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, svc Service) error 
 	unhook := context.AfterFunc(ctx, func() { ln.Close() })
 	defer unhook()
 
-	open := &openConns{set: map[net.Conn]struct{}{}}
+	s.lot.begin()
+	defer s.lot.end()
+	open := newOpenConns()
 	err := s.acceptAll(ctx, ln, func(nc net.Conn) {
 		open.add(nc)
-		go func() {
-			defer open.remove(nc)
-			s.ServeConn(sessions, nc, svc)
-		}()
+		go s.begin(sessions, nc, &svc, open)
 	})
 	stop()
 	ln.Close()
+	open.stop()
 	open.drain(s.opt.Grace)
 	if ctx.Err() != nil {
 		return nil
@@ -188,7 +191,18 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, svc Service) error 
 // ServeConn runs svc on one connection and returns when the session is over and
 // the connection closed.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
-	defer nc.Close()
+	open := newOpenConns()
+	open.empty = make(chan struct{})
+	open.add(nc)
+	unhook := context.AfterFunc(ctx, open.stop)
+	defer unhook()
+	s.begin(ctx, nc, &svc, open)
+	<-open.empty
+}
+
+// begin runs svc on one connection. The session may be over when it returns, or be
+// parked; open knows.
+func (s *Server) begin(ctx context.Context, nc net.Conn, svc *Service, open *openConns) {
 	peer := peerAddr(nc)
 	if !s.enter(peer) {
 		s.refused.Add(1)
@@ -197,13 +211,13 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
 			nc.SetWriteDeadline(time.Now().Add(time.Second))
 			nc.Write([]byte(svc.Refuse + "\r\n"))
 		}
+		nc.Close()
+		open.remove(nc)
 		return
 	}
 	s.accepted.Add(1)
-	c := newConn(s, svc, nc, peer)
-	defer s.leave(c)
-	unhook := context.AfterFunc(ctx, c.stop)
-	defer unhook()
+	c := newConn(s, svc, open, nc, peer)
+	open.know(nc, c)
 	c.run(ctx)
 }
 

@@ -2,6 +2,7 @@ package netsrv
 
 import (
 	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"sync"
@@ -23,7 +24,7 @@ type pacedConn struct {
 	got     int64         // bytes since restart
 	fixed   time.Time     // if not zero, the deadline of every read and write
 
-	leaf []byte // tls-server-end-point of the certificate shown, or nil
+	leaf *tls.Certificate // that was shown, or nil
 }
 
 // restart begins a new allowance: a new command.

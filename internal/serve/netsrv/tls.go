@@ -20,7 +20,7 @@ func tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), least u
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			cert, err := get(hello)
 			if raw, ok := hello.Conn.(*pacedConn); ok && err == nil && cert != nil {
-				raw.leaf = endPoint(cert)
+				raw.leaf = cert
 			}
 			return cert, err
 		},
@@ -66,19 +66,19 @@ func (c *Conn) handshake(ctx context.Context) error {
 	if c.svc.ClientCertificates && c.srv.mutual != nil {
 		config = c.srv.mutual
 	}
-	tc := tls.Server(c.raw, config)
+	tc := tls.Server(&c.raw, config)
 	err := tc.HandshakeContext(ctx)
 	c.raw.fixed = time.Time{}
 	c.raw.restart()
 	if err != nil {
 		c.srv.handshakes.Add(1)
 		c.over = "handshake failed"
-		c.log.Info("TLS handshake failed", "peer", c.peer, "err", err)
+		c.Log().Info("TLS handshake failed", "peer", c.peer, "err", err)
 		return fault.Wrap(fault.Closed, "TLS handshake failed", err)
 	}
 	c.tls = tc
 	st := tc.ConnectionState()
-	c.log.Debug("TLS begins", "version", describe(st.Version), "suite", tls.CipherSuiteName(st.CipherSuite),
+	c.Log().Debug("TLS begins", "version", describe(st.Version), "suite", tls.CipherSuiteName(st.CipherSuite),
 		"name", st.ServerName, "resumed", st.DidResume, "certificate", len(st.VerifiedChains) > 0)
 	return nil
 }

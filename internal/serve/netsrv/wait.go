@@ -1,0 +1,134 @@
+package netsrv
+
+import (
+	"os"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// SetIdle changes how long Wait waits, from its next call on. A protocol lengthens
+// it after login (30 minutes for IMAP: RFC 9051, 5.4).
+func (c *Conn) SetIdle(d time.Duration) { c.idle = d }
+
+const tooIdle = "idle for too long"
+
+// Wait waits until the client has sent something. It flushes W first and holds no
+// buffers while waiting. Call it before each command.
+//
+// input is false if Wake ended the wait. An error ends the session: kind Closed
+// when the client is gone (cause io.EOF or of the network) or the server is
+// stopping (see Stopping), Limited when the idle time is over.
+//
+// From Wait on, reading keeps a rule of progress until the next Wait: all reads
+// together may wait for Options.Stall, plus a second for each MinRate bytes that
+// came. So a client may pause or be slow, but one byte a minute is cut off soon,
+// with an error of kind Limited. Writing keeps the same rule for each write.
+func (c *Conn) Wait() (input bool, err error) {
+	input, done, err := c.beginWait()
+	if done {
+		return input, err
+	}
+	if input, done, err = c.listen(c.until); !done {
+		err = c.readErr(os.ErrDeadlineExceeded, tooIdle)
+	}
+	c.acquire()
+	return input, err
+}
+
+// beginWait does what comes before every wait. done means that there is nothing to wait
+// for.
+func (c *Conn) beginWait() (input, done bool, err error) {
+	if c.R.Buffered() > 0 || c.hasFirst {
+		c.raw.restart()
+		return true, true, c.stopErr()
+	}
+	if err := c.flush(); err != nil {
+		return false, true, err
+	}
+	c.release()
+	c.until = time.Now().Add(c.idle)
+	return false, false, nil
+}
+
+// listen waits for a byte of the client, until a time. done is false if it did not come
+// and nothing else has ended the wait: all that was read before has been used.
+func (c *Conn) listen(until time.Time) (input, done bool, err error) {
+	c.mu.Lock()
+	if c.stopped || c.woken {
+		c.woken = false
+		c.mu.Unlock()
+		return false, true, c.stopErr()
+	}
+	c.waiting = true
+	c.raw.waitUntil(until)
+	c.mu.Unlock()
+
+	n := 0
+	for n == 0 && err == nil { // a Read may bring nothing, and pipes do
+		n, err = c.read(c.first[:])
+	}
+
+	c.mu.Lock()
+	c.waiting = false
+	stopped, woken := c.stopped, n == 0 && c.woken && !c.stopped
+	if woken {
+		c.woken = false
+	}
+	c.mu.Unlock()
+	if n > 0 {
+		c.hasFirst, c.drained = true, false
+	}
+	c.raw.restart()
+	switch {
+	case n > 0:
+		return true, true, nil
+	case woken && isTimeout(err):
+		return false, true, nil
+	case isTimeout(err) && !stopped:
+		return false, false, nil
+	}
+	return false, true, c.readErr(err, tooIdle)
+}
+
+// Wake ends a wait from another goroutine, the next one if none is running. Calls
+// coalesce. It returns at once.
+func (c *Conn) Wake() {
+	c.mu.Lock()
+	c.woken = true
+	unparked := c.unpark()
+	if c.waiting {
+		c.raw.interrupt()
+	}
+	c.mu.Unlock()
+	if unparked {
+		c.srv.calls.add(c)
+	}
+}
+
+// Stopping tells whether the server is stopping.
+func (c *Conn) Stopping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
+}
+
+func (c *Conn) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	unparked := c.unpark()
+	if c.waiting {
+		c.raw.interrupt()
+	}
+	c.mu.Unlock()
+	if unparked {
+		go c.carryOn(called)
+	}
+}
+
+func (c *Conn) stopErr() error {
+	if c.Stopping() {
+		return fault.New(fault.Closed, "server is stopping")
+	}
+	return nil
+}
