@@ -136,7 +136,7 @@ func TestArrangementsAreUsed(t *testing.T) {
 	if first, again := order(), order(); &first[0] != &again[0] {
 		t.Error("an order was made twice")
 	}
-	if forest() != forest() {
+	if once := forest(); once != forest() {
 		t.Error("threads were made twice")
 	}
 	columns, _ := s.srv.arranged.get(s.arrangementKey("threads of")).(*threadColumns)

@@ -68,6 +68,7 @@ type Options struct {
 type Server struct {
 	opt       Options
 	arranged  *arrangements
+	hands     *hands
 	rows      map[string]*row
 	languages map[string]*language
 	caps      string // what the rows announce
@@ -90,7 +91,7 @@ func New(opt Options) *Server {
 	if opt.After == nil {
 		opt.After = time.After
 	}
-	srv := &Server{opt: opt, rows: map[string]*row{}, languages: newLanguages(), arranged: newArrangements(opt.ArrangementBytes)}
+	srv := &Server{opt: opt, rows: map[string]*row{}, languages: newLanguages(), arranged: newArrangements(opt.ArrangementBytes), hands: newHands()}
 	var caps []string
 	table := commands()
 	if opt.Legacy {

@@ -78,6 +78,7 @@ func TestProgressIsQuiet(t *testing.T) {
 		t.Error("a small change is waited for")
 		return nil
 	}
+	w.imap.hands.portion = readAtOnce
 	w.fillBox("INBOX", "99")
 	c := w.login("A", "")
 	c.command(t, "SELECT INBOX")

@@ -48,28 +48,28 @@ type cond struct {
 
 // search is one search under way.
 type search struct {
-	s       *session
-	v       *view // the mailbox that is searched
-	root    cond
-	needles []string // texts looked for in bodies, folded
-	longest int      // bytes of the longest
-	keyed   bool     // keys can tell something
-	dated   bool     // dates of sending are asked for
-	attach  bool     // attachments are asked for
-	window  []byte   // of scan, used again for each text
-	sifts   bool     // some of the texts can be sought in notes
-	notes   notebook
-	left    []store.Message // that their rows leave open
-	pending []*candidate    // that their notes leave open
-	loose   bool            // while the argument of FUZZY is compiled
-	files   bool            // names of files are looked for
-	among   mail.UIDSet     // the messages to search
-	limit   int             // of them; 0: all
-	done    int             // how many have been looked at
-	lowest  mail.UID        // of the messages searched, if they are not all (RFC 9738)
-	found   []mail.UID
-	scores  map[mail.UID]uint8 // of what is found, in a fuzzy search
-	missed  bool               // as in finding
+	s        *session
+	v        *view // the mailbox that is searched
+	root     cond
+	needles  []string        // texts looked for in bodies, folded
+	sought   [][]byte        // the same
+	longest  int             // bytes of the longest
+	keyed    bool            // keys can tell something
+	dated    bool            // dates of sending are asked for
+	attach   bool            // attachments are asked for
+	sifts    bool            // some of the texts can be sought in notes
+	left     []store.Message // that their rows leave open
+	pending  []*candidate    // that their notes leave open
+	readings []*reading      // who read them
+	loose    bool            // while the argument of FUZZY is compiled
+	files    bool            // names of files are looked for
+	among    mail.UIDSet     // the messages to search
+	limit    int             // of them; 0: all
+	done     int             // how many have been looked at
+	lowest   mail.UID        // of the messages searched, if they are not all (RFC 9738)
+	found    []mail.UID
+	scores   map[mail.UID]uint8 // of what is found, in a fuzzy search
+	missed   bool               // as in finding
 }
 
 // finding is what SEARCH or SORT found.
@@ -81,10 +81,7 @@ type finding struct {
 	lowest mail.UID           // of the messages searched, if a limit has kept it from the rest
 }
 
-const (
-	maxNeedles  = 100 // texts looked for in each body
-	searchHeads = 256 // messages whose headers are looked at in one Snapshot
-)
+const maxNeedles = 100 // texts looked for in each body
 
 // find returns the messages of a view that fit the program.
 func (s *session) find(v *view, key *imap.SearchKey) (finding, error) {
@@ -116,10 +113,7 @@ func (s *session) findBy(q *search, key *imap.SearchKey) (finding, error) {
 
 // run asks about all messages.
 func (q *search) run() error {
-	if q.sifts {
-		q.notes.head, q.notes.body = new(gramSet), new(gramSet)
-		defer q.keepNotes()
-	}
+	defer q.keepNotes()
 	var probe candidate // one for all, of which most need no more than the row
 	var scope mail.UIDSet
 	scope, q.lowest = withinLimit(q.v.pic, q.scope(), q.limit)
@@ -139,22 +133,14 @@ func (q *search) run() error {
 		case met:
 			q.accept(&probe)
 		case open:
-			if q.left = append(q.left, probe.m); len(q.left) == q.atOnce() {
-				if err := q.look(searchHeads); err != nil {
+			if q.left = append(q.left, probe.m); len(q.left) == keysAtOnce {
+				if err := q.look(gathered); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return q.look(0)
-}
-
-// atOnce is how many messages are gathered that their rows leave open.
-func (q *search) atOnce() int {
-	if q.keyed {
-		return keysAtOnce
-	}
-	return searchHeads
 }
 
 // look asks the keys and the notes about the messages that their rows leave open, and
@@ -176,8 +162,11 @@ func (q *search) look(enough int) (err error) {
 	}
 	q.done += len(q.left) - len(rest)
 	q.left, q.pending = q.left[:0], append(q.pending, rest...)
-	if len(q.pending) < enough {
+	if len(q.pending) < enough && q.keyed {
 		return q.s.reached(q.done)
+	}
+	if len(q.pending) < enough {
+		return nil
 	}
 	err = q.settle(q.pending)
 	q.pending = nil

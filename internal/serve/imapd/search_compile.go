@@ -130,7 +130,7 @@ func (q *search) need(text string) int {
 			return i
 		}
 	}
-	q.needles = append(q.needles, text)
+	q.needles, q.sought = append(q.needles, text), append(q.sought, []byte(text))
 	q.longest = max(q.longest, len(text))
 	return len(q.needles) - 1
 }

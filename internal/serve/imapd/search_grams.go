@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 
@@ -25,7 +26,7 @@ const (
 	keepMost = 4 << 20 // bytes of notes held back in memory
 )
 
-// notebook is what a search notes.
+// notebook is what one who reads for a search notes.
 type notebook struct {
 	head, body *gramSet // of the message that is being read
 	cut        bool     // its body was not read to the end
@@ -33,38 +34,48 @@ type notebook struct {
 	bytes      int
 }
 
-// gramSet gathers the grams of texts.
+// gramSet gathers the grams of texts, in as many bits as they may need.
 type gramSet struct {
-	words [gramBits / 64]uint64
-	n     int // bits that are set
+	all   [gramBits / 64]uint64
+	words []uint64 // those of all that are in use, a power of two
+	mask  uint32
 }
 
 func gramHash(x uint32) uint32 { return x * 0x9E3779B1 >> 16 }
+
+// reset empties the set for texts of about so many bytes.
+func (g *gramSet) reset(bytes int64) {
+	n := 1 << bits.Len64(uint64(min(max(bytes, 64), gramBits/8)*8-1)) // bits
+	g.words, g.mask = g.all[:n/64], uint32(n-1)
+	clear(g.words)
+}
 
 // add enters the grams of a folded text.
 func (g *gramSet) add(text []byte) {
 	if len(text) < 3 {
 		return
 	}
-	x := uint32(text[0])<<8 | uint32(text[1])
+	x := uint32(text[0])<<16 | uint32(text[1])<<8
 	for _, c := range text[2:] {
-		x = (x<<8 | uint32(c)) & 0xffffff
-		h := gramHash(x)
-		if bit := uint64(1) << (h & 63); g.words[h>>6]&bit == 0 {
-			g.words[h>>6] |= bit
-			g.n++
-		}
+		h := gramHash(x|uint32(c)) & g.mask
+		g.words[h>>6] |= 1 << (h & 63)
+		x = (x | uint32(c)) << 8 & 0xffffff
 	}
 }
 
 // encode appends the filter to b, folded to the power of two from the number of grams
 // on, so that about half of its bits are set.
 func (g *gramSet) encode(b []byte) []byte {
-	k := max(bits.Len(uint(g.n)), 6) - 6
-	if g.n > gramBits/2 {
+	n := 0 // bits that are set
+	for _, w := range g.words {
+		n += bits.OnesCount64(w)
+	}
+	if n > gramBits/2 {
 		return append(b, unknown)
 	}
-	size := 1 << k
+	k := max(bits.Len(uint(n)), 6) - 6
+	size := min(1<<k, len(g.words))
+	k = bits.Len(uint(size)) - 1
 	for n := len(g.words); n > size; n /= 2 {
 		for i := range n / 2 {
 			g.words[i] |= g.words[n/2+i]
@@ -175,43 +186,113 @@ func (q *search) sieve(list []*candidate) (rest []*candidate, err error) {
 }
 
 // note makes the note of a message that was read, unless there is one already.
-func (q *search) note(c *candidate) {
-	read := c.texts != nil && !q.notes.cut
-	if !q.sifts || c.noted && (c.wholly || !read) {
+func (r *reading) note(c *candidate) {
+	read := c.texts != nil && !r.notes.cut
+	if !r.q.sifts || c.noted && (c.wholly || !read) {
 		return
 	}
-	b := q.noteHeader(nil, c.header)
+	b := r.noteHeader(make([]byte, 0, 512), c.header)
 	if read {
-		b = q.notes.body.encode(b)
+		b = r.notes.body.encode(b)
 	} else {
 		b = append(b, unknown)
 	}
-	q.notes.list = append(q.notes.list, store.Grams{UID: c.m.UID, ID: c.m.ID, Bytes: b})
-	if q.notes.bytes += len(b); q.notes.bytes > keepMost {
-		q.keepNotes()
+	r.notes.list = append(r.notes.list, store.Grams{UID: c.m.UID, ID: c.m.ID, Bytes: b})
+	if r.notes.bytes += len(b); r.notes.bytes > keepMost {
+		r.q.keep(r.notes.list)
+		r.notes.list, r.notes.bytes = nil, 0
 	}
 }
 
 // noteHeader appends the filter of a header: of its lines, and of its addresses as
 // addressed reads them.
-func (q *search) noteHeader(b []byte, h *headerText) []byte {
-	*q.notes.head = gramSet{}
+func (r *reading) noteHeader(b []byte, h *headerText) []byte {
+	r.notes.head.reset(2 * int64(len(h.head)))
 	for i := range h.fields {
 		f := &h.fields[i]
-		q.notes.head.add(h.line(f))
+		r.notes.head.add(h.line(f))
 		if f.named("From") || f.named("To") || f.named("Cc") || f.named("Bcc") {
-			for _, a := range mime.ParseAddressList(mime.Unfold(f.raw)) {
-				q.notes.head.add(h.by.AppendFold(nil, []byte(h.shown(a))))
-			}
+			r.noteAddresses(h, f)
 		}
 	}
-	return q.notes.head.encode(b)
+	return r.notes.head.encode(b)
 }
 
-// keepNotes writes the notes. One that cannot be written is made again some time.
-func (q *search) keepNotes() {
-	if len(q.notes.list) >= worth {
-		q.v.acct.KeepGrams(q.s.ctx, q.v.pic.Mailbox().ID, q.notes.list)
+// noteAddresses enters the addresses of a field as they are shown, unless its line has
+// them so.
+func (r *reading) noteAddresses(h *headerText, f *headerField) {
+	h.plain = mime.AppendUnfold(h.plain[:0], f.raw)
+	switch shape := shapeOf(h.plain); shape {
+	case addressNamed:
+	case addressBare:
+		line := append(append(append([]byte(nil), " <"...), h.plain...), '>')
+		r.notes.head.add(h.by.AppendFold(nil, line))
+	default:
+		for _, a := range mime.ParseAddressList(string(h.plain)) {
+			r.notes.head.add(h.by.AppendFold(nil, []byte(h.shown(a))))
+		}
 	}
-	q.notes.list, q.notes.bytes = nil, 0
+}
+
+// Shapes of a field with one address.
+const (
+	addressOther = iota
+	addressBare  // ann@example.org
+	addressNamed // Ann Example <ann@example.org>
+)
+
+// shapeOf tells whether a field is one address in a form in which it is also shown.
+func shapeOf(field []byte) int {
+	name, rest, named := bytes.Cut(field, []byte(" <"))
+	if !named {
+		rest = field
+	} else if len(rest) == 0 || rest[len(rest)-1] != '>' || !plainRuns(name, ' ') {
+		return addressOther
+	} else {
+		rest = rest[:len(rest)-1]
+	}
+	local, host, ok := bytes.Cut(rest, []byte("@"))
+	switch {
+	case !ok || !plainRuns(local, '.') || !plainRuns(host, '.'):
+		return addressOther
+	case named:
+		return addressNamed
+	}
+	return addressBare
+}
+
+// plainRuns tells whether b is runs of ASCII letters, digits, hyphens and underscores with
+// one byte between two of them.
+func plainRuns(b []byte, between byte) bool {
+	was := between
+	for _, c := range b {
+		switch {
+		case c == between:
+			if was == between {
+				return false
+			}
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+		was = c
+	}
+	return was != between
+}
+
+// keepNotes writes the notes that are left.
+func (q *search) keepNotes() {
+	var all []store.Grams
+	for _, r := range q.readings {
+		all = append(all, r.notes.list...)
+		r.notes.list, r.notes.bytes = nil, 0
+	}
+	q.keep(all)
+}
+
+// keep writes notes. One that cannot be written is made again some time.
+func (q *search) keep(list []store.Grams) {
+	if len(list) >= worth {
+		q.v.acct.KeepGrams(q.s.ctx, q.v.pic.Mailbox().ID, list)
+	}
 }

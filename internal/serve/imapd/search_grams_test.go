@@ -1,15 +1,18 @@
 package imapd
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
 // letter returns the n-th of many messages that are all a little different.
@@ -174,6 +177,7 @@ func FuzzGrams(f *testing.F) {
 	f.Add(strings.Repeat("ABCÄ", 5000), 7, 900)
 	f.Fuzz(func(t *testing.T, text string, at, n int) {
 		var g gramSet
+		g.reset(int64(at) * int64(n)) // anything at all
 		g.add([]byte(text))
 		b := g.encode(nil)
 		filter, rest := cutFilter(b)
@@ -185,4 +189,88 @@ func FuzzGrams(f *testing.F) {
 		}
 		parseFilters([]byte(text)) // anything at all
 	})
+}
+
+// An address whose shape says that it is shown as it stands is shown so.
+func TestShapes(t *testing.T) {
+	for field, want := range map[string]int{
+		"Ann Example <ann.b-c@mail.Example.org>": addressNamed, "A <b@c>": addressNamed, "Ann@Example.org": addressBare, "a_b@1.c": addressBare,
+		"": addressOther, "ann": addressOther, "Ann  X <a@b>": addressOther, " Ann <a@b>": addressOther, "Ann <a@b> ": addressOther, "<a@b>": addressOther,
+		"A. B <a@b>": addressOther, "\"A\" <a@b>": addressOther, "a..b@c": addressOther, ".a@c": addressOther, "a@c.": addressOther, "a@b@c": addressOther,
+		"a@b, c@d": addressOther, "Ann <a@b>, c@d": addressOther, "Ann (x) <a@b>": addressOther, "Ann <>": addressOther, "Ann <a@b": addressOther,
+		"@b": addressOther, "a@": addressOther, "=?utf-8?q?x?= <a@b>": addressOther, "Ann <c@d>x <a@b>": addressOther, "J\u00fcrgen <a@b>": addressOther,
+	} {
+		got := shapeOf([]byte(field))
+		if got != want {
+			t.Errorf("%q has shape %d, want %d", field, got, want)
+		}
+	}
+	alphabet := "ab Z9-_.@<> "
+	for seed := range uint64(300_000) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		var field []byte
+		for range 1 + rnd.IntN(12) {
+			field = append(field, alphabet[rnd.IntN(len(alphabet))])
+		}
+		var want string
+		switch shapeOf(field) {
+		case addressNamed:
+			want = string(field)
+		case addressBare:
+			want = " <" + string(field) + ">"
+		default:
+			continue
+		}
+		list := mime.ParseAddressList(string(field))
+		if len(list) != 1 || (*headerText)(nil).shown(list[0]) != want {
+			t.Fatalf("%q is %+v", field, list)
+		}
+	}
+}
+
+// Many searches at the same time find the same, and give back the hands they had.
+func TestSearchTogether(t *testing.T) {
+	w := newWorld(t)
+	const many = 150
+	for n := range many {
+		w.deliver("INBOX", letter(n), 0)
+	}
+	v := &view{owner: owner{acct: w.alice}, pic: w.picture("INBOX")}
+	keys := []imap.SearchKey{{Op: imap.SearchText, Text: "café_7"}, {Op: imap.SearchBody, Text: "1 "}, {Op: imap.SearchAddress, Field: "From", Text: "ärger 1"},
+		{Op: imap.SearchFuzzy, Keys: []imap.SearchKey{{Op: imap.SearchText, Text: "inner café"}}}}
+	var want []string
+	find := func(key *imap.SearchKey) string {
+		s := &session{srv: w.imap, ctx: w.ctx, acct: w.alice}
+		found, err := s.find(v, key)
+		if err != nil {
+			t.Error(err)
+		}
+		return fmt.Sprint(found.set, found.scores)
+	}
+	w.imap.hands.free.Store(0)
+	for i := range keys {
+		want = append(want, find(&keys[i]))
+	}
+	w.imap.hands.free.Store(3)
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			if got := find(&keys[i%len(keys)]); got != want[i%len(keys)] {
+				t.Errorf("%+v: %s, want %s", keys[i%len(keys)], got, want[i%len(keys)])
+			}
+		})
+	}
+	wg.Wait()
+	if n := w.imap.hands.free.Load(); n != 3 {
+		t.Errorf("%d hands are free of 3", n)
+	}
+	ctx, cancel := context.WithCancel(w.ctx)
+	cancel()
+	s := &session{srv: w.imap, ctx: ctx, acct: w.alice}
+	if _, err := s.find(v, &keys[1]); err == nil {
+		t.Error("a session that has ended searches on")
+	}
+	if n := w.imap.hands.free.Load(); n != 3 {
+		t.Errorf("%d hands are free of 3", n)
+	}
 }

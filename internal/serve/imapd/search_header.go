@@ -12,8 +12,10 @@ import (
 // folded when it is first asked for: most searches ask for one of many.
 type headerText struct {
 	by     imap.Comparator
+	head   []byte // the header itself
 	fields []headerField
 	folded []byte // lines of the fields, one after the other
+	plain  []byte // of line, used again
 }
 
 type headerField struct {
@@ -22,12 +24,12 @@ type headerField struct {
 	value     int    // where the value begins in line
 }
 
-func newHeaderText(head []byte, by imap.Comparator) *headerText {
-	h := &headerText{by: by}
+// reset makes h that of another message.
+func (h *headerText) reset(head []byte, by imap.Comparator) {
+	*h = headerText{by: by, head: head, fields: h.fields[:0], folded: h.folded[:0], plain: h.plain}
 	for name, value := range mime.Fields(head) {
 		h.fields = append(h.fields, headerField{name: name, raw: value})
 	}
-	return h
 }
 
 // line returns a field as text.
@@ -36,7 +38,12 @@ func (h *headerText) line(f *headerField) []byte {
 		start := len(h.folded)
 		h.folded = append(h.by.AppendFold(h.folded, f.name), ": "...)
 		f.value = len(h.folded) - start
-		h.folded = h.by.AppendFold(h.folded, []byte(mime.DecodeWords(mime.Unfold(f.raw))))
+		h.plain = mime.AppendUnfold(h.plain[:0], f.raw)
+		text := h.plain
+		if !mime.IsPlain("", "", text) || bytes.Contains(text, []byte("=?")) {
+			text = []byte(mime.DecodeWords(string(text)))
+		}
+		h.folded = h.by.AppendFold(h.folded, text)
 		f.line = h.folded[start:]
 	}
 	return f.line

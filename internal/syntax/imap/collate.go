@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"encoding/binary"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,16 +23,35 @@ func Fold(s string) string {
 
 // AppendFold appends the folded form of s to b.
 func AppendFold(b, s []byte) []byte {
-	for i, c := range s {
-		if c >= utf8.RuneSelf {
-			return appendFoldRunes(b, s[i:])
-		}
-		if c >= 'a' && c <= 'z' {
-			c -= 'a' - 'A'
-		}
-		b = append(b, c)
+	n := len(b)
+	b = append(b, s...)
+	if i := upperASCII(b[n:]); i < len(s) {
+		return appendFoldRunes(b[:n+i], s[i:])
 	}
 	return b
+}
+
+// upperASCII makes ASCII letters capitals, up to the first byte that is not ASCII, and
+// returns how many bytes it has passed: eight at a time, for texts are searched so.
+func upperASCII(b []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		if w&highs != 0 {
+			break
+		}
+		// The high bit of each byte that is at least 'a' and not over 'z', moved to where
+		// capitals differ.
+		small := (w + (0x80-'a')*ones) &^ (w + (0x7f-'z')*ones) & highs
+		binary.LittleEndian.PutUint64(b[i:], w^small>>2)
+	}
+	for ; i < len(b) && b[i] < utf8.RuneSelf; i++ {
+		if b[i] >= 'a' && b[i] <= 'z' {
+			b[i] -= 'a' - 'A'
+		}
+	}
+	return i
 }
 
 // appendFoldRunes is AppendFold for what is not ASCII. What is in b stays as it is,

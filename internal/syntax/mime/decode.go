@@ -2,6 +2,7 @@ package mime
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"unicode/utf8"
 
@@ -33,6 +34,16 @@ func IsPlain(charset, transferEncoding string, text []byte) bool {
 	case "", "us-ascii", "utf-8":
 	default:
 		return false
+	}
+	return isASCII(text)
+}
+
+// isASCII looks at eight bytes at a time: texts are searched so.
+func isASCII(text []byte) bool {
+	for ; len(text) >= 8; text = text[8:] {
+		if binary.LittleEndian.Uint64(text)&0x8080808080808080 != 0 {
+			return false
+		}
 	}
 	for _, b := range text {
 		if b >= utf8.RuneSelf {

@@ -28,22 +28,19 @@ func Fields(header []byte) iter.Seq2[[]byte, []byte] {
 
 // Unfold returns value as one line: line endings before white space are taken out,
 // white space around the value too (RFC 5322, 2.2.3).
-func Unfold(value []byte) string {
+func Unfold(value []byte) string { return string(AppendUnfold(nil, value)) }
+
+// AppendUnfold appends what Unfold returns to b.
+func AppendUnfold(b, value []byte) []byte {
 	value = bytes.Trim(value, " \t\r\n")
-	if bytes.IndexByte(value, '\n') < 0 {
-		return string(value)
-	}
-	b := make([]byte, 0, len(value))
-	for len(value) > 0 {
+	for {
 		i := bytes.IndexByte(value, '\n')
 		if i < 0 {
-			b = append(b, value...)
-			break
+			return append(b, value...)
 		}
 		b = append(b, bytes.TrimSuffix(value[:i], []byte("\r"))...)
 		value = value[i+1:]
 	}
-	return string(b)
 }
 
 // cutField returns the first line of h with its continuation lines, and the rest.
