@@ -31,7 +31,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type blobs struct {
 	e     *Engine
 	names keyed[mail.BlobRef, struct{}] // who puts or deletes a name is alone on it
-	freed atomic.Int64                  // bytes deleted since the last flush for their sake
+
+	freed      atomic.Int64 // bytes deleted since reclaim last began for their sake
+	reclaiming atomic.Bool
 }
 
 type header struct {
@@ -166,20 +168,22 @@ func (b *blobs) Delete(ctx context.Context, name mail.BlobRef, before time.Time)
 	return true, nil
 }
 
-// reclaim counts what was deleted and now and then flushes the deletions out of
-// memory: only then can the database give their space back.
+// reclaim counts what was deleted and now and then brings the deletions to where the
+// blobs are: only then can the database give their space back.
 func (b *blobs) reclaim(size int64) {
-	if b.freed.Add(size) < 2*int64(b.e.opt.MemTableBytes) {
+	if b.freed.Add(size) < 2*int64(b.e.opt.MemTableBytes) || !b.reclaiming.CompareAndSwap(false, true) {
 		return
 	}
 	b.freed.Store(0)
 	b.e.commits.Add(1)
 	go func() {
 		defer b.e.commits.Done()
+		defer b.reclaiming.Store(false)
 		_ = b.e.protect(func() error { // a failure shows at the next write
-			_, err := b.e.db.AsyncFlush()
-			return err
+			return b.e.db.Flush()
 		})
+		// Not under protect: that it is cut short by Close is no failure of the disk.
+		_ = b.e.db.Compact(b.e.life, []byte{spaceHeaders}, []byte{spacePieces + 1}, false)
 	}()
 }
 

@@ -63,6 +63,7 @@ func (h *hold) commit(batch *db.Batch) error {
 			return fault.Wrap(fault.Unavailable, errStopped.Say, err)
 		}
 		_ = batch.Close() // goes back to a pool
+		e.busy()
 		return nil
 	case <-e.disk.stop():
 		h.pending = done

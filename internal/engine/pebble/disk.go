@@ -209,8 +209,16 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	return d.open(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
 }
 
+// ReuseForWrite opens a file that may be another under a new name. Where tidy has removed
+// that one it makes a new one.
 func (d *disk) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return d.open(name, func() (vfs.File, error) { return d.FS.ReuseForWrite(old, name, category) })
+	return d.open(name, func() (vfs.File, error) {
+		f, err := d.FS.ReuseForWrite(old, name, category)
+		if errors.Is(err, fs.ErrNotExist) {
+			return d.FS.Create(name, category)
+		}
+		return f, err
+	})
 }
 
 func (d *disk) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

@@ -11,6 +11,7 @@
 package pebble
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,18 +32,19 @@ import (
 type Options struct {
 	FS            vfs.FS           // where the files lie; nil is the operating system's
 	CacheBytes    int64            // block cache; 0 is 32 MB
-	MemTableBytes uint64           // one write buffer, of which there may be four; 0 is 16 MB
+	MemTableBytes uint64           // one write buffer, of which there may be three; 0 is 8 MB
 	ReserveBytes  int64            // space to leave free; 0 is 32 MB and two write buffers, -1 none
 	Log           *slog.Logger     // nil discards
 	Now           func() time.Time // time of a blob's Put; nil is time.Now
 
 	retry time.Duration // between two attempts at a full disk; 0 is a second
 	brake time.Duration // after a read that failed; 0 is a tenth of a second
+	rest  time.Duration // after the last commit, before tidying up; 0 is ten seconds
 }
 
 const (
 	defaultCache    = 32 << 20
-	defaultMemTable = 16 << 20 // 64 MB take in an eighth more mail and keep 100 MB of memory
+	defaultMemTable = 8 << 20
 )
 
 func (o Options) withDefaults() Options {
@@ -70,6 +72,9 @@ func (o Options) withDefaults() Options {
 	if o.brake == 0 {
 		o.brake = 100 * time.Millisecond
 	}
+	if o.rest == 0 {
+		o.rest = 10 * time.Second
+	}
 	return o
 }
 
@@ -83,6 +88,9 @@ type Engine struct {
 	commits sync.WaitGroup // commits on their way, which may outlive their calls
 	shards  keyed[engine.Shard, shard]
 	blobs   blobs
+	rest    rest
+	life    context.Context // ends at Close
+	end     context.CancelFunc
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -93,6 +101,7 @@ func Open(dir string, opt Options) (*Engine, error) {
 	opt = opt.withDefaults()
 	e := &Engine{opt: opt, dir: dir, disk: newDisk(opt)}
 	e.blobs.e = e
+	e.life, e.end = context.WithCancel(context.Background())
 	opened := make(chan error, 1)
 	go func() { opened <- e.open() }()
 	var err error
@@ -156,9 +165,9 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 		FS:                          e.disk,
 		Cache:                       cache,
 		MemTableSize:                e.opt.MemTableBytes,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: 3,
 		FormatMajorVersion:          db.FormatValueSeparation,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       8,    // begins when a key may lie in four files of L0
 		L0StopWritesThreshold:       1000, // reads get slower before writes stop
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                1000,
@@ -180,6 +189,9 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 		db.KeyRange{Start: []byte{spaceShards}, End: []byte{spaceShards + 1}},
 		db.SpanPolicy{ValueStoragePolicy: db.ValueStorageLowReadLatency})
 	o.TargetFileSizes[0] = 32 << 20 // so that a flush makes one blob file
+	for i := range o.TargetFileSizes[1:] {
+		o.TargetFileSizes[i+1] = 8 << 20 // mail comes at the end of few ranges; all else stays
+	}
 	for i := range o.Levels {
 		o.Levels[i].Compression = func() *block.CompressionProfile { return compression(i) }
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -268,6 +280,7 @@ func (e *Engine) Close() error {
 }
 
 func (e *Engine) release() error {
+	e.end()
 	closed := make(chan error, 1)
 	go func() {
 		e.commits.Wait()

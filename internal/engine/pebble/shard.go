@@ -186,6 +186,7 @@ func (e *Engine) carry(id engine.Shard, s *entry[shard], c *commit, batch *db.Ba
 	if c.err != nil {
 		return
 	}
+	e.busy()
 	s.value.tick()
 	e.shards.put(id, s)
 	_ = batch.Close() // goes back to a pool
