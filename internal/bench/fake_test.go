@@ -296,3 +296,10 @@ func (f *fake) deliver(text string, rcpts int) {
 		ch <- f.boxes["INBOX"]
 	}
 }
+
+// look lets a test read what the server keeps, in one piece.
+func (f *fake) look(read func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	read()
+}

@@ -104,7 +104,7 @@ func (r *runner) rested(ctx context.Context) (memory, error) {
 			return memory{}, err
 		}
 	}
-	if err := pause(ctx, r.opt.settle); err != nil {
+	if err := pause(ctx, r.opt.Settle); err != nil {
 		return memory{}, err
 	}
 	return processMemory(int(r.pid.Load()))
@@ -128,7 +128,7 @@ func runIdleMemory(ctx context.Context, r *runner) error {
 
 // added reports what memory the server has more than before, with a crowd.
 func (r *runner) added(ctx context.Context, before memory, cr *crowd, res *Result) error {
-	if err := pause(ctx, r.opt.settle); err != nil {
+	if err := pause(ctx, r.opt.Settle); err != nil {
 		return err
 	}
 	after, err := processMemory(int(r.pid.Load()))
@@ -157,7 +157,7 @@ func runIdleCPU(ctx context.Context, r *runner) error {
 	if err := r.gather(ctx, &cr, r.opt.IdleCPU, what, (*imapConn).idle); err != nil {
 		return err
 	}
-	if err := pause(ctx, r.opt.settle); err != nil {
+	if err := pause(ctx, r.opt.Settle); err != nil {
 		return err
 	}
 	used, start := r.processorTime(), time.Now()
@@ -220,7 +220,7 @@ func runRestart(ctx context.Context, r *runner) error {
 		s.cpu += r.processorTime() // the process is new
 	}
 	r.opt.Progress("restart", r.opt.Repeat, r.opt.Repeat)
-	if err := pause(ctx, r.opt.settle); err != nil {
+	if err := pause(ctx, r.opt.Settle); err != nil {
 		return err
 	}
 	s.fill(&res, 0)

@@ -18,7 +18,7 @@ import (
 func small() Options {
 	return Options{Connections: []int{2}, Duration: 20 * time.Millisecond, Messages: 1_000, Repeat: 1, Idle: 3, IdleCPU: 3,
 		Watch: 10 * time.Millisecond, Opened: 3, Listeners: 3, Disk: []string{"mix", "shared"}, DiskBytes: 50_000,
-		GrowBytes: 3_000_000, Interval: time.Millisecond, settle: time.Millisecond, calm: 20 * time.Millisecond}
+		GrowBytes: 3_000_000, Interval: time.Millisecond, Settle: time.Millisecond, calm: 20 * time.Millisecond}
 }
 
 func (f *fake) target(t *testing.T) Target {
@@ -97,11 +97,13 @@ func TestStoreIsPutRight(t *testing.T) {
 	f := newFake(t)
 	run(t, f.target(t), small(), "store")
 	var last []string
-	for _, c := range f.commands {
-		if strings.HasPrefix(c, "STORE") {
-			last = append(last, c)
+	f.look(func() {
+		for _, c := range f.commands {
+			if strings.HasPrefix(c, "STORE") {
+				last = append(last, c)
+			}
 		}
-	}
+	})
 	n := len(last)
 	if n < 6 || last[n-2] != `STORE 1:* +FLAGS.SILENT (\Seen)` || !strings.HasPrefix(last[n-1], "STORE 1,11,21,") ||
 		!strings.HasSuffix(last[n-1], `,991 -FLAGS.SILENT (\Seen)`) {
@@ -134,9 +136,11 @@ func TestColdIsAfterARestart(t *testing.T) {
 	if r := got["changedsince"]; r.ColdRuns != 3 || r.Operations != 20 {
 		t.Errorf("changedsince: %+v", r)
 	}
-	if restarts != 6 || f.conns < conns+2 {
-		t.Errorf("%d restarts; %d connections before the last, %d at the end", restarts, conns, f.conns)
-	}
+	f.look(func() {
+		if restarts != 6 || f.conns < conns+2 {
+			t.Errorf("%d restarts; %d connections before the last, %d at the end", restarts, conns, f.conns)
+		}
+	})
 	o.Restart = func(context.Context) (int, error) { return 1 << 30, nil }
 	err := Run(context.Background(), tg, o, []string{"select"}, func(Result) {})
 	if !fault.Is(err, fault.Invalid) {
@@ -154,7 +158,9 @@ func TestMessageIDsAreUnique(t *testing.T) {
 	run(t, tg, o, "lmtp")
 	ids := map[string]bool{}
 	find := regexp.MustCompile(`(?m)^Message-ID: <(.*)>\r$`)
-	for _, m := range f.mails {
+	var mails []string
+	f.look(func() { mails = f.mails })
+	for _, m := range mails {
 		id := find.FindStringSubmatch(m)
 		if id == nil || ids[id[1]] {
 			t.Fatalf("%q has no Message-ID, or one that was there before", m[:min(len(m), 300)])
@@ -179,8 +185,10 @@ func TestDisk(t *testing.T) {
 		return 0, os.WriteFile(filepath.Join(tg.Data, fmt.Sprint(len(f.mails), len(f.commands))), make([]byte, 1<<20), 0o600)
 	}
 	got := run(t, tg, o, "disk")
-	if r := got["disk 1 0 100"]; r.Recipients != 100 || r.Operations != circulars || f.rcpts != 100*circulars || r.Disk < 1<<20 {
-		t.Errorf("mail to a hundred: %+v, %d recipients", r, f.rcpts)
+	var rcpts int
+	f.look(func() { rcpts = f.rcpts })
+	if r := got["disk 1 0 100"]; r.Recipients != 100 || r.Operations != circulars || rcpts != 100*circulars || r.Disk < 1<<20 {
+		t.Errorf("mail to a hundred: %+v, %d recipients", r, rcpts)
 	}
 	if r := got["disk 1 0 0"]; r.Sizes != Mixed || r.Bytes < 50_000 || r.Disk < 1<<20 || r.DiskPerByte != float64(r.Disk)/float64(r.Bytes) {
 		t.Errorf("mix: %+v", r)
@@ -261,9 +269,12 @@ func TestAppendWaitsWhereItMust(t *testing.T) {
 				break
 			}
 		}
-		if size, err := c.append("x", l, from, from+4, noFlags); err != nil || size < 4_000 || len(c.cuts) != cuts || f.boxes["x"] != 4 {
-			t.Errorf("%s: %d bytes, %d waits, %d messages arrived, %v", caps, size, len(c.cuts), f.boxes["x"], err)
-		}
+		size, err := c.append("x", l, from, from+4, noFlags)
+		f.look(func() {
+			if err != nil || size < 4_000 || len(c.cuts) != cuts || f.boxes["x"] != 4 {
+				t.Errorf("%s: %d bytes, %d waits, %d messages arrived, %v", caps, size, len(c.cuts), f.boxes["x"], err)
+			}
+		})
 	}
 }
 

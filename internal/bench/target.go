@@ -45,6 +45,7 @@ type Options struct {
 	Idle        int           // connections of idle-memory; 2,000
 	IdleCPU     int           // connections of idle-cpu; 10,000
 	Watch       time.Duration // how long idle-cpu looks on; 10 s
+	Settle      time.Duration // time a server is given before its memory is read; 2 s
 	Opened      int           // sessions of open-memory that have the large mailbox selected; 50
 	Listeners   int           // sessions in IDLE of announce, beside the run with one; 10
 	Sizes       Sizes         // of delivered messages; Small
@@ -70,8 +71,7 @@ type Options struct {
 	// there is. It is called from one goroutine at a time.
 	Progress func(what string, done, total int)
 
-	settle time.Duration // that a server is given before its memory is read; 2 s
-	calm   time.Duration // without change, after which the disk is thought to be at rest; 5 s
+	calm time.Duration // without change, after which the disk is thought to be at rest; 5 s
 }
 
 func (o Options) withDefaults() Options {
@@ -84,13 +84,13 @@ func (o Options) withDefaults() Options {
 	preset(&o.Idle, 2_000)
 	preset(&o.IdleCPU, 10_000)
 	preset(&o.Watch, 10*time.Second)
+	preset(&o.Settle, 2*time.Second)
 	preset(&o.Opened, 50)
 	preset(&o.Listeners, 10)
 	preset(&o.DiskBytes, 200_000_000)
 	preset(&o.GrowBytes, 1_000_000_000)
 	preset(&o.Interval, time.Second)
 	preset(&o.Colds, 1)
-	preset(&o.settle, 2*time.Second)
 	preset(&o.calm, 5*time.Second)
 	if o.Sizes == "" {
 		o.Sizes = Small
