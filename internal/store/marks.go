@@ -38,6 +38,7 @@ type marks struct {
 	present sheetWords
 	before  [sheetPages]uint16 // rows of the pages before each
 	newest  [sheetPages]uint64 // highest modseq of each page
+	highest uint64             // and of all
 	rows    int
 	unseen  int
 	kinds   []marking // the different ones
@@ -173,6 +174,7 @@ func (d *marksDraft) marks() *marks {
 			}
 			row++
 		}
+		k.highest = max(k.highest, k.newest[i])
 	}
 	return k
 }

@@ -118,8 +118,16 @@ func (p *Picture) Messages(set mail.UIDSet) iter.Seq2[int, Message] {
 // the page on it, the page's number and which of its messages, until fn returns false.
 // A page in which several ranges have messages comes once for each.
 func (p *Picture) words(set mail.UIDSet, fn func(i, on int, number, want uint64) bool) {
+	p.wordsOn(func(*sheet) bool { return true }, set, fn)
+}
+
+// wordsOn is words of some sheets only.
+func (p *Picture) wordsOn(some func(*sheet) bool, set mail.UIDSet, fn func(i, on int, number, want uint64) bool) {
 	for _, r := range set {
 		for i := p.find(sheetOf(r.From)); i < len(p.sheets) && p.numbers[i] <= sheetOf(r.To); i++ {
+			if !some(p.sheets[i]) {
+				continue
+			}
 			first := p.numbers[i] * sheetPages
 			last := min(pageOf(r.To), first+sheetPages-1)
 			for number := max(pageOf(r.From), first); number <= last; number++ {
@@ -221,7 +229,8 @@ func (p *Picture) FirstUnseen() int {
 // given one. It costs what changed, and a look at each sheet.
 func (p *Picture) ChangedSince(set mail.UIDSet, mod mail.ModSeq) mail.UIDSet {
 	var out mail.UIDSet
-	p.words(set, func(i, on int, number, want uint64) bool {
+	newer := func(sh *sheet) bool { return sh.highest > uint64(mod) }
+	p.wordsOn(newer, set, func(i, on int, number, want uint64) bool {
 		if sh := p.sheets[i]; sh.newest[on] > uint64(mod) {
 			addWord(&out, number, want&sh.newer(on, uint64(mod)))
 		}

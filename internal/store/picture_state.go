@@ -145,29 +145,37 @@ func (s *Snapshot) forward(m Mailbox, old *Picture, c *Changes) (*Picture, error
 			return nil, err
 		}
 	}
-	numbers, sheets := merge(old, touched, now)
-	return newPicture(m, numbers, sheets), nil
+	return old.with(m, touched, now), nil
 }
 
-// merge returns the sheets of a picture with some put in the place of those with their
-// numbers; nil ones are gone.
-func merge(old *Picture, touched []uint64, now []*sheet) ([]uint64, []*sheet) {
-	numbers, sheets := make([]uint64, 0, len(old.numbers)+len(touched)), make([]*sheet, 0, len(old.sheets)+len(touched))
-	i := 0
+// with returns the picture with some sheets in the place of those with their numbers; nil
+// ones are gone. It looks at no other sheet.
+func (p *Picture) with(m Mailbox, touched []uint64, now []*sheet) *Picture {
+	n := len(p.sheets) + len(touched)
+	next := &Picture{box: m, numbers: make([]uint64, 0, n), sheets: make([]*sheet, 0, n), before: make([]uint32, 0, n+1)}
+	i, shift := 0, uint32(0)
+	keep := func(to int) {
+		next.numbers, next.sheets = append(next.numbers, p.numbers[i:to]...), append(next.sheets, p.sheets[i:to]...)
+		for _, before := range p.before[i:to] {
+			next.before = append(next.before, before+shift)
+		}
+		i = to
+	}
 	for k, n := range touched {
-		from := i
-		for i < len(old.numbers) && old.numbers[i] < n {
-			i++
-		}
-		numbers, sheets = append(numbers, old.numbers[from:i]...), append(sheets, old.sheets[from:i]...)
-		if i < len(old.numbers) && old.numbers[i] == n {
-			i++
-		}
+		keep(p.find(n))
 		if now[k] != nil {
-			numbers, sheets = append(numbers, n), append(sheets, now[k])
+			next.numbers, next.sheets = append(next.numbers, n), append(next.sheets, now[k])
+			next.before = append(next.before, p.before[i]+shift)
+			shift += uint32(now[k].rows)
+		}
+		if i < len(p.numbers) && p.numbers[i] == n {
+			shift -= uint32(p.sheets[i].rows)
+			i++
 		}
 	}
-	return append(numbers, old.numbers[i:]...), append(sheets, old.sheets[i:]...)
+	keep(len(p.sheets))
+	next.before = append(next.before, p.before[i]+shift)
+	return next
 }
 
 // ClaimRecent returns the first UID that no session of this process has been told
