@@ -30,6 +30,7 @@ type accountState struct {
 	mu       sync.Mutex
 	watchers []*Watcher
 	boxes    map[boxKey]*boxState
+	named    map[string]mail.MailboxID // names that open mailboxes had, for Known
 	sharing  sharing
 
 	followers map[*Follower]struct{}

@@ -37,6 +37,39 @@ func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, er
 	return s.picture, nil
 }
 
+// Known returns the mailbox of a name if that can be told without reading: if its picture
+// is there and still true.
+func (a *Account) Known(name string) (Mailbox, bool) {
+	clean, err := CleanName(name)
+	if err != nil || a.guest() != 0 {
+		return Mailbox{}, false
+	}
+	a.mu.Lock()
+	s := a.boxes[boxKey{a.named[clean], 0}]
+	a.mu.Unlock()
+	if s == nil || !s.mu.TryLock() {
+		return Mailbox{}, false
+	}
+	defer s.mu.Unlock()
+	if s.picture == nil || s.generation != a.generation.Load() || s.picture.box.Name != clean {
+		return Mailbox{}, false
+	}
+	return s.picture.box, true
+}
+
+// maxNamed is how many names Known looks for at most.
+const maxNamed = 1000
+
+// name remembers which mailbox has a name.
+func (a *Account) name(box *Mailbox) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.named == nil || len(a.named) >= maxNamed {
+		a.named = map[string]mail.MailboxID{}
+	}
+	a.named[box.Name] = box.ID
+}
+
 func (a *Account) box(id mail.MailboxID) *boxState {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -73,7 +106,9 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState)
 	case err != nil:
 		return err
 	case guest == 0:
-		state.picture = now
+		if state.picture = now; base == nil || base.box.Name != now.box.Name {
+			a.name(&now.box)
+		}
 	default:
 		state.picture, state.base = seen, now
 	}

@@ -125,6 +125,9 @@ func (s *session) mailbox(name string, need mail.Rights) (p place, box store.Mai
 	if p, err = s.place(name); err != nil {
 		return p, box, err
 	}
+	if box, known := p.acct.Known(p.name); known {
+		return p, box, lacks(p.acct.Rights(&box), need)
+	}
 	err = p.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
 		box, err = p.lookup(snap, need)
 		return err
