@@ -1,7 +1,7 @@
 package store
 
 import (
-	"hash/fnv"
+	"encoding/binary"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -43,15 +43,17 @@ func (f *Facts) Parts() (*mime.Part, error) {
 
 // HashMessageID is how a Message-ID stands in the thread index and in References.
 func HashMessageID(id string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(id))
-	return h.Sum64()
+	h := uint64(14695981039346656037) // FNV-1a
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
+	return h
 }
 
 // encodeFacts returns the part of the record that all recipients share.
 func encodeFacts(p *Parcel) []byte {
 	m := p.message
-	var e enc
+	e := make(enc, 0, 128+len(m.Envelope)+len(m.BodyStructure)+len(m.Preview))
 	e.I(p.Size())
 	e.I(m.HeaderSize + p.prefix)
 	e.I(int64(len(p.head)))
@@ -96,11 +98,12 @@ func display(a mime.Address) string {
 
 // factsRecord puts the home in front of the shared part.
 func factsRecord(home place, shared []byte) []byte {
-	e := make(enc, 0, len(shared)+16)
+	e := make(enc, 0, len(shared)+25)
+	e.Raw(recLeanFacts)
 	e.U(uint64(home.box))
 	e.U(uint64(home.uid))
 	e.Raw(shared...)
-	return seal(recLeanFacts, e)
+	return binary.BigEndian.AppendUint32(e, record.Sum(e))
 }
 
 func decodeFacts(b []byte) (Facts, error) {

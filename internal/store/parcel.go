@@ -130,10 +130,8 @@ const shortMessage = chunkSize
 
 // receiveShort takes in a whole message, of which it keeps what it needs.
 func (s *Store) receiveShort(ctx context.Context, b []byte) (*Parcel, error) {
-	parser := mime.NewParser(mime.DefaultLimits())
-	parser.Write(b)
 	end, _ := headEnd(b, 0)
-	p := &Parcel{store: s, bodySize: int64(len(b) - end), message: parser.Finish()}
+	p := &Parcel{store: s, bodySize: int64(len(b) - end), message: s.parse(b)}
 	p.setHead(b[:end])
 	body := b[end:]
 	if len(body) == 0 {
@@ -149,6 +147,16 @@ func (s *Store) receiveShort(ctx context.Context, b []byte) (*Parcel, error) {
 	}
 	p.sum = sha256.Sum256(body)
 	return p.finish(), s.putBody(ctx, p.sum, bodyHead(p.bodySize, []int{len(chunk)}), int64(len(chunk)), bytes.NewReader(chunk))
+}
+
+// parse parses a whole message.
+func (s *Store) parse(b []byte) *mime.Message {
+	parser := s.parsers.Get().(*mime.Parser)
+	parser.Reset()
+	parser.Write(b)
+	m := parser.Finish()
+	s.parsers.Put(parser)
+	return m
 }
 
 // receiveLong takes in a message of any size.

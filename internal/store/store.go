@@ -25,6 +25,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
 // Shards of the engine by use. Each account has accountBase plus its id.
@@ -71,6 +72,7 @@ type Store struct {
 	anyone   openSharers
 	briefing briefing
 	pictures pictureCache
+	parsers  sync.Pool // *mime.Parser
 	buffers  sync.Pool // *[]byte of shortMessage, for messages on their way in
 }
 
@@ -99,6 +101,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes
 	s.anyone.ticks, s.anyone.stop = eng.Watch(registryShard)
+	s.parsers.New = func() any { return mime.NewParser(mime.DefaultLimits()) }
 	s.buffers.New = func() any { b := make([]byte, shortMessage); return &b }
 	return s, nil
 }

@@ -20,7 +20,8 @@ type Tx struct {
 	mod       mail.ModSeq // of this commit
 	acctDirty bool
 	boxes     map[mail.MailboxID]*txBox
-	account0  Changes // lines for mailbox 0, mailbox ids in place of UIDs
+	account0  Changes                  // lines for mailbox 0, mailbox ids in place of UIDs
+	threads   map[uint64]mail.ThreadID // what the thread index says, once that was asked; 0 is nothing
 
 	lay map[mail.MessageID][]place // what is on record of where messages lie; nil: nothing
 

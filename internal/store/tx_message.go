@@ -95,33 +95,78 @@ func (tx *Tx) insert(box mail.MailboxID, row Message, keywords []string, c *cont
 	return uid, tx.putLong(famHeader, uint64(row.ID), c.header)
 }
 
-// thread finds the conversation a message belongs to by its Message-ID and
-// References, and enters all of them into the index, so that it does not matter
-// which member of a conversation comes first.
-func (tx *Tx) thread(id mail.MessageID, c *content) (mail.ThreadID, error) {
+// Expect reads ahead what Appends of these messages will look up: before anything is
+// written and in order, that costs half.
+func (tx *Tx) Expect(messages []NewMessage) error {
+	var hashes []uint64
+	for _, m := range messages {
+		hashes = append(hashes, m.Parcel.records().conversation()...)
+	}
+	slices.Sort(hashes)
+	for _, h := range hashes {
+		if _, err := tx.threadOf(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// conversation returns the hashes of the message ids by which a message belongs to a
+// conversation, its own last.
+func (c *content) conversation() []uint64 {
 	const most = 32
 	hashes := c.references[max(0, len(c.references)-most):]
 	if c.named {
 		hashes = append(slices.Clone(hashes), c.name)
 	}
-	thread := mail.ThreadID(id)
-	var missing []uint64
-	for _, h := range slices.Backward(hashes) {
-		v, ok, err := tx.w.Get(engine.Key(famThread, h))
-		if err != nil {
-			return 0, err
-		}
-		if !ok {
-			missing = append(missing, h)
-			continue
-		}
+	return hashes
+}
+
+// threadOf returns the conversation of a message id, 0 if there is none.
+func (tx *Tx) threadOf(h uint64) (mail.ThreadID, error) {
+	if t, known := tx.threads[h]; known {
+		return t, nil
+	}
+	v, ok, err := tx.w.Get(engine.Key(famThread, h))
+	if err != nil {
+		return 0, err
+	}
+	var t mail.ThreadID
+	if ok {
 		payload, err := unseal(recThread, v)
 		if err != nil {
 			return 0, err
 		}
 		d := dec{Rest: payload}
-		thread = mail.ThreadID(d.U())
-		break
+		t = mail.ThreadID(d.U())
+	}
+	tx.knowThread(h, t)
+	return t, nil
+}
+
+func (tx *Tx) knowThread(h uint64, t mail.ThreadID) {
+	if tx.threads == nil {
+		tx.threads = map[uint64]mail.ThreadID{}
+	}
+	tx.threads[h] = t
+}
+
+// thread finds the conversation a message belongs to by its Message-ID and
+// References, and enters all of them into the index, so that it does not matter
+// which member of a conversation comes first.
+func (tx *Tx) thread(id mail.MessageID, c *content) (mail.ThreadID, error) {
+	thread := mail.ThreadID(id)
+	var missing []uint64
+	for _, h := range slices.Backward(c.conversation()) {
+		found, err := tx.threadOf(h)
+		if err != nil {
+			return 0, err
+		}
+		if found != 0 {
+			thread = found
+			break
+		}
+		missing = append(missing, h)
 	}
 	var e enc
 	e.U(uint64(thread))
@@ -130,6 +175,7 @@ func (tx *Tx) thread(id mail.MessageID, c *content) (mail.ThreadID, error) {
 		if err := tx.w.Put(engine.Key(famThread, h), record); err != nil {
 			return 0, err
 		}
+		tx.knowThread(h, thread)
 	}
 	return thread, nil
 }

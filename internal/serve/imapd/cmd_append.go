@@ -133,6 +133,9 @@ func (s *session) appendAll(at *target, messages []store.NewMessage) (reply, err
 	var uids mail.UIDSet
 	err := at.acct.Update(s.ctx, func(tx *store.Tx) error {
 		uids = nil
+		if err := tx.Expect(messages); err != nil {
+			return err
+		}
 		for _, m := range messages {
 			uid, err := tx.Append(at.box.ID, m)
 			if err != nil && len(m.Notes) > 0 {

@@ -66,10 +66,41 @@ type addressParser struct {
 // words is what stands before "<", "@", ":" or the end of an entry, read both as a
 // display name and as a local part.
 type words struct {
-	name    strings.Builder // all words, one space between them
-	local   string          // the last run of words without white space between
-	before  int             // length of name before that run
-	comment string          // the last comment
+	name    joined // all words, one space between them
+	local   string // the last run of words without white space between
+	before  int    // length of name before that run
+	comment string // the last comment
+}
+
+// joined is strings put together. One alone is not copied.
+type joined struct {
+	one string
+	b   strings.Builder // all of them, once there are several
+}
+
+func (j *joined) WriteString(s string) {
+	switch {
+	case j.Len() == 0:
+		j.one = s
+		return
+	case j.b.Len() == 0:
+		j.b.WriteString(j.one)
+	}
+	j.b.WriteString(s)
+}
+
+func (j *joined) String() string {
+	if j.b.Len() > 0 {
+		return j.b.String()
+	}
+	return j.one
+}
+
+func (j *joined) Len() int { return max(len(j.one), j.b.Len()) }
+
+func (j *joined) Reset() {
+	j.one = ""
+	j.b.Reset()
 }
 
 // entry reads one address, the start of a group or its end.
@@ -134,7 +165,7 @@ func (p *addressParser) add(m mailbox, comment string) {
 func (p *addressParser) words(w *words) {
 	sc := &p.sc
 	gap := true // white space before the word at hand
-	var local strings.Builder
+	var local joined
 	defer func() { w.local = local.String() }()
 	for sc.more() {
 		c := sc.s[sc.i]
@@ -157,7 +188,7 @@ func (p *addressParser) words(w *words) {
 			w.before = w.name.Len()
 		}
 		if gap && w.name.Len() > 0 {
-			w.name.WriteByte(' ')
+			w.name.WriteString(" ")
 		}
 		gap = false
 		if c == '"' {
@@ -246,6 +277,11 @@ func (p *addressParser) route() string {
 // comments; the last comment is kept in w.
 func (p *addressParser) domain(w *words) string {
 	sc := &p.sc
+	if i := strings.IndexAny(sc.s[sc.i:], "( \t\r\n[<>,;:@\""); i >= 0 && strings.IndexByte("<>,;:@\"", sc.s[sc.i+i]) >= 0 {
+		start := sc.i
+		sc.i += i
+		return sc.s[start:sc.i]
+	}
 	var b strings.Builder
 	gap := false
 	for sc.more() {

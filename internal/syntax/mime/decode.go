@@ -2,9 +2,7 @@ package mime
 
 import (
 	"bytes"
-	"encoding/binary"
 	"io"
-	"unicode/utf8"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -35,22 +33,7 @@ func IsPlain(charset, transferEncoding string, text []byte) bool {
 	default:
 		return false
 	}
-	return isASCII(text)
-}
-
-// isASCII looks at eight bytes at a time: texts are searched so.
-func isASCII(text []byte) bool {
-	for ; len(text) >= 8; text = text[8:] {
-		if binary.LittleEndian.Uint64(text)&0x8080808080808080 != 0 {
-			return false
-		}
-	}
-	for _, b := range text {
-		if b >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
+	return !has8Bit(text)
 }
 
 // BinaryDecoder is NewDecoder for BINARY fetches: an encoding it does not know is a

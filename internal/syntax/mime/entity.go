@@ -1,6 +1,9 @@
 package mime
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // describe fills in what the header says about part and returns the boundary of a
 // multipart, "" if it has none that can be used.
@@ -71,12 +74,13 @@ func (p *Parser) describeMessage(part *Part, whole bool) {
 		}
 	}
 	env := envelope{h: h, lists: lists[:], limit: p.lim.AddressBytes, room: p.lim.TotalBytes - p.wire}
-	part.envelope = env.append(nil)
+	p.scratch = env.append(p.scratch[:0])
+	part.envelope = bytes.Clone(p.scratch)
 	p.wire += len(part.envelope)
 	if !whole {
 		return
 	}
-	m := &p.msg
+	m := p.msg
 	m.Envelope = part.envelope
 	m.From, m.Sender, m.ReplyTo = decodeMailboxes(lists[fFrom]), decodeMailboxes(lists[fSender]), decodeMailboxes(lists[fReplyTo])
 	m.To, m.Cc, m.Bcc = decodeMailboxes(lists[fTo]), decodeMailboxes(lists[fCc]), decodeMailboxes(lists[fBcc])

@@ -3,7 +3,6 @@ package mime
 import (
 	"bytes"
 	"iter"
-	"strings"
 )
 
 // Fields yields the fields of a header in order: the name without the colon and
@@ -174,49 +173,18 @@ const (
 	noField field = -1
 )
 
+// fieldNames are the names of the fields, in lower case.
+var fieldNames = [fieldCount]string{
+	"content-type", "content-transfer-encoding", "content-id", "content-description", "content-disposition",
+	"content-language", "content-location", "content-md5", "date", "subject", "from", "sender", "reply-to",
+	"to", "cc", "bcc", "in-reply-to", "message-id", "references",
+}
+
 func fieldOf(name []byte) field {
-	if len(name) > len("content-transfer-encoding") {
-		return noField
-	}
-	switch lower(string(name)) {
-	case "content-type":
-		return fContentType
-	case "content-transfer-encoding":
-		return fEncoding
-	case "content-id":
-		return fID
-	case "content-description":
-		return fDescription
-	case "content-disposition":
-		return fDisposition
-	case "content-language":
-		return fLanguage
-	case "content-location":
-		return fLocation
-	case "content-md5":
-		return fMD5
-	case "date":
-		return fDate
-	case "subject":
-		return fSubject
-	case "from":
-		return fFrom
-	case "sender":
-		return fSender
-	case "reply-to":
-		return fReplyTo
-	case "to":
-		return fTo
-	case "cc":
-		return fCc
-	case "bcc":
-		return fBcc
-	case "in-reply-to":
-		return fInReplyTo
-	case "message-id":
-		return fMessageID
-	case "references":
-		return fReferences
+	for f, s := range fieldNames {
+		if len(s) == len(name) && equalFold(s, name) {
+			return field(f)
+		}
 	}
 	return noField
 }
@@ -263,11 +231,24 @@ func (h *header) end(limit, room int) int {
 	if h.has[f] && !more || len(value) > room {
 		return 0
 	}
-	s := strings.ReplaceAll(Unfold(value), "\x00", "")
 	if more {
 		h.value[f] = append(h.value[f], ", "...)
 	}
 	h.has[f] = true
-	h.value[f] = append(h.value[f], s...)
-	return len(s) + 2
+	before := len(h.value[f])
+	h.value[f] = AppendUnfold(h.value[f], value)
+	if bytes.IndexByte(value, 0) >= 0 {
+		rest := bytes.ReplaceAll(h.value[f][before:], []byte{0}, nil)
+		h.value[f] = append(h.value[f][:before], rest...)
+	}
+	return len(h.value[f]) - before + 2
+}
+
+// reset makes h ready for another header, with the memory that it has.
+func (h *header) reset(message bool) {
+	value := h.value
+	for f := range value {
+		value[f] = kept(value[f])
+	}
+	*h = header{message: message, value: value, field: kept(h.field)}
 }

@@ -11,7 +11,7 @@ import (
 // It is for one message and one goroutine.
 type Parser struct {
 	lim Limits
-	msg Message
+	msg *Message
 
 	pos       int64 // bytes seen
 	lineStart int64
@@ -35,6 +35,7 @@ type Parser struct {
 	capturing  int    // bytes still wanted; 0 is none
 	plain, web string // previews found
 	done       bool
+	scratch    []byte // for what is made piece by piece
 }
 
 // maxLine is how much of a line is kept to compare with boundaries: "--", the
@@ -56,9 +57,34 @@ type frame struct {
 // NewParser returns a Parser for one message.
 func NewParser(lim Limits) *Parser {
 	p := &Parser{lim: lim.orDefaults(), bounds: map[string]int{}}
+	p.begin()
+	return p
+}
+
+func (p *Parser) begin() {
+	p.msg = &Message{}
 	p.open(&Part{}, true)
 	p.msg.Root = p.frames[0].part
-	return p
+}
+
+// Reset makes p ready for another message, with the memory that it has and the same
+// Limits.
+func (p *Parser) Reset() {
+	clear(p.bounds)
+	clear(p.frames[:cap(p.frames)]) // they hold parts of the last message
+	*p = Parser{
+		lim: p.lim, bounds: p.bounds, frames: p.frames[:0],
+		line: kept(p.line), capture: kept(p.capture), scratch: kept(p.scratch), head: p.head,
+	}
+	p.begin()
+}
+
+// kept returns a buffer for the next message, unless it is a large one.
+func kept(b []byte) []byte {
+	if cap(b) > 16<<10 {
+		return nil
+	}
+	return b[:0]
 }
 
 // Write takes the next bytes of the message. It never fails.
@@ -80,7 +106,7 @@ func (p *Parser) Write(b []byte) (int, error) {
 // Finish ends the message and returns what was found. Later calls return the same.
 func (p *Parser) Finish() *Message {
 	if p.done {
-		return &p.msg
+		return p.msg
 	}
 	if p.pos > p.lineStart {
 		if p.lastCR {
@@ -96,15 +122,15 @@ func (p *Parser) Finish() *Message {
 		p.endHeader(p.pos, p.lf)
 	}
 	p.closeTo(0, p.pos, p.lf)
-	m := &p.msg
+	m := p.msg
 	m.Size = p.pos
 	m.HeaderSize = m.Root.Body
 	m.Preview = p.plain
 	if m.Preview == "" {
 		m.Preview = p.web
 	}
-	m.BodyStructure = appendStructure(nil, m.Root)
-	p.line, p.capture, p.head = nil, nil, header{}
+	p.scratch = appendStructure(p.scratch[:0], m.Root)
+	m.BodyStructure = bytes.Clone(p.scratch)
 	return m
 }
 
@@ -173,7 +199,7 @@ func (p *Parser) place() *content {
 
 // note records what the line at hand holds, for the whole message.
 func (p *Parser) note() {
-	m := &p.msg
+	m := p.msg
 	m.HasBareCR = m.HasBareCR || p.has&bareCR != 0
 	m.HasNUL = m.HasNUL || p.has&nul != 0
 	if p.has&eightBit != 0 {
@@ -291,7 +317,7 @@ func (p *Parser) open(part *Part, message bool) {
 	}
 	p.frames = append(p.frames, frame{part: part, message: message, outer: -1})
 	p.inHeader = true
-	p.head = header{message: message, field: p.head.field[:0]}
+	p.head.reset(message)
 }
 
 // opaqueRest adds a part without a header that takes the rest of the multipart.

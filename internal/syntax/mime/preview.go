@@ -37,12 +37,22 @@ func (p *Parser) wantPreview(f *frame) {
 	p.capture = p.capture[:0]
 }
 
+// previewAtOnce is how much of a text is read at first: most fill the preview with their
+// first lines.
+const previewAtOnce = 1024
+
 // readPreview makes the preview from what was kept of part, which just ended.
 func (p *Parser) readPreview(part *Part) {
 	p.capturing = 0
 	body := p.capture
 	cut := int64(len(body)) < part.Size()
 	body = body[:min(int64(len(body)), part.Size())]
+	if first := body[:min(len(body), previewAtOnce)]; part.Subtype == "plain" && IsPlain(part.Charset(), part.Encoding, first) {
+		p.plain = preview(first, cut || len(first) < len(body))
+		if len(first) == len(body) || len(p.plain) >= previewLen-1 {
+			return
+		}
+	}
 	r := NewDecoder(part.Encoding, bytes.NewReader(body))
 	if part.Subtype == "html" {
 		if text, err := io.ReadAll(r); err == nil {
@@ -50,8 +60,7 @@ func (p *Parser) readPreview(part *Part) {
 		}
 		return
 	}
-	// Most texts fill the preview with their first lines.
-	text := make([]byte, 1024)
+	text := make([]byte, previewAtOnce)
 	n, err := io.ReadFull(r, text)
 	text = text[:n]
 	p.plain = preview(decodeCharset(part.Charset(), text), cut || err == nil)
@@ -64,36 +73,40 @@ func (p *Parser) readPreview(part *Part) {
 }
 
 // preview collapses white space, leaves out what cannot be seen, and cuts.
-func preview(s string, cut bool) string {
-	var b strings.Builder
+func preview[T string | []byte](s T, cut bool) string {
+	out := make([]byte, 0, previewLen+8)
 	n, gap := 0, false
-	for _, r := range s {
-		if unicode.IsSpace(r) {
-			gap = true
-			continue
+	for i := 0; i < len(s) && n < previewLen; {
+		r, size := rune(s[i]), 1
+		if r >= utf8.RuneSelf {
+			r, size = utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
 		}
-		if invisible(r) {
-			continue
+		i += size
+		if visible := r > ' ' && r < 0x7f; !visible {
+			if unicode.IsSpace(r) {
+				gap = true
+				continue
+			}
+			if invisible(r) {
+				continue
+			}
 		}
 		if gap && n > 0 {
 			if n+1 >= previewLen {
 				break
 			}
-			b.WriteByte(' ')
+			out = append(out, ' ')
 			n++
 		}
 		gap = false
-		b.WriteRune(r)
-		if n++; n >= previewLen {
-			break
-		}
+		out = utf8.AppendRune(out, r)
+		n++
 	}
-	out := b.String()
 	if cut && n < previewLen {
 		// The last character was cut in two with the body.
-		out = strings.TrimRight(out, "\uFFFD ")
+		return strings.TrimRight(string(out), "\uFFFD ")
 	}
-	return out
+	return string(out)
 }
 
 // invisible tells whether r has no place in a preview: control characters, fillers

@@ -7,7 +7,7 @@ import (
 
 // appendString appends s as an IMAP string: quoted where it is 7-bit without control
 // bytes, else a literal (RFC 9051, 4.3). NUL cannot be said and is left out.
-func appendString(b []byte, s string) []byte {
+func appendString[T string | []byte](b []byte, s T) []byte {
 	special := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -31,7 +31,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-func appendLiteral(b []byte, s string) []byte {
+func appendLiteral[T string | []byte](b []byte, s T) []byte {
 	raw := []byte(s)
 	if bytes.IndexByte(raw, 0) >= 0 {
 		raw = bytes.ReplaceAll(raw, []byte{0}, nil)
@@ -88,7 +88,7 @@ func (e *envelope) text(b []byte, f field) []byte {
 	if !e.h.has[f] {
 		return append(b, "NIL"...)
 	}
-	return appendString(b, string(e.h.value[f]))
+	return appendString(b, e.h.value[f])
 }
 
 // list appends an address list, or NIL. It stops before an address that would take

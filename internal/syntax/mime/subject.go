@@ -22,6 +22,9 @@ func BaseSubject(subject string) (base string, reply bool) {
 
 // collapse makes every run of white space one space (step 1).
 func collapse(s string) string {
+	if !strings.ContainsAny(s, "\t\r\n") && !strings.Contains(s, "  ") && !strings.HasSuffix(s, " ") {
+		return strings.TrimLeft(s, " ")
+	}
 	var b strings.Builder
 	gap := false
 	for i := 0; i < len(s); i++ {
@@ -159,6 +162,11 @@ func ParseMessageIDs(s string, limit int) []string {
 
 // messageID reads up to ">" or a second "<".
 func (sc *scanner) messageID() string {
+	if i := strings.IndexAny(sc.s[sc.i:], "><\" \t\r\n("); i >= 0 && sc.s[sc.i+i] == '>' {
+		id := sc.s[sc.i : sc.i+i]
+		sc.i += i + 1
+		return validUTF8(id)
+	}
 	var b strings.Builder
 	for sc.more() {
 		switch c := sc.s[sc.i]; c {
