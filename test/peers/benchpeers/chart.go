@@ -42,7 +42,7 @@ func (p *picture) finish(width, height float64, title string) string {
 
 // The measures of the chart of ratios.
 const (
-	barsLeft   = 400.0
+	barsLeft   = 410.0
 	barsWidth  = 420.0
 	barsRight  = 70.0
 	barHeight  = 18.0
@@ -99,7 +99,7 @@ func (p *picture) bar(y float64, title string, r ratio) {
 	if to < from {
 		from, to = to, from
 	}
-	p.text(barsLeft-8, y+13, "", "end", title)
+	p.text(barsLeft-8, y+13, "", "end", short(title, 62))
 	p.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" class="%s"/>`, from, y+3, max(to-from, 1), barHeight-6, class)
 	if r.high > r.low {
 		p.line(ratioAt(r.low), y+barHeight/2, ratioAt(r.high), y+barHeight/2, "w")

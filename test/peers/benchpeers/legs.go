@@ -36,6 +36,12 @@ func (c *course) add(l leg, names ...string) {
 	}
 }
 
+// calm gives servers the time to come to rest that Dovecot takes to hibernate sessions.
+func calm(o bench.Options) bench.Options {
+	o.Settle = 10 * time.Second
+	return o
+}
+
 // options are what all legs have in common.
 func (p plan) options() bench.Options {
 	return bench.Options{Duration: p.duration, Messages: p.messages, Idle: p.idle, IdleCPU: p.idleCPU, Repeat: p.repeat,
@@ -50,7 +56,7 @@ func (p plan) legs() []leg {
 	receivers := []string{"martlet", "postfix"}
 
 	// Memory first, while the server has none left over from other work.
-	c.add(leg{opt: base}, "idle-memory")
+	c.add(leg{opt: calm(base), restart: true}, "idle-memory")
 	c.next()
 	c.add(leg{opt: base}, "lmtp", "append", "multiappend")
 	c.add(leg{opt: base, spread: true, title: ", ten accounts"}, "lmtp")
@@ -87,9 +93,9 @@ func (p plan) growthLegs() []leg {
 	c := &course{p: p}
 	base := p.options()
 	own := []string{"martlet"}
-	c.add(leg{opt: base, once: true}, "idle-memory", "idle-cpu")
+	c.add(leg{opt: calm(base), restart: true, once: true}, "idle-memory", "idle-cpu")
 	c.next()
-	c.add(leg{opt: base, once: true, tls: true, title: " with TLS"}, "idle-memory")
+	c.add(leg{opt: calm(base), restart: true, once: true, tls: true, title: " with TLS"}, "idle-memory")
 	for _, n := range p.sizes {
 		c.next()
 		o := base

@@ -86,13 +86,13 @@ func (t *table) add(s sample) {
 	case "open-memory":
 		t.put(s, sections[3], "memory added by opening the large mailbox "+openings(s), "MB", false, max(float64(s.PSS), 0)/1e6)
 		t.put(s, sections[3], "memory of the server, the large mailbox open "+openings(s), "MB", false,
-			float64(s.Base+s.PSS)/1e6)
+			float64(s.Base+s.PSS)/1e6).alone = true
 	case "handshake", "handshake-resumed":
 		t.put(s, sections[3], handshakeTitle(s), "per second", true, s.Rate)
 	case "restart":
 		t.put(s, sections[3], "restart until a sign-in succeeds", "ms", false, s.Median)
 	case "disk":
-		t.put(s, sections[4], "bytes on disk for each of mail, "+diskTitle(s), "", false, s.DiskPerByte)
+		t.put(s, sections[4], "disk for a byte of mail, "+diskTitle(s), "", false, s.DiskPerByte)
 	case "grow":
 	default:
 		t.mailbox(s)
@@ -148,9 +148,9 @@ func diskTitle(s sample) string {
 	case s.Sizes == bench.Mixed:
 		return "13 KB in the mean"
 	case s.Sizes == bench.Corpus:
-		return "ordinary mail with attachments"
+		return "ordinary with attachments"
 	}
-	return fmt.Sprintf("each message to %d recipients, counted once", s.Recipients)
+	return fmt.Sprintf("each to %d recipients", s.Recipients)
 }
 
 func deliveryTitle(s sample) string {
@@ -176,6 +176,10 @@ func commandTitle(scenario string) string {
 		return "SELECT in a new session"
 	case "select":
 		return "SELECT"
+	case "headers":
+		return "FETCH 1:* of five header fields"
+	case "changedsince":
+		return "UID FETCH CHANGEDSINCE after 10 changes"
 	case "store-add":
 		return `STORE 1:* +FLAGS (\Flagged)`
 	case "store-remove-silent":

@@ -49,5 +49,6 @@ How the figures change with the size of the mailbox and of the store is in
   has proved remembered.
 - Of flags that change, Dovecot syncs nothing to disk by default; Martlet syncs before it answers
   STORE, as it does for mail.
+- Disk is in blocks, indexes included, after a restart; a message to 100 recipients counts once.
 - "-" is a line that the server cannot do.
 `

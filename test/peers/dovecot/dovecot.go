@@ -126,7 +126,7 @@ userdb {
 }
 service imap-login {
   service_count = 0
-  client_limit = 5000
+  client_limit = 20000
   process_min_avail = 1
   inet_listener imap {
     port = %[6]s
@@ -144,7 +144,7 @@ service pop3-login {
   }
 }
 service imap {
-  process_limit = 5000
+  process_limit = 12000
 }
 service lmtp {
   process_min_avail = 4
