@@ -125,9 +125,18 @@ func (r results) rounds() []int {
 	return out
 }
 
-// failures returns the legs that failed.
+// failures returns the legs that failed, or were refused more often than not.
 func (r results) failures() []sample {
-	return slices.DeleteFunc(slices.Clone(r.samples), func(s sample) bool { return s.Error == "" })
+	var out []sample
+	for _, s := range r.samples {
+		if s.Error == "" && s.Failures > s.Operations {
+			s.Leg, s.Error = s.Scenario, "most were refused: "+s.Failure
+		}
+		if s.Error != "" {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // load returns the lowest and the highest load average before a run.

@@ -26,6 +26,8 @@ const fixture = `{"about":{"when":"2026-01-02T03:04:05Z","machine":"a machine","
 {"server":"martlet","round":1,"load":"1.00","scenario":"announce","connections":1,"median_ms":0,"p99_ms":1}
 {"server":"cyrus","round":1,"load":"1.00","scenario":"announce","connections":1,"median_ms":30,"p99_ms":40}
 {"server":"martlet","round":1,"load":"1.00","scenario":"idle-memory","connections":1000,"base":30000000,"pss":10240000}
+{"server":"cyrus","round":1,"load":"1.00","scenario":"handshake-resumed","connections":1,"operations":1,"failures":9,"failure":"not resumed","rate":1}
+{"server":"martlet","round":1,"load":"1.00","scenario":"handshake-resumed","connections":1,"operations":900,"failures":1,"rate":900}
 {"server":"cyrus","round":1,"load":"1.00","leg":"idle-memory","error":"no\nmore"}
 `
 
@@ -70,7 +72,8 @@ func TestPeersReport(t *testing.T) {
 		"Of 5 lines, 3 are at 2.0 or above, 0 between 1 and 2.0, and 2 below 1.\n",
 		"- **SELECT, cold**: 0.50 (0.50 to 0.50), beside Dovecot, maildir. The *disk* turns.\n",
 		"beside Cyrus. The *disk* turns.\n",
-		"- Cyrus, idle-memory: no\n",
+		"- Cyrus, idle-memory: no\n", "- Cyrus, handshake-resumed: most were refused: not resumed\n",
+		"| sign-in over TLS, resumed, 1 connection | per second | 900 | - |",
 		"a machine; go1. 2026-01-02.", "single runs: 0.5 to 1.5", "```\nmake bench-peers\n```",
 		"### Dovecot, maildir\n\n```\n# mail_fsync", "### Cyrus\n\n```\n# imapd.conf\n",
 	)

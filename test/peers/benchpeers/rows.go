@@ -49,7 +49,7 @@ var sections = []string{"Delivery", "A large mailbox, directly after a restart",
 func rows(samples []sample) []*row {
 	var t table
 	for _, s := range samples {
-		if s.Error == "" {
+		if s.Error == "" && s.Failures <= s.Operations {
 			t.add(s)
 		}
 	}
