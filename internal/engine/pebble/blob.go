@@ -171,21 +171,26 @@ func (b *blobs) Delete(ctx context.Context, name mail.BlobRef, before time.Time)
 // reclaim counts what was deleted and now and then brings the deletions to where the
 // blobs are: only then can the database give their space back.
 func (b *blobs) reclaim(size int64) {
-	if b.freed.Add(size) < 2*int64(b.e.opt.MemTableBytes) || !b.reclaiming.CompareAndSwap(false, true) {
+	b.freed.Add(size)
+	if !b.worthReclaiming() || !b.reclaiming.CompareAndSwap(false, true) {
 		return
 	}
-	b.freed.Store(0)
 	b.e.commits.Add(1)
 	go func() {
 		defer b.e.commits.Done()
 		defer b.reclaiming.Store(false)
-		_ = b.e.protect(func() error { // a failure shows at the next write
-			return b.e.db.Flush()
-		})
-		// Not under protect: that it is cut short by Close is no failure of the disk.
-		_ = b.e.db.Compact(b.e.life, []byte{spaceHeaders}, []byte{spacePieces + 1}, false)
+		for b.worthReclaiming() && b.e.life.Err() == nil {
+			b.freed.Store(0)
+			if b.e.protect(b.e.db.Flush) != nil {
+				return // it shows at the next write
+			}
+			// Not under protect: that it is cut short by Close is no failure of the disk.
+			_ = b.e.db.Compact(b.e.life, []byte{spaceHeaders}, []byte{spacePieces + 1}, false)
+		}
 	}()
 }
+
+func (b *blobs) worthReclaiming() bool { return b.freed.Load() >= 2*int64(b.e.opt.MemTableBytes) }
 
 // List yields every blob in order of name.
 func (b *blobs) List(ctx context.Context, fn func(name mail.BlobRef, at time.Time, size int64) bool) error {

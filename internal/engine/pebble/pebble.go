@@ -78,6 +78,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// gather is twice the number of tables with a key that compactions wait for in L0. Each
+// merges them with all that is below, so it is to be worth it; small tables, as tests
+// make, are merged at once.
+func (o Options) gather() int {
+	if o.MemTableBytes < 1<<20 {
+		return 2
+	}
+	return 8
+}
+
 // Engine is an engine.Engine in one directory.
 type Engine struct {
 	opt     Options
@@ -167,7 +177,7 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 		MemTableSize:                e.opt.MemTableBytes,
 		MemTableStopWritesThreshold: 3,
 		FormatMajorVersion:          db.FormatValueSeparation,
-		L0CompactionThreshold:       8,    // begins when a key may lie in four files of L0
+		L0CompactionThreshold:       e.opt.gather(),
 		L0StopWritesThreshold:       1000, // reads get slower before writes stop
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                1000,

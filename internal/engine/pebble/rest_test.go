@@ -1,11 +1,14 @@
 package pebble
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/mail"
 )
 
 func logFiles(t *testing.T, e *Engine) (n int) {
@@ -95,5 +98,32 @@ func TestTidyBesideWrites(t *testing.T) {
 	}
 	if len(l.errs) > 0 {
 		t.Errorf("failed calls: %v", l.errs)
+	}
+}
+
+// TestDeletedSpaceComesBackFromBelow: deletions too few for a compaction of their own
+// accord are brought to the blobs, which lie further down.
+func TestDeletedSpaceComesBackFromBelow(t *testing.T) {
+	opt := small(vfs.NewMem())
+	opt.MemTableBytes = 1 << 20
+	e := open(t, "data", opt)
+	const blobs, size = 250, 40_000
+	body := make([]byte, size)
+	for i := range blobs {
+		if err := e.Blobs().Put(t.Context(), mail.BlobRef{byte(i)}, size, bytes.NewReader(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := e.Size()
+	for i := range blobs {
+		if ok, err := e.Blobs().Delete(t.Context(), mail.BlobRef{byte(i)}, time.Now().Add(time.Hour)); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	for i := 0; e.Size() > full/2; i++ {
+		if i == 10_000 {
+			t.Fatalf("of %d bytes %d are left", full, e.Size())
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
