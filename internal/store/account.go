@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -153,9 +154,21 @@ func (w *Watcher) Stop() {
 // have changed between: the cheapest question there is.
 func (a *Account) Generation() uint64 { return a.generation.Load() }
 
-// changed makes pictures stale and wakes those who wait, in this order.
+// yieldFor is for how many who are woken the one who made a change lets them go first.
+const yieldFor = 16
+
+// changed makes pictures stale and wakes those who wait, in this order. If they are few
+// they begin to tell of the change before the one who made it goes on; of many it would
+// be a burden to him.
 func (a *Account) changed(ctx context.Context, tx *Tx) {
 	a.generation.Add(1)
+	if n := a.wakeAll(ctx, tx); n > 0 && n <= yieldFor {
+		runtime.Gosched()
+	}
+}
+
+// wakeAll returns how many it has woken.
+func (a *Account) wakeAll(ctx context.Context, tx *Tx) (woken int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for f := range a.followers {
@@ -165,9 +178,11 @@ func (a *Account) changed(ctx context.Context, tx *Tx) {
 		}
 		if !own && f.wake != nil {
 			f.wake()
+			woken++
 		}
 	}
 	for _, w := range a.watchers {
 		w.wake()
 	}
+	return woken + len(a.watchers)
 }
