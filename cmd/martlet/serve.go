@@ -160,6 +160,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
 	part("daily sweep", h.sweepDaily)
 	part("disk", h.watchDisk)
+	part("memory", giveBack)
 	return nil
 }
 
