@@ -218,16 +218,8 @@ func (s *Snapshot) eachOfKind(kind BriefKind, ids []mail.MessageID, fn func(i in
 			return fn(i, f.Envelope, ok)
 		})
 	}
-	whole := make([]bool, len(ids))
-	err := s.EachFacts(ids, func(i int, f Facts, ok bool) error {
-		whole[i] = ok && f.HeaderSize <= f.head
-		return nil
-	})
-	if err != nil {
-		return err
-	}
 	return s.EachHead(ids, func(i int, head []byte, ok bool) error {
-		return fn(i, briefHeader(head), ok && whole[i])
+		return fn(i, briefHeader(head), ok && WholeHeader(head))
 	})
 }
 

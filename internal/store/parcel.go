@@ -19,6 +19,10 @@ import (
 // of a longer header lies with the body. Where the cut is shows nowhere outside.
 const maxHead = 256 << 10
 
+// WholeHeader tells whether the first bytes of a message (Snapshot.Head) are all of its
+// header for sure.
+func WholeHeader(head []byte) bool { return len(head) < maxHead }
+
 // Parcel is a whole message taken in: parsed, its body stored under its content's
 // name if it is not a small one, ready to be appended to any number of mailboxes. It
 // is immutable. It is no mail yet: until an Append commits, Sweep may collect the body

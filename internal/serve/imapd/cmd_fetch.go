@@ -234,6 +234,12 @@ func (s *session) fetchChunk(cmd *command, plan *fetchPlan, chunk []store.Messag
 					return err
 				}
 			}
+			if plan.briefs.useHeads() {
+				if done, err = s.readHeads(snap, plan, part, &lost); err != nil || done > 0 {
+					return err
+				}
+				part = part[:1]
+			}
 			heavy, done, err = s.loadChunk(snap, plan, part, seen, &lost)
 			return err
 		})

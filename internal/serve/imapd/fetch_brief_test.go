@@ -157,11 +157,38 @@ func TestBriefPlans(t *testing.T) {
 			t.Fatal(items, d.Err())
 		}
 		var got []store.BriefKind
-		if p := newFetchPlan(args, false); p.briefs != nil {
-			got = p.briefs.kinds
+		p := newFetchPlan(args, false).briefs
+		if p != nil && !p.trace {
+			got = p.kinds
+		}
+		heads := strings.Contains(items, "HEADER.FIELDS") && strings.Contains(items, "PEEK[H") && !strings.Contains(items, "STRUCTURE")
+		if p != nil && p.heads != heads || p == nil && heads {
+			t.Errorf("%s: %+v", items, p)
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %v, not %v", items, got, want)
+		}
+	}
+}
+
+// Fields that are read from headers alone are those that are read with all of the message,
+// of headers too long to be read at once as well.
+func TestFieldsOfHeadersAlone(t *testing.T) {
+	w := newWorld(t)
+	for n := range 30 {
+		w.deliver("INBOX", append([]byte("Received: from a\r\n"), letter(n)...), 0)
+	}
+	long := "Subject: long\r\nX-Long: " + strings.Repeat("x y z\r\n ", 40000) + "\r\nTo: late@example.org\r\n\r\ntext\r\n"
+	for _, text := range []string{long, "Subject: no end", "\r\n\r\ntext", "", long, "Subject: bare\nTo: a@b.example\n\ntext\n"} {
+		w.deliver("INBOX", []byte(text), 0)
+	}
+	c := w.login("A", "")
+	c.command(t, "SELECT INBOX")
+	for _, fields := range []string{"HEADER.FIELDS (SUBJECT TO)", "HEADER.FIELDS (Received X-Long)", "HEADER.FIELDS.NOT (Subject X-Long)", "HEADER.FIELDS (X-NONE)"} {
+		alone, _ := c.command(t, "FETCH 1:* (UID BODY.PEEK["+fields+"])")
+		whole, tagged := c.command(t, "FETCH 1:* (UID BODY.PEEK["+fields+"]<0.1000000>)")
+		if got, want := strings.Join(alone, "\n"), strings.ReplaceAll(strings.Join(whole, "\n"), "<0>", ""); got != want || !strings.HasPrefix(tagged, "zz OK") {
+			t.Errorf("%s: %.2000q, not %.2000q", fields, got, want)
 		}
 	}
 }
