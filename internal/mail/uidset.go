@@ -38,8 +38,13 @@ func (s *UIDSet) AddRange(from, to UID) {
 		from, to = to, from
 	}
 	set := *s
-	if n := len(set); n == 0 || uint64(set[n-1].To)+1 < uint64(from) {
+	n := len(set)
+	if n == 0 || uint64(set[n-1].To)+1 < uint64(from) {
 		*s = append(set, Range{from, to})
+		return
+	}
+	if set[n-1].To == from-1 { // the next one, as most come
+		set[n-1].To = to
 		return
 	}
 	// i: first range that touches or follows; j: first one wholly after.

@@ -82,7 +82,7 @@ func (s *session) tellSearch(cmd *command, args *imap.Search, found mail.UIDSet)
 		uids = fromTheEnd(found)
 	}
 	for uid := range uids {
-		s.enc.SP().Number(s.number(cmd, uid))
+		s.enc.SpaceNumber(s.number(cmd, uid))
 		if err := s.flushFull(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -35,6 +36,7 @@ type cond struct {
 	kids   []cond
 	uids   mail.UIDSet               // of sets: which messages
 	row    func(*store.Message) bool // if not nil, all there is to it
+	marks  bool                      // it is about flags and keywords alone
 	field  string
 	text   string    // folded
 	titled bool      // it is the subject's
@@ -67,6 +69,7 @@ type search struct {
 	limit    int             // of them; 0: all
 	done     int             // how many have been looked at
 	lowest   mail.UID        // of the messages searched, if they are not all (RFC 9738)
+	met      mail.UIDSet     // found by what lies in memory
 	found    []mail.UID
 	scores   map[mail.UID]uint8 // of what is found, in a fuzzy search
 	missed   bool               // as in finding
@@ -108,7 +111,11 @@ func (s *session) findBy(q *search, key *imap.SearchKey) (finding, error) {
 		return finding{}, err
 	}
 	s.progress.base += q.done
-	return finding{set: mail.SetOf(q.found...), scores: q.scores, missed: q.missed, lowest: q.lowest}, nil
+	set := q.met
+	if set == nil {
+		set = mail.SetOf(q.found...)
+	}
+	return finding{set: set, scores: q.scores, missed: q.missed, lowest: q.lowest}, nil
 }
 
 // run asks about all messages.
@@ -118,7 +125,13 @@ func (q *search) run() error {
 	var scope mail.UIDSet
 	scope, q.lowest = withinLimit(q.v.pic, q.scope(), q.limit)
 	if p := &q.s.progress; p.goal == nil && !p.open {
-		p.goal = func() int { return q.v.pic.Existing(scope).Len() }
+		all := scope
+		p.goal = func() int { return q.v.pic.Existing(all).Len() }
+	}
+	scope, more := q.marked(scope)
+	if !more && q.scores == nil {
+		q.met, q.done = scope, q.done+scope.Len()
+		return nil
 	}
 	for _, probe.m = range q.v.pic.Messages(scope) {
 		says := q.root.ask(&probe)
@@ -183,17 +196,46 @@ func (q *search) accept(c *candidate) {
 
 // scope returns the messages that can fit at all.
 func (q *search) scope() mail.UIDSet {
-	conds := []cond{q.root}
-	if q.root.op == imap.SearchAnd {
-		conds = q.root.kids
-	}
 	scope := q.among
-	for _, c := range conds {
+	for _, c := range q.conds() {
 		if c.op == imap.SearchSeq || c.op == imap.SearchUID {
 			scope = intersect(scope, c.uids)
 		}
 	}
 	return scope
+}
+
+// conds returns conditions that must all be met.
+func (q *search) conds() []cond {
+	if q.root.op == imap.SearchAnd {
+		return q.root.kids
+	}
+	return []cond{q.root}
+}
+
+// marked returns those messages of a scope that there are and whose flags and keywords
+// fit, and whether there is any condition beside these and the scope.
+func (q *search) marked(scope mail.UIDSet) (_ mail.UIDSet, more bool) {
+	var marks []cond
+	for _, c := range q.conds() {
+		if c.marks {
+			marks = append(marks, c)
+		} else if c.op != imap.SearchSeq && c.op != imap.SearchUID {
+			more = true
+		}
+	}
+	if len(marks) == 0 {
+		if !more {
+			scope = q.v.pic.Existing(scope)
+		}
+		return scope, more
+	}
+	fit := q.v.pic.Marked(scope, func(flags mail.Flags, keywords store.KeywordSet) bool {
+		probe := candidate{m: store.Message{Flags: flags, Keywords: keywords}}
+		return !slices.ContainsFunc(marks, func(c cond) bool { return c.ask(&probe) != met })
+	})
+	q.done += q.v.pic.Existing(scope).Len() - fit.Len()
+	return fit, more
 }
 
 // ask says whether a message meets the condition, as far as it has been read.

@@ -20,12 +20,13 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 	}
 	switch k.Op {
 	case imap.SearchAnd, imap.SearchOr, imap.SearchNot, imap.SearchFuzzy:
-		c.kids = make([]cond, len(k.Keys))
+		c.kids, c.marks = make([]cond, len(k.Keys)), len(k.Keys) > 0
 		for i := range k.Keys {
 			var err error
 			if c.kids[i], err = q.compile(&k.Keys[i]); err != nil {
 				return c, err
 			}
+			c.marks = c.marks && c.kids[i].marks
 		}
 	case imap.SearchSeq, imap.SearchUID:
 		var err error
@@ -40,10 +41,10 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 		c.op, c.uids = imap.SearchUID, uids
 		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
 	case imap.SearchFlag:
-		c.row = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
+		c.row, c.marks = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }, true
 	case imap.SearchKeyword:
 		has := v.pic.HasKeyword(k.Text)
-		c.row = func(m *store.Message) bool { return has(*m) }
+		c.row, c.marks = func(m *store.Message) bool { return has(*m) }, true
 	case imap.SearchRecent:
 		recent := v.recent
 		if q.s.rev2 {
