@@ -69,7 +69,10 @@ func splitField(field []byte) (name, value []byte, ok bool) {
 	if i <= 0 {
 		return nil, nil, false
 	}
-	name = bytes.TrimRight(field[:i], " \t")
+	name = field[:i]
+	for len(name) > 0 && (name[len(name)-1] == ' ' || name[len(name)-1] == '\t') {
+		name = name[:len(name)-1]
+	}
 	for _, c := range name {
 		if c <= ' ' || c == 0x7f {
 			return nil, nil, false
@@ -90,7 +93,7 @@ func FilterHeader(header []byte, fields []string, not bool) []byte {
 // AppendFiltered appends what FilterHeader returns.
 func AppendFiltered(out, header []byte, fields []string, not bool) []byte {
 	start := len(out)
-	has := lookup(fields)
+	wanted := setOf(fields)
 	for len(header) > 0 {
 		var field []byte
 		field, header = cutField(header)
@@ -98,7 +101,7 @@ func AppendFiltered(out, header []byte, fields []string, not bool) []byte {
 			break
 		}
 		name, _, ok := splitField(field)
-		if (ok && has(name)) != not {
+		if (ok && wanted.has(name)) != not {
 			out = append(out, field...)
 		}
 	}
@@ -108,16 +111,28 @@ func AppendFiltered(out, header []byte, fields []string, not bool) []byte {
 	return append(out, "\r\n"...)
 }
 
-// lookup makes a set of many names, so that a long list costs no more per field.
-func lookup(fields []string) func(name []byte) bool {
+// nameSet is names of fields. A long list is a map, so that it costs no more per field.
+type nameSet struct {
+	list  []string
+	names map[string]bool
+}
+
+func setOf(fields []string) nameSet {
 	if len(fields) <= 16 {
-		return func(name []byte) bool { return listed(fields, name) }
+		return nameSet{list: fields}
 	}
-	set := make(map[string]bool, len(fields))
+	names := make(map[string]bool, len(fields))
 	for _, f := range fields {
-		set[lower(f)] = true
+		names[lower(f)] = true
 	}
-	return func(name []byte) bool { return set[lower(string(name))] }
+	return nameSet{names: names}
+}
+
+func (s *nameSet) has(name []byte) bool {
+	if s.names == nil {
+		return listed(s.list, name)
+	}
+	return s.names[lower(string(name))]
 }
 
 func listed(fields []string, name []byte) bool {
