@@ -71,6 +71,7 @@ type marksDraft struct {
 	kind    [sheetSize]uint16
 	mods    [sheetSize]uint64
 	dirty   bool
+	written bool
 }
 
 func (d *marksDraft) has(slot int) bool {

@@ -79,7 +79,7 @@ func TestStoreAgainstModel(t *testing.T) {
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"append": m.append, "append2": m.append, "flags": m.flags, "expunge": m.expunge, "transfer": m.transfer,
-			"create": m.create, "delete": m.delete, "rename": m.rename, "hold": m.hold, "age": m.age, "": m.check,
+			"create": m.create, "delete": m.delete, "rename": m.rename, "hold": m.hold, "age": m.age, "forget": m.forget, "": m.check,
 		})
 		m.w.verify(rt)
 	})
@@ -165,6 +165,14 @@ func (m *machine) flags(t *rapid.T) {
 	}
 	var mod mail.ModSeq
 	var res FlagResult
+	if rapid.Bool().Draw(t, "of any size") {
+		r, err := m.w.a.SetFlags(ctx, b.id, set, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.flagged(t, b, set, c, r, m.highest(t, b))
+		return
+	}
 	err := m.w.a.Update(ctx, func(tx *Tx) (err error) {
 		mod = tx.ModSeq()
 		res, err = tx.SetFlags(b.id, set, c)
@@ -173,6 +181,11 @@ func (m *machine) flags(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.flagged(t, b, set, c, res, mod)
+}
+
+// flagged does in the model what was done with flags as one change.
+func (m *machine) flagged(t *rapid.T, b *modelBox, set mail.UIDSet, c FlagChange, res FlagResult, mod mail.ModSeq) {
 	var changed, failed []mail.UID
 	for _, u := range b.uids() {
 		r := b.rows[u]
@@ -374,6 +387,15 @@ func (m *machine) age(t *rapid.T) {
 	if err := m.w.age(b.id, rapid.Uint64Range(0, sheetOf(b.next)).Draw(t, "sheet")); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// forget drops a picture, as the cache does.
+func (m *machine) forget(t *rapid.T) {
+	_, b := m.pick(t)
+	s := m.w.a.box(b.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.picture = nil
 }
 
 // hold makes a session keep the present picture for a while.

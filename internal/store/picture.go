@@ -49,6 +49,26 @@ func (p *Picture) find(n uint64) int {
 	return sort.Search(len(p.numbers), func(i int) bool { return p.numbers[i] >= n })
 }
 
+// sheet returns a sheet, nil if there are no messages on it; known is false of no picture.
+func (p *Picture) sheet(number uint64) (sh *sheet, known bool) {
+	if p == nil {
+		return nil, false
+	}
+	if i := p.find(number); i < len(p.sheets) && p.numbers[i] == number {
+		sh = p.sheets[i]
+	}
+	return sh, true
+}
+
+// page returns a page as sheet does.
+func (p *Picture) page(number uint64) (pg *page, known bool) {
+	sh, known := p.sheet(number / sheetPages)
+	if sh != nil {
+		pg = sh.pages[number%sheetPages]
+	}
+	return pg, known
+}
+
 // at returns the sheet and row of a UID.
 func (p *Picture) at(uid mail.UID) (i, row int, ok bool) {
 	i = p.find(sheetOf(uid))

@@ -82,6 +82,45 @@ func (a *Account) box(id mail.MailboxID) *boxState {
 	return s
 }
 
+// pictureAt returns the mailbox, as its owner sees it, at a modseq if the picture of then
+// is at hand: what is on record at that modseq is the same.
+func (a *Account) pictureAt(box mail.MailboxID, mod mail.ModSeq) *Picture {
+	a.mu.Lock()
+	s := a.boxes[boxKey{box, 0}]
+	a.mu.Unlock()
+	if s == nil || !s.mu.TryLock() { // who makes one may wait for this very Update
+		return nil
+	}
+	defer s.mu.Unlock()
+	if s.picture == nil || s.picture.ModSeq() != mod {
+		return nil
+	}
+	return s.picture
+}
+
+// advance takes what a committed Tx has made of the flags of a mailbox into the picture
+// that it began with, so that nothing is read again.
+func (a *Account) advance(b *txBox) {
+	if b.was == nil || b.HighestModSeq == b.was.ModSeq() {
+		return
+	}
+	var touched []uint64
+	var now []*sheet
+	for _, number := range slices.Sorted(maps.Keys(b.marks)) {
+		if d := b.marks[number]; d.written {
+			was, _ := b.was.sheet(number)
+			touched, now = append(touched, number), append(now, &sheet{marks: d.marks(), pages: was.pages})
+		}
+	}
+	next := b.was.with(b.Mailbox, touched, now)
+	s := a.As(0).box(b.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.picture == b.was {
+		s.picture = next
+	}
+}
+
 // roll makes the present picture from an earlier one, or from nothing. A guest's is
 // made of the owner's.
 func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState) error {

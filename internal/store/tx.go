@@ -33,6 +33,7 @@ type txBox struct {
 	Mailbox
 	pages map[uint64]*pageDraft // those that differ from what is stored are written at the end
 	marks map[uint64]*marksDraft
+	was   *Picture // what is on record, if that is in memory
 	log   Changes
 	seen  guestSeen // of the Tx's user, if that is a guest
 	dirty bool
@@ -66,6 +67,7 @@ func (tx *Tx) open(id mail.MailboxID) (*txBox, error) {
 			return nil, err
 		}
 		b = newTxBox(m)
+		b.was = tx.account.pictureAt(id, m.HighestModSeq)
 		tx.boxes[id] = b
 	}
 	if b.gone {
@@ -79,10 +81,14 @@ func (tx *Tx) page(b *txBox, number uint64, make bool) (*pageDraft, error) {
 	if d := b.pages[number]; d != nil {
 		return d, nil
 	}
-	p, err := tx.Snapshot.page(b.ID, number)
+	p, known := b.was.page(number)
+	if !known {
+		var err error
+		if p, err = tx.Snapshot.page(b.ID, number); err != nil {
+			return nil, err
+		}
+	}
 	switch {
-	case err != nil:
-		return nil, err
 	case p != nil:
 		b.pages[number] = p.draft()
 	case make:
@@ -97,10 +103,17 @@ func (tx *Tx) sheetMarks(b *txBox, number uint64, make bool) (*marksDraft, error
 	if d := b.marks[number]; d != nil {
 		return d, nil
 	}
-	d := &marksDraft{}
-	there, err := tx.Snapshot.marks(b.ID, number, d)
-	if err != nil {
-		return nil, err
+	sh, known := b.was.sheet(number)
+	if sh != nil {
+		b.marks[number] = sh.marks.draft()
+		return b.marks[number], nil
+	}
+	d, there := &marksDraft{}, false
+	if !known {
+		var err error
+		if there, err = tx.Snapshot.marks(b.ID, number, d); err != nil {
+			return nil, err
+		}
 	}
 	if there || make {
 		b.marks[number] = d
@@ -111,6 +124,9 @@ func (tx *Tx) sheetMarks(b *txBox, number uint64, make bool) (*marksDraft, error
 // readMarks reads the marks of the sheets of a set that sheetMarks will be asked for, if
 // they are many and lie close together.
 func (tx *Tx) readMarks(b *txBox, set mail.UIDSet) error {
+	if b.was != nil {
+		return nil
+	}
 	var first, last uint64
 	sheets := 0
 	for _, r := range set {
@@ -304,7 +320,7 @@ func (tx *Tx) flushSheets(b *txBox) error {
 			if err := put(marksKey(b.ID, number), d.isEmpty(), d.encode); err != nil {
 				return err
 			}
-			d.dirty = false
+			d.dirty, d.written = false, true
 		}
 	}
 	return nil
