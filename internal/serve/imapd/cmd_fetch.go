@@ -31,6 +31,7 @@ type fetchPlan struct {
 	mod   bool // asks for MODSEQ
 
 	briefs *briefPlan  // if briefs have all that it asks for and the row has not
+	writer fetchWriter // for one message after the other
 	labels *labelNames // if it asks for X-GM-LABELS
 	notes  *noteReader // if it asks for ANNOTATION
 }
@@ -282,13 +283,14 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 		}
 		ids = ids[:len(heads.ends)]
 	}
+	ld := &loaded{} // for one after the other
 	err = snap.EachFacts(ids, func(i int, f store.Facts, ok bool) error {
 		done = i + 1
 		if !ok {
 			*lost = true
 			return nil
 		}
-		ld := &loaded{m: chunk[i], seen: seen(chunk[i]), facts: f, head: heads.of(i)}
+		*ld = loaded{m: chunk[i], seen: seen(chunk[i]), facts: f, head: heads.of(i)}
 		if plan.keys {
 			preview, _, err := f.Preview()
 			if err != nil {
@@ -337,7 +339,8 @@ func (h *heads) of(i int) []byte {
 // nothing of it has been written.
 func (s *session) fetchOne(plan *fetchPlan, ld *loaded) error {
 	e := s.enc
-	w := &fetchWriter{s: s, ld: ld, labels: plan.labels, notes: plan.notes, start: e.Len()}
+	w := &plan.writer
+	*w = fetchWriter{s: s, ld: ld, labels: plan.labels, notes: plan.notes, start: e.Len()}
 	s.openFetch(ld.m.UID)
 	flags := false
 	for i := range plan.items {

@@ -18,6 +18,7 @@ import (
 
 const (
 	briefChunk = 512 // messages of one Snapshot: eight pages
+	briefLeast = 128 // messages to ask for: fewer are read as fast one by one
 	askedOf    = 32  // messages of a page that a FETCH must ask for to want it brief
 	askedPages = 8   // pages it must find without briefs to ask for them
 )
@@ -75,7 +76,7 @@ func (b *briefPlan) need(kind store.BriefKind) {
 // messages briefs are not worth it.
 func (b *briefPlan) begin(s *session, cmd *command, uids mail.UIDSet) {
 	b.on = cmd.lowest == 0 && !s.old
-	if b.on && !b.trace && uids.Len() >= askedOf {
+	if b.on && !b.trace && uids.Len() >= briefLeast {
 		b.read = store.NewBriefs(s.view.box, b.kinds...)
 	}
 }
