@@ -4,6 +4,7 @@ package bench
 
 import (
 	"io/fs"
+	"net"
 	"time"
 )
 
@@ -14,3 +15,5 @@ func allowFiles(int) error { return nil }
 type fileID struct{ inode uint64 }
 
 func blocks(info fs.FileInfo) (fileID, int64) { return fileID{}, info.Size() }
+
+func newPrompt(c net.Conn) net.Conn { return c }

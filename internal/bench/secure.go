@@ -15,6 +15,7 @@ func (t Target) connect(ctx context.Context, protocol, addr string, sec Security
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "cannot reach the "+protocol+" server at "+addr, err)
 	}
+	nc = newPrompt(nc)
 	if sec != Implicit {
 		return nc, nil
 	}
