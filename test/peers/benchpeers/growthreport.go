@@ -213,7 +213,7 @@ func (p *page) secured(r results) {
 		switch s.Scenario {
 		case "fetch-envelope", "fetch-whole":
 			return s.Mailbox == size
-		case "append", "handshake":
+		case "append", "handshake", "handshake-resumed":
 			return true
 		}
 		return false

@@ -12,8 +12,8 @@ const grownText = `Mail of 13 KB in the mean is delivered to ten accounts of %s 
 %s messages in %.0f s, %.0f per second on average.
 `
 
-const idleText = `"Net" is what the server has more with the connections than before they came. 10,000
-connections wait in IDLE while the server's processor time is looked at.
+const idleText = `"Net" is what the server has more with the connections than before they came. Processor
+time is that of ten seconds in which nothing happens.
 
 `
 

@@ -56,7 +56,9 @@ func (p plan) legs() []leg {
 	receivers := []string{"martlet", "postfix"}
 
 	// Memory first, while the server has none left over from other work.
-	c.add(leg{opt: calm(base), restart: true}, "idle-memory")
+	idle := []string{"martlet", "maildir", "mdbox"}
+	c.add(leg{opt: calm(base), restart: true, servers: idle}, "idle-memory")
+	c.add(leg{opt: calm(base), restart: true, once: true, servers: []string{"cyrus"}}, "idle-memory") // it takes a minute
 	c.next()
 	c.add(leg{opt: base}, "lmtp", "append", "multiappend")
 	c.add(leg{opt: base, spread: true, title: ", ten accounts"}, "lmtp")
@@ -65,7 +67,9 @@ func (p plan) legs() []leg {
 	c.add(leg{opt: base, spread: true, title: ", ten accounts", servers: receivers}, "smtp")
 	c.add(leg{opt: mixed, spread: true, title: ", ten accounts, mix", servers: receivers}, "smtp")
 	c.next()
-	c.add(leg{opt: base}, "announce")
+	hear := base
+	hear.Repeat = 1 // ten deliveries; Dovecot takes half a second to tell of one
+	c.add(leg{opt: hear}, "announce")
 	c.add(leg{opt: few(base), tls: true}, "handshake")
 	c.next()
 	c.add(leg{opt: base, on: filled, restart: true}, mailbox...)
@@ -100,8 +104,9 @@ func (p plan) growthLegs() []leg {
 		c.next()
 		o := base
 		o.Messages = n
+		o.Colds = 3
 		if n >= 1_000_000 {
-			o.Repeat = 1
+			o.Repeat, o.Colds = 1, 1
 		}
 		c.add(leg{opt: o, on: filled, restart: true}, mailbox...)
 		c.add(leg{opt: o, on: filled, restart: true}, "open-memory")

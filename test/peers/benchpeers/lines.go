@@ -59,20 +59,16 @@ func growthChart(title string, lines []plotted, sizes []int) string {
 }
 
 // curves draws the lines: a colour for each request, whole for Martlet, dashed for
-// others.
+// others. Beside them stands what each means.
 func (p *picture) curves(lines []plotted, sizes []int, x func(int) float64, y func(float64) float64) {
-	var colours []string
+	var colours, servers []string
 	at := field.top + 8
+	explain := func(class, text string) {
+		p.line(field.left+field.width+12, at, field.left+field.width+36, at, class)
+		p.text(field.left+field.width+42, at+4, "s", "start", short(text, 50))
+		at += 18
+	}
 	for _, l := range lines {
-		i := slices.Index(colours, l.title)
-		if i < 0 {
-			i = len(colours)
-			colours = append(colours, l.title)
-		}
-		class, name := fmt.Sprintf("l c%d", i%6), l.title
-		if l.server != "martlet" {
-			class, name = class+" d", display(l.server)+": "+l.title
-		}
 		points := ""
 		for _, n := range sizes {
 			if v, ok := l.values[n]; ok {
@@ -82,11 +78,28 @@ func (p *picture) curves(lines []plotted, sizes []int, x func(int) float64, y fu
 		if points == "" {
 			continue
 		}
-		p.add(`<polyline points="%s" class="%s"/>`, points, class)
-		p.line(field.left+field.width+12, at, field.left+field.width+36, at, class)
-		p.text(field.left+field.width+42, at+4, "s", "start", short(name, 50))
-		at += 18
+		i := slices.Index(colours, l.title)
+		if i < 0 {
+			i = len(colours)
+			colours = append(colours, l.title)
+			explain(fmt.Sprintf("l c%d", i%6), l.title)
+		}
+		p.add(`<polyline points="%s" class="l c%d%s"/>`, points, i%6, dashes(l.server))
+		if !slices.Contains(servers, l.server) {
+			servers = append(servers, l.server)
+		}
 	}
+	at += 9
+	for _, s := range servers {
+		explain("l one"+dashes(s), display(s))
+	}
+}
+
+func dashes(server string) string {
+	if server == "martlet" {
+		return ""
+	}
+	return " d"
 }
 
 func short(s string, n int) string {

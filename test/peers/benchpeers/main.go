@@ -36,6 +36,7 @@ type plan struct {
 	idle     int
 	repeat   int
 	patience time.Duration
+	budget   time.Duration
 	drop     bool // the page cache, at each restart
 	growth   bool
 	sizes    []int // of growth
@@ -76,6 +77,7 @@ func flags(args []string) (plan, error) {
 	f.IntVar(&p.idle, "idle", 2_000, "idle connections")
 	f.IntVar(&p.repeat, "repeat", 3, "times each request on the large mailbox is made warm")
 	f.DurationVar(&p.patience, "patience", 6*time.Minute, "time after which a leg is given up")
+	f.DurationVar(&p.budget, "budget", 40*time.Minute, "no round is begun that would likely end after this time")
 	f.BoolVar(&p.drop, "drop-caches", false, "have each restart empty the system's page cache too")
 	f.BoolVar(&p.growth, "growth", false, "the growth of the mailbox and of the store")
 	f.StringVar(&sizes, "sizes", "1000,10000,100000,1000000", "messages in the mailbox, with -growth")
@@ -89,6 +91,9 @@ func flags(args []string) (plan, error) {
 	f.StringVar(&p.raw, "raw", "", "file for each single result as a line of JSON (default bin/bench-peers.jsonl or bin/bench-growth.jsonl)")
 	f.StringVar(&from, "from", "", "files that -raw has written, separated by commas: only write the report again")
 	f.Parse(args)
+	if quick {
+		hurry(f)
+	}
 	p.servers, p.only, p.from = list(servers), list(only), list(from)
 	for _, s := range list(sizes) {
 		n, err := strconv.Atoi(s)
@@ -97,16 +102,22 @@ func flags(args []string) (plan, error) {
 		}
 		p.sizes = append(p.sizes, n)
 	}
-	if quick {
-		p.hurry()
-	}
 	return p, p.complete()
 }
 
+// hurried are the values that -quick gives to what is not given by itself.
+var hurried = map[string]string{"rounds": "1", "duration": "1s", "messages": "2000", "idle": "200", "repeat": "2",
+	"sizes": "500,1000,2000", "grow-bytes": "100000000", "idle-cpu": "500"}
+
 // hurry makes everything small.
-func (p *plan) hurry() {
-	p.rounds, p.duration, p.messages, p.idle, p.repeat = 1, time.Second, 2_000, 200, 2
-	p.sizes, p.grow, p.idleCPU = []int{500, 1_000, 2_000}, 50_000_000, 500
+func hurry(f *flag.FlagSet) {
+	given := map[string]bool{}
+	f.Visit(func(one *flag.Flag) { given[one.Name] = true })
+	for name, value := range hurried {
+		if !given[name] {
+			f.Set(name, value)
+		}
+	}
 }
 
 // complete fills in what depends on other flags.

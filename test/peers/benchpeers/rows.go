@@ -82,7 +82,7 @@ func (t *table) add(s sample) {
 		t.put(s, sections[3], secured(fmt.Sprintf("memory of the server with %d connections in IDLE", s.Connections), s), "MB", false,
 			float64(s.Base+s.PSS)/1e6)
 	case "idle-cpu":
-		t.put(s, sections[3], fmt.Sprintf("processor time with %d connections in IDLE", s.Connections), "% of one", false, s.CPUPercent)
+		t.put(s, sections[3], fmt.Sprintf("processor time with %d connections in IDLE", s.Connections), "% of one", false, s.CPUPercent).alone = true
 	case "open-memory":
 		t.put(s, sections[3], "memory added by opening the large mailbox "+openings(s), "MB", false, max(float64(s.PSS), 0)/1e6)
 		t.put(s, sections[3], "memory of the server, the large mailbox open "+openings(s), "MB", false,

@@ -68,6 +68,10 @@ func (p plan) runAll(ctx context.Context) error {
 	defer watchMore()()
 	began := time.Now()
 	for round := 1; round <= p.rounds; round++ {
+		if likely := time.Since(began) / time.Duration(max(round-1, 1)) * time.Duration(round); likely > p.budget {
+			fmt.Fprintf(os.Stderr, "benchpeers: round %d is left out: it would end after about %s\n", round, likely.Round(time.Minute))
+			break
+		}
 		for i := range p.servers {
 			name := p.servers[(i+round-1)%len(p.servers)] // nobody is always the first
 			err := p.measure(ctx, name, round, legs, func(s sample) {

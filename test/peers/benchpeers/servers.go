@@ -182,7 +182,7 @@ func configuration(name string) string {
 
 // settings are what differs from what `martlet try` writes: the limits that a load by
 // one account meets.
-var settings = map[string]string{"limits.connections_per_account": "10000"}
+var settings = map[string]string{"limits.connections_per_account": "12000"}
 
 // pair is the certificate that the rivals show, and its key: paths of PEM files.
 type pair struct{ certificate, key string }
