@@ -64,10 +64,10 @@ func New(opt Options) *Server {
 
 // Handle speaks POP3 over one connection: it is a netsrv.Handler.
 func (srv *Server) Handle(ctx context.Context, c *netsrv.Conn) {
-	s := &session{srv: srv, conn: c}
-	defer s.unlock()
+	s := &session{srv: srv, conn: c, ctx: ctx}
 	c.SetIdle(srv.opt.Idle)
-	s.run(ctx)
+	s.ok("Martlet POP3 ready")
+	c.Park(s, false)
 }
 
 // lock takes the lock on an account's INBOX (RFC 1939, 4), and tells whether it was

@@ -16,6 +16,7 @@ import (
 type session struct {
 	srv  *Server
 	conn *netsrv.Conn
+	ctx  context.Context
 
 	user     string // what USER said, for PASS
 	utf8     bool   // UTF8 was said
@@ -79,26 +80,28 @@ func (s *session) state() state {
 	return transaction
 }
 
-// run is the command loop. A client that is idle for too long is left without a word
-// and without removing anything (RFC 1939, 3).
-func (s *session) run(ctx context.Context) {
-	s.ok("Martlet POP3 ready")
-	for !s.over {
-		if _, err := s.conn.Wait(); err != nil {
-			return
-		}
-		line, err := smtp.ReadLine(s.conn.R, s.longestLine())
-		switch fault.Of(err) {
-		case fault.Invalid, fault.TooLarge:
-			s.mistake(err)
-			continue
-		}
-		if err != nil {
-			return
-		}
-		s.dispatch(ctx, string(line))
+// Resume is of netsrv.Session: it reads a command and answers it. A client that is idle
+// for too long is left without a word and without removing anything (RFC 1939, 3).
+func (s *session) Resume(_ bool, err error) {
+	if err != nil {
+		return
+	}
+	line, err := smtp.ReadLine(s.conn.R, s.longestLine())
+	switch kind := fault.Of(err); {
+	case err == nil:
+		s.dispatch(s.ctx, string(line))
+	case kind == fault.Invalid || kind == fault.TooLarge:
+		s.mistake(err)
+	default:
+		return
+	}
+	if !s.over {
+		s.conn.Park(s, false)
 	}
 }
+
+// Close is of netsrv.Session.
+func (s *session) Close() { s.unlock() }
 
 func (s *session) longestLine() int {
 	if s.state() == authorization {

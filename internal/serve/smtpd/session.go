@@ -16,6 +16,7 @@ import (
 type session struct {
 	*Options
 	conn *netsrv.Conn
+	ctx  context.Context
 
 	helo     string // the client's name; "" before EHLO, HELO or LHLO
 	extended bool   // it said EHLO or LHLO
@@ -113,26 +114,29 @@ func (s *session) state() state {
 	return fresh
 }
 
-// run is the command loop.
-func (s *session) run(ctx context.Context) {
-	s.send(smtp.NewReply(220, "", s.Hostname+" "+s.dialect()+" Martlet"))
-	for !s.closing {
-		if _, err := s.conn.Wait(); err != nil {
-			s.send(s.hangUp(err))
-			return
-		}
-		line, err := smtp.ReadLine(s.conn.R, s.longestLine())
-		if err != nil {
-			s.send(s.badLine(err))
-			continue
-		}
-		s.send(s.dispatch(ctx, line))
+// Resume is of netsrv.Session: it reads a command and answers it.
+func (s *session) Resume(_ bool, err error) {
+	if err != nil {
+		s.send(s.hangUp(err))
+		return
+	}
+	line, err := smtp.ReadLine(s.conn.R, s.longestLine())
+	if err != nil {
+		s.send(s.badLine(err))
+	} else {
+		s.send(s.dispatch(s.ctx, line))
 		if why := s.tooMuch(); why != nil && !s.closing {
 			s.send(why)
 			return
 		}
 	}
+	if !s.closing {
+		s.conn.Park(s, false)
+	}
 }
+
+// Close is of netsrv.Session.
+func (s *session) Close() { s.reset() }
 
 // dispatch finds the command's row, checks what the row demands and runs it.
 func (s *session) dispatch(ctx context.Context, line []byte) *smtp.Reply {

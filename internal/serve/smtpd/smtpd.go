@@ -25,6 +25,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
 
 // Kind says whom a listener serves.
@@ -82,9 +83,9 @@ func Service(o Options) netsrv.Service {
 	return netsrv.Service{
 		Refuse: "421 4.7.0 " + o.Hostname + " too many connections, try again later",
 		Handle: func(ctx context.Context, c *netsrv.Conn) {
-			s := &session{Options: &o, conn: c}
-			defer s.reset()
-			s.run(ctx)
+			s := &session{Options: &o, conn: c, ctx: ctx}
+			s.send(smtp.NewReply(220, "", s.Hostname+" "+s.dialect()+" Martlet"))
+			c.Park(s, false)
 		},
 	}
 }
