@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -16,6 +17,7 @@ import (
 const (
 	bulkPages    = 3000  // pages touched by one Update
 	bulkMessages = 40000 // messages copied, moved or expunged by one Update
+	reapMessages = 500   // messages of a deleted mailbox released by one Update: nobody waits for it, others for the account
 )
 
 // portions cuts a set into sets within the limits, in order.
@@ -189,17 +191,22 @@ func (a *Account) DeleteMailbox(ctx context.Context, name string) (mail.MailboxI
 	return box.ID, nil
 }
 
-// Reap releases the messages of deleted mailboxes. It is called after
-// DeleteMailbox, and by Sweep for what a crash left over.
+// Reap releases the messages of deleted mailboxes, in portions and with pauses, so that
+// the account can be used meanwhile. It is called after DeleteMailbox, and by Sweep for
+// what a crash left over.
 func (a *Account) Reap(ctx context.Context) error {
 	for {
-		more := false
+		more, began := false, time.Now()
 		err := a.Update(ctx, func(tx *Tx) (err error) {
 			more, err = tx.reap()
 			return err
 		})
 		if err != nil || !more {
 			return err
+		}
+		select {
+		case <-ctx.Done(): // the next Update says so
+		case <-time.After(time.Since(began)):
 		}
 	}
 }
@@ -226,7 +233,7 @@ func (tx *Tx) reap() (more bool, err error) {
 			rows = append(rows, m)
 			row++
 		}
-		return len(rows) < bulkMessages
+		return len(rows) < reapMessages
 	})
 	if err != nil {
 		return false, err

@@ -151,6 +151,49 @@ func TestDeleteMailboxKeepsChildrenAndFreesQuota(t *testing.T) {
 	}
 }
 
+// A large mailbox is released in portions, between which the account is free, and nothing
+// of it stays.
+func TestReapInPortions(t *testing.T) {
+	w := newWorld(t)
+	w.update(t, func(tx *Tx) error { _, err := tx.CreateMailbox("large", ""); return err })
+	box := w.box(t, "large").ID
+	p := w.receive(t, hello)
+	w.update(t, func(tx *Tx) error {
+		for range 2*reapMessages + 10 {
+			if _, err := tx.Append(box, NewMessage{Parcel: p}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.deliver(t, "INBOX", hello)
+	w.update(t, func(tx *Tx) error { return tx.DeleteMailbox("large") })
+	var commits mail.ModSeq
+	count := func() (left int) {
+		err := w.a.View(ctx, func(s *Snapshot) error {
+			commits = s.ModSeq() - commits
+			return s.r.Scan([]byte{famFacts}, []byte{famFacts + 1}, false, func(_, _ []byte) bool {
+				left++
+				return true
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	if n := count(); n != 2*reapMessages+11 {
+		t.Fatalf("%d messages", n)
+	}
+	if err := w.a.Reap(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 1 || commits < 3 {
+		t.Errorf("%d messages are left after %d commits", n, commits)
+	}
+	w.verify(t)
+}
+
 func TestKeywordLimits(t *testing.T) {
 	w := newWorld(t)
 	uid := w.deliver(t, "INBOX", hello)
