@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -67,13 +68,36 @@ func (s *Snapshot) mailboxes() ([]Mailbox, error) {
 }
 
 func sortMailboxes(list []Mailbox) {
-	key := func(name string) string {
-		if name == "INBOX" || strings.HasPrefix(name, "INBOX/") {
-			name = "\x00" + name
+	slices.SortFunc(list, func(a, b Mailbox) int { return CompareNames(a.Name, b.Name) })
+}
+
+// CompareNames orders names of mailboxes: INBOX and what is below it first, and children
+// right after their parent.
+func CompareNames(a, b string) int {
+	if x, y := isInbox(a), isInbox(b); x != y {
+		if x {
+			return -1
 		}
-		return strings.ReplaceAll(name, Separator, "\x01") // children right after their parent
+		return 1
 	}
-	slices.SortFunc(list, func(a, b Mailbox) int { return strings.Compare(key(a.Name), key(b.Name)) })
+	for i := range min(len(a), len(b)) {
+		x, y := a[i], b[i]
+		switch {
+		case x == y:
+		case x == Separator[0]:
+			return -1
+		case y == Separator[0]:
+			return 1
+		default:
+			return cmp.Compare(x, y)
+		}
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func isInbox(name string) bool {
+	rest, ok := strings.CutPrefix(name, "INBOX")
+	return ok && (rest == "" || rest[0] == Separator[0])
 }
 
 // Mailbox returns the mailbox of a name. Faults: NotFound, Invalid.

@@ -204,19 +204,11 @@ func (h hierarchy) match(reference string, patterns []string) error {
 
 // sorted returns the names with INBOX first and children right after their parent.
 func (h hierarchy) sorted() []*name {
-	key := func(full string) string {
-		if full == "INBOX" || strings.HasPrefix(full, "INBOX"+store.Separator) {
-			full = "\x00" + full
-		}
-		return strings.ReplaceAll(full, store.Separator, "\x01")
-	}
 	names := make([]*name, 0, len(h))
-	keys := make(map[*name]string, len(h))
 	for _, n := range h {
 		names = append(names, n)
-		keys[n] = key(n.full)
 	}
-	slices.SortFunc(names, func(a, b *name) int { return strings.Compare(keys[a], keys[b]) })
+	slices.SortFunc(names, func(a, b *name) int { return store.CompareNames(a.full, b.full) })
 	return names
 }
 
