@@ -70,8 +70,12 @@ func madeCA(t *testing.T) string {
 func TestLoginOptions(t *testing.T) {
 	cfg := conf.Default()
 	o, err := directoryOptions(cfg, slog.New(slog.DiscardHandler))
-	if err != nil || o.Tokens != nil || len(o.CertificateNames) != 0 {
+	if err != nil || o.Tokens != nil || len(o.CertificateNames) != 0 || o.RememberFor != 10*time.Minute {
 		t.Errorf("%+v, %v", o, err)
+	}
+	cfg.Limits.PasswordKnown = 0
+	if o, err := directoryOptions(cfg, slog.New(slog.DiscardHandler)); err != nil || o.RememberFor >= 0 {
+		t.Errorf("%v, %v", o.RememberFor, err)
 	}
 	cfg.OAuth.Issuer, cfg.OAuth.Audience, cfg.OAuth.Scope = "https://login.example.org/", []string{"mail"}, "read"
 	cfg.OAuth.CA = conf.Path(madeCA(t))

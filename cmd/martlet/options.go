@@ -26,12 +26,16 @@ import (
 func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, error) {
 	tokens, err := issuer(cfg.OAuth, log)
 	postmaster, _ := mail.ParseAddress(string(cfg.Addresses.Postmaster)) // conf has checked it
+	known := time.Duration(cfg.Limits.PasswordKnown)
+	if known == 0 {
+		known = -1 // never
+	}
 	return directory.Options{
 		DetailSeparator: string(cfg.Addresses.DetailSeparator), Postmaster: postmaster,
 		PasswordMemory:     int64(cfg.Limits.PasswordMemory),
 		FailuresPerAccount: cfg.Limits.LoginFailuresPerAccount,
 		FailuresPerAddress: cfg.Limits.LoginFailuresPerAddress,
-		Forgive:            time.Duration(cfg.Limits.LoginForgiveness), Log: log,
+		Forgive:            time.Duration(cfg.Limits.LoginForgiveness), RememberFor: known, Log: log,
 		Tokens: tokens, CertificateNames: certificateNames(cfg.TLS.Clients),
 	}, err
 }

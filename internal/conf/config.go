@@ -324,6 +324,11 @@ type Limits struct {
 
 	// Memory that password checks may use at the same time.
 	PasswordMemory Size `toml:"password_memory" default:"128MiB" min:"32MiB"`
+
+	// Time for which a password that was right is known again without the work that makes
+	// guessing slow, until it is changed; no password is kept for it, and nothing that was
+	// wrong is known. 0 means never.
+	PasswordKnown Duration `toml:"password_known" default:"10m" min:"0s"`
 }
 
 // Admin holds the way in for commands.

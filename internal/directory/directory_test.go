@@ -115,7 +115,7 @@ func (f *fixture) pass(d time.Duration) {
 }
 
 // setUp returns a fixture with the domains example.org and example.net.
-func setUp(t *testing.T) *fixture {
+func setUp(t testing.TB) *fixture {
 	t.Helper()
 	eng := newEngine(t)
 	f := newFixture(t, eng)
