@@ -22,7 +22,8 @@ The defaults for the ports are those of "martlet try".
 Requests on the large mailbox are first made "cold", directly after a restart, if
 --restart gives a command for it, and then "warm", again and again. The command is
 run by sh and returns when the new server has been started; if the last line that it
-prints is a number, that is the new process id. (--pid-file does the same.)
+prints is a number, that is the new process id. (--pid-file does the same.) If --stop
+gives a command that ends the server, --restart only has to start it.
 
 With --pid the processor time of the server (user and system, of the process and all
 that descend from it) and its memory (PSS) are printed as well.
@@ -52,7 +53,8 @@ type benchFlags struct {
 	insecure               bool
 	sizes                  string
 	pid                    int
-	pidFile, restart, data string
+	pidFile, restart, stop string
+	data                   string
 	diskBytes, growBytes   string
 	opt                    bench.Options
 }
@@ -95,6 +97,7 @@ func (f *benchFlags) addTarget(c *cobra.Command) {
 	fl.IntVar(&f.pid, "pid", 0, "main process of the server, on this machine")
 	fl.StringVar(&f.pidFile, "pid-file", "", "file with the number of the main process, read again after each restart")
 	fl.StringVar(&f.restart, "restart", "", "command that restarts the server")
+	fl.StringVar(&f.stop, "stop", "", "command that ends the server, run before that of --restart")
 	fl.StringVar(&f.data, "data", "", "folder that holds the server's mail, on this machine; for disk")
 	c.MarkFlagsMutuallyExclusive("password", "password-stdin")
 	c.MarkFlagsMutuallyExclusive("pid", "pid-file")
@@ -133,6 +136,9 @@ func runBench(cmd *cobra.Command, names []string, f benchFlags) error {
 	}
 	if f.restart != "" {
 		f.opt.Restart = f.restarter()
+	}
+	if f.stop != "" {
+		f.opt.Stop = f.stopper()
 	}
 	bar := newBenchBar(cmd.ErrOrStderr())
 	f.opt.Progress = bar.show

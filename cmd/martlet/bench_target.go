@@ -30,6 +30,9 @@ func (f *benchFlags) target(in io.Reader) (bench.Target, error) {
 	if f.password == "" {
 		f.password = os.Getenv("MARTLET_BENCH_PASSWORD")
 	}
+	if f.stop != "" && f.restart == "" {
+		return bench.Target{}, misused("bench: --stop needs --restart, with a command that starts the server again")
+	}
 	t := bench.Target{User: f.user, Password: f.password, Sender: f.sender, PID: f.pid, Data: f.data}
 	for _, r := range f.recipients {
 		more, err := eachNumber(r)
@@ -177,28 +180,45 @@ func readPID(path string) (int, error) {
 // restarter returns the hook that runs the command of --restart.
 func (f *benchFlags) restarter() func(context.Context) (int, error) {
 	return func(ctx context.Context) (int, error) {
-		// A file and no pipe: a server that was started in the background keeps it open.
-		out, err := os.CreateTemp("", "martlet-bench-")
+		said, err := runCommand(ctx, "--restart", f.restart)
 		if err != nil {
 			return 0, err
-		}
-		defer os.Remove(out.Name())
-		defer out.Close()
-		c := exec.CommandContext(ctx, "sh", "-c", f.restart)
-		c.Stdout, c.Stderr = out, out
-		err = c.Run()
-		said, _ := os.ReadFile(out.Name())
-		if err != nil {
-			return 0, fmt.Errorf("the command of --restart ended with %w, and said %q", err, bytes.TrimSpace(said[:min(len(said), 300)]))
 		}
 		if f.pidFile != "" {
 			return readPID(f.pidFile)
 		}
-		lines := strings.Fields(string(said))
+		lines := strings.Fields(said)
 		if len(lines) == 0 {
 			return 0, nil
 		}
 		pid, _ := strconv.Atoi(lines[len(lines)-1])
 		return max(pid, 0), nil
 	}
+}
+
+// stopper returns the hook that runs the command of --stop.
+func (f *benchFlags) stopper() func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := runCommand(ctx, "--stop", f.stop)
+		return err
+	}
+}
+
+// runCommand runs a command of a flag and returns what it prints.
+func runCommand(ctx context.Context, flag, command string) (string, error) {
+	// A file and no pipe: a server that was started in the background keeps it open.
+	out, err := os.CreateTemp("", "martlet-bench-")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	c := exec.CommandContext(ctx, "sh", "-c", command)
+	c.Stdout, c.Stderr = out, out
+	err = c.Run()
+	said, _ := os.ReadFile(out.Name())
+	if err != nil {
+		return "", fmt.Errorf("the command of %s ended with %w, and said %q", flag, err, bytes.TrimSpace(said[:min(len(said), 300)]))
+	}
+	return string(said), nil
 }

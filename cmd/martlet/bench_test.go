@@ -44,6 +44,7 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"disk", "--user", "u"}, exitUsage, "--data"},
 		{[]string{"handshake", "--user", "u"}, exitUsage, "--tls"},
 		{[]string{"restart", "--user", "u"}, exitUsage, "--restart"},
+		{[]string{"restart", "--user", "u", "--stop", "x"}, exitUsage, "starts the server again"},
 		{[]string{"lmtp", "--user", "u", "--lmtp", "1"}, exitFailed, "cannot reach the LMTP server"},
 	} {
 		var out, errOut bytes.Buffer

@@ -1,6 +1,6 @@
 // Package bench puts a mail server under load and measures it, over the public
-// protocols alone: IMAP, LMTP and SMTP, with TLS or without. It works on any server, so that two can be
-// compared with the same bytes.
+// protocols alone: IMAP, LMTP and SMTP, with TLS or without. It works on any server, so
+// that two can be compared with the same bytes. docs/bench.md says what is measured.
 //
 // Its clients are as thin as they can be: they find the ends of replies and literals
 // and look at little else, so that the server is what is measured. They are no

@@ -206,14 +206,20 @@ func runOpenMemory(ctx context.Context, r *runner) error {
 }
 
 // runRestart times a restart until a login succeeds, and reports the memory of the
-// server that has just been started.
+// server that has just been started. If the server can be stopped apart from that, it
+// is the start that is timed.
 func runRestart(ctx context.Context, r *runner) error {
-	var s samples
+	var s, stops samples
 	res := Result{Scenario: "restart", Connections: 1, TLS: r.target.TLS.IMAP}
 	for i := range r.opt.Repeat {
 		r.opt.Progress("restart", i, r.opt.Repeat)
 		start := time.Now()
-		if err := r.restart(ctx); err != nil {
+		if err := r.end(ctx); err != nil {
+			return err
+		}
+		stops.add(time.Since(start))
+		start = time.Now()
+		if err := r.begin(ctx); err != nil {
 			return err
 		}
 		s.add(time.Since(start))
@@ -224,6 +230,9 @@ func runRestart(ctx context.Context, r *runner) error {
 		return err
 	}
 	s.fill(&res, 0)
+	if r.opt.Stop != nil {
+		res.Stop = millis(stops.quantile(0.5))
+	}
 	res.Memory = r.memory().pss
 	res.MemoryPeak = res.Memory
 	r.report(res)

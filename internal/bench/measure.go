@@ -150,7 +150,26 @@ func (r *runner) once(ctx context.Context, q request, s *samples, cold bool) (in
 
 // restart restarts the server and waits until it answers.
 func (r *runner) restart(ctx context.Context) error {
+	if err := r.end(ctx); err != nil {
+		return err
+	}
+	return r.begin(ctx)
+}
+
+// end ends the server, if it is not the restart that does.
+func (r *runner) end(ctx context.Context) error {
 	r.leave()
+	if r.opt.Stop == nil {
+		return nil
+	}
+	if err := r.opt.Stop(ctx); err != nil {
+		return fault.Wrap(fault.Unavailable, "the server was not stopped", err)
+	}
+	return nil
+}
+
+// begin starts the server again and waits until it answers.
+func (r *runner) begin(ctx context.Context) error {
 	pid, err := r.opt.Restart(ctx)
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, "the server was not restarted", err)

@@ -27,6 +27,8 @@ type Result struct {
 	Cold     float64 `json:"cold_ms,omitempty"`     // median of them
 	ColdCPU  float64 `json:"cold_cpu_ms,omitempty"` // server's processor time for one of them
 
+	Stop float64 `json:"stop_ms,omitempty"` // median of the stops, which the other times of restart leave out
+
 	CPU        float64 `json:"cpu_ms,omitempty"`      // server's processor time, user and system, for one operation
 	CPUPercent float64 `json:"cpu_percent,omitempty"` // of one processor, over the measured time
 

@@ -141,6 +141,11 @@ func TestColdIsAfterARestart(t *testing.T) {
 			t.Errorf("%d restarts; %d connections before the last, %d at the end", restarts, conns, f.conns)
 		}
 	})
+	stops := 0
+	o.Stop = func(context.Context) error { stops++; time.Sleep(time.Millisecond); return nil }
+	if r := run(t, tg, o, "restart")["restart"]; stops != 2 || r.Operations != 2 || r.Stop < 1 || r.Memory == 0 {
+		t.Errorf("restart: %+v", r)
+	}
 	o.Restart = func(context.Context) (int, error) { return 1 << 30, nil }
 	err := Run(context.Background(), tg, o, []string{"select"}, func(Result) {})
 	if !fault.Is(err, fault.Invalid) {

@@ -47,6 +47,9 @@ func (r Result) remarks(w io.Writer) {
 		fmt.Fprintf(w, "%s: per second in %d intervals %.1f at least, %.1f in the middle, %.1f at most\n", r.label(), len(r.Intervals),
 			r.RateMin, r.RateMedian, r.RateMax)
 	}
+	if r.Stop > 0 {
+		fmt.Fprintf(w, "%s: the stop before it took %.0f ms\n", r.label(), r.Stop)
+	}
 	switch {
 	case r.Failures > 0:
 		fmt.Fprintf(w, "%s with %d connections: %d refused, first: %s\n", r.label(), r.Connections, r.Failures, r.Failure)

@@ -67,6 +67,10 @@ type Options struct {
 	Restart func(ctx context.Context) (pid int, err error)
 	Colds   int
 
+	// Stop, if set, ends the server before Restart, which then only has to start it: the
+	// scenario restart tells the two apart.
+	Stop func(ctx context.Context) error
+
 	// Progress, if set, is told what is going on, how much of it is done, and how much
 	// there is. It is called from one goroutine at a time.
 	Progress func(what string, done, total int)

@@ -279,7 +279,7 @@ func middleRate(of []bench.Interval) float64 {
 func (p *page) again(r results, server string) {
 	for _, s := range r.samples {
 		if s.Scenario == "restart" && s.Server == server && s.Error == "" {
-			p.say("\nA restart with all of it takes %s ms until a sign-in succeeds; the limit is one second.\n", number(s.Median))
+			p.say("\nA start with all of it takes %s ms until a sign-in succeeds; the limit is one second.\n", number(s.Median))
 		}
 	}
 }

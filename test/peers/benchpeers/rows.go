@@ -90,7 +90,7 @@ func (t *table) add(s sample) {
 	case "handshake", "handshake-resumed":
 		t.put(s, sections[3], handshakeTitle(s), "per second", true, s.Rate)
 	case "restart":
-		t.put(s, sections[3], "restart until a sign-in succeeds", "ms", false, s.Median)
+		t.put(s, sections[3], "start until a sign-in succeeds", "ms", false, s.Median)
 	case "disk":
 		t.put(s, sections[4], "disk for a byte of mail, "+diskTitle(s), "", false, s.DiskPerByte)
 	case "grow":

@@ -166,6 +166,7 @@ func (p plan) one(ctx context.Context, s *server, l leg, run string, report func
 	opt.Run = run
 	restarted := error(nil)
 	if l.restart {
+		opt.Stop = func(context.Context) error { s.stop(); return nil }
 		opt.Restart = func(context.Context) (int, error) {
 			restarted = s.again(p.drop)
 			return s.target.PID, restarted
