@@ -85,6 +85,9 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 		}
 		return tx.flush()
 	})
+	if err == nil {
+		a.advance(tx)
+	}
 	if err == nil || fault.Is(err, fault.Unknown) {
 		a.changed(ctx, tx)
 	}

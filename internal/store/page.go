@@ -131,6 +131,8 @@ type pageDraft struct {
 	present uint64
 	values  [pageColumns][pageSize]uint64
 	dirty   bool
+	written bool
+	record  []byte // what was written, nil if the page went
 }
 
 func (p *page) draft() *pageDraft {

@@ -15,6 +15,7 @@ type boxState struct {
 	picture    *Picture
 	base       *Picture // of a guest's: the picture it was made of
 	generation uint64   // of the account when the picture was known to be true
+	asked      bool     // somebody has wanted the picture since it was made
 	recent     mail.UID
 	use        pictureUse
 }
@@ -33,6 +34,7 @@ func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, er
 		}
 		s.generation = generation
 	}
+	s.asked = true
 	a.store.pictures.used(s)
 	return s.picture, nil
 }
@@ -83,42 +85,82 @@ func (a *Account) box(id mail.MailboxID) *boxState {
 }
 
 // pictureAt returns the mailbox, as its owner sees it, at a modseq if the picture of then
-// is at hand: what is on record at that modseq is the same.
-func (a *Account) pictureAt(box mail.MailboxID, mod mail.ModSeq) *Picture {
+// is at hand: what is on record at that modseq is the same. asked tells whether anybody
+// has wanted it since it was made.
+func (a *Account) pictureAt(box mail.MailboxID, mod mail.ModSeq) (p *Picture, asked bool) {
 	a.mu.Lock()
 	s := a.boxes[boxKey{box, 0}]
 	a.mu.Unlock()
 	if s == nil || !s.mu.TryLock() { // who makes one may wait for this very Update
-		return nil
+		return nil, false
 	}
 	defer s.mu.Unlock()
 	if s.picture == nil || s.picture.ModSeq() != mod {
-		return nil
+		return nil, false
 	}
-	return s.picture
+	return s.picture, s.asked
 }
 
-// advance takes what a committed Tx has made of the flags of a mailbox into the picture
-// that it began with, so that nothing is read again.
-func (a *Account) advance(b *txBox) {
-	if b.was == nil || b.HighestModSeq == b.was.ModSeq() {
-		return
+// advance takes what a Tx has made of mailboxes, now that it is durable, into the pictures
+// that it began with: whoever asks for them next need not read it. Of a mailbox that
+// nobody looks at it does so once and no more.
+func (a *Account) advance(tx *Tx) {
+	for _, b := range tx.boxes {
+		next := b.next()
+		if next == nil {
+			continue
+		}
+		if s := a.As(0).box(b.ID); s.mu.TryLock() {
+			if s.picture == b.was {
+				s.picture, s.asked = next, false
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// next returns the picture of what the Tx has written, nil if there is no use for it.
+func (b *txBox) next() *Picture {
+	if !b.asked || b.gone || b.HighestModSeq == b.was.ModSeq() {
+		return nil
 	}
 	var touched []uint64
 	var now []*sheet
 	for _, number := range slices.Sorted(maps.Keys(b.marks)) {
-		if d := b.marks[number]; d.written {
-			was, _ := b.was.sheet(number)
-			touched, now = append(touched, number), append(now, &sheet{marks: d.marks(), pages: was.pages})
+		d := b.marks[number]
+		if !d.written {
+			continue
+		}
+		sh, err := b.nextSheet(number, d)
+		if err != nil {
+			return nil
+		}
+		touched, now = append(touched, number), append(now, sh)
+	}
+	return b.was.with(b.Mailbox, touched, now)
+}
+
+func (b *txBox) nextSheet(number uint64, d *marksDraft) (*sheet, error) {
+	if d.isEmpty() {
+		return nil, nil
+	}
+	sh := &sheet{marks: d.marks()}
+	if was, _ := b.was.sheet(number); was != nil {
+		sh.pages = was.pages
+	}
+	for i := range sh.pages {
+		p := b.pages[number*sheetPages+uint64(i)]
+		if p == nil || !p.written {
+			continue
+		}
+		if sh.pages[i] = nil; p.record != nil {
+			var err error
+			if sh.pages[i], err = decodePage(p.record); err != nil {
+				return nil, err
+			}
 		}
 	}
-	next := b.was.with(b.Mailbox, touched, now)
-	s := a.As(0).box(b.ID)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.picture == b.was {
-		s.picture = next
-	}
+	return sh.checked(nil)
 }
 
 // roll makes the present picture from an earlier one, or from nothing. A guest's is

@@ -34,6 +34,7 @@ type txBox struct {
 	pages map[uint64]*pageDraft // those that differ from what is stored are written at the end
 	marks map[uint64]*marksDraft
 	was   *Picture // what is on record, if that is in memory
+	asked bool     // somebody has asked for the picture since the last change
 	log   Changes
 	seen  guestSeen // of the Tx's user, if that is a guest
 	dirty bool
@@ -67,7 +68,7 @@ func (tx *Tx) open(id mail.MailboxID) (*txBox, error) {
 			return nil, err
 		}
 		b = newTxBox(m)
-		b.was = tx.account.pictureAt(id, m.HighestModSeq)
+		b.was, b.asked = tx.account.pictureAt(id, m.HighestModSeq)
 		tx.boxes[id] = b
 	}
 	if b.gone {
@@ -301,26 +302,31 @@ func (tx *Tx) flushBox(b *txBox) error {
 
 // flushSheets writes the pages and marks that changed.
 func (tx *Tx) flushSheets(b *txBox) error {
-	put := func(key []byte, empty bool, encode func() []byte) error {
-		if empty {
+	put := func(key, record []byte) error {
+		if record == nil {
 			return tx.w.Delete(key)
 		}
-		return tx.w.Put(key, encode())
+		return tx.w.Put(key, record)
 	}
 	for _, number := range slices.Sorted(maps.Keys(b.pages)) {
 		if d := b.pages[number]; d.dirty {
-			if err := put(pageKey(b.ID, number), d.present == 0, d.encode); err != nil {
+			if d.dirty, d.written, d.record = false, true, nil; d.present != 0 {
+				d.record = d.encode()
+			}
+			if err := put(pageKey(b.ID, number), d.record); err != nil {
 				return err
 			}
-			d.dirty = false
 		}
 	}
 	for _, number := range slices.Sorted(maps.Keys(b.marks)) {
 		if d := b.marks[number]; d.dirty {
-			if err := put(marksKey(b.ID, number), d.isEmpty(), d.encode); err != nil {
+			var record []byte
+			if d.dirty, d.written = false, true; !d.isEmpty() {
+				record = d.encode()
+			}
+			if err := put(marksKey(b.ID, number), record); err != nil {
 				return err
 			}
-			d.dirty, d.written = false, true
 		}
 	}
 	return nil

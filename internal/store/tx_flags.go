@@ -241,10 +241,8 @@ func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UID
 	for parts := []mail.UIDSet{set}; len(parts) > 0 && len(parts[0]) > 0; {
 		part := parts[0]
 		var res FlagResult
-		var changed *txBox
 		err := a.Update(ctx, func(tx *Tx) (err error) {
 			res, err = tx.SetFlags(box, part, c)
-			changed = tx.boxes[box]
 			return err
 		})
 		if n := part.Len(); fault.Is(err, fault.TooLarge) && n > sheetSize {
@@ -255,7 +253,6 @@ func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UID
 		if err != nil {
 			return all, err
 		}
-		a.advance(changed)
 		dealtWith(ctx, part.Len())
 		all.Changed = append(all.Changed, res.Changed...)
 		all.Failed = append(all.Failed, res.Failed...)
