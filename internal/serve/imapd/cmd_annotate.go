@@ -1,7 +1,6 @@
 package imapd
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,11 +74,7 @@ func (s *session) checkParts(uids mail.UIDSet, notes []imap.NoteValue) error {
 	if !slices.ContainsFunc(notes, func(n imap.NoteValue) bool { return imap.NotePart(n.Entry) != nil }) {
 		return nil
 	}
-	var rows []store.Message
-	for _, m := range s.view.pic.Messages(uids) {
-		rows = append(rows, m)
-	}
-	return s.eachFacts(rows, func(_ int, f *store.Facts) error {
+	return s.eachFacts(s.listed(uids, nil).ids, func(_ int, f *store.Facts) error {
 		root, err := f.Parts()
 		if err == nil && !hasParts(root, notes) {
 			err = noPart()
@@ -268,16 +263,16 @@ func (q *search) noteTest(k *imap.SearchKey) (func(*store.Message) bool, error) 
 	return func(m *store.Message) bool { return found.Contains(m.UID) }, err
 }
 
-// fillNotes fills in the columns that are annotations (RFC 5257, 4.9). rows are in order
-// of UID.
-func (s *session) fillNotes(columns []*sortColumn, rows []store.Message) error {
+// fillNotes fills in the columns that are annotations (RFC 5257, 4.9). uids are those
+// of the messages.
+func (s *session) fillNotes(columns []*sortColumn, uids []mail.UID) error {
 	isNote := func(c *sortColumn) bool { return c.by.Key == imap.SortAnnotation }
 	if box := s.view.pic.Mailbox(); !box.HasNotes() || !slices.ContainsFunc(columns, isNote) {
 		return nil
 	}
 	return s.view.acct.View(s.ctx, func(snap *store.Snapshot) error {
 		return snap.EachNote(s.view.box, store.All(), func(n store.Note) bool {
-			i, there := slices.BinarySearchFunc(rows, n.UID, func(m store.Message, uid mail.UID) int { return cmp.Compare(m.UID, uid) })
+			i, there := slices.BinarySearch(uids, n.UID)
 			for _, c := range columns {
 				if there && isNote(c) && c.by.Entry == n.Name && c.by.Private == n.Private {
 					c.text(i, n.Value)

@@ -91,23 +91,20 @@ func (s *session) sorted(found *finding, by []imap.SortBy) ([]mail.UID, error) {
 }
 
 // sort sorts messages; those that compare equal stay in the order of the mailbox. Memory:
-// about 150 bytes a message, and for each key 16 bytes and its text.
+// about 40 bytes a message, and for each key 8 to 16 bytes and its text.
 func (s *session) sort(set mail.UIDSet, scores map[mail.UID]uint8, by []imap.SortBy) ([]mail.UID, error) {
-	rows := make([]store.Message, 0, min(set.Len(), s.view.pic.Len()))
-	for _, m := range s.view.pic.Messages(set) {
-		rows = append(rows, m)
-	}
-	columns := newSortColumns(by, len(rows), s.comparator)
-	fromKeys := false
-	for _, c := range columns {
-		fromKeys = fromKeys || c.needsKeys()
-		c.fillFromRows(rows, scores)
-	}
-	if err := s.fillNotes(columns, rows); err != nil {
+	there := s.view.pic.Existing(set)
+	columns := newSortColumns(by, there.Len(), s.comparator)
+	rows := s.listed(there, func(i int, m *store.Message) {
+		for _, c := range columns {
+			c.fillFromRow(i, m, scores)
+		}
+	})
+	if err := s.fillNotes(columns, rows.uids); err != nil {
 		return nil, err
 	}
-	if fromKeys {
-		err := s.eachKeys(rows, func(i int, k *store.Keys) error {
+	if slices.ContainsFunc(columns, (*sortColumn).needsKeys) {
+		err := s.eachKeys(rows.ids, func(i int, k *store.Keys) error {
 			for _, c := range columns {
 				c.fill(i, k)
 			}
@@ -117,11 +114,30 @@ func (s *session) sort(set mail.UIDSet, scores map[mail.UID]uint8, by []imap.Sor
 			return nil, err
 		}
 	}
-	uids := make([]mail.UID, len(rows))
-	for i, at := range sortColumns(columns, len(rows)) {
-		uids[i] = rows[at.row].UID
+	uids := make([]mail.UID, len(rows.uids))
+	for i, at := range sortColumns(columns, len(uids)) {
+		uids[i] = rows.uids[at.row]
 	}
 	return uids, nil
+}
+
+// listed is messages of which more is to be read, in the order of the mailbox.
+type listed struct {
+	uids []mail.UID
+	ids  []mail.MessageID
+}
+
+// listed lists those messages of a set that there are; fn, if not nil, sees their rows.
+func (s *session) listed(set mail.UIDSet, fn func(i int, m *store.Message)) listed {
+	n := min(set.Len(), s.view.pic.Len())
+	l := listed{make([]mail.UID, 0, n), make([]mail.MessageID, 0, n)}
+	for _, m := range s.view.pic.Messages(set) {
+		if fn != nil {
+			fn(len(l.ids), &m)
+		}
+		l.uids, l.ids = append(l.uids, m.UID), append(l.ids, m.ID)
+	}
+	return l
 }
 
 // keysAtOnce is how many messages' keys are read in one Snapshot.
@@ -129,8 +145,8 @@ const keysAtOnce = 4096
 
 // eachKeys reads the keys of messages, in about the order in which they lie on disk. Those
 // of messages that have gone meanwhile are passed over. fn must not keep the keys.
-func (s *session) eachKeys(rows []store.Message, fn func(i int, k *store.Keys) error) error {
-	return s.inDiskOrder(rows, func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error {
+func (s *session) eachKeys(of []mail.MessageID, fn func(i int, k *store.Keys) error) error {
+	return s.inDiskOrder(of, func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error {
 		return snap.EachKeys(ids, func(at int, k *store.Keys, ok bool) error {
 			if !ok {
 				return nil
@@ -141,8 +157,8 @@ func (s *session) eachKeys(rows []store.Message, fn func(i int, k *store.Keys) e
 }
 
 // eachFacts is eachKeys for facts.
-func (s *session) eachFacts(rows []store.Message, fn func(i int, f *store.Facts) error) error {
-	return s.inDiskOrder(rows, func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error {
+func (s *session) eachFacts(of []mail.MessageID, fn func(i int, f *store.Facts) error) error {
+	return s.inDiskOrder(of, func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error {
 		return snap.EachFacts(ids, func(at int, f store.Facts, ok bool) error {
 			if !ok {
 				return nil
@@ -152,23 +168,22 @@ func (s *session) eachFacts(rows []store.Message, fn func(i int, f *store.Facts)
 	})
 }
 
-// inDiskOrder calls read with chunks of messages, by their places in rows and their ids.
-func (s *session) inDiskOrder(rows []store.Message, read func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error) error {
-	order := make([]int32, len(rows))
+// inDiskOrder calls read with chunks of messages, by their places in the list and their ids.
+func (s *session) inDiskOrder(of []mail.MessageID, read func(snap *store.Snapshot, ids []mail.MessageID, chunk []int32) error) error {
+	order := make([]int32, len(of))
 	for i := range order {
 		order[i] = int32(i)
 	}
-	byID := func(a, b int32) int { return cmp.Compare(rows[a].ID, rows[b].ID) }
-	if !slices.IsSortedFunc(order, byID) {
-		slices.SortFunc(order, byID)
+	if !slices.IsSorted(of) {
+		slices.SortFunc(order, func(a, b int32) int { return cmp.Compare(of[a], of[b]) })
 	}
-	ids := make([]mail.MessageID, 0, min(len(rows), keysAtOnce))
-	s.progress.base = max(0, s.progress.base-len(rows)) // those found are gone through again
+	ids := make([]mail.MessageID, 0, min(len(of), keysAtOnce))
+	s.progress.base = max(0, s.progress.base-len(of)) // those found are gone through again
 	done := 0
 	for chunk := range slices.Chunk(order, keysAtOnce) {
 		ids = ids[:0]
 		for _, i := range chunk {
-			ids = append(ids, rows[i].ID)
+			ids = append(ids, of[i])
 		}
 		err := s.view.acct.View(s.ctx, func(snap *store.Snapshot) error { return read(snap, ids, chunk) })
 		if err != nil {

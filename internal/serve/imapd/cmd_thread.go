@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
@@ -26,15 +27,15 @@ func (s *session) threadCommand(cmd *command, args imap.Thread) (reply, error) {
 	return ok(cmd.row.name + " done"), s.tellThreads(cmd, t)
 }
 
-// threadMessages reads what threading looks at; references only if they are wanted.
-func (s *session) threadMessages(rows []store.Message, references bool) ([]threadMessage, error) {
-	msgs := make([]threadMessage, len(rows))
-	for i := range rows {
-		msgs[i].date = rows[i].Internal
-	}
+// threadMessages reads what threading looks at, of those messages of a set that there are;
+// references only if they are wanted.
+func (s *session) threadMessages(set mail.UIDSet, references bool) ([]mail.UID, []threadMessage, error) {
+	set = s.view.pic.Existing(set)
+	msgs := make([]threadMessage, set.Len())
+	rows := s.listed(set, func(i int, m *store.Message) { msgs[i].date = m.Internal })
 	var folded []byte
 	var refs []uint64 // of all messages, in large pieces
-	err := s.eachKeys(rows, func(i int, keys *store.Keys) (err error) {
+	err := s.eachKeys(rows.ids, func(i int, keys *store.Keys) (err error) {
 		m := &msgs[i]
 		if keys.Dated {
 			m.date = keys.Date
@@ -56,7 +57,7 @@ func (s *session) threadMessages(rows []store.Message, references bool) ([]threa
 		m.refs = refs[from:len(refs):len(refs)]
 		return err
 	})
-	return msgs, err
+	return rows.uids, msgs, err
 }
 
 // tellThreads writes the THREAD response (RFC 5256, 4).

@@ -82,12 +82,13 @@ func (u *updating) insert(added []mail.UID, places []int) (runs []run) {
 // sorted reads the keys of messages and returns them in order.
 func (p *placer) sorted(set mail.UIDSet) ([]mail.UID, error) {
 	var uids []mail.UID
+	var ids []mail.MessageID
 	for _, m := range p.v.pic.Messages(set) {
 		p.add(m)
-		uids = append(uids, m.UID)
+		uids, ids = append(uids, m.UID), append(ids, m.ID)
 	}
 	if p.keyed {
-		err := p.s.eachKeys(p.rows, func(i int, k *store.Keys) error {
+		err := p.s.eachKeys(ids, func(i int, k *store.Keys) error {
 			p.fill(i, k)
 			return nil
 		})

@@ -60,14 +60,14 @@ func (c *sortColumn) needsKeys() bool {
 	return c.texts != nil && c.by.Key != imap.SortAnnotation || c.by.Key == imap.SortDate
 }
 
-// fillFromRows fills in what the rows say.
-func (c *sortColumn) fillFromRows(rows []store.Message, scores map[mail.UID]uint8) {
-	for i := range c.numbers {
-		if c.by.Key == imap.SortRelevancy { // the best first
-			c.numbers[i] = -int64(scores[rows[i].UID])
-		} else {
-			c.numbers[i] = c.ofRow(&rows[i])
-		}
+// fillFromRow fills in what the row of the i-th message says.
+func (c *sortColumn) fillFromRow(i int, m *store.Message, scores map[mail.UID]uint8) {
+	switch {
+	case c.numbers == nil:
+	case c.by.Key == imap.SortRelevancy: // the best first
+		c.numbers[i] = -int64(scores[m.UID])
+	default:
+		c.numbers[i] = c.ofRow(m)
 	}
 }
 

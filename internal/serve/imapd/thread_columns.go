@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 
 	"github.com/martlet-mail/martlet/internal/mail"
-	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
@@ -111,16 +110,12 @@ func (s *session) threadColumns(key arrangementKey) (*threadColumns, error) {
 // picture is an earlier one.
 func (s *session) rollColumns(old *threadColumns) (*threadColumns, error) {
 	pic := s.view.pic
-	var rows []store.Message // that have come
 	seq, _ := pic.Seq(old.last + 1)
 	stay := seq - 1
 	if stay > old.n {
 		return nil, nil
 	}
-	for _, m := range pic.Messages(mail.UIDSet{{From: old.last + 1, To: 1<<32 - 1}}) {
-		rows = append(rows, m)
-	}
-	come, err := s.threadMessages(rows, true)
+	uids, come, err := s.threadMessages(mail.UIDSet{{From: old.last + 1, To: 1<<32 - 1}}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +134,7 @@ func (s *session) rollColumns(old *threadColumns) (*threadColumns, error) {
 		return nil, nil
 	}
 	for i := range come {
-		now.add(rows[i].UID, &come[i])
+		now.add(uids[i], &come[i])
 	}
 	return now, nil
 }
@@ -187,17 +182,11 @@ func (s *session) threaded(found mail.UIDSet, by imap.Threading) (*wholeThreads,
 
 // thread reads messages and puts them into threads.
 func (s *session) thread(found mail.UIDSet, by imap.Threading) (*wholeThreads, error) {
-	rows := make([]store.Message, 0, found.Len())
-	t := &wholeThreads{}
-	for _, m := range s.view.pic.Messages(found) {
-		rows, t.uids = append(rows, m), append(t.uids, m.UID)
-	}
-	msgs, err := s.threadMessages(rows, by != imap.OrderedSubject)
+	uids, msgs, err := s.threadMessages(found, by != imap.OrderedSubject)
 	if err != nil {
 		return nil, err
 	}
-	t.arranged = threads(msgs, by)
-	return t, nil
+	return &wholeThreads{uids: uids, arranged: threads(msgs, by)}, nil
 }
 
 // subjectKey returns the key of a folded base subject. Of subjects only whether they are
