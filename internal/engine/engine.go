@@ -84,8 +84,13 @@ type Blobs interface {
 	// Put stores size bytes read from r under name, unless the name is there
 	// already; then it only makes the blob young again. A blob whose Put returned
 	// nil is durable at the latest when any Update that begins afterwards is. r is
-	// read at most once and may be left unread.
-	Put(ctx context.Context, name mail.BlobRef, size int64, r io.Reader) error
+	// read at most once and may be left unread. needs are other blobs without which this
+	// one is of no use; the engine only keeps their names, for Needs.
+	Put(ctx context.Context, name mail.BlobRef, size int64, r io.Reader, needs ...mail.BlobRef) error
+
+	// Needs yields the blobs that need others, with the time of their last Put, in order
+	// of name.
+	Needs(ctx context.Context, fn func(name mail.BlobRef, at time.Time, needs []mail.BlobRef) bool) error
 
 	// Open returns n bytes of the blob from off on; n < 0 means to the end. A
 	// missing blob is NotFound, a range outside it Invalid.

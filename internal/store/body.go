@@ -19,6 +19,7 @@ import (
 
 const (
 	bodyVersion = 2        // 1 is the same without folded chunks
+	bodyCut     = 3        // with chunks of different lengths, and runs kept apart
 	chunkSize   = 64 << 10 // bytes of a chunk before compression
 )
 
@@ -39,30 +40,36 @@ func (p *packer) chunk(dst, src []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, record.Sum(dst[start:]))
 }
 
-func (p *packer) unchunk(dst, src []byte) ([]byte, error) {
+func (b *bodyReader) unchunk(dst, src []byte) ([]byte, error) {
 	n := len(src) - 4
 	if n < 1 || record.Sum(src[:n]) != binary.BigEndian.Uint32(src[n:]) {
 		return nil, fault.New(fault.Corrupt, "a stored body fails its checksum")
 	}
-	if src[0] != packedFolded && src[0] != packedFoldedZstd {
-		return unpack(p.unbody, dst, src[:n])
+	src = src[:n]
+	switch src[0] {
+	case packedApart:
+		return b.openApart(dst, src)
+	case packedFolded, packedFoldedZstd:
+		f := b.pack.folders.Get().(*folder)
+		defer b.pack.folders.Put(f)
+		return f.unpack(b.pack.unbody, dst, src)
 	}
-	f := p.folders.Get().(*folder)
-	defer p.folders.Put(f)
-	return f.unpack(p.unbody, dst, src[:n])
+	return unpack(b.pack.unbody, dst, src)
 }
 
 // bodyReader reads a range of a stored body chunk by chunk.
 type bodyReader struct {
-	src     io.Closer
-	r       *bufio.Reader
-	pack    *packer
-	lengths []int
-	next    int   // chunk to read next
-	skip    int64 // bytes of that chunk before the range
-	left    int64 // bytes of the range still to give
-	chunk   []byte
-	stored  []byte
+	ctx    context.Context
+	blobs  engine.Blobs
+	src    io.Closer
+	r      *bufio.Reader
+	pack   *packer
+	chunks []stored
+	next   int   // chunk to read next
+	skip   int64 // bytes of that chunk before the range
+	left   int64 // bytes of the range still to give
+	chunk  []byte
+	stored []byte
 }
 
 var errBodyHead = fault.New(fault.Corrupt, "a stored body has a broken head")
@@ -74,7 +81,7 @@ func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.Blob
 	if err != nil {
 		return nil, err
 	}
-	b := &bodyReader{src: src, r: p.readers.Get().(*bufio.Reader), pack: p}
+	b := &bodyReader{ctx: ctx, blobs: blobs, src: src, r: p.readers.Get().(*bufio.Reader), pack: p}
 	b.r.Reset(src)
 	headLen, err := b.head(off, n)
 	if err != nil {
@@ -84,8 +91,8 @@ func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.Blob
 	if b.next > 0 { // begin at the chunk that holds off
 		src.Close()
 		at := int64(headLen)
-		for _, l := range b.lengths[:b.next] {
-			at += int64(l)
+		for _, c := range b.chunks[:b.next] {
+			at += int64(c.kept)
 		}
 		if src, err = blobs.Open(ctx, name, at, -1); err != nil {
 			p.readers.Put(b.r)
@@ -117,16 +124,26 @@ func (b *bodyReader) head(off, n int64) (length int, err error) {
 	version, _ := c.ReadByte()
 	size, err1 := binary.ReadUvarint(c)
 	count, err2 := binary.ReadUvarint(c)
-	if version < 1 || version > bodyVersion || err1 != nil || err2 != nil || count != (size+chunkSize-1)/chunkSize || count > 1<<20 {
+	if version < 1 || version > bodyCut || err1 != nil || err2 != nil || count > 1<<20 ||
+		version != bodyCut && count != (size+chunkSize-1)/chunkSize {
 		return 0, errBodyHead
 	}
-	b.lengths = make([]int, count)
-	for i := range b.lengths {
-		l, err := binary.ReadUvarint(c)
-		if err != nil || l > 2*chunkSize {
+	b.chunks = make([]stored, count)
+	left := size
+	for i := range b.chunks {
+		raw := min(left, chunkSize)
+		if version == bodyCut {
+			raw, err1 = binary.ReadUvarint(c)
+		}
+		kept, err2 := binary.ReadUvarint(c)
+		if err1 != nil || err2 != nil || kept > 2*chunkSize || raw == 0 || raw > min(left, chunkSize) {
 			return 0, errBodyHead
 		}
-		b.lengths[i] = int(l)
+		left -= raw
+		b.chunks[i] = stored{int(raw), int(kept)}
+	}
+	if left > 0 {
+		return 0, errBodyHead
 	}
 	var sum [4]byte
 	if _, err := io.ReadFull(b.r, sum[:]); err != nil || binary.BigEndian.Uint32(sum[:]) != record.Sum(c.read) {
@@ -138,7 +155,11 @@ func (b *bodyReader) head(off, n int64) (length int, err error) {
 	if off < 0 || n < 0 || off+n > int64(size) {
 		return 0, fault.New(fault.Corrupt, "a body is shorter than its message says")
 	}
-	b.next, b.skip, b.left = int(off/chunkSize), off%chunkSize, n
+	b.skip, b.left = off, n
+	for b.next < len(b.chunks) && b.skip >= int64(b.chunks[b.next].raw) {
+		b.skip -= int64(b.chunks[b.next].raw)
+		b.next++
+	}
 	return len(c.read) + 4, nil
 }
 
@@ -177,10 +198,10 @@ func (b *bodyReader) WriteTo(w io.Writer) (total int64, err error) {
 }
 
 func (b *bodyReader) fill() error {
-	if b.next >= len(b.lengths) {
+	if b.next >= len(b.chunks) {
 		return errBodyHead
 	}
-	n := b.lengths[b.next]
+	n, raw := b.chunks[b.next].kept, b.chunks[b.next].raw
 	b.next++
 	if cap(b.stored) < n {
 		b.stored = make([]byte, n)
@@ -193,10 +214,10 @@ func (b *bodyReader) fill() error {
 		return fault.Wrap(fault.Corrupt, "a stored body is cut short", err)
 	}
 	var err error
-	if b.chunk, err = b.pack.unchunk(b.chunk[:0], b.stored); err != nil {
+	if b.chunk, err = b.unchunk(b.chunk[:0], b.stored); err != nil {
 		return err
 	}
-	if b.skip >= int64(len(b.chunk)) && b.skip > 0 {
+	if len(b.chunk) != raw {
 		return errBodyHead
 	}
 	b.chunk, b.skip = b.chunk[b.skip:], 0

@@ -54,7 +54,7 @@ func repack(t *testing.T, p *packer, chunk []byte) (packed []byte) {
 		t.Fatalf("a chunk of %d bytes comes back as another of %d: %v", len(chunk), len(back), err)
 	}
 	stored := p.chunk(nil, chunk)
-	if back, err = p.unchunk(nil, stored); err != nil || !bytes.Equal(back, chunk) {
+	if back, err = (&bodyReader{pack: p}).unchunk(nil, stored); err != nil || !bytes.Equal(back, chunk) {
 		t.Fatalf("a chunk of %d bytes comes back as another of %d: %v", len(chunk), len(back), err)
 	}
 	return packed

@@ -38,6 +38,7 @@ const (
 	packedZstd       byte = 1
 	packedFolded     byte = 2 // runs of base64, then as packedRaw
 	packedFoldedZstd byte = 3
+	packedApart      byte = 4 // one run of base64 and the name of the blob that holds what it says
 )
 
 func newPacker() (*packer, error) {

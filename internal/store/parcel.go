@@ -144,6 +144,14 @@ func (s *Store) receiveShort(ctx context.Context, b []byte) (*Parcel, error) {
 	if p.small = sealPlain(recBody, body); p.small != nil {
 		return p.finish(), nil
 	}
+	if nextChunk(body, false) < len(body) {
+		w := &bodyWriter{store: s, size: p.bodySize, chunk: body}
+		if err := w.finish(); err != nil {
+			return nil, err
+		}
+		p.sum = sha256.Sum256(body)
+		return p.finish(), w.put(ctx, p.sum)
+	}
 	chunk := s.pack.chunk(nil, body)
 	if packed := chunk[:len(chunk)-4]; isSmall(end, p.bodySize, int64(len(packed))) {
 		p.small = seal(recBody, packed)
@@ -165,22 +173,18 @@ func (s *Store) parse(b []byte) *mime.Message {
 
 // receiveLong takes in a message of any size.
 func (s *Store) receiveLong(ctx context.Context, r io.Reader) (*Parcel, error) {
-	in := intake{store: s, parser: mime.NewParser(mime.DefaultLimits()), sum: sha256.New()}
-	defer in.spool.close()
+	in := intake{store: s, parser: mime.NewParser(mime.DefaultLimits()), sum: sha256.New(), body: bodyWriter{store: s}}
+	defer in.body.close()
 	if err := in.read(r); err != nil {
 		return nil, err
 	}
-	p := &Parcel{store: s, bodySize: in.bodySize, message: in.parser.Finish()}
+	p := &Parcel{store: s, bodySize: in.body.size, message: in.parser.Finish()}
 	p.setHead(in.head)
-	if in.bodySize == 0 {
+	if p.bodySize == 0 {
 		return p.finish(), nil
 	}
 	copy(p.sum[:], in.sum.Sum(nil))
-	chunks, err := in.spool.reader()
-	if err != nil {
-		return nil, err
-	}
-	return p.finish(), s.putBody(ctx, p.sum, bodyHead(in.bodySize, in.lengths), in.spool.size, chunks)
+	return p.finish(), in.body.put(ctx, p.sum)
 }
 
 // intake is a message on its way in.
@@ -190,11 +194,7 @@ type intake struct {
 	head     []byte
 	headDone bool
 	sum      hash.Hash
-	chunk    []byte
-	packed   []byte
-	lengths  []int
-	spool    spool
-	bodySize int64
+	body     bodyWriter
 }
 
 func (in *intake) read(r io.Reader) error {
@@ -213,7 +213,7 @@ func (in *intake) read(r io.Reader) error {
 			return err
 		}
 		if err == io.EOF {
-			return in.flush()
+			return in.body.finish()
 		}
 		if err != nil {
 			return err
@@ -236,18 +236,7 @@ func (in *intake) split(b []byte) error {
 		in.head = bytes.Clone(in.head[:end])
 	}
 	in.sum.Write(b)
-	in.bodySize += int64(len(b))
-	for len(b) > 0 {
-		n := min(chunkSize-len(in.chunk), len(b))
-		in.chunk = append(in.chunk, b[:n]...)
-		b = b[n:]
-		if len(in.chunk) == chunkSize {
-			if err := in.flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return in.body.write(b)
 }
 
 // headEnd finds the end of the first empty line, looking from a place on.
@@ -274,25 +263,14 @@ func headEnd(b []byte, from int) (end int, found bool) {
 	}
 }
 
-// flush packs the chunk begun.
-func (in *intake) flush() error {
-	if len(in.chunk) == 0 {
-		return nil
-	}
-	in.packed = in.store.pack.chunk(in.packed[:0], in.chunk)
-	in.chunk = in.chunk[:0]
-	in.lengths = append(in.lengths, len(in.packed))
-	return in.spool.write(in.store.opt.SpoolDir, in.packed)
-}
-
-// spool holds packed bytes: in memory up to a megabyte, then in a file.
+// spool holds packed bytes: in memory up to half a megabyte, then in a file.
 type spool struct {
 	mem  []byte
 	file *os.File
 	size int64
 }
 
-const spoolInMemory = 1 << 20
+const spoolInMemory = 512 << 10
 
 func (s *spool) write(dir string, b []byte) error {
 	s.size += int64(len(b))

@@ -65,7 +65,20 @@ func (s *Store) removeUnused(ctx context.Context, used map[mail.BlobRef]struct{}
 		size int64
 	}
 	var victims []victim
-	err := s.eng.Blobs().List(ctx, func(name mail.BlobRef, at time.Time, size int64) bool {
+	// What a blob needs that is in use or may come to be is in use, too. Whoever puts it
+	// after this makes all of it young again.
+	err := s.eng.Blobs().Needs(ctx, func(name mail.BlobRef, at time.Time, needs []mail.BlobRef) bool {
+		if _, ok := used[name]; ok || !at.Before(before) {
+			for _, need := range needs {
+				used[need] = struct{}{}
+			}
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	err = s.eng.Blobs().List(ctx, func(name mail.BlobRef, at time.Time, size int64) bool {
 		done.Blobs++
 		if _, ok := used[name]; !ok && at.Before(before) {
 			victims = append(victims, victim{name, size})

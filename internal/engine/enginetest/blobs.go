@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -194,6 +195,51 @@ func testBlobList(t *testing.T, h Harness) {
 	if err != nil || n != 3 {
 		t.Errorf("ended after %d, %v", n, err)
 	}
+}
+
+// testBlobNeeds: what a blob needs is told as it was first put, until the blob goes.
+func testBlobNeeds(t *testing.T, h Harness) {
+	c := newClock()
+	e := closing(t, h.Open(t, c.now))
+	first, second, other := mail.BlobRef{1}, mail.BlobRef{2}, mail.BlobRef{3}
+	many := make([]mail.BlobRef, 1000)
+	for i := range many {
+		many[i] = blobName(i)
+	}
+	put := func(name mail.BlobRef, needs ...mail.BlobRef) {
+		t.Helper()
+		if err := e.Blobs().Put(t.Context(), name, 3, bytes.NewReader([]byte("abc")), needs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(want map[mail.BlobRef][]mail.BlobRef) {
+		t.Helper()
+		got := map[mail.BlobRef][]mail.BlobRef{}
+		err := e.Blobs().Needs(t.Context(), func(name mail.BlobRef, at time.Time, needs []mail.BlobRef) bool {
+			got[name] = slices.Clone(needs)
+			if listed := timeOf(t, e, name); !at.Equal(listed) {
+				t.Errorf("a time of %v, and of %v in the list", at, listed)
+			}
+			return true
+		})
+		if err != nil || !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%d blobs need others, not %d, or they need other ones: %v", len(got), len(want), err)
+		}
+	}
+	put(first, other)
+	put(second, many...)
+	put(other)
+	expect(map[mail.BlobRef][]mail.BlobRef{first: {other}, second: many})
+	c.pass(3 * time.Hour)
+	put(second) // makes it young
+	expect(map[mail.BlobRef][]mail.BlobRef{first: {other}, second: many})
+	if got, err := readBlob(t.Context(), e, second, 0, -1); err != nil || string(got) != "abc" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if ok, err := e.Blobs().Delete(t.Context(), first, c.now().Add(time.Second)); !ok || err != nil {
+		t.Errorf("%v, %v", ok, err)
+	}
+	expect(map[mail.BlobRef][]mail.BlobRef{second: many})
 }
 
 // testBlobRace puts and deletes one name from many goroutines. A blob whose Put

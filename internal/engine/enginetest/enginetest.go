@@ -63,6 +63,7 @@ func Run(t *testing.T, h Harness) {
 		{"BlobErrors", testBlobErrors},
 		{"BlobTimes", testBlobTimes},
 		{"BlobList", testBlobList},
+		{"BlobNeeds", testBlobNeeds},
 		{"BlobRace", testBlobRace},
 		{"Closed", testClosed},
 		{"Random", testRandom},

@@ -20,7 +20,8 @@ const (
 	batchBytes = 512 << 10  // bytes of a blob in one commit; a larger one takes several
 	refresh    = time.Hour  // a blob younger than this is not written to become young
 
-	blobVersion = 1
+	blobVersion = 1 // the header of a blob that needs no other
+	blobNeeds   = 2 // the same, and the names of others
 	headerBytes = 1 + 8 + 8
 )
 
@@ -37,30 +38,45 @@ type blobs struct {
 }
 
 type header struct {
-	at   time.Time
-	size int64
+	at    time.Time
+	size  int64
+	needs []mail.BlobRef
 }
 
 func (h header) encode() []byte {
-	b := make([]byte, 1, headerBytes)
+	b := make([]byte, 1, headerBytes+len(h.needs)*len(mail.BlobRef{}))
 	b[0] = blobVersion
+	if len(h.needs) > 0 {
+		b[0] = blobNeeds
+	}
 	b = binary.BigEndian.AppendUint64(b, uint64(h.at.UnixMilli()))
-	return binary.BigEndian.AppendUint64(b, uint64(h.size))
+	b = binary.BigEndian.AppendUint64(b, uint64(h.size))
+	for i := range h.needs {
+		b = append(b, h.needs[i][:]...)
+	}
+	return b
 }
 
 func decodeHeader(b []byte) (header, error) {
-	if len(b) != headerBytes || b[0] != blobVersion {
-		return header{}, fault.New(fault.Corrupt, "the header of a stored blob is damaged")
+	const name = len(mail.BlobRef{})
+	if len(b) < headerBytes || (len(b)-headerBytes)%name != 0 ||
+		b[0] != blobNeeds && (b[0] != blobVersion || len(b) != headerBytes) {
+		return header{}, errHeader
 	}
 	h := header{
 		at:   time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:]))),
 		size: int64(binary.BigEndian.Uint64(b[9:])),
 	}
 	if h.size < 0 {
-		return header{}, fault.New(fault.Corrupt, "the header of a stored blob is damaged")
+		return header{}, errHeader
+	}
+	for b = b[headerBytes:]; len(b) > 0; b = b[name:] {
+		h.needs = append(h.needs, mail.BlobRef(b[:name]))
 	}
 	return h, nil
 }
+
+var errHeader = fault.New(fault.Corrupt, "the header of a stored blob is damaged")
 
 func headerKey(name mail.BlobRef) []byte  { return append([]byte{spaceHeaders}, name[:]...) }
 func partialKey(name mail.BlobRef) []byte { return append([]byte{spacePartial}, name[:]...) }
@@ -71,7 +87,7 @@ func pieceKey(name mail.BlobRef, n uint32) []byte {
 
 // Put stores size bytes read from r under name. It does not wait for the disk: the
 // log keeps the order, so that any later Update's sync covers the blob.
-func (b *blobs) Put(ctx context.Context, name mail.BlobRef, size int64, r io.Reader) error {
+func (b *blobs) Put(ctx context.Context, name mail.BlobRef, size int64, r io.Reader, needs ...mail.BlobRef) error {
 	if size < 0 || size/pieceBytes >= 1<<32 {
 		return fault.New(fault.TooLarge, "a blob's size is out of range")
 	}
@@ -97,12 +113,12 @@ func (b *blobs) Put(ctx context.Context, name mail.BlobRef, size int64, r io.Rea
 			return nil
 		}
 		batch := b.e.db.NewBatch()
-		if err := batch.Set(headerKey(name), header{now, old.size}.encode(), nil); err != nil {
+		if err := batch.Set(headerKey(name), header{now, old.size, old.needs}.encode(), nil); err != nil {
 			return b.e.failed(err)
 		}
 		return hold.commit(batch)
 	}
-	return hold.write(ctx, header{now, size}, r)
+	return hold.write(ctx, header{now, size, needs}, r)
 }
 
 func (b *blobs) header(name mail.BlobRef) (head header, ok bool, err error) {
@@ -194,6 +210,17 @@ func (b *blobs) worthReclaiming() bool { return b.freed.Load() >= 2*int64(b.e.op
 
 // List yields every blob in order of name.
 func (b *blobs) List(ctx context.Context, fn func(name mail.BlobRef, at time.Time, size int64) bool) error {
+	return b.headers(ctx, func(name mail.BlobRef, h header) bool { return fn(name, h.at, h.size) })
+}
+
+// Needs yields the blobs that need others.
+func (b *blobs) Needs(ctx context.Context, fn func(name mail.BlobRef, at time.Time, needs []mail.BlobRef) bool) error {
+	return b.headers(ctx, func(name mail.BlobRef, h header) bool {
+		return len(h.needs) == 0 || fn(name, h.at, h.needs)
+	})
+}
+
+func (b *blobs) headers(ctx context.Context, fn func(mail.BlobRef, header) bool) error {
 	if err := b.e.gate.enter(); err != nil {
 		return err
 	}
@@ -212,7 +239,7 @@ func (b *blobs) List(ctx context.Context, fn func(name mail.BlobRef, at time.Tim
 	return b.e.failed(err)
 }
 
-func list(ctx context.Context, it *db.Iterator, fn func(name mail.BlobRef, at time.Time, size int64) bool) error {
+func list(ctx context.Context, it *db.Iterator, fn func(mail.BlobRef, header) bool) error {
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if n++; n%checkEvery == 0 && ctx.Err() != nil {
@@ -229,7 +256,7 @@ func list(ctx context.Context, it *db.Iterator, fn func(name mail.BlobRef, at ti
 		if len(it.Key()) != 1+len(mail.BlobRef{}) {
 			return fault.New(fault.Corrupt, "the key of a stored blob is damaged")
 		}
-		if !fn(mail.BlobRef(it.Key()[1:]), h.at, h.size) {
+		if !fn(mail.BlobRef(it.Key()[1:]), h) {
 			return nil
 		}
 	}

@@ -398,6 +398,7 @@ var german = map[string]string{
 	"the body of a message is not there":                            "der Rumpf einer Nachricht ist nicht da",
 	"a stored body fails its checksum":                              "die Prüfsumme eines gespeicherten Rumpfs stimmt nicht",
 	"a stored body has broken runs of base64":                       "ein gespeicherter Rumpf hat beschädigte Läufe von Base64",
+	"a stored body lacks an attachment":                             "einem gespeicherten Rumpf fehlt ein Anhang",
 	"a stored body has a broken head":                               "ein gespeicherter Rumpf hat einen beschädigten Anfang",
 	"a stored body is cut short":                                    "ein gespeicherter Rumpf ist abgeschnitten",
 	"a stored annotation has no name":                               "eine gespeicherte Anmerkung hat keinen Namen",
