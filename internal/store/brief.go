@@ -30,7 +30,7 @@ const (
 
 const (
 	briefPages = 8         // pages that are read at once
-	briefMost  = 512 << 10 // bytes of a brief before it is compressed; and the engine's limit after it
+	briefMost  = 192 << 10 // bytes of a brief before it is compressed; and the engine's limit after it
 )
 
 func briefKey(box mail.MailboxID, kind BriefKind, number uint64) []byte {
@@ -111,7 +111,8 @@ func (b *brief) row(uid mail.UID) (row []byte, ok bool) {
 }
 
 // Briefs reads briefs of one mailbox, some pages at a time, for a caller that goes
-// through it with rising UIDs. It has a few hundred KB of memory that serve again.
+// through it with rising UIDs. Its memory serves again: some hundred KB, and at most eight
+// times briefMost for each kind.
 type Briefs struct {
 	box   mail.MailboxID
 	kinds []BriefKind
