@@ -1,8 +1,8 @@
 // Package netsrv is the ground the protocol servers stand on: listeners, TLS,
 // deadlines, limits, a graceful stop and one log with one id per connection.
 //
-// A protocol is a Handler. It reads from Conn.R, writes to Conn.W, and calls
-// Conn.Wait before each command; everything else (who may connect, how slow a
+// A protocol is a Handler. It reads from Conn.R, writes to Conn.W, and parks before each
+// command (Conn.Park, or Conn.Wait, which keeps the goroutine); everything else (who may connect, how slow a
 // peer may be, what happens on a panic or at shutdown) is decided here, alike for
 // all protocols. The package knows no protocol: even the line that refuses a peer
 // over the limits is given by the service.
