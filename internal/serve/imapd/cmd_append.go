@@ -11,7 +11,8 @@ import (
 )
 
 // maxAppend is how many messages one APPEND may bring. Each costs the memory of its
-// header until all are there, for they come in as one change (RFC 3502).
+// header, and of its body if that is small, until all are there, for they come in as one
+// change (RFC 3502).
 const maxAppend = 1000
 
 // append is APPEND of one message or more (RFC 9051, 6.3.12; RFC 3502; RFC 3516 for
