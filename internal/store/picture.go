@@ -15,7 +15,7 @@ import (
 // its next sync it takes the present one (Account.Picture), asks Diff what to tell,
 // and keeps only what it may not tell yet (expunges during FETCH, STORE, SEARCH).
 //
-// Memory: about 20 bytes a message, shared sheet by sheet with earlier and later
+// Memory: 12 to 20 bytes a message, shared sheet by sheet with earlier and later
 // Pictures of the mailbox, and of the sheets that differ the pages.
 type Picture struct {
 	box     Mailbox
