@@ -44,7 +44,7 @@ if [ "${1:-}" = bench ]; then
 	if [ ! -x "$unpacked/usr/lib/cyrus/bin/imapd" ]; then
 		mkdir -p "$unpacked"
 		version=$(dpkg-query -W -f '${Version}' cyrus-common)
-		(cd "$unpacked" && apt-get download -qq "cyrus-imapd=$version" && dpkg -x cyrus-imapd_*.deb . && rm -f cyrus-imapd_*.deb)
+		(cd "$unpacked" && apt-get download -qq -o APT::Sandbox::User=root "cyrus-imapd=$version" && dpkg -x cyrus-imapd_*.deb . && rm -f cyrus-imapd_*.deb)
 	fi
 	exit 0
 fi
