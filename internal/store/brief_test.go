@@ -294,3 +294,66 @@ func TestBriefHeaderHasTheFields(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Whatever is done to mailboxes in whatever order, briefs say what the messages say.
+func TestBriefsThroughEverything(t *testing.T) {
+	w := newWorld(t)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	names := []string{"INBOX", "Sent", "Made"}
+	some := func(m Mailbox) mail.UIDSet {
+		from := 1 + mail.UID(rnd.Uint32N(uint32(m.UIDNext)))
+		return mail.UIDSet{{From: from, To: from + mail.UID(rnd.IntN(100))}}
+	}
+	found := 0
+	for round := range 120 {
+		name := names[rnd.IntN(3)]
+		w.update(t, func(tx *Tx) error {
+			if _, err := tx.CreateMailbox("Made", ""); err != nil && !fault.Is(err, fault.Exists) {
+				return err
+			}
+			return nil
+		})
+		m, other := w.box(t, name), w.box(t, names[rnd.IntN(2)])
+		switch op := rnd.IntN(20); {
+		case op < 6:
+			w.fill(t, m.ID, 1+rnd.IntN(90), fmt.Sprint("round ", round))
+		case op < 8:
+			w.update(t, func(tx *Tx) error {
+				_, err := tx.Copy(m.ID, some(m), other.ID)
+				return err
+			})
+		case op < 10:
+			w.update(t, func(tx *Tx) error {
+				_, err := tx.Move(m.ID, some(m), other.ID)
+				return err
+			})
+		case op < 13:
+			w.update(t, func(tx *Tx) error {
+				_, err := tx.Expunge(m.ID, some(m), false)
+				return err
+			})
+		case op == 13:
+			if _, err := w.a.DeleteMailbox(ctx, "Made"); err != nil {
+				t.Fatal(err)
+			}
+		case op == 14:
+			if err := w.a.RenameInbox(ctx, fmt.Sprint("Old/", round)); err != nil {
+				t.Fatal(err)
+			}
+		case op == 15:
+			if _, err := w.a.SetFlags(ctx, m.ID, some(m), FlagChange{Op: AddFlags, Flags: mail.Seen}); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			w.brief(t, m.ID)
+			found += w.briefed(t, m.ID)
+		}
+		if round%10 == 9 {
+			w.background.Wait()
+			w.verify(t)
+		}
+	}
+	if found < 500 {
+		t.Errorf("only %d messages had briefs", found)
+	}
+}
