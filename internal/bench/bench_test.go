@@ -340,6 +340,29 @@ thread was left out: no
 	}
 }
 
+// Responses are counted alike, however they fall into the buffer.
+func TestFetchResponsesAreCounted(t *testing.T) {
+	const in = "* 9 FETCH (FLAGS ())\r\n* 10 FETCH (FLAGS ())\r\n* 11 EXISTS\r\n* 12 FETCH (BODY[] {24}\r\n* 1 FETCH (X)\r\n* 2 OK\r\n)\r\n" +
+		"* 13 FETCH (FLAGS ({1}\n*))\r\n* OK FETCH (\r\n* 14 FETCH (FLAGS ())\nb1 OK\r\n"
+	for size := 16; size < 2*len(in); size++ {
+		w, n := wire{src: strings.NewReader(in), buf: make([]byte, size)}, tally{}
+		for {
+			line, err := w.line()
+			if err != nil {
+				t.Fatalf("with a buffer of %d: %v", size, err)
+			}
+			if line[0] == 'b' {
+				break
+			}
+			n.see(line)
+			w.count(&n)
+		}
+		if n.got != 5 || w.read != int64(len(in)) {
+			t.Fatalf("with a buffer of %d, %d responses were counted and %d of %d bytes", size, n.got, w.read, len(in))
+		}
+	}
+}
+
 func FuzzIMAPLine(f *testing.F) {
 	f.Add([]byte("* 1 FETCH (BODY[] {3}\r\nabc)\r\nb1 OK\r\n"))
 	f.Add([]byte("* x {99999999999999999999}\r\n"))

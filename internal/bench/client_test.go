@@ -104,15 +104,14 @@ func BenchmarkReading(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w.src = bytes.NewReader(reply)
-				got := 0
-				for got < c.n {
+				t := tally{}
+				for t.got < c.n {
 					line, err := w.line()
 					if err != nil {
 						b.Fatal(err)
 					}
-					if isFetch(line) {
-						got++
-					}
+					t.see(line)
+					w.count(&t)
 				}
 			}
 		})

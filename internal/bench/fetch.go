@@ -82,23 +82,57 @@ func runFetchWhole(ctx context.Context, r *runner) error {
 // fetch makes a request and returns the bytes of its responses. Fewer than want FETCH
 // responses are an error.
 func (r *runner) fetch(c *imapConn, command string, want int) (int64, error) {
-	before, got := c.read, 0
-	err := c.do(command, func(line []byte) {
-		if isFetch(line) {
-			got++
-		}
+	before, t := c.read, tally{}
+	if err := c.send(command); err != nil {
+		return 0, err
+	}
+	c.count(&t)
+	err := c.finish(func(line []byte) {
+		t.see(line)
+		c.count(&t)
 	})
-	if err == nil && got < want {
-		err = fault.Newf(fault.Corrupt, "%d FETCH responses came where %d were due", got, want)
+	if err == nil && t.got < want {
+		err = fault.Newf(fault.Corrupt, "%d FETCH responses came where %d were due", t.got, want)
 	}
 	return c.read - before, err
 }
 
-// isFetch tells a FETCH response by its beginning.
-func isFetch(line []byte) bool {
+// tally counts FETCH responses.
+type tally struct {
+	got int
+	at  int // where the word stood in the last one
+}
+
+const fetchWord = " FETCH ("
+
+// see looks at one line. The numbers of neighbouring responses have as many digits.
+func (t *tally) see(line []byte) {
+	if t.at > 2 && len(line) >= t.at+len(fetchWord) && line[2] <= '9' && string(line[t.at:t.at+len(fetchWord)]) == fetchWord {
+		t.got++
+		return
+	}
 	i := 2
 	for i < len(line) && line[i] >= '0' && line[i] <= '9' {
 		i++
 	}
-	return i > 2 && bytes.HasPrefix(line[i:], []byte(" FETCH ("))
+	if i > 2 && bytes.HasPrefix(line[i:], []byte(fetchWord)) {
+		t.at = i
+		t.got++
+	}
+}
+
+// count takes the responses that are in the buffer and have no literal.
+func (w *wire) count(t *tally) {
+	b := w.buf[w.from:w.to]
+	for len(b) > 0 && b[0] == '*' {
+		i := bytes.IndexByte(b, '\n')
+		if i < 3 || b[i-2] == '}' || b[i-1] == '}' {
+			break
+		}
+		t.see(b[:i])
+		b = b[i+1:]
+	}
+	n := w.to - w.from - len(b)
+	w.from += n
+	w.read += int64(n)
 }

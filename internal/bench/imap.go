@@ -54,6 +54,9 @@ func greetIMAP(ctx context.Context, t Target, buffer int) (*imapConn, error) {
 		return nil, err
 	}
 	c := &imapConn{Conn: nc, wire: wire{src: nc, buf: make([]byte, buffer)}}
+	for i := 0; i < buffer; i += 4096 {
+		c.wire.buf[i] = 0 // no page of it is to be fetched from the system while the clock runs
+	}
 	if err := c.begin(ctx, t); err != nil {
 		c.Close()
 		return nil, err
@@ -93,13 +96,19 @@ func quote(s string) string {
 // do sends a command and reads its responses; each, the untagged ones and the last,
 // without literals, is shown to see.
 func (c *imapConn) do(command string, see func(line []byte)) error {
-	c.tag++
-	c.buf = fmt.Appendf(c.buf[:0], "b%d %s\r\n", c.tag, command)
-	c.SetDeadline(time.Now().Add(patience))
-	if _, err := c.Write(c.buf); err != nil {
+	if err := c.send(command); err != nil {
 		return err
 	}
 	return c.finish(see)
+}
+
+// send sends a command.
+func (c *imapConn) send(command string) error {
+	c.tag++
+	c.buf = fmt.Appendf(c.buf[:0], "b%d %s\r\n", c.tag, command)
+	c.SetDeadline(time.Now().Add(patience))
+	_, err := c.Write(c.buf)
+	return err
 }
 
 // refusal is a tagged NO or BAD.
