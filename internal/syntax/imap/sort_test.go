@@ -103,10 +103,14 @@ func TestFold(t *testing.T) {
 
 func FuzzFold(f *testing.F) {
 	f.Add("straße Σς ǆ e\u0301 \u0307\u0323")
+	f.Add("@ABYZ[\\`abyz{|\x7f\x00 and more than eight bytes of it`{az")
 	f.Fuzz(func(t *testing.T, s string) {
 		folded := Fold(s)
 		if s == strings.ToValidUTF8(s, "") && !norm.NFKD.IsNormalString(folded) {
 			t.Errorf("%q: %q is not taken apart", s, folded)
+		}
+		if plain := string(appendFoldRunes(nil, []byte(s))); folded != plain {
+			t.Errorf("%q: %q, rune by rune %q", s, folded, plain)
 		}
 		if len(folded) > 64*len(s) {
 			t.Errorf("%q grows to %d bytes", s, len(folded))
