@@ -267,6 +267,9 @@ func (s *Snapshot) forward(m Mailbox, old *Picture, c *Changes) (*Picture, error
 // with returns the picture with some sheets in the place of those with their numbers; nil
 // ones are gone. It looks at no other sheet.
 func (p *Picture) with(m Mailbox, touched []uint64, now []*sheet) *Picture {
+	if next := p.inPlace(m, touched, now); next != nil {
+		return next
+	}
 	n := len(p.sheets) + len(touched)
 	next := &Picture{box: m, numbers: make([]uint64, 0, n), sheets: make([]*sheet, 0, n), before: make([]uint32, 0, n+1)}
 	i, shift := 0, uint32(0)
@@ -291,6 +294,28 @@ func (p *Picture) with(m Mailbox, touched []uint64, now []*sheet) *Picture {
 	}
 	keep(len(p.sheets))
 	next.before = append(next.before, p.before[i]+shift)
+	return next
+}
+
+// inPlace is with if there were and are all of these sheets, else nil: what other pictures
+// have of the list of sheets is shared.
+func (p *Picture) inPlace(m Mailbox, touched []uint64, now []*sheet) *Picture {
+	next := &Picture{box: m, numbers: p.numbers, sheets: slices.Clone(p.sheets), before: p.before}
+	for k, n := range touched {
+		i := p.find(n)
+		if now[k] == nil || i == len(p.numbers) || p.numbers[i] != n {
+			return nil
+		}
+		if more := uint32(now[k].rows - p.sheets[i].rows); more != 0 {
+			if &next.before[0] == &p.before[0] {
+				next.before = slices.Clone(p.before)
+			}
+			for j := i + 1; j < len(next.before); j++ {
+				next.before[j] += more
+			}
+		}
+		next.sheets[i] = now[k]
+	}
 	return next
 }
 
