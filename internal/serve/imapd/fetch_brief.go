@@ -21,6 +21,8 @@ const (
 	briefLeast = 128 // messages to ask for: fewer are read as fast one by one
 	askedOf    = 32  // messages of a page that a FETCH must ask for to want it brief
 	askedPages = 8   // pages it must find without briefs to ask for them
+
+	shortHeaders = 1 << 10 // bytes in the mean up to which headers are read as fast as briefs
 )
 
 // briefPlan is how a FETCH is answered from briefs, or from headers.
@@ -34,6 +36,8 @@ type briefPlan struct {
 	read    *store.Briefs
 	missing []mail.UID // a message of each page that has none
 	header  []byte     // scratch
+
+	headers, headerBytes int // read without briefs
 }
 
 // planBriefs returns nil if there is anything that neither briefs nor headers tell.
@@ -97,7 +101,8 @@ func (p *fetchPlan) chunk() int {
 
 // end asks for the briefs that were missing, if that is worth it.
 func (b *briefPlan) end(s *session) {
-	if len(b.missing) >= askedPages {
+	short := b.heads && b.headerBytes <= shortHeaders*b.headers
+	if len(b.missing) >= askedPages && !short {
 		s.view.acct.MakeBriefs(s.view.box, b.kinds, b.missing)
 	}
 }
@@ -135,6 +140,8 @@ func (s *session) readHeads(snap *store.Snapshot, plan *fetchPlan, chunk []store
 			return errEnough
 		default:
 			b = s.appendBrief(b, plan, &chunk[i], head)
+			plan.briefs.headers++
+			plan.briefs.headerBytes += len(head)
 		}
 		done = i + 1
 		return nil
