@@ -39,7 +39,7 @@ type Options struct {
 
 	retry time.Duration // between two attempts at a full disk; 0 is a second
 	brake time.Duration // after a read that failed; 0 is a tenth of a second
-	rest  time.Duration // after the last commit, before tidying up; 0 is three seconds
+	rest  time.Duration // after the last commit, before tidying up, up to twice as long; 0 is two seconds
 }
 
 const (
@@ -73,7 +73,7 @@ func (o Options) withDefaults() Options {
 		o.brake = 100 * time.Millisecond
 	}
 	if o.rest == 0 {
-		o.rest = 3 * time.Second
+		o.rest = 2 * time.Second
 	}
 	return o
 }
