@@ -56,7 +56,7 @@ func (r *runner) announce(ctx context.Context, listeners int) error {
 			return err
 		}
 		w.prepare(i)
-		used := r.processorTime()
+		used := r.mark()
 		if _, refused, err := w.deliver(); err != nil || refused != "" {
 			return fault.Wrap(fault.Unavailable, "a delivery failed: "+refused, err)
 		}
@@ -65,11 +65,11 @@ func (r *runner) announce(ctx context.Context, listeners int) error {
 		if err != nil {
 			return err
 		}
-		s.cpu += r.processorTime() - used
+		s.charge(r, used)
 		s.add(max(last.Sub(answered), 0))
 	}
 	s.fill(&res, 0)
-	res.CPUPercent = 0 // the work is not done in the time that is measured
+	res.Rate = 0 // deliveries take their time between
 	m.end(&res)
 	r.report(res)
 	return nil

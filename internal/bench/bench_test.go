@@ -295,8 +295,17 @@ func TestProcessorTimeOfChildren(t *testing.T) {
 	if !slices.Contains(all, sh.Process.Pid) || !slices.Contains(searched, sh.Process.Pid) {
 		t.Errorf("%d is not of the family %v, or %v", sh.Process.Pid, all, searched)
 	}
+	var sv server
+	sv.pid.Store(int64(os.Getpid()))
+	m := sv.mark()
+	more := exec.Command("sh", "-c", "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done")
+	more.Run()
 	in.Close()
 	sh.Wait()
+	// What one used before the mark is told from what one used after it, though both have ended.
+	if used, whole := sv.since(m); used < child/4 || used > whole*4 {
+		t.Errorf("since a mark %v were used in %v, a process like that took %v", used, whole, child)
+	}
 	if after, _ := processorTime(os.Getpid()); after-before < child-2*jiffy {
 		t.Errorf("when the child has ended the family used %v, and it alone %v", after-before, child)
 	}

@@ -23,7 +23,7 @@ func pause(ctx context.Context, d time.Duration) error {
 type crowd struct {
 	conns []*imapConn
 	samples
-	whole time.Duration // that opening them took
+	opening time.Duration // how long that took
 }
 
 func (c *crowd) close() {
@@ -74,7 +74,7 @@ func (r *runner) gather(ctx context.Context, cr *crowd, n int, what string, read
 		})
 	}
 	wg.Wait()
-	cr.whole += time.Since(start)
+	cr.opening += time.Since(start)
 	r.opt.Progress(what, n, n)
 	return context.Cause(ctx)
 }
@@ -135,7 +135,7 @@ func (r *runner) added(ctx context.Context, before memory, cr *crowd, res *Resul
 	if err != nil {
 		return err
 	}
-	cr.fill(res, cr.whole)
+	cr.fill(res, cr.opening)
 	res.Connections = len(cr.conns)
 	res.Base, res.Memory, res.MemoryPeak = before.pss, after.pss, after.pss
 	res.RSS, res.PSS = after.rss-before.rss, after.pss-before.pss
@@ -160,12 +160,12 @@ func runIdleCPU(ctx context.Context, r *runner) error {
 	if err := pause(ctx, r.opt.Settle); err != nil {
 		return err
 	}
-	used, start := r.processorTime(), time.Now()
+	used := r.mark()
 	if err := pause(ctx, r.opt.Watch); err != nil {
 		return err
 	}
-	took := time.Since(start)
-	cr.cpu = r.processorTime() - used
+	cr.charge(r, used)
+	took := cr.whole
 	cr.fill(&res, took)
 	res.Rate = 0 // sessions have been opened before the measured time
 	res.CPU /= took.Seconds()
@@ -223,7 +223,7 @@ func runRestart(ctx context.Context, r *runner) error {
 			return err
 		}
 		s.add(time.Since(start))
-		s.cpu += r.processorTime() // the process is new
+		s.charge(r, mark{family: []int{}, at: start}) // the process is new
 	}
 	r.opt.Progress("restart", r.opt.Repeat, r.opt.Repeat)
 	if err := pause(ctx, r.opt.Settle); err != nil {

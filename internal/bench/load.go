@@ -156,9 +156,9 @@ func (r *runner) drive(ctx context.Context, l *load, res *Result, n int, open fu
 	}
 	m := r.watch()
 	defer m.halt()
-	used := r.processorTime()
+	used := r.mark()
 	got, s, err := l.run(ctx)
-	s.cpu = r.processorTime() - used
+	s.charge(r, used)
 	if err == nil {
 		err = ctx.Err()
 	}

@@ -101,12 +101,12 @@ func (r *runner) multiAppend(ctx context.Context, c *imapConn, size int) error {
 		}
 		r.opt.Progress(what, int(time.Since(start).Milliseconds()), int(r.opt.Duration.Milliseconds()))
 		n := c.prepare(box, l, from, from+size, noFlags)
-		used, began := r.processorTime(), time.Now()
+		used, began := r.mark(), time.Now()
 		if err := c.transmit(); err != nil {
 			return err
 		}
 		s.add(time.Since(began))
-		s.cpu += r.processorTime() - used
+		s.charge(r, used)
 		res.Bytes += int64(n)
 	}
 	s.fill(&res, 0)

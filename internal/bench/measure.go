@@ -13,6 +13,14 @@ type samples struct {
 	took  []time.Duration
 	first time.Duration
 	cpu   time.Duration // of the server, for all of them
+	whole time.Duration // between the readings of cpu
+}
+
+// charge adds what the server has used since a mark.
+func (s *samples) charge(r *runner, m mark) {
+	used, whole := r.since(m)
+	s.cpu += used
+	s.whole += whole
 }
 
 func (s *samples) add(d time.Duration) {
@@ -42,7 +50,9 @@ func (s *samples) fill(res *Result, whole time.Duration) {
 	}
 	if whole > 0 {
 		res.Rate = float64(len(s.took)) / whole.Seconds()
-		res.CPUPercent = 100 * s.cpu.Seconds() / whole.Seconds()
+	}
+	if s.whole > 0 {
+		res.CPUPercent = 100 * s.cpu.Seconds() / s.whole.Seconds()
 	}
 	res.First = millis(s.first)
 	res.Median = millis(s.quantile(0.5))
@@ -136,11 +146,11 @@ func (r *runner) once(ctx context.Context, q request, s *samples, cold bool) (in
 	if err != nil {
 		return 0, err
 	}
-	used := r.processorTime()
+	m := r.mark()
 	start := time.Now()
 	n, err := q.ask(c)
 	took := time.Since(start)
-	s.cpu += r.processorTime() - used
+	s.charge(r, m)
 	s.add(took)
 	if q.after != nil {
 		q.after(c)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -65,12 +66,51 @@ func (s *server) memory() memory {
 	return m
 }
 
-// processorTime returns that of the server, or zero if it is not known.
-func (s *server) processorTime() time.Duration {
+// mark is what processor time the server had used at a moment.
+type mark struct {
+	at       time.Time
+	used     time.Duration
+	children time.Duration
+	family   []int
+}
+
+// mark reads the processor time of the server; it is nothing if the process is not
+// known. The clocks are read last, so that what is timed next follows closely.
+func (s *server) mark() mark {
 	pid := int(s.pid.Load())
 	if pid == 0 {
-		return 0
+		return mark{}
 	}
-	d, _ := processorTime(pid)
-	return d
+	m := mark{}
+	m.family, _ = family(pid) // there may be no process during a restart
+	for _, id := range m.family {
+		m.children += readStat(id).children
+	}
+	for _, id := range m.family {
+		m.used += ownTime(id)
+	}
+	m.at = time.Now()
+	return m
+}
+
+// since returns the processor time that the server has used since a mark, and how long
+// that was. The clocks are read first, and then who has come and gone.
+func (s *server) since(m mark) (used, whole time.Duration) {
+	if m.family == nil {
+		return 0, 0
+	}
+	whole = time.Since(m.at)
+	for _, id := range m.family {
+		used += ownTime(id)
+	}
+	for _, id := range m.family {
+		used += readStat(id).children
+	}
+	all, _ := family(int(s.pid.Load()))
+	for _, id := range all {
+		if !slices.Contains(m.family, id) {
+			used += ownTime(id) + readStat(id).children
+		}
+	}
+	return max(used-m.used-m.children, 0), whole
 }

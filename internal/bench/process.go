@@ -118,13 +118,17 @@ func processorTime(pid int) (time.Duration, error) {
 	}
 	var sum time.Duration
 	for _, id := range all {
-		p := readStat(id)
-		if exact, ok := processClock(id); ok {
-			p.own = exact
-		}
-		sum += p.own + p.children
+		sum += ownTime(id) + readStat(id).children
 	}
 	return sum, nil
+}
+
+// ownTime returns the processor time of one process without its children.
+func ownTime(pid int) time.Duration {
+	if exact, ok := processClock(pid); ok {
+		return exact
+	}
+	return readStat(pid).own
 }
 
 func noProcess(pid int) error {

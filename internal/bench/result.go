@@ -30,7 +30,7 @@ type Result struct {
 	Stop float64 `json:"stop_ms,omitempty"` // median of the stops, which the other times of restart leave out
 
 	CPU        float64 `json:"cpu_ms,omitempty"`      // server's processor time, user and system, for one operation
-	CPUPercent float64 `json:"cpu_percent,omitempty"` // of one processor, over the measured time
+	CPUPercent float64 `json:"cpu_percent,omitempty"` // of one processor
 
 	Memory     int64 `json:"memory,omitempty"`      // PSS of the whole server at the end
 	MemoryPeak int64 `json:"memory_peak,omitempty"` // highest PSS that was seen during the scenario
