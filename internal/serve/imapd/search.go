@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -53,12 +54,14 @@ type search struct {
 	s        *session
 	v        *view // the mailbox that is searched
 	root     cond
-	needles  []string        // texts looked for in bodies, folded
-	sought   [][]byte        // the same
-	longest  int             // bytes of the longest
-	keyed    bool            // keys can tell something
-	dated    bool            // dates of sending are asked for
-	attach   bool            // attachments are asked for
+	needles  []string // texts looked for in bodies, folded
+	sought   [][]byte // the same
+	longest  int      // bytes of the longest
+	keyed    bool     // keys can tell something
+	dated    bool     // dates of sending are asked for
+	attach   bool     // attachments are asked for
+	keeping  sync.WaitGroup
+	writing  sync.Mutex      // held while notes are written
 	sifts    bool            // some of the texts can be sought in notes
 	left     []store.Message // that their rows leave open
 	pending  []*candidate    // that their notes leave open

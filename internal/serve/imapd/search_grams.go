@@ -32,7 +32,11 @@ type notebook struct {
 	cut        bool     // its body was not read to the end
 	list       []store.Grams
 	bytes      int
+	room       []byte // what is left of where notes are put
 }
+
+// noteRoom is how much is made at once to put notes into, of which one takes 16 KB at most.
+const noteRoom = 256 << 10
 
 // gramSet gathers the grams of texts, in as many bits as they may need.
 type gramSet struct {
@@ -191,12 +195,16 @@ func (r *reading) note(c *candidate) {
 	if !r.q.sifts || c.noted && (c.wholly || !read) {
 		return
 	}
-	b := r.noteHeader(make([]byte, 0, 512), c.header)
+	if cap(r.notes.room) < noteRoom/8 {
+		r.notes.room = make([]byte, 0, noteRoom)
+	}
+	b := r.noteHeader(r.notes.room, c.header)
 	if read {
 		b = r.notes.body.encode(b)
 	} else {
 		b = append(b, unknown)
 	}
+	b, r.notes.room = b[:len(b):len(b)], b[len(b):]
 	r.notes.list = append(r.notes.list, store.Grams{UID: c.m.UID, ID: c.m.ID, Bytes: b})
 	if r.notes.bytes += len(b); r.notes.bytes > keepMost {
 		r.q.keep(r.notes.list)
@@ -280,7 +288,7 @@ func plainRuns(b []byte, between byte) bool {
 	return was != between
 }
 
-// keepNotes writes the notes that are left.
+// keepNotes writes the notes that are left and waits for all.
 func (q *search) keepNotes() {
 	var all []store.Grams
 	for _, r := range q.readings {
@@ -288,11 +296,18 @@ func (q *search) keepNotes() {
 		r.notes.list, r.notes.bytes = nil, 0
 	}
 	q.keep(all)
+	q.keeping.Wait()
 }
 
-// keep writes notes. One that cannot be written is made again some time.
+// keep writes notes while the search goes on; only then the next ones. One that cannot be
+// written is made again some time.
 func (q *search) keep(list []store.Grams) {
-	if len(list) >= worth {
-		q.v.acct.KeepGrams(q.s.ctx, q.v.pic.Mailbox().ID, list)
+	if len(list) < worth {
+		return
 	}
+	q.writing.Lock()
+	q.keeping.Go(func() {
+		defer q.writing.Unlock()
+		q.v.acct.KeepGrams(q.s.ctx, q.v.pic.Mailbox().ID, list)
+	})
 }
