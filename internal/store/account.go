@@ -85,10 +85,11 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 		}
 		return tx.flush()
 	})
-	if err == nil {
-		a.advance(tx)
-	}
 	if err == nil || fault.Is(err, fault.Unknown) {
+		generation := a.generation.Add(1) // pictures are stale, but those that advance
+		if err == nil {
+			a.advance(tx, generation)
+		}
 		a.changed(ctx, tx)
 	}
 	if err == nil {
@@ -160,11 +161,10 @@ func (a *Account) Generation() uint64 { return a.generation.Load() }
 // yieldFor is for how many who are woken the one who made a change lets them go first.
 const yieldFor = 16
 
-// changed makes pictures stale and wakes those who wait, in this order. If they are few
-// they begin to tell of the change before the one who made it goes on; of many it would
+// changed wakes those who wait, when pictures are no longer what they were. If they are
+// few they begin to tell of the change before the one who made it goes on; of many it would
 // be a burden to him.
 func (a *Account) changed(ctx context.Context, tx *Tx) {
-	a.generation.Add(1)
 	if n := a.wakeAll(ctx, tx); n > 0 && n <= yieldFor {
 		runtime.Gosched()
 	}

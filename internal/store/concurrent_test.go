@@ -150,3 +150,79 @@ func deliverUnique(s *Store, a *Account, i int) error {
 		return err
 	})
 }
+
+// A picture that somebody looks at is true as soon as a change is durable, without being
+// read; and whoever has made a change sees it in the picture, whatever others do.
+func TestPicturesKeepUp(t *testing.T) {
+	w := newWorld(t)
+	inbox := w.box(t, "INBOX").ID
+	p := w.receive(t, hello)
+	add := func(box mail.MailboxID) (uid mail.UID, err error) {
+		err = w.a.Update(ctx, func(tx *Tx) (err error) {
+			uid, err = tx.Append(box, NewMessage{Parcel: p})
+			return err
+		})
+		return uid, err
+	}
+	for range 5 {
+		w.picture(t, inbox)
+		uid, err := add(inbox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if box, known := w.a.Known("INBOX"); !known || box.UIDNext != uid+1 {
+			t.Fatalf("after message %d: %v, next is %d", uid, known, box.UIDNext)
+		}
+	}
+
+	// Of two changes the later one may be the first to say that it is durable. The picture
+	// that the earlier one has made is then not the present one.
+	was := w.picture(t, inbox)
+	var earlier *Tx
+	err := w.a.Update(ctx, func(tx *Tx) error {
+		earlier = tx
+		_, err := tx.Append(inbox, NewMessage{Parcel: p})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := w.a.box(inbox)
+	state.picture, state.generation = was, w.a.Generation()-1
+	w.a.advance(earlier, w.a.generation.Add(1))
+	if _, known := w.a.Known("INBOX"); known || state.picture == was {
+		t.Errorf("known %v, advanced %v", known, state.picture != was)
+	}
+
+	var other mail.MailboxID
+	err = w.a.Update(ctx, func(tx *Tx) error {
+		box, err := tx.CreateMailbox("Other", "")
+		other = box.ID
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var writing sync.WaitGroup
+	for i := range 8 {
+		writing.Go(func() {
+			box := []mail.MailboxID{inbox, other}[i%2]
+			for range 60 {
+				uid, err := add(box)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				pic, err := w.a.Picture(ctx, box)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, there := pic.Message(uid); !there {
+					t.Errorf("message %d is durable and not in the picture", uid)
+				}
+			}
+		})
+	}
+	writing.Wait()
+}

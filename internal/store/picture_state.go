@@ -103,8 +103,11 @@ func (a *Account) pictureAt(box mail.MailboxID, mod mail.ModSeq) (p *Picture, as
 
 // advance takes what a Tx has made of mailboxes, now that it is durable, into the pictures
 // that it began with: whoever asks for them next need not read it. Of a mailbox that
-// nobody looks at it does so once and no more.
-func (a *Account) advance(tx *Tx) {
+// nobody looks at it does so once and no more. generation is the account's since the change.
+//
+// A picture that was true before remains so: what others have changed of the mailbox
+// meanwhile is in it, or is still to be told by a generation more.
+func (a *Account) advance(tx *Tx, generation uint64) {
 	for _, b := range tx.boxes {
 		next := b.next()
 		if next == nil {
@@ -113,6 +116,9 @@ func (a *Account) advance(tx *Tx) {
 		if s := a.As(0).box(b.ID); s.mu.TryLock() {
 			if s.picture == b.was {
 				s.picture, s.asked = next, false
+				if s.generation == generation-1 {
+					s.generation = generation
+				}
 			}
 			s.mu.Unlock()
 		}

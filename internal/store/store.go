@@ -186,6 +186,7 @@ func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 		}
 		return w.Delete(engine.Key(famRegistry, uint64(id)))
 	})
+	a.generation.Add(1)
 	a.changed(ctx, nil)
 	return err
 }
