@@ -474,7 +474,16 @@ func (m *machine) checkParts(t *rapid.T, b *modelBox, p *Picture, uids []mail.UI
 			t.Fatalf("%+v is %+v by itself", msg, one)
 		}
 	}
-	if !slices.Equal(there, p.Existing(set)) || !slices.Equal(there, yielded) || !slices.Equal(changed, p.ChangedSince(set, since)) {
+	var marked mail.UIDSet
+	for seq, msg := range p.Marks(set) {
+		marked.Add(msg.UID)
+		one, _ := p.Message(msg.UID)
+		want := Message{UID: one.UID, Flags: one.Flags, Keywords: one.Keywords, ModSeq: one.ModSeq}
+		if msg != want || p.UID(seq) != msg.UID {
+			t.Fatalf("the marks of %+v are %+v", one, msg)
+		}
+	}
+	if !slices.Equal(there, marked) || !slices.Equal(there, p.Existing(set)) || !slices.Equal(there, yielded) || !slices.Equal(changed, p.ChangedSince(set, since)) {
 		t.Fatalf("of %v: %v exist, %v were yielded, %v changed since %d; want %v, %v", set, p.Existing(set), yielded, p.ChangedSince(set, since), since, there, changed)
 	}
 	cut := p.Before(set[0].From)

@@ -134,6 +134,31 @@ func (p *Picture) Messages(set mail.UIDSet) iter.Seq2[int, Message] {
 	}
 }
 
+// Marks is Messages for who wants to know no more than UID, flags, keywords and modseq: the
+// rest is not set. It looks at no page.
+func (p *Picture) Marks(set mail.UIDSet) iter.Seq2[int, Message] {
+	return func(yield func(int, Message) bool) {
+		var kind, mods [pageSize]uint64
+		p.words(set, func(i, on int, number, want uint64) bool {
+			sh, m := p.sheets[i], Message{}
+			first, present := int(sh.before[on]), sh.present[on]
+			n := bits.OnesCount64(present)
+			sh.kind.read(kind[:n], first)
+			sh.mods.read(mods[:n], first)
+			seq := int(p.before[i]) + first + 1
+			for ; want != 0; want &= want - 1 {
+				row := bits.OnesCount64(present & (want&-want - 1))
+				k := &sh.kinds[kind[row]]
+				m.UID, m.Flags, m.Keywords, m.ModSeq = lowestUID(number, want), k.flags, k.keywords, mail.ModSeq(mods[row])
+				if !yield(seq+row, m) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
 // words calls fn for the pages that have messages of a set: the index of the sheet, of
 // the page on it, the page's number and which of its messages, until fn returns false.
 // A page in which several ranges have messages comes once for each.

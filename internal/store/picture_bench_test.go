@@ -46,6 +46,14 @@ func BenchmarkPicture(b *testing.B) {
 			}
 		}
 	})
+	b.Run("marks", func(b *testing.B) {
+		for b.Loop() {
+			var sum int64
+			for seq, m := range pic.Marks(All()) {
+				sum += int64(m.ModSeq) + int64(seq)
+			}
+		}
+	})
 	b.Run("existing", func(b *testing.B) {
 		for b.Loop() {
 			pic.Existing(All())

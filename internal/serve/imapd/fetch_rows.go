@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,7 +16,11 @@ import (
 // fetchRows answers for all messages of the set with what their rows say.
 func (s *session) fetchRows(cmd *command, plan *fetchPlan, uids mail.UIDSet) error {
 	b := s.enc.Buffer()
-	for seq, m := range s.inOrder(cmd, uids) {
+	rows := s.inOrder(cmd, uids)
+	if cmd.lowest == 0 && ofMarks(plan.items) {
+		rows = s.view.pic.Marks(uids)
+	}
+	for seq, m := range rows {
 		b = s.appendOpening(b, seq, m.UID)
 		b = s.appendRow(b, plan.items, &m)
 		b = append(b, ")\r\n"...)
@@ -30,6 +35,13 @@ func (s *session) fetchRows(cmd *command, plan *fetchPlan, uids mail.UIDSet) err
 	}
 	s.enc.SetBuffer(b)
 	return nil
+}
+
+// ofMarks tells whether items need no more of a row than what changes.
+func ofMarks(items []imap.FetchItem) bool {
+	return !slices.ContainsFunc(items, func(it imap.FetchItem) bool {
+		return it.Kind != imap.FetchFlags && it.Kind != imap.FetchUID && it.Kind != imap.FetchModSeq
+	})
 }
 
 // appendOpening appends the beginning of a FETCH response, up to its parenthesis, for

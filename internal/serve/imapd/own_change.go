@@ -99,7 +99,7 @@ func (s *session) tellMessages(uid bool, set mail.UIDSet, k known) error {
 	}
 	b := s.enc.Buffer()
 	var last flagsText
-	for seq, m := range s.view.pic.Messages(set) {
+	for seq, m := range s.view.pic.Marks(set) {
 		b = s.appendOpening(b, seq, m.UID)
 		flags := len(k.flags) == 0 || !k.flags.Contains(m.UID)
 		b = s.appendNews(b, uid, flags, &m, &last)
