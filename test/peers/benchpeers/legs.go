@@ -10,8 +10,17 @@ import (
 // mailbox are the scenarios that ask something of the large mailbox, in order: those
 // that change it come last.
 var mailbox = []string{"select", "first-page", "fetch-flags", "fetch-envelope", "fetch-bodystructure", "fetch-size", "headers",
-	"fetch-whole", "search-unseen", "search-subject", "search-text", "sort-date", "sort-subject", "thread", "store",
-	"changedsince", "qresync", "qresync-100"}
+	"fetch-whole", "search-unseen", "search-subject", "search-text", "sort-date", "sort-subject", "thread", "store"}
+
+// changed are those that change it a little before each request.
+var changed = []string{"changedsince", "qresync", "qresync-100"}
+
+// asked adds both. Of the second, ten requests are enough: changes take longer.
+func (c *course) asked(o bench.Options) {
+	c.add(leg{opt: o, on: filled, restart: true}, mailbox...)
+	o.Repeat = 1
+	c.add(leg{opt: o, on: filled, restart: true}, changed...)
+}
 
 // course collects legs in groups.
 type course struct {
@@ -72,7 +81,7 @@ func (p plan) legs() []leg {
 	c.add(leg{opt: hear}, "announce")
 	c.add(leg{opt: few(base), tls: true}, "handshake")
 	c.next()
-	c.add(leg{opt: base, on: filled, restart: true}, mailbox...)
+	c.asked(base)
 	c.add(leg{opt: base, on: filled, restart: true}, "open-memory")
 	c.add(leg{opt: base, on: filled, tls: true, title: " with TLS"}, "fetch-envelope", "fetch-whole")
 	c.next()
@@ -108,7 +117,7 @@ func (p plan) growthLegs() []leg {
 		if n >= 1_000_000 {
 			o.Repeat, o.Colds = 1, 1
 		}
-		c.add(leg{opt: o, on: filled, restart: true}, mailbox...)
+		c.asked(o)
 		c.add(leg{opt: o, on: filled, restart: true}, "open-memory")
 		if n == p.middle() {
 			c.add(leg{opt: few(o), on: filled, tls: true, title: " with TLS"}, "fetch-envelope", "fetch-whole", "append", "handshake")
