@@ -230,18 +230,18 @@ func (r *row) bestIn(servers []string, of func(server string) (float64, bool)) (
 	return best, value, any
 }
 
-// ratio says how much better Martlet is than the best peer, and how far that went up
-// and down from round to round. There is none where one of the two has no figure.
+// ratio says how much better Martlet is than the best peer: the median of the single
+// rounds, so that what the machine did meanwhile falls on both, and the lowest and
+// the highest. There is none where no round has figures of both.
 type ratio struct{ value, low, high float64 }
 
 func (r *row) ratio(servers []string) (ratio, bool) {
-	own, ok := r.of("martlet")
-	_, best, any := r.best(servers)
-	if !ok || !any || r.alone {
-		return ratio{}, false
-	}
-	out := ratio{value: r.divide(own, best)}
+	var out ratio
+	var each []figure
 	for _, f := range r.values["martlet"] {
+		if slices.ContainsFunc(each, func(g figure) bool { return g.round == f.round }) {
+			continue
+		}
 		in := func(s string) (float64, bool) {
 			return median(slices.DeleteFunc(slices.Clone(r.values[s]), func(g figure) bool { return g.round != f.round }))
 		}
@@ -251,12 +251,15 @@ func (r *row) ratio(servers []string) (ratio, bool) {
 			continue
 		}
 		one := r.divide(own, best)
-		if out.low == 0 || one < out.low {
+		if len(each) == 0 || one < out.low {
 			out.low = one
 		}
 		out.high = max(out.high, one)
+		each = append(each, figure{f.round, one})
 	}
-	return out, true
+	var ok bool
+	out.value, ok = median(each)
+	return out, ok && !r.alone
 }
 
 // divide compares two figures. Nothing is taken for the least that can be measured.

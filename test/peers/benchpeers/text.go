@@ -7,9 +7,9 @@ of %d round(s), each on fresh servers, whose order turns from round to round. A 
 lasts %g s; the large mailbox has %d messages. Client and server share the processors.
 Every delivery that is counted is on disk: all servers sync before they answer.
 
-The ratio is Martlet's figure against the **best** of the others on that line: above 1,
-Martlet is faster or smaller. Beside it stand the lowest and the highest ratio of the single
-rounds. What is below 2.0 is in bold, and explained further down.
+The ratio is Martlet's figure against the **best** of the others on that line in the same
+round: above 1, Martlet is faster or smaller. It is the median of the rounds, and beside it
+stand the lowest and the highest. What is below 2.0 is in bold, and explained further down.
 
 `
 
