@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"hash/maphash"
 	"sync"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -17,6 +18,7 @@ import (
 const (
 	defaultArrangementBytes = 96 << 20
 	arrangeFrom             = 256 // messages in a mailbox for which this is done
+	arrangementAge          = 10 * time.Minute
 )
 
 // arrangementKey says of what an arrangement is made, and how.
@@ -55,7 +57,8 @@ func (m *membership) grown(p *store.Picture) bool {
 	return m.n == 0 || there && seq == m.n
 }
 
-// arrangements is what is kept, in a limit of bytes; what was not used for longest goes.
+// arrangements is what is kept, in a limit of bytes; what was not used for longest goes,
+// and what nobody has used for ten minutes.
 type arrangements struct {
 	limit int64
 	least int // as arrangeFrom
@@ -64,11 +67,13 @@ type arrangements struct {
 	mu     sync.Mutex
 	size   int64
 	kept   map[arrangementKey]*list.Element
-	recent list.List // of *keptArrangement, the one used last in front
+	recent list.List   // of *keptArrangement, the one used last in front
+	timer  *time.Timer // runs while anything is kept
 }
 
 type keptArrangement struct {
-	key arrangementKey
+	key  arrangementKey
+	used time.Time
 	arrangement
 }
 
@@ -91,7 +96,9 @@ func (c *arrangements) get(key arrangementKey) arrangement {
 		return nil
 	}
 	c.recent.MoveToFront(e)
-	return e.Value.(*keptArrangement).arrangement
+	a := e.Value.(*keptArrangement)
+	a.used = time.Now()
+	return a.arrangement
 }
 
 // put keeps an arrangement, unless a later one is there already or it is too large.
@@ -107,9 +114,26 @@ func (c *arrangements) put(key arrangementKey, a arrangement) {
 	if a.bytes() > c.limit {
 		return
 	}
-	c.kept[key] = c.recent.PushFront(&keptArrangement{key, a})
+	c.kept[key] = c.recent.PushFront(&keptArrangement{key, time.Now(), a})
+	if c.timer == nil {
+		c.timer = time.AfterFunc(arrangementAge, func() { c.expire(time.Now().Add(-arrangementAge)) })
+	}
 	for c.size += a.bytes(); c.size > c.limit; {
 		c.drop(c.recent.Back())
+	}
+}
+
+// expire drops what was not used since a time, and comes back later if anything is left.
+func (c *arrangements) expire(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for e := c.recent.Back(); e != nil && e.Value.(*keptArrangement).used.Before(since); e = c.recent.Back() {
+		c.drop(e)
+	}
+	if c.recent.Len() > 0 {
+		c.timer.Reset(arrangementAge)
+	} else {
+		c.timer = nil
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -183,6 +184,25 @@ func TestArrangementsInTheirLimit(t *testing.T) {
 	}
 	if size != c.size || size > c.limit || size < c.limit/3 || c.recent.Len() != len(c.kept) {
 		t.Errorf("%d bytes in %d arrangements are counted as %d, the limit is %d", size, len(c.kept), c.size, c.limit)
+	}
+}
+
+// What nobody uses any more goes, and the clock stops with the last of it.
+func TestArrangementsExpire(t *testing.T) {
+	c := newArrangements(0)
+	a, b := arrangementKey{by: "a"}, arrangementKey{by: "b"}
+	c.put(a, &wholeOrder{})
+	between := time.Now()
+	time.Sleep(time.Millisecond)
+	c.put(b, &wholeOrder{})
+	c.expire(between)
+	if c.get(a) != nil || c.get(b) == nil || c.timer == nil {
+		t.Errorf("%d arrangements are left, timer %v", len(c.kept), c.timer)
+	}
+	time.Sleep(time.Millisecond)
+	c.expire(time.Now())
+	if c.get(b) != nil || c.size != 0 || c.timer != nil {
+		t.Errorf("%d arrangements of %d bytes are left, timer %v", len(c.kept), c.size, c.timer)
 	}
 }
 
