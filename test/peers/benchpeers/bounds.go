@@ -22,6 +22,17 @@ func bound(title string) string {
 	return notes[both]
 }
 
+// unexplained returns the titles of what is below the goal without a word about it.
+func unexplained(all []*row, servers []string) []string {
+	var out []string
+	for _, r := range all {
+		if ratio, ok := r.ratio(servers); ok && ratio.value < goal && bound(r.title) == "" {
+			out = append(out, r.title)
+		}
+	}
+	return out
+}
+
 func bounds(text string) map[string]string {
 	out := map[string]string{}
 	heading := ""

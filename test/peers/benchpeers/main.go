@@ -173,5 +173,8 @@ func (p plan) execute(ctx context.Context) error {
 	if p.growth {
 		return p.publish(growthReport(r))
 	}
+	for _, title := range unexplained(rows(r.samples), r.servers()) {
+		fmt.Fprintf(os.Stderr, "benchpeers: bounds.md has nothing about %q\n", title)
+	}
 	return p.publish(peersReport(r))
 }

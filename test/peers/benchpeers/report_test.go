@@ -77,6 +77,13 @@ func TestPeersReport(t *testing.T) {
 		"a machine; go1. 2026-01-02.", "single runs: 0.5 to 1.5", "```\nmake bench-peers\n```",
 		"### Dovecot, maildir\n\n```\n# mail_fsync", "### Cyrus\n\n```\n# imapd.conf\n",
 	)
+	if left := unexplained(rows(fixed(t, fixture).samples), []string{"martlet", "maildir", "cyrus"}); len(left) != 0 {
+		t.Errorf("%q are explained", left)
+	}
+	boundsText = ""
+	if left := unexplained(rows(fixed(t, fixture).samples), []string{"martlet", "maildir", "cyrus"}); len(left) != 2 {
+		t.Errorf("%q are not explained, and two are to be", left)
+	}
 	if strings.Contains(got.text, "Reached long ago") {
 		t.Error("a bound is named that does not bound")
 	}
