@@ -75,7 +75,7 @@ type bodyReader struct {
 var errBodyHead = fault.New(fault.Corrupt, "a stored body has a broken head")
 
 // openBody returns n bytes of a body from off on; n < 0 is to the end. The range
-// must lie inside. Memory: two chunks.
+// must lie inside. Memory: two chunks, and for a run kept apart three more.
 func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.BlobRef, off, n int64) (io.ReadCloser, error) {
 	src, err := blobs.Open(ctx, name, 0, -1)
 	if err != nil {

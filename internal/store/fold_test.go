@@ -221,3 +221,34 @@ func TestBodyVersion1(t *testing.T) {
 		t.Errorf("%d bytes: %v", len(got), err)
 	}
 }
+
+// BenchmarkPackBody packs and unpacks a chunk of a file that does not compress, of text,
+// and of text in base64.
+func BenchmarkPackBody(b *testing.B) {
+	p := foldPacker(b)
+	text := []byte(prose(1, chunkSize))[:chunkSize]
+	for name, chunk := range map[string][]byte{
+		"file":         []byte(wrapped(random(1, chunkSize), 76, "\r\n"))[:chunkSize],
+		"text":         text,
+		"text, base64": []byte(wrapped(text, 76, "\r\n"))[:chunkSize],
+	} {
+		packed := p.packBody(nil, chunk)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(chunk)))
+			b.ReportAllocs()
+			for b.Loop() {
+				packed = p.packBody(packed[:0], chunk)
+			}
+			b.ReportMetric(float64(len(packed))/float64(len(chunk)), "ratio")
+		})
+		b.Run(name+", back", func(b *testing.B) {
+			b.SetBytes(int64(len(chunk)))
+			r := &bodyReader{pack: p}
+			kept := summed(packed)
+			var out []byte
+			for b.Loop() {
+				out, _ = r.unchunk(out[:0], kept)
+			}
+		})
+	}
+}

@@ -8,7 +8,7 @@ import (
 )
 
 // Open returns n bytes of a message from off on; n < 0 means to the end. The range
-// is cut to what there is. Reading costs two chunks of 64 KB in memory whatever n.
+// is cut to what there is. Reading costs up to five chunks of 64 KB in memory whatever n.
 // A message expunged after Open can be read to its end. Faults: NotFound; Read may
 // fail with Corrupt.
 func (a *Account) Open(ctx context.Context, id mail.MessageID, off, n int64) (io.ReadCloser, error) {
