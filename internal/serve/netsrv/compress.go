@@ -89,9 +89,32 @@ func (c *Conn) read(p []byte) (int, error) {
 // write writes for the protocol.
 func (c *Conn) write(p []byte) (int, error) {
 	if c.zip == nil || c.zip.ending {
-		return c.stream().Write(p)
+		return c.send(p)
 	}
-	return deflate(c.stream(), p)
+	return deflate(wire{c}, p)
+}
+
+// wire is what lies below compression.
+type wire struct{ c *Conn }
+
+func (w wire) Write(p []byte) (int, error) { return w.c.send(p) }
+
+// send writes to TLS or the socket.
+func (c *Conn) send(p []byte) (n int, err error) {
+	if c.tls == nil {
+		return c.raw.Write(p)
+	}
+	for err == nil && len(p)-n > oneRecord {
+		var sent int
+		sent, err = c.raw.join(c.tls, p[n:min(len(p), n+joinBytes)])
+		n += sent
+	}
+	if err == nil && n < len(p) {
+		var sent int
+		sent, err = c.tls.Write(p[n:])
+		n += sent
+	}
+	return n, err
 }
 
 // deflaters are compressors, a megabyte each, lent for one write: many connections are

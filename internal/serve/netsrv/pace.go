@@ -25,6 +25,10 @@ type pacedConn struct {
 	fixed   time.Time     // if not zero, the deadline of every read and write
 
 	leaf *tls.Certificate // that was shown, or nil
+
+	joins  bool   // writes are gathered in joined
+	joined []byte // see join
+	failed error  // of a gathered write: half a record may be out, nothing may follow
 }
 
 // restart begins a new allowance: a new command.
@@ -57,6 +61,13 @@ func (p *pacedConn) Read(b []byte) (int, error) {
 }
 
 func (p *pacedConn) Write(b []byte) (int, error) {
+	switch {
+	case p.failed != nil:
+		return 0, p.failed
+	case p.joins:
+		p.joined = append(p.joined, b...)
+		return len(b), nil
+	}
 	deadline := p.fixed
 	if deadline.IsZero() {
 		deadline = time.Now().Add(p.stall + p.worth(int64(len(b))))
@@ -65,6 +76,31 @@ func (p *pacedConn) Write(b []byte) (int, error) {
 	n, err := p.Conn.Write(b)
 	p.out += int64(n)
 	return n, err
+}
+
+// Package tls writes each record by itself, which is most of what a large answer costs.
+// So the records of up to joinBytes are gathered and leave in one write.
+const (
+	oneRecord = 16 << 10
+	joinBytes = 4 * oneRecord
+)
+
+var joiners = sync.Pool{New: func() any { b := make([]byte, 0, joinBytes+1<<10); return &b }}
+
+// join writes b through tc, which stands on p.
+func (p *pacedConn) join(tc *tls.Conn, b []byte) (int, error) {
+	room := joiners.Get().(*[]byte)
+	defer joiners.Put(room)
+	p.joined, p.joins = (*room)[:0], true
+	n, err := tc.Write(b)
+	*room, p.joined, p.joins = p.joined, nil, false
+	if err != nil {
+		return n, err
+	}
+	if _, p.failed = p.Write(*room); p.failed != nil {
+		return 0, p.failed
+	}
+	return n, nil
 }
 
 // Bounds of finish.

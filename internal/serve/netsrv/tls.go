@@ -17,6 +17,9 @@ func tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), least u
 	}
 	return &tls.Config{
 		MinVersion: max(least, tls.VersionTLS12),
+		// Small records at first are for pages that are shown as they come. They cost a
+		// write each.
+		DynamicRecordSizingDisabled: true,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			cert, err := get(hello)
 			if raw, ok := hello.Conn.(*pacedConn); ok && err == nil && cert != nil {

@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -293,5 +294,51 @@ func TestBySNI(t *testing.T) {
 			t.Errorf("asked for %q, shown %q", sni, got)
 		}
 		tc.Close()
+	}
+}
+
+// Much is written at once, whatever its length; each record is as large as can be, and few
+// writes carry them.
+func TestLargeWrites(t *testing.T) {
+	lengths := []int{1, oneRecord, oneRecord + 1, joinBytes, joinBytes + 1, 3*joinBytes + 77}
+	_, addr := start(t, Options{Certificate: certificate(t)}, Service{TLS: ImplicitTLS, Handle: func(_ context.Context, c *Conn) {
+		for i, n := range lengths {
+			if _, err := c.W.Write(bytes.Repeat([]byte{byte('a' + i)}, n)); err != nil {
+				return
+			}
+		}
+	}})
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		tc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, MaxVersion: version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []byte
+		for i, n := range lengths {
+			want = append(want, bytes.Repeat([]byte{byte('a' + i)}, n)...)
+		}
+		if got, err := io.ReadAll(tc); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes of %d, %v", tls.VersionName(version), len(got), len(want), err)
+		}
+		tc.Close()
+	}
+
+	far, near := net.Pipe()
+	raw := &pacedConn{Conn: near, stall: time.Minute, minRate: 100}
+	server := tls.Server(raw, &tls.Config{GetCertificate: certificate(t), DynamicRecordSizingDisabled: true})
+	go tls.Client(far, &tls.Config{InsecureSkipVerify: true}).Read(make([]byte, 1)) // and no more
+	if err := server.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	before := raw.out
+	go func() {
+		time.Sleep(10 * time.Millisecond)
+		near.SetWriteDeadline(longAgo)
+	}()
+	if _, err := raw.join(server, make([]byte, joinBytes)); !isTimeout(err) {
+		t.Errorf("a client that does not read: %v", err)
+	}
+	if _, err := server.Write([]byte("more")); !isTimeout(err) || raw.out-before > joinBytes {
+		t.Errorf("behind half a record: %v, %d bytes", err, raw.out-before)
 	}
 }
