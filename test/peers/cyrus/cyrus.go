@@ -313,12 +313,22 @@ func (s *Server) Stop() error {
 		return nil
 	}
 	defer os.RemoveAll(s.memory())
-	s.cmd.Process.Signal(syscall.SIGQUIT) // a shutdown that waits for its children
 	var err error
-	select {
-	case <-s.done:
-	case <-time.After(30 * time.Second):
-		err = errors.New("cyrus: still running 30 s after the signal")
+	ended := false
+	// SIGQUIT waits for the children; one that still has a client is not waited for long.
+	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGTERM} {
+		s.cmd.Process.Signal(sig)
+		select {
+		case <-s.done:
+			ended = true
+		case <-time.After(5 * time.Second):
+		}
+		if ended {
+			break
+		}
+	}
+	if !ended {
+		err = errors.New("cyrus: still running 10 s after the signal")
 	}
 	syscall.Kill(-s.PID, syscall.SIGKILL) // whoever is left of its group
 	if err != nil {
