@@ -189,9 +189,6 @@ const (
 func (c *Conn) park() int {
 	poller, turn := c.srv.lot.enter(c)
 	c.log = nil
-	if c.tls != nil {
-		trim(c.tls)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped || c.woken {

@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -432,45 +431,5 @@ func stressOne(t *testing.T, addr string, sessions *sync.Map) {
 		if err != nil || !bytes.HasSuffix(all, []byte("closed\n")) {
 			t.Errorf("at the end: %q %v", all, err)
 		}
-	}
-}
-
-// What a client has sent leaves no buffers with a connection that waits; and none are
-// taken that hold something.
-func TestTrim(t *testing.T) {
-	if len(tlsFields.buffers) != 2 || len(tlsFields.readers) != 1 {
-		t.Fatal("package tls has other fields now: see trim")
-	}
-	far, near := net.Pipe()
-	defer far.Close()
-	defer near.Close()
-	client := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
-	server := tls.Server(near, &tls.Config{GetCertificate: certificate(t)})
-	go func() {
-		client.Handshake()
-		io.WriteString(client, strings.Repeat("0123456789", 1600)) // one record
-		io.WriteString(client, "more")
-	}()
-	rest := make([]byte, 16000)
-	if _, err := io.ReadFull(server, rest[:10000]); err != nil {
-		t.Fatal(err)
-	}
-	trim(server) // too early
-	if _, err := io.ReadFull(server, rest[10000:]); err != nil || string(rest) != strings.Repeat("0123456789", 1600) {
-		t.Fatal(err)
-	}
-	for _, offset := range tlsFields.buffers {
-		if b := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(server), offset)); b.Len() > 0 {
-			t.Errorf("%d bytes in a buffer", b.Len())
-		}
-	}
-	trim(server)
-	for _, offset := range tlsFields.buffers {
-		if b := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(server), offset)); b.Cap() > 0 {
-			t.Errorf("a buffer of %d bytes is left", b.Cap())
-		}
-	}
-	if _, err := io.ReadFull(server, rest[:4]); err != nil || string(rest[:4]) != "more" {
-		t.Errorf("%q %v", rest[:4], err)
 	}
 }
