@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -197,16 +198,15 @@ func (b *bodyReader) openApart(dst, src []byte) (_ []byte, err error) {
 	if len(name) != len(mail.BlobRef{}) || len(f.runs) != 1 {
 		return nil, errFolded
 	}
-	r, err := openBody(b.ctx, b.blobs, b.pack, mail.BlobRef(name), 0, -1)
-	if err != nil {
+	if b.file == nil {
+		b.file = &bodyReader{ctx: b.ctx, blobs: b.blobs, pack: b.pack}
+	}
+	if err := b.file.open(mail.BlobRef(name), 0, -1); err != nil {
 		return nil, apartError(err)
 	}
-	defer r.Close()
-	if n := f.runs[0].plain(); cap(f.plain) < n {
-		f.plain = make([]byte, n)
-	}
-	f.plain = f.plain[:f.runs[0].plain()]
-	if _, err := io.ReadFull(r, f.plain); err != nil {
+	defer b.file.Close()
+	f.plain = slices.Grow(f.plain[:0], f.runs[0].plain())[:f.runs[0].plain()]
+	if _, err := io.ReadFull(b.file, f.plain); err != nil {
 		return nil, apartError(err)
 	}
 	return unfold(dst, f.runs, f.plain)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -65,11 +66,13 @@ type bodyReader struct {
 	r      *bufio.Reader
 	pack   *packer
 	chunks []stored
-	next   int   // chunk to read next
-	skip   int64 // bytes of that chunk before the range
-	left   int64 // bytes of the range still to give
-	chunk  []byte
+	next   int    // chunk to read next
+	skip   int64  // bytes of that chunk before the range
+	left   int64  // bytes of the range still to give
+	chunk  []byte // what of raw is still to give
+	raw    []byte
 	stored []byte
+	file   *bodyReader // of the last run kept apart: its buffers serve the next
 }
 
 var errBodyHead = fault.New(fault.Corrupt, "a stored body has a broken head")
@@ -77,16 +80,27 @@ var errBodyHead = fault.New(fault.Corrupt, "a stored body has a broken head")
 // openBody returns n bytes of a body from off on; n < 0 is to the end. The range
 // must lie inside. Memory: two chunks, and for a run kept apart three more.
 func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.BlobRef, off, n int64) (io.ReadCloser, error) {
-	src, err := blobs.Open(ctx, name, 0, -1)
-	if err != nil {
+	b := &bodyReader{ctx: ctx, blobs: blobs, pack: p}
+	if err := b.open(name, off, n); err != nil {
 		return nil, err
 	}
-	b := &bodyReader{ctx: ctx, blobs: blobs, src: src, r: p.readers.Get().(*bufio.Reader), pack: p}
+	return b, nil
+}
+
+// open begins to read a body. The reader may have read another to its end; its buffers are
+// used again.
+func (b *bodyReader) open(name mail.BlobRef, off, n int64) error {
+	src, err := b.blobs.Open(b.ctx, name, 0, -1)
+	if err != nil {
+		return err
+	}
+	b.src, b.r = src, b.pack.readers.Get().(*bufio.Reader)
+	b.next, b.chunk = 0, nil
 	b.r.Reset(src)
 	headLen, err := b.head(off, n)
 	if err != nil {
 		b.Close()
-		return nil, err
+		return err
 	}
 	if b.next > 0 { // begin at the chunk that holds off
 		src.Close()
@@ -94,14 +108,15 @@ func openBody(ctx context.Context, blobs engine.Blobs, p *packer, name mail.Blob
 		for _, c := range b.chunks[:b.next] {
 			at += int64(c.kept)
 		}
-		if src, err = blobs.Open(ctx, name, at, -1); err != nil {
-			p.readers.Put(b.r)
-			return nil, err
+		if src, err = b.blobs.Open(b.ctx, name, at, -1); err != nil {
+			b.pack.readers.Put(b.r)
+			b.r = nil
+			return err
 		}
 		b.src = src
 		b.r.Reset(src)
 	}
-	return b, nil
+	return nil
 }
 
 // headReader is an io.ByteReader that keeps what it reads, for the checksum.
@@ -128,7 +143,7 @@ func (b *bodyReader) head(off, n int64) (length int, err error) {
 		version != bodyCut && count != (size+chunkSize-1)/chunkSize {
 		return 0, errBodyHead
 	}
-	b.chunks = make([]stored, count)
+	b.chunks = slices.Grow(b.chunks[:0], int(count))[:count]
 	left := size
 	for i := range b.chunks {
 		raw := min(left, chunkSize)
@@ -214,13 +229,13 @@ func (b *bodyReader) fill() error {
 		return fault.Wrap(fault.Corrupt, "a stored body is cut short", err)
 	}
 	var err error
-	if b.chunk, err = b.unchunk(b.chunk[:0], b.stored); err != nil {
+	if b.raw, err = b.unchunk(b.raw[:0], b.stored); err != nil {
 		return err
 	}
-	if len(b.chunk) != raw {
+	if len(b.raw) != raw {
 		return errBodyHead
 	}
-	b.chunk, b.skip = b.chunk[b.skip:], 0
+	b.chunk, b.skip = b.raw[b.skip:], 0
 	return nil
 }
 

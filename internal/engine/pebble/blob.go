@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // blobs keeps each blob as a header, found by List without touching a piece, and
 // pieces with a checksum each.
 type blobs struct {
-	e     *Engine
-	names keyed[mail.BlobRef, struct{}] // who puts or deletes a name is alone on it
+	e       *Engine
+	names   keyed[mail.BlobRef, struct{}] // who puts or deletes a name is alone on it
+	buffers sync.Pool                     // *[]byte: of pieces that were read
 
 	freed      atomic.Int64 // bytes deleted since reclaim last began for their sake
 	reclaiming atomic.Bool

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	db "github.com/cockroachdb/pebble/v2"
 
@@ -29,7 +30,7 @@ func (b *blobs) Open(ctx context.Context, name mail.BlobRef, off, n int64) (io.R
 	r := &blobReader{b: b, ctx: ctx, name: name, off: off}
 	var err error
 	if off >= 0 && off < pieceBytes {
-		r.piece, _, err = b.piece(name, 0)
+		r.piece, _, err = b.piece(b.buffer(), name, 0)
 	}
 	if err != nil {
 		return nil, err
@@ -56,8 +57,8 @@ func (b *blobs) Open(ctx context.Context, name mail.BlobRef, off, n int64) (io.R
 
 var errNoBlob = fault.New(fault.NotFound, "there is no such blob")
 
-// piece returns a copy of a piece, its checksum verified.
-func (b *blobs) piece(name mail.BlobRef, number uint32) (data []byte, ok bool, err error) {
+// piece appends a piece to dst, its checksum verified.
+func (b *blobs) piece(dst []byte, name mail.BlobRef, number uint32) (data []byte, ok bool, err error) {
 	v, closer, err := b.e.db.Get(pieceKey(name, number))
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, false, nil
@@ -69,7 +70,7 @@ func (b *blobs) piece(name mail.BlobRef, number uint32) (data []byte, ok bool, e
 	if len(v) < 4 || binary.BigEndian.Uint32(v) != crc32.Checksum(v[4:], castagnoli) {
 		return nil, false, errChecksum
 	}
-	return append(make([]byte, 0, len(v)-4), v[4:]...), true, nil
+	return append(slices.Grow(dst, len(v)-4), v[4:]...), true, nil
 }
 
 var errChecksum = fault.New(fault.Corrupt, "a stored blob fails its checksum")
@@ -82,6 +83,7 @@ type blobReader struct {
 	size     int64
 	off, end int64
 	piece    []byte // that off lies in, nil if it is not read yet
+	last     []byte // the piece before, whose bytes may be overwritten
 	closed   bool
 }
 
@@ -102,7 +104,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 	n := copy(p, r.piece[r.off-start:min(int64(len(r.piece)), r.end-start)])
 	r.off += int64(n)
 	if r.off == start+pieceBytes {
-		r.piece = nil
+		r.piece, r.last = nil, r.piece
 	}
 	return n, nil
 }
@@ -117,7 +119,7 @@ func (r *blobReader) fill() error {
 	}
 	defer r.b.e.gate.leave()
 	number := r.off / pieceBytes
-	data, ok, err := r.b.piece(r.name, uint32(number))
+	data, ok, err := r.b.piece(r.spare(), r.name, uint32(number))
 	if err != nil {
 		return err
 	}
@@ -143,7 +145,30 @@ func (r *blobReader) missing() error {
 	return errNoBlob
 }
 
+// spare returns a buffer for the next piece.
+func (r *blobReader) spare() []byte {
+	if r.last == nil {
+		return r.b.buffer()
+	}
+	spare := r.last[:0]
+	r.last = nil
+	return spare
+}
+
 func (r *blobReader) Close() error {
-	r.closed, r.piece = true, nil
+	for _, used := range [...][]byte{r.piece, r.last} {
+		if cap(used) > 0 {
+			r.b.buffers.Put(&used)
+		}
+	}
+	r.closed, r.piece, r.last = true, nil, nil
+	return nil
+}
+
+// buffer returns an empty buffer that closed readers have left, or nil.
+func (b *blobs) buffer() []byte {
+	if used, ok := b.buffers.Get().(*[]byte); ok {
+		return (*used)[:0]
+	}
 	return nil
 }
