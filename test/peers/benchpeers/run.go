@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/bench"
+	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // footing is what a leg finds when it begins.
@@ -129,9 +130,22 @@ func (p plan) together(ctx context.Context, name string, round int, legs []leg, 
 		return err
 	}
 	defer s.stop()
+	time.Sleep(time.Second) // a server that listens may still be starting its processes
 	for i, leg := range legs {
-		if err := p.one(ctx, s, leg, fmt.Sprintf("r%dg%dl%d", round, leg.group, i), report); err != nil {
-			return err
+		run := fmt.Sprintf("r%dg%dl%d", round, leg.group, i)
+		err := p.one(ctx, s, leg, run, report)
+		if fault.Is(err, fault.Unavailable) && ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "benchpeers: %s, %s is tried again: %v\n", name, leg.title, err)
+			err = p.one(ctx, s, leg, run+"again", report)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			report(sample{Leg: leg.title, Error: err.Error(), Load: loadAverage()})
+		}
+		if s.lost {
+			return errors.New("the legs after " + leg.title + " are left out: the server did not come back")
 		}
 	}
 	return nil
@@ -152,7 +166,7 @@ func (p plan) fill(ctx context.Context, name string, l launch, messages int) err
 	return err
 }
 
-// one runs a leg. An error means that the server is of no more use.
+// one runs a leg.
 func (p plan) one(ctx context.Context, s *server, l leg, run string, report func(sample)) error {
 	load := loadAverage()
 	t := s.target
@@ -164,26 +178,18 @@ func (p plan) one(ctx context.Context, s *server, l leg, run string, report func
 	}
 	opt := l.opt
 	opt.Run = run
-	restarted := error(nil)
 	if l.restart {
 		opt.Stop = func(context.Context) error { s.stop(); return nil }
 		opt.Restart = func(context.Context) (int, error) {
-			restarted = s.again(p.drop)
-			return s.target.PID, restarted
+			err := s.again(p.drop)
+			return s.target.PID, err
 		}
 	}
 	inTime, cancel := context.WithTimeout(ctx, max(p.patience, l.patience))
 	defer cancel()
-	err := bench.Run(inTime, t, opt, l.names, func(r bench.Result) {
+	return bench.Run(inTime, t, opt, l.names, func(r bench.Result) {
 		report(sample{Spread: l.spread, Load: load, Result: r})
 	})
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		report(sample{Leg: l.title, Error: err.Error(), Load: load})
-	}
-	return restarted
 }
 
 // again stops the server and starts it.
@@ -195,7 +201,9 @@ func (s *server) again(drop bool) error {
 			return err
 		}
 	}
-	if err := s.start(); err != nil {
+	err := s.start()
+	s.lost = err != nil
+	if err != nil {
 		return errors.Join(errors.New("the server did not come back"), err)
 	}
 	return nil

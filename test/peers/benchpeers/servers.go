@@ -20,6 +20,7 @@ type server struct {
 	others []string  // recipients besides
 	stop   func()
 	start  func() error // again, after stop
+	lost   bool         // it did not start again
 }
 
 // spread is how many accounts the deliveries go to that are not all to one.

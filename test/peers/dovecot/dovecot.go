@@ -268,8 +268,21 @@ func (s *Server) Stop() {
 	case <-time.After(5 * time.Second):
 		syscall.Kill(-s.PID, syscall.SIGKILL)
 		<-s.done
+		s.silent()
 	}
 	s.cmd = nil
+}
+
+// silent waits until no process of a Dovecot that was killed takes connections any more.
+func (s *Server) silent() {
+	for range 100 {
+		c, err := net.Dial("tcp", s.IMAP)
+		if err != nil {
+			return
+		}
+		c.Close()
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // passable lets other users through the temporary directories above dir.
