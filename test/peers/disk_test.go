@@ -2,7 +2,9 @@ package peers
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,18 +66,11 @@ func TestFullDisk(t *testing.T) {
 // returns what was acknowledged.
 func fillDisk(t *testing.T, s *subject) []string {
 	t.Helper()
-	noise := letters()[len(letters())-1].Data
-	for _, m := range letters() {
-		if strings.Contains(m.Name, "big-25MB") {
-			noise = m.Data
-		}
-	}
 	var kept []string
 	refusals := map[string]int{}
 	for i := 0; i < 2_000 && (refusals["lmtp"] < 3 || refusals["append"] < 3); i++ {
 		id := fmt.Sprintf("disk-%d", i)
-		body := noise[1_000+i*300_000%20_000_000:][:300_000]
-		msg := append(note(id, "no other is equal to "+id), bytes.ReplaceAll(body, []byte("\r"), nil)...)
+		msg := append(note(id, "no other is equal to "+id), noise(i, 300_000)...)
 		msg = bytes.ReplaceAll(bytes.ReplaceAll(msg, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 		if i%2 == 0 {
 			code, text := s.tryDeliver(t, append(msg, "\r\n"...))
@@ -107,6 +102,19 @@ func fillDisk(t *testing.T, s *subject) []string {
 	}
 	t.Logf("%d messages were acknowledged before the disk was full", len(kept))
 	return kept
+}
+
+// noise returns size bytes of base64 that are like those of no other seed, so that
+// nothing of them is kept already.
+func noise(seed, size int) []byte {
+	rnd := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	var out []byte
+	line := make([]byte, 57)
+	for len(out) < size {
+		rnd.Read(line)
+		out = append(base64.StdEncoding.AppendEncode(out, line), '\n')
+	}
+	return out
 }
 
 // tryDeliver delivers to alice and returns the first reply that is not success, or
