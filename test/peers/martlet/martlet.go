@@ -269,7 +269,11 @@ func (s *Server) Command(args ...string) (string, error) {
 
 // PortBase returns a base from which all standard ports are free.
 func PortBase() (int, error) {
-	for base := 20000 + os.Getpid()%20000; base < 60000; base += 97 {
+	// Below the ports that connections get (32768 and above): thousands of these may have
+	// just been closed, and a port is not free for a while then.
+	const low, span = 11_000, 17_000
+	for i := range span / 97 {
+		base := low + (os.Getpid()+i*97)%span
 		free := true
 		for _, o := range offsets {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+o)))
