@@ -161,23 +161,60 @@ func (d *marksDraft) gathered(kind, mods []uint64) ([]uint64, []uint64) {
 
 // marks returns what the draft says, packed.
 func (d *marksDraft) marks() *marks {
-	var room [2][sheetSize]uint64
-	kind, mods := d.gathered(room[0][:], room[1][:])
-	k := &marks{present: d.present, rows: len(mods), kinds: slices.Clone(d.kinds)}
+	var r markRows
+	r.present, r.kinds = d.present, slices.Clone(d.kinds)
+	r.gather(d)
+	return r.marks()
+}
+
+// markRows is what marks say, by row and not packed: on the way from a record and to one.
+type markRows struct {
+	present sheetWords
+	kinds   []marking
+	rows    int
+	kind    [sheetSize]uint64
+	mods    [sheetSize]uint64
+}
+
+// gather takes kinds and modseqs by row.
+func (r *markRows) gather(d *marksDraft) {
+	kind, _ := d.gathered(r.kind[:], r.mods[:])
+	r.rows = len(kind)
+}
+
+// marks packs the rows.
+func (r *markRows) marks() *marks {
+	kind, mods := r.kind[:r.rows], r.mods[:r.rows]
+	k := &marks{present: r.present, rows: r.rows, kinds: r.kinds}
 	k.kind, k.mods = newColumn(kind), newColumn(mods)
 	row := 0
-	for i, word := range d.present {
+	for i, word := range r.present {
 		k.before[i] = uint16(row)
-		for range bits.OnesCount64(word) {
-			k.newest[i] = max(k.newest[i], mods[row])
-			if !d.kinds[kind[row]].flags.Has(mail.Seen) {
-				k.unseen++
-			}
-			row++
+		end := row + bits.OnesCount64(word)
+		for _, mod := range mods[row:end] {
+			k.newest[i] = max(k.newest[i], mod)
 		}
+		row = end
 		k.highest = max(k.highest, k.newest[i])
 	}
+	k.unseen = r.unseen()
 	return k
+}
+
+// unseen counts.
+func (r *markRows) unseen() int {
+	n := 0
+	for i := range r.kinds {
+		if r.kinds[i].flags.Has(mail.Seen) {
+			continue
+		}
+		for _, k := range r.kind[:r.rows] {
+			if k == uint64(i) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // draft returns marks for changing.
@@ -305,47 +342,57 @@ func readSteps(d *dec, list []uint64) {
 
 // decode reads a record into a draft, whatever that held.
 func (d *marksDraft) decode(b []byte) error {
+	var r markRows
+	if err := r.decode(b); err != nil {
+		return err
+	}
+	d.present, d.kinds = r.present, r.kinds
+	row := 0
+	for i, word := range d.present {
+		for ; word != 0; word &= word - 1 {
+			slot := i*pageSize + bits.TrailingZeros64(word)
+			d.kind[slot], d.mods[slot] = uint16(r.kind[row]), r.mods[row]
+			row++
+		}
+	}
+	return nil
+}
+
+// decode reads a record, whatever there was before.
+func (r *markRows) decode(b []byte) error {
 	payload, err := unseal(recMarks, b)
 	if err != nil {
 		return err
 	}
 	in := dec{Rest: payload}
 	full, some := in.U(), in.U()
-	rows := 0
-	for i := range d.present {
+	r.rows = 0
+	for i := range r.present {
 		switch {
 		case full>>i&1 != 0:
-			d.present[i] = ^uint64(0)
+			r.present[i] = ^uint64(0)
 		case some>>i&1 != 0:
-			d.present[i] = in.U()
+			r.present[i] = in.U()
 		default:
-			d.present[i] = 0
+			r.present[i] = 0
 		}
-		rows += bits.OnesCount64(d.present[i])
+		r.rows += bits.OnesCount64(r.present[i])
 	}
-	d.kinds = make([]marking, min(in.Count(), sheetSize))
-	for i := range d.kinds {
-		d.kinds[i] = marking{mail.Flags(in.Byte()), KeywordSet(in.Bytes())}
+	r.kinds = make([]marking, min(in.Count(), sheetSize))
+	for i := range r.kinds {
+		r.kinds[i] = marking{mail.Flags(in.Byte()), KeywordSet(in.Bytes())}
 	}
-	var room [2][sheetSize]uint64
-	kind, mods := room[0][:rows], room[1][:rows]
-	if len(d.kinds) > 1 {
-		readKinds(&in, kind, uint64(len(d.kinds)))
+	if len(r.kinds) > 1 {
+		readKinds(&in, r.kind[:r.rows], uint64(len(r.kinds)))
+	} else {
+		clear(r.kind[:r.rows])
 	}
-	readSteps(&in, mods)
+	readSteps(&in, r.mods[:r.rows])
 	if err := in.End("marks"); err != nil {
 		return err
 	}
-	if rows == 0 || len(d.kinds) == 0 {
+	if r.rows == 0 || len(r.kinds) == 0 {
 		return fault.New(fault.Corrupt, "a stored marks record is of no message")
-	}
-	rows = 0
-	for i, word := range d.present {
-		for ; word != 0; word &= word - 1 {
-			slot := i*pageSize + bits.TrailingZeros64(word)
-			d.kind[slot], d.mods[slot] = uint16(kind[rows]), mods[rows]
-			rows++
-		}
 	}
 	return nil
 }

@@ -171,9 +171,9 @@ func (s *Snapshot) marksOf(box mail.MailboxID, numbers []uint64) ([]*marks, erro
 	var d marksDraft
 	list := make([]*marks, len(numbers))
 	if n := len(numbers); n > 0 && atOnce(numbers[0], numbers[n-1], n) {
-		err := s.eachMarks(box, numbers[0], numbers[n-1], &d, func(number uint64) {
+		err := s.eachMarks(box, numbers[0], numbers[n-1], func(number uint64, m *marks) {
 			if i, ok := slices.BinarySearch(numbers, number); ok {
-				list[i] = d.marks()
+				list[i] = m
 			}
 		})
 		if err != nil {
@@ -207,13 +207,13 @@ func (sh *sheet) checked(err error) (*sheet, error) {
 	return sh, nil
 }
 
-// eachMarks reads the marks that are on record of sheets from one to another into d, one
-// after the other.
-func (s *Snapshot) eachMarks(box mail.MailboxID, from, to uint64, d *marksDraft, fn func(number uint64)) error {
+// eachMarks reads the marks that are on record of sheets from one to another.
+func (s *Snapshot) eachMarks(box mail.MailboxID, from, to uint64, fn func(number uint64, m *marks)) error {
 	var bad error
+	var r markRows
 	err := s.r.Scan(marksKey(box, from), marksKey(box, to+1), false, func(k, v []byte) bool {
-		if bad = d.decode(v); bad == nil {
-			fn(keyNum(k, 1))
+		if bad = r.decode(v); bad == nil {
+			fn(keyNum(k, 1), r.marks())
 		}
 		return bad == nil
 	})
@@ -229,7 +229,7 @@ func (s *Snapshot) sheets(box mail.MailboxID) (numbers []uint64, sheets []*sheet
 	marked := map[uint64]*marks{}
 	var bad error
 	var d marksDraft
-	err = s.eachMarks(box, 0, 1<<32/sheetSize, &d, func(number uint64) { marked[number] = d.marks() })
+	err = s.eachMarks(box, 0, 1<<32/sheetSize, func(number uint64, m *marks) { marked[number] = m })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -146,11 +146,9 @@ func (tx *Tx) readMarks(b *txBox, set mail.UIDSet) error {
 	if !atOnce(first, last, sheets) {
 		return nil
 	}
-	d := &marksDraft{}
-	return tx.eachMarks(b.ID, first, last, d, func(number uint64) {
+	return tx.eachMarks(b.ID, first, last, func(number uint64, m *marks) {
 		if b.marks[number] == nil { // else it is newer
-			fresh := *d
-			b.marks[number] = &fresh
+			b.marks[number] = m.draft()
 		}
 	})
 }
