@@ -229,6 +229,9 @@ func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
 
 // load reads all of a mailbox.
 func (s *Snapshot) load(m Mailbox) (*Picture, error) {
+	if m.Messages == 0 { // as most of many mailboxes
+		return newPicture(m, nil, nil), nil
+	}
 	numbers, sheets, err := s.sheets(m.ID)
 	if err != nil {
 		return nil, err
