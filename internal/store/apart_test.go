@@ -125,15 +125,7 @@ func TestAnyBodyComesBack(t *testing.T) {
 				off, n = 0, len(whole)
 			}
 			n = min(n, len(whole)-off)
-			r, err := p.Open(ctx, int64(off), int64(n))
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(r)
-			r.Close()
-			if err != nil || string(got) != whole[off:off+n] {
-				t.Fatalf("body %d: %d bytes from %d are others: %v", i, n, off, err)
-			}
+			readsAs(t, p, whole, off, n)
 		}
 	}
 }

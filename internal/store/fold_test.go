@@ -174,15 +174,7 @@ func TestFoldedBody(t *testing.T) {
 			off, n = 0, len(whole)
 		}
 		n = min(n, len(whole)-off)
-		r, err := p.Open(ctx, int64(off), int64(n))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := io.ReadAll(r)
-		r.Close()
-		if err != nil || string(got) != whole[off:off+n] {
-			t.Fatalf("%d bytes from %d are others: %v", n, off, err)
-		}
+		readsAs(t, p, whole, off, n)
 	}
 	var stored int64
 	err = s.eng.Blobs().List(ctx, func(name mail.BlobRef, _ time.Time, size int64) bool {
@@ -250,5 +242,19 @@ func BenchmarkPackBody(b *testing.B) {
 				out, _ = r.unchunk(out[:0], kept)
 			}
 		})
+	}
+}
+
+// readsAs holds n bytes of a parcel from off on against the whole message.
+func readsAs(t *testing.T, p *Parcel, whole string, off, n int) {
+	t.Helper()
+	r, err := p.Open(ctx, int64(off), int64(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	if err != nil || string(got) != whole[off:off+n] {
+		t.Fatalf("of a message of %d bytes, %d from %d are others: %v", len(whole), n, off, err)
 	}
 }

@@ -291,12 +291,8 @@ func (s *session) loadChunk(snap *store.Snapshot, plan *fetchPlan, chunk []store
 			return nil
 		}
 		*ld = loaded{m: chunk[i], seen: seen(chunk[i]), facts: f, head: heads.of(i)}
-		if plan.keys {
-			preview, _, err := f.Preview()
-			if err != nil {
-				return err
-			}
-			ld.preview = string(preview)
+		if err := ld.readKeys(plan, &f); err != nil {
+			return err
 		}
 		if !plan.head || f.HeaderSize <= int64(len(ld.head)) {
 			if err := s.fetchOne(plan, ld); err != nil {

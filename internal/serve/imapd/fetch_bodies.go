@@ -111,14 +111,17 @@ func (ld *loaded) take(plan *fetchPlan, f *store.Facts) (err error) {
 			return err
 		}
 	}
-	if plan.keys {
-		preview, _, err := f.Preview()
-		if err != nil {
-			return err
-		}
-		ld.preview = string(preview)
+	return ld.readKeys(plan, f)
+}
+
+// readKeys keeps of the sort keys what plan needs.
+func (ld *loaded) readKeys(plan *fetchPlan, f *store.Facts) error {
+	if !plan.keys {
+		return nil
 	}
-	return nil
+	preview, _, err := f.Preview()
+	ld.preview = string(preview)
+	return err
 }
 
 // whole tells whether all bytes of the message are in memory.

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -15,15 +16,21 @@ import (
 
 // fetchRows answers for all messages of the set with what their rows say.
 func (s *session) fetchRows(cmd *command, plan *fetchPlan, uids mail.UIDSet) error {
-	b := s.enc.Buffer()
 	rows := s.inOrder(cmd, uids)
 	if cmd.lowest == 0 && ofMarks(plan.items) {
 		rows = s.view.pic.Marks(uids)
 	}
+	return s.answerRows(rows, func(b []byte, m *store.Message) []byte {
+		return append(s.appendRow(b, plan.items, m), ")\r\n"...)
+	})
+}
+
+// answerRows writes a FETCH response for each of many rows, of which fill appends all
+// behind the opening. It flushes whenever there is much to write.
+func (s *session) answerRows(rows iter.Seq2[int, store.Message], fill func([]byte, *store.Message) []byte) error {
+	b := s.enc.Buffer()
 	for seq, m := range rows {
-		b = s.appendOpening(b, seq, m.UID)
-		b = s.appendRow(b, plan.items, &m)
-		b = append(b, ")\r\n"...)
+		b = fill(s.appendOpening(b, seq, m.UID), &m)
 		if len(b) < flushAt {
 			continue
 		}

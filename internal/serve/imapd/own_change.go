@@ -97,23 +97,11 @@ func (s *session) tellMessages(uid bool, set mail.UIDSet, k known) error {
 			set.Add(uid)
 		}
 	}
-	b := s.enc.Buffer()
 	var last flagsText
-	for seq, m := range s.view.pic.Marks(set) {
-		b = s.appendOpening(b, seq, m.UID)
+	return s.answerRows(s.view.pic.Marks(set), func(b []byte, m *store.Message) []byte {
 		flags := len(k.flags) == 0 || !k.flags.Contains(m.UID)
-		b = s.appendNews(b, uid, flags, &m, &last)
-		if len(b) < flushAt {
-			continue
-		}
-		s.enc.SetBuffer(b)
-		if err := s.flush(); err != nil {
-			return err
-		}
-		b = s.enc.Buffer()
-	}
-	s.enc.SetBuffer(b)
-	return nil
+		return s.appendNews(b, uid, flags, m, &last)
+	})
 }
 
 // flagsText is the FLAGS item of some marks: of many messages one after the other it is

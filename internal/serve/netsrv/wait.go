@@ -94,16 +94,21 @@ func (c *Conn) listen(until time.Time) (input, done bool, err error) {
 // Wake ends a wait from another goroutine, the next one if none is running. Calls
 // coalesce. It returns at once.
 func (c *Conn) Wake() {
+	if c.call(&c.woken) {
+		c.srv.calls.add(c)
+	}
+}
+
+// call notes in a field of c why its wait is to end, and ends it. With unparked, the
+// caller now owns the connection.
+func (c *Conn) call(why *bool) (unparked bool) {
 	c.mu.Lock()
-	c.woken = true
-	unparked := c.unpark()
+	defer c.mu.Unlock()
+	*why = true
 	if c.waiting {
 		c.raw.interrupt()
 	}
-	c.mu.Unlock()
-	if unparked {
-		c.srv.calls.add(c)
-	}
+	return c.unpark()
 }
 
 // Stopping tells whether the server is stopping.
@@ -114,14 +119,7 @@ func (c *Conn) Stopping() bool {
 }
 
 func (c *Conn) stop() {
-	c.mu.Lock()
-	c.stopped = true
-	unparked := c.unpark()
-	if c.waiting {
-		c.raw.interrupt()
-	}
-	c.mu.Unlock()
-	if unparked {
+	if c.call(&c.stopped) {
 		go c.carryOn(called)
 	}
 }

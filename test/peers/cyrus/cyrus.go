@@ -23,6 +23,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/martlet-mail/martlet/test/peers/process"
 )
 
 // Password opens every account.
@@ -48,8 +50,7 @@ type Server struct {
 	PID               int
 	opt               Options
 	uid, gid          uint32
-	cmd               *exec.Cmd
-	done              chan error
+	run               *process.Process // nil when it does not run
 }
 
 // imapdConf is the whole of imapd.conf: Debian's, with what the guide says beside it.
@@ -156,7 +157,7 @@ func Start(opt Options) (*Server, error) {
 	uid, _ := strconv.ParseUint(u.Uid, 10, 32)
 	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
 	s.uid, s.gid = uint32(uid), uint32(gid)
-	ports, err := freePorts(3)
+	ports, err := process.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
@@ -268,32 +269,15 @@ func (s *Server) Restart() error {
 	if s.opt.Unsynced {
 		argv = slices.Insert(argv, 0, "eatmydata")
 	}
-	s.cmd = exec.Command(argv[0], argv[1:]...)
-	s.cmd.Dir = s.opt.Dir
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true,
-		Credential: &syscall.Credential{Uid: s.uid, Gid: s.gid}}
-	var said strings.Builder
-	s.cmd.Stderr, s.cmd.Stdout = &said, &said
-	s.cmd.WaitDelay = time.Second
-	if err := s.cmd.Start(); err != nil {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = s.opt.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.uid, Gid: s.gid}}
+	var err error
+	if s.run, err = process.Start(cmd, func() bool { return greets(s.IMAP) && greets(s.LMTP) }); err != nil {
 		return fmt.Errorf("cyrus: %w", err)
 	}
-	s.PID = s.cmd.Process.Pid
-	s.done = make(chan error, 1)
-	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(s.cmd, s.done)
-	for range 1200 {
-		select {
-		case err := <-s.done:
-			s.cmd = nil
-			return fmt.Errorf("cyrus ended at once: %v\n%s", err, said.String())
-		case <-time.After(25 * time.Millisecond):
-		}
-		if greets(s.IMAP) && greets(s.LMTP) {
-			return nil
-		}
-	}
-	s.Stop()
-	return fmt.Errorf("cyrus does not listen on %s\n%s", s.IMAP, said.String())
+	s.PID = s.run.PID
+	return nil
 }
 
 func greets(addr string) bool {
@@ -309,46 +293,21 @@ func greets(addr string) bool {
 
 // Stop ends Cyrus with all its processes. It may be called more than once.
 func (s *Server) Stop() error {
-	if s.cmd == nil {
+	if s.run == nil {
 		return nil
 	}
 	defer os.RemoveAll(s.memory())
-	var err error
-	ended := false
 	// SIGQUIT waits for the children; one that still has a client is not waited for long.
-	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGTERM} {
-		s.cmd.Process.Signal(sig)
-		select {
-		case <-s.done:
-			ended = true
-		case <-time.After(5 * time.Second):
-		}
-		if ended {
-			break
-		}
-	}
+	s.run.Signal(syscall.SIGQUIT)
+	ended := s.run.Ended(5 * time.Second)
 	if !ended {
-		err = errors.New("cyrus: still running 10 s after the signal")
+		s.run.Signal(syscall.SIGTERM)
+		ended = s.run.Ended(5 * time.Second)
 	}
-	syscall.Kill(-s.PID, syscall.SIGKILL) // whoever is left of its group
-	if err != nil {
-		<-s.done
+	s.run.Kill()
+	s.run = nil
+	if !ended {
+		return errors.New("cyrus: still running 10 s after the signal")
 	}
-	s.cmd = nil
-	return err
-}
-
-// freePorts returns n ports that nobody listens on.
-func freePorts(n int) ([]string, error) {
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // held until all are found, so that they differ
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
-	}
-	return ports, nil
+	return nil
 }

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/martlet-mail/martlet/test/peers/process"
 )
 
 // Format is how mailboxes are kept.
@@ -49,9 +51,8 @@ type Server struct {
 	IMAPS            string // empty without a certificate
 	Log              string // path of the log file
 	PID              int
-	path             string // of the configuration
-	cmd              *exec.Cmd
-	done             chan error
+	path             string           // of the configuration
+	run              *process.Process // nil when it does not run
 }
 
 // Text returns the configuration with words in place of paths, ports and numbers, to
@@ -191,7 +192,7 @@ func Run(opt Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dovecot: %w", err)
 	}
-	ports, err := freePorts(4)
+	ports, err := process.FreePorts(4)
 	if err != nil {
 		return nil, err
 	}
@@ -229,58 +230,37 @@ func directories(dir string, owner *user.User) error {
 
 // Restart starts Dovecot in its directory again, after Stop, on the same ports.
 func (s *Server) Restart() error {
-	s.cmd = exec.Command("dovecot", "-F", "-c", s.path)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var said strings.Builder
-	s.cmd.Stderr, s.cmd.Stdout = &said, &said
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("dovecot: %w (Debian: apt-get install dovecot-imapd dovecot-lmtpd dovecot-pop3d)", err)
+	var err error
+	if s.run, err = process.Start(exec.Command("dovecot", "-F", "-c", s.path), func() bool { return listens(s.IMAP) }); err != nil {
+		log, _ := os.ReadFile(s.Log)
+		return fmt.Errorf("dovecot (Debian: apt-get install dovecot-imapd dovecot-lmtpd dovecot-pop3d): %w%s", err, log)
 	}
-	s.PID = s.cmd.Process.Pid
-	s.done = make(chan error, 1)
-	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(s.cmd, s.done)
-	for range 500 {
-		select {
-		case err := <-s.done:
-			s.cmd = nil
-			log, _ := os.ReadFile(s.Log)
-			return fmt.Errorf("dovecot ended at once: %v\n%s%s", err, said.String(), log)
-		case <-time.After(20 * time.Millisecond):
-		}
-		c, err := net.Dial("tcp", s.IMAP)
-		if err == nil {
-			c.Close()
-			return nil
-		}
+	s.PID = s.run.PID
+	return nil
+}
+
+func listens(addr string) bool {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return false
 	}
-	s.Stop()
-	return fmt.Errorf("dovecot does not listen on %s", s.IMAP)
+	c.Close()
+	return true
 }
 
 // Stop ends Dovecot with all its processes. It may be called more than once.
 func (s *Server) Stop() {
-	if s.cmd == nil {
+	if s.run == nil {
 		return
 	}
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.done:
-	case <-time.After(5 * time.Second):
-		syscall.Kill(-s.PID, syscall.SIGKILL)
-		<-s.done
-		s.silent()
-	}
-	s.cmd = nil
-}
-
-// silent waits until no process of a Dovecot that was killed takes connections any more.
-func (s *Server) silent() {
+	s.run.Signal(syscall.SIGTERM)
+	s.run.Ended(5 * time.Second)
+	s.run.Kill() // also who holds sessions that hibernate, and its socket with them
+	s.run = nil
 	for range 100 {
-		c, err := net.Dial("tcp", s.IMAP)
-		if err != nil {
+		if !listens(s.IMAP) {
 			return
 		}
-		c.Close()
 		time.Sleep(50 * time.Millisecond)
 	}
 }
@@ -297,25 +277,4 @@ func passable(dir string) error {
 		}
 	}
 	return nil
-}
-
-// freePorts returns n ports that nobody listens on.
-func freePorts(n int) ([]string, error) {
-	var ports []string
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			l.Close()
-		}
-	}()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, l)
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
-	}
-	return ports, nil
 }

@@ -16,8 +16,9 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/martlet-mail/martlet/test/peers/process"
 )
 
 // Options of New.
@@ -38,8 +39,7 @@ type Server struct {
 	Log  string
 	PID  int
 	opt  Options
-	cmd  *exec.Cmd
-	done chan error
+	run  *process.Process // nil when it does not run
 }
 
 const mainCF = `compatibility_level = 3.6
@@ -203,31 +203,13 @@ func (s *Server) Configure(opt Options) error {
 // Start runs Postfix and returns when it greets.
 func (s *Server) Start() error {
 	etc := filepath.Join(s.opt.Dir, "etc")
-	s.cmd = exec.Command("postfix", "-c", etc, "start-fg")
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var said strings.Builder
-	s.cmd.Stdout, s.cmd.Stderr = &said, &said
-	s.cmd.WaitDelay = time.Second
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("postfix: %w", err)
+	var err error
+	if s.run, err = process.Start(exec.Command("postfix", "-c", etc, "start-fg"), s.greets); err != nil {
+		log, _ := os.ReadFile(s.Log)
+		return fmt.Errorf("postfix: %w%s", err, log)
 	}
-	s.PID = s.cmd.Process.Pid
-	s.done = make(chan error, 1)
-	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(s.cmd, s.done)
-	for range 300 {
-		select {
-		case err := <-s.done:
-			s.cmd = nil
-			log, _ := os.ReadFile(s.Log)
-			return fmt.Errorf("postfix ended at once: %v\n%s%s", err, said.String(), log)
-		case <-time.After(50 * time.Millisecond):
-		}
-		if s.greets() {
-			return nil
-		}
-	}
-	s.Stop()
-	return fmt.Errorf("postfix does not listen on %s", s.Addr)
+	s.PID = s.run.PID
+	return nil
 }
 
 func (s *Server) greets() bool {
@@ -245,17 +227,13 @@ func (s *Server) greets() bool {
 
 // Stop ends Postfix with all its processes. It may be called more than once.
 func (s *Server) Stop() {
-	if s.cmd == nil {
+	if s.run == nil {
 		return
 	}
 	exec.Command("postfix", "-c", filepath.Join(s.opt.Dir, "etc"), "stop").Run()
-	select {
-	case <-s.done:
-	case <-time.After(8 * time.Second):
-		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		<-s.done
-	}
-	s.cmd = nil
+	s.run.Ended(8 * time.Second)
+	s.run.Kill()
+	s.run = nil
 }
 
 // Mail returns the messages that a user has got, oldest first, with the fields that
