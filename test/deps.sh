@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real programs that the tests talk to, from Debian's packages. Does
-# nothing where they are all there. With the word "bench", those of the benchmarks.
+# nothing where they are all there. With the word "bench", only those of the benchmarks.
 set -eu
 packages="isync neomutt offlineimap3 curl openssl swaks libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules bsdutils fetchmail getmail6 msmtp postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 libpython3.11-testsuite aerc alpine libmail-imapclient-perl php-cli php-cgi roundcube-sqlite3 roundcube-core"
 # About 150 MB to fetch and 400 MB on disk: where they cannot be had, the test that
@@ -56,3 +56,5 @@ need=$(missing $packages)
 need=$(missing $large)
 # shellcheck disable=SC2086
 [ -z "$need" ] || install $need || echo "not installed:$need; the tests with them will be skipped"
+# What only the benchmarks need has a test of its own.
+"$0" bench || echo "not installed: Cyrus; its test will be skipped"
