@@ -129,7 +129,7 @@ func (w *bodyWriter) add(chunk []byte) error {
 		w.chunks = append(w.chunks, stored{len(chunk), len(w.packed)})
 		return w.spool.write(w.store.opt.SpoolDir, w.packed)
 	}
-	name := sha256.Sum256(f.plain)
+	name := partName(f.plain)
 	w.packed = p.chunk(w.packed[:0], f.plain)
 	w.needs = append(w.needs, name)
 	w.parts = append(w.parts, stored{len(f.plain), len(w.packed)})
@@ -140,6 +140,16 @@ func (w *bodyWriter) add(chunk []byte) error {
 	w.packed = binary.BigEndian.AppendUint32(w.packed, record.Sum(w.packed))
 	w.chunks = append(w.chunks, stored{len(chunk), len(w.packed)})
 	return w.spool.write(w.store.opt.SpoolDir, w.packed)
+}
+
+// partName names what a run says: by its SHA-256, every bit turned over, so that it is never
+// a body of the same content, which may need others itself.
+func partName(plain []byte) mail.BlobRef {
+	name := mail.BlobRef(sha256.Sum256(plain))
+	for i := range name {
+		name[i] = ^name[i]
+	}
+	return name
 }
 
 // oneRun tells whether a run is all there is.

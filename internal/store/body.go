@@ -75,6 +75,8 @@ type bodyReader struct {
 	file   *bodyReader // of the last run kept apart: its buffers serve the next
 }
 
+var errBodyClosed = fault.New(fault.Internal, "a body is read after its end")
+
 var errBodyHead = fault.New(fault.Corrupt, "a stored body has a broken head")
 
 // openBody returns n bytes of a body from off on; n < 0 is to the end. The range
@@ -109,8 +111,7 @@ func (b *bodyReader) open(name mail.BlobRef, off, n int64) error {
 			at += int64(c.kept)
 		}
 		if src, err = b.blobs.Open(b.ctx, name, at, -1); err != nil {
-			b.pack.readers.Put(b.r)
-			b.r = nil
+			b.Close()
 			return err
 		}
 		b.src = src
@@ -213,6 +214,9 @@ func (b *bodyReader) WriteTo(w io.Writer) (total int64, err error) {
 }
 
 func (b *bodyReader) fill() error {
+	if b.r == nil {
+		return errBodyClosed
+	}
 	if b.next >= len(b.chunks) {
 		return errBodyHead
 	}
@@ -244,7 +248,7 @@ func (b *bodyReader) Close() error {
 	if b.r != nil {
 		b.r.Reset(nil)
 		b.pack.readers.Put(b.r)
-		b.r, b.left = nil, 0
+		b.r, b.chunk = nil, nil
 	}
 	return b.src.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/mime"
@@ -150,22 +151,24 @@ func (j *briefJob) gather(ctx context.Context, uids []mail.UID) (made []numbered
 	return made, err
 }
 
-// keep writes briefs, but not those of pages from which a message went meanwhile.
+// keep writes briefs, but not those of pages from which a message went meanwhile. It is no
+// change of the account: nobody who watches it is woken, and no picture is stale.
 func (j *briefJob) keep(ctx context.Context, made []numbered) error {
-	return j.account.Update(ctx, func(tx *Tx) error {
-		b, err := tx.open(j.box)
+	a := j.account
+	return a.store.eng.Update(ctx, a.shard, func(w engine.Writer) error {
+		s, err := newSnapshot(a, w)
 		if err != nil {
 			return err
 		}
 		for _, m := range made {
-			p, err := tx.page(b, m.number, false)
+			p, err := s.page(j.box, m.number)
 			if err != nil {
 				return err
 			}
 			if p == nil || p.present != m.present {
 				continue
 			}
-			if err := tx.w.Put(briefKey(j.box, m.kind, m.number), m.record); err != nil {
+			if err := w.Put(briefKey(j.box, m.kind, m.number), m.record); err != nil {
 				return err
 			}
 		}

@@ -201,11 +201,13 @@ func (sh *sheet) checked(err error) (*sheet, error) {
 	for i, p := range sh.pages {
 		switch {
 		case p == nil && sh.present[i] != 0, p != nil && p.present != sh.present[i]:
-			return nil, fault.New(fault.Corrupt, "a stored page is not of the messages that its marks are of")
+			return nil, errOtherPage
 		}
 	}
 	return sh, nil
 }
+
+var errOtherPage = fault.New(fault.Corrupt, "a stored page is not of the messages that its marks are of")
 
 // eachMarks reads the marks that are on record of sheets from one to another.
 func (s *Snapshot) eachMarks(box mail.MailboxID, from, to uint64, fn func(number uint64, m *marks)) error {

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -27,7 +29,7 @@ type Swept struct {
 // Sweep removes bodies that no account and no referrer holds and that are older
 // than SweepAge, releases what deleted mailboxes left, and forgets old log lines,
 // idempotency keys, and what was shared with accounts that are no more. It may run at
-// any time beside anything. Memory: 32 bytes for each body in use.
+// any time beside anything. Memory: about 50 bytes for each body.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
 	before := s.opt.Now().Add(-SweepAge)
@@ -35,6 +37,16 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	keep := func(b mail.BlobRef) {
 		if !b.IsZero() {
 			used[b] = struct{}{}
+		}
+	}
+	// Referrers first: what waits in the queue goes into an account without being put
+	// again, and never the other way.
+	s.mu.Lock()
+	referrers := s.referrers
+	s.mu.Unlock()
+	for _, fn := range referrers {
+		if err := fn(ctx, keep); err != nil {
+			return done, err
 		}
 	}
 	ids, err := s.Accounts(ctx)
@@ -47,58 +59,82 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		}
 		done.Accounts++
 	}
-	s.mu.Lock()
-	referrers := s.referrers
-	s.mu.Unlock()
-	for _, fn := range referrers {
-		if err := fn(ctx, keep); err != nil {
-			return done, err
-		}
-	}
-	err = s.removeUnused(ctx, used, before, &done)
-	return done, err
+	sw := sweeper{s.eng.Blobs(), used, map[mail.BlobRef]int64{}, before, &done}
+	return done, sw.run(ctx)
 }
 
-func (s *Store) removeUnused(ctx context.Context, used map[mail.BlobRef]struct{}, before time.Time, done *Swept) error {
-	type victim struct {
-		name mail.BlobRef
-		size int64
-	}
-	var victims []victim
-	// What a blob needs that is in use or may come to be is in use, too. Whoever puts it
-	// after this makes all of it young again.
-	err := s.eng.Blobs().Needs(ctx, func(name mail.BlobRef, at time.Time, needs []mail.BlobRef) bool {
-		if _, ok := used[name]; ok || !at.Before(before) {
-			for _, need := range needs {
-				used[need] = struct{}{}
-			}
+// sweeper removes blobs that are old and not in use.
+type sweeper struct {
+	blobs   engine.Blobs
+	used    map[mail.BlobRef]struct{}
+	victims map[mail.BlobRef]int64 // and their sizes
+	before  time.Time
+	done    *Swept
+}
+
+func (sw *sweeper) run(ctx context.Context) error {
+	err := sw.blobs.List(ctx, func(name mail.BlobRef, at time.Time, size int64) bool {
+		sw.done.Blobs++
+		if _, ok := sw.used[name]; !ok && at.Before(sw.before) {
+			sw.victims[name] = size
 		}
 		return ctx.Err() == nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = sw.spareNeeded(ctx)
 	}
-	err = s.eng.Blobs().List(ctx, func(name mail.BlobRef, at time.Time, size int64) bool {
-		done.Blobs++
-		if _, ok := used[name]; !ok && at.Before(before) {
-			victims = append(victims, victim{name, size})
-		}
-		return ctx.Err() == nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, v := range victims {
-		removed, err := s.eng.Blobs().Delete(ctx, v.name, before)
+	for name := range sw.victims {
 		if err != nil {
 			return err
 		}
-		if removed {
-			done.Removed++
-			done.Bytes += v.size
+		_, err = sw.remove(ctx, name)
+	}
+	return cmp.Or(err, ctx.Err())
+}
+
+// spareNeeded takes what blobs need off the victims, but for those blobs that are victims
+// themselves and go. They go first: one that is put again meanwhile stays, and who puts
+// it need not put what it needs. Blobs that are needed need none. Whoever puts one with what
+// it needs after this makes all of it young.
+func (sw *sweeper) spareNeeded(ctx context.Context) error {
+	spare := func(needs []mail.BlobRef) {
+		for _, need := range needs {
+			delete(sw.victims, need)
 		}
 	}
-	return ctx.Err()
+	unused := map[mail.BlobRef][]mail.BlobRef{}
+	err := sw.blobs.Needs(ctx, func(name mail.BlobRef, _ time.Time, needs []mail.BlobRef) bool {
+		if _, ok := sw.victims[name]; ok {
+			unused[name] = slices.Clone(needs)
+		} else {
+			spare(needs)
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	for name, needs := range unused {
+		gone, err := sw.remove(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !gone {
+			spare(needs)
+		}
+	}
+	return nil
+}
+
+// remove removes a victim, unless it has become young or gone.
+func (sw *sweeper) remove(ctx context.Context, name mail.BlobRef) (gone bool, err error) {
+	size := sw.victims[name]
+	delete(sw.victims, name)
+	if gone, err = sw.blobs.Delete(ctx, name, sw.before); gone {
+		sw.done.Removed++
+		sw.done.Bytes += size
+	}
+	return gone, err
 }
 
 // sweep yields the bodies an account refers to and tidies its records up.

@@ -159,9 +159,12 @@ func (tx *Tx) message(b *txBox, uid mail.UID) (m Message, ok bool, err error) {
 	if err != nil || marks == nil || !marks.has(slotOf(uid)) {
 		return m, false, err
 	}
-	p, err := tx.page(b, pageOf(uid), true)
+	p, err := tx.page(b, pageOf(uid), false)
 	if err != nil {
 		return m, false, err
+	}
+	if p == nil || p.present>>(uid%pageSize)&1 == 0 {
+		return m, false, errOtherPage
 	}
 	m.UID = uid
 	p.fill(&m, int(uid%pageSize))

@@ -97,6 +97,9 @@ func (c *markChange) of(m marking) marking {
 // markSheet makes a change on one sheet. What it makes of the markings is found once for
 // each kind of them, not for each message.
 func (tx *Tx) markSheet(b *txBox, number uint64, d *marksDraft, want *sheetWords, c *markChange, res *FlagResult) error {
+	if len(d.kinds) > 2*sheetSize {
+		d.tidy() // they are numbered by 16 bits
+	}
 	kinds := slices.Clone(d.kinds) // kindOf adds to them
 	became := make([]int, len(kinds))
 	for i, word := range want {

@@ -252,9 +252,12 @@ func (tx *Tx) each(b *txBox, set mail.UIDSet, fn func(Message) error) error {
 			if word == 0 {
 				continue
 			}
-			p, err := tx.page(b, number*sheetPages+uint64(i), true)
+			p, err := tx.page(b, number*sheetPages+uint64(i), false)
 			if err != nil {
 				return err
+			}
+			if p == nil || word&^p.present != 0 {
+				return errOtherPage
 			}
 			for ; word != 0; word &= word - 1 {
 				slot := bits.TrailingZeros64(word)

@@ -81,7 +81,11 @@ func crash(seed uint64, wrap func(vfs.FS) vfs.FS) error {
 	l := newLedger()
 	mem := vfs.NewCrashableMem()
 	c := newCutter(rng, l, mem)
-	e, err := Open("data", small(wrap(errorfs.Wrap(mem, c))))
+	opt := small(wrap(errorfs.Wrap(mem, c)))
+	if seed%2 == 1 {
+		opt.gather = 0 // as many tables gather as with large ones
+	}
+	e, err := Open("data", opt)
 	if err != nil {
 		return err
 	}

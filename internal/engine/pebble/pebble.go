@@ -40,6 +40,10 @@ type Options struct {
 	retry time.Duration // between two attempts at a full disk; 0 is a second
 	brake time.Duration // after a read that failed; 0 is a tenth of a second
 	rest  time.Duration // after the last commit, before tidying up, up to twice as long; 0 is two seconds
+
+	// gather is twice the number of tables with a key that compactions wait for in L0;
+	// 0 is 8. Each compaction merges them with all that is below, so it is to be worth it.
+	gather int
 }
 
 const (
@@ -72,20 +76,13 @@ func (o Options) withDefaults() Options {
 	if o.brake == 0 {
 		o.brake = 100 * time.Millisecond
 	}
+	if o.gather == 0 {
+		o.gather = 8
+	}
 	if o.rest == 0 {
 		o.rest = 2 * time.Second
 	}
 	return o
-}
-
-// gather is twice the number of tables with a key that compactions wait for in L0. Each
-// merges them with all that is below, so it is to be worth it; small tables, as tests
-// make, are merged at once.
-func (o Options) gather() int {
-	if o.MemTableBytes < 1<<20 {
-		return 2
-	}
-	return 8
 }
 
 // Engine is an engine.Engine in one directory.
@@ -177,13 +174,15 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 		MemTableSize:                e.opt.MemTableBytes,
 		MemTableStopWritesThreshold: 3,
 		FormatMajorVersion:          db.FormatValueSeparation,
-		L0CompactionThreshold:       e.opt.gather(),
+		L0CompactionThreshold:       e.opt.gather,
 		L0StopWritesThreshold:       1000, // reads get slower before writes stop
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      logger{e.disk},
-		WALBytesPerSync:             0,
+		EventListener:               &db.EventListener{WALCreated: e.logCreated},
+
+		WALBytesPerSync: 0,
 	}
 	o.Experimental.ValueSeparationPolicy = func() db.ValueSeparationPolicy {
 		return db.ValueSeparationPolicy{

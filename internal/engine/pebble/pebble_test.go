@@ -21,7 +21,7 @@ import (
 
 // small keeps the write buffer so small that tests flush and compact.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 128 << 10, retry: time.Millisecond, brake: time.Millisecond}
+	return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 128 << 10, gather: 2, retry: time.Millisecond, brake: time.Millisecond}
 }
 
 func open(t testing.TB, dir string, opt Options) *Engine {

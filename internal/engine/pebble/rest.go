@@ -1,18 +1,19 @@
 package pebble
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	db "github.com/cockroachdb/pebble/v2"
 )
 
 // rest notices that nothing is written any more.
 type rest struct {
 	commits atomic.Int64
-	waiting atomic.Bool // a timer runs
+	waiting atomic.Bool   // a timer runs
+	log     atomic.Uint64 // number of the newest log that counts
 }
 
 // busy notes a commit. Some time after the last one tidy runs.
@@ -30,38 +31,43 @@ func (e *Engine) awaitRest() {
 			return
 		}
 		defer e.gate.leave()
-		if e.rest.commits.Load() != seen {
+		e.rest.waiting.Store(false) // first: a commit from now on begins to wait itself
+		if e.rest.commits.Load() == seen {
+			e.tidy()
+		} else if e.rest.waiting.CompareAndSwap(false, true) {
 			e.awaitRest()
-			return
 		}
-		e.rest.waiting.Store(false)
-		e.tidy()
 	})
 }
 
 // tidy removes the logs whose content has been flushed. The database keeps a few of them
 // to write over, which makes syncs cheaper while mail comes in one after the other, but
 // for a small store they are a third of its bytes. Without them it makes new ones.
+//
+// A log counts from the moment the database has told that it made it (logCreated) until its
+// content is flushed. If one alone counts, it is the newest that was told of before, or one
+// yet newer, and all before it have been flushed. One that lies in the directory may not
+// count yet: the files themselves say nothing.
 func (e *Engine) tidy() {
+	newest := e.rest.log.Load()
+	if newest == 0 || e.db.Metrics().WAL.Files != 1 {
+		return
+	}
 	names, err := e.disk.List(e.dir)
 	if err != nil {
 		return
 	}
-	logs := map[int]string{}
 	for _, name := range names {
-		if n, err := strconv.Atoi(strings.TrimSuffix(name, ".log")); err == nil && isLog(name) {
-			logs[n] = name
-		}
-	}
-	// If but one log counts after the list was made, it is the newest or one yet newer;
-	// all before it have been flushed, and a number is never used again.
-	if len(logs) < 2 || e.db.Metrics().WAL.Files != 1 {
-		return
-	}
-	newest := slices.Max(slices.Collect(maps.Keys(logs)))
-	for n, name := range logs {
-		if n < newest {
+		n, err := strconv.ParseUint(strings.TrimSuffix(name, ".log"), 10, 64)
+		if err == nil && isLog(name) && n < newest {
 			_ = e.disk.Remove(e.disk.PathJoin(e.dir, name)) // it may have been taken meanwhile
 		}
+	}
+}
+
+// logCreated is told of each log once the database counts it.
+func (e *Engine) logCreated(info db.WALCreateInfo) {
+	if info.Err == nil {
+		e.rest.log.Store(uint64(info.FileNum))
 	}
 }
