@@ -131,17 +131,18 @@ var deflaters = sync.Pool{New: func() any {
 // deflate writes p compressed and flushed.
 func deflate(to io.Writer, p []byte) (int, error) {
 	w := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
 	// Gathered first: small writes below would be small records of TLS.
 	var out gathered
 	w.Reset(&out)
-	if _, err := w.Write(p); err != nil {
-		return 0, err
+	_, err := w.Write(p)
+	if err == nil {
+		err = w.Flush()
 	}
-	if err := w.Flush(); err != nil {
-		return 0, err
+	deflaters.Put(w) // not after a panic, which leaves nobody knows what in it
+	if err == nil {
+		_, err = to.Write(out)
 	}
-	if _, err := to.Write(out); err != nil {
+	if err != nil {
 		return 0, err
 	}
 	return len(p), nil

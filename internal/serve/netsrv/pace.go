@@ -89,18 +89,17 @@ var joiners = sync.Pool{New: func() any { b := make([]byte, 0, joinBytes+1<<10);
 
 // join writes b through tc, which stands on p.
 func (p *pacedConn) join(tc *tls.Conn, b []byte) (int, error) {
-	room := joiners.Get().(*[]byte)
-	defer joiners.Put(room)
+	room := joiners.Get().(*[]byte) // not given back after a panic: p.joined may still be it
 	p.joined, p.joins = (*room)[:0], true
 	n, err := tc.Write(b)
 	*room, p.joined, p.joins = p.joined, nil, false
-	if err != nil {
-		return n, err
+	if err == nil {
+		if _, p.failed = p.Write(*room); p.failed != nil {
+			n, err = 0, p.failed
+		}
 	}
-	if _, p.failed = p.Write(*room); p.failed != nil {
-		return 0, p.failed
-	}
-	return n, nil
+	joiners.Put(room)
+	return n, err
 }
 
 // Bounds of finish.
@@ -112,11 +111,11 @@ const (
 // finish closes the connection so that the last words arrive: closing a socket with
 // bytes unread makes the kernel throw away what is still on its way to the peer.
 func (p *pacedConn) finish() {
+	defer p.Conn.Close()
 	if half, ok := p.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		p.Conn.SetReadDeadline(time.Now().Add(lingerFor))
 		io.CopyN(io.Discard, p.Conn, lingerBytes)
 	}
-	p.Conn.Close()
 }
 
 // worth is the time that n bytes may take.

@@ -43,8 +43,8 @@ type parking struct {
 
 // run is the life of a session until it parks for the first time.
 func (c *Conn) run(ctx context.Context) {
-	c.acquire()
 	c.guarded(func() {
+		c.acquire()
 		c.Log().Debug("session begins", "peer", c.peer, "local", c.raw.LocalAddr())
 		if c.svc.TLS == ImplicitTLS {
 			if c.srv.tls == nil {
@@ -65,12 +65,18 @@ func (c *Conn) run(ctx context.Context) {
 	c.carryOn(parks)
 }
 
-// guarded runs a part of a session; a panic ends the session.
+// panicked is why a session is over.
+const panicked = "panic"
+
+// guarded runs a part of a session; a panic ends the session. All that may run code of a
+// protocol, of package tls or of the connection itself is such a part.
 func (c *Conn) guarded(part func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.srv.panics.Add(1)
-			c.over, c.parks = "panic", false
+			if c.over != panicked {
+				c.srv.panics.Add(1)
+			}
+			c.over, c.parks = panicked, false
 			c.Log().Error("session ended by a panic", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
@@ -93,16 +99,24 @@ func (c *Conn) carryOn(why cause) {
 	worker := why == called
 	unasked := worker
 	for {
-		input, parked, err := c.waited(why, unasked)
+		parked := false
+		c.guarded(func() {
+			var input bool
+			var err error
+			if input, parked, err = c.waited(why, unasked); parked {
+				return
+			}
+			unasked = unasked && !input
+			c.acquire()
+			c.session.Resume(input, err)
+		})
 		if parked {
 			return
 		}
-		c.acquire()
-		c.guarded(func() { c.session.Resume(input, err) })
 		if !c.parks {
 			break
 		}
-		why, unasked = parks, unasked && !input
+		why = parks
 	}
 	if worker { // saying goodbye may take a while, and others wait to be called
 		go c.end()
@@ -243,19 +257,25 @@ func (c *Conn) expire(now time.Time) (due time.Time, may time.Duration) {
 // end closes the connection of a session that is over.
 func (c *Conn) end() {
 	if c.session != nil {
-		c.acquire()
-		c.guarded(c.session.Close)
+		c.guarded(func() {
+			c.acquire()
+			c.session.Close()
+		})
 	}
-	c.flush()
-	if c.tls != nil {
-		c.raw.fixed = time.Now().Add(time.Second)
-		c.tls.Close() // says close_notify
-	}
-	if c.over == "" {
-		c.raw.finish()
-	} else {
-		c.raw.Close()
-	}
+	c.guarded(func() {
+		c.flush()
+		if c.tls != nil {
+			c.raw.fixed = time.Now().Add(time.Second)
+			c.tls.Close() // says close_notify
+		}
+	})
+	c.guarded(func() {
+		if c.over == "" {
+			c.raw.finish()
+		} else {
+			c.raw.Close()
+		}
+	})
 	c.release()
 	c.Log().Info("session ends", "peer", c.peer, "lasted", c.srv.opt.Now().Sub(c.at).Round(time.Millisecond),
 		"in", c.raw.in, "out", c.raw.out, "tls", c.tls != nil, "why", c.over)

@@ -54,16 +54,9 @@ func (c *Conn) beginWait() (input, done bool, err error) {
 // listen waits for a byte of the client, until a time. done is false if it did not come
 // and nothing else has ended the wait: all that was read before has been used.
 func (c *Conn) listen(until time.Time) (input, done bool, err error) {
-	c.mu.Lock()
-	if c.stopped || c.woken {
-		c.woken = false
-		c.mu.Unlock()
+	if !c.beginListen(until) {
 		return false, true, c.stopErr()
 	}
-	c.waiting = true
-	c.raw.waitUntil(until)
-	c.mu.Unlock()
-
 	n := 0
 	for n == 0 && err == nil { // a Read may bring nothing, and pipes do
 		n, err = c.read(c.first[:])
@@ -89,6 +82,19 @@ func (c *Conn) listen(until time.Time) (input, done bool, err error) {
 		return false, false, nil
 	}
 	return false, true, c.readErr(err, tooIdle)
+}
+
+// beginListen sets the time of the reads to come, unless the connection has been called.
+func (c *Conn) beginListen(until time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped || c.woken {
+		c.woken = false
+		return false
+	}
+	c.raw.waitUntil(until)
+	c.waiting = true
+	return true
 }
 
 // Wake ends a wait from another goroutine, the next one if none is running. Calls
