@@ -2,15 +2,17 @@ package netsrv
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // lot is where connections wait that have no goroutine. It watches their sockets, all of
 // them with one goroutine (lot_linux.go), and their time, with one timer.
 type lot struct {
+	poller atomic.Pointer[poller] // each wait asks for it; it changes with users only
+
 	mu     sync.Mutex
 	users  int // calls of Serve; the lot is open while there are any
-	poller *poller
 	places []place
 	free   []int32 // indexes of places
 
@@ -30,7 +32,7 @@ func (l *lot) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.users++; l.users == 1 {
-		l.poller = newPoller(l.input) // nil: nothing can be parked here
+		l.poller.Store(newPoller(l.input)) // nil: nothing can be parked here
 	}
 }
 
@@ -41,41 +43,40 @@ func (l *lot) end() {
 	if l.users--; l.users > 0 {
 		return
 	}
-	if l.poller != nil {
-		l.poller.close()
+	if p := l.poller.Swap(nil); p != nil {
+		p.close()
 	}
 	if l.sweeper != nil {
 		l.sweeper.Stop()
 	}
-	l.poller, l.sweeper, l.sweepAt = nil, nil, time.Time{}
+	l.sweeper, l.sweepAt = nil, time.Time{}
 }
 
 // takes tells whether a socket can be watched.
-func (l *lot) takes(raw *pacedConn) bool {
+func (l *lot) takes(raw *pacedConn) bool { return l.poller.Load() != nil && canPoll(raw.Conn) }
+
+// enter gives a connection its place, which it keeps.
+func (l *lot) enter(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.poller != nil && canPoll(raw.Conn)
+	if len(l.free) == 0 {
+		l.free = append(l.free, int32(len(l.places)))
+		l.places = append(l.places, place{})
+	}
+	i := l.free[len(l.free)-1]
+	l.free = l.free[:len(l.free)-1]
+	l.places[i].c = c
+	c.place, c.turn = i+1, l.places[i].turn
 }
 
-// enter gives a connection its place, where it has none yet, and looks to it that its
-// time is watched. Its input is to be watched by the poller.
-func (l *lot) enter(c *Conn) (p *poller, turn int32) {
+// due looks to it that the time of a connection that has parked is watched: before that a
+// sweep would have passed it by. Its lock must be free, for a sweep takes it after the lot's.
+func (l *lot) due(t time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.place == 0 {
-		if len(l.free) == 0 {
-			l.free = append(l.free, int32(len(l.places)))
-			l.places = append(l.places, place{})
-		}
-		i := l.free[len(l.free)-1]
-		l.free = l.free[:len(l.free)-1]
-		l.places[i].c = c
-		c.place = i + 1
+	if l.users > 0 && (l.sweepAt.IsZero() || t.Before(l.sweepAt)) {
+		l.sweepBy(t)
 	}
-	if l.sweepAt.IsZero() || c.until.Before(l.sweepAt) {
-		l.sweepBy(c.until)
-	}
-	return l.poller, l.places[c.place-1].turn
 }
 
 // leave takes the place back.

@@ -38,6 +38,7 @@ type parking struct {
 	unfit   bool      // it cannot be parked
 	until   time.Time // when the wait under way is too long
 	place   int32     // in the lot, from 1 on; 0: none
+	turn    int32     // of that place
 	next    *Conn     // behind it in the queue of those that are called
 }
 
@@ -201,8 +202,20 @@ const (
 
 // park lets go of the connection, unless it has just been called.
 func (c *Conn) park() int {
-	poller, turn := c.srv.lot.enter(c)
+	if c.place == 0 {
+		c.srv.lot.enter(c)
+	}
 	c.log = nil
+	until := c.until
+	how := c.letGo()
+	if how == isParked { // and c is another's
+		c.srv.lot.due(until)
+	}
+	return how
+}
+
+// letGo is the moment of it.
+func (c *Conn) letGo() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped || c.woken {
@@ -210,7 +223,7 @@ func (c *Conn) park() int {
 		return isCalled
 	}
 	if !c.armed {
-		if poller.arm(c.raw.Conn, c.place-1, turn) != nil {
+		if c.srv.lot.poller.Load().arm(c.raw.Conn, c.place-1, c.turn) != nil {
 			c.unfit = true
 			return isUnfit
 		}

@@ -332,7 +332,7 @@ func TestStopParked(t *testing.T) {
 	if err := <-done; err != nil || s.Stats().Open != 0 {
 		t.Error(err, s.Stats())
 	}
-	if s.lot.poller != nil || len(s.lot.free) != len(s.lot.places) {
+	if s.lot.poller.Load() != nil || len(s.lot.free) != len(s.lot.places) {
 		t.Error("the lot is not empty")
 	}
 }

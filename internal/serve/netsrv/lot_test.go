@@ -1,0 +1,69 @@
+package netsrv
+
+import (
+	"net"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// A sweep while a connection has its place and is not yet parked passes it by. Its time is
+// watched all the same.
+func TestSweepBeforeParked(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("connections are not parked on this system")
+	}
+	s := New(Options{})
+	l := &s.lot
+	l.begin()
+	defer l.end()
+	_, theirs := socket(t)
+	c := newConn(s, &Service{}, newOpenConns(), theirs, netip.Addr{})
+	c.until = time.Now().Add(2 * time.Hour)
+	l.due(c.until.Add(-time.Hour)) // an earlier one stands
+
+	c.mu.Lock()
+	done := make(chan int)
+	go func() { done <- c.park() }()
+	for !hasPlaces(l) {
+		time.Sleep(100 * time.Microsecond)
+	}
+	l.mu.Lock()
+	l.sweepAt = time.Time{} // as a sweep leaves it that finds nobody parked
+	l.sweeper.Stop()
+	l.mu.Unlock()
+	c.mu.Unlock()
+
+	if how := <-done; how != isParked {
+		t.Fatal(how)
+	}
+	l.mu.Lock()
+	if !l.sweepAt.Equal(c.until) {
+		t.Errorf("the next sweep is at %v, the connection's time is over at %v", l.sweepAt, c.until)
+	}
+	l.mu.Unlock()
+	l.leave(c)
+}
+
+func hasPlaces(l *lot) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.places) > 0
+}
+
+// socket returns both ends of a connection through the kernel.
+func socket(t *testing.T) (ours, theirs net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ours = dial(t, ln.Addr().String())
+	if theirs, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { theirs.Close() })
+	return ours, theirs
+}
