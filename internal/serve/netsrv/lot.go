@@ -12,7 +12,7 @@ type lot struct {
 	poller atomic.Pointer[poller] // each wait asks for it; it changes with users only
 
 	mu     sync.Mutex
-	users  int // calls of Serve; the lot is open while there are any
+	users  int // calls of Serve and ServeConn; the lot is open while there are any
 	places []place
 	free   []int32 // indexes of places
 

@@ -1,6 +1,8 @@
 package netsrv
 
 import (
+	"bufio"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -50,6 +52,46 @@ func hasPlaces(l *lot) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.places) > 0
+}
+
+// A connection of ServeConn that waits is watched when no listener is left.
+func TestServeConnAlone(t *testing.T) {
+	s := New(Options{})
+	made := make(chan *parked, 1)
+	svc := parkingService(NoTLS, func(p *parked) { p.quiet = true; made <- p })
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := make(chan error)
+	go func() { serving <- s.Serve(t.Context(), ln, svc) }()
+	first := dial(t, ln.Addr().String())
+	hear(t, bufio.NewReader(first), "hello\n") // it does serve
+	<-made
+	first.Close()
+
+	ours, theirs := socket(t)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		s.ServeConn(t.Context(), theirs, svc)
+	}()
+	r := bufio.NewReader(ours)
+	hear(t, r, "hello\n")
+	waitParkedOr((<-made).c)
+	ln.Close()
+	<-serving
+
+	ours.SetDeadline(time.Now().Add(10 * time.Second))
+	io.WriteString(ours, "line\n")
+	hear(t, r, "line\n")
+	io.WriteString(ours, "bye\n")
+	hear(t, r, "closed\n")
+	ours.Close()
+	<-over
+	if s.lot.poller.Load() != nil || len(s.lot.free) != len(s.lot.places) {
+		t.Error("the lot is not empty")
+	}
 }
 
 // socket returns both ends of a connection through the kernel.

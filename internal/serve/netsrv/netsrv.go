@@ -191,6 +191,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, svc Service) error 
 // ServeConn runs svc on one connection and returns when the session is over and
 // the connection closed.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
+	s.lot.begin()
+	defer s.lot.end()
 	open := newOpenConns()
 	open.empty = make(chan struct{})
 	open.add(nc)
