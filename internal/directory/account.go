@@ -130,10 +130,10 @@ func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error 
 		}
 		return w.Put(removedKey(id), seal(recRemoved, nil))
 	})
+	d.known.forget(folded.String()) // whatever the outcome: it may be unknown
 	if err != nil {
 		return err
 	}
-	d.known.forget(folded.String())
 	return d.finishRemoval(ctx, id)
 }
 

@@ -116,9 +116,10 @@ func TestRememberedPassword(t *testing.T) {
 			t.Errorf("%s: %d hashes, want %d", s.about, got, s.want)
 		}
 	}
-	f.known.add("bob@example.org", "x", 1)
-	if f.known.knows("bob@example.org", "x", 2) || f.known.knows("carol@example.org", "x", 1) || !f.known.knows("bob@example.org", "x", 1) {
-		t.Error("what is remembered is not bound to login and version")
+	f.known.add("bob@example.org", 7, "x", 1)
+	knows := f.known.knows
+	if knows("bob@example.org", 7, "x", 2) || knows("bob@example.org", 8, "x", 1) || knows("carol@example.org", 7, "x", 1) || !knows("bob@example.org", 7, "x", 1) {
+		t.Error("what is remembered is not bound to login, account and version")
 	}
 	f.opt.RememberFor = -1
 	f.Close()
@@ -128,13 +129,34 @@ func TestRememberedPassword(t *testing.T) {
 	}
 }
 
+// An address that is given to somebody else does not open with the password of the one
+// who had it: neither if a login was being checked when the account went, nor if nobody
+// knows whether the removal was carried out.
+func TestRememberedOfARemovedAccount(t *testing.T) {
+	f := setUp(t)
+	old := f.add(t, "alice@example.org", "old secret")
+	f.mustDo(t, f.try("alice@example.org", "old secret", home), f.RemoveAccount(bg, old.Address))
+	f.add(t, "alice@example.org", "new secret")
+	f.known.add("alice@example.org", old.ID, "old secret", 0) // what such a login does last
+	wantKind(t, "old password", f.try("alice@example.org", "old secret", home), fault.Unauthenticated)
+	f.mustDo(t, f.try("alice@example.org", "new secret", home))
+	ended, end := context.WithCancel(bg)
+	end()
+	if err := f.RemoveAccount(ended, old.Address); err == nil {
+		t.Fatal("removed in a context that has ended")
+	}
+	if len(f.known.seen) != 0 {
+		t.Error("a password is remembered after a removal whose outcome is not known")
+	}
+}
+
 func TestRemembererIsBounded(t *testing.T) {
 	f := setUp(t)
 	for i := range maxRemembered + 100 {
 		f.known.seen[string(rune('a'+i%26))+time.Duration(i).String()] = remembered{}
 	}
-	f.known.add("alice@example.org", "secret", 1)
-	if n := len(f.known.seen); n > maxRemembered || !f.known.knows("alice@example.org", "secret", 1) {
+	f.known.add("alice@example.org", 1, "secret", 1)
+	if n := len(f.known.seen); n > maxRemembered || !f.known.knows("alice@example.org", 1, "secret", 1) {
 		t.Errorf("%d are remembered", n)
 	}
 }

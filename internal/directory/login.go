@@ -64,7 +64,7 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string) (A
 	if prepErr != nil {
 		password = "" // is nobody's
 	}
-	if id != 0 && d.known.knows(l.name, password, rec.version) {
+	if id != 0 && d.known.knows(l.name, id, password, rec.version) {
 		return Account{id, rec.address, rec.created}, nil
 	}
 	ok, err := d.hashes.check(ctx, rec.hash, password)
@@ -74,7 +74,7 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string) (A
 	case !ok || prepErr != nil || id == 0:
 		return Account{}, errWrong()
 	}
-	d.known.add(l.name, password, rec.version)
+	d.known.add(l.name, id, password, rec.version)
 	d.refresh(ctx, id, rec, password)
 	return Account{id, rec.address, rec.created}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
 )
 
 // maxRemembered bounds how many logins are remembered, at some 150 bytes each.
@@ -39,11 +40,12 @@ func newRememberer(opt Options) (*rememberer, error) {
 	return r, nil
 }
 
-// mac binds a password to its login and to the version of the credentials it was
-// checked against: a change of password makes it worthless.
-func (r *rememberer) mac(login, password string, version uint64) (out [sha256.Size]byte) {
+// mac binds a password to its login, to the account and to the version of the credentials
+// it was checked against: a change of password makes it worthless, and so does a new
+// account under the same address, whose versions begin anew.
+func (r *rememberer) mac(login string, id mail.AccountID, password string, version uint64) (out [sha256.Size]byte) {
 	h := hmac.New(sha256.New, r.key[:])
-	h.Write(binary.BigEndian.AppendUint64(nil, version))
+	h.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(id)), version))
 	h.Write([]byte(login))
 	h.Write([]byte{0})
 	h.Write([]byte(password))
@@ -52,24 +54,24 @@ func (r *rememberer) mac(login, password string, version uint64) (out [sha256.Si
 }
 
 // knows tells whether the password was right before.
-func (r *rememberer) knows(login, password string, version uint64) bool {
+func (r *rememberer) knows(login string, id mail.AccountID, password string, version uint64) bool {
 	r.mu.Lock()
 	was, ok := r.seen[login]
 	r.mu.Unlock()
 	if !ok || r.now().After(was.until) {
 		return false
 	}
-	mac := r.mac(login, password, version)
+	mac := r.mac(login, id, password, version)
 	return hmac.Equal(mac[:], was.mac[:])
 }
 
 // add remembers a password that argon2 has found right.
-func (r *rememberer) add(login, password string, version uint64) {
+func (r *rememberer) add(login string, id mail.AccountID, password string, version uint64) {
 	if r.ttl <= 0 {
 		return
 	}
 	now := r.now()
-	fresh := remembered{r.mac(login, password, version), now.Add(r.ttl)}
+	fresh := remembered{r.mac(login, id, password, version), now.Add(r.ttl)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.seen) >= maxRemembered {
