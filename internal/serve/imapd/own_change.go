@@ -31,10 +31,11 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 		set = union(set, v.unsaid)
 	}
 	changed := set
+	unsaid := v.unsaid
 	if v.unsaid = nil; !tell.flags {
 		set, v.unsaid = nil, set
 		if own != nil {
-			set, v.unsaid = intersect(diff.Changed, own.set), without(v.unsaid, own.set)
+			set, v.unsaid = intersect(v.unsaid, own.set), without(v.unsaid, own.set)
 		}
 	}
 	if own != nil && (!own.silent || own.modseqs) {
@@ -50,7 +51,7 @@ func (s *session) tellChanged(cmd *command, old *store.Picture, diff *store.Diff
 			set.Add(uid)
 		}
 	}
-	return s.tellMessages(cmd.uid || s.notify != nil, set, s.known(cmd, old, set, tell))
+	return s.tellMessages(cmd.uid || s.notify != nil, set, s.known(cmd, old, set, unsaid, tell))
 }
 
 // known is of messages to tell of what the client knows already.
@@ -59,7 +60,8 @@ type known struct {
 	flags mail.UIDSet // to tell no flags of
 }
 
-func (s *session) known(cmd *command, old *store.Picture, set mail.UIDSet, tell telling) (k known) {
+// known finds out what the client knows of a set. What is unsaid others changed before.
+func (s *session) known(cmd *command, old *store.Picture, set, unsaid mail.UIDSet, tell telling) (k known) {
 	v, own := s.view, cmd.own
 	others := set
 	if own != nil {
@@ -69,7 +71,7 @@ func (s *session) known(cmd *command, old *store.Picture, set mail.UIDSet, tell 
 		k.flags = others
 	}
 	if own != nil && own.silent {
-		mine := intersect(v.pic.Existing(set), own.set)
+		mine := without(intersect(v.pic.Existing(set), own.set), unsaid)
 		k.flags = union(k.flags, without(mine, store.Differing(old, v.pic, mine, expectation(v.pic, own.change))))
 		if !s.condstore {
 			k.all = intersect(k.flags, own.set)
