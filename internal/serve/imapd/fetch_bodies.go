@@ -16,8 +16,24 @@ import (
 // headers and one of bodies, in one Snapshot; long ones are opened one by one when it is
 // their turn.
 
-// bodyBytes is how much of short messages is read before it is written.
+// bodyBytes is how much of short messages is read before it is written: so much of
+// headers and so much of bodies at most, and one more of each.
 const bodyBytes = 512 << 10
+
+// readApart is how much of a message is reckoned with that may be long: its header alone.
+const readApart = 32 << 10
+
+// fitting returns how many messages, one at least, are read together to be no more than
+// some bytes, as their sizes tell. Without it a chunk's headers could be read again for each
+// few bodies.
+func fitting(n, bytes int, size func(i int) int64) int {
+	for i := range n {
+		if bytes -= int(min(size(i), readApart)); bytes < 0 {
+			return max(i, 1)
+		}
+	}
+	return n
+}
 
 // bodies is what was read of a chunk.
 type bodies struct {
@@ -72,6 +88,7 @@ var errGone = fault.New(fault.NotFound, "no such message")
 // load reads what plan needs of the first messages of a chunk, until it is enough.
 func (b *bodies) load(snap *store.Snapshot, plan *fetchPlan, chunk []store.Message) error {
 	b.ids = b.ids[:0]
+	chunk = chunk[:fitting(len(chunk), bodyBytes, func(i int) int64 { return chunk[i].Size })]
 	for i := range chunk {
 		b.ids = append(b.ids, chunk[i].ID)
 	}
@@ -82,7 +99,7 @@ func (b *bodies) load(snap *store.Snapshot, plan *fetchPlan, chunk []store.Messa
 		return err
 	}
 	ids := b.ids[:len(b.head.ends)]
-	if err := b.body.fill(snap.EachBody, ids, max(0, bodyBytes-len(b.head.all))); err != nil {
+	if err := b.body.fill(snap.EachBody, ids, bodyBytes); err != nil {
 		return err
 	}
 	ids = ids[:len(b.body.ends)]

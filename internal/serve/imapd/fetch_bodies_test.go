@@ -108,3 +108,56 @@ func TestFetchOfBodiesGone(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the share of headers is, no record is read twice for one chunk, and no more of
+// them at the same time than is stated.
+func TestBodiesAreReadOnce(t *testing.T) {
+	for name, of := range map[string]struct{ head, body int }{
+		"headers of 2.2 KB": {2200, 1000}, "headers of 4.5 KB": {4500, 300}, "large bodies": {300, 28 << 10}, "both": {28 << 10, 28 << 10},
+		"long": {3000, 200 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			head := "Subject: one\r\n" + strings.Repeat("X-Long: "+strings.Repeat("trace ", 14)+"\r\n", of.head/94) + "\r\n"
+			for range 256 {
+				w.deliver("INBOX", []byte(head+strings.Repeat("filling ", of.body/8)), 0)
+			}
+			var all []store.Message
+			var candidates []*candidate
+			for _, m := range w.picture("INBOX").Messages(store.All()) {
+				all = append(all, m)
+				candidates = append(candidates, &candidate{m: m})
+			}
+			once := func(what string, read func(snap *store.Snapshot, from int) (heads, done, bytes int, err error)) {
+				heads, most := 0, 0
+				for from := 0; from < len(all); {
+					err := w.alice.View(w.ctx, func(snap *store.Snapshot) error {
+						n, done, bytes, err := read(snap, from)
+						heads, from, most = heads+n, from+done, max(most, bytes)
+						return err
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if heads != len(all) {
+					t.Errorf("%s: %d headers were read of %d messages", what, heads, len(all))
+				}
+				if most > 2*bodyBytes+64<<10 {
+					t.Errorf("%s: %d bytes were read at once", what, most)
+				}
+			}
+			var b bodies
+			once("FETCH", func(snap *store.Snapshot, from int) (int, int, int, error) {
+				err := b.load(snap, &fetchPlan{heavy: true}, all[from:])
+				return len(b.head.ends), len(b.list), len(b.head.all) + len(b.body.all), err
+			})
+			q := &search{s: &session{srv: w.imap, ctx: w.ctx, acct: w.alice}, v: &view{owner: owner{acct: w.alice}}, needles: []string{"x"}}
+			r := q.newReading()
+			once("SEARCH", func(snap *store.Snapshot, from int) (int, int, int, error) {
+				done, err := r.read(snap, candidates[from:])
+				return len(r.heads.ends), done, len(r.heads.all) + len(r.bodies), err
+			})
+		})
+	}
+}

@@ -175,6 +175,9 @@ func (r *reading) settle(pending []*candidate, decided func() error) error {
 // read reads the headers of messages, and small bodies if texts are looked for, until
 // there is enough in memory, and returns how many it has dealt with.
 func (r *reading) read(snap *store.Snapshot, list []*candidate) (done int, err error) {
+	if len(r.q.needles) > 0 {
+		list = list[:fitting(len(list), chunkBytes, func(i int) int64 { return list[i].m.Size })]
+	}
 	ids := make([]mail.MessageID, len(list))
 	for i := range list {
 		ids[i] = list[i].m.ID
