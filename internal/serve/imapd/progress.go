@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -84,7 +85,9 @@ func (s *session) await(pic *store.Picture, set mail.UIDSet, do func(ctx context
 	go func() {
 		var err error
 		defer func() {
-			broken = recover()
+			if v := recover(); v != nil {
+				broken = panicked{v, debug.Stack()}
+			}
 			ended <- err
 		}()
 		err = do(store.Counted(s.ctx, &done))

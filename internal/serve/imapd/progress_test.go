@@ -96,9 +96,9 @@ func TestAwaitHandsOnPanics(t *testing.T) {
 	w.fillBox("INBOX", "100")
 	s := &session{srv: w.imap, ctx: w.ctx}
 	defer func() {
-		if recover() != "broken" {
-			t.Error("the panic is lost")
+		if got := fmt.Sprint(recover()); !strings.HasPrefix(got, "broken\n") || !strings.Contains(got, ".breaks(") {
+			t.Errorf("the panic is %.200q", got)
 		}
 	}()
-	s.await(w.picture("INBOX"), store.All(), func(context.Context) error { panic("broken") })
+	s.await(w.picture("INBOX"), store.All(), func(context.Context) error { breaks(); return nil })
 }

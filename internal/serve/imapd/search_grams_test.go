@@ -274,3 +274,46 @@ func TestSearchTogether(t *testing.T) {
 		t.Errorf("%d hands are free of 3", n)
 	}
 }
+
+// A search that is given up does not go on to the end of a portion: its hands are others'.
+func TestSearchIsGivenUp(t *testing.T) {
+	w := newWorld(t)
+	w.fillBox("INBOX", "40")
+	w.imap.hands.portion = readAtOnce
+	s := sessionOn(w, w.picture("INBOX"))
+	p := &portioned{}
+	for _, m := range s.view.pic.Messages(store.All()) {
+		p.pending = append(p.pending, &candidate{m: m})
+	}
+	asked := 0
+	q := &search{s: s, v: s.view, root: cond{row: func(*store.Message) bool {
+		if asked++; asked == 3 {
+			p.stop.Store(true)
+		}
+		return true
+	}}}
+	if err := q.newReading().portions(p); err == nil || asked != 3 {
+		t.Errorf("%d messages were looked at, not 3 (%v)", asked, err)
+	}
+}
+
+// A panic of one who reads for a search ends the session, and says where it was.
+func TestSearchHandsOnPanics(t *testing.T) {
+	w := newWorld(t)
+	w.fillBox("INBOX", "40")
+	s := sessionOn(w, w.picture("INBOX"))
+	q := &search{s: s, v: s.view, root: cond{row: func(*store.Message) bool { return breaks() }}}
+	var pending []*candidate
+	for _, m := range s.view.pic.Messages(store.All()) {
+		pending = append(pending, &candidate{m: m})
+	}
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.HasPrefix(got, "broken\n") || !strings.Contains(got, ".breaks(") {
+			t.Errorf("the panic is %.200q", got)
+		}
+	}()
+	q.settle(pending)
+}
+
+//go:noinline
+func breaks() bool { panic("broken") }

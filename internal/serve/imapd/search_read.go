@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -100,7 +101,7 @@ func (q *search) settleTogether(pending []*candidate) error {
 		}
 	}
 	if p, is := bad.(panicked); is {
-		panic(p.value)
+		panic(p)
 	}
 	for i := 0; bad == nil && i < len(pending); i++ {
 		q.done++
@@ -116,29 +117,37 @@ type portioned struct {
 	stop       atomic.Bool
 }
 
-// panicked is a panic on its way to the goroutine that waits.
-type panicked struct{ value any }
+// decided counts a message, and ends the portion if nobody waits for the rest of it.
+func (p *portioned) decided() error {
+	if p.done.Add(1); p.stop.Load() {
+		return errEnough
+	}
+	return nil
+}
 
-func (p panicked) Error() string { return fmt.Sprint(p.value) }
+// panicked is a panic on its way to the goroutine that waits, and where it was: the log of
+// that one would not tell.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p panicked) Error() string { return fmt.Sprintf("%v\n%s", p.value, p.stack) }
 
 // portions takes portions until there are none left.
 func (r *reading) portions(p *portioned) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = panicked{v}
+			err = panicked{v, debug.Stack()}
 		}
 	}()
-	decided := func() error {
-		p.done.Add(1)
-		return nil
-	}
 	n := r.q.s.srv.hands.portion
 	for err == nil && !p.stop.Load() {
 		from := int(p.next.Add(int64(n))) - n
 		if from >= len(p.pending) {
 			break
 		}
-		err = r.settle(p.pending[from:min(from+n, len(p.pending))], decided)
+		err = r.settle(p.pending[from:min(from+n, len(p.pending))], p.decided)
 	}
 	return err
 }
