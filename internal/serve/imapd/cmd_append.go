@@ -37,6 +37,9 @@ func (s *session) append(*command) (reply, error) {
 		if len(in.list) == maxAppend {
 			return no("LIMIT", "one APPEND may bring %d messages", maxAppend), nil
 		}
+		if err := in.failed(); err != nil {
+			return reply{}, err
+		}
 		a, err := s.readMessage(&at.room)
 		if err != nil {
 			return reply{}, err

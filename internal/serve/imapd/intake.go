@@ -2,6 +2,8 @@ package imapd
 
 import (
 	"context"
+	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -50,7 +52,8 @@ type intake struct {
 	queue  chan *arrival // to the other goroutine, nil before there is one
 	done   chan struct{} // closed when it has ended
 	closed bool
-	broken any // what it panicked with
+	broken any         // what it panicked with
+	vain   atomic.Bool // one could not be taken in, or nobody wants them any more
 }
 
 // add takes one more message, after which there may be more to read.
@@ -66,47 +69,78 @@ func (in *intake) add(a *arrival, more bool) {
 	select {
 	case in.queue <- a:
 	default: // the other one is behind
-		a.take()
+		in.take(a)
 	}
 }
 
 func (in *intake) run() {
 	defer close(in.done)
 	defer func() {
-		if in.broken = recover(); in.broken != nil {
+		if v := recover(); v != nil {
+			in.broken = panicked{v, debug.Stack()}
 			for range in.queue { // nobody must wait for us
 			}
 		}
 	}()
 	for a := range in.queue {
-		a.take()
+		in.take(a)
 	}
 }
 
-// messages returns all messages, or why the first of those cannot be taken in that
-// cannot.
-func (in *intake) messages() ([]store.NewMessage, error) {
-	in.list[len(in.list)-1].take()
+// take takes one message in, unless all is in vain.
+func (in *intake) take(a *arrival) {
+	if in.vain.Load() {
+		return
+	}
+	if a.take(); a.err != nil {
+		in.vain.Store(true)
+	}
+}
+
+// failed returns why a message that was added could not be taken in, if that is known
+// already: there is no need to read the others.
+func (in *intake) failed() error {
+	if !in.vain.Load() {
+		return nil
+	}
 	in.close()
+	for _, a := range in.list {
+		if a.err != nil {
+			return a.err
+		}
+	}
+	return nil
+}
+
+// messages returns all messages, or why one of them cannot be taken in.
+func (in *intake) messages() ([]store.NewMessage, error) {
+	in.take(in.list[len(in.list)-1])
+	in.end()
+	if err := in.failed(); err != nil {
+		return nil, err
+	}
 	list := make([]store.NewMessage, len(in.list))
 	for i, a := range in.list {
-		if a.err != nil {
-			return nil, a.err
-		}
 		list[i] = a.message
 	}
 	return list, nil
 }
 
-// close ends the other goroutine, once all is done.
+// close ends the other goroutine; what it has not begun is not taken in.
 func (in *intake) close() {
+	in.vain.Store(true)
+	in.end()
+}
+
+// end ends the other goroutine, once all is done.
+func (in *intake) end() {
 	if in.queue == nil || in.closed {
 		return
 	}
 	in.closed = true
 	close(in.queue)
 	for a := range in.queue { // no need to wait for what the other has not begun
-		a.take()
+		in.take(a)
 	}
 	<-in.done
 	if in.broken != nil {

@@ -69,12 +69,72 @@ func TestManyInOneAppend(t *testing.T) {
 func TestIntakePanics(t *testing.T) {
 	var in intake
 	defer func() {
-		if recover() == nil {
+		switch p := recover().(type) {
+		case nil:
 			t.Error("no panic")
+		case panicked:
+			if !strings.Contains(p.Error(), ".take(") {
+				t.Errorf("the panic does not say where it was: %v", p)
+			}
 		}
 	}()
 	for range 3 * ahead {
 		in.add(&arrival{}, true) // there is nothing to take: it panics, here or there
 	}
 	in.close()
+}
+
+// What is queued when an APPEND has failed is not taken in any more: each of these would
+// panic.
+func TestIntakeOfAFailedAppend(t *testing.T) {
+	in := intake{queue: make(chan *arrival, ahead), done: make(chan struct{})}
+	for range ahead {
+		in.add(&arrival{}, true)
+	}
+	close(in.done) // the other one is slow
+	in.close()
+	if n := len(in.queue); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+// An APPEND whose message could not be taken in is refused before the client sends the
+// next, and nothing of it is taken for the next command.
+func TestAppendFailsEarly(t *testing.T) {
+	w := newWorld(t)
+	l := newLineClient(t, w.dial())
+	l.hear("* OK")
+	l.say("a LOGIN alice@example.org \"" + password + "\"\r\n")
+	l.hear("a OK")
+	for _, plus := range []string{"", "+"} {
+		bad := "Subject: a\x00b\r\n\r\n"
+		l.say(fmt.Sprintf("b APPEND INBOX ~{%d+}\r\n%s", len(bad), bad))
+		for sent := 0; ; sent++ {
+			if sent == 500 {
+				t.Fatal("all messages are asked for")
+			}
+			m := "Subject: b\r\n\r\nc NOOP\r\n"
+			l.say(fmt.Sprintf(" {%d%s}\r\n", len(m), plus))
+			if plus != "" {
+				l.say(m + "\r\n")
+				break
+			}
+			line := l.hear("")
+			if strings.HasPrefix(line, "b NO [UNKNOWN-CTE]") {
+				break
+			}
+			if !strings.HasPrefix(line, "+ ") {
+				t.Fatal(line)
+			}
+			l.say(m)
+		}
+		if plus != "" {
+			l.hear("b NO [UNKNOWN-CTE]")
+		}
+		l.say("d NOOP\r\n")
+		l.hear("d OK")
+		if n := w.picture("INBOX").Len(); n != 0 {
+			t.Fatalf("%d messages after a failed APPEND", n)
+		}
+	}
 }
