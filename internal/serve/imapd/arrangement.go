@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
@@ -69,6 +70,13 @@ type arrangements struct {
 	kept   map[arrangementKey]*list.Element
 	recent list.List   // of *keptArrangement, the one used last in front
 	timer  *time.Timer // runs while anything is kept
+	making map[arrangementKey]*making
+}
+
+// making is an arrangement that a session makes; others wait for it.
+type making struct {
+	done chan struct{} // closed at the end
+	made arrangement   // nil if nothing came of it
 }
 
 type keptArrangement struct {
@@ -82,7 +90,7 @@ func newArrangements(limit int64) *arrangements {
 		limit = defaultArrangementBytes
 	}
 	return &arrangements{
-		limit: limit, least: arrangeFrom, kept: map[arrangementKey]*list.Element{},
+		limit: limit, least: arrangeFrom, kept: map[arrangementKey]*list.Element{}, making: map[arrangementKey]*making{},
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
 }
@@ -120,6 +128,78 @@ func (c *arrangements) put(key arrangementKey, a arrangement) {
 	}
 	for c.size += a.bytes(); c.size > c.limit; {
 		c.drop(c.recent.Back())
+	}
+}
+
+// begin makes the caller the one who makes an arrangement, or returns what another makes.
+func (c *arrangements) begin(key arrangementKey) (m *making, mine bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m = c.making[key]; m == nil {
+		m, mine = &making{done: make(chan struct{})}, true
+		c.making[key] = m
+	}
+	return m, mine
+}
+
+// end lets go of those who wait.
+func (c *arrangements) end(key arrangementKey, m *making) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.making, key)
+	close(m.done)
+}
+
+// arrange returns an arrangement of the selected mailbox as it is: one that is kept, or that
+// another session makes just now, or else what do makes of an older one, nil if there is
+// none.
+func (s *session) arrange(key arrangementKey, do func(old arrangement) (arrangement, error)) (arrangement, error) {
+	all := s.srv.arranged
+	old, m, err := s.awaitArranged(key)
+	if m != nil {
+		defer all.end(key, m)
+	}
+	if err != nil || old != nil && old.of().fits(s.view.pic) {
+		return old, err
+	}
+	now, err := do(old)
+	if err != nil {
+		return nil, err
+	}
+	if m != nil {
+		m.made = now
+	}
+	all.put(key, now)
+	return now, nil
+}
+
+// awaitArranged returns what there is of a key, once no other session is making it, and
+// what others wait for if they are to wait for the caller. It waits for something made once
+// and not for long: a slow client, or one whose mailbox looks different, keeps nobody.
+func (s *session) awaitArranged(key arrangementKey) (arrangement, *making, error) {
+	var patience <-chan time.Time
+	for {
+		old := s.srv.arranged.get(key)
+		if old != nil && old.of().fits(s.view.pic) {
+			return old, nil, nil
+		}
+		m, mine := s.srv.arranged.begin(key)
+		if mine {
+			return s.srv.arranged.get(key), m, nil // made meanwhile, perhaps
+		}
+		if patience == nil {
+			patience = s.srv.opt.After(progressEvery)
+		}
+		select {
+		case <-m.done:
+			if m.made != nil {
+				return m.made, nil, nil
+			}
+		case <-patience:
+			return old, nil, nil
+		case <-s.ctx.Done():
+			return nil, nil, fault.Wrap(fault.Closed, "the session has ended", s.ctx.Err())
+		}
 	}
 }
 
@@ -204,24 +284,21 @@ func orderName(by []imap.SortBy) string {
 
 // wholeOrder returns all messages of the selected mailbox in order. It is not to be changed.
 func (s *session) wholeOrder(key arrangementKey, by []imap.SortBy) ([]mail.UID, error) {
-	v := s.view
-	old, _ := s.srv.arranged.get(key).(*wholeOrder)
-	if old != nil && old.fits(v.pic) {
-		return old.uids, nil
-	}
-	now := &wholeOrder{membership: membersOf(v.pic)}
-	var err error
-	if old != nil {
-		now.uids, err = s.rollOrder(old, by)
-	}
-	if now.uids == nil && err == nil {
-		now.uids, err = s.sort(store.All(), nil, by)
-	}
+	now, err := s.arrange(key, func(old arrangement) (arrangement, error) {
+		now := &wholeOrder{membership: membersOf(s.view.pic)}
+		var err error
+		if old != nil {
+			now.uids, err = s.rollOrder(old.(*wholeOrder), by)
+		}
+		if now.uids == nil && err == nil {
+			now.uids, err = s.sort(store.All(), nil, by)
+		}
+		return now, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	s.srv.arranged.put(key, now)
-	return now.uids, nil
+	return now.(*wholeOrder).uids, nil
 }
 
 // rollOrder brings an order forward to the picture of the view. It returns nil where that

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -149,6 +150,91 @@ func TestArrangementsAreUsed(t *testing.T) {
 	}
 	if now, err := s.rollColumns(columns); err != nil || now == nil || now.n != 61 {
 		t.Errorf("columns were not brought forward: %v", err)
+	}
+}
+
+// Of sessions that want the same at the same time one makes it. If nothing comes of that
+// another does, and nobody waits for ever.
+func TestArrangedOnce(t *testing.T) {
+	w := newWorld(t)
+	w.imap.arranged.least = 1
+	r := rand.New(rand.NewPCG(21, 22))
+	for n := range 40 {
+		w.deliver("INBOX", someMail(r, n), 0)
+	}
+	const many = 8
+	waiting := make(chan bool, 2*many)
+	patience := make(chan time.Time)
+	w.imap.opt.After = func(time.Duration) <-chan time.Time {
+		waiting <- true
+		return patience
+	}
+	pic := w.picture("INBOX")
+	by := []imap.SortBy{{Key: imap.SortSubject}}
+	first := sessionOn(w, pic)
+	key := first.arrangementKey(orderName(by))
+	want, err := first.sort(store.All(), nil, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// others has so many sessions sort once all wait for the first, which lets then happen.
+	others := func(ctx context.Context, then func(*making)) (orders [][]mail.UID, failed int) {
+		m, mine := w.imap.arranged.begin(key)
+		if !mine {
+			t.Fatal("somebody is at work still")
+		}
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range many {
+			wg.Go(func() {
+				s := sessionOn(w, pic)
+				s.ctx = ctx
+				uids, err := s.wholeOrder(key, by)
+				mu.Lock()
+				defer mu.Unlock()
+				if orders = append(orders, uids); err != nil {
+					failed++
+				}
+			})
+		}
+		for range many {
+			<-waiting
+		}
+		then(m)
+		wg.Wait()
+		return orders, failed
+	}
+	made := &wholeOrder{membersOf(pic), want}
+	w.imap.arranged.limit = 0 // nothing is kept: it is handed over
+	orders, failed := others(w.ctx, func(m *making) { m.made = made; w.imap.arranged.end(key, m) })
+	for _, uids := range orders {
+		if failed > 0 || &uids[0] != &made.uids[0] {
+			t.Error("an order was made twice")
+		}
+	}
+	w.imap.arranged.limit = defaultArrangementBytes
+	orders, failed = others(w.ctx, func(m *making) { w.imap.arranged.end(key, m) })
+	for _, uids := range orders {
+		if failed > 0 || &uids[0] != &orders[0][0] || !slices.Equal(uids, want) {
+			t.Error("after a failure an order was not made, or twice")
+		}
+	}
+	w.imap.arranged.expire(time.Now().Add(time.Hour))
+	ctx, cancel := context.WithCancel(w.ctx)
+	var left *making
+	if _, failed = others(ctx, func(m *making) { left = m; cancel() }); failed != many {
+		t.Errorf("%d of %d sessions that have ended failed", failed, many)
+	}
+	w.imap.arranged.end(key, left)
+	orders, failed = others(w.ctx, func(m *making) { left = m; close(patience) })
+	for _, uids := range orders {
+		if failed > 0 || !slices.Equal(uids, want) {
+			t.Error("a session waits for a slow one")
+		}
+	}
+	w.imap.arranged.end(key, left)
+	if n := len(w.imap.arranged.making); n != 0 {
+		t.Errorf("%d arrangements are being made for ever", n)
 	}
 }
 

@@ -86,24 +86,20 @@ func (c *threadColumns) messages(wanted func(mail.UID) bool) ([]mail.UID, []thre
 
 // threadColumns returns the columns of the selected mailbox.
 func (s *session) threadColumns(key arrangementKey) (*threadColumns, error) {
-	pic := s.view.pic
-	old, _ := s.srv.arranged.get(key).(*threadColumns)
-	if old != nil && old.fits(pic) {
-		return old, nil
-	}
-	var now *threadColumns
-	var err error
-	if old != nil {
-		now, err = s.rollColumns(old)
-	}
-	if now == nil && err == nil {
-		now, err = s.rollColumns(&threadColumns{})
-	}
+	now, err := s.arrange(key, func(old arrangement) (now arrangement, err error) {
+		var columns *threadColumns
+		if old != nil {
+			columns, err = s.rollColumns(old.(*threadColumns))
+		}
+		if columns == nil && err == nil {
+			columns, err = s.rollColumns(&threadColumns{})
+		}
+		return columns, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	s.srv.arranged.put(key, now)
-	return now, nil
+	return now.(*threadColumns), nil
 }
 
 // rollColumns brings columns forward to the picture of the view. It returns nil if the
@@ -167,17 +163,18 @@ func (s *session) threaded(found mail.UIDSet, by imap.Threading) (*wholeThreads,
 		return &wholeThreads{uids: uids, arranged: threads(msgs, by)}, nil
 	}
 	ofAll := s.arrangementKey("threads " + string(rune('0'+by)))
-	if t, _ := s.srv.arranged.get(ofAll).(*wholeThreads); t != nil && t.fits(s.view.pic) {
-		return t, nil
-	}
-	c, err := s.threadColumns(key)
+	t, err := s.arrange(ofAll, func(arrangement) (arrangement, error) {
+		c, err := s.threadColumns(key)
+		if err != nil {
+			return nil, err
+		}
+		uids, msgs := c.messages(nil)
+		return &wholeThreads{membership: membersOf(s.view.pic), uids: uids, arranged: threads(msgs, by)}, nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	uids, msgs := c.messages(nil)
-	t := &wholeThreads{membership: membersOf(s.view.pic), uids: uids, arranged: threads(msgs, by)}
-	s.srv.arranged.put(ofAll, t)
-	return t, nil
+	return t.(*wholeThreads), nil
 }
 
 // thread reads messages and puts them into threads.
