@@ -4,12 +4,13 @@
 # make bench  beside Dovecot, Cyrus and Postfix, into docs/benchmarks.md (half an hour;
 #             BENCH=-quick shows in a few minutes that all of it works)
 # make bench-growth  at growing sizes, into docs/benchmarks-growth.md
+# make vuln   known vulnerabilities of what is called, from the Go database
 # make fuzz   every fuzz target in turn (FUZZTIME=10s each)
 
 GO       ?= go
 FUZZTIME ?= 10s
 
-.PHONY: build run test check bench bench-peers bench-growth bench-deps fuzz crash deps clean
+.PHONY: build run test check bench bench-peers bench-growth bench-deps fuzz vuln crash deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -39,6 +40,9 @@ bench-peers: bench-deps build
 
 bench-growth: bench-deps build
 	$(GO) run ./test/peers/benchpeers -growth $(BENCH)
+
+vuln:
+	./test/vuln.sh
 
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)

@@ -9,4 +9,6 @@ go test -p 2 -timeout 18m -json ./... >"$log" 2>&1
 code=$?
 go run ./test/summary <"$log"
 sum=$?
-[ $code -eq 0 ] && [ $sum -eq 0 ]
+./test/vuln.sh
+vuln=$?
+[ $code -eq 0 ] && [ $sum -eq 0 ] && [ $vuln -eq 0 ]

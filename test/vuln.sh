@@ -1,0 +1,23 @@
+#!/bin/sh
+# Asks the Go vulnerability database about everything that is called, here and in the
+# modules used. VULNDB names a copy of the database (file:///folder/of/osv/files); without
+# one it is fetched, and if that cannot be done nothing is checked, which is said.
+set -u
+out=$(go tool govulncheck ${VULNDB:+-db "$VULNDB"} ./... 2>&1)
+code=$?
+case $code in
+0) echo "vulnerabilities: none known that are called" ;;
+3)
+	echo "$out"
+	exit 1
+	;;
+*)
+	case $out in
+	*"fetching vulnerabilities"*) echo "vulnerabilities: NOT CHECKED, the database is out of reach" ;;
+	*)
+		echo "$out"
+		exit 1
+		;;
+	esac
+	;;
+esac
