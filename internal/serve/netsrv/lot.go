@@ -9,10 +9,11 @@ import (
 // lot is where connections wait that have no goroutine. It watches their sockets, all of
 // them with one goroutine (lot_linux.go), and their time, with one timer.
 type lot struct {
-	poller atomic.Pointer[poller] // each wait asks for it; it changes with users only
+	poller atomic.Pointer[poller] // made for the first connection that it can watch
 
 	mu     sync.Mutex
-	users  int // calls of Serve and ServeConn; the lot is open while there are any
+	users  int  // calls of Serve and ServeConn; the lot is open while there are any
+	blind  bool // no poller can be had
 	places []place
 	free   []int32 // indexes of places
 
@@ -31,9 +32,7 @@ type place struct {
 func (l *lot) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.users++; l.users == 1 {
-		l.poller.Store(newPoller(l.input)) // nil: nothing can be parked here
-	}
+	l.users++
 }
 
 // end is what each user calls when none of its connections is left.
@@ -46,6 +45,7 @@ func (l *lot) end() {
 	if p := l.poller.Swap(nil); p != nil {
 		p.close()
 	}
+	l.blind = false
 	if l.sweeper != nil {
 		l.sweeper.Stop()
 	}
@@ -53,7 +53,26 @@ func (l *lot) end() {
 }
 
 // takes tells whether a socket can be watched.
-func (l *lot) takes(raw *pacedConn) bool { return l.poller.Load() != nil && canPoll(raw.Conn) }
+func (l *lot) takes(raw *pacedConn) bool { return canPoll(raw.Conn) && l.watches() }
+
+// watches tells whether there is a poller. Without a socket there is none: pipes, and the
+// networks of tests that keep their own time, know nothing of the kernel.
+func (l *lot) watches() bool {
+	if l.poller.Load() != nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users == 0 || l.blind {
+		return false
+	}
+	if l.poller.Load() == nil {
+		p := newPoller(l.input)
+		l.blind = p == nil
+		l.poller.Store(p)
+	}
+	return !l.blind
+}
 
 // enter gives a connection its place, which it keeps.
 func (l *lot) enter(c *Conn) {

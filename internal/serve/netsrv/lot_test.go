@@ -2,11 +2,13 @@ package netsrv
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/netip"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -24,6 +26,9 @@ func TestSweepBeforeParked(t *testing.T) {
 	c := newConn(s, &Service{}, newOpenConns(), theirs, netip.Addr{})
 	c.until = time.Now().Add(2 * time.Hour)
 	l.due(c.until.Add(-time.Hour)) // an earlier one stands
+	if !c.fit() {
+		t.Fatal("a socket cannot be parked")
+	}
 
 	c.mu.Lock()
 	done := make(chan int)
@@ -108,4 +113,23 @@ func socket(t *testing.T) (ours, theirs net.Conn) {
 	}
 	t.Cleanup(func() { theirs.Close() })
 	return ours, theirs
+}
+
+// Nothing watches the kernel while there is no socket: then a server stands still when its
+// connections do, and a test may keep the time.
+func TestNoPollerWithoutSockets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Idle: time.Hour})
+		ours, theirs := net.Pipe()
+		began, done := time.Now(), make(chan struct{})
+		go func() {
+			defer close(done)
+			s.ServeConn(t.Context(), theirs, Service{Handle: func(_ context.Context, c *Conn) { c.Wait() }})
+		}()
+		<-done
+		if took := time.Since(began); took < time.Hour || took > 2*time.Hour {
+			t.Errorf("an idle connection was closed after %v", took)
+		}
+		ours.Close()
+	})
 }
