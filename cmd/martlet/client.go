@@ -94,7 +94,7 @@ func openOffline(ctx context.Context, cfg *conf.Config, path string, mayCreate b
 		}
 		return nil, failed("cannot read the data folder %s: %v", cfg.Data, err)
 	}
-	if owner := otherOwner(engineLock(cfg)); owner != "" {
+	if owner := otherOwner(engineLock(cfg)); owner != "" && owner != cfg.User {
 		return nil, failed("no server runs, and the data in %s is that of user %s; run the command as this user: sudo -u '%s' martlet ...", cfg.Data, owner, owner)
 	}
 	// Without a log: whatever matters to a command is in the error it gets.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/signal"
 	"slices"
 	"sync"
@@ -113,11 +114,19 @@ func (h *house) serve(parent context.Context, doors []door, ready func() error) 
 	if err != nil {
 		stop(err)
 	} else {
+		warnOfRoot(h.log)
 		h.log.Info("ready", "version", thisBuild().Version, "ports", ports(doors), "data", string(h.cfg.Data))
 	}
 	<-ctx.Done()
 	h.log.Info("stopping")
 	return h.finish(&wg, parent.Err() == nil, context.Cause(ctx))
+}
+
+// warnOfRoot tells an administrator that a defect of this program would be one of root.
+func warnOfRoot(log *slog.Logger) {
+	if os.Geteuid() == 0 {
+		log.Warn("the server runs as root; name a user of its own with the key user, or start it as one with CAP_NET_BIND_SERVICE")
+	}
 }
 
 // start begins every part of the server. What a part is handed first fails here, so

@@ -42,8 +42,12 @@ func engineDir(cfg *conf.Config) string { return filepath.Join(string(cfg.Data),
 func engineLock(cfg *conf.Config) string { return filepath.Join(engineDir(cfg), "LOCK") }
 
 // openHouse builds the house of a configuration: what commands work on, and what a
-// server opens its doors to. It is Busy if another process lives there.
+// server opens its doors to. It is Busy if another process lives there. From here on the
+// process is that of the configuration's user.
 func openHouse(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house, error) {
+	if err := giveUpRoot(cfg); err != nil {
+		return nil, err
+	}
 	h := &house{cfg: cfg, log: log}
 	if err := h.open(ctx); err != nil {
 		return nil, errors.Join(err, h.close())

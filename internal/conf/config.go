@@ -14,6 +14,11 @@ type Config struct {
 	// Folder that holds all mail and state; relative to this file.
 	Data Path `toml:"data" default:"data"`
 
+	// User of this machine that the server becomes once its ports are bound, if root starts
+	// it; he needs to be able to read the certificate and its key, and owns the data folder.
+	// Empty changes nothing.
+	User string `toml:"user" default:""`
+
 	// Networks whose clients may log in without TLS and are not counted by the limits
 	// per address.
 	Trusted []netip.Prefix `toml:"trusted" default:"127.0.0.0/8,::1/128"`
