@@ -49,7 +49,7 @@ fuzz:
 
 # The long form of the crash suites: thousands of cuts, hundreds of kills.
 crash: deps build
-	MARTLET_CRASH_SEEDS=10000 MARTLET_CRASH_KILLS=200 MARTLET_PEERS=1 $(GO) test -p 1 -timeout 120m -count=1 ./internal/engine/pebble ./test/crash
+	MARTLET_CRASH_SEEDS=10000 MARTLET_R1=200 MARTLET_PEERS=1 $(GO) test -p 1 -timeout 120m -count=1 ./internal/engine/pebble ./test/crash
 
 clean:
 	rm -rf bin martlet-data

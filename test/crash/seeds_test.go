@@ -3,8 +3,8 @@
 // each message exactly once, none by half, nothing that verify complains of.
 //
 // The power cuts run on a file system in memory that forgets what was not synced.
-// The kills are of the real program and need MARTLET_PEERS=1. MARTLET_CRASH_SEEDS
-// and MARTLET_CRASH_KILLS make the runs longer; `make crash` sets all three.
+// The kills are of the real program and need MARTLET_PEERS=1. MARTLET_CRASH_SEEDS,
+// MARTLET_R1 and its like make the runs longer; `make crash` sets them.
 package crash
 
 import (

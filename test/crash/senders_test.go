@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"strings"
+
+	"github.com/martlet-mail/martlet/test/peers/martlet"
 )
 
 // The programs that work while the server is killed. Each runs until its connection
@@ -24,7 +26,12 @@ func (k *killer) letter(rng *rand.Rand, token, from, to string) string {
 	return b.String()
 }
 
-func (k *killer) address(name string) string { return k.server.Account(name).Address }
+func (k *killer) address(name string) string {
+	if name == elsewhere {
+		return "somebody@" + elsewhere
+	}
+	return k.server.Account(name).Address
+}
 
 // lmtp delivers to two accounts at a time, which are answered one by one
 // (RFC 2033, 4.2).
@@ -34,7 +41,10 @@ func (k *killer) lmtp(name string, rng *rand.Rand) error {
 		return err
 	}
 	defer c.close()
-	to := []string{"bob", "carol"}
+	return k.locally(c, name, rng, "bob", "carol")
+}
+
+func (k *killer) locally(c *talk, name string, rng *rand.Rand, to ...string) error {
 	for i := 0; ; i++ {
 		token := fmt.Sprintf("%s-%d", name, i)
 		if err := c.ask("250", "MAIL FROM:<someone@crash.example>"); err != nil {
@@ -189,4 +199,106 @@ func (k *killer) deleteOne(c *talk, token, uid string) error {
 	}
 	k.sets(token, "alice", fate{})
 	return nil
+}
+
+// todave fills the mailbox that pop3 empties.
+func (k *killer) todave(name string, rng *rand.Rand) error {
+	c, err := mailer(k.server.Addr("lmtp"), "LHLO", "", "")
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return k.locally(c, name, rng, "dave")
+}
+
+// pop3 is dave's mail program, which collects what there is and deletes half of it.
+func (k *killer) pop3(string, *rand.Rand) error {
+	for {
+		if err := k.collect(k.server.Account("dave")); err != nil {
+			return err
+		}
+	}
+}
+
+// collect is one session. What it marks goes at QUIT (RFC 1939, 6).
+func (k *killer) collect(a martlet.Account) error {
+	c, err := dial(k.server.Addr("pop3"))
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if err := c.ask("+OK", ""); err != nil {
+		return err
+	}
+	for _, ask := range []string{"USER " + a.Address, "PASS " + a.Password, "STAT"} {
+		if err := c.ask("+OK", "%s", ask); err != nil {
+			return err
+		}
+	}
+	var marked []string
+	for i := 1; i <= 20; i++ {
+		token, err := c.top(i)
+		if err != nil {
+			return err
+		}
+		if token == "" {
+			break
+		}
+		// Of mail whose sender has not yet heard the answer his ledger will hear later.
+		if i%2 == 0 || !k.known(token, "dave") {
+			continue
+		}
+		if err := c.ask("+OK", "DELE %d", i); err != nil {
+			return err
+		}
+		marked = append(marked, token)
+	}
+	for _, token := range marked {
+		k.sets(token, "dave", fate{most: 1})
+	}
+	if err := c.ask("+OK", "QUIT"); err != nil {
+		return err
+	}
+	for _, token := range marked {
+		k.sets(token, "dave", fate{})
+	}
+	return nil
+}
+
+// top returns the token of a message, "" if there is no such message.
+func (t *talk) top(number int) (token string, err error) {
+	if err := t.send("TOP %d 0\r\n", number); err != nil {
+		return "", err
+	}
+	for first := true; ; first = false {
+		l, err := t.line()
+		switch {
+		case err != nil:
+			return "", err
+		case first && !strings.HasPrefix(l, "+OK"), l == ".":
+			return token, nil
+		}
+		if rest, ok := strings.CutPrefix(l, tokenField); ok {
+			token = rest
+		}
+	}
+}
+
+// known reports whether a message was acknowledged.
+func (k *killer) known(token, account string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f := k.sent[delivery{token, account}]
+	return f != nil && f.least == 1
+}
+
+// out is alice's mail program, writing to somebody elsewhere.
+func (k *killer) out(name string, rng *rand.Rand) error {
+	a := k.server.Account("alice")
+	c, err := mailer(k.server.Addr("submission"), "EHLO", a.Address, a.Password)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return k.mails(c, name, rng, a.Address, elsewhere)
 }
