@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
@@ -165,7 +167,7 @@ func TestVerifyExit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := pebble.Open(engineDir(cfg), pebble.Options{})
+	e, err := pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
 
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
@@ -198,7 +200,7 @@ func TestLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := pebble.Open(engineDir(cfg), pebble.Options{})
+	e, err := pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

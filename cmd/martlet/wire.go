@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
@@ -63,7 +66,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(spool, 0o700); err != nil {
 		return fault.Wrap(fault.Unavailable, "cannot make the data folder", err)
 	}
-	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{CacheBytes: int64(cfg.Store.Cache), Log: h.log}); err != nil {
+	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), Log: h.log}); err != nil {
 		return err
 	}
 	if h.store, err = store.Open(h.engine, store.Options{SpoolDir: spool, MaxMessage: int64(cfg.Limits.MessageSize), Log: h.log}); err != nil {

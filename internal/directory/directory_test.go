@@ -67,7 +67,7 @@ type failer interface {
 
 func newEngine(t failer) engine.Engine {
 	t.Helper()
-	eng, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 256 << 10})
+	eng, err := pebble.Open("data", pebble.Options{Now: time.Now, FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 256 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}

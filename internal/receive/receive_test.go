@@ -102,7 +102,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := context.Background()
-	base, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem()})
+	base, err := pebble.Open("data", pebble.Options{Now: time.Now, FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -120,7 +121,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func benchStore(b *testing.B, accounts int) *Store {
-	eng, err := pebble.Open(b.TempDir(), pebble.Options{FS: vfs.Default})
+	eng, err := pebble.Open(b.TempDir(), pebble.Options{Now: time.Now, FS: vfs.Default})
 	if err != nil {
 		b.Fatal(err)
 	}

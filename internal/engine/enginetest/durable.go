@@ -204,7 +204,7 @@ func testClosed(t *testing.T, h Harness) {
 	wantKind(t, "put", e.Blobs().Put(ctx, blobName(2), 1, &oneByte{}), fault.Closed)
 	_, err = e.Blobs().Open(ctx, blobName(1), 0, -1)
 	wantKind(t, "open", err, fault.Closed)
-	_, err = e.Blobs().Delete(ctx, blobName(1), time.Now())
+	_, err = e.Blobs().Delete(ctx, blobName(1), endOfTime)
 	wantKind(t, "delete", err, fault.Closed)
 	never := func(mail.BlobRef, time.Time, int64) bool { return true }
 	wantKind(t, "list", e.Blobs().List(ctx, never), fault.Closed)

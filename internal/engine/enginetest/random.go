@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -159,7 +158,7 @@ func (m *model) blob(rt *rapid.T) {
 		}
 		m.blobs[name] = data
 	case 1:
-		ok, err := m.e.Blobs().Delete(m.t.Context(), name, time.Now().AddDate(1000, 0, 0))
+		ok, err := m.e.Blobs().Delete(m.t.Context(), name, endOfTime)
 		if ok != there || err != nil {
 			rt.Fatalf("delete: %v, %v", ok, err)
 		}

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -28,7 +31,7 @@ func BenchmarkDelivery(b *testing.B) {
 }
 
 func deliver(b *testing.B, shards, writers int) {
-	e := open(b, b.TempDir(), Options{})
+	e := open(b, b.TempDir(), Options{FS: vfs.Default, Now: time.Now})
 	body := make([]byte, 8<<10)
 	_, _ = rand.Read(body)
 	var next atomic.Uint64
@@ -71,7 +74,7 @@ func deliverOne(e *Engine, shard engine.Shard, n uint64, body []byte) error {
 
 // BenchmarkRead is a random body of 8 KB, and a record, out of 20,000.
 func BenchmarkRead(b *testing.B) {
-	e := open(b, b.TempDir(), Options{MemTableBytes: 8 << 20})
+	e := open(b, b.TempDir(), Options{FS: vfs.Default, Now: time.Now, MemTableBytes: 8 << 20})
 	body := make([]byte, 8<<10)
 	_, _ = rand.Read(body)
 	const n = 20_000

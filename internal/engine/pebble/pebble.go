@@ -28,14 +28,15 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-// Options configure Open. The zero value is a good choice for a small server.
+// Options configure Open. FS and Now must be given; zero is a good choice of the rest for
+// a small server.
 type Options struct {
-	FS            vfs.FS           // where the files lie; nil is the operating system's
+	FS            vfs.FS           // where the files lie
 	CacheBytes    int64            // block cache; 0 is 32 MB
 	MemTableBytes uint64           // one write buffer, of which there may be three; 0 is 8 MB
 	ReserveBytes  int64            // space to leave free; 0 is 32 MB and two write buffers, -1 none
 	Log           *slog.Logger     // nil discards
-	Now           func() time.Time // time of a blob's Put; nil is time.Now
+	Now           func() time.Time // time of a blob's Put
 
 	retry time.Duration // between two attempts at a full disk; 0 is a second
 	brake time.Duration // after a read that failed; 0 is a tenth of a second
@@ -52,9 +53,6 @@ const (
 )
 
 func (o Options) withDefaults() Options {
-	if o.FS == nil {
-		o.FS = vfs.Default
-	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = defaultCache
 	}
@@ -66,9 +64,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	if o.retry == 0 {
 		o.retry = time.Second

@@ -21,7 +21,7 @@ import (
 
 // small keeps the write buffer so small that tests flush and compact.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 128 << 10, gather: 2, retry: time.Millisecond, brake: time.Millisecond}
+	return Options{Now: time.Now, FS: fs, CacheBytes: 1 << 20, MemTableBytes: 128 << 10, gather: 2, retry: time.Millisecond, brake: time.Millisecond}
 }
 
 func open(t testing.TB, dir string, opt Options) *Engine {
@@ -57,7 +57,7 @@ func TestContractInMemory(t *testing.T) {
 func TestContractOnDisk(t *testing.T) {
 	enginetest.Run(t, enginetest.Harness{
 		Open: func(t *testing.T, now func() time.Time) engine.Engine {
-			return open(t, t.TempDir(), Options{Now: now})
+			return open(t, t.TempDir(), Options{FS: vfs.Default, Now: now})
 		},
 		Reopen: reopen,
 		Runs:   5, // each waits for the disk hundreds of times
@@ -107,7 +107,7 @@ func (f *heldFile) SyncData() error {
 }
 
 func TestDirectoryInUse(t *testing.T) {
-	for name, fs := range map[string]vfs.FS{"disk": nil, "memory": vfs.NewMem()} {
+	for name, fs := range map[string]vfs.FS{"disk": vfs.Default, "memory": vfs.NewMem()} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			e := open(t, dir, small(fs))
@@ -124,7 +124,7 @@ func TestDirectoryInUse(t *testing.T) {
 
 func TestDirectoryIsPrivate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	open(t, dir, Options{})
+	open(t, dir, Options{FS: vfs.Default, Now: time.Now})
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info.Mode(), err)

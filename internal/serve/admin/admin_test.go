@@ -40,7 +40,7 @@ func (nowhere) Deliver(context.Context, queue.Job) []queue.Result { return nil }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	eng, err := pebble.Open("store", pebble.Options{FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20, ReserveBytes: -1})
+	eng, err := pebble.Open("store", pebble.Options{Now: time.Now, FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

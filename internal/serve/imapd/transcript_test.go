@@ -101,7 +101,7 @@ func newWorldOn(t testing.TB, cache int64) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return start }
-	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), CacheBytes: cache, MemTableBytes: 1 << 20, ReserveBytes: -1})
+	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), CacheBytes: cache, MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *wo
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
-	eng, err := pebble.Open("db", pebble.Options{FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
+	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, queue: &fakeQueue{}}
 	w.ctx, w.stop = context.WithCancel(context.Background())
-	base, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem()})
+	base, err := pebble.Open("data", pebble.Options{Now: time.Now, FS: vfs.NewMem()})
 	w.must(err)
 	w.disk = &failingDisk{Engine: base}
 	now := func() time.Time { return start }
