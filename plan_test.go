@@ -33,6 +33,7 @@ var plan = map[string][]string{
 	"syntax/sasl": {"fault", "github.com/xdg-go/scram", "github.com/xdg-go/stringprep", "golang.org/x/crypto", "golang.org/x/text"},
 
 	"record": {"fault"},
+	"disk":   {"github.com/cockroachdb/pebble/v2"},
 
 	"engine":            {"mail", "fault"},
 	"engine/pebble":     {"mail", "fault", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
@@ -18,10 +19,18 @@ import (
 	"github.com/martlet-mail/martlet/internal/serve/imapd"
 	"github.com/martlet-mail/martlet/internal/serve/pop3d"
 	"github.com/martlet-mail/martlet/internal/serve/smtpd"
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // This file translates the configuration into the options of each package, and fits
 // together what packages of the same floor may not know of each other.
+
+func storeOptions(cfg *conf.Config, spool *disk.Spool, log *slog.Logger) store.Options {
+	return store.Options{
+		Now: time.Now, MaxMessage: int64(cfg.Limits.MessageSize), Log: log,
+		Spool: func() (store.SpoolFile, error) { return spool.File() },
+	}
+}
 
 func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, error) {
 	tokens, err := issuer(cfg.OAuth, log)

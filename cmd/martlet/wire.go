@@ -13,6 +13,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/queue"
@@ -69,7 +70,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), Log: h.log}); err != nil {
 		return err
 	}
-	if h.store, err = store.Open(h.engine, store.Options{SpoolDir: spool, MaxMessage: int64(cfg.Limits.MessageSize), Log: h.log}); err != nil {
+	if h.store, err = store.Open(h.engine, storeOptions(cfg, disk.NewSpool(vfs.Default, spool), h.log)); err != nil {
 		return err
 	}
 	who, err := directoryOptions(cfg, h.log)

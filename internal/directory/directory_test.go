@@ -418,7 +418,7 @@ func (r *readCounter) View(ctx context.Context, s engine.Shard, fn func(engine.R
 func TestWithRealStore(t *testing.T) {
 	eng := newEngine(t)
 	defer eng.Close()
-	st, err := store.Open(eng, store.Options{})
+	st, err := store.Open(eng, store.Options{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

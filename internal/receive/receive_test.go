@@ -108,7 +108,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { base.Close() })
 	eng := &doubtful{Engine: base, shard: store.QueueShard + 1}
-	st, err := store.Open(eng, store.Options{})
+	st, err := store.Open(eng, store.Options{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,19 +127,19 @@ func (w *bodyWriter) add(chunk []byte) error {
 	if len(chunk) < apartFrom || len(w.needs) >= apartMost || !f.fold(chunk) || !f.oneRun(len(chunk)) {
 		w.packed = p.chunk(w.packed[:0], chunk)
 		w.chunks = append(w.chunks, stored{len(chunk), len(w.packed)})
-		return w.spool.write(w.store.opt.SpoolDir, w.packed)
+		return w.spool.write(w.store.opt.Spool, w.packed)
 	}
 	name := partName(f.plain)
 	w.packed = p.chunk(w.packed[:0], f.plain)
 	w.needs = append(w.needs, name)
 	w.parts = append(w.parts, stored{len(f.plain), len(w.packed)})
-	if err := w.apart.write(w.store.opt.SpoolDir, w.packed); err != nil {
+	if err := w.apart.write(w.store.opt.Spool, w.packed); err != nil {
 		return err
 	}
 	w.packed = append(appendRuns(append(w.packed[:0], packedApart), f.runs), name[:]...)
 	w.packed = binary.BigEndian.AppendUint32(w.packed, record.Sum(w.packed))
 	w.chunks = append(w.chunks, stored{len(chunk), len(w.packed)})
-	return w.spool.write(w.store.opt.SpoolDir, w.packed)
+	return w.spool.write(w.store.opt.Spool, w.packed)
 }
 
 // partName names what a run says: by its SHA-256, every bit turned over, so that it is never
@@ -159,10 +159,7 @@ func (f *folder) oneRun(length int) bool {
 
 // put stores the body under its name, and before it what it needs.
 func (w *bodyWriter) put(ctx context.Context, name mail.BlobRef) error {
-	r, err := w.apart.reader()
-	if err != nil {
-		return err
-	}
+	r := w.apart.reader()
 	for i, need := range w.needs {
 		part := &io.LimitedReader{R: r, N: int64(w.parts[i].kept)}
 		head := bodyHead(int64(w.parts[i].raw), []int{w.parts[i].kept})
@@ -173,11 +170,7 @@ func (w *bodyWriter) put(ctx context.Context, name mail.BlobRef) error {
 			return err
 		}
 	}
-	chunks, err := w.spool.reader()
-	if err != nil {
-		return err
-	}
-	return w.store.putBody(ctx, name, w.head(), w.spool.size, chunks, w.needs...)
+	return w.store.putBody(ctx, name, w.head(), w.spool.size, w.spool.reader(), w.needs...)
 }
 
 func (w *bodyWriter) close() {

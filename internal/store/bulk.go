@@ -196,7 +196,7 @@ func (a *Account) DeleteMailbox(ctx context.Context, name string) (mail.MailboxI
 // what a crash left over.
 func (a *Account) Reap(ctx context.Context) error {
 	for {
-		more, began := false, time.Now()
+		more, began := false, a.store.opt.Now()
 		err := a.Update(ctx, func(tx *Tx) (err error) {
 			more, err = tx.reap()
 			return err
@@ -206,10 +206,14 @@ func (a *Account) Reap(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done(): // the next Update says so
-		case <-time.After(time.Since(began)):
+		case <-time.After(pauseOf(a.store.opt.Now().Sub(began))):
 		}
 	}
 }
+
+// pauseOf is the pause after a portion: as long as it took, if the clock was not set
+// meanwhile.
+func pauseOf(took time.Duration) time.Duration { return min(max(took, 0), time.Second) }
 
 // reap releases one portion of one deleted mailbox and tells whether there is more.
 func (tx *Tx) reap() (more bool, err error) {

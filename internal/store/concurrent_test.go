@@ -126,7 +126,7 @@ func benchStore(b *testing.B, accounts int) *Store {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { eng.Close() })
-	s, err := Open(eng, Options{})
+	s, err := Open(eng, Options{Now: time.Now})
 	if err != nil {
 		b.Fatal(err)
 	}

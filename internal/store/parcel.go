@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"hash"
 	"io"
-	"os"
 	"slices"
 	"sync"
 
@@ -263,25 +262,32 @@ func headEnd(b []byte, from int) (end int, found bool) {
 	}
 }
 
+// SpoolFile is a file for what is written once and read after that. It is gone when it
+// is closed.
+type SpoolFile interface {
+	io.Writer
+	io.ReaderAt
+	io.Closer
+}
+
 // spool holds packed bytes: in memory up to half a megabyte, then in a file.
 type spool struct {
 	mem  []byte
-	file *os.File
+	file SpoolFile
 	size int64
 }
 
 const spoolInMemory = 512 << 10
 
-func (s *spool) write(dir string, b []byte) error {
+func (s *spool) write(make func() (SpoolFile, error), b []byte) error {
 	s.size += int64(len(b))
-	if s.file == nil && len(s.mem)+len(b) <= spoolInMemory {
+	if s.file == nil && (make == nil || len(s.mem)+len(b) <= spoolInMemory) {
 		s.mem = append(s.mem, b...)
 		return nil
 	}
 	var err error
 	if s.file == nil {
-		if s.file, err = os.CreateTemp(dir, "martlet-spool-"); err == nil {
-			os.Remove(s.file.Name()) // gone with the descriptor, however we end
+		if s.file, err = make(); err == nil {
 			_, err = s.file.Write(s.mem)
 			s.mem = nil
 		}
@@ -295,12 +301,11 @@ func (s *spool) write(dir string, b []byte) error {
 	return nil
 }
 
-func (s *spool) reader() (io.Reader, error) {
+func (s *spool) reader() io.Reader {
 	if s.file == nil {
-		return bytes.NewReader(s.mem), nil
+		return bytes.NewReader(s.mem)
 	}
-	_, err := s.file.Seek(0, io.SeekStart)
-	return s.file, err
+	return io.NewSectionReader(s.file, 0, s.size)
 }
 
 func (s *spool) close() {

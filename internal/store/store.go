@@ -37,14 +37,14 @@ const (
 	accountBase engine.Shard = 1 << 32
 )
 
-// Options are what a store is told at Open. The zero value is usable.
+// Options are what a store is told at Open. Now must be given.
 type Options struct {
-	Now          func() time.Time // nil: time.Now
-	SpoolDir     string           // folder for messages over 1 MB on their way in; "": the system's
-	MaxMessage   int64            // largest message taken in, in bytes; 0: 50 MB
-	PictureBytes int64            // memory for pictures of mailboxes; 0: 256 MB
-	LogLines     int              // commits of one mailbox that its log remembers; 0: 100,000
-	Log          *slog.Logger     // nil: discard
+	Now          func() time.Time
+	Spool        func() (SpoolFile, error) // a file for a message of over half a megabyte on its way in; nil: memory holds it
+	MaxMessage   int64                     // largest message taken in, in bytes; 0: 50 MB
+	PictureBytes int64                     // memory for pictures of mailboxes; 0: 256 MB
+	LogLines     int                       // commits of one mailbox that its log remembers; 0: 100,000
+	Log          *slog.Logger              // nil: discard
 }
 
 const (
@@ -78,9 +78,6 @@ type Store struct {
 
 // Open returns a store on the engine, which the caller keeps and closes.
 func Open(eng engine.Engine, opt Options) (*Store, error) {
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
 	if opt.MaxMessage == 0 {
 		opt.MaxMessage = defaultMaxMessage
 	}

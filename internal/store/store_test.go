@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -36,12 +37,14 @@ func newWorld(t interface {
 	Cleanup(func())
 }) *world {
 	c := &clock{time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	eng, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem(), MemTableBytes: 1 << 20, Now: c.now, ReserveBytes: -1})
+	fs := vfs.NewMem()
+	eng, err := pebble.Open("data", pebble.Options{FS: fs, MemTableBytes: 1 << 20, Now: c.now, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { eng.Close() })
-	s, err := Open(eng, Options{Now: c.now, MaxMessage: 64 << 20})
+	spool := disk.NewSpool(fs, "data")
+	s, err := Open(eng, Options{Now: c.now, MaxMessage: 64 << 20, Spool: func() (SpoolFile, error) { return spool.File() }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w := &world{engine: eng}
-	if w.store, err = store.Open(eng, store.Options{}); err != nil {
+	if w.store, err = store.Open(eng, store.Options{Now: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	cheap := directory.Options{Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096}

@@ -105,7 +105,7 @@ func newWorldOn(t testing.TB, cache int64) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(eng, store.Options{Now: now, SpoolDir: t.TempDir(), LogLines: 8})
+	st, err := store.Open(eng, store.Options{Now: now, LogLines: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *wo
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(eng, store.Options{Now: now, SpoolDir: t.TempDir()})
+	st, err := store.Open(eng, store.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

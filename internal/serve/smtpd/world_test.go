@@ -60,7 +60,7 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.disk = &failingDisk{Engine: base}
 	now := func() time.Time { return start }
-	w.store, err = store.Open(w.disk, store.Options{Now: now, MaxMessage: 100_000, SpoolDir: t.TempDir()})
+	w.store, err = store.Open(w.disk, store.Options{Now: now, MaxMessage: 100_000})
 	w.must(err)
 	w.dir, err = directory.Open(w.ctx, w.disk, w.store, directory.Options{
 		DetailSeparator: "+", Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
