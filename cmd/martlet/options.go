@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
+	chance "math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -40,6 +42,7 @@ func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, er
 		known = -1 // never
 	}
 	return directory.Options{
+		Now: time.Now, Rand: rand.Reader,
 		DetailSeparator: string(cfg.Addresses.DetailSeparator), Postmaster: postmaster,
 		PasswordMemory:     int64(cfg.Limits.PasswordMemory),
 		FailuresPerAccount: cfg.Limits.LoginFailuresPerAccount,
@@ -89,6 +92,7 @@ func queueOptions(cfg *conf.Config, to queue.Courier, road *receive.Local, log *
 		Hostname: string(cfg.Hostname), Remote: to, Local: road, Report: road.Report,
 		Lifetime: time.Duration(q.MaxAge), DelayAfter: time.Duration(q.DelayNotice),
 		Workers: q.Concurrency, PerDomain: q.ConcurrencyPerDomain, Grace: stopGrace, Log: log,
+		Now: time.Now, Rand: chance.Float64, Random: rand.Reader,
 	}
 	if o.DelayAfter == 0 {
 		o.DelayAfter = -1 // never

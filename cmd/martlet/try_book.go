@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -78,7 +79,7 @@ func (b *book) add(name string) (*entry, error) {
 			return e, nil
 		}
 	}
-	pw, err := admin.NewPassword(nil)
+	pw, err := admin.NewPassword(rand.Reader)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -138,5 +139,5 @@ func (h *house) close() error {
 
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
-	return admin.New(admin.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Version: thisBuild().Version, Log: h.log})
+	return admin.New(admin.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid()})
 }

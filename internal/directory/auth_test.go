@@ -238,7 +238,8 @@ func TestParallelGuessesGainNothing(t *testing.T) {
 func TestBrakeAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(1_800_000_000, 0)
-		b := newBrake(Options{FailuresPerAccount: 3, FailuresPerAddress: 5, Forgive: time.Second,
+		b := newBrake(Options{
+			Rand: rand.Reader, FailuresPerAccount: 3, FailuresPerAddress: 5, Forgive: time.Second,
 			Now: func() time.Time { return now }, Sleep: func(context.Context, time.Duration) error { return nil }})
 		level, at := 0.0, now
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
@@ -303,10 +304,10 @@ func TestHasherIsBounded(t *testing.T) {
 	for range cap(h.slots) {
 		h.leave()
 	}
-	if small, _ := newHasher(Options{Argon: Argon{MemoryKiB: 19 << 10}, PasswordMemory: 1, Rand: rand.Reader}); cap(small.slots) != 1 {
+	if small, _ := newHasher(Options{Now: time.Now, Argon: Argon{MemoryKiB: 19 << 10}, PasswordMemory: 1, Rand: rand.Reader}); cap(small.slots) != 1 {
 		t.Error("less memory than one hash needs must still let one run")
 	}
-	if usual, _ := newHasher(Options{}.withDefaults()); cap(usual.slots) != 6 {
+	if usual, _ := newHasher(Options{Now: time.Now, Rand: rand.Reader}.withDefaults()); cap(usual.slots) != 6 {
 		t.Errorf("%d hashes in 128 MiB", cap(usual.slots))
 	}
 }

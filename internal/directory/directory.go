@@ -15,7 +15,6 @@ package directory
 
 import (
 	"context"
-	"crypto/rand"
 	"io"
 	"log/slog"
 	"sync"
@@ -34,7 +33,8 @@ type Data interface {
 	DeleteAccount(ctx context.Context, id mail.AccountID) error
 }
 
-// Options of Open. The zero value is a good choice for a small server.
+// Options of Open. Now and Rand must be given; zero is a good choice of the rest for a small
+// server.
 type Options struct {
 	// DetailSeparator ends the part of a local part that names the account: "+", or
 	// "" for none.
@@ -64,21 +64,15 @@ type Options struct {
 	// addresses in it.
 	CertificateNames map[string]string
 
-	Now   func() time.Time                                 // nil: time.Now
+	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
-	Rand  io.Reader                                        // nil: crypto/rand
+	Rand  io.Reader                                        // of what nobody may guess: salts, secrets
 	Log   *slog.Logger                                     // nil: discard
 }
 
 func (o Options) withDefaults() Options {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.Sleep == nil {
 		o.Sleep = sleep
-	}
-	if o.Rand == nil {
-		o.Rand = rand.Reader
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

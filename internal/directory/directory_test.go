@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -78,6 +79,7 @@ func newFixture(t failer, eng engine.Engine) *fixture {
 	t.Helper()
 	f := &fixture{eng: eng, data: &counted{has: map[mail.AccountID]bool{}}, clock: time.Unix(1_800_000_000, 0)}
 	f.opt = Options{
+		Rand:            rand.Reader,
 		DetailSeparator: "+",
 		Argon:           Argon{MemoryKiB: 8, Passes: 1, Lanes: 1},
 		PasswordMemory:  64 << 10,
@@ -422,7 +424,7 @@ func TestWithRealStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(bg, eng, st, Options{Argon: Argon{8, 1, 1}, ScramIterations: 1})
+	d, err := Open(bg, eng, st, Options{Now: time.Now, Rand: rand.Reader, Argon: Argon{8, 1, 1}, ScramIterations: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

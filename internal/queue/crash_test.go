@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	random "crypto/rand"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -149,7 +150,7 @@ func (w world) recover(t *testing.T) {
 		reports: &reports{keys: w.keys, envs: w.envs, text: w.texts}}
 	b.courier = &courier{clock: b.clock, script: alwaysOK, taken: map[string]int{}}
 	b.local = b.courier
-	b.opt = Options{Hostname: "mx.martlet.test", Remote: b.courier, Local: b.local, Report: b.reports.take, Now: b.clock.now}
+	b.opt = Options{Hostname: "mx.martlet.test", Remote: b.courier, Local: b.local, Report: b.reports.take, Now: b.clock.now, Rand: rand.Float64, Random: random.Reader}
 	b.open()
 	defer b.eng.Close()
 	b.sound()

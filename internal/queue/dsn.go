@@ -3,7 +3,6 @@ package queue
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -187,7 +186,7 @@ func (d *dsn) utf8() bool {
 // build returns the report with its envelope. The message is read as the report is.
 func (d *dsn) build(ctx context.Context) (mail.Envelope, io.ReadCloser, error) {
 	var random [12]byte
-	if _, err := rand.Read(random[:]); err != nil {
+	if _, err := io.ReadFull(d.q.opt.Random, random[:]); err != nil {
 		return mail.Envelope{}, nil, err
 	}
 	d.boundary = "=_report_" + hex.EncodeToString(random[:])

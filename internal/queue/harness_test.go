@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -157,7 +158,7 @@ func newBench(t tb, change func(*Options)) *bench {
 		local:   &courier{clock: c, script: alwaysOK, taken: map[string]int{}}}
 	b.opt = Options{
 		Hostname: "mx.martlet.test", Remote: b.courier, Local: b.local, Report: b.reports.take,
-		Now: c.now, Rand: func() float64 { return 0.5 }, Grace: 50 * time.Millisecond,
+		Now: c.now, Rand: func() float64 { return 0.5 }, Random: rand.Reader, Grace: 50 * time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {

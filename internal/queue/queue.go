@@ -21,9 +21,9 @@ package queue
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,7 +108,7 @@ type Courier interface {
 	Deliver(ctx context.Context, job Job) []Result
 }
 
-// Options sets up a Queue. Hostname, Remote, Local and Report must be given.
+// Options sets up a Queue. Hostname, Remote, Local, Report, Now, Rand and Random must be given.
 type Options struct {
 	Hostname string
 	Remote   Courier
@@ -125,9 +125,10 @@ type Options struct {
 	PerDomain  int             // of these for one domain; 0: 5
 	Grace      time.Duration   // for attempts under way when the queue stops; 0: 3 s
 
-	Now  func() time.Time // nil: time.Now
-	Rand func() float64   // in [0, 1), for jitter; nil: math/rand
-	Log  *slog.Logger     // nil: discard
+	Now    func() time.Time
+	Rand   func() float64 // in [0, 1), for jitter
+	Random io.Reader      // of what nobody may guess
+	Log    *slog.Logger   // nil: discard
 }
 
 // DefaultGaps are the waits between attempts (RFC 5321, 4.5.4.1 asks for at least
@@ -155,12 +156,6 @@ func (o Options) filled() Options {
 	}
 	if o.Grace <= 0 {
 		o.Grace = 3 * time.Second
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Rand == nil {
-		o.Rand = rand.Float64
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -197,12 +192,20 @@ func New(eng engine.Engine, st *store.Store, opt Options) *Queue {
 		flying: map[flight]bool{}, active: map[string]int{}, arriving: map[ID]bool{},
 		freed: make(chan struct{}, 1),
 	}
-	q.seq.Store(rand.Uint64())
+	seq, _ := q.number() // any will do
+	q.seq.Store(seq)
 	st.AddReferrer(q.Blobs)
 	return q
 }
 
 func (q *Queue) now() int64 { return q.opt.Now().UnixMilli() }
+
+// number returns a number that nobody can guess.
+func (q *Queue) number() (uint64, error) {
+	var b [8]byte
+	_, err := io.ReadFull(q.opt.Random, b[:])
+	return binary.BigEndian.Uint64(b[:]), err
+}
 
 // newID returns a number that rises with time and, short of two processes and bad
 // luck, is new; Enqueue looks.
@@ -278,12 +281,16 @@ func (q *Queue) draft(e Entry, now int64) (*draft, error) {
 	case len(e.Key) > 200:
 		return nil, fault.New(fault.Invalid, "the key is too long")
 	}
+	nonce, err := q.number()
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "", err)
+	}
 	env := e.Envelope
 	env.To = nil
 	info := e.Parcel.Message()
 	d := &draft{key: e.Key, parcel: e.Parcel.Encode()}
 	d.m = message{
-		nonce: rand.Uint64(), created: now, expires: now + q.opt.Lifetime.Milliseconds(), env: env,
+		nonce: nonce, created: now, expires: now + q.opt.Lifetime.Milliseconds(), env: env,
 		road: e.Road, size: e.Parcel.Size(), has8Bit: info.Has8Bit, needsUTF8: env.UTF8 && info.HeaderHas8Bit,
 		blob: e.Parcel.Blob(), pieces: (len(d.parcel) + maxPiece - 1) / maxPiece,
 		recipients: len(e.Envelope.To), open: len(e.Envelope.To),

@@ -608,7 +608,7 @@ func TestBlobs(t *testing.T) {
 // Run sends what comes in and what becomes due, and stops.
 func TestRun(t *testing.T) {
 	b := newBench(t, func(o *Options) {
-		o.Now = nil
+		o.Now = time.Now
 		o.Gaps = []time.Duration{30 * time.Millisecond}
 	})
 	b.courier.script = func(job Job, r mail.Recipient) Result {
@@ -639,7 +639,7 @@ func TestRun(t *testing.T) {
 // At the end of Run an attempt gets its grace; what it does not finish counts as
 // not tried, what it finishes counts.
 func TestStop(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.Now = nil })
+	b := newBench(t, func(o *Options) { o.Now = time.Now })
 	started := make(chan struct{}, 2)
 	b.q.opt.Remote = deliverFunc(func(ctx context.Context, job Job) []Result {
 		started <- struct{}{}

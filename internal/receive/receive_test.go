@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -113,6 +114,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	dir, err := directory.Open(ctx, eng, st, directory.Options{
+		Now: time.Now, Rand: rand.Reader,
 		DetailSeparator: "+", Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
 	})
 	if err != nil {

@@ -28,15 +28,16 @@ import (
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
-// Options are what the handler works on. Store, Directory and Queue must be given.
+// Options are what the handler works on. All but Version and Log must be given.
 type Options struct {
 	Store     *store.Store
 	Directory *directory.Directory
 	Queue     *queue.Queue
 	Version   string
-	Log       *slog.Logger     // nil: discard
-	Now       func() time.Time // nil: time.Now
-	Rand      io.Reader        // for passwords; nil: crypto/rand
+	Log       *slog.Logger // nil: discard
+	Now       func() time.Time
+	Rand      io.Reader // for passwords
+	PID       int       // of this process
 }
 
 // maxBody bounds a request's body, in bytes.
@@ -46,9 +47,6 @@ const maxBody = 1 << 20
 func New(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	a := &api{Options: o, started: o.Now()}
 	mux := http.NewServeMux()

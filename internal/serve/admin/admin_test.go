@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -48,15 +49,16 @@ func newWorld(t testing.TB) *world {
 	if w.store, err = store.Open(eng, store.Options{Now: time.Now}); err != nil {
 		t.Fatal(err)
 	}
-	cheap := directory.Options{Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096}
+	cheap := directory.Options{Now: time.Now, Rand: rand.Reader, Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096}
 	if w.directory, err = directory.Open(context.Background(), eng, w.store, cheap); err != nil {
 		t.Fatal(err)
 	}
 	w.queue = queue.New(eng, w.store, queue.Options{
 		Hostname: "mail.example.org", Remote: nowhere{}, Local: nowhere{},
+		Now: time.Now, Rand: func() float64 { return 0.5 }, Random: rand.Reader,
 		Report: func(context.Context, string, mail.Envelope, io.Reader) error { return nil },
 	})
-	w.Handler = New(Options{Store: w.store, Directory: w.directory, Queue: w.queue, Version: "test"})
+	w.Handler = New(Options{Now: time.Now, Rand: rand.Reader, Store: w.store, Directory: w.directory, Queue: w.queue, Version: "test"})
 	t.Cleanup(func() {
 		w.directory.Close()
 		w.store.Close()
@@ -285,7 +287,7 @@ func TestNewPassword(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for range 100 {
-		pw, err := NewPassword(nil)
+		pw, err := NewPassword(rand.Reader)
 		if err != nil || len(pw) != 16 || strings.Trim(pw, passwordLetters) != "" || seen[pw] {
 			t.Fatalf("password %q, %v", pw, err)
 		}

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -16,7 +15,7 @@ func (a *api) status(r *request) error {
 		Version string    `json:"version"`
 		PID     int       `json:"pid"`
 		Started time.Time `json:"started"`
-	}{a.Version, os.Getpid(), a.started.UTC()})
+	}{a.Version, a.PID, a.started.UTC()})
 }
 
 // progressEvery is how often a verification tells how far it is.

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"crypto/rand"
 	"io"
 	"strings"
 	"time"
@@ -228,11 +227,8 @@ func (a *api) removeAccount(r *request) error {
 const passwordLetters = "abcdefghijkmnpqrstuvwxyz23456789"
 
 // NewPassword returns a random password of 80 bits that can be typed on any keyboard
-// and pasted into any shell. random may be nil.
+// and pasted into any shell.
 func NewPassword(random io.Reader) (string, error) {
-	if random == nil {
-		random = rand.Reader
-	}
 	var b [16]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return "", fault.Wrap(fault.Internal, "", err)

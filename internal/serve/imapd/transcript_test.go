@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -110,6 +111,7 @@ func newWorldOn(t testing.TB, cache int64) *world {
 		t.Fatal(err)
 	}
 	dir, err := directory.Open(ctx, eng, st, directory.Options{
+		Now: time.Now, Rand: rand.Reader,
 		Argon: directory.Argon{MemoryKiB: 64, Passes: 1, Lanes: 1}, ScramIterations: 4096,
 		FailuresPerAccount: 1 << 30, FailuresPerAddress: 1 << 30, Sleep: func(context.Context, time.Duration) error { return nil },
 	})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -78,6 +79,7 @@ func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *wo
 		t.Fatal(err)
 	}
 	dir, err := directory.Open(ctx, eng, st, directory.Options{
+		Now: time.Now, Rand: rand.Reader,
 		Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
 		Sleep: func(context.Context, time.Duration) error { return nil }, Tokens: tokens,
 	})

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"strings"
 	"testing"
@@ -35,6 +36,7 @@ func (issuer) Hints() sasl.Bearer { return sasl.Bearer{Scope: "mail"} }
 func TestTokens(t *testing.T) {
 	w := newWorld(t)
 	dir, err := directory.Open(w.ctx, w.disk, w.store, directory.Options{
+		Now: time.Now, Rand: rand.Reader,
 		Tokens: issuer{}, Sleep: func(context.Context, time.Duration) error { return nil },
 	})
 	w.must(err)

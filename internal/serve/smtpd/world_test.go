@@ -63,6 +63,7 @@ func newWorld(t testing.TB) *world {
 	w.store, err = store.Open(w.disk, store.Options{Now: now, MaxMessage: 100_000})
 	w.must(err)
 	w.dir, err = directory.Open(w.ctx, w.disk, w.store, directory.Options{
+		Now: time.Now, Rand: rand.Reader,
 		DetailSeparator: "+", Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	})
