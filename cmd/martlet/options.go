@@ -54,6 +54,7 @@ func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, er
 
 func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 	return smtpd.Options{
+		Now:  time.Now,
 		Kind: kind, Hostname: string(h.cfg.Hostname), Store: h.store, Directory: h.directory, Receiver: h.receiver,
 		MaxRecipients: h.cfg.SMTP.RecipientsLimit, MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
 		Normalise: h.cfg.SMTP.BareLineEndings == "normalise", CheckFrom: h.cfg.SMTP.CheckFrom,
@@ -72,6 +73,7 @@ func (h *house) submissionOptions() smtpd.Options {
 
 func (h *house) imapOptions() imapd.Options {
 	return imapd.Options{
+		Now: time.Now, Random: rand.Reader,
 		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
 		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
 		MessageLimit: h.cfg.IMAP.MessageLimit, SaveLimit: h.cfg.IMAP.SaveLimit,

@@ -86,7 +86,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	}
 	road := new(receive.Local) // the way back from the queue
 	h.queue = queue.New(h.engine, h.store, queueOptions(cfg, remote{h.courier}, road, h.log))
-	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, MaxReceived: cfg.SMTP.ReceivedLimit, MarkAttachments: cfg.SMTP.MarkAttachments, Log: h.log})
+	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: time.Now, MaxReceived: cfg.SMTP.ReceivedLimit, MarkAttachments: cfg.SMTP.MarkAttachments, Log: h.log})
 	road.Receiver = h.receiver
 	return nil
 }

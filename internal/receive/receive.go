@@ -28,14 +28,14 @@ type Queue interface {
 	Enqueue(ctx context.Context, entries ...queue.Entry) ([]queue.ID, error)
 }
 
-// Options of New. Store, Directory and Queue must be given.
+// Options of New. Store, Directory, Queue and Now must be given.
 type Options struct {
 	Store       *store.Store
 	Directory   *directory.Directory
 	Queue       Queue
-	MaxReceived int              // Received fields that a message may have; 0: 100
-	Parallel    int              // mailboxes one message is stored into at the same time; 0: 64
-	Now         func() time.Time // nil: time.Now
+	MaxReceived int // Received fields that a message may have; 0: 100
+	Parallel    int // mailboxes one message is stored into at the same time; 0: 64
+	Now         func() time.Time
 
 	MarkAttachments bool // set $hasattachment or $hasnoattachment (RFC 9979, 4)
 
@@ -55,9 +55,6 @@ func New(o Options) *Receiver {
 	}
 	if o.Parallel <= 0 {
 		o.Parallel = 64
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

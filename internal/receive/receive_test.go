@@ -132,7 +132,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.must(dir.AddAlias(ctx, addr("all@too.test"), addr("alice@here.test"), addr("bob@here.test"), addr("carol@far.test")))
 	w.must(dir.AddAlias(ctx, addr("both@too.test"), addr("alice@here.test"), addr("bob@here.test")))
-	w.Receiver = New(Options{Store: st, Directory: dir, Queue: w.queue})
+	w.Receiver = New(Options{Now: time.Now, Store: st, Directory: dir, Queue: w.queue})
 	return w
 }
 

@@ -63,6 +63,7 @@ func (m *membership) grown(p *store.Picture) bool {
 type arrangements struct {
 	limit int64
 	least int // as arrangeFrom
+	now   func() time.Time
 	seeds [2]maphash.Seed
 
 	mu     sync.Mutex
@@ -85,12 +86,12 @@ type keptArrangement struct {
 	arrangement
 }
 
-func newArrangements(limit int64) *arrangements {
+func newArrangements(limit int64, now func() time.Time) *arrangements {
 	if limit <= 0 {
 		limit = defaultArrangementBytes
 	}
 	return &arrangements{
-		limit: limit, least: arrangeFrom, kept: map[arrangementKey]*list.Element{}, making: map[arrangementKey]*making{},
+		limit: limit, least: arrangeFrom, now: now, kept: map[arrangementKey]*list.Element{}, making: map[arrangementKey]*making{},
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 	}
 }
@@ -105,7 +106,7 @@ func (c *arrangements) get(key arrangementKey) arrangement {
 	}
 	c.recent.MoveToFront(e)
 	a := e.Value.(*keptArrangement)
-	a.used = time.Now()
+	a.used = c.now()
 	return a.arrangement
 }
 
@@ -122,9 +123,9 @@ func (c *arrangements) put(key arrangementKey, a arrangement) {
 	if a.bytes() > c.limit {
 		return
 	}
-	c.kept[key] = c.recent.PushFront(&keptArrangement{key, time.Now(), a})
+	c.kept[key] = c.recent.PushFront(&keptArrangement{key, c.now(), a})
 	if c.timer == nil {
-		c.timer = time.AfterFunc(arrangementAge, func() { c.expire(time.Now().Add(-arrangementAge)) })
+		c.timer = time.AfterFunc(arrangementAge, func() { c.expire(c.now().Add(-arrangementAge)) })
 	}
 	for c.size += a.bytes(); c.size > c.limit; {
 		c.drop(c.recent.Back())

@@ -275,7 +275,7 @@ func TestArrangementsInTheirLimit(t *testing.T) {
 
 // What nobody uses any more goes, and the clock stops with the last of it.
 func TestArrangementsExpire(t *testing.T) {
-	c := newArrangements(0)
+	c := newArrangements(0, time.Now)
 	a, b := arrangementKey{by: "a"}, arrangementKey{by: "b"}
 	c.put(a, &wholeOrder{})
 	between := time.Now()

@@ -26,7 +26,6 @@ package imapd
 
 import (
 	"context"
-	"crypto/rand"
 	"io"
 	"strings"
 	"time"
@@ -37,17 +36,17 @@ import (
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
-// Options are what a Server is told.
+// Options are what a Server is told. Store, Directory, Random and Now must be given.
 type Options struct {
 	Store     *store.Store
 	Directory *directory.Directory
 	Version   string        // shown by ID; "" shows none
 	Idle      time.Duration // how long a signed-in client may be silent; 0: 30 minutes (RFC 9051, 5.4)
-	Random    io.Reader     // of the keys that sign URLs; nil: crypto/rand
+	Random    io.Reader     // of the keys that sign URLs
 	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
 	Legacy    bool          // clients before IMAP4rev1 are served, too (RFC 1176, RFC 1730)
 
-	Now   func() time.Time                     // tells how long a command has taken; nil: time.Now
+	Now   func() time.Time                     // tells how long a command has taken
 	After func(time.Duration) <-chan time.Time // wakes who waits for the store; nil: time.After
 
 	MessageLimit int // messages that one command may deal with; 0: any number (RFC 9738)
@@ -82,16 +81,10 @@ func New(opt Options) *Server {
 	if opt.MaxBad <= 0 {
 		opt.MaxBad = 20
 	}
-	if opt.Random == nil {
-		opt.Random = rand.Reader
-	}
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
 	if opt.After == nil {
 		opt.After = time.After
 	}
-	srv := &Server{opt: opt, rows: map[string]*row{}, languages: newLanguages(), arranged: newArrangements(opt.ArrangementBytes), hands: newHands()}
+	srv := &Server{opt: opt, rows: map[string]*row{}, languages: newLanguages(), arranged: newArrangements(opt.ArrangementBytes, opt.Now), hands: newHands()}
 	var caps []string
 	table := commands()
 	if opt.Legacy {

@@ -133,7 +133,7 @@ func newWorldOn(t testing.TB, cache int64) *world {
 	}
 	var ids atomic.Int64
 	w.net = netsrv.New(netsrv.Options{NewID: func() string { return fmt.Sprint("conn", ids.Add(1)) }, Log: slog.New(slog.DiscardHandler)})
-	w.imap = New(Options{Store: st, Directory: dir, Version: "1", Random: &counter{}})
+	w.imap = New(Options{Now: time.Now, Store: st, Directory: dir, Version: "1", Random: &counter{}})
 	w.imap.arranged.least, w.imap.hands.portion = 1, 16
 	w.imap.hands.free.Store(2)
 	w.service = netsrv.Service{Name: "imap", Handle: w.imap.Handle}

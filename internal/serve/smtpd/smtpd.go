@@ -37,7 +37,7 @@ const (
 	LMTP                        // other programs here: local recipients, an answer for each
 )
 
-// Options of a listener. Hostname, Store, Directory and Receiver must be given.
+// Options of a listener. Hostname, Store, Directory, Receiver and Now must be given.
 type Options struct {
 	Kind      Kind   // zero is Relay
 	Hostname  string // our name in the greeting and in Received fields
@@ -60,7 +60,7 @@ type Options struct {
 	// URLs reads what BURL names; nil: there is no BURL.
 	URLs URLs
 
-	Now func() time.Time // nil: time.Now
+	Now func() time.Time
 }
 
 // Service returns the listener's service, complete but for Name, TLS and Idle.
@@ -76,9 +76,6 @@ func Service(o Options) netsrv.Service {
 	}
 	if o.MaxFailures <= 0 {
 		o.MaxFailures = 3
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	return netsrv.Service{
 		Refuse: "421 4.7.0 " + o.Hostname + " too many connections, try again later",

@@ -75,7 +75,7 @@ func newWorld(t testing.TB) *world {
 		NewID: func() string { n++; return fmt.Sprintf("conn%d", n) },
 		Now:   now, Log: slog.New(slog.DiscardHandler),
 	})
-	w.imap = imapd.New(imapd.Options{Store: w.store, Directory: w.dir})
+	w.imap = imapd.New(imapd.Options{Now: time.Now, Random: rand.Reader, Store: w.store, Directory: w.dir})
 	w.options = Options{
 		Hostname: "mx.here.test", Store: w.store, Directory: w.dir, Now: now,
 		Receiver: receive.New(receive.Options{Store: w.store, Directory: w.dir, Queue: w.queue, Now: now}),
