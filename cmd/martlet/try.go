@@ -124,7 +124,7 @@ func newTryout(cmd *cobra.Command) (*tryout, error) {
 
 // prepare makes what is missing of the folder, certificates and configuration.
 func (t *tryout) prepare() error {
-	if err := os.MkdirAll(t.dir, 0o700); err != nil {
+	if err := makeFolder(t.dir); err != nil {
 		return failed("cannot make the folder %s: %v; choose another with --dir", t.dir, err)
 	}
 	if err := t.ca.ensure(); err != nil {

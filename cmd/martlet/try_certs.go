@@ -48,7 +48,7 @@ var (
 
 // ensure makes what is missing, broken or near its end.
 func (l localCA) ensure() error {
-	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+	if err := makeFolder(l.dir); err != nil {
 		return fault.Wrap(fault.Unavailable, "cannot make the folder for certificates", err)
 	}
 	ca, caKey, err := l.authority()
@@ -203,12 +203,7 @@ func writeFile(path string, content []byte, mode os.FileMode) error {
 		os.Remove(tmp.Name())
 		return fault.Wrap(fault.Unavailable, "cannot write "+path, err)
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fault.Wrap(fault.Unavailable, "cannot write "+path, err)
-	}
-	err = errors.Join(d.Sync(), d.Close())
-	if err != nil {
+	if err := syncFolder(dir); err != nil {
 		return fault.Wrap(fault.Unavailable, "cannot write "+path, err)
 	}
 	return nil

@@ -65,7 +65,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	if cfg.Store.Engine != "pebble" || cfg.Blobs.Engine != "store" {
 		return misused("this build has no engine %q with blobs in %q; set [store] engine = \"pebble\" and [blobs] engine = \"store\"", cfg.Store.Engine, cfg.Blobs.Engine)
 	}
-	if err := os.MkdirAll(spool, 0o700); err != nil {
+	if err := errors.Join(makeFolder(string(cfg.Data)), makeFolder(spool)); err != nil {
 		return fault.Wrap(fault.Unavailable, "cannot make the data folder", err)
 	}
 	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), Log: h.log}); err != nil {
