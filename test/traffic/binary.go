@@ -1,0 +1,26 @@
+package traffic
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// Binary returns the path of the real server: MARTLET_BINARY, or else what the tree of
+// this file builds.
+func Binary(t testing.TB) string {
+	t.Helper()
+	if b := os.Getenv("MARTLET_BINARY"); b != "" {
+		return b
+	}
+	path := filepath.Join(t.TempDir(), "martlet")
+	_, here, _, _ := runtime.Caller(0)
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/martlet")
+	cmd.Dir = filepath.Join(filepath.Dir(here), "..", "..")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("the server does not build: %v\n%s", err, out)
+	}
+	return path
+}

@@ -1,0 +1,169 @@
+// Package traffic is clients of every protocol that keep a ledger of what the server has
+// acknowledged, for tests that do something to the server meanwhile: kill it, restart it,
+// fill its disk.
+//
+// A session of a client runs until it is told to stop, or until the server ends it; what
+// that means is for the test to say. It knows the protocols and nothing of the server's
+// inside.
+package traffic
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/martlet-mail/martlet/test/peers/martlet"
+)
+
+// Crowd is clients of one server.
+type Crowd struct {
+	Server *martlet.Server
+	Ledger *Ledger
+	Big    int           // one message in so many is of about 700 KB; 0: none
+	Pause  time.Duration // between two transactions of a client
+	Seed   uint64
+
+	// Refused is told of each reply that is no success. It returns whether the client is
+	// to go on; nil never lets it.
+	Refused func(client string, r *Refusal) bool
+
+	mu   sync.Mutex
+	stop chan struct{}
+	done int // transactions
+	byes int // told to clients in IDLE
+}
+
+// session is one connection of a client.
+type session struct {
+	*Crowd
+	*Talk
+	name string // no other session has it
+	rng  *rand.Rand
+}
+
+// kinds are the clients there are.
+var kinds = map[string]func(s *session) error{
+	"lmtp": (*session).lmtp, "smtp": (*session).smtp, "submission": (*session).submission,
+	"append": (*session).appending, "move": (*session).moving, "pop": (*session).popping, "idle": (*session).idling,
+}
+
+// Kind returns the kind of a client from its name, which is the kind and a number.
+func Kind(client string) string { return strings.TrimRight(client, "0123456789") }
+
+// Begin lets sessions go on until Stop.
+func (c *Crowd) Begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stop = make(chan struct{})
+}
+
+// Stop has every session end once its transaction is over.
+func (c *Crowd) Stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.stop)
+}
+
+func (c *Crowd) stopped() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stop
+}
+
+// Stopped tells whether sessions are to end.
+func (c *Crowd) Stopped() bool {
+	select {
+	case <-c.stopped():
+		return true
+	default:
+		return false
+	}
+}
+
+// Done returns how many transactions the server has answered with yes.
+func (c *Crowd) Done() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
+}
+
+// Byes returns how many clients in IDLE were told BYE.
+func (c *Crowd) Byes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byes
+}
+
+func (c *Crowd) count(n *int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*n++
+}
+
+// Run runs one session of a client. round tells its sessions apart. It returns nil after
+// Stop, else an *End, or a *Refusal that the crowd does not bear with.
+func (c *Crowd) Run(client string, round int) error {
+	run := kinds[Kind(client)]
+	if run == nil {
+		return fmt.Errorf("there is no client of the kind of %s", client)
+	}
+	name := fmt.Sprintf("%s-%d", client, round)
+	seed := c.Seed
+	for _, b := range []byte(name) {
+		seed = seed*31 + uint64(b)
+	}
+	return run(&session{Crowd: c, name: name, rng: rand.New(rand.NewPCG(c.Seed, seed))})
+}
+
+// each runs a transaction again and again. After a refusal that is borne with, recover
+// brings the session back to where the next can begin.
+func (s *session) each(transaction func(token string) error, recover func() error) error {
+	for i := 0; !s.Stopped(); i++ {
+		err := transaction(fmt.Sprintf("%s-%d", s.name, i))
+		var no *Refusal
+		switch {
+		case err == nil:
+			s.count(&s.done)
+		case errors.As(err, &no) && s.Refused != nil && s.Refused(s.name, no):
+			err = recover()
+			s.pause(50 * time.Millisecond)
+		}
+		if err != nil {
+			return err
+		}
+		s.pause(s.Pause)
+	}
+	return nil
+}
+
+func (c *Crowd) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-c.stopped():
+	}
+}
+
+func (c *Crowd) address(name string) string { return c.Server.Account(name).Address }
+
+// tokenField carries the name under which the ledger knows a message.
+const tokenField = "X-Ledger: "
+
+func (s *session) letter(token, from, to string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: traffic\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <%s@traffic.example>\r\n%s%s\r\n\r\n",
+		from, to, token, tokenField, token)
+	lines := s.rng.IntN(200)
+	if s.Big > 0 && s.rng.IntN(s.Big) == 0 {
+		lines += 20_000
+	}
+	for range lines {
+		fmt.Fprintf(&b, "%x%x\r\n", s.rng.Uint64(), s.rng.Uint64())
+	}
+	return b.String()
+}
