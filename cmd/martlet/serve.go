@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base32"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -201,7 +204,7 @@ func (h *house) certificates() (*netsrv.Certificates, error) {
 	if cert == "" {
 		return nil, nil
 	}
-	certs, err := netsrv.LoadCertificates(h.log, time.Now, [2]string{cert, key})
+	certs, err := netsrv.LoadCertificates(h.log, time.Now, files, [2]string{cert, key})
 	return certs, misconfigured(err)
 }
 
@@ -210,7 +213,7 @@ func (h *house) sessionOptions(certs *netsrv.Certificates) (netsrv.Options, erro
 		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
 		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, MaxPerAccount: h.cfg.Limits.ConnectionsPerAccount,
 		Grace: stopGrace, MinVersion: minTLS(h.cfg), Stall: time.Duration(h.cfg.Limits.Stall),
-		NoChannelBinding: !h.cfg.TLS.ChannelBinding,
+		NoChannelBinding: !h.cfg.TLS.ChannelBinding, Now: time.Now, NewID: connectionID,
 	}
 	if certs != nil {
 		o.Certificate = certs.Get
@@ -219,9 +222,16 @@ func (h *house) sessionOptions(certs *netsrv.Certificates) (netsrv.Options, erro
 	var err error
 	o.ClientCAs, signers, err = authorities(h.cfg.TLS.ClientCA)
 	if file := h.cfg.TLS.ClientCRL; err == nil && file != "" {
-		o.Revoked, err = netsrv.LoadRevocations(h.log, time.Now, string(file), signers)
+		o.Revoked, err = netsrv.LoadRevocations(h.log, time.Now, files, string(file), signers)
 	}
 	return o, misconfigured(err)
+}
+
+// connectionID names a connection in logs and to people: short, and not given twice.
+func connectionID() string {
+	var b [5]byte
+	rand.Read(b[:]) // never fails
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
 }
 
 func minTLS(cfg *conf.Config) uint16 {

@@ -41,6 +41,9 @@ type house struct {
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
 }
 
+// files are those of this machine.
+var files = disk.Files{FS: vfs.Default}
+
 func engineDir(cfg *conf.Config) string { return filepath.Join(string(cfg.Data), "store") }
 
 // engineLock is the file whose lock says that a process lives in the data folder.

@@ -2,8 +2,8 @@ package netsrv
 
 import (
 	"crypto/tls"
+	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -12,12 +12,19 @@ import (
 
 // Certificates are certificate files that may change while the server runs.
 type Certificates struct {
-	log *slog.Logger
-	now func() time.Time
+	log  *slog.Logger
+	now  func() time.Time
+	disk Files
 
 	mu      sync.Mutex
 	checked time.Time
 	pairs   []*pair
+}
+
+// Files is where certificates lie: files of the system, or of a test.
+type Files interface {
+	Stat(name string) (fs.FileInfo, error)
+	ReadFile(name string) ([]byte, error)
 }
 
 // pair is one certificate with its key, as last read without a fault.
@@ -34,21 +41,18 @@ type fileStamp struct {
 }
 
 // LoadCertificates reads pairs of PEM files: certificate chain and key. The first
-// pair is shown to clients that ask for no name we know. log and now may be nil.
-func LoadCertificates(log *slog.Logger, now func() time.Time, files ...[2]string) (*Certificates, error) {
+// pair is shown to clients that ask for no name we know. log may be nil.
+func LoadCertificates(log *slog.Logger, now func() time.Time, disk Files, files ...[2]string) (*Certificates, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
-	}
-	if now == nil {
-		now = time.Now
 	}
 	if len(files) == 0 {
 		return nil, fault.New(fault.Invalid, "no certificate files are given")
 	}
-	c := &Certificates{log: log, now: now, checked: now()}
+	c := &Certificates{log: log, now: now, disk: disk, checked: now()}
 	for _, f := range files {
 		p := &pair{certFile: f[0], keyFile: f[1]}
-		if _, err := p.reload(); err != nil {
+		if _, err := p.reload(disk); err != nil {
 			return nil, err
 		}
 		c.pairs = append(c.pairs, p)
@@ -79,7 +83,7 @@ func (c *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 func (c *Certificates) refresh(p *pair) {
-	changed, err := p.reload()
+	changed, err := p.reload(c.disk)
 	switch {
 	case err != nil:
 		c.log.Error("certificate not reloaded, the old one stays", "file", p.certFile, "err", err)
@@ -89,8 +93,8 @@ func (c *Certificates) refresh(p *pair) {
 }
 
 // reload reads the pair if its files are not those of the last try.
-func (p *pair) reload() (changed bool, err error) {
-	stamp, err := p.look()
+func (p *pair) reload(disk Files) (changed bool, err error) {
+	stamp, err := p.look(disk)
 	if err != nil {
 		if p.missing {
 			return false, nil // said already
@@ -103,7 +107,7 @@ func (p *pair) reload() (changed bool, err error) {
 		return false, nil
 	}
 	p.stamp = stamp
-	cert, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
+	cert, err := p.read(disk)
 	if err != nil {
 		return false, fault.Wrap(fault.Invalid, "certificate "+p.certFile+" with key "+p.keyFile+" cannot be used", err)
 	}
@@ -111,10 +115,22 @@ func (p *pair) reload() (changed bool, err error) {
 	return true, nil
 }
 
+func (p *pair) read(disk Files) (cert tls.Certificate, err error) {
+	chain, err := disk.ReadFile(p.certFile)
+	if err != nil {
+		return cert, err
+	}
+	key, err := disk.ReadFile(p.keyFile)
+	if err != nil {
+		return cert, err
+	}
+	return tls.X509KeyPair(chain, key)
+}
+
 // look returns what tells a changed file from the one before.
-func (p *pair) look() (stamp [2]fileStamp, err error) {
+func (p *pair) look(disk Files) (stamp [2]fileStamp, err error) {
 	for i, name := range [2]string{p.certFile, p.keyFile} {
-		st, err := os.Stat(name)
+		st, err := disk.Stat(name)
 		if err != nil {
 			return stamp, err
 		}

@@ -26,14 +26,14 @@ type Conn struct {
 	// wait, in Wait, and when the handler returns.
 	W *bufio.Writer
 
-	srv  *Server
-	svc  *Service
-	open *openConns // that the connection is one of
-	id   string
-	log  *slog.Logger // nil while parked: most sessions that wait have nothing to log
-	with []any        // what LogWith was told
-	peer netip.Addr
-	at   time.Time
+	srv   *Server
+	svc   *Service
+	open  *openConns // that the connection is one of
+	id    string
+	log   *slog.Logger // nil while parked: most sessions that wait have nothing to log
+	with  []any        // what LogWith was told
+	peer  netip.Addr
+	began time.Time
 
 	raw  pacedConn // the socket, with the rule of progress
 	tls  *tls.Conn // nil while in plain text
@@ -63,7 +63,7 @@ type Conn struct {
 
 func newConn(s *Server, svc *Service, open *openConns, nc net.Conn, peer netip.Addr) *Conn {
 	c := &Conn{
-		srv: s, svc: svc, open: open, id: s.opt.NewID(), peer: peer, at: s.opt.Now(),
+		srv: s, svc: svc, open: open, id: s.opt.NewID(), peer: peer, began: time.Now(),
 		raw: pacedConn{Conn: nc, stall: s.opt.Stall, minRate: s.opt.MinRate},
 	}
 	c.R, c.W = &c.reader, &c.writer

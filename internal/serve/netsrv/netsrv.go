@@ -16,14 +16,12 @@ package netsrv
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base32"
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,8 +89,8 @@ type Options struct {
 	Handshake time.Duration // for a whole TLS handshake; default 30 seconds
 	Grace     time.Duration // from stop to hard close; default 4 seconds
 
-	Now   func() time.Time // default time.Now
-	NewID func() string    // names a connection; default 8 random letters and digits
+	Now   func() time.Time // for certificates and tickets of TLS; default the one of package tls
+	NewID func() string    // names a connection; default a running number
 }
 
 // Server runs services under common limits.
@@ -137,13 +135,11 @@ func New(o Options) *Server {
 	o.Stall = orTime(o.Stall, 2*time.Minute)
 	o.Handshake = orTime(o.Handshake, 30*time.Second)
 	o.Grace = orTime(o.Grace, 4*time.Second)
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.NewID == nil {
-		o.NewID = randomID
+		var last atomic.Uint64
+		o.NewID = func() string { return strconv.FormatUint(last.Add(1), 10) }
 	}
-	plain := tlsConfig(o.Certificate, o.MinVersion)
+	plain := tlsConfig(o)
 	return &Server{
 		opt: o, tls: plain, mutual: asking(plain, o),
 		byAddr: map[netip.Prefix]int{}, byAccount: map[string]int{},
@@ -259,12 +255,6 @@ func peerAddr(nc net.Conn) netip.Addr {
 		return netip.Addr{}
 	}
 	return ap.Addr().Unmap().WithZone("")
-}
-
-func randomID() string {
-	var b [5]byte
-	rand.Read(b[:]) // never fails
-	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
 }
 
 func orInt(v, def int) int {

@@ -290,7 +290,7 @@ func (c *Conn) end() {
 		}
 	})
 	c.release()
-	c.Log().Info("session ends", "peer", c.peer, "lasted", c.srv.opt.Now().Sub(c.at).Round(time.Millisecond),
+	c.Log().Info("session ends", "peer", c.peer, "lasted", time.Since(c.began).Round(time.Millisecond),
 		"in", c.raw.in, "out", c.raw.out, "tls", c.tls != nil, "why", c.over)
 	c.srv.lot.leave(c)
 	c.srv.leave(c)

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 // Revocations are the certificates of clients that are void before their time
 // (RFC 5280, 5), in a file that may change while the server runs.
 type Revocations struct {
+	disk        Files
 	file        string
 	authorities []*x509.Certificate
 	log         *slog.Logger
@@ -30,16 +30,13 @@ type Revocations struct {
 // maxRevocations bounds the file, in bytes; an entry has some 40.
 const maxRevocations = 64 << 20
 
-// LoadRevocations reads lists in PEM, each signed by one of the authorities. log and now
-// may be nil.
-func LoadRevocations(log *slog.Logger, now func() time.Time, file string, authorities []*x509.Certificate) (*Revocations, error) {
+// LoadRevocations reads lists in PEM, each signed by one of the authorities. log may
+// be nil.
+func LoadRevocations(log *slog.Logger, now func() time.Time, disk Files, file string, authorities []*x509.Certificate) (*Revocations, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	if now == nil {
-		now = time.Now
-	}
-	r := &Revocations{file: file, authorities: authorities, log: log, now: now, checked: now()}
+	r := &Revocations{disk: disk, file: file, authorities: authorities, log: log, now: now, checked: now()}
 	return r, r.reload()
 }
 
@@ -62,7 +59,7 @@ func revokedKey(issuer, serial []byte) string { return string(issuer) + "\x00" +
 
 // reload reads the file if it is not that of the last try.
 func (r *Revocations) reload() error {
-	st, err := os.Stat(r.file)
+	st, err := r.disk.Stat(r.file)
 	if err != nil {
 		return fault.Wrap(fault.Invalid, "revocation list cannot be read", err)
 	}
@@ -74,7 +71,7 @@ func (r *Revocations) reload() error {
 	if st.Size() > maxRevocations {
 		return fault.Newf(fault.TooLarge, "revocation list %s is larger than %d bytes", r.file, maxRevocations)
 	}
-	text, err := os.ReadFile(r.file)
+	text, err := r.disk.ReadFile(r.file)
 	if err != nil {
 		return fault.Wrap(fault.Invalid, "revocation list cannot be read", err)
 	}

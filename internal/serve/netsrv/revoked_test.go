@@ -68,7 +68,7 @@ func TestRevocations(t *testing.T) {
 		pass()
 	}
 	change(ours.list(t, 1))
-	r, err := LoadRevocations(nil, now, file, []*x509.Certificate{ours.cert})
+	r, err := LoadRevocations(nil, now, onDisk, file, []*x509.Certificate{ours.cert})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestLoadRevocationsRefuses(t *testing.T) {
 		if content != nil {
 			write(t, file, content)
 		}
-		if _, err := LoadRevocations(nil, nil, file, []*x509.Certificate{ours.cert}); !fault.Is(err, fault.Invalid) {
+		if _, err := LoadRevocations(nil, time.Now, onDisk, file, []*x509.Certificate{ours.cert}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", about, err)
 		}
 	}

@@ -11,17 +11,18 @@ import (
 
 // tlsConfig returns the configuration of every service: TLS 1.2 and 1.3 with Go's
 // choice of suites, which is that of RFC 9325. No client is asked for a certificate.
-func tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), least uint16) *tls.Config {
-	if get == nil {
+func tlsConfig(o Options) *tls.Config {
+	if o.Certificate == nil {
 		return nil
 	}
 	return &tls.Config{
-		MinVersion: max(least, tls.VersionTLS12),
+		Time:       o.Now,
+		MinVersion: max(o.MinVersion, tls.VersionTLS12),
 		// Small records at first are for pages that are shown as they come. They cost a
 		// write each.
 		DynamicRecordSizingDisabled: true,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			cert, err := get(hello)
+			cert, err := o.Certificate(hello)
 			if raw, ok := hello.Conn.(*pacedConn); ok && err == nil && cert != nil {
 				raw.leaf = cert
 			}

@@ -23,6 +23,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
@@ -61,9 +64,11 @@ func write(t *testing.T, name string, data []byte) {
 	}
 }
 
+var onDisk = disk.Files{FS: vfs.Default}
+
 func certificate(t *testing.T) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	t.Helper()
-	certs, err := LoadCertificates(nil, nil, writePair(t, t.TempDir(), "mx.test"))
+	certs, err := LoadCertificates(nil, time.Now, onDisk, writePair(t, t.TempDir(), "mx.test"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +224,7 @@ func TestReload(t *testing.T) {
 	files := writePair(t, dir, "one.test")
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var log bytes.Buffer
-	certs, err := LoadCertificates(slog.New(slog.NewTextHandler(&log, nil)), func() time.Time { return now }, files)
+	certs, err := LoadCertificates(slog.New(slog.NewTextHandler(&log, nil)), func() time.Time { return now }, onDisk, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,17 +273,17 @@ func TestReload(t *testing.T) {
 }
 
 func TestLoadCertificatesRefuses(t *testing.T) {
-	if _, err := LoadCertificates(nil, nil); !fault.Is(err, fault.Invalid) {
+	if _, err := LoadCertificates(nil, time.Now, onDisk); !fault.Is(err, fault.Invalid) {
 		t.Errorf("no files: %v", err)
 	}
-	if _, err := LoadCertificates(nil, nil, [2]string{"/nonexistent", "/nonexistent"}); !fault.Is(err, fault.Invalid) {
+	if _, err := LoadCertificates(nil, time.Now, onDisk, [2]string{"/nonexistent", "/nonexistent"}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("missing files: %v", err)
 	}
 }
 
 // TestBySNI chooses among pairs by the name that the client asks for.
 func TestBySNI(t *testing.T) {
-	certs, err := LoadCertificates(nil, nil, writePair(t, t.TempDir(), "one.test"), writePair(t, t.TempDir(), "two.test"))
+	certs, err := LoadCertificates(nil, time.Now, onDisk, writePair(t, t.TempDir(), "one.test"), writePair(t, t.TempDir(), "two.test"))
 	if err != nil {
 		t.Fatal(err)
 	}
