@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -33,6 +35,7 @@ func issuer(c conf.OAuth, log *slog.Logger) (directory.Tokens, error) {
 	i, err := token.New(token.Options{
 		Issuer: string(c.Issuer), Audience: c.Audience, Scope: c.Scope, Claim: c.Claim, Domain: string(c.Domain),
 		KeysURL: string(c.JWKSURL), Introspect: c.Check == "introspection", IntrospectURL: string(c.IntrospectionURL),
+		Now: time.Now, Dial: new(net.Dialer).DialContext, Proxy: http.ProxyFromEnvironment,
 		ClientID: c.ClientID, ClientSecret: secret, Roots: roots, Log: log,
 	})
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
@@ -106,20 +108,13 @@ func queueOptions(cfg *conf.Config, to queue.Courier, road *receive.Local, log *
 }
 
 func newCourier(cfg *conf.Config, log *slog.Logger) (*send.Courier, error) {
-	var servers []string
-	if cfg.Queue.Resolver != "" {
-		servers = []string{string(cfg.Queue.Resolver)}
-	}
-	resolver, err := dnsx.New(dnsx.Options{Servers: servers})
-	if err != nil && servers == nil {
-		// What every stub resolver does without a resolv.conf. Mail here does not need one.
-		log.Warn("the system names no DNS server; one on this machine is asked", "err", err)
-		resolver, err = dnsx.New(dnsx.Options{Servers: []string{"127.0.0.1:53"}})
-	}
+	dial := new(net.Dialer).DialContext
+	resolver, err := dnsx.New(dnsx.Options{Servers: nameServers(cfg, log), Now: time.Now, ID: dns.Id, Dial: dial})
 	if err != nil {
 		return nil, misconfigured(err)
 	}
 	o := send.Options{
+		Now: time.Now, Shuffle: chance.Shuffle, Random: rand.Reader, Dial: dial,
 		Hostname: string(cfg.Hostname), Resolver: resolver, Port: uint16(cfg.Queue.Port),
 		AllowPrivate: cfg.Queue.AllowPrivate, IsSelf: isSelf(cfg.Listen),
 	}
@@ -129,6 +124,23 @@ func newCourier(cfg *conf.Config, log *slog.Logger) (*send.Courier, error) {
 		}
 	}
 	return send.New(o)
+}
+
+// nameServers are the DNS servers of the configuration, or of the machine.
+func nameServers(cfg *conf.Config, log *slog.Logger) []string {
+	if cfg.Queue.Resolver != "" {
+		return []string{string(cfg.Queue.Resolver)}
+	}
+	text, err := files.ReadFile("/etc/resolv.conf")
+	if err == nil {
+		var servers []string
+		if servers, err = dnsx.SystemServers(text); err == nil {
+			return servers
+		}
+	}
+	// What every stub resolver does without a resolv.conf. Mail here does not need one.
+	log.Warn("the system names no DNS server; one on this machine is asked", "err", err)
+	return []string{"127.0.0.1:53"}
 }
 
 func smarthost(c conf.Smarthost) (*send.Smarthost, error) {

@@ -360,7 +360,7 @@ func scramLogin(t *testing.T, f *fixture, mech, login, password string, between 
 	}
 	conv := client.WithMinIterations(1).NewConversation()
 	attempt := f.Attempt(bg, line{from: home})
-	x, err := sasl.New(mech, sasl.Offer{Protected: true}, attempt)
+	x, err := sasl.New(mech, sasl.Offer{Protected: true, Nonce: rand.Text}, attempt)
 	if err != nil {
 		t.Fatal(err)
 	}

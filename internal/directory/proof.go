@@ -3,6 +3,8 @@ package directory
 import (
 	"context"
 	"crypto/x509"
+	"encoding/base64"
+	"io"
 	"net/netip"
 	"strings"
 
@@ -33,7 +35,7 @@ type Line interface {
 // Offer says which mechanisms a line may use: tokens if there is who checks them,
 // EXTERNAL if its certificate names an account.
 func (d *Directory) Offer(ctx context.Context, line Line) sasl.Offer {
-	o := sasl.Offer{Protected: line.MayLogin(), Bindings: sasl.Bindings(line.ChannelBinding)}
+	o := sasl.Offer{Protected: line.MayLogin(), Bindings: sasl.Bindings(line.ChannelBinding), Nonce: d.nonce}
 	if d.opt.Tokens != nil {
 		hints := d.opt.Tokens.Hints()
 		o.Bearer = &hints
@@ -46,6 +48,16 @@ func (d *Directory) Offer(ctx context.Context, line Line) sasl.Offer {
 		o.External = len(named) > 0
 	}
 	return o
+}
+
+// nonce is our part of what SCRAM proves. Without one there is no login; the source of the
+// system never fails.
+func (d *Directory) nonce() string {
+	b := make([]byte, 24)
+	if _, err := io.ReadFull(d.opt.Rand, b); err != nil {
+		panic("directory: no random bytes: " + err.Error())
+	}
+	return base64.StdEncoding.EncodeToString(b)
 }
 
 // certified returns the accounts that a certificate stands for: the one its subject is

@@ -1,6 +1,7 @@
 package dnsx
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -25,14 +26,15 @@ const (
 	maxTXT      = 64 << 10       // bytes of one joined TXT record
 )
 
-// Options sets up a Client. The zero value asks the servers of /etc/resolv.conf.
+// Options sets up a Client. Servers, Now, ID and Dial must be given.
 type Options struct {
-	Servers      []string         // "host:port" each, asked in order; empty: /etc/resolv.conf
-	Timeout      time.Duration    // for one try at one server; 0: 3 s
-	Rounds       int              // how often the list is gone through; 0: 2
-	CacheEntries int              // answers kept; 0: 10,000; negative: none
-	TrustAD      bool             // believe the AD bit of servers that are not on loopback, too
-	Now          func() time.Time // nil: time.Now
+	Servers      []string      // "host:port" each, asked in order
+	Timeout      time.Duration // for one try at one server; 0: 3 s
+	Rounds       int           // how often the list is gone through; 0: 2
+	CacheEntries int           // answers kept; 0: 10,000; negative: none
+	TrustAD      bool          // believe the AD bit of servers that are not on loopback, too
+	Now          func() time.Time
+	ID           func() uint16 // of a question: who guesses it could answer in place of the server
 	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -47,14 +49,10 @@ type Client struct {
 var _ Resolver = (*Client)(nil)
 
 // New returns a client. The error is of kind Invalid and names what is wrong with
-// the options or with /etc/resolv.conf.
+// the options.
 func New(opt Options) (*Client, error) {
 	if len(opt.Servers) == 0 {
-		servers, err := systemServers("/etc/resolv.conf")
-		if err != nil {
-			return nil, err
-		}
-		opt.Servers = servers
+		return nil, fault.New(fault.Invalid, "no resolver is named")
 	}
 	for _, s := range opt.Servers {
 		if _, _, err := net.SplitHostPort(s); err != nil {
@@ -70,27 +68,22 @@ func New(opt Options) (*Client, error) {
 	if opt.CacheEntries == 0 {
 		opt.CacheEntries = 10_000
 	}
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
-	if opt.Dial == nil {
-		opt.Dial = new(net.Dialer).DialContext
-	}
 	return &Client{opt: opt, cache: newCache(opt.CacheEntries)}, nil
 }
 
-// systemServers reads the resolvers the machine uses.
-func systemServers(path string) ([]string, error) {
-	conf, err := dns.ClientConfigFromFile(path)
+// SystemServers reads the resolvers of a machine from the text of its resolv.conf. The
+// error is of kind Invalid.
+func SystemServers(text []byte) ([]string, error) {
+	conf, err := dns.ClientConfigFromReader(bytes.NewReader(text))
 	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, "no resolver is configured and "+path+" cannot be read", err)
+		return nil, fault.Wrap(fault.Invalid, "no resolver is configured and resolv.conf cannot be understood", err)
 	}
 	var servers []string
 	for _, s := range conf.Servers {
 		servers = append(servers, net.JoinHostPort(s, conf.Port))
 	}
 	if len(servers) == 0 {
-		return nil, fault.New(fault.Invalid, "no resolver is configured and "+path+" names none")
+		return nil, fault.New(fault.Invalid, "no resolver is configured and resolv.conf names none")
 	}
 	return servers, nil
 }

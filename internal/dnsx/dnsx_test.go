@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -64,6 +66,10 @@ func client(t *testing.T, opt dnsx.Options) *dnsx.Client {
 	if opt.Timeout == 0 {
 		opt.Timeout, opt.Rounds = 2*time.Second, 1
 	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	opt.ID, opt.Dial = dns.Id, new(net.Dialer).DialContext
 	c, err := dnsx.New(opt)
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +293,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte{0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 0, 0, 15, 0, 1, 0xc0, 12, 0, 15, 0, 1, 0, 0, 0, 9, 0, 3, 0, 1, 0})
 	f.Add([]byte{0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 0, 0, 15, 0, 1, 0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 12})
 	f.Fuzz(func(t *testing.T, reply []byte) {
-		c, err := dnsx.New(dnsx.Options{Servers: []string{"192.0.2.1:53"}, Timeout: 20 * time.Millisecond, Rounds: 1,
+		c, err := dnsx.New(dnsx.Options{Servers: []string{"192.0.2.1:53"}, Timeout: 20 * time.Millisecond, Rounds: 1, Now: time.Now, ID: dns.Id,
 			Dial: func(context.Context, string, string) (net.Conn, error) { return &oneReply{reply: reply}, nil }})
 		if err != nil {
 			t.Fatal(err)

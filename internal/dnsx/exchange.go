@@ -57,6 +57,7 @@ func query(q question, edns bool) *dns.Msg {
 
 // send does one exchange on a socket of its own, so that the source port is fresh.
 func (c *Client) send(ctx context.Context, network, server string, req *dns.Msg) (*dns.Msg, error) {
+	req.Id = c.opt.ID()
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Timeout)
 	defer cancel()
 	sock, err := c.opt.Dial(ctx, network, server)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
+	"io"
 	"strings"
 
 	"github.com/xdg-go/scram"
@@ -123,7 +124,11 @@ func (s *session) scram(hash scram.HashGeneratorFcn) func(*Smarthost) (*smtp.Rep
 		if err != nil {
 			return nil, ours(454, "4.7.8", "the smarthost's login or password has characters that are not allowed")
 		}
-		conv := client.NewConversation()
+		nonce := make([]byte, 24)
+		if _, err := io.ReadFull(s.c.opt.Random, nonce); err != nil {
+			return nil, ours(454, "4.7.8", "signing in could not be begun")
+		}
+		conv := client.WithNonceGenerator(func() string { return b64(string(nonce)) }).NewConversation()
 		first, err := conv.Step("")
 		if err != nil {
 			return nil, ours(454, "4.7.8", "signing in could not be begun")

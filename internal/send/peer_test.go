@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/xdg-go/scram"
 
 	"github.com/martlet-mail/martlet/internal/dnsx"
@@ -325,13 +326,13 @@ func courier(t *testing.T, port uint16, zone string, change func(*Options)) *Cou
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	res, err := dnsx.New(dnsx.Options{Servers: []string{s.Addr()}, Timeout: 2 * time.Second, Rounds: 1})
+	res, err := dnsx.New(dnsx.Options{Servers: []string{s.Addr()}, Timeout: 2 * time.Second, Rounds: 1, Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext})
 	if err != nil {
 		t.Fatal(err)
 	}
 	opt := Options{
 		Hostname: "mx.martlet.test", Resolver: res, Port: port, AllowPrivate: true,
-		Shuffle: func(int, func(i, j int)) {},
+		Shuffle: func(int, func(i, j int)) {}, Random: rand.Reader, Now: time.Now, Dial: new(net.Dialer).DialContext,
 	}
 	if change != nil {
 		change(&opt)

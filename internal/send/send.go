@@ -17,7 +17,6 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -52,7 +51,8 @@ type Message struct {
 	Open      func(context.Context) (io.ReadCloser, error)
 }
 
-// Options sets up a Courier. Hostname and Resolver must be given.
+// Options sets up a Courier. Hostname, Resolver, Now, Shuffle, Random and Dial must be
+// given.
 type Options struct {
 	Hostname  string // our name in EHLO
 	Resolver  dnsx.Resolver
@@ -65,8 +65,9 @@ type Options struct {
 	TLS          *tls.Config // roots for verified connections; may be nil
 	TLSPolicy    TLSPolicy   // may be nil: TLS whenever offered
 	Timeouts     Timeouts
-	Now          func() time.Time // nil: time.Now; for certificates
-	Shuffle      func(n int, swap func(i, j int))
+	Now          func() time.Time                 // for certificates
+	Shuffle      func(n int, swap func(i, j int)) // hosts of equal preference
+	Random       io.Reader                        // of what nobody may guess
 	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -109,15 +110,6 @@ func New(opt Options) (*Courier, error) {
 	opt.Hostname = name
 	if opt.Port == 0 {
 		opt.Port = 25
-	}
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
-	if opt.Shuffle == nil {
-		opt.Shuffle = rand.Shuffle
-	}
-	if opt.Dial == nil {
-		opt.Dial = new(net.Dialer).DialContext
 	}
 	if opt.IsSelf == nil {
 		opt.IsSelf = func(netip.AddrPort) bool { return false }

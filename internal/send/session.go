@@ -231,7 +231,7 @@ func (s *session) startTLS(ctx context.Context, rule TLSRule) error {
 func (s *session) handshake(ctx context.Context, rule TLSRule) error {
 	base := s.c.opt.TLS
 	if base == nil {
-		base = &tls.Config{}
+		base = new(tls.Config)
 	}
 	conf := base.Clone()
 	conf.ServerName, conf.InsecureSkipVerify = serverName(s.t.host, rule), true // verified below, by our own rule

@@ -87,10 +87,7 @@ func verifyChain(name string, state tls.ConnectionState, conf *tls.Config) error
 	if len(state.PeerCertificates) == 0 {
 		return errors.New("none was shown")
 	}
-	opts := x509.VerifyOptions{Roots: conf.RootCAs, DNSName: name, Intermediates: x509.NewCertPool()}
-	if conf.Time != nil {
-		opts.CurrentTime = conf.Time()
-	}
+	opts := x509.VerifyOptions{Roots: conf.RootCAs, DNSName: name, Intermediates: x509.NewCertPool(), CurrentTime: conf.Time()}
 	for _, c := range state.PeerCertificates[1:] {
 		opts.Intermediates.AddCert(c)
 	}

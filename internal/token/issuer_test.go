@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -47,7 +48,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	t.Cleanup(w.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(w.Certificate())
-	opt := Options{Issuer: w.URL, Audience: []string{"mail"}, Roots: roots, Now: w.now}
+	opt := Options{Issuer: w.URL, Audience: []string{"mail"}, Roots: roots, Now: w.now, Dial: new(net.Dialer).DialContext}
 	if change != nil {
 		change(&opt)
 	}

@@ -20,6 +20,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -54,8 +55,12 @@ type Options struct {
 	// Roots sign the issuer's certificate; nil: those of the system.
 	Roots *x509.CertPool
 
-	Now func() time.Time // nil: time.Now
-	Log *slog.Logger     // nil: discard
+	// Proxy is through what the issuer is reached; nil: it is reached directly.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	Now  func() time.Time
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Log  *slog.Logger // nil: discard
 }
 
 // Issuer checks the tokens of one issuer. It may be used by many goroutines.
@@ -75,9 +80,6 @@ const (
 // New returns an issuer. Nothing is fetched before the first token comes. Faults:
 // Invalid.
 func New(o Options) (*Issuer, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -95,8 +97,8 @@ func New(o Options) (*Issuer, error) {
 		return nil, fault.New(fault.Invalid, "an audience must be given, or tokens for any other service would be taken")
 	}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.Roots},
+		DialContext: o.Dial, Proxy: o.Proxy, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.Roots, Time: o.Now},
 	}
 	i := &Issuer{opt: o, seen: newAnswers(o.Now)}
 	i.http = &http.Client{

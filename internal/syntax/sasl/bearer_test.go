@@ -1,13 +1,14 @@
 package sasl
 
 import (
+	"crypto/rand"
 	"strings"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-var tokens = Offer{Protected: true, Bearer: &Bearer{Scope: "example_scope", Configuration: "https://example.com/.well-known/openid-configuration"}}
+var tokens = Offer{Nonce: rand.Text, Protected: true, Bearer: &Bearer{Scope: "example_scope", Configuration: "https://example.com/.well-known/openid-configuration"}}
 
 // The exchanges of RFC 7628, 4, of which those with OAuth 1.0a are left out, and of
 // Google's page on XOAUTH2.
@@ -98,7 +99,7 @@ func TestBearerNames(t *testing.T) {
 }
 
 func TestExternal(t *testing.T) {
-	proven := Offer{Protected: true, External: true}
+	proven := Offer{Nonce: rand.Text, Protected: true, External: true}
 	for _, c := range []struct {
 		about     string
 		responses []string
@@ -133,7 +134,7 @@ func TestNotOffered(t *testing.T) {
 			}
 		}
 	}
-	all := Offer{Protected: true, Bearer: &Bearer{}, External: true, Bindings: []Binding{{"tls-exporter", []byte("x")}}}
+	all := Offer{Nonce: rand.Text, Protected: true, Bearer: &Bearer{}, External: true, Bindings: []Binding{{"tls-exporter", []byte("x")}}}
 	const want = "EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1 OAUTHBEARER XOAUTH2 PLAIN LOGIN"
 	if got := strings.Join(all.Mechanisms(), " "); got != want {
 		t.Errorf("%s", got)

@@ -70,8 +70,9 @@ type Offer struct {
 	Bearer *Bearer
 	// External is true where the connection itself proves who the client is.
 	External bool
-
-	nonce func() string // for tests; nil is the library's random one
+	// Nonce makes what nobody may guess, in printable letters without a comma. It is
+	// needed for SCRAM.
+	Nonce func() string
 }
 
 // Mechanisms returns the names to announce, strongest first. It is nil on a line

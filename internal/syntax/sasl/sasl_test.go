@@ -2,6 +2,7 @@ package sasl
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func newBook() *book {
 	}
 }
 
-var open = Offer{Protected: true}
+var open = Offer{Nonce: rand.Text, Protected: true}
 
 // run plays responses into a new exchange; nil as first response means that the
 // command carried none.
@@ -137,7 +138,7 @@ func TestPlainAndLogin(t *testing.T) {
 }
 
 func TestOffer(t *testing.T) {
-	bound := Offer{Protected: true, Bindings: []Binding{{"tls-exporter", []byte("x")}}}
+	bound := Offer{Nonce: rand.Text, Protected: true, Bindings: []Binding{{"tls-exporter", []byte("x")}}}
 	if got := bound.Mechanisms(); !slices.Equal(got, []string{ScramSHA256Plus, ScramSHA1Plus, ScramSHA256, ScramSHA1, Plain, Login}) {
 		t.Errorf("with binding: %v", got)
 	}
@@ -253,7 +254,7 @@ func FuzzStep(f *testing.F) {
 	f.Add(byte(5), []byte("n,a=user@example.com,\x01auth=Bearer narrow\x01\x01"), []byte("\x01"))
 	f.Add(byte(6), []byte("user=user@example.com\x01auth=Bearer x\x01\x01"), []byte(""))
 	f.Add(byte(0), []byte("user"), []byte(""))
-	bound := Offer{Protected: true, Bindings: []Binding{{"tls-exporter", []byte("exported")}}, Bearer: &Bearer{}, External: true}
+	bound := Offer{Nonce: rand.Text, Protected: true, Bindings: []Binding{{"tls-exporter", []byte("exported")}}, Bearer: &Bearer{}, External: true}
 	names := bound.Mechanisms()
 	f.Fuzz(func(t *testing.T, which byte, first, second []byte) {
 		b := newBook()

@@ -39,7 +39,7 @@ const (
 
 func newScram(name string, o Offer, c Credentials) *scramMech {
 	base, plus := strings.CutSuffix(name, "-PLUS")
-	return &scramMech{creds: c, base: base, plus: plus, bindings: o.Bindings, nonce: o.nonce}
+	return &scramMech{creds: c, base: base, plus: plus, bindings: o.Bindings, nonce: o.Nonce}
 }
 
 func (*scramMech) serverFirst() []byte { return nil }
@@ -83,9 +83,7 @@ func (m *scramMech) first(message string) ([]byte, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "", err)
 	}
-	if m.nonce != nil {
-		server.WithNonceGenerator(m.nonce)
-	}
+	server.WithNonceGenerator(m.nonce)
 	m.conv = server.NewConversation()
 	if m.plus {
 		m.conv = server.NewConversationWithChannelBindingRequired(binding)

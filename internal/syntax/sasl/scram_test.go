@@ -2,6 +2,7 @@ package sasl
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
 	"reflect"
 	"strings"
@@ -36,7 +37,7 @@ func TestScramVectors(t *testing.T) {
 		}
 		b := newBook()
 		b.salt = string(salt)
-		o := Offer{Protected: true, nonce: func() string { return c.nonce }}
+		o := Offer{Protected: true, Nonce: func() string { return c.nonce }}
 		x, challenges, done, err := run(t, c.mech, o, b, nil, []byte(c.c1), []byte(c.c2), []byte{})
 		if err != nil || !done || x.Login() != "user" {
 			t.Errorf("%s: done %v, login %q, %v", c.mech, done, x.Login(), err)
@@ -91,7 +92,7 @@ func client(t *testing.T, mech, user, password, authzid string) *scram.Client {
 func TestScramWithIndependentClient(t *testing.T) {
 	exporter := Binding{"tls-exporter", []byte("exported bytes")}
 	point := Binding{"tls-server-end-point", []byte("certificate hash")}
-	bound := Offer{Protected: true, Bindings: []Binding{exporter, point}}
+	bound := Offer{Nonce: rand.Text, Protected: true, Bindings: []Binding{exporter, point}}
 	use := func(b Binding) scram.ChannelBinding {
 		return scram.ChannelBinding{Type: scram.ChannelBindingType(b.Type), Data: b.Data}
 	}
@@ -156,7 +157,7 @@ func TestScramMalformed(t *testing.T) {
 		}
 	}
 	for _, final := range []string{"", "c=biws", "c=biws,r=abcN", "c=biws,r=abcN,p=!", "c=biws,r=other,p=AAAA", "c=eSws,r=abcN,p=AAAA", "c=biws,r=abcN,p="} {
-		o := Offer{Protected: true, nonce: func() string { return "N" }}
+		o := Offer{Protected: true, Nonce: func() string { return "N" }}
 		_, _, done, err := run(t, ScramSHA256, o, newBook(), []byte("n,,n=user,r=abc"), []byte(final), []byte{})
 		if done || !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("%q: %v", final, err)
@@ -184,7 +185,7 @@ func TestScramNothingAfterTheEnd(t *testing.T) {
 // salt for another login, and a failure only at the proof.
 func TestScramUnknownLogin(t *testing.T) {
 	first := func(user string) string {
-		o := Offer{Protected: true, nonce: func() string { return "N" }}
+		o := Offer{Protected: true, Nonce: func() string { return "N" }}
 		_, challenges, _, err := run(t, ScramSHA256, o, newBook(), []byte("n,,n="+user+",r=abc"))
 		if err != nil || len(challenges) != 1 {
 			t.Fatalf("%s: %q, %v", user, challenges, err)
@@ -213,7 +214,7 @@ func TestBindings(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%v", got)
 	}
-	if got := Bindings(func(string) []byte { return nil }); len((Offer{Protected: true, Bindings: got}).Mechanisms()) != 4 {
+	if got := Bindings(func(string) []byte { return nil }); len((Offer{Nonce: rand.Text, Protected: true, Bindings: got}).Mechanisms()) != 4 {
 		t.Errorf("without TLS %v", got)
 	}
 }
