@@ -50,6 +50,10 @@ type Options struct {
 	// Serve has `martlet serve` run on what `martlet try` has written, as in earnest,
 	// from the second start on. It goes with Set.
 	Serve bool
+
+	// Before is called with each command that is about to serve, and may change how it is
+	// started; may be nil.
+	Before func(*exec.Cmd) error
 }
 
 // Server is a running martlet.
@@ -181,6 +185,11 @@ func (s *Server) Restart() error {
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return err
+	}
+	if s.opt.Before != nil {
+		if err := s.opt.Before(s.cmd); err != nil {
+			return err
+		}
 	}
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("martlet: %w", err)
