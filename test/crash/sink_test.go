@@ -17,8 +17,9 @@ const elsewhere = "elsewhere.example"
 type sink struct {
 	ln net.Listener
 
-	mu   sync.Mutex
-	seen map[string]int // how often a message was taken, by token
+	mu     sync.Mutex
+	seen   map[string]int // how often a message was taken, by token
+	refuse bool
 }
 
 func startSink(t *testing.T) *sink {
@@ -72,6 +73,8 @@ func (s *sink) serve(c net.Conn) {
 			if rest, ok := strings.CutPrefix(line, tokenField); ok {
 				token = rest
 			}
+		case s.refusing() && strings.EqualFold(verb, "RCPT"):
+			say("451 come back later")
 		case strings.EqualFold(verb, "DATA"):
 			data, token = true, ""
 			say("354 go on")
@@ -88,6 +91,20 @@ func (s *sink) takes(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen[token]++
+}
+
+// begin forgets all that came; from now on mail is refused for the moment, or not.
+func (s *sink) begin(refuse bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.seen)
+	s.refuse = refuse
+}
+
+func (s *sink) refusing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refuse
 }
 
 func (s *sink) forget(token string) {
