@@ -52,8 +52,9 @@ func (a *Account) CopyTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 }
 
 // MoveTo is CopyTo and Expunge: the copies are durable before a message goes here. If
-// the expunge fails for certain, the copies are taken back. Of the same account it is
-// Move, which is one change. Faults: those of Move.
+// the expunge fails for certain, the copies are taken back. To this account it is a deletion,
+// so what goes is kept here. Of the same account it is Move, which is one change. Faults:
+// those of Move.
 func (a *Account) MoveTo(ctx context.Context, from mail.MailboxID, set mail.UIDSet, target *Account, to mail.MailboxID) ([]Moved, error) {
 	if a.id == target.id {
 		return a.Move(ctx, from, set, to)
@@ -97,7 +98,7 @@ func (a *Account) takeBack(ctx context.Context, box mail.MailboxID, copies []Mov
 	for _, m := range copies {
 		set.Add(m.To)
 	}
-	if _, err := a.As(0).Expunge(context.WithoutCancel(ctx), box, set, false); err != nil {
+	if _, err := a.As(0).expunge(context.WithoutCancel(ctx), box, set, false, false); err != nil {
 		a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
 	}
 	return cause

@@ -70,19 +70,36 @@ func merged(s mail.UIDSet) mail.UIDSet {
 
 // Expunge is Tx.Expunge for a set of any size.
 func (a *Account) Expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (mail.UIDSet, error) {
+	return a.expunge(ctx, box, set, onlyDeleted, a.store.opt.Keep.For > 0)
+}
+
+// expunge is Expunge; with keep false nothing is kept.
+func (a *Account) expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted, keep bool) (mail.UIDSet, error) {
 	set, err := a.clamp(ctx, box, set)
 	if err != nil {
 		return nil, err
 	}
+	parts := portions(set, bulkMessages)
+	if keep {
+		if parts, err = a.copyPortions(ctx, box, set, bulkMessages); err != nil {
+			return nil, err
+		}
+	}
 	var all mail.UIDSet
-	for _, part := range portions(set, bulkMessages) {
+	for _, part := range parts {
 		var gone mail.UIDSet
+		var full bool
 		err := a.Update(ctx, func(tx *Tx) (err error) {
-			gone, err = tx.Expunge(box, part, onlyDeleted)
+			if gone, err = tx.expunge(box, part, onlyDeleted, keep); err == nil && keep {
+				full, err = tx.keepsTooMuch()
+			}
 			return err
 		})
 		if err != nil {
 			return merged(all), err
+		}
+		if full {
+			a.trimKept(ctx)
 		}
 		dealtWith(ctx, part.Len())
 		all = append(all, gone...)
@@ -121,7 +138,7 @@ func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UI
 				for _, m := range all {
 					back.Add(m.To)
 				}
-				if _, err := a.Expunge(context.WithoutCancel(ctx), to, back, false); err != nil {
+				if _, err := a.expunge(context.WithoutCancel(ctx), to, back, false, false); err != nil {
 					a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
 				}
 				return nil, err
@@ -191,7 +208,8 @@ func (a *Account) DeleteMailbox(ctx context.Context, name string) (mail.MailboxI
 	return box.ID, nil
 }
 
-// Reap releases the messages of deleted mailboxes, in portions and with pauses, so that
+// Reap releases the messages of deleted mailboxes, or moves them to where deleted mail is
+// kept, in portions and with pauses, so that
 // the account can be used meanwhile. It is called after DeleteMailbox, and by Sweep for
 // what a crash left over.
 func (a *Account) Reap(ctx context.Context) error {
@@ -218,14 +236,18 @@ func pauseOf(took time.Duration) time.Duration { return min(max(took, 0), time.S
 // reap releases one portion of one deleted mailbox and tells whether there is more.
 func (tx *Tx) reap() (more bool, err error) {
 	var box mail.MailboxID
-	err = tx.w.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, _ []byte) bool {
-		box, more = mail.MailboxID(keyNum(k, 0)), true
+	var record []byte
+	err = tx.w.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, v []byte) bool {
+		box, record, more = mail.MailboxID(keyNum(k, 0)), slices.Clone(v), true
 		return false
 	})
 	if err != nil || !more {
 		return false, err
 	}
 	tx.acctDirty = true
+	if len(record) > 0 && record[0] == recKeptDoomed {
+		return true, tx.reapKept(record)
+	}
 	var rows []Message
 	pages := 0
 	err = tx.reapPages(box, func(number uint64, p *page) bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 // Limits on mailboxes.
@@ -167,7 +168,8 @@ type accountRecord struct {
 	validity    uint32 // the last UIDVALIDITY given out
 	mailboxes   uint32
 	quota       Quota
-	usage       Usage
+	usage       Usage          // without deleted mail that is kept
+	kept        mail.MailboxID // where that lies; 0: nowhere
 }
 
 func (a *accountRecord) encode() []byte {
@@ -181,11 +183,18 @@ func (a *accountRecord) encode() []byte {
 	e.I(a.quota.Messages)
 	e.I(a.usage.Bytes)
 	e.I(a.usage.Messages)
-	return seal(recAccount, e)
+	if a.kept == 0 {
+		return seal(recAccount, e)
+	}
+	e.U(uint64(a.kept))
+	return seal(recKeepingAccount, e)
 }
 
 func decodeAccount(b []byte) (accountRecord, error) {
-	p, err := unseal(recAccount, b)
+	kind, p, err := record.Open(b)
+	if err == nil && kind != recAccount && kind != recKeepingAccount {
+		err = fault.Newf(fault.Corrupt, "a stored record has kind %d, not %d", kind, recAccount)
+	}
 	if err != nil {
 		return accountRecord{}, err
 	}
@@ -193,6 +202,9 @@ func decodeAccount(b []byte) (accountRecord, error) {
 	a := accountRecord{
 		modSeq: mail.ModSeq(d.U()), nextMailbox: d.U(), nextMessage: d.U(), validity: uint32(d.U()), mailboxes: uint32(d.U()),
 		quota: Quota{d.I(), d.I()}, usage: Usage{d.I(), d.I()},
+	}
+	if kind == recKeepingAccount {
+		a.kept = mail.MailboxID(d.U())
 	}
 	return a, d.Err("account")
 }

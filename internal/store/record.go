@@ -33,8 +33,12 @@ const (
 	famNote     = 'x' // mailbox id, UID, reader, entry name -> annotation of a message
 	famPiece    = 'y' // family, id, number -> the rest of a long record
 	famBrief    = 'z' // mailbox id, kind, page number -> what clients ask of all messages, page by page
+	famOrigin   = 'r' // UID of a deleted message that is kept -> where it lay
+	famLost     = 'u' // mailbox id -> name and role of a deleted mailbox, of which messages are kept
+	famDraft    = 'D' // hash of a Message-ID -> UID, message id of the newest deleted draft that is kept
 	famRegistry = 'A' // (registry shard) account id
 	famOpen     = 'O' // (registry shard) account that has shared a mailbox with anyone
+	famKeepTime = 'T' // (registry shard) the time by which deleted mail is kept
 )
 
 // The first byte of every record: what it is and in which version.
@@ -64,11 +68,17 @@ const (
 	recNotedMailbox
 	recNote
 	recGrams
-	recRows      // a page without what is in marks
-	recMarks     // what changes of the messages on a sheet
-	recLeanFacts // facts without what is in keys
-	recKeys      // what SORT, THREAD and SEARCH SUBJECT look at
-	recBrief     // one such thing of the messages of a page
+	recRows           // a page without what is in marks
+	recMarks          // what changes of the messages on a sheet
+	recLeanFacts      // facts without what is in keys
+	recKeys           // what SORT, THREAD and SEARCH SUBJECT look at
+	recBrief          // one such thing of the messages of a page
+	recKeepingAccount // an account that has a mailbox of deleted mail
+	recOrigin         // where a deleted message lay
+	recLost           // a mailbox that was deleted
+	recDraft          // a deleted draft
+	recKeptDoomed     // a deleted mailbox whose messages are kept
+	recKeepTime       // readings of the clock
 )
 
 // The numbers and strings of a record.

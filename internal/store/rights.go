@@ -164,6 +164,9 @@ func (a *Account) Grant(ctx context.Context, box mail.MailboxID, who mail.Accoun
 		if err := tx.need(b, mail.RightAdminister); err != nil {
 			return err
 		}
+		if box == tx.acct.kept {
+			return keptOnly()
+		}
 		g := Grant{Who: who, Negative: negative}
 		i := b.grant(who, negative)
 		switch {

@@ -44,6 +44,7 @@ type Options struct {
 	MaxMessage   int64                     // largest message taken in, in bytes; 0: 50 MB
 	PictureBytes int64                     // memory for pictures of mailboxes; 0: 256 MB
 	LogLines     int                       // commits of one mailbox that its log remembers; 0: 100,000
+	Keep         Keep                      // of deleted mail
 	Log          *slog.Logger              // nil: discard
 }
 
@@ -89,6 +90,9 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := opt.Keep.check(); err != nil {
+		return nil, err
 	}
 	pack, err := newPacker()
 	if err != nil {

@@ -27,7 +27,8 @@ type Swept struct {
 }
 
 // Sweep removes bodies that no account and no referrer holds and that are older
-// than SweepAge, releases what deleted mailboxes left, and forgets old log lines,
+// than SweepAge, releases what deleted mailboxes left, purges deleted mail that was kept
+// long enough, and forgets old log lines,
 // idempotency keys, and what was shared with accounts that are no more. It may run at
 // any time beside anything. Memory: about 50 bytes for each body.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
@@ -53,8 +54,12 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return done, err
 	}
+	due, err := s.keptUntil(ctx)
+	if err != nil {
+		return done, err
+	}
 	for _, id := range ids {
-		if err := s.Account(id).sweep(ctx, keep); err != nil && !fault.Is(err, fault.NotFound) {
+		if err := s.Account(id).sweep(ctx, due, keep); err != nil && !fault.Is(err, fault.NotFound) {
 			return done, err
 		}
 		done.Accounts++
@@ -138,8 +143,11 @@ func (sw *sweeper) remove(ctx context.Context, name mail.BlobRef) (gone bool, er
 }
 
 // sweep yields the bodies an account refers to and tidies its records up.
-func (a *Account) sweep(ctx context.Context, keep func(mail.BlobRef)) error {
+func (a *Account) sweep(ctx context.Context, due int64, keep func(mail.BlobRef)) error {
 	if err := a.Reap(ctx); err != nil {
+		return err
+	}
+	if _, err := a.purgeKept(ctx, due, true); err != nil {
 		return err
 	}
 	if err := a.Update(ctx, func(tx *Tx) error { return tx.forget() }); err != nil {

@@ -17,7 +17,7 @@ func (tx *Tx) CreateMailbox(name string, role mail.Role) (Mailbox, error) {
 	if err != nil {
 		return Mailbox{}, err
 	}
-	if err := tx.needAbove(clean); err != nil {
+	if err := cmp.Or(tx.needAbove(clean), tx.unreserved(clean)); err != nil {
 		return Mailbox{}, err
 	}
 	_, exists, err := tx.lookup(clean)
@@ -53,6 +53,11 @@ func (tx *Tx) create(clean string, role mail.Role) (Mailbox, error) {
 	if tx.acct.mailboxes >= MaxMailboxes {
 		return Mailbox{}, fault.Newf(fault.OverQuota, "the account has %d mailboxes, the most it may have", MaxMailboxes)
 	}
+	return tx.make(clean, role)
+}
+
+// make makes one mailbox.
+func (tx *Tx) make(clean string, role mail.Role) (Mailbox, error) {
 	tx.acct.validity = max(tx.acct.validity+1, uint32(tx.now.Unix()))
 	m := Mailbox{
 		ID: mail.MailboxID(tx.acct.nextMailbox), Name: clean, Role: role,
@@ -93,6 +98,9 @@ func (tx *Tx) SetRole(id mail.MailboxID, role mail.Role) error {
 	if tx.account.guest() != 0 {
 		return fault.New(fault.Denied, "the special use of a mailbox is its owner's to say")
 	}
+	if id == tx.acct.kept {
+		return keptOnly()
+	}
 	b.Role = role
 	b.dirty, tx.acctDirty = true, true // its messages have not changed: no modseq
 	tx.account0.Changed.Add(mail.UID(id))
@@ -121,7 +129,7 @@ func (tx *Tx) RenameMailbox(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := tx.needMove(old, moves, clean); err != nil {
+	if err := cmp.Or(tx.needMove(old, moves, clean), tx.unreserved(clean)); err != nil {
 		return err
 	}
 	if _, exists, err := tx.lookup(clean); err != nil {
@@ -184,6 +192,9 @@ func (tx *Tx) renameOne(m Mailbox, name string) error {
 		return fault.New(fault.Exists, "a mailbox of the new name exists already")
 	}
 	b, err := tx.open(m.ID)
+	if err == nil && m.ID == tx.acct.kept {
+		err = keptOnly()
+	}
 	if err != nil {
 		return err
 	}
@@ -222,8 +233,9 @@ func (tx *Tx) Subscribe(name string, on bool) error {
 }
 
 // DeleteMailbox removes a mailbox; those below it stay. Its messages leave quota
-// and mailbox at once, and their records with the next Account.Reap. INBOX cannot
-// be deleted. Faults: NotFound, Denied, Unsupported for INBOX, Invalid.
+// and mailbox at once, and their records with the next Account.Reap, if they are not kept
+// (Options.Keep). INBOX cannot be deleted, nor can the mailbox of deleted mail. Faults:
+// NotFound, Denied, Unsupported for these two, Invalid.
 func (tx *Tx) DeleteMailbox(name string) error {
 	found, err := tx.find(name)
 	if err != nil {
@@ -240,6 +252,15 @@ func (tx *Tx) DeleteMailbox(name string) error {
 	if m.Name == "INBOX" {
 		return fault.New(fault.Unsupported, "INBOX cannot be deleted")
 	}
+	if m.ID == tx.acct.kept {
+		return keptOnly()
+	}
+	return tx.doom(b)
+}
+
+// doom removes a mailbox, and leaves its messages to Reap.
+func (tx *Tx) doom(b *txBox) error {
+	m := &b.Mailbox
 	if b.dirty { // pages of this very Tx must be on record for Reap to find them
 		if err := tx.flushBox(b); err != nil {
 			return err
@@ -261,7 +282,7 @@ func (tx *Tx) DeleteMailbox(name string) error {
 	if err := tx.dropURLKeysOf(m.ID); err != nil {
 		return err
 	}
-	if err := cmp.Or(tx.dropGuests(b), tx.dropAllNotes(b)); err != nil {
+	if err := tx.dropGuests(b); err != nil {
 		return err
 	}
 	if err := tx.w.Delete(engine.Key(famMailbox, id)); err != nil {
@@ -270,5 +291,13 @@ func (tx *Tx) DeleteMailbox(name string) error {
 	if err := tx.w.Delete(engine.KeyString(famName, m.Name)); err != nil {
 		return err
 	}
-	return tx.w.Put(engine.Key(famDoomed, id), seal(recDoomed, nil))
+	if tx.keeps(b) && b.Messages > 0 {
+		return cmp.Or(tx.noteLost(b), tx.putKeptDoomed(b))
+	}
+	if tx.acct.kept != 0 { // some of what is kept may have lain there
+		if err := tx.noteLost(b); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(tx.dropAllNotes(b), tx.w.Put(doomedKey(m.ID), seal(recDoomed, nil)))
 }

@@ -52,7 +52,7 @@ func (tx *Tx) insert(box mail.MailboxID, row Message, keywords []string, c *cont
 	if err != nil {
 		return 0, err
 	}
-	if err := tx.need(b, mail.RightInsert); err != nil {
+	if err := cmp.Or(tx.need(b, mail.RightInsert), tx.Accepts(box)); err != nil {
 		return 0, err
 	}
 	flags, mayKeywords := tx.account.Rights(&b.Mailbox).FlagRights()
@@ -205,8 +205,10 @@ func (tx *Tx) place(b *txBox, m Message) (mail.UID, error) {
 	p.insert(&m)
 	b.UIDNext++
 	b.count(m, +1)
-	tx.acct.usage.Bytes += m.Size
-	tx.acct.usage.Messages++
+	if b.ID != tx.acct.kept {
+		tx.acct.usage.Bytes += m.Size
+		tx.acct.usage.Messages++
+	}
 	b.log.Arrived.Add(m.UID)
 	tx.touch(b)
 	return m.UID, nil
@@ -237,10 +239,13 @@ func (tx *Tx) takeOut(b *txBox, m Message) error {
 	p.remove(m.UID)
 	marks.remove(slotOf(m.UID))
 	b.count(m, -1)
-	tx.acct.usage.Bytes -= m.Size
-	tx.acct.usage.Messages--
 	b.log.Expunged.Add(m.UID)
 	tx.touch(b)
+	if b.ID == tx.acct.kept {
+		return tx.w.Delete(keptKey(m.UID))
+	}
+	tx.acct.usage.Bytes -= m.Size
+	tx.acct.usage.Messages--
 	return nil
 }
 
@@ -305,9 +310,15 @@ func (tx *Tx) eachSheet(b *txBox, set mail.UIDSet, fn func(number uint64, d *mar
 	return nil
 }
 
-// Expunge removes the messages of the set from a mailbox for good, or only those
-// with \Deleted, and returns which went. Faults: NotFound, Denied.
+// Expunge removes the messages of the set from a mailbox, or only those with \Deleted,
+// and returns which went. Where they are kept (Options.Keep) they can be given back until
+// they are purged. Faults: NotFound, Denied.
 func (tx *Tx) Expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (mail.UIDSet, error) {
+	return tx.expunge(box, set, onlyDeleted, true)
+}
+
+// expunge is Expunge; with keep false nothing is kept.
+func (tx *Tx) expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted, keep bool) (mail.UIDSet, error) {
 	b, err := tx.open(box)
 	if err != nil {
 		return nil, err
@@ -323,18 +334,27 @@ func (tx *Tx) Expunge(box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (ma
 		err = tx.readPlaces(rows)
 	}
 	var gone mail.UIDSet
+	keep = keep && tx.keeps(b)
 	for i := 0; err == nil && i < len(rows); i++ {
 		m := rows[i]
 		gone.Add(m.UID)
 		if err = tx.takeOut(b, m); err != nil {
 			break
 		}
-		if err = tx.dropNotes(b, m.UID); err != nil {
-			break
+		if keep {
+			var kept bool
+			if kept, err = tx.keep(b, m, true); kept || err != nil {
+				continue
+			}
 		}
-		err = tx.release(m, place{box, m.UID})
+		err = tx.drop(b, m)
 	}
 	return gone, err
+}
+
+// drop forgets a message of which there is no row in a mailbox any more.
+func (tx *Tx) drop(b *txBox, m Message) error {
+	return cmp.Or(tx.dropNotes(b, m.UID), tx.release(m, place{b.ID, m.UID}))
 }
 
 // release drops one place of a message, and with the last one its records.
@@ -385,7 +405,8 @@ func (tx *Tx) Copy(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID) ([]M
 }
 
 // Move is Copy and Expunge as one change, so that no session ever sees a message
-// twice or not at all (RFC 6851, 3.3). Quota cannot stop it.
+// twice or not at all (RFC 6851, 3.3). Quota cannot stop it, but for mail that was deleted
+// and is kept, which did not count.
 func (tx *Tx) Move(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID) ([]Moved, error) {
 	return tx.transfer(from, set, to, true)
 }
@@ -403,7 +424,7 @@ func (tx *Tx) transfer(from mail.MailboxID, set mail.UIDSet, to mail.MailboxID, 
 	if move { // RFC 6851, 4.2
 		needed |= moveRights
 	}
-	if err := cmp.Or(tx.need(src, needed), tx.need(dst, mail.RightInsert)); err != nil {
+	if err := cmp.Or(tx.need(src, needed), tx.need(dst, mail.RightInsert), tx.Accepts(to)); err != nil {
 		return nil, err
 	}
 	if src == dst { // only what is there now, not the copies
@@ -474,11 +495,12 @@ func (tx *Tx) transferOne(src, dst *txBox, m Message, move bool) (mail.UID, erro
 	if err != nil {
 		return 0, err
 	}
-	if !move {
+	if !move || src.ID == tx.acct.kept { // what is kept counts from now on
 		if err := tx.room(m.Size); err != nil {
 			return 0, err
 		}
-	} else {
+	}
+	if move {
 		if err := tx.takeOut(src, m); err != nil {
 			return 0, err
 		}

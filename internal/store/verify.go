@@ -92,6 +92,7 @@ func (v *verifier) account(a *Account) error {
 			}
 		}
 		v.box = Mailbox{}
+		v.kept(live)
 		if v.usage != s.acct.usage {
 			v.problem(0, "quota counts %d bytes in %d messages, the mailboxes hold %d in %d",
 				s.acct.usage.Bytes, s.acct.usage.Messages, v.usage.Bytes, v.usage.Messages)
@@ -123,8 +124,15 @@ func (v *verifier) account(a *Account) error {
 
 func (v *verifier) findDoomed() error {
 	v.doomed = map[mail.MailboxID]bool{}
-	return v.snap.r.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, _ []byte) bool {
+	return v.snap.r.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(k, val []byte) bool {
 		v.doomed[mail.MailboxID(engine.Num(k, 0))] = true
+		if len(val) > 0 && val[0] == recKeptDoomed {
+			m, err := decodeKeptDoomed(val)
+			if err != nil {
+				v.problem(0, "record %x: %s", k, fault.Say(err))
+			}
+			v.noteBytes += m.noteBytes
+		}
 		return true
 	})
 }
@@ -158,8 +166,10 @@ func (v *verifier) mailbox() {
 		v.problem(0, "counts say %d messages, %d unseen, %d deleted, %d bytes; there are %d, %d, %d, %d",
 			b.Messages, b.Unseen, b.Deleted, b.Bytes, count.Messages, count.Unseen, count.Deleted, count.Bytes)
 	}
-	v.usage.Bytes += count.Bytes
-	v.usage.Messages += int64(count.Messages)
+	if b.ID != v.snap.acct.kept {
+		v.usage.Bytes += count.Bytes
+		v.usage.Messages += int64(count.Messages)
+	}
 }
 
 // message checks facts, header and body of a message; copies only once.

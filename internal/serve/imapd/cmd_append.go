@@ -73,9 +73,11 @@ func (s *session) target(name string) (t *target, err error) {
 		return nil, err
 	}
 	err = t.acct.View(s.ctx, func(snap *store.Snapshot) (err error) {
-		t.box, err = t.lookup(snap, mail.RightInsert)
+		if t.box, err = t.lookup(snap, mail.RightInsert); err != nil {
+			return err
+		}
 		t.room = left(snap)
-		return err
+		return snap.Accepts(t.box.ID)
 	})
 	return t, err
 }
