@@ -31,9 +31,14 @@ import (
 
 func storeOptions(cfg *conf.Config, spool *disk.Spool, log *slog.Logger) store.Options {
 	return store.Options{
-		Now: time.Now, MaxMessage: int64(cfg.Limits.MessageSize), Log: log,
+		Now: time.Now, MaxMessage: int64(cfg.Limits.MessageSize), Keep: keepOptions(&cfg.Deleted), Log: log,
 		Spool: func() (store.SpoolFile, error) { return spool.File() },
 	}
+}
+
+// keepOptions say what becomes of deleted mail.
+func keepOptions(d *conf.Deleted) store.Keep {
+	return store.Keep{For: time.Duration(d.Keep), Name: d.Mailbox, Messages: int64(d.Messages), Bytes: int64(d.Size)}
 }
 
 func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, error) {

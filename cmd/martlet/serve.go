@@ -171,6 +171,9 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	}
 	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
 	part("daily sweep", h.sweepDaily)
+	if every := h.store.PurgeEvery(); every > 0 {
+		part("deleted mail", func(ctx context.Context) error { h.purge(ctx, every); return nil })
+	}
 	part("disk", h.watchDisk)
 	part("memory", giveBack)
 	return nil
@@ -265,6 +268,26 @@ func (h *house) watchDisk(ctx context.Context) error {
 		return nil
 	case <-h.engine.Failed():
 		return h.engine.Healthy()
+	}
+}
+
+// purge removes deleted mail that was kept long enough.
+func (h *house) purge(ctx context.Context, every time.Duration) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(every):
+		}
+		began := time.Now()
+		n, err := h.store.Purge(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			h.log.Warn("deleted mail could not be purged; it is tried again", "in", every, "err", err)
+		case n > 0:
+			h.log.Info("deleted mail purged", "messages", n, "took", time.Since(began).Round(time.Millisecond))
+		}
 	}
 }
 

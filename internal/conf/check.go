@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // check holds keys against each other, and fills in what one key implies for
@@ -28,8 +29,19 @@ func (r *reader) check(c *Config) {
 	if c.Data == "" {
 		r.fail("data", "is empty")
 	}
+	r.checkDeleted(&c.Deleted)
 	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {
 		r.fail("limits.connections_per_address", "is more than connections, which is %d", c.Limits.Connections)
+	}
+}
+
+func (r *reader) checkDeleted(d *Deleted) {
+	const least, most = Duration(time.Hour), Duration(100 * 365 * 24 * time.Hour)
+	if d.Keep > 0 && d.Keep < least || d.Keep > most {
+		r.fail("deleted.keep", "is 0 or from 1h to 100 years (36500d)")
+	}
+	if name := d.Mailbox; name == "" || len(name) > 200 || strings.ContainsAny(name, "/*%") || strings.EqualFold(name, "INBOX") || name != strings.TrimSpace(name) {
+		r.fail("deleted.mailbox", "%q cannot be the name of the mailbox; it has one level, and is not INBOX", name)
 	}
 }
 

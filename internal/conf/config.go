@@ -56,6 +56,9 @@ type Config struct {
 	// What one client, account or message may use.
 	Limits Limits `toml:"limits"`
 
+	// Whether deleted mail can be given back, and for how long.
+	Deleted Deleted `toml:"deleted"`
+
 	// How other commands of this machine reach the running server.
 	Admin Admin `toml:"admin"`
 
@@ -334,6 +337,25 @@ type Limits struct {
 	// guessing slow, until it is changed; no password is kept for it, and nothing that was
 	// wrong is known. 0 means never.
 	PasswordKnown Duration `toml:"password_known" default:"10m" min:"0s"`
+}
+
+// Deleted says what becomes of mail that is expunged, or whose mailbox is deleted.
+type Deleted struct {
+	// Time for which deleted mail is kept and can be given back, by the user over IMAP and
+	// by "martlet undelete": for example "30d". It counts in no quota. 0 keeps none, and
+	// what was kept goes within a day. An account that is removed takes its mail along.
+	Keep Duration `toml:"keep" default:"0"`
+
+	// Mailbox of each account that it lies in; it is there while anything is. Of an account
+	// that has a mailbox of this name already it gets another number.
+	Mailbox string `toml:"mailbox" default:"Recently Deleted"`
+
+	// Most messages kept of one account; if there are more, the oldest go before their
+	// time. 0 is any number.
+	Messages int `toml:"messages" default:"1000000" min:"0" max:"1000000000"`
+
+	// Most that is kept of one account; as above. 0 is any size.
+	Size Size `toml:"size" default:"5GB"`
 }
 
 // Admin holds the way in for commands.

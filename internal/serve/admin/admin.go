@@ -65,6 +65,9 @@ func New(o Options) http.Handler {
 		"PUT /v1/accounts/{address}/quota":     a.setQuota,
 		"GET /v1/accounts/{address}/mailboxes": a.listMailboxes,
 
+		"GET /v1/accounts/{address}/deleted":   a.listDeleted,
+		"POST /v1/accounts/{address}/undelete": a.undelete,
+
 		"GET /v1/aliases":              a.listAliases,
 		"POST /v1/aliases":             a.addAlias,
 		"DELETE /v1/aliases/{address}": a.removeAlias,
