@@ -37,16 +37,16 @@ func loadConfig(cmd *cobra.Command) (*conf.Config, string, error) {
 }
 
 func loadConfigFile(path string) (*conf.Config, string, error) {
-	cfg, err := conf.Load(path)
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return nil, "", err
+	}
+	cfg, err := conf.Load(files, path, filepath.Dir(full))
 	if fault.Is(err, fault.Invalid) {
 		return nil, "", err // holds the faults, one a line
 	}
 	if err != nil {
 		return nil, "", misconfigured(err)
-	}
-	full, err := filepath.Abs(path)
-	if err != nil {
-		return nil, "", err
 	}
 	return cfg, full, nil
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/conf"
@@ -24,7 +23,7 @@ func issuer(c conf.OAuth, log *slog.Logger) (directory.Tokens, error) {
 	if c.Issuer == "" {
 		return nil, nil
 	}
-	secret, err := c.Secret()
+	secret, err := c.Secret(files)
 	if err != nil {
 		return nil, misconfigured(err)
 	}
@@ -50,7 +49,7 @@ func authorities(file conf.Path) (*x509.CertPool, []*x509.Certificate, error) {
 	if file == "" {
 		return nil, nil, nil
 	}
-	text, err := os.ReadFile(string(file))
+	text, err := files.ReadFile(string(file))
 	if err != nil {
 		return nil, nil, fault.Wrap(fault.Unavailable, "cannot read the authorities in "+string(file), err)
 	}

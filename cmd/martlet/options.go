@@ -149,7 +149,7 @@ func nameServers(cfg *conf.Config, log *slog.Logger) []string {
 }
 
 func smarthost(c conf.Smarthost) (*send.Smarthost, error) {
-	password, err := c.Secret()
+	password, err := c.Secret(files)
 	if err != nil {
 		return nil, err
 	}

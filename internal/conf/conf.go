@@ -10,8 +10,9 @@
 package conf
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -62,14 +63,21 @@ func Default() *Config {
 	return c
 }
 
-// Load reads the file at path. Relative paths in it are taken from its folder.
-func Load(path string) (*Config, error) {
-	info, err := os.Stat(path)
+// Files is where configurations lie: files of the system, or of a test.
+type Files interface {
+	Stat(name string) (fs.FileInfo, error)
+	ReadFile(name string) ([]byte, error)
+}
+
+// Load reads the file at path. Relative paths in it are taken from dir, the absolute path
+// of its folder.
+func Load(disk Files, path, dir string) (*Config, error) {
+	info, err := disk.Stat(path)
 	if err == nil && info.Size() > maxFile {
 		return nil, fault.Newf(fault.TooLarge, "%s is larger than a configuration can be", path)
 	}
-	text, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
+	text, err := disk.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Wrap(fault.NotFound, "no configuration file at "+path, err)
 	}
 	if err != nil {
@@ -78,10 +86,6 @@ func Load(path string) (*Config, error) {
 	c, err := Parse(path, text)
 	if err != nil {
 		return nil, err
-	}
-	dir, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		return nil, fault.Wrap(fault.Internal, "", err)
 	}
 	c.resolve(dir)
 	return c, nil
@@ -122,23 +126,23 @@ func (c *Config) AdminSocket() string {
 }
 
 // Secret returns the smarthost's password, read from its file if it names one.
-func (s Smarthost) Secret() (string, error) {
+func (s Smarthost) Secret(disk Files) (string, error) {
 	if s.PasswordFile == "" {
 		return s.Password, nil
 	}
-	return firstLine(s.PasswordFile, "the smarthost's password file")
+	return firstLine(disk, s.PasswordFile, "the smarthost's password file")
 }
 
 // Secret returns the secret with which the issuer is asked, "" if there is none.
-func (o OAuth) Secret() (string, error) {
+func (o OAuth) Secret(disk Files) (string, error) {
 	if o.ClientSecretFile == "" {
 		return "", nil
 	}
-	return firstLine(o.ClientSecretFile, "the file of client_secret_file")
+	return firstLine(disk, o.ClientSecretFile, "the file of client_secret_file")
 }
 
-func firstLine(file Path, what string) (string, error) {
-	text, err := os.ReadFile(string(file))
+func firstLine(disk Files, file Path, what string) (string, error) {
+	text, err := disk.ReadFile(string(file))
 	if err != nil {
 		return "", fault.Wrap(fault.Unavailable, "cannot read "+what, err)
 	}

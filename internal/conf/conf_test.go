@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
+	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
@@ -167,16 +169,16 @@ func TestWriteRoundTrip(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
-	dir := t.TempDir()
+	dir, files := t.TempDir(), disk.Files{FS: vfs.Default}
 	path := filepath.Join(dir, "martlet.toml")
-	if _, err := Load(path); !fault.Is(err, fault.NotFound) {
+	if _, err := Load(files, path, dir); !fault.Is(err, fault.NotFound) {
 		t.Errorf("no file: %v", err)
 	}
 	text := "[tls]\ncertificate = \"c.pem\"\nkey = \"/etc/k.pem\"\n[queue.smarthost]\nhost = \"r\"\nusername = \"u\"\npassword_file = \"pw\"\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Load(path)
+	c, err := Load(files, path, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,19 +187,19 @@ func TestLoad(t *testing.T) {
 	if got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if _, err := c.Queue.Smarthost.Secret(); err == nil {
+	if _, err := c.Queue.Smarthost.Secret(files); err == nil {
 		t.Error("a password from a file that is not there")
 	}
 	if err := os.WriteFile(filepath.Join(dir, "pw"), []byte("pass word\r\nrest"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if secret, err := c.Queue.Smarthost.Secret(); secret != "pass word" || err != nil {
+	if secret, err := c.Queue.Smarthost.Secret(files); secret != "pass word" || err != nil {
 		t.Errorf("%q, %v", secret, err)
 	}
 	if err := os.WriteFile(path, make([]byte, maxFile+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path); !fault.Is(err, fault.TooLarge) {
+	if _, err := Load(files, path, dir); !fault.Is(err, fault.TooLarge) {
 		t.Errorf("huge file: %v", err)
 	}
 }
