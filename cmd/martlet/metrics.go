@@ -44,6 +44,9 @@ func newMetrics(h *house, sessions *netsrv.Server) *prometheus.Registry {
 		}
 		return 1
 	})
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "martlet_store_read_failures_total", Help: "Reads of the store's files that failed.",
+	}, func() float64 { return float64(h.engine.ReadFailures()) }))
 	r.MustRegister(queueMetrics{h.queue})
 	return r
 }

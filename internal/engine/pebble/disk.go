@@ -33,6 +33,7 @@ import (
 type disk struct {
 	vfs.FS
 	log   *slog.Logger
+	now   func() time.Time
 	retry time.Duration // between two attempts at a full disk
 	brake time.Duration // after a read that failed
 
@@ -48,6 +49,9 @@ type disk struct {
 	lock    io.Closer
 	lockErr error
 	space   space
+
+	unread   atomic.Int64 // reads that failed
+	unreadAt atomic.Int64 // when one was last logged, in nanoseconds
 }
 
 type failure struct{ cause error }
@@ -61,7 +65,7 @@ type space struct {
 const spaceEvery = time.Second // between two looks at the free space
 
 func newDisk(opt Options) *disk {
-	d := &disk{FS: opt.FS, log: opt.Log, retry: opt.retry, brake: opt.brake, dead: make(chan struct{})}
+	d := &disk{FS: opt.FS, log: opt.Log, now: opt.Now, retry: opt.retry, brake: opt.brake, dead: make(chan struct{})}
 	d.idle = sync.NewCond(&d.mu)
 	d.halt.Store(new(make(chan struct{})))
 	return d
@@ -233,12 +237,25 @@ func (d *disk) open(name string, call func() (vfs.File, error)) (vfs.File, error
 	return &diskFile{File: f, disk: d, log: isLog(name)}, nil
 }
 
+// readFailed counts a read that failed, logs it if none was lately, and takes its time:
+// the database tries a compaction that failed again at once and for ever.
+func (d *disk) readFailed(err error) {
+	n := d.unread.Add(1)
+	now, last := d.now().UnixNano(), d.unreadAt.Load()
+	if (last == 0 || now < last || now-last >= int64(unreadEvery)) && d.unreadAt.CompareAndSwap(last, now) {
+		d.log.Error("the disk cannot be read", "cause", err, "failures", n)
+	}
+	time.Sleep(d.brake)
+}
+
+const unreadEvery = time.Second // between two lines about reads that failed
+
 // Open takes its time to fail, as ReadAt does.
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := d.FS.Open(name, opts...)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			time.Sleep(d.brake)
+			d.readFailed(err)
 		}
 		return nil, err
 	}
@@ -355,12 +372,20 @@ type diskFile struct {
 	reads bool // only
 }
 
-// ReadAt takes its time to fail: the database tries a compaction that failed again
-// at once and for ever.
+// Read sees failures as ReadAt does.
+func (f *diskFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.disk.readFailed(err)
+	}
+	return n, err
+}
+
+// ReadAt takes its time to fail.
 func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
 	n, err := f.File.ReadAt(p, off)
 	if err != nil && !errors.Is(err, io.EOF) {
-		time.Sleep(f.disk.brake)
+		f.disk.readFailed(err)
 	}
 	return n, err
 }

@@ -460,6 +460,9 @@ func TestReadsFail(t *testing.T) {
 	if b.count() == 0 || l.errs[fault.Unavailable] == 0 || len(l.errs) > 1 {
 		t.Errorf("%d reads were broken, calls failed with %v", b.count(), l.errs)
 	}
+	if n := e.ReadFailures(); n == 0 || n > int64(b.count()) {
+		t.Errorf("%d reads were broken, %d are counted", b.count(), n)
+	}
 	b.set(nil)
 	e.commits.Wait()
 	if err := e.Healthy(); err != nil {

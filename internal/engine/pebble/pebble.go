@@ -267,6 +267,10 @@ func (e *Engine) Healthy() error {
 // nothing will be written before the engine is opened again. A full disk is none.
 func (e *Engine) Failed() <-chan struct{} { return e.disk.dead }
 
+// ReadFailures returns how many reads of files have failed. They end with the calls that
+// needed them; nothing else stops.
+func (e *Engine) ReadFailures() int64 { return e.disk.unread.Load() }
+
 // reserve is the space that a blob may not use up. Updates may go further, so that
 // mail can still be read and deleted when none can be taken in.
 func (e *Engine) reserve() uint64 { return uint64(max(0, e.opt.ReserveBytes)) }
