@@ -26,12 +26,13 @@ func (s *session) enter(ctx context.Context, who directory.Account, how string) 
 	if !s.srv.lock(who.ID) {
 		return fault.New(fault.Busy, "another POP3 session has the mailbox open")
 	}
+	s.account, s.locked = who, true // noted at once: a panic below must not leave the lock
 	d, err := s.open(ctx, who)
 	if err != nil {
-		s.srv.release(who.ID)
+		s.unlock()
 		return err
 	}
-	s.account, s.drop = who, d
+	s.drop = d
 	s.conn.LogWith("account", who.Address.String())
 	s.conn.Log().Info("logged in", "mechanism", how, "messages", d.count)
 	s.ok("%d messages (%d octets)", d.count, d.bytes)
@@ -48,9 +49,9 @@ func (s *session) open(ctx context.Context, who directory.Account) (*drop, error
 
 // unlock releases what enter took. It may be called twice.
 func (s *session) unlock() {
-	if s.drop != nil {
+	if s.locked {
 		s.srv.release(s.account.ID)
-		s.drop = nil
+		s.drop, s.locked = nil, false
 	}
 }
 

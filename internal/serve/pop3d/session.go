@@ -22,6 +22,7 @@ type session struct {
 	utf8     bool   // UTF8 was said
 	account  directory.Account
 	drop     *drop // the INBOX; nil before login
+	locked   bool  // the INBOX is this session's
 	errors   int
 	failures int  // of login
 	over     bool // after the present answer
