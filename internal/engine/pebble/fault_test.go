@@ -87,7 +87,7 @@ func TestDiskFails(t *testing.T) {
 				b := &breaker{skip: round / 2 * 3, once: round%2 == 0, match: func(o errorfs.Op) bool {
 					return o.Kind == op && isFile(o.Path, file)
 				}}
-				if err := breakDisk(b, uint64(round)); err != nil {
+				if err := breakDisk(b, uint64(round), nil); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
 				if b.count() == 0 {
@@ -106,9 +106,14 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-func breakDisk(b *breaker, seed uint64) error {
+// breakDisk works while b breaks calls, and looks at what is there afterwards. wrap may
+// stand between the engine and the breaker.
+func breakDisk(b *breaker, seed uint64, wrap func(vfs.FS) vfs.FS) error {
 	mem := vfs.NewCrashableMem()
 	opt := small(errorfs.Wrap(mem, b))
+	if wrap != nil {
+		opt.FS = wrap(opt.FS)
+	}
 	opt.MemTableBytes = 32 << 10 // flush and compact all the time
 	e, err := Open("data", opt)
 	if err != nil {
