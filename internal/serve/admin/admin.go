@@ -19,6 +19,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
@@ -85,7 +86,21 @@ func New(o Options) http.Handler {
 	mux.Handle("/", a.wrap(func(*request) error {
 		return fault.New(fault.NotFound, "no such call; is the server older than this command?")
 	}))
-	return mux
+	return unclean(mux, a.wrap(func(*request) error {
+		return fault.New(fault.NotFound, "there is nothing of that name")
+	}))
+}
+
+// unclean answers requests whose path leads upwards. The router would send them on to where
+// it leads, so that a name such as ../domains/example.org were no name but a path.
+func unclean(next, refuse http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path.Clean(r.URL.Path) != r.URL.Path {
+			refuse.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 type api struct {

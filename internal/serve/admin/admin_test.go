@@ -305,7 +305,7 @@ func FuzzCalls(f *testing.F) {
 		`POST /v1/accounts {"address":"erin@example.org"}`, `PUT /v1/accounts/carol@example.org/quota {"quota_bytes":9}`,
 		`DELETE /v1/accounts/dave@example.org`, `POST /v1/aliases {"address":"@example.org","targets":["carol@example.org"]}`,
 		`DELETE /v1/aliases/a@example.org?target=b@example.net`, `GET /v1/queue?domain=x`, `POST /v1/queue/1/drop?report=true`,
-		`GET /v1/accounts/%ff@example.org/mailboxes`, `POST /v1/domains {"domain":"ü.example"}`,
+		`GET /v1/accounts/%ff@example.org/mailboxes`, `DELETE /v1/accounts/..%2Fdomains%2Fexample.org`, `POST /v1/domains {"domain":"ü.example"}`,
 	} {
 		f.Add(s)
 	}
@@ -323,7 +323,7 @@ func FuzzCalls(f *testing.F) {
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
 		if rec.Code/100 == 3 {
-			return // the router cleans paths
+			t.Errorf("%q: sent on to %s", text, rec.Header().Get("Location"))
 		}
 		if rec.Code == 500 {
 			t.Errorf("%q: %s", text, rec.Body)
