@@ -1,15 +1,12 @@
 package isolation
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,21 +16,19 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/test/house"
 	"github.com/martlet-mail/martlet/test/promise"
 )
 
-// unbraked neither counts failed logins nor waits after one.
-var unbraked = directory.Options{
-	FailuresPerAccount: 1 << 30, FailuresPerAddress: 1 << 30, RememberFor: -1,
-	Sleep: func(context.Context, time.Duration) error { return nil },
-}
+// unknown makes the house check every password anew.
+func unknown(o *directory.Options) { o.RememberFor = -1 }
 
 // A login that does not exist is answered as one with a wrong password: by the same
 // words, and after the same work. The hash is made cheap, so that whatever else differs
 // would show.
 func TestAttack49TimesOfLogins(t *testing.T) {
-	h := newHouse(t, unbraked, slog.New(slog.DiscardHandler), cheap)
-	h.account(t, "alice")
+	h := house.New(t, house.Options{Directory: unknown})
+	h.Account(t, "alice")
 	trials := promise.Times(t, "R35", 2000, 10_000)
 	logins := []string{"alice@example.org", "nobody@example.org", "alice@elsewhere.example", "alice", "aliçe@example.org"}
 	took := make([][]time.Duration, len(logins))
@@ -41,7 +36,7 @@ func TestAttack49TimesOfLogins(t *testing.T) {
 	for range trials {
 		for i, login := range logins { // in turn, so that whatever the machine does meanwhile meets all
 			began := time.Now()
-			_, err := h.directory.Authenticate(t.Context(), login, "wrong horse", from)
+			_, err := h.Directory.Authenticate(t.Context(), login, "wrong horse", from)
 			took[i] = append(took[i], time.Since(began))
 			if !fault.Is(err, fault.Unauthenticated) || fault.Say(err) != "authentication failed" {
 				t.Fatalf("%s: %v", login, err)
@@ -61,12 +56,12 @@ func TestAttack49TimesOfLogins(t *testing.T) {
 
 // usualLogin is the median time of a failed login with the hash that accounts have.
 func usualLogin(t *testing.T) time.Duration {
-	h := newHouse(t, unbraked, slog.New(slog.DiscardHandler), directory.Argon{})
-	h.account(t, "alice")
+	h := house.New(t, house.Options{Directory: func(o *directory.Options) { unknown(o); o.Argon = directory.Argon{} }})
+	h.Account(t, "alice")
 	var took []time.Duration
 	for range 15 {
 		began := time.Now()
-		if _, err := h.directory.Authenticate(t.Context(), "alice@example.org", "wrong horse", netip.Addr{}); !fault.Is(err, fault.Unauthenticated) {
+		if _, err := h.Directory.Authenticate(t.Context(), "alice@example.org", "wrong horse", netip.Addr{}); !fault.Is(err, fault.Unauthenticated) {
 			t.Fatal(err)
 		}
 		took = append(took, time.Since(began))
@@ -96,40 +91,18 @@ var wireLogins = map[string]func(login, secret string) (protocol string, lines [
 }
 
 // answer logs in and returns the last line of the answer.
-func (h *house) answer(t *testing.T, way, login, secret string) string {
+func answer(t *testing.T, h *house.House, way, login, secret string) string {
 	t.Helper()
 	protocol, lines := wireLogins[way](login, secret)
-	c, err := net.Dial("tcp", h.ports[protocol])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewReader(c)
-	last := readAnswer(t, in)
+	c := h.Dial(t, protocol)
+	last := c.Reply()
 	for _, line := range lines {
-		if _, err := io.WriteString(c, line); err != nil {
-			t.Fatal(err)
+		c.Send(line)
+		for last = c.Reply(); strings.HasPrefix(last, "* "); {
+			last = c.Reply()
 		}
-		last = readAnswer(t, in)
 	}
 	return last
-}
-
-// readAnswer reads a reply of SMTP, a tagged line of IMAP or a line of POP3.
-func readAnswer(t *testing.T, in *bufio.Reader) string {
-	for first := true; ; first = false {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			t.Fatalf("%q, %v", line, err)
-		}
-		greeting := first && strings.HasPrefix(line, "* OK")
-		if greeting || !strings.HasPrefix(line, "* ") && (len(line) < 4 || line[3] != '-' || line[0] == '-') {
-			return strings.TrimSpace(line)
-		}
-	}
 }
 
 // oddLogins are names that other servers have taken for more than bytes: a query's
@@ -143,26 +116,26 @@ var oddLogins = []string{
 // Whatever a login consists of, it is bytes, and the answer that of a wrong password or
 // of wrong syntax.
 func oddNames(t *testing.T, ways ...string) {
-	h := newHouse(t, unbraked, slog.New(slog.DiscardHandler), cheap)
-	h.account(t, "alice")
+	h := house.New(t, house.Options{Directory: unknown})
+	h.Account(t, "alice")
 	for _, way := range ways {
-		wrong := h.answer(t, way, "alice@example.org", "wrong horse")
-		nobody := h.answer(t, way, "nobody@example.org", "wrong horse")
+		wrong := answer(t, h, way, "alice@example.org", "wrong horse")
+		nobody := answer(t, h, way, "nobody@example.org", "wrong horse")
 		if wrong != nobody {
 			t.Errorf("%s: %q for a wrong password, %q for a name that is not there", way, wrong, nobody)
 		}
 		for _, login := range oddLogins {
-			got := h.answer(t, way, login, password)
+			got := answer(t, h, way, login, house.Password)
 			refused := strings.HasPrefix(got, "a NO") || strings.HasPrefix(got, "a BAD") || strings.HasPrefix(got, "-ERR") || strings.HasPrefix(got, "5")
 			if !refused || strings.Contains(got, "SYS") {
 				t.Errorf("%s as %.40q: %s", way, login, got)
 			}
 		}
-		if got := h.answer(t, way, "alice@example.org", password); !strings.Contains(got, "OK") && !strings.HasPrefix(got, "235") {
+		if got := answer(t, h, way, "alice@example.org", house.Password); !strings.Contains(got, "OK") && !strings.HasPrefix(got, "235") {
 			t.Errorf("%s afterwards: %s", way, got)
 		}
 	}
-	if n := h.sessions.Stats().Panics; n > 0 {
+	if n := h.Sessions.Stats().Panics; n > 0 {
 		t.Errorf("%d sessions panicked", n)
 	}
 }
@@ -185,20 +158,20 @@ func TestAttack32LogsAreEscaped(t *testing.T) {
 		},
 	} {
 		var log syncBuffer
-		h := newHouse(t, unbraked, slog.New(handler(&log)), cheap)
-		h.account(t, "alice")
+		h := house.New(t, house.Options{Directory: unknown, Log: slog.New(handler(&log))})
+		h.Account(t, "alice")
 		for way := range wireLogins {
-			h.answer(t, way, "eve\r\nlevel=ERROR msg=forged \x1b[31m\x00\u202e\"quoted", "s3cr3t-"+password)
-			h.answer(t, way, "eve\" msg=forged \x1b[31m \u202e@example.org", "s3cr3t-"+password)
-			h.answer(t, way, "eve msg=forged", "s3cr3t-"+password)
-			h.answer(t, way, "alice@example.org", "s3cr3t-wrong")
-			h.answer(t, way, "alice@example.org", password)
+			answer(t, h, way, "eve\r\nlevel=ERROR msg=forged \x1b[31m\x00\u202e\"quoted", "s3cr3t-"+house.Password)
+			answer(t, h, way, "eve\" msg=forged \x1b[31m \u202e@example.org", "s3cr3t-"+house.Password)
+			answer(t, h, way, "eve msg=forged", "s3cr3t-"+house.Password)
+			answer(t, h, way, "alice@example.org", "s3cr3t-wrong")
+			answer(t, h, way, "alice@example.org", house.Password)
 		}
-		_ = h.talk("smtp", "alice", script{{"", "220"}, {"EHLO \x1b[31mx\u202e\r\n", "..."}})
-		_ = h.talk("smtp", "alice", mx("EHLO a\x1b]0;x", "{user}"))
-		h.must(t, "smtp", "alice")
+		_ = talk(h, "smtp", "alice", script{{"", "220"}, {"EHLO \x1b[31mx\u202e\r\n", "..."}})
+		_ = talk(h, "smtp", "alice", mx("EHLO a\x1b]0;x", "{user}"))
+		must(t, h, "smtp", "alice")
 		text := log.String()
-		for _, secret := range []string{"s3cr3t", password, plain("alice"), base64.StdEncoding.EncodeToString([]byte(password))} {
+		for _, secret := range []string{"s3cr3t", house.Password, plain("alice"), base64.StdEncoding.EncodeToString([]byte(house.Password))} {
 			if strings.Contains(text, secret) {
 				t.Errorf("a secret is in the log:\n%s", text)
 			}

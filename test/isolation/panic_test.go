@@ -1,11 +1,11 @@
 package isolation
 
 import (
-	"log/slog"
 	"testing"
 
-	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/test/house"
 	"github.com/martlet-mail/martlet/test/promise"
 )
 
@@ -13,35 +13,39 @@ import (
 // in ends or gets an error, it is counted, no lock stays held, and the same user and
 // another one go on in all protocols.
 func TestPanicEndsOneSession(t *testing.T) {
-	h := newHouse(t, directory.Options{FailuresPerAccount: 1 << 20, FailuresPerAddress: 1 << 20}, slog.New(slog.DiscardHandler), cheap)
-	h.account(t, "alice")
-	h.account(t, "bob")
-	h.must(t, "lmtp", "alice")
-	h.must(t, "lmtp", "bob")
+	var eng *defective
+	h := house.New(t, house.Options{Engine: func(e engine.Engine) engine.Engine {
+		eng = &defective{Engine: e}
+		return eng
+	}})
+	h.Account(t, "alice")
+	h.Account(t, "bob")
+	must(t, h, "lmtp", "alice")
+	must(t, h, "lmtp", "bob")
 	hits, ended := 0, 0
 	for protocol, s := range scripts {
 		for n := int64(1); ; n++ {
-			h.must(t, "lmtp", "alice") // something to read for POP3 and IMAP
-			before := h.sessions.Stats().Panics
-			h.engine.arm(n)
-			err := h.talk(protocol, "alice", s)
-			if !h.engine.hit() {
+			must(t, h, "lmtp", "alice") // something to read for POP3 and IMAP
+			before := h.Sessions.Stats().Panics
+			eng.arm(n)
+			err := talk(h, protocol, "alice", s)
+			if !eng.hit() {
 				if err != nil {
 					t.Errorf("%s without a panic: %v", protocol, err)
 				}
 				break
 			}
 			hits++
-			if h.sessions.Stats().Panics > before {
+			if h.Sessions.Stats().Panics > before {
 				ended++
 			} else if err == nil {
 				continue // a part of the work that can fail without harm
 			}
 			for _, user := range []string{"alice", "bob"} {
 				if protocol == "pop3" {
-					h.must(t, "lmtp", user)
+					must(t, h, "lmtp", user)
 				}
-				h.must(t, protocol, user)
+				must(t, h, protocol, user)
 			}
 			if t.Failed() {
 				t.Fatalf("%s, call %d: %v", protocol, n, err)
@@ -49,10 +53,10 @@ func TestPanicEndsOneSession(t *testing.T) {
 		}
 	}
 	for protocol := range scripts {
-		h.must(t, "lmtp", "bob")
-		h.must(t, protocol, "bob")
+		must(t, h, "lmtp", "bob")
+		must(t, h, protocol, "bob")
 	}
-	if _, err := h.store.Verify(t.Context(), func(p store.Problem) { t.Errorf("the store is not whole: %+v", p) }, func(store.Verified) {}); err != nil {
+	if _, err := h.Store.Verify(t.Context(), func(p store.Problem) { t.Errorf("the store is not whole: %+v", p) }, func(store.Verified) {}); err != nil {
 		t.Error(err)
 	}
 	if hits < 50 || ended == 0 {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/martlet-mail/martlet/test/house"
 )
 
 // script is one conversation: what is sent, and what the end of the answer must match.
@@ -19,8 +21,8 @@ type script []step
 type step struct{ send, until string }
 
 // talk carries a conversation on for one user and returns why it broke off, if it did.
-func (h *house) talk(protocol, user string, s script) error {
-	c, err := net.Dial("tcp", h.ports[protocol])
+func talk(h *house.House, protocol, user string, s script) error {
+	c, err := net.Dial("tcp", h.Addr(protocol))
 	if err != nil {
 		return err
 	}
@@ -69,7 +71,7 @@ func await(in *bufio.Reader, want, no *regexp.Regexp) error {
 }
 
 func plain(user string) string {
-	return base64.StdEncoding.EncodeToString([]byte("\x00" + user + "@example.org\x00" + password))
+	return base64.StdEncoding.EncodeToString([]byte("\x00" + user + "@example.org\x00" + house.Password))
 }
 
 const message = "From: eve@example.net\r\nTo: alice@example.org\r\nSubject: one more\r\n\r\nSome words.\r\n"
@@ -90,7 +92,7 @@ var scripts = map[string]script{
 		{"RCPT TO:<{user}>\r\n", "250"}, {"DATA\r\n", "354"}, {message + ".\r\n", "250"}, {"QUIT\r\n", "221"},
 	},
 	"imap": {
-		{"", `\* OK`}, {"a LOGIN {user} \"" + password + "\"\r\n", "a OK"}, {"b LIST \"\" * RETURN (STATUS (MESSAGES UNSEEN))\r\n", "b OK"},
+		{"", `\* OK`}, {"a LOGIN {user} \"" + house.Password + "\"\r\n", "a OK"}, {"b LIST \"\" * RETURN (STATUS (MESSAGES UNSEEN))\r\n", "b OK"},
 		{"c SELECT INBOX\r\n", "c OK"}, {"d APPEND INBOX {" + fmt.Sprint(len(message)) + "+}\r\n" + message + "\r\n", "d OK"},
 		{"e UID FETCH 1:* (FLAGS ENVELOPE BODYSTRUCTURE BODY.PEEK[])\r\n", "e OK"}, {"f SEARCH TEXT words\r\n", "f OK"},
 		{"g UID SORT (SUBJECT) UTF-8 ALL\r\n", "g OK"}, {"h UID THREAD REFERENCES UTF-8 ALL\r\n", "h OK"},
@@ -98,15 +100,15 @@ var scripts = map[string]script{
 		{"l IDLE\r\n", `\+`}, {"DONE\r\n", "l OK"}, {"m LOGOUT\r\n", "m OK"},
 	},
 	"pop3": {
-		{"", `\+OK`}, {"USER {user}\r\n", `\+OK`}, {"PASS " + password + "\r\n", `\+OK`}, {"UIDL\r\n", `\.`},
+		{"", `\+OK`}, {"USER {user}\r\n", `\+OK`}, {"PASS " + house.Password + "\r\n", `\+OK`}, {"UIDL\r\n", `\.`},
 		{"RETR 1\r\n", `\.\r`}, {"DELE 1\r\n", `\+OK`}, {"QUIT\r\n", `\+OK`},
 	},
 }
 
 // must carries a conversation on that has to work.
-func (h *house) must(t *testing.T, protocol, user string) {
+func must(t *testing.T, h *house.House, protocol, user string) {
 	t.Helper()
-	if err := h.talk(protocol, user, scripts[protocol]); err != nil {
+	if err := talk(h, protocol, user, scripts[protocol]); err != nil {
 		t.Errorf("%s of %s, who has nothing to do with it: %v", protocol, user, err)
 	}
 }

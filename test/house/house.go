@@ -1,0 +1,187 @@
+// Package house is a whole server within a test's process: every protocol on a port of
+// loopback, over a store in memory. Tests that need the real program start that instead
+// (test/peers/martlet); this one is for those that must reach below it, to an engine that
+// fails or to limits that no configuration may set.
+//
+// It wires what cmd/martlet wires, without files, configuration and administration.
+package house
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/receive"
+	"github.com/martlet-mail/martlet/internal/serve/imapd"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/serve/pop3d"
+	"github.com/martlet-mail/martlet/internal/serve/smtpd"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Domain is the one local domain, Hostname the server's name, and Password that of all
+// accounts.
+const (
+	Domain   = "example.org"
+	Hostname = "mx.example.org"
+	Password = "correct horse"
+)
+
+// Options change a house before it is built. All may be left out.
+type Options struct {
+	Log       *slog.Logger
+	Engine    func(engine.Engine) engine.Engine // put around the real one
+	Remote    queue.Courier                     // takes mail to other hosts
+	Directory func(*directory.Options)
+	Store     func(*store.Options)
+	Sessions  func(*netsrv.Options)
+	SMTP      func(*smtpd.Options) // all three kinds
+	IMAP      func(*imapd.Options)
+	POP3      func(*pop3d.Options)
+}
+
+// House is a server that runs until its test ends.
+type House struct {
+	Store     *store.Store
+	Directory *directory.Directory
+	Queue     *queue.Queue
+	Receiver  *receive.Receiver
+	Sessions  *netsrv.Server
+
+	opt   Options
+	ports map[string]string
+}
+
+// Cheap is a password hash that takes next to no time.
+func Cheap() directory.Argon { return directory.Argon{MemoryKiB: 64, Passes: 1, Lanes: 1} }
+
+// New builds a house. Its logins are not counted, and their hashes cheap.
+func New(t testing.TB, o Options) *House {
+	t.Helper()
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	eng, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem(), Now: time.Now, ReserveBytes: -1, Log: o.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &House{opt: o, ports: map[string]string{}}
+	if err := h.build(t.Context(), eng); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() {
+		h.Queue.Run(ctx)
+		close(stopped)
+	}()
+	h.listen(t, ctx)
+	t.Cleanup(func() {
+		stop()
+		<-stopped
+		h.Directory.Close()
+		h.Store.Close()
+		eng.Close()
+	})
+	return h
+}
+
+// build puts the house together, from the ground up.
+func (h *House) build(ctx context.Context, eng engine.Engine) (err error) {
+	o := h.opt
+	if o.Engine != nil {
+		eng = o.Engine(eng)
+	}
+	keep := store.Options{Now: time.Now, Log: o.Log}
+	changed(o.Store, &keep)
+	if h.Store, err = store.Open(eng, keep); err != nil {
+		return err
+	}
+	who := directory.Options{
+		Now: time.Now, Rand: rand.Reader, Log: o.Log, DetailSeparator: "+", Argon: Cheap(), ScramIterations: 4096,
+		FailuresPerAccount: 1 << 30, FailuresPerAddress: 1 << 30, Sleep: func(context.Context, time.Duration) error { return nil },
+	}
+	changed(o.Directory, &who)
+	if h.Directory, err = directory.Open(ctx, eng, h.Store, who); err != nil {
+		return err
+	}
+	if err := h.Directory.AddDomain(ctx, Domain); err != nil {
+		return err
+	}
+	road := new(receive.Local)
+	h.Queue = queue.New(eng, h.Store, queue.Options{
+		Hostname: Hostname, Remote: o.Remote, Local: road, Report: road.Report, Now: time.Now, Log: o.Log,
+		Rand: func() float64 { return 0 }, Random: rand.Reader,
+	})
+	h.Receiver = receive.New(receive.Options{Store: h.Store, Directory: h.Directory, Queue: h.Queue, Now: time.Now, Log: o.Log})
+	road.Receiver = h.Receiver
+	return nil
+}
+
+func changed[T any](by func(*T), what *T) {
+	if by != nil {
+		by(what)
+	}
+}
+
+// listen serves every protocol, on ports of the system's choice.
+func (h *House) listen(t testing.TB, ctx context.Context) {
+	o := netsrv.Options{
+		Log: h.opt.Log, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxPerAccount: 1000,
+		Certificate: certificate(t),
+	}
+	changed(h.opt.Sessions, &o)
+	h.Sessions = netsrv.New(o)
+	for name, svc := range h.services() {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		svc.Name, svc.TLS = name, netsrv.StartTLS
+		h.ports[name] = ln.Addr().String()
+		go h.Sessions.Serve(ctx, ln, svc)
+	}
+}
+
+func (h *House) services() map[string]netsrv.Service {
+	mx := func(kind smtpd.Kind) netsrv.Service {
+		o := smtpd.Options{
+			Now: time.Now, Kind: kind, Hostname: Hostname,
+			Store: h.Store, Directory: h.Directory, Receiver: h.Receiver,
+		}
+		changed(h.opt.SMTP, &o)
+		return smtpd.Service(o)
+	}
+	imap := imapd.Options{Store: h.Store, Directory: h.Directory, Now: time.Now, Random: rand.Reader}
+	changed(h.opt.IMAP, &imap)
+	pop3 := pop3d.Options{Store: h.Store, Directory: h.Directory}
+	changed(h.opt.POP3, &pop3)
+	return map[string]netsrv.Service{
+		"smtp": mx(smtpd.Relay), "lmtp": mx(smtpd.LMTP), "submission": mx(smtpd.Submission),
+		"imap": {Handle: imapd.New(imap).Handle}, "pop3": {Handle: pop3d.New(pop3).Handle},
+	}
+}
+
+// Account makes an account of the domain.
+func (h *House) Account(t testing.TB, local string) directory.Account {
+	t.Helper()
+	a, err := h.Directory.AddAccount(t.Context(), mail.Address{Local: local, Domain: Domain}, Password, store.Quota{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Addr is where a protocol is spoken: smtp, lmtp, submission, imap or pop3.
+func (h *House) Addr(protocol string) string { return h.ports[protocol] }
