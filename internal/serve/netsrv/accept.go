@@ -40,6 +40,7 @@ type openConns struct {
 	mu      sync.Mutex
 	set     map[net.Conn]*Conn // nil before the session has begun
 	stopped bool
+	hurried bool
 	empty   chan struct{} // closed when the last one goes; nil until drain
 }
 
@@ -57,18 +58,19 @@ func (o *openConns) know(nc net.Conn, c *Conn) {
 	defer o.mu.Unlock()
 	o.set[nc] = c
 	if o.stopped {
-		c.stop()
+		c.stop(o.hurried)
 	}
 }
 
-// stop tells all sessions, and those that begin from now on, that the server stops.
-func (o *openConns) stop() {
+// stop tells all sessions, and those that begin from now on, that the server stops; with
+// hurry, that it waits for nothing any more.
+func (o *openConns) stop(hurry bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.stopped = true
+	o.stopped, o.hurried = true, hurry
 	for _, c := range o.set {
 		if c != nil {
-			c.stop()
+			c.stop(hurry)
 		}
 	}
 }
@@ -82,8 +84,9 @@ func (o *openConns) remove(nc net.Conn) {
 	}
 }
 
-// drain waits for the sessions to end, closing by force after grace what is left.
-func (o *openConns) drain(grace time.Duration) {
+// drain waits for the sessions to end. What is left after three quarters of grace is
+// hurried; what is left after all of it is closed by force.
+func (o *openConns) drain(grace time.Duration, hurry func()) {
 	o.mu.Lock()
 	if len(o.set) == 0 {
 		o.mu.Unlock()
@@ -92,12 +95,19 @@ func (o *openConns) drain(grace time.Duration) {
 	o.empty = make(chan struct{})
 	o.mu.Unlock()
 
-	hard := time.NewTimer(grace)
+	soft, hard := time.NewTimer(grace/4*3), time.NewTimer(grace)
+	defer soft.Stop()
 	defer hard.Stop()
-	select {
-	case <-o.empty:
-		return
-	case <-hard.C:
+	for waiting := true; waiting; {
+		select {
+		case <-o.empty:
+			return
+		case <-soft.C:
+			hurry()
+			o.stop(true)
+		case <-hard.C:
+			waiting = false
+		}
 	}
 	o.mu.Lock()
 	for nc := range o.set {

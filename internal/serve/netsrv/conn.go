@@ -56,7 +56,9 @@ type Conn struct {
 	mu      sync.Mutex // guards the rest
 	waiting bool       // a read of listen is under way
 	woken   bool
-	stopped bool
+	stopped bool // the server stops
+	held    bool // not while the client is in the middle of something
+	hurried bool // for which there is no more time
 	parked  bool // no goroutine: whoever clears this owns the connection
 	armed   bool // the lot will tell of input
 }
@@ -161,7 +163,7 @@ func (c *Conn) flush() error {
 func (c *Conn) readErr(err error, slow string) error {
 	switch {
 	case c.Stopping():
-		c.over = "server stops"
+		c.over = stopsNow
 		return fault.Wrap(fault.Closed, "server is stopping", err)
 	case isTimeout(err):
 		c.over = slow

@@ -28,9 +28,9 @@ import (
 )
 
 // Handler speaks one protocol over one connection and returns when the session is
-// over; the connection is then flushed and closed. ctx ends when the server stops;
-// a handler hears of it from Conn.Wait and need not watch ctx itself. A panic ends
-// this session alone.
+// over; the connection is then flushed and closed. When the server stops, a handler hears
+// of it from Conn.Wait; ctx ends when most of Options.Grace is over and what is still under
+// way must be given up. A panic ends this session alone.
 type Handler func(ctx context.Context, c *Conn)
 
 // TLSMode says how a service comes to TLS.
@@ -158,12 +158,12 @@ func (s *Server) Stats() Stats {
 }
 
 // Serve runs svc on what ln accepts until ctx ends or ln is closed. It then closes
-// ln, lets sessions finish the command they are at, closes by force what is left
-// after Options.Grace, and returns when every session has ended. Its error is that
-// of ln, or nil if ctx ended.
+// ln, lets sessions finish the command they are at, and what they are held for, closes by
+// force what is left after Options.Grace, and returns when every session has ended. Its
+// error is that of ln, or nil if ctx ended.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, svc Service) error {
-	sessions, stop := context.WithCancel(ctx)
-	defer stop()
+	sessions, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
 	unhook := context.AfterFunc(ctx, func() { ln.Close() })
 	defer unhook()
 
@@ -174,10 +174,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, svc Service) error 
 		open.add(nc)
 		go s.begin(sessions, nc, &svc, open)
 	})
-	stop()
 	ln.Close()
-	open.stop()
-	open.drain(s.opt.Grace)
+	open.stop(false)
+	open.drain(s.opt.Grace, giveUp)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -192,9 +191,14 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
 	open := newOpenConns()
 	open.empty = make(chan struct{})
 	open.add(nc)
-	unhook := context.AfterFunc(ctx, open.stop)
+	session, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	unhook := context.AfterFunc(ctx, func() {
+		open.stop(false)
+		time.AfterFunc(s.opt.Grace/4*3, func() { giveUp(); open.stop(true) })
+	})
 	defer unhook()
-	s.begin(ctx, nc, &svc, open)
+	s.begin(session, nc, &svc, open)
 	<-open.empty
 }
 

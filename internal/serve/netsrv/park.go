@@ -218,7 +218,7 @@ func (c *Conn) park() int {
 func (c *Conn) letGo() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped || c.woken {
+	if c.mustStop() || c.woken {
 		c.woken = false
 		return isCalled
 	}
@@ -283,7 +283,7 @@ func (c *Conn) end() {
 		}
 	})
 	c.guarded(func() {
-		if c.over == "" {
+		if c.over == "" || c.over == stopsNow { // its last words are to arrive
 			c.raw.finish()
 		} else {
 			c.raw.Close()

@@ -11,7 +11,10 @@ import (
 // it after login (30 minutes for IMAP: RFC 9051, 5.4).
 func (c *Conn) SetIdle(d time.Duration) { c.idle = d }
 
-const tooIdle = "idle for too long"
+const (
+	tooIdle  = "idle for too long"
+	stopsNow = "server stops"
+)
 
 // Wait waits until the client has sent something. It flushes W first and holds no
 // buffers while waiting. Call it before each command.
@@ -64,7 +67,8 @@ func (c *Conn) listen(until time.Time) (input, done bool, err error) {
 
 	c.mu.Lock()
 	c.waiting = false
-	stopped, woken := c.stopped, n == 0 && c.woken && !c.stopped
+	stopped := c.mustStop()
+	woken := n == 0 && c.woken && !stopped
 	if woken {
 		c.woken = false
 	}
@@ -88,7 +92,7 @@ func (c *Conn) listen(until time.Time) (input, done bool, err error) {
 func (c *Conn) beginListen(until time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped || c.woken {
+	if c.mustStop() || c.woken {
 		c.woken = false
 		return false
 	}
@@ -100,32 +104,50 @@ func (c *Conn) beginListen(until time.Time) bool {
 // Wake ends a wait from another goroutine, the next one if none is running. Calls
 // coalesce. It returns at once.
 func (c *Conn) Wake() {
-	if c.call(&c.woken) {
+	c.mu.Lock()
+	c.woken = true
+	unparked := c.endWait()
+	c.mu.Unlock()
+	if unparked {
 		c.srv.calls.add(c)
 	}
 }
 
-// call notes in a field of c why its wait is to end, and ends it. With unparked, the
-// caller now owns the connection.
-func (c *Conn) call(why *bool) (unparked bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	*why = true
+// endWait ends the wait. With unparked, the caller now owns the connection. It needs the
+// lock.
+func (c *Conn) endWait() (unparked bool) {
 	if c.waiting {
 		c.raw.interrupt()
 	}
 	return c.unpark()
 }
 
+// Hold tells whether the client is in the middle of something that takes several commands,
+// such as a message and its recipients: a server that stops lets it go on with that for
+// most of Options.Grace, and Stopping is false as long.
+func (c *Conn) Hold(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = on
+}
+
 // Stopping tells whether the server is stopping.
 func (c *Conn) Stopping() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stopped
+	return c.mustStop()
 }
 
-func (c *Conn) stop() {
-	if c.call(&c.stopped) {
+// mustStop tells whether the session is to end now. It needs the lock.
+func (c *Conn) mustStop() bool { return c.stopped && (c.hurried || !c.held) }
+
+// stop tells the session that the server stops; with hurry it must not be held.
+func (c *Conn) stop(hurry bool) {
+	c.mu.Lock()
+	c.stopped, c.hurried = true, hurry
+	unparked := c.mustStop() && c.endWait()
+	c.mu.Unlock()
+	if unparked {
 		go c.carryOn(called)
 	}
 }

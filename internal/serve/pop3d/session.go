@@ -82,9 +82,13 @@ func (s *session) state() state {
 }
 
 // Resume is of netsrv.Session: it reads a command and answers it. A client that is idle
-// for too long is left without a word and without removing anything (RFC 1939, 3).
+// for too long is left without a word and without removing anything (RFC 1939, 3). One that
+// would wait in vain for the answer to its next command, as the server stops, has it now.
 func (s *session) Resume(_ bool, err error) {
 	if err != nil {
+		if s.conn.Stopping() {
+			s.conn.W.WriteString("-ERR [SYS/TEMP] the server is stopping, try again shortly\r\n")
+		}
 		return
 	}
 	line, err := smtp.ReadLine(s.conn.R, s.longestLine())
@@ -97,6 +101,7 @@ func (s *session) Resume(_ bool, err error) {
 		return
 	}
 	if !s.over {
+		s.conn.Hold(s.drop != nil && s.drop.count < s.drop.picture.Len()) // QUIT is to come
 		s.conn.Park(s, false)
 	}
 }

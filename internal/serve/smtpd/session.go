@@ -131,6 +131,7 @@ func (s *session) Resume(_ bool, err error) {
 		}
 	}
 	if !s.closing {
+		s.conn.Hold(s.tx != nil)
 		s.conn.Park(s, false)
 	}
 }

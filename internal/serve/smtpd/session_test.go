@@ -222,6 +222,22 @@ func TestBusyCommandOutlivesStop(t *testing.T) {
 	}
 }
 
+// TestTransactionOutlivesStop stops the server between the commands of a message: it is
+// taken all the same, and then the session ends.
+func TestTransactionOutlivesStop(t *testing.T) {
+	w := newWorld(t)
+	tk := w.talk(Relay, netsrv.NoTLS)
+	tk.begin("alice@here.test")
+	w.stop()
+	tk.expect("RCPT TO:<alice@here.test>", 250)
+	tk.expect("DATA", 354)
+	tk.expect("Subject: last\r\n\r\nbody\r\n.", 250)
+	tk.expect("", 421)
+	if got := w.inbox("alice"); len(got) != 1 {
+		t.Errorf("%d messages", len(got))
+	}
+}
+
 // TestScram logs in with an independent client, without and with channel binding,
 // and with the binding of another connection.
 func TestScram(t *testing.T) {
