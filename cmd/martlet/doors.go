@@ -16,16 +16,28 @@ type door struct {
 	conf.Listen
 }
 
-// openDoors binds all listeners of a configuration, or none.
+// openDoors binds all listeners of a configuration, or none. Those that the process was
+// started with it takes as they are.
 func openDoors(blocks []conf.Listen) ([]door, error) {
+	given, err := handedOver()
+	if err != nil {
+		return nil, err
+	}
 	var doors []door
 	for _, b := range blocks {
-		ln, err := net.Listen("tcp", string(b.Address))
-		if err != nil {
-			closeDoors(doors)
-			return nil, bindError(b, err)
+		ln := given.take(b)
+		if ln == nil {
+			if ln, err = net.Listen("tcp", string(b.Address)); err != nil {
+				closeDoors(doors)
+				given.close()
+				return nil, bindError(b, err)
+			}
 		}
 		doors = append(doors, door{ln, b})
+	}
+	if err := given.rest(); err != nil {
+		closeDoors(doors)
+		return nil, err
 	}
 	return doors, nil
 }

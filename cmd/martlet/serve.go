@@ -35,9 +35,15 @@ const (
 func newServeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "serve", Short: "Run the mail server of a configuration",
-		Long: `Runs the mail server until SIGTERM or SIGINT, which stop it within 5 seconds; a second
-signal ends it at once. Logs go to standard error. With --json it prints one line on
-standard output when every listener is ready.`,
+		Long: `Runs the mail server until SIGTERM, SIGINT or SIGHUP, which stop it within 5 seconds; a
+second signal ends it at once. Clients in the middle of a command or of a message are
+answered before. Logs go to standard error. With --json it prints one line on standard
+output when every listener is ready.
+
+Sockets that systemd has opened (a .socket unit) are taken for the [[listen]] blocks with
+the same addresses: while the server is restarted clients wait in them, and none is
+refused. systemd is told when the server is ready and when it stops (Type=notify), and
+every half of WatchdogSec= that it lives. New certificates need no restart.`,
 		Example: `  martlet serve --config /etc/martlet/martlet.toml
   martlet config check martlet.toml && martlet serve
   GOMEMLIMIT=2GiB martlet serve --config martlet.toml`,
@@ -110,6 +116,7 @@ func (h *house) serve(parent context.Context, doors []door, ready func() error) 
 			}
 		})
 	}
+	above := newSupervisor()
 	err := h.start(ctx, doors, part)
 	if err == nil {
 		err = ready()
@@ -117,12 +124,22 @@ func (h *house) serve(parent context.Context, doors []door, ready func() error) 
 	if err != nil {
 		stop(err)
 	} else {
+		part("watchdog", func(ctx context.Context) error { above.watch(ctx, func() { h.engine.Healthy() }); return nil })
+		h.report(above, "READY=1")
 		warnOfRoot(h.log)
 		h.log.Info("ready", "version", thisBuild().Version, "ports", ports(doors), "data", string(h.cfg.Data))
 	}
 	<-ctx.Done()
 	h.log.Info("stopping")
+	h.report(above, "STOPPING=1")
 	return h.finish(&wg, parent.Err() == nil, context.Cause(ctx))
+}
+
+// report tells the supervisor a state.
+func (h *house) report(above supervisor, state string) {
+	if err := above.tell(state); err != nil {
+		h.log.Warn("cannot tell the supervisor", "state", state, "err", err)
+	}
 }
 
 // warnOfRoot tells an administrator that a defect of this program would be one of root.
