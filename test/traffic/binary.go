@@ -12,10 +12,15 @@ import (
 // this file builds.
 func Binary(t testing.TB) string {
 	t.Helper()
+	return Build(t, filepath.Join(t.TempDir(), "martlet"))
+}
+
+// Build is Binary with a place for what is built.
+func Build(t testing.TB, path string) string {
+	t.Helper()
 	if b := os.Getenv("MARTLET_BINARY"); b != "" {
 		return b
 	}
-	path := filepath.Join(t.TempDir(), "martlet")
 	_, here, _, _ := runtime.Caller(0)
 	cmd := exec.Command("go", "build", "-o", path, "./cmd/martlet")
 	cmd.Dir = filepath.Join(filepath.Dir(here), "..", "..")

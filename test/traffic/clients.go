@@ -215,7 +215,7 @@ func (s *session) popping() error {
 		if err := s.empty(account); err != nil {
 			return err
 		}
-		s.count(&s.done)
+		s.count(&s.done, 1)
 		s.pause(s.Pause)
 	}
 	return nil
@@ -318,9 +318,11 @@ func (s *session) idling() error {
 	if _, err := s.Do("SELECT INBOX"); err != nil {
 		return err
 	}
-	if err := s.Send("i IDLE\r\n"); err != nil {
+	if _, err := s.Ask("+", "i IDLE"); err != nil {
 		return err
 	}
+	s.count(&s.idle, 1)
+	defer s.count(&s.idle, -1)
 	over := make(chan struct{})
 	defer close(over)
 	s.conn.SetReadDeadline(time.Time{})
@@ -338,7 +340,7 @@ func (s *session) idling() error {
 	}
 	var end *End
 	if errors.As(err, &end) && strings.HasPrefix(end.Said, "* BYE") {
-		s.count(&s.byes)
+		s.count(&s.byes, 1)
 	}
 	return err
 }

@@ -33,6 +33,7 @@ type Crowd struct {
 	mu   sync.Mutex
 	stop chan struct{}
 	done int // transactions
+	idle int // clients in IDLE now
 	byes int // told to clients in IDLE
 }
 
@@ -90,6 +91,13 @@ func (c *Crowd) Done() int {
 	return c.done
 }
 
+// Idle returns how many clients are in IDLE.
+func (c *Crowd) Idle() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.idle
+}
+
 // Byes returns how many clients in IDLE were told BYE.
 func (c *Crowd) Byes() int {
 	c.mu.Lock()
@@ -97,10 +105,10 @@ func (c *Crowd) Byes() int {
 	return c.byes
 }
 
-func (c *Crowd) count(n *int) {
+func (c *Crowd) count(n *int, by int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	*n++
+	*n += by
 }
 
 // Run runs one session of a client. round tells its sessions apart. It returns nil after
@@ -126,7 +134,7 @@ func (s *session) each(transaction func(token string) error, recover func() erro
 		var no *Refusal
 		switch {
 		case err == nil:
-			s.count(&s.done)
+			s.count(&s.done, 1)
 		case errors.As(err, &no) && s.Refused != nil && s.Refused(s.name, no):
 			err = recover()
 			s.pause(50 * time.Millisecond)

@@ -59,8 +59,12 @@ type Options struct {
 // Server is a running martlet.
 type Server struct {
 	Card
-	PID  int
-	Log  string // path of what it wrote to standard error
+	PID int
+	Log string // path of what it wrote to standard error
+
+	// Before may change how the program is started by the next Restart; it may be nil.
+	Before func(*exec.Cmd)
+
 	opt  Options
 	base int
 	laid bool // the configuration is written
@@ -182,6 +186,9 @@ func (s *Server) Restart() error {
 	s.cmd = exec.Command(s.opt.Binary, args...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.cmd.Stderr = log
+	if s.Before != nil {
+		s.Before(s.cmd)
+	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return err
