@@ -31,6 +31,7 @@ const (
 	recPending
 	recRemoved
 	recMeta
+	recEnd // not a record: one more than the last
 )
 
 func metaKey() []byte                       { return []byte{famMeta} }

@@ -79,6 +79,7 @@ const (
 	recDraft          // a deleted draft
 	recKeptDoomed     // a deleted mailbox whose messages are kept
 	recKeepTime       // readings of the clock
+	recEnd            // not a record: one more than the last
 )
 
 // The numbers and strings of a record.

@@ -63,6 +63,7 @@ type Store struct {
 
 	started    int64 // second of Open
 	background sync.WaitGroup
+	bodies     chan struct{}   // holds a token while bodies are swept, or held (HoldBodies)
 	life       context.Context // ends at Close
 	end        context.CancelFunc
 
@@ -98,7 +99,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "no compressor", err)
 	}
-	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}}
+	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}, bodies: make(chan struct{}, 1)}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes
 	s.anyone.ticks, s.anyone.stop = eng.Watch(registryShard)
@@ -159,6 +160,9 @@ func (s *Store) CreateAccount(ctx context.Context, id mail.AccountID, quota Quot
 		if tx.acct.nextMessage != 0 {
 			return nil
 		}
+		if err := tx.clear(); err != nil {
+			return err
+		}
 		tx.acct = accountRecord{nextMailbox: 1, nextMessage: 1, quota: quota}
 		tx.acctDirty = true
 		for _, d := range DefaultMailboxes {
@@ -171,6 +175,16 @@ func (s *Store) CreateAccount(ctx context.Context, id mail.AccountID, quota Quot
 		}
 		return nil
 	})
+}
+
+// clear removes what an Adopt that did not come to its end has left.
+func (tx *Tx) clear() error {
+	left := false
+	err := tx.w.Scan(nil, nil, false, func(_, _ []byte) bool { left = true; return false })
+	if err != nil || !left {
+		return err
+	}
+	return tx.w.DeleteRange(nil, nil)
 }
 
 // DeleteAccount removes an account's records. Its bodies go at the next Sweep that

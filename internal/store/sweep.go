@@ -33,6 +33,11 @@ type Swept struct {
 // any time beside anything. Memory: about 50 bytes for each body.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
+	release, err := s.HoldBodies(ctx)
+	if err != nil {
+		return done, err
+	}
+	defer release()
 	before := s.opt.Now().Add(-SweepAge)
 	used := map[mail.BlobRef]struct{}{}
 	keep := func(b mail.BlobRef) {

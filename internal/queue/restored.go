@@ -1,0 +1,22 @@
+package queue
+
+import (
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// NewestRecord is the version of records that this version of the program knows.
+const NewestRecord = version
+
+// BodyOf returns the blob that a record of the queue's shard names, zero if none, and
+// whether the record is that of a message. Faults: Corrupt.
+func BodyOf(key, value []byte) (body mail.BlobRef, isMessage bool, err error) {
+	if len(key) != 9 || key[0] != famMessage {
+		return body, false, nil
+	}
+	m, err := decodeMessage(ID(engine.Num(key, 0)), value)
+	if err != nil {
+		return body, true, err
+	}
+	return m.blob, true, nil
+}
