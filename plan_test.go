@@ -48,11 +48,13 @@ var plan = map[string][]string{
 	"receive":   {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":     {"mail", "fault"},
 
+	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
+
 	"serve/netsrv": {"fault", "golang.org/x/sys"},
 	"serve/imapd":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
 	"serve/smtpd":  {"mail", "fault", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
-	"serve/admin":  {"mail", "fault", "store", "directory", "queue", "serve/netsrv"},
+	"serve/admin":  {"mail", "fault", "store", "directory", "queue", "backup", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

@@ -1,0 +1,485 @@
+package backup
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// SaveOptions are how a backup is made.
+type SaveOptions struct {
+	Full     bool           // trust nothing that is there already
+	Progress func(Progress) // may be nil
+	Problem  func(Problem)  // may be nil
+}
+
+// Saved is what a backup has done.
+type Saved struct {
+	Snapshot
+	Unchanged int           // accounts that had not changed since the snapshot before
+	Objects   int64         // that were new
+	Took      time.Duration // in all
+}
+
+// Save adds a snapshot of the server to the repository in dir, which it makes if there is
+// none. What was acknowledged before it began is in it. When it returns nil, it is durable;
+// whenever it is cut short, earlier snapshots are as they were and the next Save goes on
+// with what this one has stored. Faults: Busy if somebody else writes there.
+func (h House) Save(ctx context.Context, dir string, opt SaveOptions) (Saved, error) {
+	r, err := open(h.Disk, dir, toAdd)
+	if err != nil {
+		return Saved{}, err
+	}
+	defer r.close()
+	release, err := h.Store.HoldBodies(ctx)
+	if err != nil {
+		return Saved{}, err
+	}
+	defer release()
+	s := saver{house: h, repo: r, opt: opt, began: h.Now(), wanted: map[name][]name{}, sound: map[object]bool{}}
+	defer s.abandon()
+	return s.run(ctx)
+}
+
+// saver makes one snapshot.
+type saver struct {
+	house  House
+	repo   *repository
+	opt    SaveOptions
+	began  time.Time
+	snap   snapshot
+	before map[engine.Shard]snapShard // of the snapshot before, as far as it is trusted
+	pack   *packWriter
+	wanted map[name][]name // bodies to store, and what they need
+	sound  map[object]bool // of a full one: what has been read and is as it should be
+	chunk  chunk
+	raw    []byte
+	zipped []byte
+
+	done Saved
+}
+
+func (s *saver) run(ctx context.Context) (Saved, error) {
+	s.snap.head = snapHead{snapFormat, s.house.Version, s.moment(), s.opt.Full, ourSchema()}
+	if err := s.parent(); err != nil {
+		return Saved{}, err
+	}
+	// The queue first: what goes from it into an account meanwhile is in both, and the
+	// account knows that it has it. Bodies after all records: they are held.
+	if err := s.shard(ctx, store.QueueShard, ofQueue); err != nil {
+		return Saved{}, err
+	}
+	if err := s.accounts(ctx); err != nil {
+		return Saved{}, err
+	}
+	if err := s.bodies(ctx); err != nil {
+		return Saved{}, err
+	}
+	return s.finish()
+}
+
+// moment is when the snapshot is of, to the accuracy of its name, and after all others.
+func (s *saver) moment() time.Time { return s.began.UTC().Truncate(time.Millisecond) }
+
+// parent finds the snapshot before, whose lists of chunks may be used again.
+func (s *saver) parent() error {
+	all, _, err := s.repo.snapshots()
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	last := all[len(all)-1]
+	if !last.head.Time.Before(s.snap.head.Time) {
+		s.snap.head.Time = last.head.Time.Add(time.Millisecond) // the clock went back
+	}
+	if s.opt.Full || !s.repo.whole || last.end.Line != s.house.line() || last.head.Schema != ourSchema() || len(last.end.Lost) > 0 {
+		return nil
+	}
+	s.before = map[engine.Shard]snapShard{}
+	for _, sh := range last.shards {
+		s.before[sh.Shard] = sh
+	}
+	return nil
+}
+
+func (h House) line() string { return h.Directory.Lineage() }
+
+// accounts saves all accounts, and then who they are. An account that came meanwhile is
+// saved after, so that each one that the directory knows is there, and no other.
+func (s *saver) accounts(ctx context.Context) error {
+	ids, err := s.house.Store.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	saved := map[engine.Shard]bool{}
+	for {
+		for i, id := range ids {
+			if sh := store.ShardOf(id); !saved[sh] {
+				if err := s.account(ctx, sh); err != nil {
+					return err
+				}
+				saved[sh] = true
+			}
+			s.progress("accounts", int64(i+1), int64(len(ids)))
+		}
+		if err := s.shard(ctx, store.RegistryShard, plain); err != nil {
+			return err
+		}
+		if err := s.shard(ctx, store.DirectoryShard, plain); err != nil {
+			return err
+		}
+		known, err := s.known(ctx)
+		if err != nil {
+			return err
+		}
+		if ids = slices.DeleteFunc(slices.Clone(known), func(id mail.AccountID) bool { return saved[store.ShardOf(id)] }); len(ids) > 0 {
+			continue
+		}
+		s.keepOnly(known)
+		return nil
+	}
+}
+
+// known returns the accounts of the directory as it was saved.
+func (s *saver) known(ctx context.Context) (ids []mail.AccountID, err error) {
+	last := s.snap.shards[len(s.snap.shards)-1]
+	n, err := last.tree()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.flush(); err != nil { // it is read back
+		return nil, err
+	}
+	t, err := s.repo.tree(n)
+	if err != nil {
+		return nil, err
+	}
+	return directory.AccountIDs(&reader{ctx: ctx, chunks: newChunks(s.repo), tree: t})
+}
+
+// keepOnly drops what was saved of accounts that the directory does not have, and earlier
+// states of shards that were saved twice.
+func (s *saver) keepOnly(known []mail.AccountID) {
+	keep := map[engine.Shard]bool{store.QueueShard: true, store.RegistryShard: true, store.DirectoryShard: true}
+	for _, id := range known {
+		keep[store.ShardOf(id)] = true
+	}
+	s.done.Accounts = len(known)
+	var out []snapShard
+	for _, sh := range slices.Backward(s.snap.shards) {
+		if keep[sh.Shard] {
+			keep[sh.Shard] = false
+			out = append(out, sh)
+		}
+	}
+	slices.SortFunc(out, func(a, b snapShard) int { return cmp.Compare(a.Shard, b.Shard) })
+	s.snap.shards = out
+}
+
+// account saves one account, unless it is as the snapshot before has it.
+func (s *saver) account(ctx context.Context, sh engine.Shard) error {
+	was, had := s.before[sh]
+	if had && was.Sign != "" {
+		sign, err := s.sign(ctx, sh)
+		if err != nil {
+			return err
+		}
+		if n, err := was.tree(); err == nil && sign == was.Sign && s.have(object{kindTree, n}) {
+			s.snap.shards = append(s.snap.shards, was)
+			s.done.Unchanged++
+			return nil
+		}
+	}
+	return s.shard(ctx, sh, ofPeople)
+}
+
+func (s *saver) sign(ctx context.Context, sh engine.Shard) (sign string, err error) {
+	err = s.house.Engine.View(ctx, sh, func(r engine.Reader) error {
+		b, err := store.Sign(r.Scan)
+		sign = hex.EncodeToString(b[:])
+		return err
+	})
+	return sign, err
+}
+
+// form is what must be known of the records of a shard. A nil function is one that says no.
+type form struct {
+	skip   func(key []byte) bool // it need not be kept
+	bodyOf func(key, value []byte) (body name, message bool, err error)
+}
+
+var (
+	plain    = form{}
+	ofQueue  = form{bodyOf: queue.BodyOf}
+	ofPeople = form{skip: store.Derived, bodyOf: store.BodyOf}
+)
+
+// shard saves one shard as of now.
+func (s *saver) shard(ctx context.Context, sh engine.Shard, f form) error {
+	var t *tree
+	out := snapShard{Shard: sh}
+	err := s.house.Engine.View(ctx, sh, func(r engine.Reader) (err error) {
+		if _, ok := out.account(); ok {
+			b, err := store.Sign(r.Scan)
+			if err != nil {
+				return err
+			}
+			out.Sign = hex.EncodeToString(b[:])
+		}
+		t, err = s.cut(r, f)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	n, err := s.putZipped(kindTree, t.encode())
+	if err != nil {
+		return err
+	}
+	out.Tree = n.String()
+	out.Records, out.Messages, out.Bytes = t.records, t.messages, t.bytes
+	s.snap.shards = append(s.snap.shards, out)
+	return nil
+}
+
+// cut reads a shard and stores its chunks.
+func (s *saver) cut(r engine.Reader, form form) (*tree, error) {
+	t := &tree{}
+	c := &s.chunk
+	c.reset()
+	var bad error
+	err := r.Scan(nil, nil, false, func(key, value []byte) bool {
+		if form.skip != nil && form.skip(key) {
+			return true
+		}
+		size := len(key) + len(value)
+		if c.records > 0 && (begins(key, size) || c.size()+size > chunkMost) {
+			if bad = s.endChunk(t); bad != nil {
+				return false
+			}
+		}
+		c.add(key, value)
+		t.records++
+		t.bytes += int64(size)
+		bad = s.bodyOf(form, t, key, value)
+		return bad == nil
+	})
+	if err == nil {
+		err = bad
+	}
+	if err == nil && c.records > 0 {
+		err = s.endChunk(t)
+	}
+	return t, err
+}
+
+// bodyOf notes the body that a record names.
+func (s *saver) bodyOf(f form, t *tree, key, value []byte) error {
+	if f.bodyOf == nil {
+		return nil
+	}
+	body, message, err := f.bodyOf(key, value)
+	if message {
+		t.messages++
+	}
+	if !body.IsZero() {
+		s.chunk.bodies = append(s.chunk.bodies, body)
+		s.want(body)
+	}
+	return err
+}
+
+func (s *saver) endChunk(t *tree) error {
+	s.raw = s.chunk.encode(s.raw[:0])
+	n, err := s.putZipped(kindChunk, s.raw)
+	t.chunks = append(t.chunks, leaf{n, bytes.Clone(s.chunk.first)})
+	s.chunk.reset()
+	return err
+}
+
+// want notes that a body is needed, if it is not there with all that it needs.
+func (s *saver) want(body name) {
+	if !s.have(object{kindBody, body}) {
+		s.wanted[body] = nil
+		return
+	}
+	for _, need := range s.repo.needs[body] {
+		if !s.have(object{kindBody, need}) {
+			s.wanted[need] = nil
+		}
+	}
+}
+
+// have tells whether an object is there. For a full backup it must have been read.
+func (s *saver) have(o object) bool {
+	if _, ok := s.repo.index[o]; !ok {
+		return false
+	}
+	if !s.opt.Full || s.sound[o] {
+		return true
+	}
+	if ok := s.repo.sound(o); !ok {
+		s.problem(Problem{"", "the " + o.String() + " in the backup is damaged; it is stored again"})
+		delete(s.repo.index, o)
+		delete(s.repo.more, o)
+		return false
+	}
+	s.sound[o] = true
+	return true
+}
+
+// putZipped stores a chunk or tree, unless it is there.
+func (s *saver) putZipped(kind byte, content []byte) (name, error) {
+	o := object{kind, sha256.Sum256(content)}
+	if s.have(o) {
+		return o.name, nil
+	}
+	s.zipped = s.repo.enc.EncodeAll(content, s.zipped[:0])
+	return o.name, s.put(o, nil, bytes.NewReader(s.zipped))
+}
+
+// put stores an object in the present pack.
+func (s *saver) put(o object, needs []name, r io.Reader) (err error) {
+	if s.pack == nil {
+		if s.pack, err = newPackWriter(s.repo.disk, s.repo.disk.join(s.repo.dir, packsDir)); err != nil {
+			return err
+		}
+	}
+	p, err := s.pack.put(o, needs, r)
+	if err != nil {
+		return err
+	}
+	s.repo.index[o] = spot{pack: uint32(len(s.repo.packs)), off: p.off, size: p.size, sum: sumStart(p.sum)}
+	if len(needs) > 0 {
+		s.repo.needs[o.name] = needs
+	}
+	s.sound[o] = true
+	s.done.Objects++
+	s.done.Bytes += p.size
+	if s.pack.at >= packSize {
+		return s.flush()
+	}
+	return nil
+}
+
+// flush makes the present pack durable.
+func (s *saver) flush() error {
+	if s.pack == nil {
+		return nil
+	}
+	base, err := s.pack.finish()
+	s.repo.packs = append(s.repo.packs, base)
+	s.pack = nil
+	return err
+}
+
+func (s *saver) abandon() {
+	if s.pack != nil {
+		s.pack.abandon()
+	}
+}
+
+// bodies stores the bodies that are wanted, and what they need.
+func (s *saver) bodies(ctx context.Context) error {
+	blobs := s.house.Engine.Blobs()
+	parts := map[name][]name{}
+	err := blobs.Needs(ctx, func(body name, _ time.Time, needs []name) bool {
+		if _, ok := s.wanted[body]; ok {
+			s.wanted[body] = slices.Clone(needs)
+			for _, n := range needs {
+				if !s.have(object{kindBody, n}) {
+					parts[n] = nil
+				}
+			}
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	maps.Copy(parts, s.wanted) // a part needs nothing, so a name in both is that of a body
+	done := int64(0)
+	for _, body := range slices.SortedFunc(maps.Keys(parts), func(a, b name) int { return bytes.Compare(a[:], b[:]) }) {
+		if err := s.body(ctx, blobs, body, parts[body]); err != nil {
+			return err
+		}
+		done++
+		s.progress("bodies", done, int64(len(parts)))
+	}
+	return ctx.Err()
+}
+
+func (s *saver) body(ctx context.Context, blobs engine.Blobs, body name, needs []name) error {
+	r, err := blobs.Open(ctx, body, 0, -1)
+	if err == nil {
+		defer r.Close()
+		err = s.put(object{kindBody, body}, needs, r)
+	}
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Corrupt) {
+		s.lose(body, err)
+		return nil
+	}
+	return err
+}
+
+// lose notes a body that the store itself does not have any more: the rest is saved.
+func (s *saver) lose(body name, cause error) {
+	s.snap.end.Lost = append(s.snap.end.Lost, body.String())
+	s.problem(Problem{"", "the store does not have the body " + body.String() + " that a message names: " + fault.Say(cause)})
+}
+
+func (s *saver) finish() (Saved, error) {
+	if err := s.flush(); err != nil {
+		return Saved{}, err
+	}
+	var messages, queued int64
+	for _, sh := range s.snap.shards {
+		if _, ok := sh.account(); ok {
+			messages += sh.Messages
+		} else {
+			queued += sh.Messages
+		}
+	}
+	s.done.Took = s.house.Now().Sub(s.began)
+	slices.Sort(s.snap.end.Lost)
+	s.snap.end = snapEnd{
+		Accounts: s.done.Accounts, Messages: messages, Queued: queued, Seconds: s.done.Took.Seconds(),
+		Objects: s.done.Objects, Bytes: s.done.Bytes, Lost: s.snap.end.Lost, Line: s.house.line(),
+	}
+	b, err := s.snap.encode()
+	if err != nil {
+		return Saved{}, err
+	}
+	if err := s.repo.noteKnown(); err != nil { // there is no snapshot without it
+		return Saved{}, err
+	}
+	if err := s.repo.disk.write(s.repo.disk.join(s.repo.dir, snapsDir, snapName(s.snap.head.Time)), b); err != nil {
+		return Saved{}, err
+	}
+	s.done.Snapshot = s.snap.info()
+	return s.done, nil
+}
+
+func (s *saver) progress(step string, done, total int64) {
+	if s.opt.Progress != nil {
+		s.opt.Progress(Progress{step, done, total, s.done.Bytes})
+	}
+}
+
+func (s *saver) problem(p Problem) {
+	if s.opt.Problem != nil {
+		s.opt.Problem(p)
+	}
+}
