@@ -22,6 +22,7 @@ const module = "github.com/martlet-mail/martlet"
 var plan = map[string][]string{
 	"mail":  {},
 	"fault": {},
+	"turn":  {},
 	"conf":  {"mail", "fault", "github.com/pelletier/go-toml/v2"},
 	"dnsx":  {"fault", "github.com/miekg/dns", "golang.org/x/net", "golang.org/x/sync"},
 
@@ -36,7 +37,7 @@ var plan = map[string][]string{
 	"disk":   {"github.com/cockroachdb/pebble/v2"},
 
 	"engine":            {"mail", "fault"},
-	"engine/pebble":     {"mail", "fault", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
+	"engine/pebble":     {"mail", "fault", "turn", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
 	"engine/enginetest": {"mail", "fault", "engine", "pgregory.net/rapid"},
 
 	"store": {"mail", "fault", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
@@ -50,8 +51,8 @@ var plan = map[string][]string{
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
-	"serve/netsrv": {"fault", "golang.org/x/sys"},
-	"serve/imapd":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
+	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},
+	"serve/imapd":  {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
 	"serve/smtpd":  {"mail", "fault", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
 	"serve/admin":  {"mail", "fault", "store", "directory", "queue", "backup", "serve/netsrv"},
