@@ -20,8 +20,7 @@ import (
 const (
 	httpHeaderWait = 10 * time.Second
 	httpIdle       = 30 * time.Second
-	httpMaxConns   = 1000     // at the same time, on one listener
-	httpMaxHeader  = 32 << 10 // bytes
+	httpMaxHeader  = 2 << 10 // bytes, to which net/http adds 4 KB; parsed they take ten times as much
 )
 
 // publicHTTP answers on http and https listeners.
@@ -68,17 +67,32 @@ func (h *house) tlsFor(d door, certs *netsrv.Certificates) *tls.Config {
 	if d.TLS != conf.Implicit || certs == nil {
 		return nil
 	}
-	return &tls.Config{MinVersion: minTLS(h.cfg), GetCertificate: certs.Get, NextProtos: []string{"h2", "http/1.1"}}
+	return &tls.Config{MinVersion: minTLS(h.cfg), GetCertificate: certs.Get, NextProtos: []string{"http/1.1"}}
+}
+
+// servePublic answers strangers: what they may send and how long they may take is bounded,
+// and they speak HTTP/1.1 only, which costs least for each connection.
+func (h *house) servePublic(ctx context.Context, ln net.Listener, handler http.Handler, tc *tls.Config) error {
+	most := time.Duration(h.cfg.Limits.RequestTime)
+	return serveHTTP(ctx, ln, &http.Server{
+		Handler: handler, MaxHeaderBytes: httpMaxHeader, TLSConfig: tc,
+		ReadHeaderTimeout: min(httpHeaderWait, most), ReadTimeout: most, WriteTimeout: most,
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2
+	}, h.log)
+}
+
+// serveAdmin answers commands on the socket, which only the owner of the data may open:
+// their requests may take long.
+func (h *house) serveAdmin(ctx context.Context, ln net.Listener) error {
+	return serveHTTP(ctx, ln, &http.Server{Handler: h.admin(), ReadHeaderTimeout: httpHeaderWait}, h.log)
 }
 
 // serveHTTP answers on a listener until ctx ends, and then lets requests under way come
 // to their end for as long as a stop may take.
-func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler, tc *tls.Config, log *slog.Logger) error {
-	srv := &http.Server{
-		Handler: handler, ReadHeaderTimeout: httpHeaderWait, IdleTimeout: httpIdle, MaxHeaderBytes: httpMaxHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), TLSConfig: tc,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
+func serveHTTP(ctx context.Context, ln net.Listener, srv *http.Server, log *slog.Logger) error {
+	srv.IdleTimeout = httpIdle
+	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	srv.BaseContext = func(net.Listener) context.Context { return ctx }
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -90,7 +104,7 @@ func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler, tc *t
 		}
 	}()
 	var err error
-	if tc != nil {
+	if srv.TLSConfig != nil {
 		err = srv.ServeTLS(ln, "", "")
 	} else {
 		err = srv.Serve(ln)

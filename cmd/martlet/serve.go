@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/net/netutil"
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -168,7 +167,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	if err != nil {
 		return err
 	}
-	part("admin socket", func(ctx context.Context) error { return serveHTTP(ctx, socket, h.admin(), nil, h.log) })
+	part("admin socket", func(ctx context.Context) error { return h.serveAdmin(ctx, socket) })
 
 	options, err := h.sessionOptions(certs)
 	if err != nil {
@@ -179,7 +178,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	for _, d := range doors {
 		part(d.Name(), func(ctx context.Context) error {
 			if isHTTP(d.Protocol) {
-				return serveHTTP(ctx, netutil.LimitListener(d.Listener, httpMaxConns), public, h.tlsFor(d, certs), h.log)
+				return h.servePublic(ctx, sessions.Listener(d.Listener), public, h.tlsFor(d, certs))
 			}
 			svc := services[d.Name()]
 			svc.Name, svc.TLS, svc.Idle = d.Name(), tlsModes[d.TLS], h.idle(d.Protocol)
@@ -233,6 +232,7 @@ func (h *house) sessionOptions(certs *netsrv.Certificates) (netsrv.Options, erro
 		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
 		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, MaxPerAccount: h.cfg.Limits.ConnectionsPerAccount,
 		Grace: stopGrace, MinVersion: minTLS(h.cfg), Stall: time.Duration(h.cfg.Limits.Stall),
+		Login:            time.Duration(h.cfg.Limits.LoginTime),
 		NoChannelBinding: !h.cfg.TLS.ChannelBinding, Now: time.Now, NewID: connectionID,
 	}
 	if certs != nil {

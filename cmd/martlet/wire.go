@@ -108,7 +108,7 @@ func (h *house) services() map[string]netsrv.Service {
 	past := h.imapService(true)
 	pop3 := netsrv.Service{Handle: pop3d.New(h.pop3Options()).Handle, Refuse: pop3d.Refuse}
 	for _, people := range []*netsrv.Service{&submission, &imap, &pop3} {
-		people.ClientCertificates = true
+		people.People, people.ClientCertificates = true, true
 	}
 	return map[string]netsrv.Service{
 		"smtp": relay, "lmtp": lmtp, "submission": submission, "submissions": submission,

@@ -302,7 +302,7 @@ type Limits struct {
 	// Largest message, over SMTP, LMTP and IMAP APPEND.
 	MessageSize Size `toml:"message_size" default:"50MB" min:"64KiB"`
 
-	// Connections at the same time.
+	// Connections at the same time, over all listeners.
 	Connections int `toml:"connections" default:"20000" min:"1" max:"10000000"`
 
 	// Connections at the same time from one IPv4 address or IPv6 /64 that have not logged in.
@@ -314,6 +314,17 @@ type Limits struct {
 	// Time that a client may keep the server waiting within one command, besides one second
 	// for each 100 bytes; likewise for what it is sent and does not take.
 	Stall Duration `toml:"stall" default:"2m" min:"5s"`
+
+	// Time within which a client of IMAP, POP3 or submission must have logged in, counted
+	// from its first byte, whatever it says meanwhile.
+	LoginTime Duration `toml:"login_time" default:"3m" min:"10s"`
+
+	// Time that one command of IMAP may work, without what it waits for its client and for
+	// the disk; then it is given up with NO [LIMIT].
+	CommandTime Duration `toml:"command_time" default:"10m" min:"1s"`
+
+	// Time for one request over HTTP, from its first byte to the last of its answer.
+	RequestTime Duration `toml:"request_time" default:"30s" min:"1s"`
 
 	// Wrong commands after which a connection is closed.
 	Errors int `toml:"errors" default:"10" min:"1" max:"1000"`

@@ -3,6 +3,8 @@ package pebble
 import (
 	"context"
 	"sync"
+
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // keyed holds one value of type V for each key somebody is busy with, and forgets
@@ -61,6 +63,9 @@ func (e *entry[V]) acquire(ctx context.Context, stop <-chan struct{}) error {
 		return nil
 	default:
 	}
+	work := turn.Of(ctx)
+	work.Rest()
+	defer work.Resume()
 	select {
 	case e.lock <- struct{}{}:
 		return nil

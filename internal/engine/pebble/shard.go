@@ -11,6 +11,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // shard is what the engine keeps of a shard while it is in use.
@@ -80,6 +81,9 @@ func (e *Engine) settled(ctx context.Context, c *commit) error {
 	select {
 	case <-c.done:
 	default:
+		work := turn.Of(ctx)
+		work.Rest()
+		defer work.Resume()
 		select {
 		case <-c.done:
 		case <-ctx.Done():
@@ -131,6 +135,9 @@ func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Wri
 	s.value.last.Store(c)
 	e.commits.Add(1)
 	go e.carry(id, s, c, batch)
+	work := turn.Of(ctx) // others may work while this one waits for the disk
+	work.Rest()
+	defer work.Resume()
 	select {
 	case <-c.done:
 	case <-e.disk.stop():

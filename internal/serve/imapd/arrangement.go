@@ -10,6 +10,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // What SORT and THREAD make of a whole mailbox is kept in memory for all sessions, so that
@@ -191,16 +192,28 @@ func (s *session) awaitArranged(key arrangementKey) (arrangement, *making, error
 		if patience == nil {
 			patience = s.srv.opt.After(progressEvery)
 		}
-		select {
-		case <-m.done:
-			if m.made != nil {
-				return m.made, nil, nil
-			}
-		case <-patience:
-			return old, nil, nil
-		case <-s.ctx.Done():
-			return nil, nil, fault.Wrap(fault.Closed, "the session has ended", s.ctx.Err())
+		if late, err := s.awaitMade(m, patience); late || err != nil {
+			return old, nil, err
 		}
+		if m.made != nil {
+			return m.made, nil, nil
+		}
+	}
+}
+
+// awaitMade waits for an arrangement that another session makes. The processor is left to
+// those who work meanwhile.
+func (s *session) awaitMade(m *making, patience <-chan time.Time) (late bool, err error) {
+	work := turn.Of(s.ctx)
+	work.Rest()
+	defer work.Resume()
+	select {
+	case <-m.done:
+		return false, nil
+	case <-patience:
+		return true, nil
+	case <-s.ctx.Done():
+		return false, fault.Wrap(fault.Closed, "the session has ended", s.ctx.Err())
 	}
 }
 

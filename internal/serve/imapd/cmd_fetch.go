@@ -187,6 +187,9 @@ func (s *session) fetchAll(cmd *command, plan *fetchPlan, uids mail.UIDSet) (los
 		if err == nil {
 			err = s.flushFull()
 		}
+		if err == nil {
+			err = s.mayGoOn(s.srv.opt.Now(), 0)
+		}
 		return err
 	}
 	for _, m := range s.inOrder(cmd, uids) {

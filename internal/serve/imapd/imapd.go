@@ -49,6 +49,8 @@ type Options struct {
 	Now   func() time.Time                     // tells how long a command has taken
 	After func(time.Duration) <-chan time.Time // wakes who waits for the store; nil: time.After
 
+	CommandTime time.Duration // that one command may work, waiting apart; 0: 10 minutes
+
 	MessageLimit int // messages that one command may deal with; 0: any number (RFC 9738)
 	SaveLimit    int // that COPY and APPEND may save; 0: as many as MessageLimit allows
 
@@ -77,6 +79,9 @@ type Server struct {
 func New(opt Options) *Server {
 	if opt.Idle <= 0 {
 		opt.Idle = 30 * time.Minute
+	}
+	if opt.CommandTime <= 0 {
+		opt.CommandTime = 10 * time.Minute
 	}
 	if opt.MaxBad <= 0 {
 		opt.MaxBad = 20

@@ -8,8 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // INPROGRESS (RFC 9585): a command that takes long says how far it is, so that the
@@ -19,6 +22,9 @@ const (
 	progressEvery = 10 * time.Second // RFC 9585, 4 recommends 10 to 15
 	progressRows  = 4096             // messages looked at in memory between two looks at the clock
 	waitedFor     = 100              // messages from which on the store is waited for with signs of life
+
+	passEvery = 2 * time.Millisecond   // a command works until it lets others go before
+	lookEvery = 100 * time.Millisecond // and until it looks whether it is still wanted
 )
 
 // progress is how far the command under way has come.
@@ -29,11 +35,16 @@ type progress struct {
 	open bool       // nor can it be
 	base int        // dealt with before those that are counted now
 	told int        // the highest number told
+
+	pass  time.Time // when to let others go before
+	look  time.Time // when to look whether anybody waits for the command
+	asked bool      // a client that may have gone has been written to
 }
 
 // beginProgress starts the clock of a command.
 func (s *session) beginProgress(cmd *command) {
-	s.progress = progress{tag: cmd.tag, due: s.srv.opt.Now().Add(progressEvery)}
+	now := s.srv.opt.Now()
+	s.progress = progress{tag: cmd.tag, due: now.Add(progressEvery), pass: now.Add(passEvery), look: now.Add(lookEvery)}
 }
 
 // reached notes that the command has dealt with so many messages, and tells it if it is
@@ -43,11 +54,43 @@ func (s *session) reached(done int) error {
 		return nil
 	}
 	now := s.srv.opt.Now()
-	if now.Before(s.progress.due) {
-		return nil
+	if err := s.mayGoOn(now, done); err != nil || now.Before(s.progress.due) {
+		return err
 	}
 	s.progress.due = now.Add(progressEvery)
 	return s.tellProgress(done)
+}
+
+// mayGoOn lets others go before if it is time, and fails if the command is to be given
+// up: its client has gone, the server stops, or it has worked for too long.
+func (s *session) mayGoOn(now time.Time, done int) error {
+	p := &s.progress
+	if now.Before(p.pass) {
+		return nil
+	}
+	p.pass = now.Add(passEvery)
+	work := turn.Of(s.ctx)
+	work.Yield()
+	if now.Before(p.look) {
+		return nil
+	}
+	p.look = now.Add(lookEvery)
+	switch {
+	case s.c.Stopping():
+		return fault.New(fault.Closed, "server is stopping")
+	case work.Used() > s.srv.opt.CommandTime:
+		return fault.New(fault.Limited, "the command takes too much time; ask for less at once")
+	}
+	switch s.c.Presence() {
+	case netsrv.Gone:
+		return fault.New(fault.Closed, "the client has gone")
+	case netsrv.Silent: // which shows once it is written to
+		if !p.asked {
+			p.asked = true
+			return s.tellProgress(done)
+		}
+	}
+	return nil
 }
 
 // tellProgress writes the response and sends it at once.

@@ -292,7 +292,7 @@ func TestSearchIsGivenUp(t *testing.T) {
 		}
 		return true
 	}}}
-	if err := q.newReading().portions(p); err == nil || asked != 3 {
+	if err := q.newReading().portions(p, func() bool { return false }); err == nil || asked != 3 {
 		t.Errorf("%d messages were looked at, not 3 (%v)", asked, err)
 	}
 }

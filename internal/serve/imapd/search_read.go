@@ -6,10 +6,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/mime"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // What a search has to read it reads in portions, and several of them at the same time
@@ -72,16 +74,26 @@ func (q *search) newReading() *reading {
 // of life.
 func (q *search) settleTogether(pending []*candidate) error {
 	p := portioned{pending: pending}
-	running := 1
-	for running*q.s.srv.hands.portion < len(pending) && q.s.srv.hands.take() {
-		if running++; len(q.readings) < running {
+	work := turn.Of(q.s.ctx)
+	pause := []func() bool{func() bool { work.Yield(); return false }} // after a portion, of each
+	for len(pause)*q.s.srv.hands.portion < len(pending) && q.s.srv.hands.take() {
+		second, ok := work.Beside()
+		if !ok {
+			q.s.srv.hands.give()
+			break
+		}
+		if pause = append(pause, second.Over); len(q.readings) < len(pause) {
 			q.readings = append(q.readings, q.newReading())
 		}
+		defer second.Give()
 	}
+	running := len(pause)
 	ended := make(chan error, running)
-	for _, r := range q.readings[:running] {
-		go func() { ended <- r.portions(&p) }()
+	for i, r := range q.readings[:running] {
+		go func() { ended <- r.portions(&p, pause[i]) }()
 	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	var bad error
 	fail := func(err error) {
 		if bad == nil && err != nil {
@@ -96,6 +108,8 @@ func (q *search) settleTogether(pending []*candidate) error {
 				q.s.srv.hands.give()
 			}
 			fail(err)
+		case <-look.C:
+			fail(q.s.mayGoOn(q.s.srv.opt.Now(), q.done+int(p.done.Load())))
 		case <-q.s.srv.opt.After(progressEvery):
 			fail(q.s.reached(q.done + int(p.done.Load())))
 		}
@@ -134,8 +148,9 @@ type panicked struct {
 
 func (p panicked) Error() string { return fmt.Sprintf("%v\n%s", p.value, p.stack) }
 
-// portions takes portions until there are none left.
-func (r *reading) portions(p *portioned) (err error) {
+// portions takes portions until there are none left, or enough tells after one that
+// others should.
+func (r *reading) portions(p *portioned, enough func() bool) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicked{v, debug.Stack()}
@@ -148,6 +163,9 @@ func (r *reading) portions(p *portioned) (err error) {
 			break
 		}
 		err = r.settle(p.pending[from:min(from+n, len(p.pending))], p.decided)
+		if enough() {
+			break
+		}
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // Conn is one connection of a client. R, W and all methods but Wake belong to the
@@ -42,6 +43,9 @@ type Conn struct {
 
 	account  string // that the connection is counted under, once signedIn
 	signedIn bool
+	block    string // of addresses, under which it was counted before; "" if it was not
+	onBehalf string // of whom it works just now; "" is of itself
+	work     turn.Turn
 	idle     time.Duration // how long a wait may take
 
 	reader   bufio.Reader  // what R and W point to
@@ -70,12 +74,25 @@ func newConn(s *Server, svc *Service, open *openConns, nc net.Conn, peer netip.A
 	}
 	c.R, c.W = &c.reader, &c.writer
 	c.idle = c.usualIdle()
+	c.work = s.gate.Turn()
+	if block, limited := s.counted(peer); limited {
+		c.block = block.String()
+	}
+	c.raw.by = c.signInBy()
 	return c
 }
 
 // usualIdle is how long a wait may take before SetIdle.
 func (c *Conn) usualIdle() time.Duration {
 	return orTime(c.svc.Idle, c.srv.opt.Idle)
+}
+
+// signInBy is when a client that begins now must have signed in; zero: never.
+func (c *Conn) signInBy() time.Time {
+	if !c.svc.People {
+		return time.Time{}
+	}
+	return time.Now().Add(c.srv.opt.Login)
 }
 
 // ID names the connection in logs. It may be shown to the peer, so that a person
@@ -128,9 +145,11 @@ func (s source) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	c.drained = false
+	c.work.Rest()
 	n, err := c.read(p)
+	c.work.Resume()
 	if err != nil {
-		err = c.readErr(err, "too slow")
+		err = c.readErr(err, tooSlow)
 	}
 	return n, err
 }
@@ -139,7 +158,9 @@ func (s source) Read(p []byte) (int, error) {
 type sink struct{ c *Conn }
 
 func (s sink) Write(p []byte) (int, error) {
+	s.c.work.Rest()
 	n, err := s.c.write(p)
+	s.c.work.Resume()
 	switch {
 	case err == nil:
 	case isTimeout(err):
@@ -166,6 +187,9 @@ func (c *Conn) readErr(err error, slow string) error {
 		c.over = stopsNow
 		return fault.Wrap(fault.Closed, "server is stopping", err)
 	case isTimeout(err):
+		if by := c.raw.by; !by.IsZero() && !time.Now().Before(by) {
+			slow = noLogin
+		}
 		c.over = slow
 		return fault.Wrap(fault.Limited, slow, err)
 	case errors.Is(err, errDeflate):

@@ -2,6 +2,7 @@ package netsrv
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -43,7 +44,7 @@ func (c *Conn) SignIn(account string) error {
 	}
 	s.uncount(c)
 	s.byAccount[account]++
-	c.account, c.signedIn = account, true
+	c.account, c.signedIn, c.raw.by = account, true, time.Time{}
 	return nil
 }
 
@@ -62,6 +63,7 @@ func (c *Conn) SignOut() {
 		s.byAddr[block]++
 	}
 	c.idle = c.usualIdle()
+	c.raw.by = c.signInBy()
 }
 
 // leave takes back what enter and SignIn have counted.

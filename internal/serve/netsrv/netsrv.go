@@ -7,8 +7,9 @@
 // all protocols. The package knows no protocol: even the line that refuses a peer
 // over the limits is given by the service.
 //
-// It does not authenticate, and it does not limit what a session does once it
-// runs, apart from its pace.
+// It does not authenticate, and it does not limit what a session does once it runs,
+// apart from its pace and from its share of the processors: a session takes a turn of
+// its account for each command (package turn), and rests while it waits for its client.
 //
 // RFC 8446 and 9325 (TLS), RFC 5929 and 9266 (channel bindings), RFC 4978 and 1951
 // (compression).
@@ -25,6 +26,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // Handler speaks one protocol over one connection and returns when the session is
@@ -55,6 +58,10 @@ type Service struct {
 	// Idle is how long Wait waits for the client; 0 means that of Options.
 	Idle time.Duration
 
+	// People is for services whose clients are to sign in: one that has not by
+	// Options.Login is cut off, whatever it says meanwhile.
+	People bool
+
 	// ClientCertificates asks clients for a certificate if Options has ClientCAs. It is
 	// for services of people: other hosts may show certificates that nobody here knows.
 	ClientCertificates bool
@@ -84,10 +91,13 @@ type Options struct {
 	MaxPerAccount int // after login, over all services and addresses; default 100
 
 	Idle      time.Duration // default of Service.Idle: 5 minutes (RFC 5321, 4.5.3.2.7)
+	Login     time.Duration // from the first byte to SignIn, see Service.People; default 3 minutes
 	Stall     time.Duration // see Conn.Wait; default 2 minutes
 	MinRate   int           // bytes per second, see Conn.Wait; default 100
 	Handshake time.Duration // for a whole TLS handshake; default 30 seconds
 	Grace     time.Duration // from stop to hard close; default 4 seconds
+
+	Processors int // that sessions share (package turn); default: all of this process
 
 	Now   func() time.Time // for certificates and tickets of TLS; default the one of package tls
 	NewID func() string    // names a connection; default a running number
@@ -104,6 +114,7 @@ type Server struct {
 	byAddr    map[netip.Prefix]int
 	byAccount map[string]int
 
+	gate  *turn.Gate
 	lot   lot   // of connections that wait
 	calls calls // those of them that were woken
 
@@ -132,6 +143,7 @@ func New(o Options) *Server {
 	o.MaxPerAccount = orInt(o.MaxPerAccount, 100)
 	o.MinRate = orInt(o.MinRate, 100)
 	o.Idle = orTime(o.Idle, 5*time.Minute)
+	o.Login = orTime(o.Login, 3*time.Minute)
 	o.Stall = orTime(o.Stall, 2*time.Minute)
 	o.Handshake = orTime(o.Handshake, 30*time.Second)
 	o.Grace = orTime(o.Grace, 4*time.Second)
@@ -142,7 +154,7 @@ func New(o Options) *Server {
 	plain := tlsConfig(o)
 	return &Server{
 		opt: o, tls: plain, mutual: asking(plain, o),
-		byAddr: map[netip.Prefix]int{}, byAccount: map[string]int{},
+		byAddr: map[netip.Prefix]int{}, byAccount: map[string]int{}, gate: turn.NewGate(o.Processors),
 	}
 }
 

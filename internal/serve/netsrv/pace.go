@@ -23,6 +23,7 @@ type pacedConn struct {
 	waited  time.Duration // spent in reads since restart
 	got     int64         // bytes since restart
 	fixed   time.Time     // if not zero, the deadline of every read and write
+	by      time.Time     // if not zero, no read may take longer
 
 	leaf *tls.Certificate // that was shown, or nil
 
@@ -37,7 +38,15 @@ func (p *pacedConn) restart() { p.waiting, p.waited, p.got = false, 0, 0 }
 // waitUntil sets the deadline of the reads to come, until restart.
 func (p *pacedConn) waitUntil(t time.Time) {
 	p.waiting = true
-	p.Conn.SetReadDeadline(t)
+	p.Conn.SetReadDeadline(p.latest(t))
+}
+
+// latest is t, or earlier if no read may take so long.
+func (p *pacedConn) latest(t time.Time) time.Time {
+	if p.by.IsZero() {
+		return t
+	}
+	return earlier(t, p.by)
 }
 
 // interrupt ends a read under way. Unlike the rest it may be called from anywhere.
@@ -49,7 +58,7 @@ func (p *pacedConn) Read(b []byte) (int, error) {
 	case !p.fixed.IsZero():
 		p.Conn.SetReadDeadline(p.fixed)
 	case !p.waiting:
-		p.Conn.SetReadDeadline(begin.Add(p.stall + p.worth(p.got) - p.waited))
+		p.Conn.SetReadDeadline(p.latest(begin.Add(p.stall + p.worth(p.got) - p.waited)))
 	}
 	n, err := p.Conn.Read(b)
 	p.in += int64(n)

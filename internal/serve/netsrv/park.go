@@ -2,9 +2,10 @@ package netsrv
 
 import (
 	"context"
-	"os"
 	"runtime/debug"
 	"time"
+
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // Session is the state of a protocol whose sessions wait without a goroutine. A session
@@ -57,7 +58,7 @@ func (c *Conn) run(ctx context.Context) {
 				return
 			}
 		}
-		c.svc.Handle(ctx, c)
+		c.svc.Handle(turn.With(ctx, &c.work), c)
 	})
 	if !c.parks {
 		c.end()
@@ -109,11 +110,13 @@ func (c *Conn) carryOn(why cause) {
 			}
 			unasked = unasked && !input
 			c.acquire()
+			c.work.Take(c.party())
 			c.session.Resume(input, err)
 		})
 		if parked {
 			return
 		}
+		c.work.Give()
 		if !c.parks {
 			break
 		}
@@ -135,7 +138,7 @@ func (c *Conn) waited(why cause, unasked bool) (input, parked bool, err error) {
 		c.mu.Unlock()
 		return false, false, c.stopErr()
 	case tooLong:
-		return false, false, c.readErr(os.ErrDeadlineExceeded, tooIdle)
+		return false, false, c.tooLong()
 	case heard: // whatever the time is: it came before that was over
 		var done bool
 		if input, done, err = c.listen(time.Now().Add(linger)); done {
@@ -173,7 +176,7 @@ func (c *Conn) rest(quiet bool) (input, parked bool, err error) {
 			c.drained = true
 		}
 		if !fit {
-			return false, false, c.readErr(os.ErrDeadlineExceeded, tooIdle)
+			return false, false, c.tooLong()
 		}
 		switch c.park() {
 		case isParked:
@@ -289,6 +292,7 @@ func (c *Conn) end() {
 			c.raw.Close()
 		}
 	})
+	c.work.Give()
 	c.release()
 	c.Log().Info("session ends", "peer", c.peer, "lasted", time.Since(c.began).Round(time.Millisecond),
 		"in", c.raw.in, "out", c.raw.out, "tls", c.tls != nil, "why", c.over)

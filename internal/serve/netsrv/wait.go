@@ -13,8 +13,13 @@ func (c *Conn) SetIdle(d time.Duration) { c.idle = d }
 
 const (
 	tooIdle  = "idle for too long"
+	tooSlow  = "too slow"
+	noLogin  = "no login in time"
 	stopsNow = "server stops"
 )
+
+// tooLong is the error of a wait that has taken too long.
+func (c *Conn) tooLong() error { return c.readErr(os.ErrDeadlineExceeded, tooIdle) }
 
 // Wait waits until the client has sent something. It flushes W first and holds no
 // buffers while waiting. Call it before each command.
@@ -32,8 +37,11 @@ func (c *Conn) Wait() (input bool, err error) {
 	if done {
 		return input, err
 	}
-	if input, done, err = c.listen(c.until); !done {
-		err = c.readErr(os.ErrDeadlineExceeded, tooIdle)
+	c.work.Rest()
+	input, done, err = c.listen(c.until)
+	c.work.Resume()
+	if !done {
+		err = c.tooLong()
 	}
 	c.acquire()
 	return input, err
@@ -50,7 +58,7 @@ func (c *Conn) beginWait() (input, done bool, err error) {
 		return false, true, err
 	}
 	c.release()
-	c.until = time.Now().Add(c.idle)
+	c.until = c.raw.latest(time.Now().Add(c.idle))
 	return false, false, nil
 }
 

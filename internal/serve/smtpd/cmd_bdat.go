@@ -88,6 +88,7 @@ var (
 // body returns the body of the message under way, which begins with the first chunk.
 func (s *session) body(ctx context.Context) *body {
 	if s.tx.body == nil {
+		s.beginMessage()
 		s.tx.body = s.newBody(ctx)
 	}
 	return s.tx.body

@@ -15,6 +15,7 @@ func (s *session) data(ctx context.Context, _ string) *smtp.Reply {
 	if s.tx.env.Binary {
 		return smtp.NewReply(503, "5.5.1", "a BINARYMIME message comes by BDAT") // RFC 3030, 3
 	}
+	s.beginMessage()
 	s.send(smtp.NewReply(354, "", "send the message, end it with a dot on a line by itself"))
 	in := smtp.NewDataReader(s.conn.R, s.dataOptions())
 	msg, err := s.intake(ctx, in)

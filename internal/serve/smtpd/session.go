@@ -298,7 +298,12 @@ func (s *session) reset() {
 		s.tx.body.abandon()
 	}
 	s.tx = nil
+	s.conn.WorkFor("")
 }
+
+// beginMessage makes what follows, until reset, the work of the first recipient's account: nobody
+// may lack a processor because others get much mail.
+func (s *session) beginMessage() { s.conn.WorkFor(s.tx.env.To[0].Address.Folded().String()) }
 
 func (s *session) dialect() string {
 	if s.Kind == LMTP {
