@@ -59,18 +59,18 @@ var incomplete = map[string]string{
 // to be taken out of it: the test says so.
 var grants = []grant{
 	{
-		in:    "dnsx directory engine/pebble queue send serve/imapd serve/netsrv serve/smtpd store",
+		in:    "dnsx directory engine/pebble queue send serve/imapd serve/netsrv serve/smtpd store turn",
 		names: "context.WithTimeout time.After time.AfterFunc time.NewTimer time.Sleep",
 		why:   "How long something may take is measured by timers of the runtime: no step of the clock moves them, and in tests testing/synctest drives them.",
 	},
 	{
-		in:    "send serve/netsrv",
+		in:    "send serve/netsrv turn",
 		names: "time.Now time.Since time.Until",
-		why:   "Deadlines of sockets are moments of the runtime's clock, which is the one that net knows. None is shown or stored.",
+		why:   "Deadlines of sockets are moments of the runtime's clock, which is the one that net knows; turns are measured by it. None is shown or stored.",
 	},
 	{
 		in:    "serve/netsrv",
-		names: "os.NewFile syscall.EpollCreate1 syscall.EpollCtl syscall.EpollWait syscall.SetNonblock",
+		names: "os.NewFile syscall.EpollCreate1 syscall.EpollCtl syscall.EpollWait syscall.SetNonblock golang.org/x/sys/unix.Poll golang.org/x/sys/unix.PollFd",
 		why:   "How sockets that came from outside are awaited. Connections of tests are pipes and never get here.",
 	},
 	{

@@ -92,8 +92,6 @@ func (q *search) settleTogether(pending []*candidate) error {
 	for i, r := range q.readings[:running] {
 		go func() { ended <- r.portions(&p, pause[i]) }()
 	}
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
 	var bad error
 	fail := func(err error) {
 		if bad == nil && err != nil {
@@ -108,8 +106,8 @@ func (q *search) settleTogether(pending []*candidate) error {
 				q.s.srv.hands.give()
 			}
 			fail(err)
-		case <-look.C:
-			fail(q.s.mayGoOn(q.s.srv.opt.Now(), q.done+int(p.done.Load())))
+		case <-time.After(lookEvery):
+			fail(q.s.reached(q.done + int(p.done.Load())))
 		case <-q.s.srv.opt.After(progressEvery):
 			fail(q.s.reached(q.done + int(p.done.Load())))
 		}
