@@ -79,6 +79,7 @@ func newConn(s *Server, svc *Service, open *openConns, nc net.Conn, peer netip.A
 		c.block = block.String()
 	}
 	c.raw.by = c.signInBy()
+	boundUnsent(nc)
 	return c
 }
 

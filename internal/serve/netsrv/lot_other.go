@@ -18,4 +18,6 @@ func (p *poller) arm(net.Conn, int32, int32) error { return errors.ErrUnsupporte
 
 func canPoll(net.Conn) bool { return false }
 
+func boundUnsent(net.Conn) {}
+
 func presence(net.Conn) Presence { return Here }

@@ -24,6 +24,7 @@ type pacedConn struct {
 	got     int64         // bytes since restart
 	fixed   time.Time     // if not zero, the deadline of every read and write
 	by      time.Time     // if not zero, no read may take longer
+	most    int64         // if not zero, the value of in from which on reads fail
 
 	leaf *tls.Certificate // that was shown, or nil
 
@@ -62,6 +63,9 @@ func (p *pacedConn) Read(b []byte) (int, error) {
 	}
 	n, err := p.Conn.Read(b)
 	p.in += int64(n)
+	if p.most > 0 && p.in > p.most {
+		return 0, errHandshakeSize
+	}
 	if !p.waiting {
 		p.waited += time.Since(begin)
 		p.got += int64(n)
@@ -77,14 +81,34 @@ func (p *pacedConn) Write(b []byte) (int, error) {
 		p.joined = append(p.joined, b...)
 		return len(b), nil
 	}
-	deadline := p.fixed
-	if deadline.IsZero() {
-		deadline = time.Now().Add(p.stall + p.worth(int64(len(b))))
-	}
-	p.Conn.SetWriteDeadline(deadline)
-	n, err := p.Conn.Write(b)
+	n, err := p.writeAll(b)
 	p.out += int64(n)
 	return n, err
+}
+
+// writeAll writes for as long as somebody reads: a client that takes nothing for the time
+// of a stall, and of a kilobyte or two, is cut off; one that takes little has the time
+// that all of b is worth.
+func (p *pacedConn) writeAll(b []byte) (n int, err error) {
+	if !p.fixed.IsZero() {
+		p.Conn.SetWriteDeadline(p.fixed)
+		return p.Conn.Write(b)
+	}
+	now := time.Now()
+	last := now.Add(p.stall + p.worth(int64(len(b))))
+	patience := p.stall + p.worth(min(int64(len(b)), 2<<10))
+	for {
+		until := earlier(now.Add(patience), last)
+		p.Conn.SetWriteDeadline(until)
+		taken, err := p.Conn.Write(b[n:])
+		n += taken
+		if err == nil || taken == 0 || !isTimeout(err) {
+			return n, err
+		}
+		if now = time.Now(); now.Before(until) || !now.Before(last) { // somebody else's deadline, or the end
+			return n, err
+		}
+	}
 }
 
 // Package tls writes each record by itself, which is most of what a large answer costs.

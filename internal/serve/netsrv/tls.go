@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -60,19 +61,26 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	return nil
 }
 
+// maxHandshake is how many bytes a client may send in a handshake. Package tls keeps up to
+// 64 KB of each message; a hello has one or two, with a chain of certificates ten.
+const maxHandshake = 24 << 10
+
+var errHandshakeSize = errors.New("a handshake of more than 24 KB")
+
 // handshake runs under one deadline for all of it, so that a peer cannot keep it
 // going by single bytes.
 func (c *Conn) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.srv.opt.Handshake)
 	defer cancel()
 	c.raw.fixed = time.Now().Add(c.srv.opt.Handshake)
+	c.raw.most = c.raw.in + maxHandshake
 	config := c.srv.tls
 	if c.svc.ClientCertificates && c.srv.mutual != nil {
 		config = c.srv.mutual
 	}
 	tc := tls.Server(&c.raw, config)
 	err := tc.HandshakeContext(ctx)
-	c.raw.fixed = time.Time{}
+	c.raw.fixed, c.raw.most = time.Time{}, 0
 	c.raw.restart()
 	if err != nil {
 		c.srv.handshakes.Add(1)
