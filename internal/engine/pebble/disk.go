@@ -54,6 +54,8 @@ type disk struct {
 	unreadAt atomic.Int64 // when one was last logged, in nanoseconds
 }
 
+// Causes are logged as text: as values the database's errors print the stack that they
+// come from.
 type failure struct{ cause error }
 
 // space remembers how much room there was.
@@ -84,7 +86,7 @@ func (d *disk) fail(cause error) {
 	if !d.failed.CompareAndSwap(nil, &failure{cause}) {
 		return
 	}
-	d.log.Error("the data directory is no longer written; a restart is needed", "cause", cause)
+	d.log.Error("the data directory is no longer written; a restart is needed", "cause", cause.Error())
 	close(d.dead)
 	d.stopWaiting()
 }
@@ -102,7 +104,7 @@ func (d *disk) full(cause error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting++; d.waiting == 1 && d.failed.Load() == nil {
-		d.log.Error("the disk is full; waiting for space", "cause", cause)
+		d.log.Error("the disk is full; waiting for space", "cause", cause.Error())
 		d.stopWaiting()
 	}
 }
@@ -243,7 +245,7 @@ func (d *disk) readFailed(err error) {
 	n := d.unread.Add(1)
 	now, last := d.now().UnixNano(), d.unreadAt.Load()
 	if (last == 0 || now < last || now-last >= int64(unreadEvery)) && d.unreadAt.CompareAndSwap(last, now) {
-		d.log.Error("the disk cannot be read", "cause", err, "failures", n)
+		d.log.Error("the disk cannot be read", "cause", err.Error(), "failures", n)
 	}
 	time.Sleep(d.brake)
 }
