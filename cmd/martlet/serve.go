@@ -207,6 +207,9 @@ func (h *house) finish(wg *sync.WaitGroup, failed bool, cause error) error {
 		if failed {
 			return cause
 		}
+		if err == nil {
+			err = h.diskFailure()
+		}
 		return err
 	case <-time.After(stopWithin):
 		// What is left is on its way to disk or to a peer, and not acknowledged.
@@ -305,6 +308,16 @@ func (h *house) purge(ctx context.Context, every time.Duration) {
 		case n > 0:
 			h.log.Info("deleted mail purged", "messages", n, "took", time.Since(began).Round(time.Millisecond))
 		}
+	}
+}
+
+// diskFailure tells of a disk that has failed, be it while the house was closed.
+func (h *house) diskFailure() error {
+	select {
+	case <-h.engine.Failed():
+		return h.engine.Healthy()
+	default:
+		return nil
 	}
 }
 
