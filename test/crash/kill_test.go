@@ -123,11 +123,14 @@ func (k *killer) control() {
 	}
 }
 
-func binary(t *testing.T) string {
+func binary(t *testing.T) string { return program(t, t.TempDir()) }
+
+// program builds the server into a folder, unless one is given.
+func program(t *testing.T, dir string) string {
 	if b := os.Getenv("MARTLET_BINARY"); b != "" {
 		return b
 	}
-	path := filepath.Join(t.TempDir(), "martlet")
+	path := filepath.Join(dir, "martlet")
 	cmd := exec.Command("go", "build", "-o", path, "./cmd/martlet")
 	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/martlet-mail/martlet/test/peers/martlet"
 )
 
-// setUp makes the folders in which the scenarios begin.
+// setUp makes the folder in which most scenarios begin.
 func (st *stage) setUp() error {
 	dir := filepath.Join(st.dir, "mail")
 	s, err := martlet.Start(martlet.Options{Binary: st.binary, Dir: dir, Accounts: []string{"carol", "dave"}, Set: st.sink.smarthost()})
@@ -22,7 +22,7 @@ func (st *stage) setUp() error {
 	for _, a := range s.Accounts {
 		st.logins["mail"] = append(st.logins["mail"], login{a.Address, a.Password})
 	}
-	st.logins["killed"], st.logins["hundred"] = st.logins["mail"], nil
+	st.logins["killed"] = st.logins["mail"]
 	if _, err := ask(s, "POST", "/v1/accounts", map[string]any{"address": leaver.address, "password": leaver.password}); err != nil {
 		return err
 	}
@@ -33,10 +33,7 @@ func (st *stage) setUp() error {
 			return err
 		}
 	}
-	if err := s.Stop(); err != nil {
-		return err
-	}
-	return errors.Join(st.setUpKilled(), st.setUpHundred())
+	return s.Stop()
 }
 
 // leaver is an account that try does not make.
@@ -90,6 +87,7 @@ func (st *stage) setUpKilled() error {
 	return os.Remove(filepath.Join(dir, "data", "admin.sock"))
 }
 
+// setUpHundred makes a folder with a hundred accounts more.
 func (st *stage) setUpHundred() error {
 	dir := filepath.Join(st.dir, "hundred")
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(st.dir, "mail"))); err != nil {

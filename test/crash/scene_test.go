@@ -17,7 +17,11 @@ import (
 
 func TestMain(m *testing.M) {
 	inject.Enter()
-	os.Exit(m.Run())
+	code := m.Run()
+	if common.dir != "" {
+		_ = os.RemoveAll(common.dir)
+	}
+	os.Exit(code)
 }
 
 // needTaps skips a test where the real program, or a look at its calls, cannot be had.
@@ -45,6 +49,9 @@ type scenario struct {
 	check  func(sc *scene, acked int, found picture) []string
 	logins []login // besides those of the folder
 	refuse bool    // the other host takes no mail for now
+
+	kinds []string    // of calls that are looked at; nil is those that change something
+	rule  inject.Rule // holds in place of the one that kills
 }
 
 // scene is one run of a scenario.
@@ -53,7 +60,7 @@ type scene struct {
 	dir    string
 	server *martlet.Server
 	tap    *inject.Tap
-	rule   inject.Rule
+	rule   inject.Rule // that holds
 	sink   *sink
 	calls  atomic.Int64    // that counted
 	fired  atomic.Bool     // the server was killed
@@ -70,8 +77,33 @@ type stage struct {
 	logins map[string][]login // of each base
 }
 
-func newStage(t *testing.T) *stage {
-	return &stage{t: t, binary: binary(t), dir: t.TempDir(), sink: startSink(t), logins: map[string][]login{}}
+// common is the stage of all tests: to set it up takes a while. They run one by one.
+var common stage
+
+// theStage returns the stage with the folders that bases name, besides "mail".
+func theStage(t *testing.T, bases ...string) *stage {
+	t.Helper()
+	needTaps(t)
+	if common.dir == "" {
+		dir, err := os.MkdirTemp("", "crash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		common = stage{dir: dir, binary: program(t, dir), sink: startSink(t), logins: map[string][]login{}}
+	}
+	makers := map[string]func(*stage) error{
+		"mail": (*stage).setUp, "killed": (*stage).setUpKilled, "hundred": (*stage).setUpHundred, "large": (*stage).setUpLarge,
+	}
+	for _, base := range append([]string{"mail"}, bases...) {
+		if _, err := os.Stat(filepath.Join(common.dir, base)); err == nil {
+			continue
+		}
+		if err := makers[base](&common); err != nil {
+			_ = os.RemoveAll(filepath.Join(common.dir, base))
+			t.Fatalf("the folder %s: %v", base, err)
+		}
+	}
+	return common.of(t)
 }
 
 // of is the same stage for a part of the test.
@@ -100,7 +132,10 @@ func (st *stage) play(s scenario, nth int) (*scene, error) {
 			return sc, err
 		}
 	}
-	sc.tap = inject.New(dir, inject.Changes...)
+	if s.kinds == nil {
+		s.kinds = inject.Changes
+	}
+	sc.tap = inject.New(dir, s.kinds...)
 	sc.rule = func(c inject.Call) inject.Answer {
 		if c.Path == "martlet.log" || c.Path == "card" {
 			return inject.Answer{}
@@ -110,6 +145,9 @@ func (st *stage) play(s scenario, nth int) (*scene, error) {
 			return inject.Answer{Kill: true}
 		}
 		return inject.Answer{}
+	}
+	if s.rule != nil {
+		sc.rule = s.rule
 	}
 	if s.start {
 		sc.tap.Set(sc.rule)

@@ -23,6 +23,13 @@ const patience = 30 * time.Second
 
 var errKilled = errors.New("the server is gone")
 
+// answered is a reply that was not hoped for.
+type answered struct{ ask, reply string }
+
+func (a *answered) Error() string {
+	return fmt.Sprintf("%.60s: answered %q", a.ask, a.reply)
+}
+
 func dial(addr string) (*talk, error) {
 	c, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
@@ -72,7 +79,7 @@ func (t *talk) ask(code, format string, args ...any) error {
 	}
 	l, err := t.reply()
 	if err == nil && !strings.HasPrefix(l, code) {
-		err = fmt.Errorf("%s: answered %q", fmt.Sprintf(format, args...), l)
+		err = &answered{fmt.Sprintf(format, args...), l}
 	}
 	return err
 }
@@ -93,7 +100,7 @@ func (t *talk) do(format string, args ...any) (lines []string, err error) {
 		lines = append(lines, l)
 		if done, ok := strings.CutPrefix(l, tag); ok {
 			if !strings.HasPrefix(done, "OK") {
-				return lines, fmt.Errorf("answered %q", done)
+				return lines, &answered{fmt.Sprintf(format, args...), done}
 			}
 			return lines, nil
 		}

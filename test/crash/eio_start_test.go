@@ -1,0 +1,137 @@
+package crash
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/martlet-mail/martlet/test/crash/inject"
+	"github.com/martlet-mail/martlet/test/promise"
+)
+
+// TestR6Start has calls of the real server fail while it starts on a folder that a kill
+// has left, whose logs are to be read and whose tables are to be merged. It either starts
+// and has everything, or says why it does not; and it has everything when it is started
+// on a whole disk.
+func TestR6Start(t *testing.T) {
+	st := theStage(t, "killed")
+	plain := scenario{name: "start", base: "killed", start: true}
+	states, _, err := st.rehearse(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &sick{seen: map[string]int{}, broken: map[string]int{}}
+	if err := st.begin(k, states); err != nil {
+		t.Fatal(err)
+	}
+	calls := k.seen
+	t.Logf("calls: %v", calls)
+	most := promise.Times(t, "R6", 1, 200)
+	trials, refused := 0, 0
+	for kind, n := range calls {
+		rng := rand.New(rand.NewPCG(66, uint64(len(kind))))
+		for i := range min(most, n) {
+			for _, ever := range []bool{false, true} {
+				k := &sick{breakage: breakage{kind, i + 1, ever}, seen: map[string]int{}, broken: map[string]int{}}
+				if !promise.Long() && !ever {
+					k.nth = 1 + rng.IntN(n)
+				}
+				if err := st.begin(k, states); err != nil {
+					t.Errorf("%v: %v", k.breakage, err)
+				}
+				trials++
+				if k.ends {
+					refused++
+				}
+			}
+		}
+	}
+	if refused == 0 || refused == trials || len(calls) < 8 {
+		t.Errorf("%d of %d starts were refused, %d kinds: too little for a proof", refused, trials, len(calls))
+	}
+	promise.Kept(t, "R6", "kinds of calls", len(calls), "starts", trials, "refused", refused, "lost", 0)
+}
+
+// begin starts a server with a breakage and compares what it has, then and after another
+// start, with what was there before.
+func (st *stage) begin(k *sick, states []picture) error {
+	s := scenario{name: "sick start", base: "killed", start: true, kinds: slices.Concat(inject.Changes, inject.Reads), rule: k.rule}
+	sc, err := st.play(s, 0)
+	if sc == nil {
+		return err
+	}
+	defer sc.close()
+	if err != nil {
+		k.ends = true
+		log, _ := os.ReadFile(filepath.Join(sc.dir, "martlet.log"))
+		if strings.Contains(err.Error(), "not ready after") || !strings.Contains(string(log), "martlet: ") || strings.Contains(string(log), "panic") {
+			return fmt.Errorf("it does not start and says\n%s\n%w", log, err)
+		}
+	} else {
+		sc.tap.Set(nil)
+		k.server = sc.server
+		found, err := look(sc.server, st.who(s))
+		if err != nil && !k.stopped() {
+			return err
+		}
+		if wrong := found.compare(states...); err == nil && len(wrong) > 0 {
+			return fmt.Errorf("it has started, but %s", strings.Join(wrong, "\n"))
+		}
+	}
+	if err := st.again(sc); err != nil {
+		return err
+	}
+	return st.judge(sc, states, 0)
+}
+
+// TestR6Stop has all calls of a kind fail from the moment on in which the server is told to
+// stop. If it could not write what it would have written it ends with an error, and
+// nothing is lost all the same.
+func TestR6Stop(t *testing.T) {
+	st := theStage(t, "killed")
+	failed := 0
+	for _, kind := range inject.Changes {
+		k := &sick{breakage: breakage{kind, 1, true}, seen: map[string]int{}, broken: map[string]int{}}
+		if err := st.stopSick(k); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if k.ends {
+			failed++
+		}
+	}
+	if failed == 0 {
+		t.Error("no stop failed: too little for a proof")
+	}
+}
+
+func (st *stage) stopSick(k *sick) error {
+	var before picture
+	s := scenario{name: "sick stop", base: "killed", rule: k.rule, open: func(sc *scene) (err error) {
+		if err := fill(sc.server, of(sc.server, "bob"), map[string]int{"Trash": 1}); err != nil {
+			return err
+		}
+		k.server = sc.server
+		before, err = look(sc.server, st.logins["killed"])
+		return err
+	}}
+	sc, err := st.play(s, 0)
+	if sc != nil {
+		defer sc.close()
+	}
+	if err != nil {
+		return err
+	}
+	err = sc.server.Stop()
+	k.ends = k.stopped()
+	if k.ends != (err != nil) {
+		return fmt.Errorf("it stopped writing: %t, and ended with %v", k.ends, err)
+	}
+	if err := st.again(sc); err != nil {
+		return err
+	}
+	return st.judge(sc, []picture{before}, 0)
+}

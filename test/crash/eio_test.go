@@ -1,0 +1,288 @@
+package crash
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/martlet-mail/martlet/test/crash/inject"
+	"github.com/martlet-mail/martlet/test/promise"
+)
+
+// breakage is what goes wrong in one trial of R6.
+type breakage struct {
+	kind string
+	nth  int
+	ever bool // from then on
+}
+
+func (b breakage) String() string {
+	return fmt.Sprintf("%s, call %d, for ever %t", b.kind, b.nth, b.ever)
+}
+
+// sick is a server some of whose calls fail.
+type sick struct {
+	killer
+	breakage
+
+	mu      sync.Mutex
+	seen    map[string]int // calls by kind
+	broken  map[string]int // files whose calls failed
+	refused int
+	ends    bool // it has stopped writing
+}
+
+// rule fails calls.
+func (k *sick) rule(c inject.Call) inject.Answer {
+	if !strings.HasPrefix(c.Path, "data/") {
+		return inject.Answer{}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.seen[c.Kind]++
+	if n := k.seen[c.Kind]; c.Kind != k.kind || n < k.nth || n > k.nth && !k.ever {
+		return inject.Answer{}
+	}
+	k.broken[c.Path]++
+	return inject.Answer{Errno: syscall.EIO}
+}
+
+// TestR6RealProgram has calls of the real server fail, one of a kind or all from the nth
+// on, while mail comes in, is read, moved and deleted. No client may hear of anything
+// but success or a passing failure; a server that may have lost something stops and says
+// why; and after a restart on a whole disk all that was acknowledged is there, once.
+func TestR6RealProgram(t *testing.T) {
+	st := theStage(t)
+	seen := st.toil(breakage{}, 1).seen
+	if t.Failed() {
+		return
+	}
+	t.Logf("calls: %v", seen)
+	most := promise.Times(t, "R6", 1, 200)
+	trials, refused, stops := 0, 0, 0
+	for kind, calls := range seen {
+		rng := rand.New(rand.NewPCG(6, uint64(len(kind))))
+		for n := range min(most, calls) {
+			for _, ever := range []bool{false, true} {
+				b := breakage{kind, n + 1, ever}
+				if !promise.Long() && !ever {
+					b.nth = 1 + rng.IntN(calls)
+				}
+				k := st.toil(b, uint64(n))
+				trials, refused = trials+1, refused+k.refused
+				if k.ends {
+					stops++
+				}
+				if t.Failed() {
+					return
+				}
+			}
+		}
+	}
+	if stops == 0 || refused == 0 || len(seen) < 6 {
+		t.Errorf("%d stops, %d refusals, %d kinds: too little for a proof", stops, refused, len(seen))
+	}
+	promise.Kept(t, "R6", "kinds of calls", len(seen), "trials", trials, "refusals", refused, "stops", stops, "lost", 0, "dup", 0)
+}
+
+// toil works on a server with a breakage, ends it, starts it again and compares.
+func (st *stage) toil(b breakage, seed uint64) *sick {
+	t := st.t
+	t.Helper()
+	k := &sick{breakage: b, seen: map[string]int{}, broken: map[string]int{}}
+	wrong := func(format string, args ...any) *sick {
+		t.Helper()
+		t.Errorf("%v, seed %d: %s", b, seed, fmt.Sprintf(format, args...))
+		if k.server != nil {
+			t.Logf("the log ends\n%s", k.server.LogTail(10))
+		}
+		return k
+	}
+	sc, err := st.play(scenario{name: "toil", kinds: slices.Concat(inject.Changes, inject.Reads), rule: k.rule, open: func(sc *scene) error {
+		k.killer = killer{t: t, server: sc.server, sink: st.sink, sent: map[delivery]*fate{}}
+		return k.adopt()
+	}}, 0)
+	if sc != nil {
+		defer sc.close()
+	}
+	if err != nil {
+		return wrong("%v", err)
+	}
+	if err := k.work(rand.New(rand.NewPCG(seed, 6))); err != nil {
+		return wrong("%v", err)
+	}
+	end := k.server.Stop()
+	sc.tap.Set(nil)
+	if k.stopped() != (end != nil) {
+		return wrong("the server ended with %v, stopped writing: %t", end, k.stopped())
+	}
+	if path := k.mustStop(); path != "" && !k.stopped() {
+		return wrong("a failed call on %s did not stop the writing", path)
+	}
+	if err := k.server.Restart(); err != nil {
+		return wrong("%v", err)
+	}
+	k.verify()
+	k.check(int(seed))
+	k.ends = k.stopped()
+	return k
+}
+
+// stopped reports whether the server has said that it writes no more.
+func (k *sick) stopped() bool {
+	log, _ := os.ReadFile(k.server.Log)
+	return strings.Contains(string(log), "no longer written") && strings.Contains(string(log), "input/output error")
+}
+
+// mustStop returns a file whose failure may have lost something that was or would be
+// acknowledged: one of the store's that could not be written or synced.
+func (k *sick) mustStop() string {
+	if !slices.Contains([]string{"write", "pwrite64", "fsync", "fdatasync", "openat", "renameat", "linkat"}, k.kind) {
+		return ""
+	}
+	for path := range k.broken {
+		if strings.HasPrefix(path, "data/store/") {
+			return path
+		}
+	}
+	return ""
+}
+
+// adopt puts what is there already into the ledger.
+func (k *sick) adopt() error {
+	found := map[delivery][]spot{}
+	for _, name := range []string{"alice", "bob", "carol", "dave"} {
+		if err := k.read(name, found); err != nil {
+			return err
+		}
+	}
+	for d, spots := range found {
+		k.try(d.token, d.account)
+		k.said(d.token, d.account, spots[0].uid, spots[0].box)
+	}
+	return nil
+}
+
+// work does a bit of everything, until it is done or the server has gone.
+func (k *sick) work(rng *rand.Rand) error {
+	var imap *talk
+	defer func() {
+		if imap != nil {
+			imap.close()
+		}
+	}()
+	session := func() (err error) {
+		if imap == nil {
+			a := k.server.Account("alice")
+			if imap, err = reader(k.server.Addr("imap"), a.Address, a.Password); err == nil {
+				_, err = imap.do("SELECT Archive")
+			}
+		}
+		return err
+	}
+	for i := range 30 {
+		token := fmt.Sprintf("toil-%d", i)
+		err := session()
+		switch r := rng.IntN(7); {
+		case err != nil:
+		case i == 4:
+			err = k.large(imap, token)
+		case r < 1:
+			err = k.deliver("smtp", "EHLO", rng, token, "alice")
+		case r < 2:
+			err = k.deliver("lmtp", "LHLO", rng, token, "bob", "carol")
+		case r < 3:
+			err = k.collect(k.server.Account("dave"))
+		case r < 4:
+			err = k.fetch(imap)
+		default:
+			var uid string
+			uid, err = k.appendOne(imap, rng, token)
+			if err == nil && r < 5 {
+				err = k.moveOne(imap, token, uid)
+			} else if err == nil && r < 6 {
+				err = k.deleteOne(imap, token, uid)
+			}
+		}
+		if err == nil {
+			continue
+		}
+		if !polite(err) {
+			return err
+		}
+		k.refused++
+		if errors.Is(err, errKilled) && imap != nil {
+			imap.close()
+			imap = nil
+		}
+		if _, err := dial(k.server.Addr("imap")); err != nil {
+			return nil // it has ended
+		}
+	}
+	return nil
+}
+
+// polite reports whether a client may take a failure for one that passes: it must not
+// think that its mail is unwanted or its command wrong.
+func polite(err error) bool {
+	var a *answered
+	if !errors.As(err, &a) {
+		return errors.Is(err, errKilled)
+	}
+	for _, good := range []string{"4", "NO ", "-ERR [SYS/TEMP]", "-ERR [IN-USE]"} {
+		if strings.HasPrefix(a.reply, good) {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *sick) deliver(service, hello string, rng *rand.Rand, token string, to ...string) error {
+	c, err := mailer(k.server.Addr(service), hello, "", "")
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	err = c.ask("250", "MAIL FROM:<%s>", someone)
+	for _, a := range to {
+		err = errors.Join(err, c.ask("250", "RCPT TO:<%s>", k.address(a)))
+	}
+	if err != nil {
+		return err
+	}
+	return k.data(c, rng, token, someone, to, len(to))
+}
+
+// large appends so much that the store must make new files.
+func (k *sick) large(c *talk, token string) error {
+	text := note(token, 10<<20)
+	k.try(token, "alice")
+	lines, err := c.do("APPEND Archive {%d+}\r\n%s", len(text), text)
+	if err == nil {
+		m := appendUID.FindStringSubmatch(lines[len(lines)-1])
+		k.said(token, "alice", m[1]+" "+m[2], "Archive")
+	}
+	return err
+}
+
+// fetch reads bodies that were there before the server was started, and so are in files.
+func (k *sick) fetch(c *talk) error {
+	lines, err := c.do("UID FETCH 1:3 (BODY.PEEK[])")
+	if err != nil {
+		return err
+	}
+	for i := range 3 {
+		for _, l := range strings.Split(strings.TrimSpace(note(fmt.Sprintf("%s-Archive-%d", alice, i), 10+i*300)), "\r\n") {
+			if !slices.Contains(lines, l) {
+				return fmt.Errorf("message %d has no line %q", i, l)
+			}
+		}
+	}
+	return nil
+}
