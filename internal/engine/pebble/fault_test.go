@@ -252,6 +252,40 @@ func TestFailedDiskIsFrozen(t *testing.T) {
 	}
 }
 
+// TestCloseAfterFailure checks that nothing that asks the database in the background keeps
+// Close waiting: a database that was writing its manifest when the disk failed holds a lock
+// for ever.
+func TestCloseAfterFailure(t *testing.T) {
+	b := &breaker{match: func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileWrite && isFile(op.Path, "MANIFEST") }}
+	opt := small(errorfs.Wrap(vfs.NewCrashableMem(), b))
+	opt.rest = time.Millisecond
+	e, err := Open("data", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Update(context.Background(), 1, func(w engine.Writer) error { return w.Put([]byte("k"), nil) }); err != nil {
+		t.Fatal(err)
+	}
+	b.set(syscall.EIO)
+	go func() { _ = e.db.Flush() }()
+	<-e.Failed()
+	e.busy()
+	time.Sleep(50 * time.Millisecond) // more than its rest
+	if n := e.Size(); n != 0 {
+		t.Errorf("size %d", n)
+	}
+	closed := make(chan error)
+	go func() { closed <- e.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Close waits for ever")
+	}
+}
+
 // TestDiskFull fills the disk under the writers and gives space again.
 func TestDiskFull(t *testing.T) {
 	for _, file := range fileKinds {

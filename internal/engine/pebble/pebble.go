@@ -249,13 +249,25 @@ func (e *Engine) checkFormat() error {
 // Blobs returns the blob store in the same directory.
 func (e *Engine) Blobs() engine.Blobs { return &e.blobs }
 
-// Size returns about how many bytes the directory occupies.
+// Size returns about how many bytes the directory occupies, or 0 if the database cannot
+// tell since it waits for the disk.
 func (e *Engine) Size() int64 {
 	if e.gate.enter() != nil {
 		return 0
 	}
 	defer e.gate.leave()
-	return int64(e.db.Metrics().DiskSpaceUsage())
+	size := make(chan uint64, 1)
+	e.commits.Add(1)
+	go func() {
+		defer e.commits.Done()
+		size <- e.db.Metrics().DiskSpaceUsage()
+	}()
+	select {
+	case n := <-size:
+		return int64(n)
+	case <-e.disk.stop():
+		return 0
+	}
 }
 
 // Healthy returns nil, or why the engine has stopped writing.

@@ -30,7 +30,11 @@ func (e *Engine) awaitRest() {
 		if e.gate.enter() != nil {
 			return
 		}
-		defer e.gate.leave()
+		// Not in the gate: on a disk that fails meanwhile the database may never answer,
+		// and Close would wait for it.
+		e.commits.Add(1)
+		e.gate.leave()
+		defer e.commits.Done()
 		e.rest.waiting.Store(false) // first: a commit from now on begins to wait itself
 		if e.rest.commits.Load() == seen {
 			e.tidy()
