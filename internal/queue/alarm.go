@@ -25,6 +25,9 @@ type alarm struct {
 // ring does what is due apart from attempts: notices of delay, giving up, reports.
 // It returns when more will be due.
 func (q *Queue) ring(ctx context.Context) (next int64, err error) {
+	if err := q.mind(ctx); err != nil {
+		return 0, err
+	}
 	for {
 		due, next, err := q.dueAlarms(ctx)
 		if err != nil || len(due) == 0 {
@@ -51,12 +54,16 @@ func (q *Queue) ring(ctx context.Context) (next int64, err error) {
 	}
 }
 
+func readAlarm(k, v []byte) alarm {
+	return alarm{int64(engine.Num(k, 0)), ID(engine.Num(k, 1)), int(engine.Num(k, 2)), string(v)}
+}
+
 func (q *Queue) dueAlarms(ctx context.Context) (due []alarm, next int64, err error) {
 	now := q.now()
 	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
 		due, next = nil, 0
 		return r.Scan([]byte{famAlarm}, []byte{famAlarm + 1}, false, func(k, v []byte) bool {
-			a := alarm{int64(engine.Num(k, 0)), ID(engine.Num(k, 1)), int(engine.Num(k, 2)), string(v)}
+			a := readAlarm(k, v)
 			if a.at > now {
 				next = a.at
 				return false
@@ -129,10 +136,6 @@ func (q *Queue) strike(ctx context.Context, a alarm) error {
 		return t.finish(m, now)
 	})
 }
-
-// lateBy is how late an alarm must be for us to have been away, and how long it is
-// then put off.
-const lateBy = 10 * time.Minute
 
 // late tells whether an alarm comes so late that the server must have been down:
 // then mail gets a last try before anybody is told anything. It is so only once.

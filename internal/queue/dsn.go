@@ -340,7 +340,7 @@ func (d *dsn) happened(s subject) string {
 		said = "no attempt has been made yet"
 	}
 	if d.kind == owedFailure && s.expired() {
-		waited := time.Duration(d.now.UnixMilli()-d.m.created) * time.Millisecond
+		waited := max(0, time.Duration(d.now.UnixMilli()-d.m.created)*time.Millisecond)
 		return fmt.Sprintf("Tried for %s, the last time: %s", span(waited), said)
 	}
 	return said

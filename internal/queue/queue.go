@@ -169,6 +169,7 @@ type Queue struct {
 	eng   engine.Engine
 	store *store.Store
 	seq   atomic.Uint64 // low bits of the next ID
+	clock timekeeper
 
 	mu       sync.Mutex
 	flying   map[flight]bool
@@ -197,8 +198,6 @@ func New(eng engine.Engine, st *store.Store, opt Options) *Queue {
 	st.AddReferrer(q.Blobs)
 	return q
 }
-
-func (q *Queue) now() int64 { return q.opt.Now().UnixMilli() }
 
 // number returns a number that nobody can guess.
 func (q *Queue) number() (uint64, error) {
@@ -420,9 +419,10 @@ func (q *Queue) tick() {
 // gap returns the wait after the n-th attempt, with up to a tenth of jitter either
 // way, so that mail that failed together does not come back together.
 func (q *Queue) gap(n int) int64 {
-	d := q.opt.Gaps[min(max(n, 1), len(q.opt.Gaps))-1]
-	return int64(float64(d.Milliseconds()) * (0.9 + 0.2*q.opt.Rand()))
+	return int64(float64(q.opt.gapAfter(n).Milliseconds()) * (0.9 + 0.2*q.opt.Rand()))
 }
+
+func (o *Options) gapAfter(n int) time.Duration { return o.Gaps[min(max(n, 1), len(o.Gaps))-1] }
 
 // laneOf returns the lane of a domain. The first byte is the road.
 func laneOf(road Road, domain string) string {

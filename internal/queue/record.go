@@ -22,6 +22,7 @@ import (
 //	a t id kind       what happens to a message without an attempt, by time
 //	k key             entries by idempotency key
 //	n                 how many messages there are, and how many are held
+//	c                 when the clock was last looked at
 const (
 	famMessage   = 'm'
 	famPiece     = 'p'
@@ -33,6 +34,7 @@ const (
 	famAlarm     = 'a'
 	famKey       = 'k'
 	famCount     = 'n'
+	famLook      = 'c'
 )
 
 // maxPiece is how much of a parcel one record holds.
@@ -273,6 +275,21 @@ func decodeCounts(b []byte) (counts, error) {
 	}
 	c := counts{messages: int(d.I()), held: int(d.I())}
 	return c, d.end()
+}
+
+func encodeLook(at int64) []byte {
+	e := newEnc()
+	e.I(at)
+	return e.seal()
+}
+
+func decodeLook(b []byte) (at int64, err error) {
+	d, err := newDec(b)
+	if err != nil {
+		return 0, err
+	}
+	at = d.I()
+	return at, d.end()
 }
 
 func keyKey(key string) []byte { return engine.KeyString(famKey, key) }

@@ -464,7 +464,8 @@ func (m *message) apply(r *recipient, g *group, res Result, now int64) {
 		r.state = failed
 		m.owe(r, owedFailure)
 	default:
-		if now < m.expires {
+		// Before its alarm has rung, whatever the clock says: it may be wrong.
+		if now < m.expires || m.expiryAt == 0 || m.expiryAt == m.expires {
 			return
 		}
 		m.expire(r)
@@ -518,6 +519,9 @@ func (t tx) relist(m *message, p pick, listed bool, old, g *group) error {
 	return t.putGroup(p.id, p.group, g)
 }
 
+// longestPause is that of a lane whose hosts have been down for a while.
+const longestPause = 10 * time.Minute
+
 // pause returns what an attempt means for its lane: if no host could be reached at
 // all, the others that wait for it need not find out one by one. Pauses grow from a
 // minute to ten.
@@ -533,7 +537,7 @@ func (q *Queue) pause(results []Result, now int64) func(*lane) {
 			l.fails, l.notBefore, l.reason = 0, 0, ""
 		case now >= l.notBefore:
 			l.fails = min(l.fails+1, 10)
-			wait := min(time.Minute<<(l.fails-1), 10*time.Minute)
+			wait := min(time.Minute<<(l.fails-1), longestPause)
 			l.notBefore = now + int64(float64(wait.Milliseconds())*(0.9+0.2*jitter))
 			l.reason = results[0].Text
 		}
