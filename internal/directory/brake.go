@@ -74,13 +74,24 @@ func (b *brake) begin(login string, from netip.Addr) (*attempt, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	a.byLogin = login != "" && (!a.from.IsValid() || !now.Before(b.friends[friend{login, a.from}]))
+	a.byLogin = login != "" && (!a.from.IsValid() || !within(now, b.friends[friend{login, a.from}], friendFor))
 	mine, theirs := b.leaked(b.logins[login], now), b.leaked(b.addresses[a.from], now)
 	if a.byLogin && mine.level+1 > float64(b.perLogin) || a.from.IsValid() && theirs.level+1 > float64(b.perAddress) {
+		b.keep(a, mine, theirs)
 		return nil, fault.New(fault.Limited, "too many failed logins, try again later")
 	}
 	a.count(+1)
 	return a, nil
+}
+
+// keep writes back what has leaked: if the clock was set back, the buckets leak from now on.
+func (b *brake) keep(a *attempt, mine, theirs bucket) {
+	if a.byLogin {
+		putBucket(b, b.logins, a.login, mine)
+	}
+	if a.from.IsValid() {
+		putBucket(b, b.addresses, a.from, theirs)
+	}
 }
 
 // count adds to the buckets that hold for the attempt.
@@ -119,9 +130,15 @@ func (a *attempt) worked() {
 	}
 	now := a.b.now()
 	if len(a.b.friends) >= maxFriends {
-		prune(a.b.friends, maxFriends, func(until time.Time) bool { return !now.Before(until) })
+		prune(a.b.friends, maxFriends, func(until time.Time) bool { return !within(now, until, friendFor) })
 	}
 	a.b.friends[friend{a.login, a.from}] = now.Add(friendFor)
+}
+
+// within tells whether a time until which something holds has not come, and is no farther away
+// than it can be: a clock that was ahead may have set it.
+func within(now, until time.Time, most time.Duration) bool {
+	return now.Before(until) && until.Sub(now) <= most+most/8
 }
 
 // broken gives back an attempt that came to no answer.

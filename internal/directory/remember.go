@@ -58,7 +58,7 @@ func (r *rememberer) knows(login string, id mail.AccountID, password string, ver
 	r.mu.Lock()
 	was, ok := r.seen[login]
 	r.mu.Unlock()
-	if !ok || r.now().After(was.until) {
+	if !ok || !within(r.now(), was.until, r.ttl) {
 		return false
 	}
 	mac := r.mac(login, id, password, version)
@@ -75,7 +75,7 @@ func (r *rememberer) add(login string, id mail.AccountID, password string, versi
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.seen) >= maxRemembered {
-		prune(r.seen, maxRemembered, func(v remembered) bool { return now.After(v.until) })
+		prune(r.seen, maxRemembered, func(v remembered) bool { return !within(now, v.until, r.ttl) })
 	}
 	r.seen[login] = fresh
 }

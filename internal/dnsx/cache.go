@@ -34,7 +34,7 @@ func (c *cache) get(q question, now time.Time) (answer, bool) {
 		return answer{}, false
 	}
 	e := el.Value.(*entry)
-	if !now.Before(e.until) {
+	if left := e.until.Sub(now); left <= 0 || left > e.ans.ttl { // over, or set by a clock that was ahead
 		c.remove(el)
 		return answer{}, false
 	}

@@ -36,7 +36,7 @@ func (f *fullAccounts) suspects(id mail.AccountID, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at, ok := f.at[id]
-	return ok && now.Sub(at) < fullFor
+	return ok && now.Sub(at).Abs() < fullFor
 }
 
 func (f *fullAccounts) clear(id mail.AccountID) {

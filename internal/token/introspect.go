@@ -104,7 +104,8 @@ func (a *answers) get(token string) (name string, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	was, ok := a.said[sha256.Sum256([]byte(token))]
-	return was.name, ok && a.now().Before(was.until)
+	left := was.until.Sub(a.now())
+	return was.name, ok && left > 0 && left <= rememberFor
 }
 
 func (a *answers) put(token, name string, until time.Time) {
@@ -119,7 +120,7 @@ func (a *answers) put(token, name string, until time.Time) {
 func (a *answers) place() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.now().Sub(a.learnt) > placeFresh {
+	if age(a.learnt, a.now()) > placeFresh {
 		return ""
 	}
 	return a.at

@@ -61,7 +61,7 @@ func (r *keyRing) find(ctx context.Context, id, algorithm string) ([]jose.JSONWe
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.failed != nil || r.fetched.IsZero() || r.now().Sub(r.fetched) > keysStale {
+	if r.failed != nil || r.fetched.IsZero() || age(r.fetched, r.now()) > keysStale {
 		return nil, unavailable(r.failed)
 	}
 	return nil, errUnknownKey(id)
@@ -77,15 +77,18 @@ func (r *keyRing) look(id, algorithm string, most time.Duration) (found []jose.J
 			found = append(found, k)
 		}
 	}
-	return found, len(found) > 0 && r.now().Sub(r.fetched) <= most
+	return found, len(found) > 0 && age(r.fetched, r.now()) <= most
 }
+
+// age is the time between, whichever came first: a clock that was ahead makes nothing young.
+func age(at, now time.Time) time.Duration { return now.Sub(at).Abs() }
 
 // renew fetches the keys, unless that was tried a moment ago. The keys are everybody's:
 // a client that hangs up does not end it.
 func (r *keyRing) renew(ctx context.Context) {
 	r.mu.Lock()
 	now := r.now()
-	wait := !r.asked.IsZero() && now.Sub(r.asked) < fetchGap
+	wait := !r.asked.IsZero() && age(r.asked, now) < fetchGap
 	if !wait {
 		r.asked = now
 	}

@@ -171,6 +171,32 @@ func TestIssuerDown(t *testing.T) {
 	w.check("down for too long", long, "", fault.Unavailable)
 }
 
+// What was learnt while the clock was ahead does not count for years.
+func TestClockSetBack(t *testing.T) {
+	const ahead = 10 * 365 * 24 * time.Hour
+	w := newWorld(t, nil)
+	first := w.signer(jose.ES256, "1", true)
+	w.pass(ahead)
+	w.check("ahead", first(w.says("exp", start.Add(2*ahead).Unix())), "alice@example.org", 0)
+	w.mu.Lock()
+	w.keys = w.keys[1:]
+	w.mu.Unlock()
+	w.pass(-ahead)
+	w.check("withdrawn key", first(w.says()), "", bad)
+	w.check("new key", w.signer(jose.ES256, "2", true)(w.says()), "", bad) // too soon to ask
+	w.pass(fetchGap)
+	w.check("new key", w.signer(jose.ES256, "3", true)(w.says()), "alice@example.org", 0)
+
+	said := newAnswers(w.now)
+	w.pass(ahead)
+	said.put("token", "alice", w.now().Add(rememberFor))
+	said.setPlace("https://issuer.test/ask")
+	w.pass(-ahead)
+	if _, ok := said.get("token"); ok || said.place() != "" {
+		t.Error("an answer of later counts now")
+	}
+}
+
 func TestConfigurationOfAnother(t *testing.T) {
 	w := newWorld(t, nil)
 	w.issuer = "https://elsewhere.test"
