@@ -3,6 +3,7 @@ package pebble
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -40,6 +41,9 @@ type disk struct {
 	halt   atomic.Pointer[chan struct{}] // closed while nobody must wait for the disk
 	failed atomic.Pointer[failure]
 	dead   chan struct{} // closed when the disk has failed
+	quit   chan struct{} // closed when the engine is to close
+
+	witness *witness
 
 	mu      sync.Mutex
 	calls   int        // in the file system at this moment, to change something
@@ -66,8 +70,8 @@ type space struct {
 
 const spaceEvery = time.Second // between two looks at the free space
 
-func newDisk(opt Options) *disk {
-	d := &disk{FS: opt.FS, log: opt.Log, now: opt.Now, retry: opt.retry, brake: opt.brake, dead: make(chan struct{})}
+func newDisk(dir string, opt Options) *disk {
+	d := &disk{FS: opt.FS, witness: newWitness(opt.FS, dir), log: opt.Log, now: opt.Now, retry: opt.retry, brake: opt.brake, dead: make(chan struct{}), quit: make(chan struct{})}
 	d.idle = sync.NewCond(&d.mu)
 	d.halt.Store(new(make(chan struct{})))
 	return d
@@ -158,6 +162,7 @@ func (d *disk) abandon() error {
 		d.idle.Wait()
 	}
 	d.mu.Unlock()
+	d.witness.stop()
 	return heldLock{d}.Close()
 }
 
@@ -212,12 +217,14 @@ func noSpace(err error) bool {
 
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	d.beforeMarker(name)
+	d.forget(name)
 	return d.open(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
 }
 
 // ReuseForWrite opens a file that may be another under a new name. Where tidy has removed
 // that one it makes a new one.
 func (d *disk) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	d.forget(old)
 	return d.open(name, func() (vfs.File, error) {
 		f, err := d.FS.ReuseForWrite(old, name, category)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -236,7 +243,7 @@ func (d *disk) open(name string, call func() (vfs.File, error)) (vfs.File, error
 	if !d.do(isLog(name), func() (err error) { f, err = call(); return err }) {
 		f = vfs.NewMemFile(nil) // never written: the disk has failed
 	}
-	return &diskFile{File: f, disk: d, log: isLog(name)}, nil
+	return &diskFile{File: f, disk: d, log: isLog(name), seen: extent{name: d.FS.PathBase(name)}}, nil
 }
 
 // readFailed counts a read that failed, logs it if none was lately, and takes its time:
@@ -247,13 +254,16 @@ func (d *disk) readFailed(err error) {
 	if (last == 0 || now < last || now-last >= int64(unreadEvery)) && d.unreadAt.CompareAndSwap(last, now) {
 		d.log.Error("the disk cannot be read", "cause", err.Error(), "failures", n)
 	}
-	time.Sleep(d.brake)
+	d.pause(d.brake)
 }
 
 const unreadEvery = time.Second // between two lines about reads that failed
 
 // Open takes its time to fail, as ReadAt does.
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if isTable(name) {
+		return d.openTable(name, opts)
+	}
 	f, err := d.FS.Open(name, opts...)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -285,8 +295,30 @@ func (d *disk) Link(old, name string) error {
 }
 
 func (d *disk) Rename(old, name string) error {
-	d.do(false, func() error { return d.FS.Rename(old, name) })
+	d.do(false, func() error {
+		err := d.FS.Rename(old, name)
+		if err == nil {
+			err = d.witness.renamed(d.FS.PathBase(old), d.FS.PathBase(name))
+		}
+		return err
+	})
 	return nil
+}
+
+// forget takes a file that is about to go off the lists of the witness. If that fails
+// the disk does: else the next Open would miss the file.
+func (d *disk) forget(name string) {
+	if err := d.call(func() error { return d.witness.forget(d.FS.PathBase(name)) }); err != nil {
+		d.fail(err)
+	}
+}
+
+// witnessed has the witness note something. What it cannot note for want of space it
+// does not vouch for.
+func (d *disk) witnessed(note func() error) {
+	if err := d.call(note); err != nil && !noSpace(err) {
+		d.fail(err)
+	}
 }
 
 // beforeMarker syncs the directory if the name is a marker's. A marker is an empty
@@ -310,6 +342,7 @@ func (d *disk) beforeMarker(name string) {
 // may be needed to repair it. That a removal fails is no reason to stop.
 func (d *disk) Remove(name string) error {
 	d.beforeMarker(name)
+	d.forget(name)
 	return d.remove(func() error { return d.FS.Remove(name) })
 }
 
@@ -372,6 +405,11 @@ type diskFile struct {
 	disk  *disk
 	log   bool
 	reads bool // only
+	table bool // made of blocks
+	ahead bool // read from the beginning to the end
+
+	seen  extent // what has been written
+	blind bool   // not all of it was seen
 }
 
 // Read sees failures as ReadAt does.
@@ -385,6 +423,9 @@ func (f *diskFile) Read(p []byte) (int, error) {
 
 // ReadAt takes its time to fail.
 func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.table {
+		return f.readTable(p, off)
+	}
 	n, err := f.File.ReadAt(p, off)
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.disk.readFailed(err)
@@ -394,15 +435,19 @@ func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
 
 func (f *diskFile) Write(p []byte) (int, error) {
 	written := 0
-	f.disk.do(f.log, func() error {
+	f.seen.sum, f.seen.size = crc32.Update(f.seen.sum, castagnoli, p), f.seen.size+int64(len(p))
+	if !f.disk.do(f.log, func() error {
 		n, err := f.File.Write(p[written:])
 		written += n
 		return err
-	})
+	}) {
+		f.blind = true
+	}
 	return len(p), nil
 }
 
 func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
+	f.blind = true
 	f.disk.do(f.log, func() error {
 		_, err := f.File.WriteAt(p, off)
 		return err
@@ -420,18 +465,25 @@ func (f *diskFile) Sync() error     { return f.sync(f.File.Sync) }
 func (f *diskFile) SyncData() error { return f.sync(f.File.SyncData) }
 
 func (f *diskFile) SyncTo(length int64) (full bool, err error) {
-	err = f.sync(func() (err error) { full, err = f.File.SyncTo(length); return err })
-	return full, err
+	f.trySync(func() (err error) { full, err = f.File.SyncTo(length); return err })
+	return full, nil
 }
 
 func (f *diskFile) sync(call func() error) error {
-	f.disk.do(f.log, func() error {
+	if f.trySync(call) && !f.blind && grows(f.seen.name) {
+		f.disk.witnessed(func() error { return f.disk.witness.note(f.seen) })
+	}
+	return nil
+}
+
+// trySync tells whether the sync was more than pretended.
+func (f *diskFile) trySync(call func() error) bool {
+	return f.disk.do(f.log, func() error {
 		if err := call(); err != nil {
 			return fmt.Errorf("sync: %v", err) // without the errno: not tried again
 		}
 		return nil
 	})
-	return nil
 }
 
 func (f *diskFile) Close() error {
@@ -439,6 +491,8 @@ func (f *diskFile) Close() error {
 		_ = f.File.Close() // nothing can be lost, and the database would stumble
 		return nil
 	}
-	f.disk.do(f.log, f.File.Close)
+	if f.disk.do(f.log, f.File.Close) && !f.blind && fixed(f.seen.name) {
+		f.disk.witnessed(func() error { return f.disk.witness.keep(f.seen) })
+	}
 	return nil
 }

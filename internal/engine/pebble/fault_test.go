@@ -218,7 +218,7 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 // the log is told that it does.
 func TestFailedDiskIsFrozen(t *testing.T) {
 	mem := vfs.NewMem()
-	d := newDisk(Options{Now: time.Now, FS: mem}.withDefaults())
+	d := newDisk("", Options{Now: time.Now, FS: mem}.withDefaults())
 	const category = vfs.WriteCategoryUnspecified
 	old, err := d.Create("old.log", category)
 	if err != nil {

@@ -101,7 +101,7 @@ var _ engine.Engine = (*Engine)(nil)
 // another process has open is Busy; one written by a newer version is Unsupported.
 func Open(dir string, opt Options) (*Engine, error) {
 	opt = opt.withDefaults()
-	e := &Engine{opt: opt, dir: dir, disk: newDisk(opt)}
+	e := &Engine{opt: opt, dir: dir, disk: newDisk(dir, opt)}
 	e.blobs.e = e
 	e.life, e.end = context.WithCancel(context.Background())
 	opened := make(chan error, 1)
@@ -127,11 +127,16 @@ func (e *Engine) open() error {
 	// the one being flushed, a small cache would hold nothing but them.
 	cache := db.NewCache(e.opt.CacheBytes + 2*int64(e.opt.MemTableBytes))
 	defer cache.Unref() // the database holds its own reference
-	d, err := db.Open(e.dir, e.settings(cache))
+	settings := e.settings(cache)
+	if err := e.checkFiles(settings); err != nil {
+		return err
+	}
+	d, err := db.Open(e.dir, settings)
 	if err != nil {
 		return err
 	}
 	e.db = d
+	e.disk.witnessed(e.disk.witness.beginSums)
 	err = e.checkFormat()
 	if err == nil {
 		err = e.blobs.dropPartial()
@@ -140,6 +145,35 @@ func (e *Engine) open() error {
 		err = errors.Join(err, d.Close())
 	}
 	return err
+}
+
+// checkFiles locks a folder that is there and holds its files against what the witness
+// knows, before the database changes anything.
+func (e *Engine) checkFiles(settings *db.Options) (err error) {
+	if _, err := e.disk.Stat(e.dir); err != nil {
+		return nil // there is none, or the database will say what is wrong
+	}
+	if settings.Lock, err = db.LockDirectory(e.dir, e.disk); err != nil { // abandon gives it back
+		return err
+	}
+	if err := e.disk.witness.checkBefore(); err != nil {
+		return err
+	}
+	aside, err := e.disk.witness.setAside()
+	for _, name := range aside {
+		e.opt.Log.Error("a file of the store was damaged and has been renamed; it is not needed", "file", name, "to", "damaged-"+name)
+	}
+	if err != nil {
+		return err
+	}
+	e.disk.witnessed(e.disk.witness.begin)
+	return nil
+}
+
+// foundDamage is told of each block that fails its checksum. Whoever asked for it gets an
+// error that says so; everything else is still of use.
+func (e *Engine) foundDamage(info db.DataCorruptionInfo) {
+	e.opt.Log.Error("a file of the store is damaged; run martlet verify", "file", info.Path, "cause", info.Details)
 }
 
 // opening gives an error of the database's Open its kind.
@@ -152,7 +186,7 @@ func (e *Engine) opening(err error) error {
 		return fault.Wrap(fault.Busy, "the data directory is in use by another process", err)
 	case strings.Contains(err.Error(), "format major version"):
 		return fault.Wrap(fault.Unsupported, "the data directory was written by a newer version", err)
-	case db.IsCorruptionError(err):
+	case db.IsCorruptionError(err), strings.Contains(err.Error(), "object size mismatch"), strings.Contains(err.Error(), "unknown to the objstorage provider"):
 		return fault.Wrap(fault.Corrupt, "the data directory is damaged", err)
 	}
 	return fault.Wrap(fault.Unavailable, "cannot open the data directory", err)
@@ -175,7 +209,7 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      logger{e.disk},
-		EventListener:               &db.EventListener{WALCreated: e.logCreated},
+		EventListener:               &db.EventListener{WALCreated: e.logCreated, DataCorruption: e.foundDamage},
 
 		WALBytesPerSync: 0,
 	}
@@ -301,11 +335,16 @@ func (e *Engine) Close() error {
 
 func (e *Engine) release() error {
 	e.end()
+	close(e.disk.quit)
 	closed := make(chan error, 1)
 	go func() {
 		e.commits.Wait()
 		if e.disk.failed.Load() == nil {
-			closed <- e.protect(e.db.Close)
+			closed <- e.protect(func() error {
+				err := e.db.Close()
+				e.disk.witnessed(e.disk.witness.rest)
+				return err
+			})
 		}
 	}()
 	var err error

@@ -53,6 +53,7 @@ func (e *Engine) awaitRest() {
 // yet newer, and all before it have been flushed. One that lies in the directory may not
 // count yet: the files themselves say nothing.
 func (e *Engine) tidy() {
+	e.disk.witnessed(e.disk.witness.rest)
 	newest := e.rest.log.Load()
 	if newest == 0 || e.db.Metrics().WAL.Files != 1 {
 		return

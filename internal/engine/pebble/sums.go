@@ -1,0 +1,119 @@
+package pebble
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// keep records the checksum of a file that will not change any more. Lines are not
+// synced one by one: a power cut may take the last ones, and of the files they spoke of
+// the blocks still have checksums of their own.
+func (w *witness) keep(f extent) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sums[f.name] = f
+	if w.dead || w.sumsFile == nil || temporary(f.name) {
+		return nil
+	}
+	_, err := w.sumsFile.Write(sumsLine(f))
+	return err
+}
+
+// renamed carries the checksum of a file to its new name.
+func (w *witness) renamed(old, name string) error {
+	w.mu.Lock()
+	f, ok := w.sums[old]
+	delete(w.sums, old)
+	w.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	f.name = name
+	return w.keep(f)
+}
+
+func sumsLine(f extent) []byte {
+	line := fmt.Appendf(nil, "%08x %d %s", f.sum, f.size, f.name)
+	return fmt.Appendf(line, " %08x\n", crc32.Checksum(line, castagnoli))
+}
+
+// parseSums reads the lines that are whole; whole is false if there were others.
+func parseSums(b []byte) (sums map[string]extent, whole bool) {
+	sums, whole = map[string]extent{}, true
+	for line := range bytes.Lines(b) {
+		var f extent
+		var check uint32
+		_, err := fmt.Sscanf(string(line), "%08x %d %s %08x\n", &f.sum, &f.size, &f.name, &check)
+		if err != nil || !bytes.Equal(line, sumsLine(f)) {
+			whole = false
+			continue
+		}
+		sums[f.name] = f
+	}
+	return sums, whole
+}
+
+// loadSums reads the checksums of the files that are there. Those that are gone have
+// been removed: of the ones it needs the database itself knows.
+func (w *witness) loadSums() error {
+	b, err := readWhole(w.fs, w.path(sumsName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	names, err := w.fs.List(w.dir)
+	if err != nil {
+		return err
+	}
+	sums, _ := parseSums(b) // a power cut may have taken some
+	for _, name := range names {
+		if f, ok := sums[name]; ok {
+			if _, newer := w.sums[name]; !newer {
+				w.sums[name] = f
+			}
+		}
+	}
+	return nil
+}
+
+// beginSums writes the list anew and goes on with it.
+func (w *witness) beginSums() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.loadSums(); err != nil {
+		return err
+	}
+	var all []byte
+	for _, name := range slices.Sorted(maps.Keys(w.sums)) {
+		all = append(all, sumsLine(w.sums[name])...)
+	}
+	fresh := w.path(sumsName + ".new")
+	f, err := w.fs.Create(fresh, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(all)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = w.fs.Rename(fresh, w.path(sumsName))
+	}
+	if err == nil {
+		err = syncDir(w.fs, w.dir)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	w.sumsFile = f // renamed, still the same
+	return nil
+}
