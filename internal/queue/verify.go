@@ -37,7 +37,7 @@ func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (me
 		check func(l look, k, v []byte, report func(ID, string)) error
 	}{
 		{famPiece, verifyOwner}, {famRecipient, verifyOwner}, {famGroup, verifyOwner},
-		{famWaiting, verifyWaiting}, {famLane, verifyLane}, {famDue, verifyDue}, {famAlarm, verifyAlarm},
+		{famWaiting, verifyWaiting}, {famLane, verifyLane}, {famDue, verifyDue}, {famAlarm, verifyAlarm}, {famKey, verifyKey},
 	} {
 		for next := []byte{f.fam}; next != nil; {
 			next, err = q.verifySome(ctx, next, func(l look, k, v []byte) error { return f.check(l, k, v, report) })
@@ -247,6 +247,14 @@ func verifyAlarm(l look, k, v []byte, report func(ID, string)) error {
 	m, ok, err := l.message(id)
 	if err != nil || !ok || kind > alarmReport || [...]int64{m.delayAt, m.expiryAt, m.reportAt}[kind] != at {
 		report(id, "an alarm belongs to nothing")
+	}
+	return nil
+}
+
+// verifyKey checks an idempotency key. The message it was given to may be gone.
+func verifyKey(_ look, k, v []byte, report func(ID, string)) error {
+	if _, err := decodeKeyRecord(v); err != nil {
+		report(0, fmt.Sprintf("idempotency key %q: %s", k[1:], fault.Say(err)))
 	}
 	return nil
 }

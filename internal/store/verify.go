@@ -10,6 +10,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 // Problem is one thing that Verify found wrong.
@@ -34,6 +35,9 @@ type Verified struct {
 // message.
 func (s *Store) Verify(ctx context.Context, report func(Problem), progress func(Verified)) (Verified, error) {
 	v := verifier{ctx: ctx, store: s, report: report, progress: progress, good: map[mail.BlobRef]int64{}}
+	if err := v.registry(); err != nil {
+		return v.done, err
+	}
 	ids, err := s.Accounts(ctx)
 	if err != nil {
 		return v.done, err
@@ -293,9 +297,23 @@ func (v *verifier) records() error {
 			return err
 		}
 	}
-	for family, kind := range map[byte]byte{famLog: recLog, famThread: recThread, famOnce: recOnce, famSub: recSub, famPlaces: recPlaces, famURLKey: recURLKey, famSharer: recSharer} {
+	return v.sums()
+}
+
+// sums checks the records that nothing above has read: each is whole and of its kind.
+func (v *verifier) sums() error {
+	kinds := map[byte][]byte{
+		famLog: {recLog}, famThread: {recThread}, famOnce: {recOnce}, famSub: {recSub}, famPlaces: {recPlaces},
+		famURLKey: {recURLKey}, famSharer: {recSharer}, famDoomed: {recDoomed}, famGrams: {recGrams}, famName: {recName},
+		famPage: {recPage, recRows}, famMarks: {recMarks},
+	}
+	for family, allowed := range kinds {
 		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, val []byte) bool {
-			if _, err := unseal(kind, val); err != nil {
+			kind, _, err := record.Open(val)
+			if err == nil && !slices.Contains(allowed, kind) {
+				err = fault.Newf(fault.Corrupt, "a stored record has kind %d", kind)
+			}
+			if err != nil {
 				v.problem(0, "record %x: %s", k, fault.Say(err))
 			}
 			return true
@@ -305,4 +323,17 @@ func (v *verifier) records() error {
 		}
 	}
 	return nil
+}
+
+// registry checks the list of accounts. One that cannot be read at all is an error.
+func (v *verifier) registry() error {
+	return v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
+		return r.Scan(nil, nil, false, func(k, val []byte) bool {
+			kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer}[k[0]]
+			if _, err := unseal(kind, val); err != nil || len(k) != 9 {
+				v.problem(0, "the entry of account %d in the list of accounts is damaged", engine.Num(k, 0))
+			}
+			return true
+		})
+	})
 }
