@@ -12,7 +12,7 @@ import (
 func newVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify", Short: "Read the whole store and check everything in it",
-		Long: `Reads the directory, the queue and all accounts, mailboxes, messages and bodies, and
+		Long: `Reads all files of the store, then the directory, the queue and all accounts, mailboxes, messages and bodies, and
 checks every checksum, count and cross-reference. It may run while the server runs. On a terminal it shows how far it
 is; elsewhere, and with --json, it writes one JSON object a line: events progress and
 problem, and done at the end. Exit code 0 if all is whole, 1 if not.`,
@@ -37,6 +37,7 @@ type verifyLine struct {
 	Mailbox   string `json:"mailbox"`
 	UID       int64  `json:"uid"`
 	QueueID   string `json:"queue_id"`
+	File      string `json:"file"`
 	What      string `json:"what"`
 }
 
@@ -96,6 +97,8 @@ func (s *verifyScreen) line(_ json.RawMessage, l verifyLine) error {
 		place := l.Account
 		if place == "" && l.QueueID != "" {
 			place = "queue, message " + l.QueueID
+		} else if place == "" && l.File != "" {
+			place = "file " + l.File
 		} else if place == "" {
 			place = "directory"
 		}

@@ -142,5 +142,11 @@ func (h *house) close() error {
 
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
-	return admin.New(admin.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid()})
+	return admin.New(admin.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Files: h.files, Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid()})
+}
+
+// files reads every file of the engine, for verify.
+func (h *house) files(ctx context.Context, report func(file, what string)) error {
+	_, err := h.engine.Check(ctx, report)
+	return err
 }

@@ -34,12 +34,16 @@ type Options struct {
 	Store     *store.Store
 	Directory *directory.Directory
 	Queue     *queue.Queue
+	Files     Files // nil: nothing is known of files
 	Version   string
 	Log       *slog.Logger // nil: discard
 	Now       func() time.Time
 	Rand      io.Reader // for passwords
 	PID       int       // of this process
 }
+
+// Files reads every file of the store and reports those that are not as they were written.
+type Files func(ctx context.Context, report func(file, what string)) error
 
 // maxBody bounds a request's body, in bytes.
 const maxBody = 1 << 20

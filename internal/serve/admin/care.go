@@ -37,6 +37,7 @@ type (
 		Mailbox string   `json:"mailbox,omitempty"`
 		UID     mail.UID `json:"uid,omitempty"`
 		Queued  string   `json:"queue_id,omitempty"`
+		File    string   `json:"file,omitempty"` // of the store
 		What    string   `json:"what"`
 	}
 	doneLine struct {
@@ -52,13 +53,9 @@ type (
 	}
 )
 
-// verify checks the directory, then that each account has data, then the queue, and then
+// verify checks the files, the directory, then that each account has data, then the queue, and then
 // all data. It runs beside everything else.
 func (a *api) verify(r *request) error {
-	names, total, err := a.census(r)
-	if err != nil {
-		return err
-	}
 	found := 0
 	report := func(p problemLine) {
 		found++
@@ -66,11 +63,18 @@ func (a *api) verify(r *request) error {
 		_ = r.send(p) // if the caller has gone, the request's context ends
 		r.flush()
 	}
-	if err := a.verifyDirectory(r.ctx, report); err != nil {
+	if err := a.verifyFiles(r.ctx, report); err != nil {
+		return err
+	}
+	names, total, err := a.census(r)
+	if err = damage(err, "", report); err != nil {
+		return err
+	}
+	if err := damage(a.verifyDirectory(r.ctx, report), "the directory cannot be read to its end: ", report); err != nil {
 		return err
 	}
 	waiting, err := a.Queue.Verify(r.ctx, func(id queue.ID, what string) { report(problemLine{Queued: id.String(), What: what}) })
-	if err != nil {
+	if err = damage(err, "the queue cannot be read to its end: ", report); err != nil {
 		return err
 	}
 	progress := func(v store.Verified) error {
@@ -94,13 +98,31 @@ func (a *api) verify(r *request) error {
 			_ = progress(v)
 		}
 	})
-	if err != nil {
+	if err = damage(err, "the list of accounts cannot be read to its end: ", report); err != nil {
 		return err
 	}
 	return r.send(doneLine{
 		Event: "done", OK: found == 0, Accounts: done.Accounts, Mailboxes: done.Mailboxes, Messages: done.Messages,
 		Bodies: done.Bodies, Queued: waiting, Bytes: done.Bytes, Problems: found,
 	})
+}
+
+// damage reports what could not be read because it is damaged, so that the rest is read, too.
+func damage(err error, what string, report func(problemLine)) error {
+	if !fault.Is(err, fault.Corrupt) {
+		return err
+	}
+	if what != "" { // else it is told elsewhere
+		report(problemLine{What: what + fault.Say(err)})
+	}
+	return nil
+}
+
+func (a *api) verifyFiles(ctx context.Context, report func(problemLine)) error {
+	if a.Files == nil {
+		return nil
+	}
+	return a.Files(ctx, func(file, what string) { report(problemLine{File: file, What: what}) })
 }
 
 // census counts the messages there are. names holds the first thousands of accounts,
