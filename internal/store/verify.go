@@ -304,7 +304,7 @@ func (v *verifier) records() error {
 func (v *verifier) sums() error {
 	kinds := map[byte][]byte{
 		famLog: {recLog}, famThread: {recThread}, famOnce: {recOnce}, famSub: {recSub}, famPlaces: {recPlaces},
-		famURLKey: {recURLKey}, famSharer: {recSharer}, famDoomed: {recDoomed}, famGrams: {recGrams}, famName: {recName},
+		famURLKey: {recURLKey}, famSharer: {recSharer}, famDoomed: {recDoomed, recKeptDoomed}, famGrams: {recGrams}, famName: {recName},
 		famPage: {recPage, recRows}, famMarks: {recMarks},
 	}
 	for family, allowed := range kinds {
@@ -329,9 +329,9 @@ func (v *verifier) sums() error {
 func (v *verifier) registry() error {
 	return v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
 		return r.Scan(nil, nil, false, func(k, val []byte) bool {
-			kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer}[k[0]]
-			if _, err := unseal(kind, val); err != nil || len(k) != 9 {
-				v.problem(0, "the entry of account %d in the list of accounts is damaged", engine.Num(k, 0))
+			kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer, famKeepTime: recKeepTime}[k[0]]
+			if _, err := unseal(kind, val); err != nil {
+				v.problem(0, "record %x of the list of accounts: %s", k, fault.Say(err))
 			}
 			return true
 		})

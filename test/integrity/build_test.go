@@ -9,6 +9,7 @@ package integrity
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ type house struct {
 // open opens the house; a fault of any floor ends it.
 func open(fs vfs.FS) (h *house, err error) {
 	h = &house{}
-	if h.engine, err = pebble.Open(folder, pebble.Options{FS: fs, MemTableBytes: 256 << 10, CacheBytes: 1 << 20, ReserveBytes: -1}); err != nil {
+	if h.engine, err = pebble.Open(folder, pebble.Options{FS: fs, Now: time.Now, MemTableBytes: 256 << 10, CacheBytes: 1 << 20, ReserveBytes: -1}); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -47,16 +48,16 @@ func open(fs vfs.FS) (h *house, err error) {
 			h.close()
 		}
 	}()
-	if h.store, err = store.Open(h.engine, store.Options{}); err != nil {
+	if h.store, err = store.Open(h.engine, store.Options{Now: time.Now, Keep: store.Keep{For: 24 * time.Hour}}); err != nil {
 		return h, err
 	}
 	h.directory, err = directory.Open(context.Background(), h.engine, h.store, directory.Options{
-		Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
+		Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096, Now: time.Now, Rand: crand.Reader,
 	})
 	if err != nil {
 		return h, err
 	}
-	h.queue = queue.New(h.engine, h.store, queue.Options{Hostname: "mx.test.example", Remote: closed{}, Local: closed{},
+	h.queue = queue.New(h.engine, h.store, queue.Options{Hostname: "mx.test.example", Remote: closed{}, Local: closed{}, Now: time.Now, Rand: rand.Float64, Random: crand.Reader,
 		Report: func(context.Context, string, mail.Envelope, io.Reader) error { return nil }})
 	return h, nil
 }
@@ -272,9 +273,22 @@ func (b *builder) change(ann, ben *store.Account, inbox mail.MailboxID) {
 	for _, m := range p.Messages(mail.UIDSet{{From: 10, To: 15}}) {
 		grams = append(grams, store.Grams{UID: m.UID, ID: m.ID, Bytes: []byte{255, 255}})
 	}
+	b.draft(ann)
 	b.must(ann.KeepGrams(ctx, inbox, grams))
 	ann.MakeBriefs(inbox, []store.BriefKind{store.BriefEnvelope, store.BriefStructure, store.BriefHeader}, []mail.UID{1, 64})
 	time.Sleep(50 * time.Millisecond) // they come in the background; without them the test says so
+}
+
+// draft writes a draft and throws it away, as is done with each that is written anew.
+func (b *builder) draft(a *store.Account) {
+	box := b.box(a, "Drafts")
+	for range 2 {
+		b.deliver(a, box)
+	}
+	_, err := a.SetFlags(b.ctx, box, store.All(), store.FlagChange{Op: store.AddFlags, Flags: mail.Draft | mail.Deleted})
+	b.must(err)
+	_, err = a.Expunge(b.ctx, box, store.All(), true)
+	b.must(err)
 }
 
 func (b *builder) enqueue() {

@@ -161,7 +161,7 @@ func (s sound) refusal(d damage, err error, fs vfs.FS) (outcome, string) {
 	after, hurt := imageOf(nil, fs), d.apply(s.img)
 	delete(after, "LOCK")
 	delete(hurt, "LOCK")
-	if !maps.EqualFunc(after, hurt, bytes.Equal) {
+	if strings.Contains(err.Error(), "nothing was changed") && !maps.EqualFunc(after, hurt, bytes.Equal) {
 		return missed, "refused, but the folder is no longer as it was"
 	}
 	stem, _, _ := strings.Cut(d.file, ".")
@@ -393,12 +393,12 @@ func checkFamilies(t *testing.T, s sound) {
 			have[kind+rest[1:2]] = true
 		}
 	}
-	for _, family := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "s", "t", "v", "w", "x", "y", "z"} {
+	for _, family := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "D"} {
 		if !have[family] {
 			t.Errorf("the store has no record of family %s", family)
 		}
 	}
-	for _, family := range []string{"directory d", "directory e", "directory u", "directory m", "queue m", "queue p", "queue r", "queue g", "queue q", "queue l", "queue t", "queue a", "queue k", "queue n", "registry A", "registry O"} {
+	for _, family := range []string{"directory d", "directory e", "directory u", "directory m", "queue m", "queue p", "queue r", "queue g", "queue q", "queue l", "queue t", "queue a", "queue k", "queue n", "registry A", "registry O", "registry T"} {
 		if !have[family] {
 			t.Errorf("the store has no record of family %s", family)
 		}
