@@ -3,8 +3,10 @@ package crash
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,9 +19,20 @@ import (
 
 // breakage is what goes wrong in one trial of R6.
 type breakage struct {
-	kind string
+	kind string // of call and file
 	nth  int
 	ever bool // from then on
+}
+
+// kindOf names a call and what it is made on.
+func kindOf(c inject.Call) string {
+	base := filepath.Base(c.Path)
+	for _, part := range []string{".log", ".sst", ".blob", "MANIFEST", "OPTIONS", "marker", "spool", "dbtmp"} {
+		if strings.Contains(base, part) {
+			return c.Kind + " " + part
+		}
+	}
+	return c.Kind + " " + base
 }
 
 func (b breakage) String() string {
@@ -45,8 +58,9 @@ func (k *sick) rule(c inject.Call) inject.Answer {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.seen[c.Kind]++
-	if n := k.seen[c.Kind]; c.Kind != k.kind || n < k.nth || n > k.nth && !k.ever {
+	kind := kindOf(c)
+	k.seen[kind]++
+	if n := k.seen[kind]; kind != k.kind || n < k.nth || n > k.nth && !k.ever {
 		return inject.Answer{}
 	}
 	k.broken[c.Path]++
@@ -66,29 +80,37 @@ func TestR6RealProgram(t *testing.T) {
 	t.Logf("calls: %v", seen)
 	most := promise.Times(t, "R6", 1, 200)
 	trials, refused, stops := 0, 0, 0
-	for kind, calls := range seen {
-		rng := rand.New(rand.NewPCG(6, uint64(len(kind))))
-		for n := range min(most, calls) {
-			for _, ever := range []bool{false, true} {
-				b := breakage{kind, n + 1, ever}
-				if !promise.Long() && !ever {
-					b.nth = 1 + rng.IntN(calls)
-				}
-				k := st.toil(b, uint64(n))
-				trials, refused = trials+1, refused+k.refused
-				if k.ends {
-					stops++
-				}
-				if t.Failed() {
-					return
-				}
-			}
+	for i, b := range breakages(seen, most) {
+		k := st.toil(b, uint64(i))
+		if t.Failed() {
+			return
+		}
+		trials, refused = trials+1, refused+k.refused
+		if k.ends {
+			stops++
 		}
 	}
-	if stops == 0 || refused == 0 || len(seen) < 6 {
+	if stops == 0 || refused == 0 || len(seen) < 12 {
 		t.Errorf("%d stops, %d refusals, %d kinds: too little for a proof", stops, refused, len(seen))
 	}
 	promise.Kept(t, "R6", "kinds of calls", len(seen), "trials", trials, "refusals", refused, "stops", stops, "lost", 0, "dup", 0)
+}
+
+// breakages lists what is to go wrong, by the calls that were seen: one call and all from
+// it on, for each of up to most calls. If that is only one, each kind of call goes wrong in
+// one of the two ways, at a call by chance.
+func breakages(seen map[string]int, most int) (list []breakage) {
+	for i, kind := range slices.Sorted(maps.Keys(seen)) {
+		if most == 1 {
+			rng := rand.New(rand.NewPCG(6, uint64(i)))
+			list = append(list, breakage{kind, 1 + rng.IntN(min(seen[kind], 20)), i%2 == 0})
+			continue
+		}
+		for n := range min(most, seen[kind]) {
+			list = append(list, breakage{kind, n + 1, false}, breakage{kind, n + 1, true})
+		}
+	}
+	return list
 }
 
 // toil works on a server with a breakage, ends it, starts it again and compares.
@@ -130,6 +152,12 @@ func (st *stage) toil(b breakage, seed uint64) *sick {
 	}
 	k.verify()
 	k.check(int(seed))
+	if b.kind == "" {
+		k.control()
+		if k.refused > 0 || k.stopped() {
+			return wrong("%d refusals without a fault", k.refused)
+		}
+	}
 	k.ends = k.stopped()
 	return k
 }
@@ -143,7 +171,8 @@ func (k *sick) stopped() bool {
 // mustStop returns a file whose failure may have lost something that was or would be
 // acknowledged: one of the store's that could not be written or synced.
 func (k *sick) mustStop() string {
-	if !slices.Contains([]string{"write", "pwrite64", "fsync", "fdatasync", "openat", "renameat", "linkat"}, k.kind) {
+	call, _, _ := strings.Cut(k.kind, " ")
+	if !slices.Contains([]string{"write", "pwrite64", "fsync", "fdatasync", "openat", "renameat", "linkat"}, call) {
 		return ""
 	}
 	for path := range k.broken {
