@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/martlet-mail/martlet/internal/backup"
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
@@ -43,6 +44,9 @@ type house struct {
 
 // files are those of this machine.
 var files = disk.Files{FS: vfs.Default}
+
+// backupDisk is where backups lie: on a disk of this machine.
+var backupDisk = backup.Disk{FS: vfs.Default, Lock: lockShared}
 
 func engineDir(cfg *conf.Config) string { return filepath.Join(string(cfg.Data), "store") }
 
@@ -140,9 +144,20 @@ func (h *house) close() error {
 	return h.engine.Close()
 }
 
+// backup is the house as backups see it.
+func (h *house) backup() backup.House {
+	return backup.House{
+		Engine: h.engine, Store: h.store, Directory: h.directory, Disk: backupDisk,
+		Version: thisBuild().Version, Now: time.Now, Rand: rand.Reader,
+	}
+}
+
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
-	return admin.New(admin.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Files: h.files, Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid()})
+	return admin.New(admin.Options{
+		Store: h.store, Directory: h.directory, Queue: h.queue, Files: h.files, Backup: h.backup(),
+		Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid(),
+	})
 }
 
 // files reads every file of the engine, for verify.

@@ -55,7 +55,7 @@ func (h House) RestoreAccount(ctx context.Context, dir string, at time.Time, add
 		return Restored{}, err
 	}
 	defer release()
-	a := returning{house: h, past: p, was: was, opt: opt}
+	a := returning{house: h, past: p, was: was, opt: opt, done: Restored{Time: o.Info().Time}}
 	now, err := h.Directory.Lookup(ctx, addr)
 	switch {
 	case fault.Is(err, fault.NotFound) && opt.Mailbox != "":
@@ -149,7 +149,7 @@ func (a *returning) asNew(ctx context.Context, id mail.AccountID) error {
 
 // all counts what comes back of an account that is no more.
 func (a *returning) all(ctx context.Context) (Restored, error) {
-	done := Restored{Accounts: 1}
+	done := Restored{Time: a.done.Time, Accounts: 1}
 	err := a.was.View(ctx, func(s *store.Snapshot) error {
 		boxes, err := s.Mailboxes()
 		for _, m := range boxes {

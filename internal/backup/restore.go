@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -12,11 +13,12 @@ import (
 
 // Restored is what a restore has done, or, if that was only asked, would do.
 type Restored struct {
-	Accounts  int
-	Mailboxes int   // made
-	Messages  int64 // brought back
-	Present   int64 // that were there already
-	Failed    int64 // that could not be read from the backup, or not be put
+	Time      time.Time // of the snapshot
+	Accounts  int       // made again
+	Mailboxes int       // made
+	Messages  int64     // brought back
+	Present   int64     // that were there already
+	Failed    int64     // that could not be read from the backup, or not be put
 	Bytes     int64
 }
 
@@ -42,7 +44,7 @@ func (o RestoreOptions) problem(what string) {
 // last. What the snapshot was made of goes on in a way of its own: Depart is to be called
 // of all accounts and of the directory before anybody uses it.
 func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptions) (Restored, error) {
-	c := carrier{ctx: ctx, from: o, into: into, opt: opt, put: map[name]bool{}}
+	c := carrier{ctx: ctx, from: o, into: into, opt: opt, put: map[name]bool{}, done: Restored{Time: o.Info().Time}}
 	var last []engine.Shard
 	for i := range o.snap.shards {
 		sh := &o.snap.shards[i]

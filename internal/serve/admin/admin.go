@@ -1,5 +1,5 @@
 // Package admin is the administration of a server as an HTTP handler: domains,
-// accounts, aliases, mailboxes, the queue, verification and sweeping, over the store,
+// accounts, aliases, mailboxes, the queue, verification, backups and sweeping, over the store,
 // the directory and the queue.
 //
 // It has one form for all ways in. A running server answers it on a unix socket in its
@@ -22,6 +22,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/backup"
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -34,7 +35,8 @@ type Options struct {
 	Store     *store.Store
 	Directory *directory.Directory
 	Queue     *queue.Queue
-	Files     Files // nil: nothing is known of files
+	Files     Files        // nil: nothing is known of files
+	Backup    backup.House // the same, as backups see it
 	Version   string
 	Log       *slog.Logger // nil: discard
 	Now       func() time.Time
@@ -82,8 +84,10 @@ func New(o Options) http.Handler {
 		"POST /v1/queue/{id}/{action}": a.changeQueued,
 		"POST /v1/queue/{action}":      a.changeAllQueued,
 
-		"POST /v1/verify": a.verify,
-		"POST /v1/sweep":  a.sweep,
+		"POST /v1/verify":  a.verify,
+		"POST /v1/backup":  a.backup,
+		"POST /v1/restore": a.restore,
+		"POST /v1/sweep":   a.sweep,
 	} {
 		mux.Handle(pattern, a.wrap(h))
 	}

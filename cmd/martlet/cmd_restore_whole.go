@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spf13/cobra"
+
+	"github.com/martlet-mail/martlet/internal/backup"
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// restoredWhole is the last line of it.
+type restoredWhole struct {
+	Event    string    `json:"event"`
+	Time     time.Time `json:"time"` // of the snapshot
+	Plan     bool      `json:"plan"`
+	Accounts int       `json:"accounts"`
+	Messages int64     `json:"messages"`
+	Queued   int64     `json:"queued"`
+	Failed   int64     `json:"failed"`
+	Bytes    int64     `json:"bytes"`
+}
+
+// restoreWhole brings everything back into a data folder that is empty.
+func restoreWhole(cmd *cobra.Command, r restoreRequest) error {
+	cfg, _, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	if err := mustBeEmpty(cfg); err != nil {
+		return err
+	}
+	from, err := backup.Open(backupDisk, r.Dir, r.At)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	s := newStepScreen(cmd)
+	info := from.Info()
+	done := restoredWhole{Event: "done", Time: info.Time, Plan: r.Plan, Accounts: info.Accounts, Messages: info.Messages, Queued: info.Queued}
+	if !r.Plan {
+		if err := giveUpRoot(cfg); err != nil {
+			return err
+		}
+		got, err := fillFolder(cmd.Context(), cfg, from, backup.RestoreOptions{
+			Progress: steps(s),
+			Problem: func(p backup.Problem) {
+				_ = s.line(brokenLine{"problem", p.File, p.What}, backupLine{Event: "problem", What: p.What})
+			},
+		})
+		s.clear()
+		if err != nil {
+			return err
+		}
+		done.Failed, done.Bytes = got.Failed, got.Bytes
+	}
+	if s.json {
+		if err := printJSON(s.out, done); err != nil {
+			return err
+		}
+	}
+	return r.tell(cmd, backupLine{Time: done.Time, Accounts: int64(done.Accounts), Messages: done.Messages, Failed: done.Failed})
+}
+
+// mustBeEmpty fails if there is mail in the data folder.
+func mustBeEmpty(cfg *conf.Config) error {
+	list, err := os.ReadDir(engineDir(cfg))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && len(list) == 0:
+		return nil
+	case err != nil:
+		return failed("cannot read the data folder %s: %v", cfg.Data, err)
+	}
+	return failed("the data folder %s is not empty; stop the server and move %s away, or name another data folder in the configuration", cfg.Data, engineDir(cfg))
+}
+
+// fillFolder makes the store of a data folder, beside its place, and moves it there once
+// all is durable: a restore that is cut short leaves an empty data folder.
+func fillFolder(ctx context.Context, cfg *conf.Config, from *backup.Opened, opt backup.RestoreOptions) (done backup.Restored, err error) {
+	aside := engineDir(cfg) + ".restoring"
+	if pid := lockHolder(filepath.Join(aside, "LOCK")); pid > 0 {
+		return done, failed("%s is restoring into %s already", processName(pid), cfg.Data)
+	}
+	if err := makeFolder(string(cfg.Data)); err != nil {
+		return done, failed("cannot make the data folder: %v", err)
+	}
+	if err := os.RemoveAll(aside); err != nil {
+		return done, failed("cannot remove what an earlier restore has left in %s: %v", aside, err)
+	}
+	eng, err := pebble.Open(aside, pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return done, err
+	}
+	done, err = from.Whole(ctx, eng, opt)
+	if err == nil {
+		err = depart(ctx, eng)
+	}
+	if closing := eng.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		os.RemoveAll(aside)
+		return done, err
+	}
+	_ = os.Remove(engineDir(cfg)) // if it is there it is empty
+	if err := os.Rename(aside, engineDir(cfg)); err != nil {
+		return done, failed("everything is restored in %s, but cannot be moved to %s: %v", aside, engineDir(cfg), err)
+	}
+	return done, syncFolder(string(cfg.Data))
+}
+
+// depart sets what was restored apart from what came after the snapshot and is lost.
+func depart(ctx context.Context, eng *pebble.Engine) error {
+	st, err := store.Open(eng, store.Options{Now: time.Now})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	d, err := directory.Open(ctx, eng, st, directory.Options{Now: time.Now, Rand: rand.Reader})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return backup.Depart(ctx, st, d)
+}
