@@ -43,9 +43,13 @@ func (s *session) newPlace(name string) (place, error) {
 	case name == otherUsers:
 		return p, fault.New(fault.Invalid, "this name is where the mailboxes of other users lie")
 	case fault.Is(err, fault.NotFound): // no other answer than for a user who gives no right
-		return p, fault.New(fault.Denied, "you have no right to make a mailbox there")
+		return p, noRightThere()
 	}
 	return p, err
+}
+
+func noRightThere() error {
+	return fault.New(fault.Denied, "you have no right to make a mailbox there")
 }
 
 // tellNormal is tellOldName if the client wrote the name of its command otherwise.

@@ -33,11 +33,18 @@ func (s *session) rename(_ *command, args renaming) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	if from.prefix != "" { // whoever may not see it is told of nothing, nor that there is such a user
+		if _, _, err := s.mailbox(args.from, mail.RightLookup); err != nil {
+			return reply{}, err
+		}
+	}
 	to, err := s.newPlace(args.to)
 	if err != nil {
 		return reply{}, err
 	}
 	switch {
+	case from.acct.ID() != to.acct.ID() && to.prefix != "":
+		return reply{}, noRightThere()
 	case from.acct.ID() != to.acct.ID() || from.prefix != "" && from.name == "INBOX":
 		return no("CANNOT", "a mailbox stays with its owner; messages can be moved"), nil
 	case from.name == "INBOX":
