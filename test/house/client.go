@@ -21,7 +21,8 @@ const patience = 30 * time.Second
 // Client is one connection that sends bytes and reads lines.
 type Client struct {
 	net.Conn
-	In *bufio.Reader
+	In   *bufio.Reader
+	Over bool // the server has hung up
 
 	t testing.TB
 }
@@ -37,7 +38,7 @@ func (h *House) Dial(t testing.TB, protocol string) *Client {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return &Client{c, bufio.NewReader(c), t}
+	return &Client{Conn: c, In: bufio.NewReader(c), t: t}
 }
 
 // Send writes bytes as they are. A server that hangs up meanwhile is no failure: what it
@@ -51,6 +52,7 @@ func (c *Client) Line() string {
 	if err, ok := err.(net.Error); ok && err.Timeout() {
 		c.t.Fatalf("no answer within %v, only %q", patience, line)
 	}
+	c.Over = err != nil
 	return strings.TrimRight(line, "\r\n")
 }
 
@@ -83,7 +85,7 @@ func (c *Client) Until(tag string) (untagged []string, tagged string) {
 	c.t.Helper()
 	for {
 		line := c.Line()
-		if line == "" || strings.HasPrefix(line, tag+" ") {
+		if c.Over || strings.HasPrefix(line, tag+" ") {
 			return untagged, line
 		}
 		untagged = append(untagged, line)
