@@ -236,7 +236,7 @@ func (h *house) sessionOptions(certs *netsrv.Certificates) (netsrv.Options, erro
 		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, MaxPerAccount: h.cfg.Limits.ConnectionsPerAccount,
 		Grace: stopGrace, MinVersion: minTLS(h.cfg), Stall: time.Duration(h.cfg.Limits.Stall),
 		Login:            time.Duration(h.cfg.Limits.LoginTime),
-		NoChannelBinding: !h.cfg.TLS.ChannelBinding, Now: time.Now, NewID: connectionID,
+		NoChannelBinding: !h.cfg.TLS.ChannelBinding, Now: time.Now, NewID: connectionID, Scarce: scarce,
 	}
 	if certs != nil {
 		o.Certificate = certs.Get

@@ -22,8 +22,8 @@ import (
 // disk stands between the database and the file system and sees every failure
 // first, because the database ends or locks up on some of them.
 //
-//   - No space: the call waits and tries again until there is space. Meanwhile
-//     nobody waits for the disk: writes are refused, those under way are Unknown.
+//   - No space, or no file descriptor: the call waits and tries again until there is one.
+//     Meanwhile nobody waits for the disk: writes are refused, those under way are Unknown.
 //   - Any other failed write, sync, create or rename: the disk has failed for good.
 //     From then on nothing reaches it, so that it stays as after a power cut, which
 //     the next Open repairs. Writes to the log pretend to succeed, so that the
@@ -49,7 +49,8 @@ type disk struct {
 	calls   int        // in the file system at this moment, to change something
 	idle    *sync.Cond // calls is 0
 	halted  bool       // halt is closed
-	waiting int        // calls that wait for space
+	waiting int        // calls that wait for what there is too little of
+	lack    error      // what that is
 	lock    io.Closer
 	lockErr error
 	space   space
@@ -103,22 +104,24 @@ func (d *disk) stopWaiting() {
 	}
 }
 
-// full begins a wait for space.
-func (d *disk) full(cause error) {
+// lacks begins a wait for space, or for file descriptors.
+func (d *disk) lacks(what, cause error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting++; d.waiting == 1 && d.failed.Load() == nil {
-		d.log.Error("the disk is full; waiting for space", "cause", cause.Error())
+		d.lack = what
+		d.log.Error(fault.Say(what)+"; waiting", "cause", cause.Error())
 		d.stopWaiting()
 	}
 }
 
-// spaceAgain ends a wait for space.
-func (d *disk) spaceAgain() {
+// hasAgain ends the wait.
+func (d *disk) hasAgain() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting--; d.waiting == 0 && d.failed.Load() == nil {
-		d.log.Warn("there is space again")
+		d.log.Warn("the disk can be written again", "before", fault.Say(d.lack))
+		d.lack = nil
 		d.halted = false
 		d.halt.Store(new(make(chan struct{})))
 	}
@@ -133,7 +136,7 @@ func (d *disk) check(dir string, now time.Time, need uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting > 0 {
-		return errFull
+		return d.lack
 	}
 	if age := now.Sub(d.space.at); age >= spaceEvery || age < 0 {
 		usage, err := d.FS.GetDiskUsage(dir)
@@ -148,7 +151,17 @@ func (d *disk) check(dir string, now time.Time, need uint64) error {
 	return nil
 }
 
-var errFull = fault.New(fault.Unavailable, "the disk is full")
+var (
+	errFull  = fault.New(fault.Unavailable, "the disk is full")
+	errFiles = fault.New(fault.Unavailable, "the server has too many files open")
+)
+
+// lacking returns what there is too little of, or nil.
+func (d *disk) lacking() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lack
+}
 
 // abandon ends all writing and gives the lock back, if the database has not done so:
 // it may never come to rest on a failed disk. It waits until nothing can reach the
@@ -174,15 +187,7 @@ func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 // only pretended: those of the log seem to succeed, and all else waits for ever, as
 // it is background work, or an Open nobody waits for, which there is nothing to tell.
 func (d *disk) do(log bool, call func() error) (done bool) {
-	err := d.call(call)
-	if noSpace(err) {
-		d.full(err)
-		for noSpace(err) {
-			time.Sleep(d.retry)
-			err = d.call(call)
-		}
-		d.spaceAgain()
-	}
+	err := d.patiently(call)
 	if err == nil {
 		return true
 	}
@@ -191,6 +196,20 @@ func (d *disk) do(log bool, call func() error) (done bool) {
 		select {}
 	}
 	return false
+}
+
+// patiently runs a call as often as that takes, if all that is wrong will pass.
+func (d *disk) patiently(call func() error) error {
+	err := d.call(call)
+	if what := passes(err); what != nil {
+		d.lacks(what, err)
+		for passes(err) != nil {
+			time.Sleep(d.retry)
+			err = d.call(call)
+		}
+		d.hasAgain()
+	}
+	return err
 }
 
 // call runs a call unless the disk has failed.
@@ -211,8 +230,15 @@ func (d *disk) call(call func() error) error {
 	return err
 }
 
-func noSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+// passes returns what there is too little of if that is why a call failed.
+func passes(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return errFull
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return errFiles
+	}
+	return nil
 }
 
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -277,7 +303,8 @@ func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 // OpenDir opens a directory. Its sync is hidden like the log's, which needs it; the
 // rest can do no harm once nothing is written.
 func (d *disk) OpenDir(name string) (vfs.File, error) {
-	f, err := d.FS.OpenDir(name)
+	var f vfs.File
+	err := d.patiently(func() (err error) { f, err = d.FS.OpenDir(name); return err })
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +335,8 @@ func (d *disk) Rename(old, name string) error {
 // forget takes a file that is about to go off the lists of the witness. If that fails
 // the disk does: else the next Open would miss the file.
 func (d *disk) forget(name string) {
-	if err := d.call(func() error { return d.witness.forget(d.FS.PathBase(name)) }); err != nil {
+	err := d.patiently(func() error { return d.witness.forget(d.FS.PathBase(name)) })
+	if err != nil {
 		d.fail(err)
 	}
 }
@@ -316,7 +344,7 @@ func (d *disk) forget(name string) {
 // witnessed has the witness note something. What it cannot note for want of space it
 // does not vouch for.
 func (d *disk) witnessed(note func() error) {
-	if err := d.call(note); err != nil && !noSpace(err) {
+	if err := d.call(note); err != nil && passes(err) == nil {
 		d.fail(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -290,43 +291,57 @@ func TestCloseAfterFailure(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	for _, file := range fileKinds {
 		t.Run(file, func(t *testing.T) {
-			b := &breaker{match: func(op errorfs.Op) bool {
-				return isFile(op.Path, file) && (op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpCreate)
-			}}
-			mem := vfs.NewCrashableMem()
-			e, err := Open("data", small(errorfs.Wrap(mem, b)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			l := newLedger()
-			l.run(e, 1, 4)
-			b.set(syscall.ENOSPC)
-			l.run(e, 2, 15)
-			if b.count() > 0 && len(l.errs) == 0 && file == ".log" {
-				t.Error("the log was full and nothing failed")
-			}
-			b.set(nil)
-			waitHealthy(t, e)
-			errs := maps.Clone(l.errs)
-			l.run(e, 3, 10)
-			if !maps.Equal(errs, l.errs) {
-				t.Errorf("after there was space again calls failed: %v, before that: %v", l.errs, errs)
-			}
-			if isFailed(e) {
-				t.Error("a full disk counts as a failed one")
-			}
-			then := l.now()
-			if err := l.verify(e, then); err != nil {
-				t.Error(err)
-			}
-			if err := e.Close(); err != nil {
-				t.Fatal(err)
-			}
-			again := open(t, "data", small(mem.CrashClone(vfs.CrashCloneCfg{})))
-			if err := l.verify(again, then); err != nil {
-				t.Error(err)
-			}
+			testLack(t, file, syscall.ENOSPC, errorfs.OpFileWrite, errorfs.OpCreate)
 		})
+	}
+}
+
+// TestTooManyFiles takes the file descriptors away.
+func TestTooManyFiles(t *testing.T) {
+	for _, file := range fileKinds {
+		t.Run(file, func(t *testing.T) {
+			testLack(t, file, syscall.EMFILE, errorfs.OpCreate, errorfs.OpReuseForWrite, errorfs.OpOpenDir)
+		})
+	}
+}
+
+// testLack lets calls of one kind of file fail for a while for a reason that passes.
+func testLack(t *testing.T, file string, reason error, kinds ...errorfs.OpKind) {
+	b := &breaker{match: func(op errorfs.Op) bool {
+		return isFile(op.Path, file) && slices.Contains(kinds, op.Kind)
+	}}
+	mem := vfs.NewCrashableMem()
+	e, err := Open("data", small(errorfs.Wrap(mem, b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLedger()
+	l.run(e, 1, 4)
+	b.set(reason)
+	l.run(e, 2, 15)
+	if b.count() > 0 && len(l.errs) == 0 && file == ".log" && reason == error(syscall.ENOSPC) {
+		t.Error("the log was full and nothing failed")
+	}
+	b.set(nil)
+	waitHealthy(t, e)
+	errs := maps.Clone(l.errs)
+	l.run(e, 3, 10)
+	if !maps.Equal(errs, l.errs) {
+		t.Errorf("afterwards calls failed: %v, before that: %v", l.errs, errs)
+	}
+	if isFailed(e) {
+		t.Error("what passes counts as a failed disk")
+	}
+	then := l.now()
+	if err := l.verify(e, then); err != nil {
+		t.Error(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, "data", small(mem.CrashClone(vfs.CrashCloneCfg{})))
+	if err := l.verify(again, then); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -11,6 +11,7 @@
 package pebble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ import (
 type Options struct {
 	FS            vfs.FS           // where the files lie
 	CacheBytes    int64            // block cache; 0 is 32 MB
+	OpenFiles     int              // to keep open at the most, about; 0 is 1000
 	MemTableBytes uint64           // one write buffer, of which there may be three; 0 is 8 MB
 	ReserveBytes  int64            // space to leave free; 0 is 32 MB and two write buffers, -1 none
 	Log           *slog.Logger     // nil discards
@@ -50,6 +52,7 @@ type Options struct {
 const (
 	defaultCache    = 32 << 20
 	defaultMemTable = 8 << 20
+	defaultFiles    = 1000
 )
 
 func (o Options) withDefaults() Options {
@@ -110,7 +113,7 @@ func Open(dir string, opt Options) (*Engine, error) {
 	select {
 	case err = <-opened:
 	case <-e.disk.stop():
-		err = errFull
+		err = cmp.Or(e.disk.lacking(), error(errFull))
 	}
 	if f := e.disk.failed.Load(); f != nil {
 		err = f.cause
@@ -206,7 +209,7 @@ func (e *Engine) settings(cache *db.Cache) *db.Options {
 		L0CompactionThreshold:       e.opt.gather,
 		L0StopWritesThreshold:       1000, // reads get slower before writes stop
 		LBaseMaxBytes:               64 << 20,
-		MaxOpenFiles:                1000,
+		MaxOpenFiles:                cmp.Or(e.opt.OpenFiles, defaultFiles),
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      logger{e.disk},
 		EventListener:               &db.EventListener{WALCreated: e.logCreated, DataCorruption: e.foundDamage},

@@ -170,8 +170,13 @@ func (w *witness) forget(name string) error {
 	if i < 0 {
 		return nil
 	}
+	before := slices.Clone(w.synced)
 	w.synced = slices.Delete(w.synced, i, i+1)
-	return w.save()
+	err := w.save()
+	if err != nil { // it may be tried again
+		w.synced = before
+	}
+	return err
 }
 
 // save makes the list durable. mu is held.

@@ -383,6 +383,7 @@ var german = map[string]string{
 
 	// The store is in trouble.
 	"the disk is full":                                              "die Platte ist voll",
+	"the server has too many files open":                            "der Server hat zu viele Dateien offen",
 	"the disk cannot be written":                                    "die Platte lässt sich nicht beschreiben",
 	"the disk cannot be read or written":                            "die Platte lässt sich nicht lesen oder beschreiben",
 	"the store has stopped writing after a disk failure":            "der Speicher schreibt nach einem Fehler der Platte nicht mehr",

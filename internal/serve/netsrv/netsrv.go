@@ -86,6 +86,10 @@ type Options struct {
 	// means loopback. Peers without an IP address (unix sockets, pipes) are trusted.
 	Trusted []netip.Prefix
 
+	// Scarce tells whether a connection has taken one of the last file descriptors that
+	// the process may have, which are for files: it is refused. Nil: there are enough.
+	Scarce func(net.Conn) bool
+
 	MaxConns      int // over all services; default 20,000
 	MaxPerAddress int // before login, per IPv4 address or IPv6 /64; default 100
 	MaxPerAccount int // after login, over all services and addresses; default 100
@@ -218,9 +222,15 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
 // parked; open knows.
 func (s *Server) begin(ctx context.Context, nc net.Conn, svc *Service, open *openConns) {
 	peer := peerAddr(nc)
-	if !s.enter(peer) {
+	why := ""
+	if s.opt.Scarce != nil && s.opt.Scarce(nc) {
+		why = "few file descriptors are left"
+	} else if !s.enter(peer) {
+		why = "over the limits"
+	}
+	if why != "" {
 		s.refused.Add(1)
-		s.opt.Log.Warn("connection refused: over the limits", "service", svc.Name, "peer", peer)
+		s.opt.Log.Warn("connection refused: "+why, "service", svc.Name, "peer", peer)
 		if svc.TLS != ImplicitTLS && svc.Refuse != "" {
 			nc.SetWriteDeadline(time.Now().Add(time.Second))
 			nc.Write([]byte(svc.Refuse + "\r\n"))

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package main
+
+import "net"
+
+func storeFiles() int { return 0 }
+
+func scarce(net.Conn) bool { return false }
