@@ -95,7 +95,7 @@ func TestRestartR12(t *testing.T) {
 	const idlers = 10
 	crowd := &traffic.Crowd{Server: s, Ledger: traffic.NewLedger(), Seed: 12, Pause: 20 * time.Millisecond, Big: 100}
 	var log journal
-	wait := work(crowd, &log, clients(map[string]int{"smtp": 10, "lmtp": 6, "submission": 4, "append": 8, "move": 6, "pop": 6, "idle": idlers}))
+	wait := work(t, crowd, &log, clients(map[string]int{"smtp": 10, "lmtp": 6, "submission": 4, "append": 8, "move": 6, "pop": 6, "idle": idlers}))
 	for i := range restarts {
 		busy := crowd.Done() + 100 + rng.IntN(100)
 		within(t, "the clients are at work", func() bool { return crowd.Done() >= busy && crowd.Idle() == idlers })
@@ -123,8 +123,10 @@ func TestRestartR12(t *testing.T) {
 }
 
 // work has clients work, and come back when a session has ended, until the crowd stops.
-func work(crowd *traffic.Crowd, log *journal, names []string) (wait func()) {
+func work(t *testing.T, crowd *traffic.Crowd, log *journal, names []string) (wait func()) {
 	crowd.Begin()
+	t.Cleanup(crowd.Stop)
+	crowd.Shift++
 	var wg sync.WaitGroup
 	for _, name := range names {
 		wg.Go(func() {
@@ -143,7 +145,7 @@ func TestRestartNoticesKill(t *testing.T) {
 	s := start(t, martlet.Options{Accounts: []string{"carol"}})
 	crowd := &traffic.Crowd{Server: s, Ledger: traffic.NewLedger(), Seed: 13}
 	var log journal
-	wait := work(crowd, &log, clients(map[string]int{"smtp": 4, "append": 4, "idle": 2}))
+	wait := work(t, crowd, &log, clients(map[string]int{"smtp": 4, "append": 4, "idle": 2}))
 	time.Sleep(300 * time.Millisecond)
 	s.Kill()
 	time.Sleep(50 * time.Millisecond)

@@ -25,6 +25,7 @@ type Crowd struct {
 	Big    int           // one message in so many is of about 700 KB; 0: none
 	Pause  time.Duration // between two transactions of a client
 	Seed   uint64
+	Shift  int // of the work; a new one makes its sessions differ from those of before
 
 	// Refused is told of each reply that is no success. It returns whether the client is
 	// to go on; nil never lets it.
@@ -65,7 +66,11 @@ func (c *Crowd) Begin() {
 func (c *Crowd) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(c.stop)
+	select {
+	case <-c.stop:
+	default:
+		close(c.stop)
+	}
 }
 
 func (c *Crowd) stopped() <-chan struct{} {
@@ -118,12 +123,17 @@ func (c *Crowd) Run(client string, round int) error {
 	if run == nil {
 		return fmt.Errorf("there is no client of the kind of %s", client)
 	}
-	name := fmt.Sprintf("%s-%d", client, round)
+	name := fmt.Sprintf("%s-%d-%d", client, c.Shift, round)
 	seed := c.Seed
 	for _, b := range []byte(name) {
 		seed = seed*31 + uint64(b)
 	}
-	return run(&session{Crowd: c, name: name, rng: rand.New(rand.NewPCG(c.Seed, seed))})
+	err := run(&session{Crowd: c, name: name, rng: rand.New(rand.NewPCG(c.Seed, seed))})
+	var end *End
+	if errors.As(err, &end) && end.Refused {
+		c.pause(20 * time.Millisecond) // nobody is there; whoever calls us tries again
+	}
+	return err
 }
 
 // each runs a transaction again and again. After a refusal that is borne with, recover
