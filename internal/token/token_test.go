@@ -18,7 +18,7 @@ import (
 
 const bad = fault.Unauthenticated
 
-func TestSignatures(t *testing.T) {
+func TestAttack50Signatures(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.EdDSA} {
 		w.pass(fetchGap)
@@ -48,7 +48,7 @@ func TestSignatures(t *testing.T) {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-func TestClaims(t *testing.T) {
+func TestAttack50Claims(t *testing.T) {
 	w := newWorld(t, nil)
 	issue := w.signer(jose.ES256, "1", true)
 	const alice = "alice@example.org"
