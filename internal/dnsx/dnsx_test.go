@@ -267,7 +267,7 @@ func TestManyRecords(t *testing.T) {
 	}
 }
 
-func TestLongChainsAreRefused(t *testing.T) {
+func TestAttack31LongChains(t *testing.T) {
 	var z strings.Builder
 	for i := range 30 {
 		fmt.Fprintf(&z, "c%d.example. IN CNAME c%d.example.\n", i, i+1)

@@ -102,7 +102,7 @@ cname.test.     IN CNAME mx1.example.org.
 	}
 }
 
-func TestPrivateAddressesOnlyIfAllowed(t *testing.T) {
+func TestAttack31PrivateAddresses(t *testing.T) {
 	p := &peer{}
 	port := peers(t, p)
 	c := courier(t, port, oneHost, func(o *Options) { o.AllowPrivate = false })
@@ -351,7 +351,7 @@ func TestHELOForOldHosts(t *testing.T) {
 // Whatever the message holds, the peer sees one message with the same lines, only
 // CRLF as line ends, and no end of data before the end (attacks of the kind
 // "LF . LF").
-func TestNoSmuggling(t *testing.T) {
+func TestAttack07Smuggling(t *testing.T) {
 	for in, want := range map[string]string{
 		"a\r\n.\r\nb\r\n":                 "a\r\n.\r\nb\r\n",
 		".\r\n":                           ".\r\n",
@@ -454,8 +454,8 @@ func TestPolicyError(t *testing.T) {
 	}
 }
 
-// An endless answer costs bounded memory and is a temporary failure (attack 15).
-func TestEndlessReplies(t *testing.T) {
+// An endless answer costs bounded memory and is a temporary failure.
+func TestAttack15EndlessReplies(t *testing.T) {
 	for name, unit := range map[string]string{"line": strings.Repeat("x", 1000), "continuations": "220-more\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			sent := make(chan int, 1)
@@ -491,7 +491,7 @@ func TestCancelledSendEnds(t *testing.T) {
 	}
 }
 
-func TestManyMX(t *testing.T) {
+func TestAttack31ManyMX(t *testing.T) {
 	var z strings.Builder
 	for i := range 1000 {
 		fmt.Fprintf(&z, "many.test. IN MX %d h%d.many.test.\nh%d.many.test. IN A 127.1.%d.%d\n", i, i, i, i/200, i%200+1)
@@ -536,4 +536,41 @@ func FuzzReply(f *testing.F) {
 			t.Fatalf("%+v", r)
 		}
 	})
+}
+
+// What a man in the middle puts behind the answer to STARTTLS is not taken for what the
+// host says under TLS: the connection is given up, and nothing goes out in the clear.
+func TestAttack12InjectedReplies(t *testing.T) {
+	conf, pool := certificate(t, "mx1.example.org")
+	for _, behind := range []string{"\r\n250 injected", "\r\n220 2.0.0 injected\r\n250 injected", "\r\n5", "\r\n554 injected\r\n"} {
+		for _, mode := range []TLSMode{TLSOpportunistic, TLSRequired, TLSVerified} {
+			p := &peer{tls: conf, after220: behind, ext: []string{"STARTTLS"}}
+			c := courier(t, peers(t, p), oneHost, func(o *Options) {
+				o.TLS = &tls.Config{RootCAs: pool}
+				o.TLSPolicy = func(context.Context, string, string) (TLSRule, error) { return TLSRule{Mode: mode}, nil }
+			})
+			r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
+			if n, _ := p.got(); n != 0 || r.Code/100 != 4 || strings.Contains(r.Text, "injected") {
+				t.Errorf("%q, mode %v: %+v, %d mails", behind, mode, r, n)
+			}
+		}
+	}
+}
+
+// A host that must speak TLS and does not offer it any more gets nothing; the mail waits.
+func TestAttack13StrippedTLS(t *testing.T) {
+	for _, mode := range []TLSMode{TLSRequired, TLSVerified} {
+		for name, p := range map[string]*peer{
+			"not offered": {}, "refused": {ext: []string{"STARTTLS"}, answers: map[string]func(int, string) string{"STARTTLS": answering("502 5.5.1 no such thing")}},
+			"offered under another name": {ext: []string{"XTARTTLS"}},
+		} {
+			c := courier(t, peers(t, p), oneHost, func(o *Options) {
+				o.TLSPolicy = func(context.Context, string, string) (TLSRule, error) { return TLSRule{Mode: mode}, nil }
+			})
+			r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
+			if n, _ := p.got(); n != 0 || r.Code/100 != 4 {
+				t.Errorf("%s, mode %v: %+v, %d mails", name, mode, r, n)
+			}
+		}
+	}
 }
