@@ -75,7 +75,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err := errors.Join(makeFolder(string(cfg.Data)), makeFolder(spool)); err != nil {
 		return fault.Wrap(fault.Unavailable, "cannot make the data folder", err)
 	}
-	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), OpenFiles: storeFiles(), Log: h.log}); err != nil {
+	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: h.log}); err != nil {
 		return err
 	}
 	if h.store, err = store.Open(h.engine, storeOptions(cfg, disk.NewSpool(vfs.Default, spool), h.log)); err != nil {

@@ -23,6 +23,7 @@ const (
 
 	blobVersion = 1 // the header of a blob that needs no other
 	blobNeeds   = 2 // the same, and the names of others
+	blobSummed  = 3 // the same, with or without names, and a CRC-32C of the blob's name and all this
 	headerBytes = 1 + 8 + 8
 )
 
@@ -45,24 +46,32 @@ type header struct {
 	needs []mail.BlobRef
 }
 
-func (h header) encode() []byte {
-	b := make([]byte, 1, headerBytes+len(h.needs)*len(mail.BlobRef{}))
-	b[0] = blobVersion
-	if len(h.needs) > 0 {
-		b[0] = blobNeeds
-	}
+func (h header) encode(name mail.BlobRef) []byte {
+	b := make([]byte, 1, headerBytes+len(h.needs)*len(name)+4)
+	b[0] = blobSummed
 	b = binary.BigEndian.AppendUint64(b, uint64(h.at.UnixMilli()))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.size))
 	for i := range h.needs {
 		b = append(b, h.needs[i][:]...)
 	}
-	return b
+	return binary.BigEndian.AppendUint32(b, headerSum(name, b))
 }
 
-func decodeHeader(b []byte) (header, error) {
-	const name = len(mail.BlobRef{})
-	if len(b) < headerBytes || (len(b)-headerBytes)%name != 0 ||
-		b[0] != blobNeeds && (b[0] != blobVersion || len(b) != headerBytes) {
+// headerSum is the checksum of a header, which holds only under its own name.
+func headerSum(name mail.BlobRef, b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(name[:], castagnoli), castagnoli, b)
+}
+
+func decodeHeader(name mail.BlobRef, b []byte) (header, error) {
+	if n := len(b) - 4; n >= headerBytes && b[0] == blobSummed {
+		if binary.BigEndian.Uint32(b[n:]) != headerSum(name, b[:n]) {
+			return header{}, errHeader
+		}
+		b = b[:n]
+	} else if len(b) < headerBytes || b[0] != blobNeeds && (b[0] != blobVersion || len(b) != headerBytes) {
+		return header{}, errHeader
+	}
+	if (len(b)-headerBytes)%len(name) != 0 {
 		return header{}, errHeader
 	}
 	h := header{
@@ -72,8 +81,8 @@ func decodeHeader(b []byte) (header, error) {
 	if h.size < 0 {
 		return header{}, errHeader
 	}
-	for b = b[headerBytes:]; len(b) > 0; b = b[name:] {
-		h.needs = append(h.needs, mail.BlobRef(b[:name]))
+	for b = b[headerBytes:]; len(b) > 0; b = b[len(name):] {
+		h.needs = append(h.needs, mail.BlobRef(b[:len(name)]))
 	}
 	return h, nil
 }
@@ -115,7 +124,7 @@ func (b *blobs) Put(ctx context.Context, name mail.BlobRef, size int64, r io.Rea
 			return nil
 		}
 		batch := b.e.db.NewBatch()
-		if err := batch.Set(headerKey(name), header{now, old.size, old.needs}.encode(), nil); err != nil {
+		if err := batch.Set(headerKey(name), header{now, old.size, old.needs}.encode(name), nil); err != nil {
 			return b.e.failed(err)
 		}
 		return hold.commit(batch)
@@ -136,7 +145,7 @@ func (b *blobs) header(name mail.BlobRef) (head header, ok bool, err error) {
 	if err != nil || !ok {
 		return header{}, false, b.e.failed(err)
 	}
-	head, err = decodeHeader(v)
+	head, err = decodeHeader(name, v)
 	return head, err == nil, err
 }
 
@@ -251,14 +260,15 @@ func list(ctx context.Context, it *db.Iterator, fn func(mail.BlobRef, header) bo
 		if err != nil {
 			return err
 		}
-		h, err := decodeHeader(v)
-		if err != nil {
-			return err
-		}
 		if len(it.Key()) != 1+len(mail.BlobRef{}) {
 			return fault.New(fault.Corrupt, "the key of a stored blob is damaged")
 		}
-		if !fn(mail.BlobRef(it.Key()[1:]), h) {
+		name := mail.BlobRef(it.Key()[1:])
+		h, err := decodeHeader(name, v)
+		if err != nil {
+			return err
+		}
+		if !fn(name, h) {
 			return nil
 		}
 	}

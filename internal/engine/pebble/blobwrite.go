@@ -108,7 +108,7 @@ func (h *hold) write(ctx context.Context, head header, r io.Reader) error {
 			return e.failed(err)
 		}
 	}
-	if err := batch.Set(headerKey(name), head.encode(), nil); err != nil {
+	if err := batch.Set(headerKey(name), head.encode(name), nil); err != nil {
 		return e.failed(err)
 	}
 	return h.commit(batch)

@@ -37,6 +37,7 @@ type Options struct {
 	OpenFiles     int              // to keep open at the most, about; 0 is 1000
 	MemTableBytes uint64           // one write buffer, of which there may be three; 0 is 8 MB
 	ReserveBytes  int64            // space to leave free; 0 is 32 MB and two write buffers, -1 none
+	Writer        string           // what the folder is to say who wrote it, say a name and a version; "": martlet
 	Log           *slog.Logger     // nil discards
 	Now           func() time.Time // time of a blob's Put
 
@@ -58,6 +59,9 @@ const (
 func (o Options) withDefaults() Options {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = defaultCache
+	}
+	if o.Writer == "" {
+		o.Writer = "martlet"
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = defaultMemTable
@@ -159,6 +163,9 @@ func (e *Engine) checkFiles(settings *db.Options) (err error) {
 	if settings.Lock, err = db.LockDirectory(e.dir, e.disk); err != nil { // abandon gives it back
 		return err
 	}
+	if err := e.mayRead(); err != nil {
+		return err
+	}
 	if err := e.disk.witness.checkBefore(); err != nil {
 		return err
 	}
@@ -258,30 +265,11 @@ func compression(level int) *block.CompressionProfile {
 // The key spaces of the tree, by first byte.
 const (
 	spaceMeta    = 1 // "format" -> version
-	spaceHeaders = 2 // name -> version, time, size
+	spaceHeaders = 2 // name -> version, time, size, names of blobs it needs, checksum
 	spacePieces  = 3 // name, number of 4 bytes -> checksum, bytes
 	spacePartial = 4 // name: a Put of several commits is under way
 	spaceShards  = 5 // shard of 8 bytes, key -> value
 )
-
-// format is the version of the layout above.
-const format = 1
-
-func (e *Engine) checkFormat() error {
-	key := append([]byte{spaceMeta}, "format"...)
-	v, closer, err := e.db.Get(key)
-	if errors.Is(err, db.ErrNotFound) {
-		return e.failed(e.db.Set(key, []byte{format}, db.Sync))
-	}
-	if err != nil {
-		return e.failed(err)
-	}
-	defer closer.Close()
-	if len(v) != 1 || v[0] > format {
-		return fault.Newf(fault.Unsupported, "the data directory was written by a newer version (format %x)", v)
-	}
-	return nil
-}
 
 // Blobs returns the blob store in the same directory.
 func (e *Engine) Blobs() engine.Blobs { return &e.blobs }

@@ -1,0 +1,85 @@
+package pebble
+
+import (
+	"strings"
+	"testing"
+
+	db "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// TestNewerFormatIsNotTouched refuses a folder that says it is newer, before anything in it
+// is changed, and says who wrote it and what to do.
+func TestNewerFormatIsNotTouched(t *testing.T) {
+	fs := vfs.NewMem()
+	open(t, "data", small(fs)).Close()
+	if err := replaceFile(fs, "data", formatName, formatLine(format+1, "martlet 9.9")); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, fs)
+	_, err := Open("data", small(fs))
+	if !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.Say(err), "martlet 9.9") {
+		t.Fatalf("got %v", err)
+	}
+	for name, b := range files(t, fs) {
+		if before[name] != b {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
+
+// TestFormatIsRaised opens a folder of format 1, whose number was in the database alone.
+// It must refuse versions that know no other from then on.
+func TestFormatIsRaised(t *testing.T) {
+	fs := vfs.NewMem()
+	e := open(t, "data", small(fs))
+	key := append([]byte{spaceMeta}, "format"...)
+	if err := e.db.Set(key, []byte{1}, db.Sync); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	if err := fs.Remove("data/" + formatName); err != nil {
+		t.Fatal(err)
+	}
+	e = open(t, "data", small(fs))
+	defer e.Close()
+	v, closer, err := e.db.Get(key)
+	if err != nil || len(v) != 1 || v[0] != format {
+		t.Errorf("the database says format %x (%v)", v, err)
+	}
+	closer.Close()
+	line, err := readWhole(fs, "data/"+formatName)
+	if number, _, ok := parseFormat(string(line)); err != nil || !ok || number != format {
+		t.Errorf("the file says %q (%v)", line, err)
+	}
+}
+
+// TestDamagedFormatFile is no reason to refuse anything.
+func TestDamagedFormatFile(t *testing.T) {
+	fs := vfs.NewMem()
+	open(t, "data", small(fs)).Close()
+	hurt := []byte(strings.Replace(string(formatLine(format, "martlet")), "2", "6", 1))
+	if err := replaceFile(fs, "data", formatName, hurt); err != nil {
+		t.Fatal(err)
+	}
+	open(t, "data", small(fs)).Close()
+}
+
+func files(t *testing.T, fs vfs.FS) map[string]string {
+	t.Helper()
+	names, err := fs.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, name := range names {
+		b, err := readWhole(fs, "data/"+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = string(b)
+	}
+	return all
+}
