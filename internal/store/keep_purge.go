@@ -11,13 +11,10 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
-// Purging follows a time of its own, which a clock that steps ahead cannot carry along: from
-// one reading to the next it goes on by keptStep at most, and while it is behind, by a quarter
-// more than passes. So a clock that is a year ahead for some days deletes what is a few
-// days early, and after weeks without a server all is kept a little longer.
+// Purging follows a steady time. So a clock that is a year ahead for some days deletes what is
+// a few days early, and after weeks without a server all is kept a little longer.
 const (
 	keptStep   = 48 * time.Hour
-	keptCatch  = 4 // a quarter
 	keptReads  = time.Hour
 	keptLeast  = time.Minute
 	keptParts  = 4     // of the time mail is kept may pass in one step
@@ -55,7 +52,7 @@ func (s *Store) Purge(ctx context.Context) (purged int, err error) {
 // keptUntil returns the second up to which what was deleted is to be purged now.
 func (s *Store) keptUntil(ctx context.Context) (due int64, err error) {
 	key := []byte{famKeepTime}
-	keep, now := s.opt.Keep.For, s.opt.Now().Unix()
+	keep := s.opt.Keep.For
 	if keep <= 0 {
 		var there bool
 		err := s.eng.View(ctx, registryShard, func(r engine.Reader) (err error) {
@@ -67,42 +64,8 @@ func (s *Store) keptUntil(ctx context.Context) (due int64, err error) {
 		}
 		return math.MaxInt64, err
 	}
-	err = s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
-		read, trusted := now, now
-		if v, ok, err := w.Get(key); err != nil {
-			return err
-		} else if ok {
-			p, err := unseal(recKeepTime, v)
-			if err != nil {
-				return err
-			}
-			d := dec{Rest: p}
-			read, trusted = d.I(), d.I()
-			if err := d.End("time of deleted mail"); err != nil {
-				return err
-			}
-		}
-		trusted = keptTime(read, trusted, now, keep)
-		due = trusted - int64(keep/time.Second)
-		var e enc
-		e.I(now)
-		e.I(trusted)
-		return w.Put(key, seal(recKeepTime, e))
-	})
-	return due, err
-}
-
-// keptTime returns how far the time of purging has come, when the clock was last read
-// and is read now.
-func keptTime(read, trusted, now int64, keep time.Duration) int64 {
-	passed := min(now-read, int64(min(keptStep, keep/keptParts)/time.Second))
-	if passed > 0 {
-		if trusted+passed < now {
-			passed += passed / keptCatch
-		}
-		trusted += passed
-	}
-	return min(trusted, now)
+	trusted, err := s.steadyTime(ctx, famKeepTime, min(keptStep, keep/keptParts))
+	return trusted - int64(keep/time.Second), err
 }
 
 // purgeKept removes what was deleted at a second or before it, in portions and with pauses as Reap.

@@ -525,7 +525,7 @@ func TestClockStepsAhead(t *testing.T) {
 	}
 }
 
-func TestKeptTime(t *testing.T) {
+func TestSteadyTime(t *testing.T) {
 	const day = 24 * 3600
 	month := 30 * 24 * time.Hour
 	for _, c := range []struct {
@@ -539,7 +539,7 @@ func TestKeptTime(t *testing.T) {
 		{900, 1000, 950, 950, month},                                          // never ahead of the clock
 		{1000, 1000, 1000 + day, 1000 + 900 + 900/4, time.Hour},               // an hour's mail: a quarter at a time
 	} {
-		if got := keptTime(c.read, c.trusted, c.now, c.keep); got != c.want {
+		if got := steady(c.read, c.trusted, c.now, min(keptStep, c.keep/keptParts)); got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}

@@ -39,6 +39,7 @@ const (
 	famRegistry = 'A' // (registry shard) account id
 	famOpen     = 'O' // (registry shard) account that has shared a mailbox with anyone
 	famKeepTime = 'T' // (registry shard) the time by which deleted mail is kept
+	famSweeping = 'S' // (registry shard) the time by which the sweep goes
 )
 
 // The first byte of every record: what it is and in which version.

@@ -13,7 +13,13 @@ import (
 
 // SweepAge is how old a body must be before Sweep may remove it: time enough for
 // every delivery under way to commit, with a day in reserve.
-const SweepAge = 24 * time.Hour
+//
+// By steady time, which goes on by a day from one sweep to the next even if the clock has gone on
+// by years. So what was put less than two hours before the last sweep, or later, is never old.
+const (
+	SweepAge  = 26 * time.Hour
+	sweepStep = 24 * time.Hour * steadyCatch / (steadyCatch + 1)
+)
 
 // onceAge is how long idempotency keys are kept.
 const onceAge = 30 * 24 * time.Hour
@@ -38,7 +44,11 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		return done, err
 	}
 	defer release()
-	before := s.opt.Now().Add(-SweepAge)
+	trusted, err := s.steadyTime(ctx, famSweeping, sweepStep)
+	if err != nil {
+		return done, err
+	}
+	before := time.Unix(trusted, 0).Add(-SweepAge)
 	used := map[mail.BlobRef]struct{}{}
 	keep := func(b mail.BlobRef) {
 		if !b.IsZero() {
@@ -64,7 +74,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		return done, err
 	}
 	for _, id := range ids {
-		if err := s.Account(id).sweep(ctx, due, keep); err != nil && !fault.Is(err, fault.NotFound) {
+		if err := s.Account(id).sweep(ctx, trusted, due, keep); err != nil && !fault.Is(err, fault.NotFound) {
 			return done, err
 		}
 		done.Accounts++
@@ -148,14 +158,14 @@ func (sw *sweeper) remove(ctx context.Context, name mail.BlobRef) (gone bool, er
 }
 
 // sweep yields the bodies an account refers to and tidies its records up.
-func (a *Account) sweep(ctx context.Context, due int64, keep func(mail.BlobRef)) error {
+func (a *Account) sweep(ctx context.Context, trusted, due int64, keep func(mail.BlobRef)) error {
 	if err := a.Reap(ctx); err != nil {
 		return err
 	}
 	if _, err := a.purgeKept(ctx, due, true); err != nil {
 		return err
 	}
-	if err := a.Update(ctx, func(tx *Tx) error { return tx.forget() }); err != nil {
+	if err := a.Update(ctx, func(tx *Tx) error { return tx.forget(trusted) }); err != nil {
 		return err
 	}
 	if err := a.forgetRemoved(ctx); err != nil {
@@ -203,10 +213,10 @@ func (a *Account) bodies(ctx context.Context, yield func(mail.BlobRef)) error {
 }
 
 // forget drops old idempotency keys and log lines.
-func (tx *Tx) forget() error {
+func (tx *Tx) forget(now int64) error {
 	const most = 10_000 // of one kind in one Update; the rest waits for the next Sweep
 	var old [][]byte
-	floor := tx.now.Add(-onceAge).Unix()
+	floor := now - int64(onceAge/time.Second)
 	err := tx.w.Scan([]byte{famOnce}, []byte{famOnce + 1}, false, func(k, v []byte) bool {
 		if p, err := unseal(recOnce, v); err == nil {
 			if d := (dec{Rest: p}); d.I() < floor {

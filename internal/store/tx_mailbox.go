@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"strings"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -56,9 +57,13 @@ func (tx *Tx) create(clean string, role mail.Role) (Mailbox, error) {
 	return tx.make(clean, role)
 }
 
+// validityAt is the UIDVALIDITY that goes with a time. A clock that is off by a century
+// leaves room for others.
+func validityAt(now time.Time) uint32 { return uint32(min(max(now.Unix(), 0), 1<<32-1<<27)) }
+
 // make makes one mailbox.
 func (tx *Tx) make(clean string, role mail.Role) (Mailbox, error) {
-	tx.acct.validity = max(tx.acct.validity+1, uint32(tx.now.Unix()))
+	tx.acct.validity = max(tx.acct.validity+1, validityAt(tx.now))
 	m := Mailbox{
 		ID: mail.MailboxID(tx.acct.nextMailbox), Name: clean, Role: role,
 		UIDValidity: tx.acct.validity, UIDNext: 1, Created: tx.mod,
