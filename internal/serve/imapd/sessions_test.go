@@ -407,7 +407,16 @@ func TestSessionsAgree(t *testing.T) {
 				t: t, w: newWorld(t), rng: rand.New(rand.NewPCG(seed, 1)),
 				file: filepath.Join(os.TempDir(), fmt.Sprintf("martlet-sessions-%d.txt", seed)),
 			}
+			if seed%2 == 1 {
+				s.w = keepingWorld(t)
+				s.script.WriteString("\nkeep\n")
+			}
 			s.play(2+s.rng.IntN(9), 250)
+			if lost := s.lost(); seed%2 == 1 && lost != 0 {
+				s.failf("%d messages are neither in a mailbox nor kept", lost)
+			} else if seed%2 == 0 && lost == 0 {
+				s.failf("nothing was deleted, or it is kept all the same") // the control
+			}
 		})
 	}
 }
@@ -447,6 +456,29 @@ func (s *story) play(clients, steps int) {
 			s.failf("%s was told RECENT %d and sees %d", m.name, m.recent, len(m.recents))
 		}
 	}
+}
+
+// lost returns how many of all messages there have been are neither in one of the mailboxes
+// nor kept. Below zero: more are kept than were deleted.
+func (s *story) lost() int {
+	if err := s.w.alice.Reap(s.w.ctx); err != nil {
+		s.failf("%v", err)
+	}
+	there := map[int]bool{}
+	for _, b := range []*refBox{s.box, s.archive} {
+		for i := range b.msgs {
+			there[b.msgs[i].content] = true
+		}
+	}
+	kept := 0
+	err := s.w.alice.Deleted(s.w.ctx, store.DeletedQuery{}, func(store.Deleted) error { kept++; return nil })
+	if err != nil {
+		s.failf("%v", err)
+	}
+	if _, err := s.w.st.Verify(s.w.ctx, func(p store.Problem) { s.failf("%+v", p) }, nil); err != nil {
+		s.failf("%v", err)
+	}
+	return s.contents - len(there) - kept
 }
 
 func (w *world) picture(name string) *store.Picture {

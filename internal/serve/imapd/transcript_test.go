@@ -41,6 +41,7 @@ import (
 //	| text                lines after deliver: the message itself instead
 //	fill MAILBOX N        so many messages arrive, all the same
 //	gone MAILBOX SET      those with these UIDs are expunged
+//	keep                  deleted mail is kept
 //	limit N               one command may deal with so many messages; limit save N: save
 //	slow MILLISECONDS     each look at the clock takes so long
 //	admin ADDRESS         it may set quotas; for who signs in after it
@@ -100,13 +101,24 @@ func newWorld(t testing.TB) *world {
 // newWorldOn is newWorld with an engine cache of so many bytes.
 func newWorldOn(t testing.TB, cache int64) *world {
 	t.Helper()
+	return newWorldWith(t, cache, store.Keep{})
+}
+
+// keepingWorld is newWorld, where deleted mail is kept.
+func keepingWorld(t testing.TB) *world {
+	t.Helper()
+	return newWorldWith(t, 1<<20, store.Keep{For: 30 * 24 * time.Hour})
+}
+
+func newWorldWith(t testing.TB, cache int64, keep store.Keep) *world {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return start }
 	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), CacheBytes: cache, MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(eng, store.Options{Now: now, LogLines: 8})
+	st, err := store.Open(eng, store.Options{Now: now, LogLines: 8, Keep: keep})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,6 +342,7 @@ func (w *world) step(line string, body []byte) error {
 	word, rest, _ := strings.Cut(line, " ")
 	first, more, _ := strings.Cut(rest, " ")
 	switch {
+	case word == "keep": // read before
 	case word == "connect":
 		w.connect(first)
 	case word == "legacy":
@@ -447,6 +460,16 @@ func TestTranscripts(t *testing.T) {
 		t.Fatal("no transcripts:", err)
 	}
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { newWorld(t).run(file) })
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(text), "\nkeep\n") {
+				keepingWorld(t).run(file)
+			} else {
+				newWorld(t).run(file)
+			}
+		})
 	}
 }
