@@ -69,24 +69,24 @@ func (a *Account) Undelete(ctx context.Context, q DeletedQuery, fn func(Deleted)
 
 // eachDeleted goes through what is kept, portion by portion.
 func (a *Account) eachDeleted(ctx context.Context, q DeletedQuery, fn func(Deleted) error, do func(mail.UIDSet, *deletedFinder) ([]Deleted, error)) error {
-	if err := a.Reap(ctx); err != nil { // what is on its way there
-		return err
-	}
-	var box mail.MailboxID
-	if err := a.View(ctx, func(s *Snapshot) error { box = s.acct.kept; return nil }); err != nil || box == 0 {
-		return err
-	}
-	parts, err := a.copyPortions(ctx, box, All(), undeleteAtOnce)
-	if err != nil {
-		return err
-	}
-	find := &deletedFinder{DeletedQuery: q, box: box}
+	find := &deletedFinder{DeletedQuery: q}
+	find.Subject = strings.ToLower(q.Subject)
 	if q.Mailbox != "" {
+		var err error
 		if find.Mailbox, err = CleanName(q.Mailbox); err != nil {
 			return err
 		}
 	}
-	find.Subject = strings.ToLower(q.Subject)
+	if err := a.Reap(ctx); err != nil { // what is on its way there
+		return err
+	}
+	if err := a.View(ctx, func(s *Snapshot) error { find.box = s.acct.kept; return nil }); err != nil || find.box == 0 {
+		return err
+	}
+	parts, err := a.copyPortions(ctx, find.box, All(), undeleteAtOnce)
+	if err != nil {
+		return err
+	}
 	for _, part := range parts {
 		list, err := do(part, find)
 		for i := 0; err == nil && i < len(list); i++ {
