@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -58,6 +59,9 @@ func TestStoreAgainstModel(t *testing.T) {
 		m := &machine{
 			w: newWorld(rapidT{rt}), model: model{boxes: map[string]*modelBox{}},
 			held: map[string]*Picture{}, told: map[string]map[mail.UID]bool{}, parcel: map[string]*Parcel{},
+		}
+		if rapid.Bool().Draw(rt, "deleted mail is kept") {
+			m.w.opt.Keep.For = time.Hour
 		}
 		for _, name := range []string{"INBOX", "Archive", "Sent"} {
 			b, err := m.w.boxErr(name)
