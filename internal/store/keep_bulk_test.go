@@ -38,7 +38,7 @@ func (w *world) fillBox(t testing.TB, n int) {
 // A whole large mailbox is expunged, and one deleted, in changes that each fit into an Update of
 // the engine; what is kept is all of it, and all comes back.
 func TestMassExpungeIsKept(t *testing.T) {
-	n := 60_000
+	n := 45_000
 	if os.Getenv("MARTLET_LONG") != "" {
 		n = 1_000_000
 	}
