@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -167,18 +168,34 @@ func TestStrangeFolders(t *testing.T) {
 	}
 }
 
-// While bodies are held, nothing is swept.
+// While anybody holds bodies nothing is swept; holding them waits for no other.
 func TestHoldsBodies(t *testing.T) {
 	w := populated(t, "carol")
-	release, err := w.Store.HoldBodies(ctx)
+	first, err := w.Store.HoldBodies(ctx)
+	w.must(t, err)
+	second, err := w.Store.HoldBodies(ctx)
 	w.must(t, err)
 	done := make(chan error)
 	go func() { _, err := w.Store.Sweep(ctx); done <- err }()
-	select {
-	case <-done:
-		t.Error("a sweep did not wait")
-	case <-time.After(50 * time.Millisecond):
+	for _, release := range []func(){first, second} {
+		select {
+		case <-done:
+			t.Error("a sweep did not wait")
+		case <-time.After(30 * time.Millisecond):
+		}
+		release()
 	}
-	release()
 	w.must(t, <-done)
+	short, cancel := context.WithCancel(ctx)
+	held, err := w.Store.HoldBodies(ctx)
+	w.must(t, err)
+	go func() { _, err := w.Store.Sweep(short); done <- err }()
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("a sweep that was given up went on")
+	}
+	held()
+	if _, err := w.Store.Sweep(ctx); err != nil {
+		t.Error(err)
+	}
 }

@@ -95,15 +95,34 @@ func Sign(scan func(from, to []byte, reverse bool, fn func(key, value []byte) bo
 	return [sha256.Size]byte(sum.Sum(nil)), err
 }
 
+// maxHolds is how many may hold bodies at one time.
+const maxHolds = 64
+
 // HoldBodies keeps Sweep from removing anything until release is called. It waits for a
-// Sweep under way.
+// Sweep under way, and for none of the others who hold bodies.
 func (s *Store) HoldBodies(ctx context.Context) (release func(), err error) {
-	select {
-	case s.bodies <- struct{}{}:
-		return func() { <-s.bodies }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	return s.hold(ctx, 1)
+}
+
+// hold takes some of the tokens of s.bodies; all of them is to be alone.
+func (s *Store) hold(ctx context.Context, n int) (release func(), err error) {
+	taken := 0
+	release = func() {
+		for range taken {
+			<-s.bodies
+		}
+		taken = 0
 	}
+	for taken < n {
+		select {
+		case s.bodies <- struct{}{}:
+			taken++
+		case <-ctx.Done():
+			release()
+			return nil, ctx.Err()
+		}
+	}
+	return release, nil
 }
 
 // adoptBytes is how much of records one Update of Adopt writes.

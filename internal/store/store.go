@@ -63,7 +63,8 @@ type Store struct {
 
 	started    int64 // second of Open
 	background sync.WaitGroup
-	bodies     chan struct{}   // holds a token while bodies are swept, or held (HoldBodies)
+	bodies     chan struct{} // has a token for each who holds bodies, and is full while they are swept
+	sweeping   sync.Mutex
 	life       context.Context // ends at Close
 	end        context.CancelFunc
 
@@ -99,7 +100,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "no compressor", err)
 	}
-	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}, bodies: make(chan struct{}, 1)}
+	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}, bodies: make(chan struct{}, maxHolds)}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes
 	s.anyone.ticks, s.anyone.stop = eng.Watch(registryShard)
