@@ -20,6 +20,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
@@ -41,6 +42,7 @@ const (
 // Options change a house before it is built. All may be left out.
 type Options struct {
 	Log       *slog.Logger
+	FS        vfs.FS                            // nil: a new one in memory; the store is in its folder "data"
 	Engine    func(engine.Engine) engine.Engine // put around the real one
 	Remote    queue.Courier                     // takes mail to other hosts
 	Directory func(*directory.Options)
@@ -72,7 +74,10 @@ func New(t testing.TB, o Options) *House {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	eng, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem(), Now: time.Now, ReserveBytes: -1, Log: o.Log})
+	if o.FS == nil {
+		o.FS = vfs.NewMem()
+	}
+	eng, err := pebble.Open("data", pebble.Options{FS: o.FS, Now: time.Now, ReserveBytes: -1, Log: o.Log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +121,7 @@ func (h *House) build(ctx context.Context, eng engine.Engine) (err error) {
 	if h.Directory, err = directory.Open(ctx, eng, h.Store, who); err != nil {
 		return err
 	}
-	if err := h.Directory.AddDomain(ctx, Domain); err != nil {
+	if err := h.Directory.AddDomain(ctx, Domain); err != nil && !fault.Is(err, fault.Exists) {
 		return err
 	}
 	road := new(receive.Local)

@@ -29,8 +29,8 @@ import (
 
 const folder = "data"
 
-// house is a data folder in memory and what works on it.
-type house struct {
+// floors are a data folder in memory and what works on it.
+type floors struct {
 	engine    *pebble.Engine
 	store     *store.Store
 	directory *directory.Directory
@@ -38,8 +38,8 @@ type house struct {
 }
 
 // open opens the house; a fault of any floor ends it.
-func open(fs vfs.FS) (h *house, err error) {
-	h = &house{}
+func open(fs vfs.FS) (h *floors, err error) {
+	h = &floors{}
 	if h.engine, err = pebble.Open(folder, pebble.Options{FS: fs, Now: time.Now, MemTableBytes: 256 << 10, CacheBytes: 1 << 20, ReserveBytes: -1}); err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func open(fs vfs.FS) (h *house, err error) {
 	return h, nil
 }
 
-func (h *house) close() error {
+func (h *floors) close() error {
 	if h.directory != nil {
 		h.directory.Close()
 	}
@@ -86,7 +86,7 @@ func (closed) Deliver(_ context.Context, job queue.Job) []queue.Result {
 // builder fills a house with every kind of record that docs/schema.md names.
 type builder struct {
 	t    testing.TB
-	h    *house
+	h    *floors
 	rng  *rand.Rand
 	ctx  context.Context
 	n    int

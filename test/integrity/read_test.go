@@ -20,7 +20,7 @@ const broken = "\x00cannot be read"
 
 // all reads every record and every blob. failed says that a scan did not come to its
 // end, so that what is missing is not denied.
-func (h *house) all(ctx context.Context, shards []engine.Shard) (c content, failed bool) {
+func (h *floors) all(ctx context.Context, shards []engine.Shard) (c content, failed bool) {
 	c = content{}
 	for _, id := range shards {
 		err := h.engine.View(ctx, id, func(r engine.Reader) error {
@@ -43,7 +43,7 @@ func (h *house) all(ctx context.Context, shards []engine.Shard) (c content, fail
 	return c, failed
 }
 
-func (h *house) blob(ctx context.Context, name mail.BlobRef) string {
+func (h *floors) blob(ctx context.Context, name mail.BlobRef) string {
 	r, err := h.engine.Blobs().Open(ctx, name, 0, -1)
 	if err != nil {
 		return broken
@@ -57,7 +57,7 @@ func (h *house) blob(ctx context.Context, name mail.BlobRef) string {
 }
 
 // shards are those that a built house has.
-func (h *house) shards(ctx context.Context) ([]engine.Shard, error) {
+func (h *floors) shards(ctx context.Context) ([]engine.Shard, error) {
 	list := []engine.Shard{store.DirectoryShard, store.QueueShard, 2}
 	ids, err := h.store.Accounts(ctx)
 	for _, id := range ids {
@@ -67,7 +67,7 @@ func (h *house) shards(ctx context.Context) ([]engine.Shard, error) {
 }
 
 // verify reads everything as the command does and returns what is wrong.
-func (h *house) verify(ctx context.Context) (problems []string) {
+func (h *floors) verify(ctx context.Context) (problems []string) {
 	note := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if _, err := h.engine.Check(ctx, func(file, what string) { note("%s %s", file, what) }); err != nil {
 		note("files: %v", err)

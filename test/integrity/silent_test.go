@@ -193,7 +193,7 @@ func (s sound) wrong(all content, failed bool) string {
 }
 
 // goesOn shows that a store that is said to be whole takes mail and keeps it.
-func (s sound) goesOn(h *house, fs vfs.FS) (outcome, string) {
+func (s sound) goesOn(h *floors, fs vfs.FS) (outcome, string) {
 	ctx := context.Background()
 	text := []byte("From: a@b.example\r\nSubject: after\r\n\r\nstill there\r\n")
 	p, err := h.store.Receive(ctx, bytes.NewReader(text))
@@ -335,7 +335,7 @@ func TestR34EveryRecordIsRead(t *testing.T) {
 
 type pair struct{ key, value []byte }
 
-func (h *house) records(t *testing.T, shard engine.Shard) (all []pair) {
+func (h *floors) records(t *testing.T, shard engine.Shard) (all []pair) {
 	t.Helper()
 	err := h.engine.View(context.Background(), shard, func(r engine.Reader) error {
 		all = nil
@@ -350,7 +350,7 @@ func (h *house) records(t *testing.T, shard engine.Shard) (all []pair) {
 	return all
 }
 
-func (h *house) put(t *testing.T, shard engine.Shard, key, value []byte) {
+func (h *floors) put(t *testing.T, shard engine.Shard, key, value []byte) {
 	t.Helper()
 	err := h.engine.Update(context.Background(), shard, func(w engine.Writer) error { return w.Put(key, value) })
 	if err != nil {
