@@ -287,9 +287,11 @@ func (s *Server) Command(args ...string) (string, error) {
 func PortBase() (int, error) {
 	// Below the ports that connections get (32768 and above): thousands of these may have
 	// just been closed, and a port is not free for a while then.
-	const low, span = 11_000, 17_000
-	for i := range span / 97 {
-		base := low + (os.Getpid()+i*97)%span
+	// No two offsets differ by a multiple of grid, so servers with different bases never
+	// want the same port, not even while one of them is being started again.
+	const low, grid, bases = 11_000, 26, 650
+	for i := range bases / 7 {
+		base := low + grid*((os.Getpid()+i*97)%bases)
 		free := true
 		for _, o := range offsets {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+o)))
