@@ -13,43 +13,47 @@ import (
 	"github.com/martlet-mail/martlet/test/promise"
 )
 
-// TestR6Start has calls of the real server fail while it starts on a folder that a kill
-// has left, whose logs are to be read and whose tables are to be merged. It either starts
-// and has everything, or says why it does not; and it has everything when it is started
-// on a whole disk.
+// TestR6Start has calls of the real server fail while it starts, for the first time or on
+// a folder that a kill has left, whose logs are to be read and whose tables are to be
+// merged. It either starts and has everything, or says why it does not; and it has
+// everything when it is started on a whole disk.
 func TestR6Start(t *testing.T) {
 	st := theStage(t, "killed")
-	plain := scenario{name: "start", base: "killed", start: true}
-	states, _, err := st.rehearse(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &sick{seen: map[string]int{}, broken: map[string]int{}}
-	if err := st.begin(k, states); err != nil {
-		t.Fatal(err)
-	}
-	calls := k.seen
-	t.Logf("calls: %v", calls)
 	most := promise.Times(t, "R6", 1, 200)
-	trials, refused := 0, 0
-	list := breakages(calls, most)
-	if most == 1 {
-		list = onePerCall(list)
-	}
-	for _, b := range list {
-		k := &sick{breakage: b, seen: map[string]int{}, broken: map[string]int{}}
-		if err := st.begin(k, states); err != nil {
-			t.Errorf("%v: %v", b, err)
+	trials, refused, kinds := 0, 0, 0
+	for _, s := range []scenario{
+		{name: "first start", base: "none", start: true, check: firstStart},
+		{name: "start after kills", base: "killed", start: true},
+	} {
+		states, _, err := st.rehearse(s)
+		if err != nil {
+			t.Fatal(err)
 		}
-		trials++
-		if k.ends {
-			refused++
+		k := &sick{seen: map[string]int{}, broken: map[string]int{}}
+		if err := st.begin(k, s, states); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %v", s.name, k.seen)
+		kinds = max(kinds, len(k.seen))
+		list := breakages(k.seen, most)
+		if most == 1 {
+			list = onePerCall(list)
+		}
+		for _, b := range list {
+			k := &sick{breakage: b, seen: map[string]int{}, broken: map[string]int{}}
+			if err := st.begin(k, s, states); err != nil {
+				t.Errorf("%s, %v: %v", s.name, b, err)
+			}
+			trials++
+			if k.ends {
+				refused++
+			}
 		}
 	}
-	if refused == 0 || refused == trials || len(calls) < 8 {
-		t.Errorf("%d of %d starts were refused, %d kinds: too little for a proof", refused, trials, len(calls))
+	if refused == 0 || refused == trials || kinds < 8 {
+		t.Errorf("%d of %d starts were refused, %d kinds: too little for a proof", refused, trials, kinds)
 	}
-	promise.Kept(t, "R6", "kinds of calls", len(calls), "starts", trials, "refused", refused, "lost", 0)
+	promise.Kept(t, "R6", "kinds of calls", kinds, "starts", trials, "refused", refused, "lost", 0)
 }
 
 // onePerCall leaves one file of those on which a call is made.
@@ -64,8 +68,8 @@ func onePerCall(list []breakage) []breakage {
 
 // begin starts a server with a breakage and compares what it has, then and after another
 // start, with what was there before.
-func (st *stage) begin(k *sick, states []picture) error {
-	s := scenario{name: "sick start", base: "killed", start: true, kinds: slices.Concat(inject.Changes, inject.Reads), rule: k.rule}
+func (st *stage) begin(k *sick, s scenario, states []picture) error {
+	s.kinds, s.rule = slices.Concat(inject.Changes, inject.Reads), k.rule
 	sc, err := st.play(s, 0)
 	if sc == nil {
 		return err
@@ -80,12 +84,8 @@ func (st *stage) begin(k *sick, states []picture) error {
 	} else {
 		sc.tap.Set(nil)
 		k.server = sc.server
-		found, err := look(sc.server, st.who(s))
-		if err != nil && !k.stopped() {
-			return err
-		}
-		if wrong := found.compare(states...); err == nil && len(wrong) > 0 {
-			return fmt.Errorf("it has started, but %s", strings.Join(wrong, "\n"))
+		if err := st.judge(sc, states, 0); err != nil && !k.stopped() {
+			return fmt.Errorf("it has started, but %w", err)
 		}
 	}
 	if err := st.again(sc); err != nil {

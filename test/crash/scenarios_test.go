@@ -221,8 +221,9 @@ func scenarios() []scenario {
 		{name: "password", logins: []login{{bob, "another secret"}}, steps: steps{
 			admin("PUT", "/v1/accounts/"+bob+"/password", map[string]any{"password": "another secret"})}},
 		{name: "quota", steps: steps{admin("PUT", "/v1/accounts/"+bob+"/quota", map[string]any{"quota_bytes": 1 << 20})}},
-		{name: "queued", refuse: true, open: letterTo("submission", "EHLO", alice, "somebody@"+elsewhere, bob), steps: steps{data("queued", 6000)}},
+		{name: "queued", refuse: "451 come back later", open: letterTo("submission", "EHLO", alice, "somebody@"+elsewhere, bob), steps: steps{data("queued", 6000)}},
 		{name: "sent on", open: letterTo("submission", "EHLO", alice, "somebody@"+elsewhere), steps: steps{data("sent", 2000), left}, check: sentOn},
+		{name: "sent back", refuse: "550 unknown here", open: letterTo("submission", "EHLO", alice, "somebody@"+elsewhere), steps: steps{data("back", 2000), left}, check: sentBack},
 		{name: "delivery to a hundred", base: "hundred", open: letterTo("lmtp", "LHLO", someone, hundred()...),
 			steps: steps{toHundred}, check: hundredHave},
 	}...)
@@ -276,6 +277,22 @@ func sentOn(sc *scene, acked int, _ picture) (wrong []string) {
 	n := sc.sink.all()["sent"]
 	if acked > 0 && n == 0 || n > 2 || acked > 1 && n != 1 {
 		wrong = append(wrong, fmt.Sprintf("sent on %d times", n))
+	}
+	return wrong
+}
+
+// sentBack wants one report to the sender of a message that was acknowledged.
+func sentBack(sc *scene, acked int, _ picture) (wrong []string) {
+	if err := left(sc); err != nil {
+		return []string{err.Error()}
+	}
+	lines, err := ask(sc.server, "GET", "/v1/accounts/"+alice+"/mailboxes", nil)
+	if err != nil || len(lines) == 0 || lines[0]["name"] != "INBOX" {
+		return []string{fmt.Sprint(lines, err)}
+	}
+	const before = 9
+	if n := lines[0]["messages"].(float64); n > before+1 || acked > 0 && n != before+1 {
+		wrong = append(wrong, fmt.Sprintf("%v messages in INBOX", n))
 	}
 	return wrong
 }

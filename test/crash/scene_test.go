@@ -48,7 +48,7 @@ type scenario struct {
 	// check replaces the comparison of what is found with what was acknowledged.
 	check  func(sc *scene, acked int, found picture) []string
 	logins []login // besides those of the folder
-	refuse bool    // the other host takes no mail for now
+	refuse string  // what the other host answers in place of taking mail
 
 	kinds []string    // of calls that are looked at; nil is those that change something
 	rule  inject.Rule // holds in place of the one that kills

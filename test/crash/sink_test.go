@@ -19,7 +19,7 @@ type sink struct {
 
 	mu     sync.Mutex
 	seen   map[string]int // how often a message was taken, by token
-	refuse bool
+	refuse string         // in answer to each recipient; "" takes all
 }
 
 func startSink(t *testing.T) *sink {
@@ -72,8 +72,8 @@ func (s *sink) serve(c net.Conn) {
 			if rest, ok := strings.CutPrefix(line, tokenField); ok {
 				token = rest
 			}
-		case s.refusing() && strings.EqualFold(verb, "RCPT"):
-			say("451 come back later")
+		case strings.EqualFold(verb, "RCPT") && s.refusal() != "":
+			say(s.refusal())
 		case strings.EqualFold(verb, "DATA"):
 			data, token = true, ""
 			say("354 go on")
@@ -92,15 +92,15 @@ func (s *sink) takes(token string) {
 	s.seen[token]++
 }
 
-// begin forgets all that came; from now on mail is refused for the moment, or not.
-func (s *sink) begin(refuse bool) {
+// begin forgets all that came; from now on mail is refused, or, with "", taken.
+func (s *sink) begin(refuse string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.seen)
 	s.refuse = refuse
 }
 
-func (s *sink) refusing() bool {
+func (s *sink) refusal() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.refuse
