@@ -329,7 +329,7 @@ func (v *verifier) sums() error {
 func (v *verifier) registry() error {
 	return v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
 		return r.Scan(nil, nil, false, func(k, val []byte) bool {
-			kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer, famKeepTime: recKeepTime}[k[0]]
+			kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer, famKeepTime: recKeepTime, famSweeping: recKeepTime}[k[0]]
 			if _, err := unseal(kind, val); err != nil {
 				v.problem(0, "record %x of the list of accounts: %s", k, fault.Say(err))
 			}
