@@ -4,14 +4,13 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
 // boxState holds the present picture of a mailbox and serves the sessions that ask.
 type boxState struct {
-	mu         sync.Mutex // held while a picture is made, so that it is made once
+	mu         turn // held while a picture is made, so that it is made once
 	picture    *Picture
 	base       *Picture // of a guest's: the picture it was made of
 	generation uint64   // of the account when the picture was known to be true
@@ -25,7 +24,9 @@ type boxState struct {
 // NotFound if the mailbox has been deleted.
 func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, error) {
 	s := a.box(box)
-	s.mu.Lock()
+	if err := s.mu.LockIn(ctx); err != nil {
+		return nil, err
+	}
 	defer s.mu.Unlock()
 	generation := a.generation.Load()
 	if s.picture == nil || s.generation != generation {
@@ -78,7 +79,7 @@ func (a *Account) box(id mail.MailboxID) *boxState {
 	key := boxKey{id, a.guest()}
 	s := a.boxes[key]
 	if s == nil {
-		s = &boxState{}
+		s = &boxState{mu: newTurn()}
 		a.boxes[key] = s
 	}
 	return s
