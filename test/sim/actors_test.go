@@ -14,7 +14,7 @@ import (
 )
 
 // play lets an actor do what it has to do, until it is done or its connection is lost.
-func (w *world) play(name string, a actor, h *house) {
+func (w *world) play(name string, a actor, h *house, d *drive) {
 	time.Sleep(ms(a.At))
 	if a.Kind == "sweep" {
 		if _, err := h.store.Sweep(context.Background()); err != nil {
@@ -39,8 +39,12 @@ func (w *world) play(name string, a actor, h *house) {
 	default:
 		err = w.sender(name, a, c)
 	}
-	if err != nil {
-		w.logf("%s: over: %v", name, err)
+	if err == nil {
+		return
+	}
+	w.logf("%s: over: %v", name, err)
+	if a.BreakIn+a.BreakOut == 0 && !d.isOver() && !d.isBroken() {
+		w.wrong("%s: a session ended with power, network and disk in order: %v", name, err)
 	}
 }
 
@@ -216,6 +220,7 @@ func (w *world) reader(name string, a actor, c *stream) error {
 	if err != nil {
 		return err
 	}
+	s.chatty, s.makes = true, true
 	for i, op := range a.Ops {
 		if err := s.act(name+"m"+strconv.Itoa(i), strings.Fields(op)); err != nil && err != errRefused {
 			return err
@@ -428,8 +433,13 @@ func (w *world) collector(a actor, c *stream) error {
 		return strings.TrimSpace(s), err
 	}
 	for _, line := range []string{"", "USER " + a.User + "@" + home, "PASS " + secret} {
-		if s, err := cmd(line); err != nil || !strings.HasPrefix(s, "+OK") {
-			return answered(0, err)
+		switch s, err := cmd(line); {
+		case err != nil:
+			return err
+		case strings.Contains(s, "[IN-USE]"), strings.Contains(s, "[SYS/TEMP]"): // somebody else collects; the disk is full
+			return nil
+		case !strings.HasPrefix(s, "+OK"):
+			return fmt.Errorf("answer %s", s)
 		}
 	}
 	inbox := w.ledger.box(a.User, "INBOX")

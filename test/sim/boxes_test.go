@@ -8,6 +8,7 @@ import (
 // box is all that sessions were ever told of one mailbox: none of it may be taken back.
 type box struct {
 	name     string
+	there    bool // CREATE said so
 	validity uint32
 	next     uint32 // the highest UIDNEXT told
 	modseq   uint64 // the highest HIGHESTMODSEQ told
@@ -43,6 +44,19 @@ func (l *ledger) box(user, name string) *box {
 		a.boxes[name] = &box{name: name, facts: map[uint32]fact{}, gone: map[uint32]bool{}, moving: map[uint32]bool{}, removing: map[uint32]string{}, removed: map[uint32]bool{}}
 	}
 	return a.boxes[name]
+}
+
+// exists tells whether anybody was told that there is such a mailbox.
+func (l *ledger) exists(b *box) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return b.there || b.validity != 0
+}
+
+func (l *ledger) created(b *box) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b.there = true
 }
 
 // floor is what has been told of a mailbox by now: who asks from now on is told no less.

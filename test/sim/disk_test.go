@@ -147,6 +147,12 @@ func (d *drive) arm(on bool) {
 	d.armed = on
 }
 
+func (d *drive) isOver() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.after != nil
+}
+
 func (d *drive) isBroken() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -23,6 +23,8 @@ type imap struct {
 	r    *bufio.Reader
 	tag  int
 
+	chatty  bool   // each command goes to the log
+	makes   bool   // mailboxes that are not there
 	box     *box   // selected
 	now     state  // of it, as this session was told
 	next    uint32 // UIDNEXT as told
@@ -31,7 +33,10 @@ type imap struct {
 	earlier map[uint32]bool   // VANISHED (EARLIER)
 }
 
-var errRefused = errors.New("refused")
+var (
+	errRefused = errors.New("refused")
+	errAbsent  = errors.New("there is no such mailbox, and nobody was told of one")
+)
 
 func (w *world) openIMAP(user string, c *stream) (*imap, error) {
 	s := &imap{w: w, user: user, c: c, r: bufio.NewReaderSize(c, 4096)}
@@ -75,11 +80,15 @@ func (s *imap) line() (text string, literals []string, err error) {
 // do sends a command and takes in what is said until its end. The error is errRefused, or
 // that of the connection: then nobody knows.
 func (s *imap) do(format string, args ...any) (answer string, err error) {
-	tag, err := s.send(fmt.Sprintf(format, args...))
-	if err != nil {
-		return "", err
+	cmd := fmt.Sprintf(format, args...)
+	tag, err := s.send(cmd)
+	if err == nil {
+		answer, err = s.finish(tag)
 	}
-	return s.finish(tag)
+	if s.chatty {
+		s.w.logf("%s: %s: %s %v", s.user, cmd, answer, err)
+	}
+	return answer, err
 }
 
 func (s *imap) send(cmd string) (tag string, err error) {
@@ -242,15 +251,20 @@ func (s *imap) open(name string, from *state) error {
 	}
 	s.box = b
 	answer, err := s.do("%s", cmd)
-	if err == errRefused && strings.Contains(answer, "[NONEXISTENT]") && b.validity == 0 {
-		if _, err := s.do("CREATE %s", name); err != nil && err != errRefused {
+	if err == errRefused && strings.Contains(answer, "[NONEXISTENT]") && !s.w.ledger.exists(b) {
+		if !s.makes {
+			return errAbsent
+		}
+		if _, err := s.do("CREATE %s", name); err == nil {
+			s.w.ledger.created(b)
+		} else if err != errRefused {
 			return err
 		}
 		answer, err = s.do("%s", cmd)
 	}
 	if err != nil {
 		s.box = nil
-		if err == errRefused && b.validity != 0 && !strings.Contains(answer, "[UNAVAILABLE]") && !strings.Contains(answer, "[INUSE]") {
+		if err == errRefused && s.w.ledger.exists(b) && !strings.Contains(answer, "[UNAVAILABLE]") && !strings.Contains(answer, "[INUSE]") {
 			s.w.wrong("%s: SELECT %s: %s", s.user, name, answer)
 		}
 		return err

@@ -366,5 +366,5 @@ func (l *ledger) mayRefuse(d destination, o *outbound) bool {
 }
 
 func (l *ledger) mayExpire(o *outbound) bool {
-	return l.w.stepped() || time.Since(o.at) >= lifetime
+	return l.w.stepped() || time.Since(o.at) >= lifetime-time.Minute
 }

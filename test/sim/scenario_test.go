@@ -161,10 +161,10 @@ func (d dice) life(s *scenario, n, last int) life {
 func (d dice) trouble(s *scenario, last bool) trouble {
 	from := d.between(0, 8_000)
 	t := trouble{From: from, To: from + d.between(500, 20_000)}
-	switch n := d.IntN(10); {
-	case n == 0 && !last: // the last life must be able to end well
-		t.Kind, t.What = "eio", d.word("create", "write", "sync", "remove", "rename")
-		t.File, t.Once, t.Skip = d.word(".log", ".sst", "MANIFEST", ""), d.chance(50), d.IntN(30)
+	switch n := d.IntN(11) - 1; {
+	case n <= 0 && !last: // the last life must be able to end well
+		t.Kind, t.What = "eio", d.word("create", "write", "write", "sync", "sync", "remove", "rename")
+		t.File, t.Once, t.Skip = d.word(".log", ".log", ".sst", "MANIFEST", ""), d.chance(50), d.of(0, 0, 1, 5, 20)
 	case n < 3:
 		t.Kind, t.File = "full", d.word(".log", ".sst", ".blob", "MANIFEST")
 	case n < 5:

@@ -1,13 +1,17 @@
 package sim
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,6 +25,7 @@ import (
 var (
 	oneSeed   = flag.Int64("sim.seed", -1, "run this seed 20 times, and print what happened")
 	firstSeed = flag.Uint64("sim.first", 0, "the first seed")
+	script    = flag.String("sim.script", "", "run this file 20 times instead")
 	seedCount = flag.Int("sim.seeds", 0, "how many seeds; 0: as many as promise R4 asks for")
 )
 
@@ -53,7 +58,11 @@ var base = func() func(t *testing.T) *vfs.MemFS {
 // TestSim is promise R4: the whole server, its clients, its peers and its disk, over and
 // over, with what can go wrong drawn from a seed.
 func TestSim(t *testing.T) {
-	if *oneSeed >= 0 {
+	switch {
+	case *script != "":
+		again(t, readScript(t, *script))
+		return
+	case *oneSeed >= 0:
 		again(t, draw(uint64(*oneSeed)))
 		return
 	}
@@ -98,7 +107,7 @@ func (r *result) add(o result) {
 
 // guarded runs a scenario; one that stands still ends the test, with all stacks.
 func guarded(t *testing.T, s *scenario, opt options) result {
-	stuck := time.AfterFunc(time.Minute, func() {
+	stuck := time.AfterFunc(5*time.Minute, func() {
 		b := make([]byte, 4<<20)
 		fmt.Fprintf(os.Stderr, "seed %d stands still\n%s\n%s\n", s.Seed, s, b[:runtime.Stack(b, true)])
 		os.Exit(2)
@@ -113,8 +122,10 @@ func again(t *testing.T, s *scenario) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	failed := 0
 	var shown result
+	courses := map[string]bool{}
 	for i := range 20 {
 		res := guarded(t, s, options{verbose: true})
+		courses[res.text] = true
 		if len(res.faults) > 0 {
 			failed++
 		}
@@ -123,6 +134,7 @@ func again(t *testing.T, s *scenario) {
 		}
 	}
 	t.Logf("%s\n%s", s, shown.text)
+	t.Logf("20 runs took %d courses", len(courses))
 	if failed > 0 {
 		t.Errorf("%d of 20 runs failed: %q", failed, shown.faults)
 	}
@@ -144,4 +156,40 @@ func mustFail(t *testing.T, opt options) {
 		}
 	}
 	t.Error("it is not noticed")
+}
+
+func readScript(t *testing.T, path string) *scenario {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	s := new(scenario)
+	if err := d.Decode(s); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return s
+}
+
+// TestScripts runs the scenarios of testdata: each has found something once.
+func TestScripts(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
+			s := readScript(t, path)
+			if s.Why == "" {
+				t.Error("it does not say what it has found")
+			}
+			for range 3 {
+				if res := guarded(t, s, options{}); len(res.faults) > 0 {
+					t.Fatalf("%s: %q\n%s", s.Why, res.faults, res.text)
+				}
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -269,7 +270,7 @@ func (w *world) inside(h *house, d *drive, n int, last bool) {
 	d.arm(true)
 	var actors sync.WaitGroup
 	for i, a := range w.s.Lives[n].Actors {
-		actors.Go(func() { w.play(actorName(n, i), a, h) })
+		actors.Go(func() { w.play(actorName(n, i), a, h, d) })
 	}
 	for _, t := range w.s.Lives[n].Faults {
 		if t.Kind == "clock" {
@@ -358,7 +359,7 @@ func (w *world) check(h *house, final bool) bool {
 	}
 	if len(w.s.Lives) > 1 || final {
 		for _, u := range users {
-			if err := w.look(h, u, final); err != nil {
+			if err := w.look(u); err != nil {
 				w.logf("nobody can look: %v", err)
 				return false
 			}
@@ -376,7 +377,7 @@ func (w *world) check(h *house, final bool) bool {
 }
 
 // look reads all mailboxes of an account by IMAP and holds them against the book.
-func (w *world) look(h *house, user string, final bool) error {
+func (w *world) look(user string) error {
 	c, err := w.net.dial(context.Background(), "checker", atIMAP)
 	if err != nil {
 		return err
@@ -388,10 +389,7 @@ func (w *world) look(h *house, user string, final bool) error {
 	}
 	found, reports := map[string]int{}, map[reported]int{}
 	for _, name := range []string{"INBOX", "Archive", "Work"} {
-		if name == "Work" && w.ledger.box(user, name).validity == 0 && !final {
-			continue
-		}
-		if err := w.lookInto(s, name, found, reports); err != nil {
+		if err := w.lookInto(s, name, found, reports); err != nil && !errors.Is(err, errAbsent) {
 			return err
 		}
 	}
