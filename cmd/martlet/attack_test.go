@@ -14,13 +14,14 @@ import (
 	"time"
 )
 
-// startWithHTTP serves a configuration with an http listener, whose address it returns.
-func startWithHTTP(t *testing.T) (config, address string) {
+// startWithHTTP serves a configuration with an http listener, whose address it returns,
+// and more settings.
+func startWithHTTP(t *testing.T, settings ...string) (config, address string) {
 	t.Helper()
 	config = newConfig(t)
 	f, err := os.OpenFile(config, os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
-		_, err = f.WriteString("\n[[listen]]\nprotocol = \"http\"\naddress = \"127.0.0.1:0\"\n")
+		_, err = f.WriteString("\n[[listen]]\nprotocol = \"http\"\naddress = \"127.0.0.1:0\"\n" + strings.Join(settings, ""))
 	}
 	if err != nil || f.Close() != nil {
 		t.Fatal(err)

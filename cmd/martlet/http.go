@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -20,7 +22,9 @@ import (
 const (
 	httpHeaderWait = 10 * time.Second
 	httpIdle       = 30 * time.Second
-	httpMaxHeader  = 2 << 10 // bytes, to which net/http adds 4 KB; parsed they take ten times as much
+	httpMaxHeader  = 2 << 10  // bytes, to which net/http adds 4 KB
+	httpMaxLines   = 150      // of a request; parsed, a short one takes twenty times its length
+	httpMaxHello   = 24 << 10 // bytes of the beginning of a TLS handshake
 )
 
 // publicHTTP answers on http and https listeners.
@@ -74,10 +78,12 @@ func (h *house) tlsFor(d door, certs *netsrv.Certificates) *tls.Config {
 // and they speak HTTP/1.1 only, which costs least for each connection.
 func (h *house) servePublic(ctx context.Context, ln net.Listener, handler http.Handler, tc *tls.Config) error {
 	most := time.Duration(h.cfg.Limits.RequestTime)
-	return serveHTTP(ctx, ln, &http.Server{
-		Handler: handler, MaxHeaderBytes: httpMaxHeader, TLSConfig: tc,
+	if tc != nil {
+		ln = tls.NewListener(sparing{ln, limits{bytes: httpMaxHello}}, tc)
+	}
+	return serveHTTP(ctx, sparing{ln, limits{bytes: httpMaxHello, lines: httpMaxLines}}, &http.Server{
+		Handler: handler, MaxHeaderBytes: httpMaxHeader,
 		ReadHeaderTimeout: min(httpHeaderWait, most), ReadTimeout: most, WriteTimeout: most,
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2
 	}, h.log)
 }
 
@@ -103,15 +109,60 @@ func serveHTTP(ctx context.Context, ln net.Listener, srv *http.Server, log *slog
 			srv.Close()
 		}
 	}()
-	var err error
-	if srv.TLSConfig != nil {
-		err = srv.ServeTLS(ln, "", "")
-	} else {
-		err = srv.Serve(ln)
-	}
+	err := srv.Serve(ln)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-stopped
 		return nil
 	}
 	return err
+}
+
+// sparing is a listener whose clients may send only so much until they are answered.
+// net/http bounds the bytes of a header, but not what it makes of them.
+type sparing struct {
+	net.Listener
+	limits
+}
+
+// limits of what comes between two answers; no lines are no limit.
+type limits struct{ bytes, lines int64 }
+
+func (l sparing) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &sparingConn{Conn: nc, limits: l.limits}, nil
+}
+
+type sparingConn struct {
+	net.Conn
+	limits
+	bytesIn, linesIn atomic.Int64 // since the last answer
+	over             atomic.Bool
+}
+
+var errSparing = errors.New("a request that is too long")
+
+const tooLong = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+func (c *sparingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	lines := c.linesIn.Add(int64(bytes.Count(p[:n], []byte("\n"))))
+	if c.bytesIn.Add(int64(n)) > c.bytes || c.lines > 0 && lines > c.lines {
+		if !c.over.Swap(true) && c.lines > 0 {
+			c.Conn.Write([]byte(tooLong)) // net/http would say nothing of the kind
+		}
+		return 0, errSparing
+	}
+	return n, err
+}
+
+func (c *sparingConn) Write(p []byte) (int, error) {
+	c.bytesIn.Store(0)
+	c.linesIn.Store(0)
+	if c.over.Load() { // it has been said
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
 }
