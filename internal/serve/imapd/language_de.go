@@ -235,6 +235,7 @@ var german = map[string]string{
 	"the command ends where %t is expected":                              "der Befehl endet, wo noch etwas fehlt: %1",
 	"an empty string where %t is expected":                               "ein leerer Text, wo etwas fehlt: %1",
 	"the command is longer than %s bytes":                                "der Befehl ist länger als %1 Bytes",
+	"a word is longer than %s bytes":                                     "ein Wort ist länger als %1 Bytes",
 	"the command is too long to be skipped":                              "der Befehl ist zu lang, um übergangen zu werden",
 	"the tag is longer than %s bytes":                                    "die Kennung des Befehls ist länger als %1 Bytes",
 	"there is no command %s":                                             "einen Befehl %1 gibt es nicht",

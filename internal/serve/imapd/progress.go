@@ -25,6 +25,7 @@ const (
 
 	passEvery = 2 * time.Millisecond   // a command works until it lets others go before
 	lookEvery = 100 * time.Millisecond // and until it looks whether it is still wanted
+	stopAfter = time.Second            // what has worked for so long does not hold up a stop
 )
 
 // progress is how far the command under way has come.
@@ -76,7 +77,7 @@ func (s *session) mayGoOn(now time.Time, done int) error {
 	}
 	p.look = now.Add(lookEvery)
 	switch {
-	case s.c.Stopping():
+	case s.c.Stopping() && work.Used() > stopAfter:
 		return fault.New(fault.Closed, "server is stopping")
 	case work.Used() > s.srv.opt.CommandTime:
 		return fault.New(fault.Limited, "the command takes too much time; ask for less at once")

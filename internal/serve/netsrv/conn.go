@@ -147,7 +147,11 @@ func (s source) Read(p []byte) (int, error) {
 	}
 	c.drained = false
 	c.work.Rest()
+	if !c.signedIn {
+		c.releaseWriter() // a stranger may be slow, and there may be many of them
+	}
 	n, err := c.read(p)
+	c.acquire()
 	c.work.Resume()
 	if err != nil {
 		err = c.readErr(err, tooSlow)

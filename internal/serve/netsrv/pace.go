@@ -187,6 +187,10 @@ func (c *Conn) release() {
 		readers.Put(c.readBuf)
 		c.readBuf, *c.R = nil, bufio.Reader{}
 	}
+	c.releaseWriter()
+}
+
+func (c *Conn) releaseWriter() {
 	if c.writeBuf != nil {
 		c.writeBuf.Reset(nil)
 		writers.Put(c.writeBuf)

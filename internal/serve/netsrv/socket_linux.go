@@ -11,7 +11,7 @@ import (
 // unsent is how many bytes of an answer the kernel takes in before the client takes any:
 // what is on its way does not count, so that it slows down no one. Without it, a client
 // that does not read can have megabytes kept for it.
-const unsent = 128 << 10
+const unsent = 64 << 10
 
 func boundUnsent(nc net.Conn) {
 	if raw, err := tcpOf(nc); err == nil {

@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -63,6 +64,14 @@ func (s *session) maySend(ctx context.Context, from mail.Address) *smtp.Reply {
 
 const tooManyRecipients = "4.5.3"
 
+// maxEnvelope is how many bytes of recipients are kept for a stranger: 100 of them, however
+// long (RFC 5321, 4.5.3.1.8), and some 350 as they usually are. The others come with the
+// next message.
+const (
+	maxEnvelope  = 36 << 10
+	perRecipient = 72
+)
+
 // rcpt adds a recipient (RFC 5321, 4.1.1.3). Whether it exists is answered here, so
 // that no report has to go to a sender who may be forged.
 func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
@@ -70,7 +79,9 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 	if bad != nil {
 		return bad
 	}
-	if len(s.tx.env.To) >= s.MaxRecipients {
+	to.Address.Local, to.Address.Domain = strings.Clone(to.Address.Local), strings.Clone(to.Address.Domain) // not the whole line
+	size := s.tx.size + len(to.Address.Local) + len(to.Address.Domain) + len(to.ORcpt) + perRecipient
+	if len(s.tx.env.To) >= s.MaxRecipients || size > maxEnvelope && !s.loggedIn && !s.conn.Trusted() {
 		return smtp.NewReply(452, tooManyRecipients, "too many recipients")
 	}
 	local, err := s.Receiver.Check(ctx, to.Address)
@@ -80,7 +91,7 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 	case !local && s.Kind != Submission:
 		return smtp.NewReply(550, "5.7.1", "no relaying: mail for "+clip(to.Address.Domain)+" is not taken here")
 	}
-	s.tx.env.To = append(s.tx.env.To, to)
+	s.tx.env.To, s.tx.size = append(s.tx.env.To, to), size
 	return smtp.NewReply(250, "2.1.5", "recipient accepted")
 }
 

@@ -42,6 +42,7 @@ type tally struct {
 // transaction is a message under way (RFC 5321, 3.3).
 type transaction struct {
 	env  mail.Envelope
+	size int   // of the recipients, as they are kept
 	body *body // what BDAT has brought so far; nil before the first
 }
 

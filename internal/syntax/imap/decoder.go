@@ -29,6 +29,7 @@ import (
 // Limits bound what one command may cost. All are in bytes unless they say else.
 type Limits struct {
 	Line    int   // of a command, literals apart
+	Word    int   // of one atom, number or quoted string; 0 is no limit but Line
 	String  int64 // of one literal that is held in memory
 	Strings int64 // of all such literals of one command
 	NonSync int64 // of one literal sent without waiting; 0 is no limit but Discard
@@ -43,10 +44,10 @@ var DefaultLimits = Limits{
 }
 
 // LoginLimits are for a client nobody knows yet. The line has room for an ID of 30
-// fields (RFC 2971, 3.3) and a SASL response of 12 KB in base64; LITERAL- is 4,096
+// fields (RFC 2971, 3.3), a word for a SASL response of 12 KB in base64; LITERAL- is 4,096
 // bytes (RFC 7888, 5).
 var LoginLimits = Limits{
-	Line: 40 << 10, String: 4 << 10, Strings: 16 << 10, NonSync: 4 << 10, Discard: 64 << 10, Depth: 8, Keys: 64,
+	Line: 40 << 10, Word: 17 << 10, String: 4 << 10, Strings: 16 << 10, NonSync: 4 << 10, Discard: 64 << 10, Depth: 8, Keys: 64,
 }
 
 // Decoder reads commands. Its methods come in two kinds: X tries an element and
@@ -188,6 +189,10 @@ func (d *Decoder) run(class func(byte) bool) []byte {
 		n := 0
 		for n < len(b) && class(b[n]) {
 			n++
+		}
+		if d.lim.Word > 0 && len(d.buf)+n > d.lim.Word {
+			d.Fail("a word is longer than " + strconv.Itoa(d.lim.Word) + " bytes")
+			return nil
 		}
 		d.buf = append(d.buf, b[:n]...)
 		d.advance(b[:n])
