@@ -87,6 +87,21 @@ func (st *stage) setUpKilled() error {
 	return os.Remove(filepath.Join(dir, "data", "admin.sock"))
 }
 
+// setUpKeep makes a folder whose server keeps what is deleted for a while.
+func (st *stage) setUpKeep() error {
+	dir := filepath.Join(st.dir, "keep")
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(st.dir, "mail"))); err != nil {
+		return err
+	}
+	st.logins["keep"] = st.logins["mail"]
+	config, err := os.OpenFile(filepath.Join(dir, "martlet.toml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = config.WriteString("\n[deleted]\nkeep = \"7d\"\n")
+	return errors.Join(err, config.Close())
+}
+
 // setUpHundred makes a folder with a hundred accounts more.
 func (st *stage) setUpHundred() error {
 	dir := filepath.Join(st.dir, "hundred")
@@ -206,6 +221,8 @@ func scenarios() []scenario {
 		{name: "STORE", open: imap("alice", "INBOX"), steps: steps{
 			command("STORE 1:* +FLAGS (\\Answered)"), command("STORE 1:* FLAGS ($Forwarded work)")}},
 		{name: "EXPUNGE", open: marked, steps: steps{command("EXPUNGE")}},
+		{name: "undelete", base: "keep", open: marked, steps: steps{
+			command("EXPUNGE"), admin("POST", "/v1/accounts/"+alice+"/undelete", map[string]any{"mailbox": "INBOX"})}},
 		{name: "CLOSE", open: marked, steps: steps{command("CLOSE")}},
 		{name: "mailboxes", open: imap("alice", "INBOX"), steps: steps{
 			command("CREATE New/Box"), command("COPY 1:2 New/Box"), command("RENAME New/Box New/Other"),

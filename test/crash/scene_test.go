@@ -92,7 +92,7 @@ func theStage(t *testing.T, bases ...string) *stage {
 		common = stage{dir: dir, binary: program(t, dir), sink: startSink(t), logins: map[string][]login{}}
 	}
 	makers := map[string]func(*stage) error{
-		"mail": (*stage).setUp, "killed": (*stage).setUpKilled, "hundred": (*stage).setUpHundred, "large": (*stage).setUpLarge,
+		"mail": (*stage).setUp, "killed": (*stage).setUpKilled, "hundred": (*stage).setUpHundred, "keep": (*stage).setUpKeep, "large": (*stage).setUpLarge,
 	}
 	for _, base := range append([]string{"mail"}, bases...) {
 		if _, err := os.Stat(filepath.Join(common.dir, base)); err == nil {

@@ -121,7 +121,7 @@ func (p picture) account(s *martlet.Server, l login) error {
 		if box == nil {
 			continue
 		}
-		fresh := strings.HasPrefix(box[2], "New") || strings.HasPrefix(l.address, "new")
+		fresh := strings.HasPrefix(box[2], "New") || box[2] == "Recently Deleted" || strings.HasPrefix(l.address, "new")
 		fmt.Fprintf(&out, "mailbox %s (%s)\n", box[2], box[1])
 		open, err := c.do(`EXAMINE "%s"`, box[2])
 		if err != nil {
@@ -154,15 +154,18 @@ func (p picture) compare(may ...picture) (wrong []string) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if !slices.ContainsFunc(may, func(m picture) bool { return m[key] == p[key] }) {
-			wrong = append(wrong, fmt.Sprintf("%s is\n%s\nand not\n%s", key, short(p[key]), short(may[len(may)-1][key])))
+			wrong = append(wrong, fmt.Sprintf("%s: %s", key, difference(p[key], may[len(may)-1][key])))
 		}
 	}
 	return wrong
 }
 
-func short(s string) string {
-	if len(s) > 2000 {
-		return s[:1000] + "\n...\n" + s[len(s)-1000:]
+// difference lists lines that are in only one of two texts, the first few.
+func difference(is, may string) string {
+	a, b := strings.Split(is, "\n"), strings.Split(may, "\n")
+	only := func(x, y []string) []string {
+		x = slices.DeleteFunc(slices.Clone(x), func(l string) bool { return slices.Contains(y, l) })
+		return x[:min(len(x), 20)]
 	}
-	return s
+	return fmt.Sprintf("%d lines and not %d; there is %q, not %q", len(a), len(b), only(a, b), only(b, a))
 }

@@ -16,7 +16,7 @@ import (
 // nothing from the system's cache, so this says nothing of syncs that are missing; the
 // tests with power cuts do.
 func TestR2KillAtEveryCall(t *testing.T) {
-	st := theStage(t, "killed", "hundred")
+	st := theStage(t, "killed", "hundred", "keep")
 	all := scenarios()
 	budget := promise.Times(t, "R2", 60, 1_000_000)
 	played, kills, calls := 0, 0, 0
