@@ -45,6 +45,7 @@ type Options struct {
 	FS        vfs.FS                            // nil: a new one in memory; the store is in its folder "data"
 	Engine    func(engine.Engine) engine.Engine // put around the real one
 	Remote    queue.Courier                     // takes mail to other hosts
+	Queue     func(*queue.Options)
 	Directory func(*directory.Options)
 	Store     func(*store.Options)
 	Sessions  func(*netsrv.Options)
@@ -125,10 +126,12 @@ func (h *House) build(ctx context.Context, eng engine.Engine) (err error) {
 		return err
 	}
 	road := new(receive.Local)
-	h.Queue = queue.New(eng, h.Store, queue.Options{
+	wait := queue.Options{
 		Hostname: Hostname, Remote: o.Remote, Local: road, Report: road.Report, Now: time.Now, Log: o.Log,
 		Rand: func() float64 { return 0 }, Random: rand.Reader,
-	})
+	}
+	changed(o.Queue, &wait)
+	h.Queue = queue.New(eng, h.Store, wait)
 	h.Receiver = receive.New(receive.Options{Store: h.Store, Directory: h.Directory, Queue: h.Queue, Now: time.Now, Log: o.Log})
 	road.Receiver = h.Receiver
 	return nil
