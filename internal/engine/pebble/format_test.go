@@ -7,6 +7,7 @@ import (
 	db "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
@@ -82,4 +83,32 @@ func files(t *testing.T, fs vfs.FS) map[string]string {
 		all[name] = string(b)
 	}
 	return all
+}
+
+// TestEarlierVersionWasHere lets a version that knows nothing of the lists open the folder:
+// it flushes and removes logs, and then refuses. That is no damage.
+func TestEarlierVersionWasHere(t *testing.T) {
+	fs := vfs.NewMem()
+	e := open(t, "data", small(fs))
+	err := e.Update(t.Context(), 1, func(w engine.Writer) error { return w.Put([]byte("a"), []byte("1")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	old, err := db.Open("data", &db.Options{FS: fs, FormatMajorVersion: db.FormatValueSeparation})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Set([]byte("\x01other"), []byte("x"), db.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	old.Close()
+	e = open(t, "data", small(fs))
+	defer e.Close()
+	if _, err := e.Check(t.Context(), func(file, what string) { t.Errorf("%s %s", file, what) }); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -323,7 +323,22 @@ func (w *witness) checkBefore() error {
 			}
 		}
 	}
-	return w.checkCounted(names, current)
+	if err := w.checkCounted(names, current); err != nil {
+		return err
+	}
+	return w.drop()
+}
+
+// drop forgets files that do not count and are not as they were: an earlier version, which
+// does not keep the list, has worked here since.
+func (w *witness) drop() error {
+	var failure error
+	w.synced = slices.DeleteFunc(w.synced, func(f extent) bool {
+		wrong, err := w.holds(f)
+		failure = errors.Join(failure, err)
+		return wrong != ""
+	})
+	return failure
 }
 
 // checkCounted checks the logs, tables and blob files that the manifest says there are.
