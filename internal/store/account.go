@@ -94,6 +94,9 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 	}
 	if err == nil {
 		a.briefArrived(tx)
+		if tx.keepsMore && tx.keepsTooMuch() {
+			a.trimKept(ctx)
+		}
 	}
 	return err
 }

@@ -88,18 +88,12 @@ func (a *Account) expunge(ctx context.Context, box mail.MailboxID, set mail.UIDS
 	var all mail.UIDSet
 	for _, part := range parts {
 		var gone mail.UIDSet
-		var full bool
 		err := a.Update(ctx, func(tx *Tx) (err error) {
-			if gone, err = tx.expunge(box, part, onlyDeleted, keep); err == nil && keep {
-				full, err = tx.keepsTooMuch()
-			}
+			gone, err = tx.expunge(box, part, onlyDeleted, keep)
 			return err
 		})
 		if err != nil {
 			return merged(all), err
-		}
-		if full {
-			a.trimKept(ctx)
 		}
 		dealtWith(ctx, part.Len())
 		all = append(all, gone...)

@@ -162,6 +162,7 @@ func (tx *Tx) placeKept(b, dst *txBox, m Message) (kept Message, err error) {
 	if kept.UID, err = tx.place(dst, kept); err != nil {
 		return kept, err
 	}
+	tx.keepsMore = true
 	if err := tx.moveNotes(b, m.UID, dst, kept.UID); err != nil {
 		return kept, err
 	}

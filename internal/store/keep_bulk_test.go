@@ -231,6 +231,39 @@ func crashableWorld(t *testing.T, fs *vfs.MemFS) *world {
 	return &world{Store: s, a: s.Account(1), clock: c}
 }
 
+// A mailbox whose messages have more annotations than one Update may write is deleted and
+// comes back with all of them.
+func TestDeletedMailboxWithManyAnnotations(t *testing.T) {
+	w := keepingWorld(t)
+	w.update(t, func(tx *Tx) error { _, err := tx.CreateMailbox("Work", ""); return err })
+	w.fillDifferent(t, "Work", 0, 100)
+	box := w.box(t, "Work").ID
+	value := make([]byte, MaxNoteValue)
+	for i := range 9 {
+		if _, err := w.a.SetNotes(ctx, box, All(), []NoteChange{{Name: fmt.Sprintf("/n%d", i), Value: value}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	was := w.box(t, "Work")
+	if was.noteBytes < 10<<20 {
+		t.Fatalf("%d bytes of annotations fit into one Update", was.noteBytes)
+	}
+	w.update(t, func(tx *Tx) error { return tx.DeleteMailbox("Work") })
+	if back := w.undelete(t, DeletedQuery{}); len(back) != 100 {
+		t.Fatalf("%d came back", len(back))
+	}
+	if b := w.box(t, "Work"); b.notes != was.notes || b.noteBytes != was.noteBytes {
+		t.Errorf("%d annotations in %d bytes came back, of %d in %d", b.notes, b.noteBytes, was.notes, was.noteBytes)
+	}
+	w.expunge(t, "Work", slices.Collect(mail.UIDSet{{From: 1, To: 100}}.All())...)
+	w.restart(Keep{For: time.Hour, Messages: 10})
+	w.expunge(t, "INBOX", w.deliver(t, "INBOX", letter(1000)))
+	if b := w.box(t, keptName); b.Messages > 10 {
+		t.Errorf("%d are kept", b.Messages)
+	}
+	w.verify(t)
+}
+
 // fillDifferent puts letters with these numbers into a mailbox.
 func (w *world) fillDifferent(t testing.TB, name string, from, to int) {
 	t.Helper()

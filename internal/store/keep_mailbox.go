@@ -94,23 +94,51 @@ func (tx *Tx) reapKept(record []byte) error {
 	return tx.putKeptDoomed(b)
 }
 
+// reapSheet moves the messages of a sheet, or as many as have annotations enough for one Update.
 func (tx *Tx) reapSheet(b *txBox, number uint64) error {
 	first := mail.UID(number * sheetSize)
 	rows, err := tx.rows(b, mail.UIDSet{{From: max(first, 1), To: first + sheetSize - 1}})
+	rows = rows[:min(len(rows), b.atOnce(sheetSize))]
 	if err == nil {
 		err = tx.readPlaces(rows)
 	}
 	for i := 0; err == nil && i < len(rows); i++ {
-		var kept bool
-		if kept, err = tx.keep(b, rows[i], false); kept || err != nil {
-			continue
-		}
-		if err = tx.drop(b, rows[i]); fault.Is(err, fault.NotFound) {
-			err = nil
-		}
+		err = tx.reapOne(b, rows[i])
 	}
 	for page := number * sheetPages; err == nil && page < (number+1)*sheetPages; page++ {
-		err = cmp.Or(tx.w.Delete(pageKey(b.ID, page)), tx.dropBrief(b.ID, page))
+		if err = tx.dropBrief(b.ID, page); err == nil && len(rows) == 0 { // one that has no marks
+			err = tx.w.Delete(pageKey(b.ID, page))
+		}
 	}
-	return cmp.Or(err, tx.w.Delete(marksKey(b.ID, number)))
+	return cmp.Or(err, tx.flushSheets(b))
+}
+
+// atOnce returns how many messages of a mailbox one Update may take out, at most n: few where
+// they have many annotations.
+func (m *Mailbox) atOnce(n int) int {
+	if m.noteBytes > notesAtOnce/2 {
+		return notedAtOnce
+	}
+	return n
+}
+
+func (tx *Tx) reapOne(b *txBox, m Message) error {
+	p, err := tx.page(b, pageOf(m.UID), true)
+	if err != nil {
+		return err
+	}
+	marks, err := tx.sheetMarks(b, sheetOf(m.UID), true)
+	if err != nil {
+		return err
+	}
+	p.remove(m.UID)
+	marks.remove(slotOf(m.UID))
+	b.count(m, -1)
+	if kept, err := tx.keep(b, m, false); kept || err != nil {
+		return err
+	}
+	if err := tx.drop(b, m); err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return nil
 }

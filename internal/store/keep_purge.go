@@ -109,11 +109,14 @@ func (a *Account) purgeKept(ctx context.Context, due int64, thorough bool) (purg
 // keptBefore returns messages that were deleted up to a second, as many as go at once. They
 // lie in the order in which they were deleted, unless the clock was set back.
 func (s *Snapshot) keptBefore(due int64, thorough bool) (old mail.UIDSet, err error) {
-	n, young := 0, 0
+	n, young, most := 0, 0, reapMessages
+	if b, err := s.mailbox(s.acct.kept); err == nil {
+		most = b.atOnce(most)
+	}
 	err = s.eachKeptPage(func(number uint64, p *page) bool {
 		young++
 		row := 0
-		for word := p.present; word != 0 && n < reapMessages; word &= word - 1 {
+		for word := p.present; word != 0 && n < most; word &= word - 1 {
 			if p.date(colSaved, row) <= due {
 				old.Add(lowestUID(number, word))
 				n++
@@ -121,7 +124,7 @@ func (s *Snapshot) keptBefore(due int64, thorough bool) (old mail.UIDSet, err er
 			}
 			row++
 		}
-		return n < reapMessages && (thorough || young < keptGap)
+		return n < most && (thorough || young < keptGap)
 	})
 	return old, err
 }
@@ -143,17 +146,15 @@ func (s *Snapshot) eachKeptPage(fn func(number uint64, p *page) bool) error {
 	return cmp.Or(err, bad)
 }
 
-// keepsTooMuch tells whether the account has more deleted mail than may be.
-func (tx *Tx) keepsTooMuch() (bool, error) {
-	if tx.acct.kept == 0 {
-		return false, nil
-	}
-	b, err := tx.open(tx.acct.kept)
-	if err != nil {
-		return false, err
+// keepsTooMuch tells whether the account has more deleted mail than may be, after a change
+// that brought some there.
+func (tx *Tx) keepsTooMuch() bool {
+	b := tx.boxes[tx.acct.kept]
+	if b == nil {
+		return false
 	}
 	k := &tx.account.store.opt.Keep
-	return k.Messages > 0 && int64(b.Messages) > k.Messages || k.Bytes > 0 && b.Bytes > k.Bytes, nil
+	return k.Messages > 0 && int64(b.Messages) > k.Messages || k.Bytes > 0 && b.Bytes > k.Bytes
 }
 
 // trimKept removes the oldest of too much deleted mail, a bit more than it must so that the
@@ -188,16 +189,16 @@ func (tx *Tx) trimKept() (more bool, err error) {
 	}
 	messages, bytes := over(int64(b.Messages), k.Messages), over(b.Bytes, k.Bytes)
 	var old mail.UIDSet
-	n := 0
+	n, most := 0, b.atOnce(keptAtOnce)
 	err = tx.eachKeptPage(func(number uint64, p *page) bool {
 		row := 0
-		for word := p.present; word != 0 && n < keptAtOnce && (messages > 0 || bytes > 0); word &= word - 1 {
+		for word := p.present; word != 0 && n < most && (messages > 0 || bytes > 0); word &= word - 1 {
 			old.Add(lowestUID(number, word))
 			messages, bytes = messages-1, bytes-int64(p.at(colSize, row))
 			n++
 			row++
 		}
-		return n < keptAtOnce && (messages > 0 || bytes > 0)
+		return n < most && (messages > 0 || bytes > 0)
 	})
 	if err == nil && n > 0 {
 		_, err = tx.expunge(b.ID, old, false, false)

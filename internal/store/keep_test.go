@@ -591,6 +591,22 @@ func TestKeptIsBounded(t *testing.T) {
 	if b := w.box(t, keptName); b.Bytes > 1000 || b.Bytes < 800 {
 		t.Errorf("%d bytes are kept", b.Bytes)
 	}
+	// By the deletion of mailboxes, too, and by changes of one message.
+	for i := range 3 {
+		w.update(t, func(tx *Tx) error { _, err := tx.CreateMailbox("Work", ""); return err })
+		for n := range 20 {
+			w.deliver(t, "Work", letter(400+100*i+n))
+		}
+		w.update(t, func(tx *Tx) error { return tx.DeleteMailbox("Work") })
+		if err := w.a.Reap(ctx); err != nil {
+			t.Fatal(err)
+		}
+		uid, inbox := w.deliver(t, "INBOX", letter(800+i)), w.box(t, "INBOX").ID
+		w.update(t, func(tx *Tx) error { _, err := tx.Expunge(inbox, mail.SetOf(uid), false); return err })
+		if b := w.box(t, keptName); b.Bytes > 1000 {
+			t.Errorf("%d bytes are kept", b.Bytes)
+		}
+	}
 	w.verify(t)
 }
 

@@ -26,6 +26,7 @@ type Tx struct {
 	lay map[mail.MessageID][]place // what is on record of where messages lie; nil: nothing
 
 	gramsKept *bool // whether the account has grams, once that was asked
+	keepsMore bool  // deleted mail that is kept has come
 }
 
 // txBox is a mailbox that the Tx touched.
