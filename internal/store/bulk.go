@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 )
@@ -75,6 +76,7 @@ func (a *Account) Expunge(ctx context.Context, box mail.MailboxID, set mail.UIDS
 
 // expunge is Expunge; with keep false nothing is kept.
 func (a *Account) expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted, keep bool) (mail.UIDSet, error) {
+	ctx = engine.Freeing(ctx)
 	set, err := a.clamp(ctx, box, set)
 	if err != nil {
 		return nil, err
@@ -185,7 +187,7 @@ func (a *Account) RenameInbox(ctx context.Context, to string) error {
 // DeleteMailbox is Tx.DeleteMailbox; the messages are released in the background.
 func (a *Account) DeleteMailbox(ctx context.Context, name string) (mail.MailboxID, error) {
 	var box Mailbox
-	err := a.Update(ctx, func(tx *Tx) (err error) {
+	err := a.Update(engine.Freeing(ctx), func(tx *Tx) (err error) {
 		if box, err = tx.Mailbox(name); err != nil {
 			return err
 		}
@@ -209,7 +211,7 @@ func (a *Account) DeleteMailbox(ctx context.Context, name string) (mail.MailboxI
 func (a *Account) Reap(ctx context.Context) error {
 	for {
 		more, began := false, a.store.opt.Now()
-		err := a.Update(ctx, func(tx *Tx) (err error) {
+		err := a.Update(engine.Freeing(ctx), func(tx *Tx) (err error) {
 			more, err = tx.reap()
 			return err
 		})

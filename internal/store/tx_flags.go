@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 )
@@ -239,6 +240,9 @@ func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UID
 	set, err := a.clamp(ctx, box, set)
 	if err != nil {
 		return FlagResult{}, err
+	}
+	if c.Op == AddFlags && c.Flags.Has(mail.Deleted) { // as a client does before it expunges
+		ctx = engine.Freeing(ctx)
 	}
 	var all FlagResult
 	for parts := []mail.UIDSet{set}; len(parts) > 0 && len(parts[0]) > 0; {

@@ -312,7 +312,20 @@ func (e *Engine) ReadFailures() int64 { return e.disk.unread.Load() }
 // mail can still be read and deleted when none can be taken in.
 func (e *Engine) reserve() uint64 { return uint64(max(0, e.opt.ReserveBytes)) }
 
-const updateShare = 2 // an Update needs the reserve divided by this
+// An Update needs the reserve divided by one of these.
+const (
+	updateShare  = 2
+	freeingShare = 8 // if it makes room
+)
+
+// room tells whether there is enough for an Update.
+func (e *Engine) room(ctx context.Context) error {
+	share := uint64(updateShare)
+	if engine.IsFreeing(ctx) {
+		share = freeingShare
+	}
+	return e.disk.check(e.dir, e.opt.Now(), e.reserve()/share)
+}
 
 // Close waits for calls under way, then releases the directory. A blob reader that
 // is still open fails from then on. After a disk failure it does not wait for what

@@ -108,7 +108,7 @@ func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Wri
 		return err
 	}
 	defer e.gate.leave()
-	if err := e.Healthy(); err != nil {
+	if err := e.room(ctx); err != nil {
 		return err
 	}
 	s := e.shards.get(id)
