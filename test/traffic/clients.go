@@ -207,7 +207,7 @@ func (s *session) delete(token, uid string) error {
 // delivered, and then empties the INBOX. The account is that of the client's name.
 func (s *session) popping() error {
 	account, _, _ := strings.Cut(s.name, "-")
-	for i := 0; !s.Stopped(); i++ {
+	for i := 0; !s.enough(i); i++ {
 		token := fmt.Sprintf("%s-%d", s.name, i)
 		if err := s.refill(token, account); err != nil {
 			return err
@@ -221,12 +221,22 @@ func (s *session) popping() error {
 	return nil
 }
 
+// refill has a message delivered, by each way in.
 func (s *session) refill(token, account string) (err error) {
-	if s.Talk, err = Mailer(s.Server.Addr("lmtp"), "LHLO", "", ""); err != nil {
+	from, a := stranger, martlet.Account{}
+	service, hello := "lmtp", "LHLO"
+	switch s.rng.IntN(3) {
+	case 0:
+		service, hello = "smtp", "EHLO"
+	case 1:
+		a = s.Server.Account("alice")
+		service, hello, from = "submission", "EHLO", a.Address
+	}
+	if s.Talk, err = Mailer(s.Server.Addr(service), hello, a.Address, a.Password); err != nil {
 		return err
 	}
 	defer s.Close()
-	return s.bye(s.mail(token, stranger, []string{account}, 1), "221", "QUIT")
+	return s.bye(s.mail(token, from, []string{account}, 1), "221", "QUIT")
 }
 
 // empty reads and deletes every message. Whatever is marked is gone once QUIT is answered

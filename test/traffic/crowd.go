@@ -24,6 +24,7 @@ type Crowd struct {
 	Ledger *Ledger
 	Big    int           // one message in so many is of about 700 KB; 0: none
 	Pause  time.Duration // between two transactions of a client
+	Most   int           // transactions of a session, after which it ends by itself; 0: no end
 	Seed   uint64
 	Shift  int // of the work; a new one makes its sessions differ from those of before
 
@@ -50,6 +51,8 @@ type session struct {
 var kinds = map[string]func(s *session) error{
 	"lmtp": (*session).lmtp, "smtp": (*session).smtp, "submission": (*session).submission,
 	"append": (*session).appending, "move": (*session).moving, "pop": (*session).popping, "idle": (*session).idling,
+	"churn": (*session).churning, "search": (*session).searching, "nap": (*session).napping,
+	"abort": (*session).aborting, "cut": (*session).cutting, "wrong": (*session).guessing,
 }
 
 // Kind returns the kind of a client from its name, which is the kind and a number.
@@ -139,7 +142,7 @@ func (c *Crowd) Run(client string, round int) error {
 // each runs a transaction again and again. After a refusal that is borne with, recover
 // brings the session back to where the next can begin.
 func (s *session) each(transaction func(token string) error, recover func() error) error {
-	for i := 0; !s.Stopped(); i++ {
+	for i := 0; !s.enough(i); i++ {
 		err := transaction(fmt.Sprintf("%s-%d", s.name, i))
 		var no *Refusal
 		switch {
@@ -156,6 +159,9 @@ func (s *session) each(transaction func(token string) error, recover func() erro
 	}
 	return nil
 }
+
+// enough tells whether a session ends after so many transactions.
+func (c *Crowd) enough(n int) bool { return c.Stopped() || c.Most > 0 && n >= c.Most }
 
 func (c *Crowd) pause(d time.Duration) {
 	if d <= 0 {

@@ -140,3 +140,15 @@ func (l *Ledger) compare(found map[Delivery][]spot) (v Verdict) {
 	}
 	return v
 }
+
+// Settle forgets deliveries that are gone for good, as was wanted: a run of days makes
+// millions.
+func (l *Ledger) Settle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for d, f := range l.sent {
+		if f.most == 0 {
+			delete(l.sent, d)
+		}
+	}
+}
