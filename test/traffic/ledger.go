@@ -54,17 +54,6 @@ func (l *Ledger) get(token, account string) fate {
 	return l.sent[Delivery{token, account}]
 }
 
-// Promise notes a message that was never sent: a lie by which a test of the ledger finds
-// out whether it is noticed.
-func (l *Ledger) Promise(token, account string) { l.said(token, account, "") }
-
-// Forget takes a delivery out of the ledger.
-func (l *Ledger) Forget(token, account string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.sent, Delivery{token, account})
-}
-
 // Counts returns how many deliveries the server was clear about, and how many were cut off.
 func (l *Ledger) Counts() (clear, unknown int) {
 	l.mu.Lock()
@@ -79,7 +68,7 @@ func (l *Ledger) Counts() (clear, unknown int) {
 	return clear, unknown
 }
 
-// Accounts are those that mail was sent to, sorted.
+// accounts are those that mail was sent to, sorted.
 func (l *Ledger) accounts() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
