@@ -25,11 +25,12 @@ type alarm struct {
 // ring does what is due apart from attempts: notices of delay, giving up, reports.
 // It returns when more will be due.
 func (q *Queue) ring(ctx context.Context) (next int64, err error) {
-	if err := q.mind(ctx); err != nil {
+	now, err := q.mind(ctx)
+	if err != nil {
 		return 0, err
 	}
 	for {
-		due, next, err := q.dueAlarms(ctx)
+		due, next, err := q.dueAlarms(ctx, now)
 		if err != nil || len(due) == 0 {
 			return next, err
 		}
@@ -58,8 +59,8 @@ func readAlarm(k, v []byte) alarm {
 	return alarm{int64(engine.Num(k, 0)), ID(engine.Num(k, 1)), int(engine.Num(k, 2)), string(v)}
 }
 
-func (q *Queue) dueAlarms(ctx context.Context) (due []alarm, next int64, err error) {
-	now := q.now()
+// dueAlarms returns alarms that are due at a time: not a later one, which nobody has minded.
+func (q *Queue) dueAlarms(ctx context.Context, now int64) (due []alarm, next int64, err error) {
 	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
 		due, next = nil, 0
 		return r.Scan([]byte{famAlarm}, []byte{famAlarm + 1}, false, func(k, v []byte) bool {

@@ -41,7 +41,7 @@ type timekeeper struct {
 }
 
 func (q *Queue) now() int64 {
-	now := q.opt.Now().UnixMilli()
+	now := max(q.opt.Now().UnixMilli(), 1) // keys know no time before 1970
 	for {
 		was := q.clock.highest.Load()
 		if now <= was || q.clock.highest.CompareAndSwap(was, now) {
@@ -50,19 +50,20 @@ func (q *Queue) now() int64 {
 	}
 }
 
-// mind looks at the clock and mends what a wrong one has done.
-func (q *Queue) mind(ctx context.Context) error {
+// mind looks at the clock, mends what a wrong one has done, and returns the time.
+func (q *Queue) mind(ctx context.Context) (now int64, err error) {
 	c := &q.clock
-	highest, now := c.highest.Load(), q.now()
+	highest := c.highest.Load()
+	now = q.now()
 	if c.looked == 0 {
 		if err := q.lastLook(ctx, now); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if now-c.looked > away.Milliseconds() {
 		q.opt.Log.Warn("the clock is far ahead of the last look at the queue: mail is not given up for that", "since", time.UnixMilli(c.looked), "now", time.UnixMilli(now))
 		if err := q.excuse(ctx, c.looked, now); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	highest = max(highest, c.looked)
@@ -72,30 +73,37 @@ func (q *Queue) mind(ctx context.Context) error {
 	}
 	if back || c.walked == 0 || now < c.walked || now-c.walked > q.longestGap() {
 		if err := q.hasten(ctx, now, back); err != nil {
-			return err
+			return 0, err
 		}
 		c.highest.Store(now)
 		c.walked = now
 	}
 	if err := q.hastenAlarms(ctx, now); err != nil {
-		return err
+		return 0, err
 	}
 	c.looked = now
-	return q.note(ctx, now)
+	return now, q.note(ctx, now)
 }
 
-// lastLook reads when the queue was last looked at, before this process began.
+// lastLook finds out when the queue was last looked at, before this process began: by the
+// record, or if there is none by the number of the newest message, which has the time.
 func (q *Queue) lastLook(ctx context.Context, now int64) error {
 	return q.eng.View(ctx, shard, func(r engine.Reader) error {
 		q.clock.looked, q.clock.noted = now, 0
 		v, ok, err := r.Get([]byte{famLook})
-		if err != nil || !ok {
+		if err != nil {
 			return err
 		}
-		if at, err := decodeLook(v); err == nil { // else it is written anew
-			q.clock.looked, q.clock.noted = at, at
+		if ok {
+			if at, err := decodeLook(v); err == nil { // else it is written anew
+				q.clock.looked, q.clock.noted = at, at
+				return nil
+			}
 		}
-		return nil
+		return r.Scan([]byte{famMessage}, []byte{famMessage + 1}, true, func(k, _ []byte) bool {
+			q.clock.looked = int64(engine.Num(k, 0) >> 20)
+			return false
+		})
 	})
 }
 
