@@ -119,7 +119,7 @@ func (st *stage) serve(dir string, before func(*exec.Cmd) error) (*martlet.Serve
 }
 
 // play copies the folder and starts the server in it, under a rule that counts calls and
-// kills at the nth; 0 kills at none.
+// kills at the nth; 0 kills at none. Of an even one that is a write half is written.
 func (st *stage) play(s scenario, nth int) (*scene, error) {
 	dir, err := os.MkdirTemp(st.dir, "run")
 	if err != nil {
@@ -142,7 +142,7 @@ func (st *stage) play(s scenario, nth int) (*scene, error) {
 		}
 		if sc.calls.Add(1) == int64(nth) {
 			sc.fired.Store(true)
-			return inject.Answer{Kill: true}
+			return inject.Answer{Kill: true, Half: nth%2 == 0}
 		}
 		return inject.Answer{}
 	}

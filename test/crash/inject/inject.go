@@ -31,6 +31,7 @@ type Call struct {
 type Answer struct {
 	Errno syscall.Errno // it fails with this and does nothing
 	Kill  bool          // the program ends here, by SIGKILL, and the call does nothing
+	Half  bool          // with Kill: a write writes its first half
 	Lie   bool          // it does nothing and seems to succeed
 }
 

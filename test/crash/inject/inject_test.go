@@ -41,6 +41,9 @@ func work(folder string) {
 			println("sync", i, err.Error())
 		}
 	}
+	if _, err := f.Write([]byte("abcd")); err != nil {
+		println("write", 10, err.Error())
+	}
 	if err := os.Rename(filepath.Join(folder, "a"), filepath.Join(folder, "b")); err != nil {
 		println("rename", err.Error())
 	}
@@ -93,17 +96,18 @@ func TestCalls(t *testing.T) {
 		said, left string
 		killed     bool
 	}{
-		{"nothing", nil, "", "|0123456789", false},
-		{"one write", nth("write", 4, false, eio), "write 3 write", "|012456789", false},
+		{"nothing", nil, "", "|0123456789abcd", false},
+		{"one write", nth("write", 4, false, eio), "write 3 write", "|012456789abcd", false},
 		{"writes for ever", nth("write", 9, true, eio), "write 8 write", "|01234567", false},
-		{"sync", nth("fsync", 2, false, eio), "sync 1 sync", "|0123456789", false},
-		{"rename", nth("renameat", 1, false, eio), "rename rename", "0123456789|", false},
+		{"sync", nth("fsync", 2, false, eio), "sync 1 sync", "|0123456789abcd", false},
+		{"rename", nth("renameat", 1, false, eio), "rename rename", "0123456789abcd|", false},
 		{"create", nth("openat", 1, false, eio), "panic: open", "|", true},
-		{"open", nth("open", 1, true, eio), "read open", "|0123456789", false},
+		{"open", nth("open", 1, true, eio), "read open", "|0123456789abcd", false},
 		{"lie", nth("write", 4, true, Answer{Lie: true}), "", "|012", false},
 		{"kill at a write", nth("write", 4, false, Answer{Kill: true}), "", "012|", true},
+		{"kill in a write", nth("write", 11, false, Answer{Kill: true, Half: true}), "", "0123456789ab|", true},
 		{"kill at a sync", nth("fsync", 4, false, Answer{Kill: true}), "", "0123|", true},
-		{"kill at the rename", nth("renameat", 1, false, Answer{Kill: true}), "", "0123456789|", true},
+		{"kill at the rename", nth("renameat", 1, false, Answer{Kill: true}), "", "0123456789abcd|", true},
 	} {
 		said, left, err := run(t, c.rule)
 		if !strings.HasPrefix(said, c.said) || c.said == "" && said != "" || left != c.left || (err != nil) != c.killed {
@@ -115,7 +119,7 @@ func TestCalls(t *testing.T) {
 			t.Errorf("a call on %q", c.Path)
 		}
 		return Answer{}
-	}); left != "|0123456789" {
+	}); left != "|0123456789abcd" {
 		t.Errorf("left %q", left)
 	}
 }
