@@ -56,7 +56,7 @@ func TestR1Kill(t *testing.T) {
 	if most := 5 * (n + n/2); again > most {
 		t.Errorf("%d messages went out again after %d kills, more than the %d that can have been under way", again, n, most)
 	}
-	if yes < 20*n || maybe < n/2 || out < n {
+	if yes < 5*n || maybe < n/2 || out < n/2 {
 		t.Errorf("%d acknowledged, %d cut off, %d sent on: too little for a proof", yes, maybe, out)
 	}
 	promise.Kept(t, "R1", "kills", n, "acknowledged", yes, "cut off", maybe, "sent on", out, "lost", 0, "dup", 0, "sent again after a kill", again)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,7 +65,7 @@ type scene struct {
 	sink   *sink
 	calls  atomic.Int64    // that counted
 	fired  atomic.Bool     // the server was killed
-	c, d   *talk           // open connections
+	c      *talk           // an open connection
 	told   map[string]bool // recipients whose delivery was acknowledged
 }
 
@@ -137,7 +138,7 @@ func (st *stage) play(s scenario, nth int) (*scene, error) {
 	}
 	sc.tap = inject.New(dir, s.kinds...)
 	sc.rule = func(c inject.Call) inject.Answer {
-		if c.Path == "martlet.log" || c.Path == "card" {
+		if c.Path == "martlet.log" {
 			return inject.Answer{}
 		}
 		if sc.calls.Add(1) == int64(nth) {
@@ -181,10 +182,8 @@ func (s scenario) folder() string {
 
 // close ends a run.
 func (sc *scene) close() {
-	for _, c := range []*talk{sc.c, sc.d} {
-		if c != nil {
-			c.close()
-		}
+	if sc.c != nil {
+		sc.c.close()
 	}
 	if sc.server != nil {
 		sc.server.Kill()
@@ -228,7 +227,7 @@ func (st *stage) rehearse(s scenario) (states []picture, calls int, err error) {
 	return states, int(sc.calls.Load()), nil
 }
 
-func (st *stage) who(s scenario) []login { return append(st.logins[s.folder()], s.logins...) }
+func (st *stage) who(s scenario) []login { return slices.Concat(st.logins[s.folder()], s.logins) }
 
 // ended reports whether the server has been stopped.
 func (sc *scene) ended() bool {
