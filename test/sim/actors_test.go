@@ -3,10 +3,12 @@ package sim
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,20 +19,32 @@ import (
 func (w *world) play(name string, a actor, h *house, d *drive) {
 	time.Sleep(ms(a.At))
 	if a.Kind == "sweep" {
+		w.sweeping <- struct{}{} // two would wait for a lock
+		defer func() { <-w.sweeping }()
 		if _, err := h.store.Sweep(context.Background()); err != nil {
 			w.logf("%s: sweep: %v", name, err)
+		}
+		if _, err := h.store.Purge(context.Background()); err != nil {
+			w.logf("%s: purge: %v", name, err)
 		}
 		return
 	}
 	at := map[string]string{"smtp": atSMTP, "submit": atSubmission, "lmtp": atLMTP, "imap": atIMAP, "pop": atPOP}[a.Kind]
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	c, err := w.net.dial(ctx, name, at)
+	if a.TLS {
+		at = map[string]string{"imap": atIMAPS, "pop": atPOPS}[a.Kind]
+	}
+	line, err := w.net.dial(ctx, name, at)
 	if err != nil {
 		w.logf("%s: no connection: %v", name, err)
 		return
 	}
-	defer c.Close()
+	defer line.Close()
+	var c net.Conn = line
+	if a.TLS {
+		c = tls.Client(line, &tls.Config{InsecureSkipVerify: true})
+	}
 	switch a.Kind {
 	case "imap":
 		err = w.reader(name, a, c)
@@ -49,7 +63,7 @@ func (w *world) play(name string, a actor, h *house, d *drive) {
 }
 
 // sender is a client of SMTP, LMTP or submission.
-func (w *world) sender(name string, a actor, c *stream) error {
+func (w *world) sender(name string, a actor, c net.Conn) error {
 	s := &mailer{w: w, a: a, c: c, r: bufio.NewReaderSize(c, 512)}
 	if code, err := s.reply(); err != nil || code != 220 {
 		return fmt.Errorf("greeting %d, %w", code, err)
@@ -81,7 +95,7 @@ func (w *world) sender(name string, a actor, c *stream) error {
 type mailer struct {
 	w *world
 	a actor
-	c *stream
+	c net.Conn
 	r *bufio.Reader
 }
 
@@ -215,7 +229,7 @@ func answered(code int, err error) error {
 }
 
 // reader is a client of IMAP.
-func (w *world) reader(name string, a actor, c *stream) error {
+func (w *world) reader(name string, a actor, c net.Conn) error {
 	s, err := w.openIMAP(a.User, c)
 	if err != nil {
 		return err
@@ -420,7 +434,7 @@ func (l *ledger) remember(b *box, s state) {
 }
 
 // collector is a client of POP3.
-func (w *world) collector(a actor, c *stream) error {
+func (w *world) collector(a actor, c net.Conn) error {
 	r := bufio.NewReaderSize(c, 1024)
 	cmd := func(line string) (string, error) {
 		_ = c.SetDeadline(time.Now().Add(patience))

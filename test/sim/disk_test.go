@@ -40,7 +40,7 @@ func newDrive(w *world, n int, power func()) *drive {
 }
 
 func (d *drive) fs() vfs.FS {
-	if w := d.w.wrap; w != nil {
+	if w := d.w.opt.wrap; w != nil {
 		return errorfs.Wrap(w(d.mem), d)
 	}
 	return errorfs.Wrap(d.mem, d)
@@ -79,9 +79,13 @@ func (d *drive) change(op errorfs.Op) (delay time.Duration, err error) {
 		switch {
 		case t.Kind == "slow" && isSync(op.Kind) && strings.Contains(op.Path, ".log") && t.From <= now && now < t.To:
 			delay = ms(t.By)
+			if d.met[i]++; d.met[i] == 1 {
+				d.w.met("slow disks")
+			}
 		case t.Kind == "full" && (op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpCreate) && strings.Contains(op.Path, t.File) && t.From <= now && now < t.To:
 			if d.met[i]++; d.met[i] == 1 {
 				d.w.logf("the disk is full")
+				d.w.met("full disks")
 			}
 			return 0, syscall.ENOSPC
 		case t.Kind == "eio" && kindOf(op.Kind) == t.What && strings.Contains(op.Path, t.File) && t.From <= now:
@@ -90,6 +94,7 @@ func (d *drive) change(op errorfs.Op) (delay time.Duration, err error) {
 			}
 			d.w.logf("EIO from %s of %s", t.What, op.Path)
 			if !d.broken {
+				d.w.met("EIO")
 				d.w.cutAt(time.Now()) // nothing can be written down from now on
 			}
 			d.broken = true

@@ -2,10 +2,16 @@ package sim
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -58,6 +64,7 @@ var gaps = []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 8 * ti
 const (
 	atSMTP, atSubmission, atLMTP = "192.0.2.1:25", "192.0.2.1:587", "192.0.2.1:24"
 	atIMAP, atPOP                = "192.0.2.1:143", "192.0.2.1:110"
+	atIMAPS, atPOPS              = "192.0.2.1:993", "192.0.2.1:995"
 	atDNS                        = "192.0.2.53:53"
 )
 
@@ -68,6 +75,8 @@ type site struct {
 	now      func() time.Time
 	log      *slog.Logger
 	chance   *chance
+	deaf     bool
+	keep     bool // deleted mail
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -116,8 +125,12 @@ func (h *house) furnish(ctx context.Context, at site) (err error) {
 	if err := at.fs.MkdirAll("spool", 0o700); err != nil {
 		return err
 	}
+	var keep store.Keep
+	if at.keep {
+		keep.For = 30 * 24 * time.Hour
+	}
 	spool := disk.NewSpool(at.fs, "spool")
-	if h.store, err = store.Open(h.engine, store.Options{Now: at.now, Spool: func() (store.SpoolFile, error) { return spool.File() }, PictureBytes: 1 << 20, LogLines: 40, Log: at.log}); err != nil {
+	if h.store, err = store.Open(h.engine, store.Options{Now: at.now, Spool: func() (store.SpoolFile, error) { return spool.File() }, PictureBytes: 1 << 20, LogLines: 40, Keep: keep, Log: at.log}); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, cheap(at)); err != nil {
@@ -139,7 +152,7 @@ func (h *house) furnish(ctx context.Context, at site) (err error) {
 	}
 	road := new(receive.Local)
 	h.queue = queue.New(h.engine, h.store, queue.Options{
-		Hostname: "mx." + home, Remote: remote{h.courier}, Local: road, Report: road.Report,
+		Hostname: "mx." + home, Remote: remote{h.courier, at.deaf}, Local: road, Report: road.Report,
 		Gaps: gaps, Lifetime: lifetime, DelayAfter: delayAfter, Now: at.now, Rand: at.chance.float, Random: at.chance, Log: at.log,
 	})
 	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: at.now, Log: at.log})
@@ -151,18 +164,21 @@ func (h *house) furnish(ctx context.Context, at site) (err error) {
 func (h *house) serve(at site, net *network) {
 	ctx, end := context.WithCancel(context.Background())
 	h.end = end
-	sessions := netsrv.New(netsrv.Options{Log: at.log, Now: at.now})
+	sessions := netsrv.New(netsrv.Options{Log: at.log, Now: at.now, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate(), nil }})
 	smtp := func(kind smtpd.Kind) netsrv.Service {
 		return smtpd.Service(smtpd.Options{Kind: kind, Hostname: "mx." + home, Store: h.store, Directory: h.directory,
 			Receiver: h.receiver, Now: at.now})
 	}
+	imap := netsrv.Service{Handle: imapd.New(imapd.Options{Store: h.store, Directory: h.directory, Now: at.now, Random: at.chance}).Handle}
+	pop := netsrv.Service{Handle: pop3d.New(pop3d.Options{Store: h.store, Directory: h.directory}).Handle}
+	imaps, pops := imap, pop
+	imaps.TLS, pops.TLS = netsrv.ImplicitTLS, netsrv.ImplicitTLS
 	for _, door := range []struct {
 		name, at string
 		svc      netsrv.Service
 	}{
 		{"smtp", atSMTP, smtp(smtpd.Relay)}, {"submission", atSubmission, smtp(smtpd.Submission)}, {"lmtp", atLMTP, smtp(smtpd.LMTP)},
-		{"imap", atIMAP, netsrv.Service{Handle: imapd.New(imapd.Options{Store: h.store, Directory: h.directory, Now: at.now, Random: at.chance}).Handle}},
-		{"pop3", atPOP, netsrv.Service{Handle: pop3d.New(pop3d.Options{Store: h.store, Directory: h.directory}).Handle}},
+		{"imap", atIMAP, imap}, {"imaps", atIMAPS, imaps}, {"pop3", atPOP, pop}, {"pop3s", atPOPS, pops},
 	} {
 		door.svc.Name = door.name
 		ln := net.listen(door.at, true)
@@ -195,7 +211,10 @@ func (h *house) close() error {
 }
 
 // remote is the courier as the queue sees it.
-type remote struct{ *send.Courier }
+type remote struct {
+	*send.Courier
+	deaf bool
+}
 
 func (r remote) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 	found := r.Send(ctx, job.Envelope, send.Message(job.Message), func(who []int, found send.Result) {
@@ -206,6 +225,9 @@ func (r remote) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 	results := make([]queue.Result, len(found))
 	for i := range found {
 		results[i] = queue.Result(found[i])
+		if r.deaf && results[i].Code == 250 {
+			results[i].Code = 451
+		}
 	}
 	return results
 }
@@ -227,3 +249,17 @@ func (h *house) settle(ctx context.Context) error {
 }
 
 func here(local string) mail.Address { return mail.Address{Local: local, Domain: home} }
+
+// certificate is that of the server, made once.
+var certificate = sync.OnceValue(func() *tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"mx." + home}, NotBefore: time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC)}
+	der, err := x509.CreateCertificate(crand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ const patience = 4 * time.Minute
 type imap struct {
 	w    *world
 	user string
-	c    *stream
+	c    net.Conn
 	r    *bufio.Reader
 	tag  int
 
@@ -38,7 +39,7 @@ var (
 	errAbsent  = errors.New("there is no such mailbox, and nobody was told of one")
 )
 
-func (w *world) openIMAP(user string, c *stream) (*imap, error) {
+func (w *world) openIMAP(user string, c net.Conn) (*imap, error) {
 	s := &imap{w: w, user: user, c: c, r: bufio.NewReaderSize(c, 4096)}
 	if _, _, err := s.line(); err != nil {
 		return nil, err
@@ -240,6 +241,7 @@ func (s *imap) open(name string, from *state) error {
 	s.box, s.next, s.bodies, s.earlier = nil, 0, map[uint32]string{}, map[uint32]bool{}
 	s.now = state{facts: map[uint32]fact{}}
 	next, modseq := s.w.ledger.floor(b)
+	existed := s.w.ledger.exists(b)
 	cmd := "SELECT " + name
 	if from != nil {
 		s.now.facts = maps.Clone(from.facts)
@@ -251,7 +253,7 @@ func (s *imap) open(name string, from *state) error {
 	}
 	s.box = b
 	answer, err := s.do("%s", cmd)
-	if err == errRefused && strings.Contains(answer, "[NONEXISTENT]") && !s.w.ledger.exists(b) {
+	if err == errRefused && strings.Contains(answer, "[NONEXISTENT]") && !existed {
 		if !s.makes {
 			return errAbsent
 		}
@@ -264,7 +266,7 @@ func (s *imap) open(name string, from *state) error {
 	}
 	if err != nil {
 		s.box = nil
-		if err == errRefused && s.w.ledger.exists(b) && !strings.Contains(answer, "[UNAVAILABLE]") && !strings.Contains(answer, "[INUSE]") {
+		if err == errRefused && existed && !strings.Contains(answer, "[UNAVAILABLE]") && !strings.Contains(answer, "[INUSE]") {
 			s.w.wrong("%s: SELECT %s: %s", s.user, name, answer)
 		}
 		return err

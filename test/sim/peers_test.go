@@ -78,6 +78,7 @@ func (p *peers) serve(domain int, c *stream) {
 	g := &guest{w: p.w, domain: p.w.s.Domains[domain], how: p.next(domain), c: c, r: bufio.NewReaderSize(c, 512)}
 	if g.how != "ok" {
 		p.w.logf("%s: a connection, and %s", g.domain.Name, g.how)
+		p.w.met("bad turns of hosts")
 	}
 	switch g.how {
 	case "refuse":

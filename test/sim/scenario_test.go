@@ -13,6 +13,7 @@ import (
 type scenario struct {
 	Why      string `json:",omitempty"` // in files: what it once found
 	Seed     uint64 // of what is drawn while it runs: delays, blocks that survive a cut
+	Keep     bool   `json:",omitempty"` // deleted mail, for a time
 	MemTable int    // KB of a write buffer of the database
 	Domains  []domainPlan
 	Lives    []life // of the server; the last one ends by itself
@@ -65,6 +66,7 @@ type actor struct {
 	// After so many bytes the connection breaks, or falls silent.
 	BreakOut, BreakIn int  `json:",omitempty"`
 	Silent            bool `json:",omitempty"`
+	TLS               bool `json:",omitempty"` // from the first byte on
 	Window            int  `json:",omitempty"`
 	Ops               []string
 }
@@ -94,7 +96,7 @@ var (
 // draw makes the scenario of a seed.
 func draw(seed uint64) *scenario {
 	d := dice{rand.New(rand.NewPCG(seed, 7))}
-	s := &scenario{Seed: seed, MemTable: d.of(16, 64, 256, 1024)}
+	s := &scenario{Seed: seed, Keep: d.chance(30), MemTable: d.of(16, 64, 256, 1024)}
 	for _, name := range domains {
 		s.Domains = append(s.Domains, d.domain(name))
 	}
@@ -196,6 +198,7 @@ func (d dice) actor(life int) actor {
 	if d.chance(10) {
 		a.Window = d.between(1, 600)
 	}
+	a.TLS = d.chance(4)
 	switch n := d.IntN(100); {
 	case n < 22:
 		a.Kind = "smtp"
@@ -218,6 +221,7 @@ func (d dice) actor(life int) actor {
 	default:
 		a.Kind, a.Ops = "sweep", []string{"sweep"}
 	}
+	a.TLS = a.TLS && (a.Kind == "imap" || a.Kind == "pop")
 	return a
 }
 

@@ -48,7 +48,11 @@ func (w *world) answer(q *dns.Msg) *dns.Msg {
 	a := new(dns.Msg).SetReply(q)
 	a.RecursionAvailable = true
 	name := strings.TrimSuffix(strings.ToLower(q.Question[0].Name), ".")
-	switch lie := w.lie(name); lie {
+	lie := w.lie(name)
+	if lie != "" {
+		w.met("DNS lies")
+	}
+	switch lie {
 	case "servfail":
 		a.Rcode = dns.RcodeServerFailure
 		return a

@@ -28,10 +28,12 @@ type world struct {
 	s      *scenario
 	net    *network
 	ledger *ledger
-	wrap   func(vfs.FS) vfs.FS // a disk that lies, in the tests of the test
+	opt    options
 	server *slog.Logger
 	began  time.Time
 	offset atomic.Int64 // of the server's clock
+
+	sweeping chan struct{}
 
 	mu     sync.Mutex
 	mem    *vfs.MemFS
@@ -45,14 +47,40 @@ type world struct {
 
 // result is what a run has found.
 type result struct {
-	faults           []string // what is wrong
-	losses, dups     int
-	restarts, cuts   int // starts after the first; of these after a power cut
-	forgotten        int // cuts that took unsynced data
-	acked, unknown   int
-	messages, queued int // found in mailboxes at the end; sent to other hosts
-	leaks            bool
-	text             string
+	faults []string // what is wrong
+	figures
+	leaks bool
+	text  string
+}
+
+// figures are what runs add up to.
+type figures struct {
+	Lost, Dup, Wrong int
+	Restarts         int            // starts of the server after the first
+	Forgotten        int            // cuts that took unsynced data
+	Acked, Unknown   int            // copies of messages for recipients, and by clients
+	Out              int            // recipients elsewhere
+	Looks            int            // at a whole mailbox, held against all that was told of it
+	Met              map[string]int // troubles that came to be, by kind
+}
+
+func (f *figures) add(o figures) {
+	f.Lost, f.Dup, f.Wrong = f.Lost+o.Lost, f.Dup+o.Dup, f.Wrong+o.Wrong
+	f.Restarts, f.Forgotten = f.Restarts+o.Restarts, f.Forgotten+o.Forgotten
+	f.Acked, f.Unknown, f.Out, f.Looks = f.Acked+o.Acked, f.Unknown+o.Unknown, f.Out+o.Out, f.Looks+o.Looks
+	if f.Met == nil {
+		f.Met = map[string]int{}
+	}
+	for kind, n := range o.Met {
+		f.Met[kind] += n
+	}
+}
+
+// met counts a trouble.
+func (w *world) met(kind string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Met[kind]++
 }
 
 func (w *world) logf(format string, args ...any) {
@@ -75,9 +103,11 @@ func (w *world) fault(kind, what string) {
 	w.faults = append(w.faults, kind+what)
 	switch kind {
 	case "lost: ":
-		w.losses++
+		w.Lost++
 	case "dup: ":
-		w.dups++
+		w.Dup++
+	default:
+		w.Wrong++
 	}
 }
 
@@ -104,7 +134,7 @@ func (l *ledger) cutAt(t time.Time) {
 
 // run plays a scenario in a bubble and judges it.
 func run(t *testing.T, s *scenario, opt options) (res result) {
-	w := &world{s: s, wrap: opt.wrap, server: slog.New(slog.DiscardHandler)}
+	w := &world{s: s, opt: opt, result: result{figures: figures{Met: map[string]int{}}}, server: slog.New(slog.DiscardHandler)}
 	if opt.verbose {
 		w.server = slog.New(slog.NewTextHandler(logWriter{w}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -126,6 +156,7 @@ func run(t *testing.T, s *scenario, opt options) (res result) {
 		w.began = time.Now()
 		w.net = newNetwork()
 		w.net.weather = w.weather
+		w.sweeping = make(chan struct{}, 1)
 		w.ledger = newLedger(w)
 		w.ledger.lie = opt.lie
 		w.mem = base.CrashClone(vfs.CrashCloneCfg{})
@@ -156,8 +187,10 @@ func stacks() string {
 
 // options of a run.
 type options struct {
-	wrap    func(vfs.FS) vfs.FS
-	lie     bool // the ledger says that a message was acknowledged that was not
+	wrap    func(vfs.FS) vfs.FS // the disk lies
+	stale   bool                // the disk is after a cut as it was at the start before
+	deaf    bool                // the courier hears no to what a host has taken
+	lie     bool                // the ledger says that a message was acknowledged that was not
 	verbose bool
 }
 
@@ -201,12 +234,16 @@ func (w *world) live(n int) {
 	w.mu.Unlock()
 	var h *house
 	off := new(atomic.Bool)
+	var before *vfs.MemFS
+	if w.opt.stale {
+		before = w.mem.CrashClone(vfs.CrashCloneCfg{})
+	}
 	d := newDrive(w, n, func() {
 		off.Store(true)
 		told := rand.New(rand.NewPCG(w.s.Seed, uint64(2000+n)))
 		w.net.powerOff(func(int) bool { return told.IntN(100) < w.s.Lives[n].Cut.Told })
 	})
-	at := site{fs: d.fs(), memTable: w.s.MemTable, now: w.now, log: w.server, chance: newChance(w.s.Seed, n),
+	at := site{fs: d.fs(), memTable: w.s.MemTable, now: w.now, log: w.server, chance: newChance(w.s.Seed, n), deaf: w.opt.deaf, keep: w.s.Keep,
 		dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if off.Load() {
 				return nil, net.ErrClosed
@@ -232,12 +269,15 @@ func (w *world) live(n int) {
 		return
 	}
 	w.mu.Lock()
-	w.restarts++
-	w.cuts++
+	w.Restarts++
 	if d.lost {
-		w.forgotten++
+		w.Forgotten++
 	}
-	w.mem = d.after
+	if !w.opt.stale {
+		w.mem = d.after
+	} else {
+		w.mem = before
+	}
 	w.leaks = w.leaks || d.isBroken()
 	w.mu.Unlock()
 	time.Sleep(time.Duration(w.s.Lives[n].Cut.Dark) * time.Second)
@@ -277,6 +317,7 @@ func (w *world) inside(h *house, d *drive, n int, last bool) {
 			actors.Go(func() {
 				time.Sleep(ms(t.From))
 				w.logf("the clock goes %v", ms(t.By))
+				w.met("clock steps")
 				w.mu.Lock()
 				w.steps = true
 				w.mu.Unlock()
@@ -368,7 +409,7 @@ func (w *world) check(h *house, final bool) bool {
 	if final {
 		w.ledger.outgoing()
 		w.ledger.mu.Lock()
-		w.acked, w.unknown, w.queued = w.ledger.acked, w.ledger.unknown, len(w.ledger.out)
+		w.Acked, w.Unknown, w.Out = w.ledger.acked, w.ledger.unknown, len(w.ledger.out)
 		w.ledger.mu.Unlock()
 	}
 	w.mu.Lock()
@@ -442,7 +483,7 @@ func (w *world) lookInto(s *imap, name string, found map[string]int, reports map
 	w.ledger.compare(s.user, b, s.now, s.next)
 	w.ledger.remember(b, s.now)
 	w.mu.Lock()
-	w.messages += len(s.now.facts)
+	w.Looks++
 	w.mu.Unlock()
 	return nil
 }
