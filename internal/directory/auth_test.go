@@ -233,6 +233,40 @@ func TestParallelGuessesGainNothing(t *testing.T) {
 	}
 }
 
+// Right passwords that come all at once, as after a restart of the server, are all let in:
+// what is only being looked at is no failure.
+func TestAllComeBackAtOnce(t *testing.T) {
+	f := setUp(t)
+	f.add(t, "alice@example.org", "secret")
+	for range cap(f.hashes.slots) { // nobody's password is looked at
+		f.hashes.slots <- struct{}{}
+	}
+	var wg sync.WaitGroup
+	answers := make(chan error, 100)
+	for range cap(answers) {
+		wg.Go(func() { answers <- f.try("alice@example.org", "secret", away) })
+	}
+	for f.hashes.waiting.Load() < 20 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond) // the others come, and must wait
+	for range cap(f.hashes.slots) {
+		<-f.hashes.slots
+	}
+	wg.Wait()
+	close(answers)
+	for err := range answers {
+		if err != nil {
+			t.Fatalf("a right password was refused: %v", err)
+		}
+	}
+	f.slow.mu.Lock()
+	defer f.slow.mu.Unlock()
+	if len(f.slow.looked) > 0 || len(f.slow.logins) > 0 || len(f.slow.addresses) > 0 {
+		t.Errorf("left behind: %v %v %v", f.slow.looked, f.slow.logins, f.slow.addresses)
+	}
+}
+
 // The bucket of a login never holds more than its limit, leaks at its rate, and is
 // dropped when it is empty.
 func TestBrakeAgainstModel(t *testing.T) {

@@ -26,7 +26,9 @@ const (
 // does.
 //
 // An attempt is counted before its password is looked at and given back if it is
-// right: many at once gain nothing.
+// right: many at once gain nothing. Where only those that are being looked at fill a
+// bucket, the next one waits for them: all of an office come back at once after a restart,
+// and nothing they say is wrong.
 type brake struct {
 	perLogin, perAddress int
 	forgive              time.Duration
@@ -37,6 +39,8 @@ type brake struct {
 	logins    map[string]bucket
 	addresses map[netip.Prefix]bucket
 	friends   map[friend]time.Time
+	looked    map[any]int   // attempts that are being looked at, by login and by address
+	turn      chan struct{} // closed when the next of these has ended
 }
 
 type friend struct {
@@ -55,6 +59,7 @@ func newBrake(opt Options) *brake {
 		perLogin: opt.FailuresPerAccount, perAddress: opt.FailuresPerAddress, forgive: opt.Forgive,
 		now: opt.Now, sleep: opt.Sleep,
 		logins: map[string]bucket{}, addresses: map[netip.Prefix]bucket{}, friends: map[friend]time.Time{},
+		looked: map[any]int{}, turn: make(chan struct{}),
 	}
 }
 
@@ -65,16 +70,89 @@ type attempt struct {
 	byLogin bool         // false: from an address that is the login's friend
 	from    netip.Prefix // not valid: not counted by address
 	level   float64      // of the fuller bucket
+	looked  bool         // it is being looked at
+}
+
+// wait is begin for a password that is looked at right away.
+func (b *brake) wait(ctx context.Context, login string, from netip.Addr) (*attempt, error) {
+	for {
+		a, turn, err := b.look(login, from)
+		if turn == nil {
+			return a, err
+		}
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// look is begin, or returns what to wait for.
+func (b *brake) look(login string, from netip.Addr) (*attempt, <-chan struct{}, error) {
+	a, err := b.begin(login, from)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		a.looked = true
+		a.noteLooked(+1)
+		return a, nil, nil
+	}
+	a = b.newAttempt(login, from)
+	now := b.now()
+	failed := func(k bucket, key any) float64 { return b.leaked(k, now).level - float64(b.looked[key]) }
+	if a.byLogin && failed(b.logins[login], login)+1 > float64(b.perLogin) ||
+		a.from.IsValid() && failed(b.addresses[a.from], a.from)+1 > float64(b.perAddress) {
+		return nil, nil, err
+	}
+	return nil, b.turn, nil
+}
+
+// noteLooked counts the attempt among those that are being looked at, or no more.
+func (a *attempt) noteLooked(n int) {
+	note := func(key any) {
+		if a.b.looked[key] += n; a.b.looked[key] == 0 {
+			delete(a.b.looked, key)
+		}
+	}
+	if a.byLogin {
+		note(a.login)
+	}
+	if a.from.IsValid() {
+		note(a.from)
+	}
+}
+
+// ended is called when the attempt's outcome is counted. It needs the lock.
+func (a *attempt) ended() {
+	if !a.looked {
+		return
+	}
+	a.looked = false
+	a.noteLooked(-1)
+	close(a.b.turn)
+	a.b.turn = make(chan struct{})
+}
+
+// over ends the attempt, should nothing else have.
+func (a *attempt) over() {
+	a.b.mu.Lock()
+	defer a.b.mu.Unlock()
+	a.ended()
+}
+
+func (b *brake) newAttempt(login string, from netip.Addr) *attempt {
+	a := &attempt{b: b, login: login, from: blockOf(from)}
+	a.byLogin = login != "" && (!a.from.IsValid() || !within(b.now(), b.friends[friend{login, a.from}], friendFor))
+	return a
 }
 
 // begin counts an attempt. Over the limits it is Limited, and not counted. An attempt
 // that names no login ("") is counted by its address alone.
 func (b *brake) begin(login string, from netip.Addr) (*attempt, error) {
-	a := &attempt{b: b, login: login, from: blockOf(from)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.now()
-	a.byLogin = login != "" && (!a.from.IsValid() || !within(now, b.friends[friend{login, a.from}], friendFor))
+	a, now := b.newAttempt(login, from), b.now()
 	mine, theirs := b.leaked(b.logins[login], now), b.leaked(b.addresses[a.from], now)
 	if a.byLogin && mine.level+1 > float64(b.perLogin) || a.from.IsValid() && theirs.level+1 > float64(b.perAddress) {
 		b.keep(a, mine, theirs)
@@ -113,6 +191,7 @@ func (a *attempt) count(n float64) {
 
 // failed answers no sooner than the failures so far have earned.
 func (a *attempt) failed(ctx context.Context) error {
+	a.over()
 	delay := firstDelay
 	for i := 2.0; i <= a.level && delay < longestWait; i++ {
 		delay *= 2
@@ -125,6 +204,7 @@ func (a *attempt) worked() {
 	a.b.mu.Lock()
 	defer a.b.mu.Unlock()
 	a.count(-1)
+	a.ended()
 	if !a.from.IsValid() {
 		return
 	}
@@ -146,6 +226,7 @@ func (a *attempt) broken() {
 	a.b.mu.Lock()
 	defer a.b.mu.Unlock()
 	a.count(-1)
+	a.ended()
 }
 
 func (b *brake) leaked(k bucket, now time.Time) bucket {

@@ -21,10 +21,11 @@ func errWrong() *fault.Error { return fault.New(fault.Unauthenticated, "authenti
 // not counted by address. Faults: Unauthenticated, Limited, Unavailable.
 func (d *Directory) Authenticate(ctx context.Context, login, password string, from netip.Addr) (Account, error) {
 	l := d.login(login)
-	try, err := d.slow.begin(l.name, from)
+	try, err := d.slow.wait(ctx, l.name, from)
 	if err != nil {
 		return Account{}, err
 	}
+	defer try.over() // after a panic, too
 	account, err := d.verify(ctx, l, password)
 	switch {
 	case err == nil:
