@@ -162,11 +162,11 @@ func scarce(t *testing.T, what string, squeeze func(group, *martlet.Server)) {
 		Server: s, Ledger: traffic.NewLedger(), Seed: 9, Big: 5,
 		Refused: func(_ string, r *traffic.Refusal) bool { return r.Temporary() },
 	}
+	must(t, s.Stop())
 	trials := promise.Times(t, "R8", 1, 20)
 	died := 0
 	for range trials {
 		g.set(t, what, enough[what])
-		must(t, s.Stop())
 		must(t, s.Restart())
 		g.take(t, s.PID)
 		var log journal
