@@ -758,21 +758,8 @@ func (m *keptModel) check(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.w.verify(t)
-	found := 0
-	if len(m.kept) > 0 {
-		p := m.w.picture(t, m.w.box(t, keptName).ID)
-		found = p.Len()
-		for id, at := range m.kept {
-			msg := p.ofID(id)
-			if msg.ID != id {
-				t.Fatalf("message %d, deleted from %s, is not kept", id, at)
-			}
-		}
-	} else if b, err := m.w.boxErr(keptName); err == nil {
-		found = int(b.Messages)
-	}
-	if found != len(m.kept) {
-		t.Fatalf("%d are kept, want %d", found, len(m.kept))
+	if wrong := m.wrong(t); wrong != "" {
+		t.Fatal(wrong)
 	}
 	for id, at := range m.live {
 		for name := range at {
@@ -780,5 +767,73 @@ func (m *keptModel) check(t *testing.T) {
 				t.Fatalf("message %d is not in %s", id, name)
 			}
 		}
+	}
+}
+
+// wrong says how what is kept differs from the model.
+func (m *keptModel) wrong(t *testing.T) string {
+	t.Helper()
+	found := map[mail.MessageID]bool{}
+	if b, err := m.w.boxErr(keptName); err == nil {
+		for _, msg := range m.w.picture(t, b.ID).Messages(All()) {
+			found[msg.ID] = true
+		}
+	}
+	for id, at := range m.kept {
+		if !found[id] {
+			return fmt.Sprintf("message %d, deleted from %s, is not kept", id, at)
+		}
+	}
+	if len(found) != len(m.kept) {
+		return fmt.Sprintf("%d are kept, want %d", len(found), len(m.kept))
+	}
+	return ""
+}
+
+// The control: the model sees a message that was deleted for good, and verify a message that does
+// not know where it lay and one that is said to be kept and is not.
+func TestKeepModelSeesALoss(t *testing.T) {
+	w := keepingWorld(t)
+	m := &keptModel{w: w, kept: map[mail.MessageID]string{}, live: map[mail.MessageID]map[string]bool{}}
+	inbox := w.box(t, "INBOX").ID
+	for i := range 2 {
+		uid := w.deliver(t, "INBOX", letter(i))
+		msg, _ := w.picture(t, inbox).Message(uid)
+		if _, err := w.a.expunge(ctx, inbox, mail.SetOf(uid), false, i == 0); err != nil {
+			t.Fatal(err)
+		}
+		m.live[msg.ID] = map[string]bool{}
+		m.settle(t, "INBOX", msg.ID)
+		if wrong := m.wrong(t); (wrong != "") != (i == 1) {
+			t.Errorf("message %d: %q", i, wrong)
+		}
+	}
+	problems := func() (n int) {
+		if _, err := w.Verify(ctx, func(Problem) { n++ }, nil); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	var e enc
+	e.U(uint64(inbox))
+	e.U(1)
+	for _, damage := range []func(*Tx) error{
+		func(tx *Tx) error { return tx.w.Delete(keptKey(1)) },
+		func(tx *Tx) error { return tx.w.Put(keptKey(1), seal(recOrigin, append(enc{99}, 1))) },
+		func(tx *Tx) error { return tx.w.Put(keptKey(7), seal(recOrigin, e)) },
+	} {
+		if n := problems(); n != 0 {
+			t.Fatalf("%d problems before the damage", n)
+		}
+		w.update(t, damage)
+		if problems() == 0 {
+			t.Error("verify does not see the damage")
+		}
+		w.update(t, func(tx *Tx) error {
+			if err := tx.w.Delete(keptKey(7)); err != nil {
+				return err
+			}
+			return tx.w.Put(keptKey(1), seal(recOrigin, e))
+		})
 	}
 }

@@ -119,6 +119,14 @@ func TestCalls(t *testing.T) {
 		{`PUT /v1/accounts/carol@example.org/quota {"quota_bytes":-1}`, 400, "not negative"},
 		{`PUT /v1/accounts/carol@example.org/quota {"quota_bytes":7}`, 200, `"quota_bytes":7`},
 		{`GET /v1/accounts/carol@example.org`, 200, `"quota_bytes":7`},
+		{`GET /v1/accounts/carol@example.org/deleted`, 200, `{"event":"done","messages":0,"bytes":0}`},
+		{`POST /v1/accounts/carol@example.org/undelete?mailbox=INBOX&uid=4,7:*`, 200, `{"event":"done","messages":0,"bytes":0}`},
+		{`POST /v1/accounts/carol@example.org/undelete?uid=4`, 400, "name it"},
+		{`POST /v1/accounts/carol@example.org/undelete?mailbox=INBOX&uid=4:x`, 400, "no set of UIDs"},
+		{`POST /v1/accounts/carol@example.org/undelete?mailbox=INBOX&uid=0`, 400, "no set of UIDs"},
+		{`POST /v1/accounts/carol@example.org/undelete?since=yesterday`, 400, "no time such as"},
+		{`POST /v1/accounts/carol@example.org/undelete?folder=INBOX`, 400, `cannot be asked for by \"folder\"`},
+		{`POST /v1/accounts/nobody@example.org/undelete`, 404, `"kind":"not found"`},
 		{`POST /v1/aliases {"address":"info@example.org","targets":[]}`, 400, "needs a target"},
 		{`POST /v1/aliases {"address":"info@nowhere.example","targets":["carol@example.org"]}`, 404, "nowhere.example"},
 		{`DELETE /v1/aliases/@nowhere.example`, 404, "no catch-all"},
@@ -304,6 +312,7 @@ func FuzzCalls(f *testing.F) {
 	for _, s := range []string{
 		`POST /v1/accounts {"address":"erin@example.org"}`, `PUT /v1/accounts/carol@example.org/quota {"quota_bytes":9}`,
 		`DELETE /v1/accounts/dave@example.org`, `POST /v1/aliases {"address":"@example.org","targets":["carol@example.org"]}`,
+		`POST /v1/accounts/carol@example.org/undelete?mailbox=INBOX&uid=1:*,3&since=2026-03-01T12:00:00Z`,
 		`DELETE /v1/aliases/a@example.org?target=b@example.net`, `GET /v1/queue?domain=x`, `POST /v1/queue/1/drop?report=true`,
 		`GET /v1/accounts/%ff@example.org/mailboxes`, `DELETE /v1/accounts/..%2Fdomains%2Fexample.org`, `POST /v1/domains {"domain":"ü.example"}`,
 	} {
