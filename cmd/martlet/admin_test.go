@@ -127,6 +127,12 @@ func TestOnlineIsOffline(t *testing.T) {
 // the ports of its listeners.
 func startHouse(t *testing.T, config string) map[string]int {
 	t.Helper()
+	return serveHouse(t, config, slog.New(slog.DiscardHandler), renewal{})
+}
+
+// serveHouse is startHouse with a log, and with a pace for certificates.
+func serveHouse(t *testing.T, config string, log *slog.Logger, pace renewal) map[string]int {
+	t.Helper()
 	cfg, _, err := loadConfigFile(config)
 	if err != nil {
 		t.Fatal(err)
@@ -135,10 +141,11 @@ func startHouse(t *testing.T, config string) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := openToServe(context.Background(), cfg, slog.New(slog.DiscardHandler))
+	h, err := openToServe(context.Background(), cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.renewal = pace
 	ctx, stop := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- h.serve(ctx, doors, func() error { close(ready); return nil }) }()

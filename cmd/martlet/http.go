@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mholt/acmez/v3"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/martlet-mail/martlet/internal/conf"
@@ -43,6 +44,9 @@ func (h *house) publicHTTP(sessions *netsrv.Server) http.Handler {
 	})
 	metrics := promhttp.HandlerFor(newMetrics(h, sessions), promhttp.HandlerOpts{})
 	mux.Handle("GET /metrics", trustedOnly(h.cfg.Trusted, metrics))
+	if h.acme != nil {
+		return h.acme.challenges(mux)
+	}
 	return mux
 }
 
@@ -67,11 +71,11 @@ func trustedOnly(trusted []netip.Prefix, next http.Handler) http.Handler {
 	})
 }
 
-func (h *house) tlsFor(d door, certs *netsrv.Certificates) *tls.Config {
+func (h *house) tlsFor(d door, certs certificateSource) *tls.Config {
 	if d.TLS != conf.Implicit || certs == nil {
 		return nil
 	}
-	return &tls.Config{MinVersion: minTLS(h.cfg), GetCertificate: certs.Get, NextProtos: []string{"http/1.1"}}
+	return &tls.Config{MinVersion: minTLS(h.cfg), GetCertificate: certs.Get, NextProtos: []string{"http/1.1", acmez.ACMETLS1Protocol}}
 }
 
 // servePublic answers strangers: what they may send and how long they may take is bounded,

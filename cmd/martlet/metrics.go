@@ -47,6 +47,15 @@ func newMetrics(h *house, sessions *netsrv.Server) *prometheus.Registry {
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "martlet_store_read_failures_total", Help: "Reads of the store's files that failed.",
 	}, func() float64 { return float64(h.engine.ReadFailures()) }))
+	if h.certs != nil {
+		gauge("martlet_certificate_end_timestamp_seconds", "When the certificate ends that clients are shown.", func() float64 {
+			_, ends, err := expiry(h.certs, string(h.cfg.Hostname))
+			if err != nil {
+				return 0
+			}
+			return float64(ends.Unix())
+		})
+	}
 	r.MustRegister(queueMetrics{h.queue})
 	return r
 }

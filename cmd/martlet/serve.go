@@ -151,7 +151,7 @@ func warnOfRoot(log *slog.Logger) {
 // start begins every part of the server. What a part is handed first fails here, so
 // that a server that is ready has all its parts.
 func (h *house) start(ctx context.Context, doors []door, part func(string, func(context.Context) error)) error {
-	certs, err := h.certificates()
+	certs, err := h.certificates(doors, part)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 			return misused("this program does not speak %s; it speaks %v", d.Protocol, spoken())
 		}
 		if d.TLS == conf.Implicit && certs == nil {
-			return misused("the listener for %s on %s needs a certificate; name one in [tls] certificate and key", d.Protocol, d.Address)
+			return misused("the listener for %s on %s needs a certificate; name one in [tls] certificate and key, or get one by [tls.acme]", d.Protocol, d.Address)
 		}
 	}
 	socket, err := listenSocket(h.cfg.AdminSocket())
@@ -221,16 +221,30 @@ func (h *house) finish(wg *sync.WaitGroup, failed bool, cause error) error {
 	}
 }
 
-func (h *house) certificates() (*netsrv.Certificates, error) {
-	cert, key := string(h.cfg.TLS.Certificate), string(h.cfg.TLS.Key)
-	if cert == "" {
-		return nil, nil
+// certificates is where connections have their certificate from, nil if there is none, and
+// begins what keeps it fresh.
+func (h *house) certificates(doors []door, part func(string, func(context.Context) error)) (certs certificateSource, err error) {
+	if cert, key := string(h.cfg.TLS.Certificate), string(h.cfg.TLS.Key); cert != "" {
+		read, err := netsrv.LoadCertificates(h.log, time.Now, files, [2]string{cert, key})
+		if err != nil {
+			return nil, misconfigured(err)
+		}
+		certs = read
 	}
-	certs, err := netsrv.LoadCertificates(h.log, time.Now, files, [2]string{cert, key})
-	return certs, misconfigured(err)
+	if h.cfg.TLS.ACME.Enabled {
+		if h.acme, err = newAuthority(h.cfg, doors, certs, h.renewal, h.log); err != nil {
+			return nil, misconfigured(err)
+		}
+		certs = h.acme
+		part("certificates", h.acme.run)
+	}
+	if h.certs = certs; certs != nil {
+		part("certificate's end", func(ctx context.Context) error { return h.watchCertificate(ctx, certs) })
+	}
+	return certs, nil
 }
 
-func (h *house) sessionOptions(certs *netsrv.Certificates) (netsrv.Options, error) {
+func (h *house) sessionOptions(certs certificateSource) (netsrv.Options, error) {
 	o := netsrv.Options{
 		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
 		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, MaxPerAccount: h.cfg.Limits.ConnectionsPerAccount,

@@ -40,6 +40,10 @@ type house struct {
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
+
+	certs   certificateSource // nil: no TLS; once it serves
+	acme    *authority        // nil: certificates come from files
+	renewal renewal           // zero: as package certmagic has it
 }
 
 // files are those of this machine.

@@ -23,6 +23,7 @@ func (r *reader) check(c *Config) {
 	if c.Blobs.Engine == "s3" {
 		r.fail("blobs.engine", `"s3" is not in this version; use "store"`)
 	}
+	r.checkACME(c)
 	r.checkLogins(c)
 	r.checkQueue(&c.Queue)
 	r.checkIMAP(&c.IMAP)
@@ -42,6 +43,24 @@ func (r *reader) checkDeleted(d *Deleted) {
 	}
 	if name := d.Mailbox; name == "" || len(name) > 200 || strings.ContainsAny(name, "/*%") || strings.EqualFold(name, "INBOX") || name != strings.TrimSpace(name) {
 		r.fail("deleted.mailbox", "%q cannot be the name of the mailbox; it has one level, and is not INBOX", name)
+	}
+}
+
+// checkACME wants what the authority needs: a name, and a way to ask this server.
+func (r *reader) checkACME(c *Config) {
+	a := &c.TLS.ACME
+	if !a.Enabled {
+		return
+	}
+	if a.Directory == "" {
+		r.fail("tls.acme.directory", "is empty")
+	}
+	web := slices.ContainsFunc(c.Listen, func(l Listen) bool { return l.Protocol == "http" || l.Protocol == "https" })
+	if !web {
+		r.fail("tls.acme.enabled", "needs a listener for http or https, over which the authority asks this server")
+	}
+	if len(a.Names) == 0 && c.Hostname == "localhost" {
+		r.fail("tls.acme.names", "is empty, and no authority gives a certificate for localhost; set hostname")
 	}
 }
 
@@ -104,7 +123,7 @@ func (r *reader) checkLogins(c *Config) {
 	if c.TLS.ClientCRL != "" && c.TLS.ClientCA == "" {
 		r.fail("tls.client_crl", "is of no use without client_ca")
 	}
-	if c.TLS.ClientCA != "" && c.TLS.Certificate == "" {
+	if c.TLS.ClientCA != "" && c.TLS.Certificate == "" && !c.TLS.ACME.Enabled {
 		r.fail("tls.client_ca", "is of no use without certificate and key")
 	}
 }

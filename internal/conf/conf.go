@@ -108,7 +108,7 @@ func Parse(name string, text []byte) (*Config, error) {
 // resolve makes the paths of c absolute.
 func (c *Config) resolve(dir string) {
 	for _, p := range []*Path{
-		&c.Data, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
+		&c.Data, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.TLS.ACME.CA, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
 		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket,
 	} {
 		if *p != "" && !filepath.IsAbs(string(*p)) {

@@ -111,6 +111,32 @@ type TLS struct {
 
 	// Accounts of certificates that have no e-mail address, or another one.
 	Clients []Client `toml:"client"`
+
+	// Certificates from an authority that gives them by itself, such as Let's Encrypt. They
+	// are kept in the data folder and renewed after two thirds of their time; the
+	// authority asks this server over a listener for http (its port 80) or https (443).
+	ACME ACME `toml:"acme"`
+}
+
+// ACME says who gives certificates (RFC 8555).
+type ACME struct {
+	// Whether certificates come from there. The certificate of certificate and key, if
+	// there is one, is used until the first has come.
+	Enabled bool `toml:"enabled" default:"false"`
+
+	// Directory of the authority. Using Let's Encrypt means to agree to its terms of
+	// service.
+	Directory URL `toml:"directory" default:"https://acme-v02.api.letsencrypt.org/directory"`
+
+	// Address at which the authority may reach you.
+	Email EmailAddress `toml:"email" default:""`
+
+	// Names to be in certificates; empty means the hostname.
+	Names []Hostname `toml:"names" default:""`
+
+	// PEM file with the authorities that sign the directory's own certificate; empty means
+	// those of the system.
+	CA Path `toml:"ca" default:""`
 }
 
 // Client maps a certificate to an account.
