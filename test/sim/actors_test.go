@@ -260,7 +260,9 @@ func (s *imap) act(token string, op []string) error {
 		if err := s.read(tokens); err != nil {
 			return err
 		}
-		s.w.ledger.remember(s.box, s.now)
+		if s.exists == len(s.now.facts) { // else there is what it has yet to fetch
+			s.w.ledger.remember(s.box, s.now)
+		}
 		return nil
 	case "append":
 		return s.append(token, op[1], op[2])
