@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -279,5 +283,56 @@ func TestDeletedMailThatIsKept(t *testing.T) {
 	w.restore(t, dir, "carol", time.Time{}, AccountOptions{})
 	if all := content(t, w.account(t, "carol")); len(all["INBOX"]) != 4 || len(all["Recently Deleted"]) != 2 {
 		t.Errorf("as it was: %v", all)
+	}
+}
+
+// Many small packs become one.
+func TestPruneGathersSmallPacks(t *testing.T) {
+	w := populated(t, "carol")
+	dir := t.TempDir()
+	for i := range uint64(manySmall + 2) {
+		w.mixed(t, "carol", 4, i)
+		w.save(t, dir, SaveOptions{})
+	}
+	packs := func() (n int) {
+		for path := range repositoryFiles(t, dir) {
+			if strings.HasSuffix(path, packEnding) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := packs(); n != manySmall+2 {
+		t.Errorf("%d backups made %d packs", manySmall+2, n)
+	}
+	_, err := Prune(ctx, disk, dir, Keep{Last: 100}, w.clock, false)
+	w.must(t, err)
+	if n := packs(); n != 1 {
+		t.Errorf("%d packs are left", n)
+	}
+	if v := clean(t, dir); v.Snapshots != manySmall+2 {
+		t.Errorf("%+v", v)
+	}
+	elsewhere(t, dir, time.Time{}).verify(t)
+}
+
+// Who adds a shard to the store adds it to backups, too.
+func TestAllShardsAreSaved(t *testing.T) {
+	saved := []string{"DirectoryShard", "QueueShard", "registryShard", "accountBase"}
+	f, err := parser.ParseFile(token.NewFileSet(), "../store/store.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok {
+			if of, ok := v.Type.(*ast.SelectorExpr); ok && of.Sel.Name == "Shard" {
+				found = append(found, v.Names[0].Name)
+			}
+		}
+		return true
+	})
+	if !slices.Equal(found, saved) {
+		t.Errorf("the store has shards %v, backups have %v", found, saved)
 	}
 }

@@ -21,6 +21,12 @@ type Pruned struct {
 	Bytes         int64       // that this has freed
 }
 
+// Packs of little are put together once there are many: each backup makes one.
+const (
+	smallPack = packSize / 8
+	manySmall = 16
+)
+
 // rewriteBelow is the share of a pack that is still needed below which it is written anew.
 const rewriteBelow = 0.7
 
@@ -42,7 +48,7 @@ type pruner struct {
 	ctx    context.Context
 	repo   *repository
 	needed map[object]bool
-	anew   map[uint32]bool // packs that hold something damaged of which there is a sound copy
+	anew   map[uint32]bool // packs to write anew: something in them is damaged, or they are small
 	stay   []*snapshot
 	done   Pruned
 }
@@ -150,6 +156,9 @@ func (p *pruner) sweep() error {
 	if err := p.settle(); err != nil {
 		return err
 	}
+	if err := p.gather(); err != nil {
+		return err
+	}
 	w := repacker{pruner: p}
 	defer w.abandon()
 	for number := range uint32(len(p.repo.packs)) {
@@ -184,6 +193,26 @@ func (p *pruner) settle() error {
 		}
 		if !chosen && p.needed[o] {
 			return fault.Newf(fault.Corrupt, "the %s is damaged; make a backup with --full first", o)
+		}
+	}
+	return nil
+}
+
+// gather has small packs written anew, together, if they are many.
+func (p *pruner) gather() error {
+	var small []uint32
+	for number := range uint32(len(p.repo.packs)) {
+		info, err := p.repo.disk.FS.Stat(p.repo.path(number))
+		if err != nil {
+			return unavailable("cannot read the backup", err)
+		}
+		if info.Size() < smallPack {
+			small = append(small, number)
+		}
+	}
+	for _, number := range small {
+		if len(small) >= manySmall {
+			p.anew[number] = true
 		}
 	}
 	return nil

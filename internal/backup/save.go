@@ -137,11 +137,12 @@ func (s *saver) accounts(ctx context.Context) error {
 		if err := s.shard(ctx, store.RegistryShard, plain); err != nil {
 			return err
 		}
-		if err := s.shard(ctx, store.DirectoryShard, plain); err != nil {
+		var known []mail.AccountID
+		people := form{also: func(r engine.Reader) (err error) {
+			known, err = directory.AccountIDs(r)
 			return err
-		}
-		known, err := s.known(ctx)
-		if err != nil {
+		}}
+		if err := s.shard(ctx, store.DirectoryShard, people); err != nil {
 			return err
 		}
 		if ids = slices.DeleteFunc(slices.Clone(known), func(id mail.AccountID) bool { return saved[store.ShardOf(id)] }); len(ids) > 0 {
@@ -150,23 +151,6 @@ func (s *saver) accounts(ctx context.Context) error {
 		s.keepOnly(known)
 		return nil
 	}
-}
-
-// known returns the accounts of the directory as it was saved.
-func (s *saver) known(ctx context.Context) (ids []mail.AccountID, err error) {
-	last := s.snap.shards[len(s.snap.shards)-1]
-	n, err := last.tree()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.flush(); err != nil { // it is read back
-		return nil, err
-	}
-	t, err := s.repo.tree(n)
-	if err != nil {
-		return nil, err
-	}
-	return directory.AccountIDs(&reader{ctx: ctx, chunks: newChunks(s.repo), tree: t})
 }
 
 // keepOnly drops what was saved of accounts that the directory does not have, and earlier
@@ -218,6 +202,7 @@ func (s *saver) sign(ctx context.Context, sh engine.Shard) (sign string, err err
 type form struct {
 	skip   func(key []byte) bool // it need not be kept
 	bodyOf func(key, value []byte) (body name, message bool, err error)
+	also   func(engine.Reader) error // reads the same moment
 }
 
 var (
@@ -238,7 +223,9 @@ func (s *saver) shard(ctx context.Context, sh engine.Shard, f form) error {
 			}
 			out.Sign = hex.EncodeToString(b[:])
 		}
-		t, err = s.cut(r, f)
+		if t, err = s.cut(r, f); err == nil && f.also != nil {
+			err = f.also(r)
+		}
 		return err
 	})
 	if err != nil {
