@@ -53,7 +53,7 @@ func leaks(windows []usage, may leeway) (grown []string) {
 	return grown
 }
 
-// TestNoLeakR27 has a mixed load for a while and compares what the server uses: for twenty
+// TestNoLeakR27 has a mixed load for a while and compares what the server uses: for some
 // seconds, or for MARTLET_R27 minutes. Then connections are opened and kept, which must look
 // like a leak.
 func TestNoLeakR27(t *testing.T) {
@@ -66,7 +66,7 @@ func TestNoLeakR27(t *testing.T) {
 	must(t, s.Stop())
 	must(t, s.Restart())
 
-	settle, window, may := 5*time.Second, 2500*time.Millisecond, inSeconds
+	settle, window, may := 5*time.Second, 2*time.Second, inSeconds
 	if minutes := promise.Times(t, "R27", 0, 10); minutes > 0 {
 		all := time.Duration(minutes) * time.Minute
 		settle, window, may = all/5, all*4/25, inMinutes

@@ -55,7 +55,8 @@ type Talk struct {
 	conn net.Conn
 	r    *bufio.Reader
 	tag  int
-	mid  bool // see End
+	mid  bool   // see End
+	bye  string // how the line begins with which the server ends the session
 }
 
 // Dial connects.
@@ -86,7 +87,7 @@ func (t *Talk) Send(format string, args ...any) error {
 func (t *Talk) lastWord() (string, bool) {
 	for {
 		l, err := t.r.ReadString('\n')
-		if isBye(l) {
+		if t.isBye(l) {
 			return strings.TrimSpace(l), true
 		}
 		if err != nil {
@@ -95,9 +96,7 @@ func (t *Talk) lastWord() (string, bool) {
 	}
 }
 
-func isBye(line string) bool {
-	return strings.HasPrefix(line, "421") || strings.HasPrefix(line, "* BYE") || strings.HasPrefix(line, "-ERR [SYS/TEMP] the server is stopping")
-}
+func (t *Talk) isBye(line string) bool { return t.bye != "" && strings.HasPrefix(line, t.bye) }
 
 func (t *Talk) end(said string, err error) error { return &End{Mid: t.mid, Said: said, Err: err} }
 
@@ -113,7 +112,7 @@ func (t *Talk) Line() (string, error) {
 		return "", t.end("", err)
 	}
 	l = strings.TrimRight(l, "\r\n")
-	if isBye(l) {
+	if t.isBye(l) {
 		return l, t.end(l, errBye)
 	}
 	return l, nil
@@ -174,7 +173,7 @@ func (t *Talk) Do(format string, args ...any) (lines []string, err error) {
 
 // Mailer opens a session with an SMTP or, with hello LHLO, an LMTP server.
 func Mailer(addr, hello, user, password string) (*Talk, error) {
-	return open(addr, func(t *Talk) error {
+	return open(addr, "421", func(t *Talk) error {
 		_, err := t.Ask("220", "")
 		if err == nil {
 			_, err = t.Ask("250", "%s traffic.example", hello)
@@ -188,7 +187,7 @@ func Mailer(addr, hello, user, password string) (*Talk, error) {
 
 // Reader opens a session with an IMAP server.
 func Reader(addr, user, password string) (*Talk, error) {
-	return open(addr, func(t *Talk) error {
+	return open(addr, "* BYE", func(t *Talk) error {
 		_, err := t.Line()
 		if err == nil {
 			_, err = t.Do(`LOGIN "%s" "%s"`, user, password)
@@ -199,7 +198,7 @@ func Reader(addr, user, password string) (*Talk, error) {
 
 // Popper opens a session with a POP3 server.
 func Popper(addr, user, password string) (*Talk, error) {
-	return open(addr, func(t *Talk) error {
+	return open(addr, "-ERR [SYS/TEMP] the server is stopping", func(t *Talk) error {
 		_, err := t.Ask("+OK", "")
 		if err == nil {
 			_, err = t.Ask("+OK", "USER %s", user)
@@ -211,11 +210,12 @@ func Popper(addr, user, password string) (*Talk, error) {
 	})
 }
 
-func open(addr string, hello func(*Talk) error) (*Talk, error) {
+func open(addr, bye string, hello func(*Talk) error) (*Talk, error) {
 	t, err := Dial(addr)
 	if err != nil {
 		return nil, err
 	}
+	t.bye = bye
 	t.conn.SetDeadline(time.Now().Add(patience))
 	if err := hello(t); err != nil {
 		t.Close()
