@@ -184,6 +184,9 @@ func (l *ledger) taken(m letter, from string, to []string) *taking {
 		}
 		for _, r := range m.about {
 			l.w.logf("a report (%s) of %s reached %v", r.action, r.destination, to)
+			if o := l.out[r.destination]; o != nil && (len(to) != 1 || to[0] != o.from) {
+				l.w.wrong("a report of %v from %s went to %v", r.destination, o.from, to)
+			}
 		}
 		return t
 	}
@@ -307,6 +310,9 @@ func (l *ledger) count(user string, found map[string]int, reports map[reported]i
 		}
 	}
 	for r, n := range reports {
+		if o := l.out[r.destination]; o != nil && o.from != user {
+			l.w.wrong("%s has a report of %v, which is from %s", user, r.destination, o.from)
+		}
 		if n > 1 {
 			l.w.dup(fmt.Sprintf("%s: %d reports (%s) of %v", user, n, r.action, r.destination))
 		}
