@@ -592,7 +592,7 @@ func TestBlobs(t *testing.T) {
 	p := b.parcel(sample + strings.Repeat("more than a small body\r\n", 2000))
 	b.courier.script = always(greylist)
 	id := b.enqueue(Entry{Envelope: envelope("", "bob@example.org"), Parcel: p})
-	b.clock.add(48 * time.Hour)
+	b.clock.add(24 * time.Hour)
 	if done, err := b.store.Sweep(t.Context()); err != nil || done.Removed != 0 {
 		t.Errorf("%+v %v", done, err)
 	}
@@ -600,8 +600,17 @@ func TestBlobs(t *testing.T) {
 	if err := b.q.Drop(t.Context(), id, false); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := b.store.Sweep(t.Context()); err != nil || done.Removed != 1 {
-		t.Errorf("%+v %v", done, err)
+	removed := 0
+	for range 3 {
+		b.clock.add(24 * time.Hour)
+		done, err := b.store.Sweep(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		removed += done.Removed
+	}
+	if removed != 1 {
+		t.Errorf("%d removed", removed)
 	}
 }
 

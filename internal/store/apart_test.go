@@ -143,7 +143,7 @@ func TestSweepKnowsWhatABodyNeeds(t *testing.T) {
 			_, err := tx.Expunge(box, mail.SetOf(uid), false)
 			return err
 		})
-		w.clock.t = w.clock.t.Add(2 * SweepAge)
+		w.letPass(t, 2*SweepAge)
 		if _, err := w.Sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func TestSweepLeavesWhatIsOnItsWay(t *testing.T) {
 	w.receive(t, withFile(1, 100, file)) // and is never appended
 	w.clock.t = w.clock.t.Add(30 * time.Minute)
 	p := w.receive(t, text)
-	w.clock.t = w.clock.t.Add(SweepAge - 15*time.Minute)
+	w.letPass(t, SweepAge-15*time.Minute)
 	if _, err := w.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}

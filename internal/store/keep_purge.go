@@ -64,7 +64,7 @@ func (s *Store) keptUntil(ctx context.Context) (due int64, err error) {
 		}
 		return math.MaxInt64, err
 	}
-	trusted, err := s.steadyTime(ctx, famKeepTime, min(keptStep, keep/keptParts))
+	trusted, err := s.keptTime(ctx, min(keptStep, keep/keptParts))
 	return trusted - int64(keep/time.Second), err
 }
 

@@ -539,7 +539,7 @@ func TestSteadyTime(t *testing.T) {
 		{900, 1000, 950, 950, month},                                          // never ahead of the clock
 		{1000, 1000, 1000 + day, 1000 + 900 + 900/4, time.Hour},               // an hour's mail: a quarter at a time
 	} {
-		if got := steady(c.read, c.trusted, c.now, min(keptStep, c.keep/keptParts)); got != c.want {
+		if got := steady(min(c.now-c.read, int64(min(keptStep, c.keep/keptParts)/time.Second)), c.trusted, c.now); got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}

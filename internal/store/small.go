@@ -73,6 +73,8 @@ func (k kept) open(ctx context.Context, s *Store, off, n int64) (io.ReadCloser, 
 
 // putBody stores a body as a blob: its head and the packed chunks.
 func (s *Store) putBody(ctx context.Context, name mail.BlobRef, head []byte, size int64, chunks io.Reader, needs ...mail.BlobRef) error {
+	s.seeClock()
+	defer s.seeClock()
 	return s.eng.Blobs().Put(ctx, name, int64(len(head))+size, io.MultiReader(bytes.NewReader(head), chunks), needs...)
 }
 

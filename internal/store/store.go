@@ -20,6 +20,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -61,7 +62,8 @@ type Store struct {
 	opt  Options
 	pack *packer
 
-	started    int64 // second of Open
+	started    int64        // second of Open
+	lowest     atomic.Int64 // see sweepTime
 	background sync.WaitGroup
 	bodies     chan struct{} // has a token for each who holds bodies, and is full while they are swept
 	sweeping   sync.Mutex
@@ -101,6 +103,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 		return nil, fault.Wrap(fault.Internal, "no compressor", err)
 	}
 	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}, bodies: make(chan struct{}, maxHolds)}
+	s.lowest.Store(s.started)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes
 	s.anyone.ticks, s.anyone.stop = eng.Watch(registryShard)

@@ -14,11 +14,12 @@ import (
 // SweepAge is how old a body must be before Sweep may remove it: time enough for
 // every delivery under way to commit, with a day in reserve.
 //
-// By steady time, which goes on by a day from one sweep to the next even if the clock has gone on
-// by years. So what was put less than two hours before the last sweep, or later, is never old.
+// It is counted by a time of its own, which goes on from one sweep to the next by what the clock
+// says if that is no more than sweepStep, and else not at all. So what was put less than
+// two hours before the last sweep, or later, is never old, whatever the clock does.
 const (
-	SweepAge  = 26 * time.Hour
-	sweepStep = 24 * time.Hour * steadyCatch / (steadyCatch + 1)
+	SweepAge  = 32 * time.Hour
+	sweepStep = 30 * time.Hour
 )
 
 // onceAge is how long idempotency keys are kept.
@@ -46,7 +47,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		return done, err
 	}
 	defer release()
-	trusted, err := s.steadyTime(ctx, famSweeping, sweepStep)
+	trusted, err := s.sweepTime(ctx)
 	if err != nil {
 		return done, err
 	}

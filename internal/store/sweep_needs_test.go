@@ -43,7 +43,7 @@ func TestSweepOfABodyThatIsAFile(t *testing.T) {
 	if _, err := w.a.Expunge(ctx, w.box(t, "INBOX").ID, mail.SetOf(alone), false); err != nil {
 		t.Fatal(err)
 	}
-	w.clock.t = w.clock.t.Add(SweepAge + time.Hour)
+	w.letPass(t, SweepAge+time.Hour)
 	if s, err := w.Sweep(ctx); err != nil || s.Removed == 0 {
 		t.Fatal(s, err)
 	}
@@ -94,7 +94,7 @@ func TestSweepBesideTheSameBody(t *testing.T) {
 		w.Store.eng = meddled{w.eng, blobs}
 		body := wrapped(random(1, 57*700), 76, "\r\n") // one run and nothing else
 		w.receive(t, "From: a@example.org\r\nX: "+strings.Repeat("y", 12_000)+"\r\n\r\n"+body)
-		w.clock.t = w.clock.t.Add(SweepAge + time.Hour)
+		w.letPass(t, SweepAge+time.Hour)
 		text := "From: a@example.org\r\nSubject: x\r\n\r\n" + body
 		var uid mail.UID
 		deliver := func() { uid = w.deliver(t, "INBOX", text) }
@@ -110,7 +110,7 @@ func TestSweepBesideTheSameBody(t *testing.T) {
 			t.Fatalf("nothing was delivered after the %s", when)
 		}
 		w.holds(t, uid, text)
-		w.clock.t = w.clock.t.Add(SweepAge + time.Hour)
+		w.letPass(t, SweepAge+time.Hour)
 		if _, err := w.Sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestSweepBesideTheQueue(t *testing.T) {
 	if p.Blob().IsZero() {
 		t.Fatal("the body is no blob")
 	}
-	w.clock.t = w.clock.t.Add(SweepAge + time.Hour)
+	w.letPass(t, SweepAge+time.Hour)
 	inbox := w.box(t, "INBOX").ID
 	var uid mail.UID
 	w.AddReferrer(func(context.Context, func(mail.BlobRef)) error { // which has forgotten it
