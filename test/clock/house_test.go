@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	crypto "crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -171,8 +172,12 @@ func (h *house) account() *store.Account {
 // receive takes bytes in, as a session does before it knows what becomes of them.
 func (h *house) receive(token string) *store.Parcel {
 	h.t.Helper()
-	text := "From: bob@away.test\r\nSubject: " + token + "\r\n\r\n" + strings.Repeat(token+", too much for a small body\r\n", 300)
-	p, err := h.store.Receive(context.Background(), strings.NewReader(text))
+	var text strings.Builder // too much for a small body, even compressed
+	text.WriteString("From: bob@away.test\r\nSubject: " + token + "\r\n\r\n")
+	for i := range 250 {
+		fmt.Fprintf(&text, "%x\r\n", sha256.Sum256(fmt.Append(nil, token, i)))
+	}
+	p, err := h.store.Receive(context.Background(), strings.NewReader(text.String()))
 	if err != nil {
 		h.t.Fatal(err)
 	}
