@@ -249,6 +249,7 @@ func (h *house) sessionOptions(certs certificateSource) (netsrv.Options, error) 
 		Log: h.log, Trusted: h.cfg.Trusted, MaxConns: h.cfg.Limits.Connections,
 		MaxPerAddress: h.cfg.Limits.ConnectionsPerAddress, MaxPerAccount: h.cfg.Limits.ConnectionsPerAccount,
 		Grace: stopGrace, MinVersion: minTLS(h.cfg), Stall: time.Duration(h.cfg.Limits.Stall),
+		Processors:       h.cfg.Limits.Processors,
 		Login:            time.Duration(h.cfg.Limits.LoginTime),
 		NoChannelBinding: !h.cfg.TLS.ChannelBinding, Now: time.Now, NewID: connectionID, Scarce: scarce,
 	}

@@ -349,6 +349,11 @@ type Limits struct {
 	// the disk; then it is given up with NO [LIMIT].
 	CommandTime Duration `toml:"command_time" default:"10m" min:"1s"`
 
+	// Processors that accounts share: an account that works beside others has those that they
+	// leave, and one at least. 0 is as many as there are; many more, and whoever has most
+	// connections has most.
+	Processors int `toml:"processors" default:"0" min:"0" max:"1000000"`
+
 	// Time for one request over HTTP, from its first byte to the last of its answer.
 	RequestTime Duration `toml:"request_time" default:"30s" min:"1s"`
 

@@ -25,9 +25,9 @@ import (
 )
 
 const (
-	// A party counts as one of the others for this long after its last turn: its next
-	// command is on its way, and finds a processor that waits for it.
-	window = 10 * time.Millisecond
+	// What parties have used at the same time in this time or the one before is kept for
+	// them: their next commands are on their way, and find a processor that waits.
+	window = 250 * time.Millisecond
 
 	quantum = 10 * time.Millisecond // after which a turn is passed on within a party
 	stuck   = 5 * time.Millisecond  // without a sign from its turns a party gets one more
@@ -40,22 +40,22 @@ type Gate struct {
 	processors int
 
 	mu      sync.Mutex
-	parties map[string]*party
-	latest  *party // that was active last, and behind it those before it
-	oldest  *party
+	parties map[string]*party // those with turns under way or waiting
+	spare   []*party
 	crowded map[*party]struct{} // those with somebody in their queue
 	watched bool                // a timer runs that looks after them
+
+	abreast int       // parties that have turns now
+	most    [2]int    // as many at most in this window and in the one before
+	began   time.Time // this window
 }
 
-// party is one that has been active lately.
+// party is one that works or waits.
 type party struct {
 	name    string
 	running int     // turns under way
 	queue   []*Turn // that wait
 	moved   bool    // a turn gave a sign of life since the last look
-
-	last         time.Time // it was active
-	newer, older *party
 }
 
 // NewGate returns a gate for so many processors; 0: all that this process has.
@@ -66,79 +66,79 @@ func NewGate(processors int) *Gate {
 	return &Gate{processors: processors, parties: map[string]*party{}, crowded: map[*party]struct{}{}}
 }
 
-// most is how many turns a party may have now.
-func (g *Gate) most(p *party, now time.Time) int {
-	others := g.others(p, now)
-	if others == 0 {
+// room is how many turns a party may have beside the others.
+func (g *Gate) room(now time.Time) int {
+	g.turnWindow(now)
+	others := max(g.most[0], g.most[1]) - 1
+	if others <= 0 {
 		return math.MaxInt
 	}
 	return max(1, g.processors-others)
 }
 
-// others counts the other parties that are active, as far as it matters.
-func (g *Gate) others(p *party, now time.Time) (n int) {
-	for q := g.latest; q != nil && n < g.processors; q = q.older {
-		if q.running == 0 && now.Sub(q.last) > window {
-			break
-		}
-		if q != p {
-			n++
-		}
-	}
-	return n
-}
-
-// active notes that a party is.
-func (g *Gate) active(p *party, now time.Time) {
-	p.last, p.moved = now, true
-	if g.latest == p {
+// turnWindow begins a new window if it is time.
+func (g *Gate) turnWindow(now time.Time) {
+	past := now.Sub(g.began)
+	if past < window {
 		return
 	}
-	g.unlink(p)
-	p.older = g.latest
-	if p.older != nil {
-		p.older.newer = p
-	} else {
-		g.oldest = p
+	g.most[1] = g.most[0]
+	if past >= 2*window {
+		g.most[1] = g.abreast
 	}
-	g.latest = p
+	g.most[0], g.began = g.abreast, now
 }
 
-func (g *Gate) unlink(p *party) {
-	if p.newer != nil {
-		p.newer.older = p.older
+// begin counts a turn.
+func (g *Gate) begin(t *Turn, now time.Time) {
+	p := t.party
+	if p.running++; p.running == 1 {
+		g.turnWindow(now)
+		g.abreast++
+		g.most[0] = max(g.most[0], g.abreast)
 	}
-	if p.older != nil {
-		p.older.newer = p.newer
-	}
-	if g.latest == p {
-		g.latest = p.older
-	}
-	if g.oldest == p {
-		g.oldest = p.newer
-	}
-	p.newer, p.older = nil, nil
+	t.runs, t.since = true, now
 }
 
-// party returns the party of a name, and forgets one or two that have left.
-func (g *Gate) party(name string, now time.Time) *party {
-	if p := g.parties[name]; p != nil {
-		return p
+// end takes a turn out of the count, and lets another in.
+func (g *Gate) end(t *Turn, now time.Time) {
+	p := t.party
+	t.used += now.Sub(t.since)
+	t.runs, p.moved = false, true
+	if p.running--; p.running == 0 {
+		g.turnWindow(now)
+		g.abreast--
 	}
-	for range 2 {
-		if p := g.oldest; p != nil && p.running == 0 && len(p.queue) == 0 && now.Sub(p.last) > window {
-			g.unlink(p)
-			delete(g.parties, p.name)
+	g.admit(p, now)
+	if p.running == 0 { // and nobody waits
+		delete(g.parties, p.name)
+		if t.party = nil; len(g.spare) < maxSpare {
+			g.spare = append(g.spare, p)
 		}
 	}
-	p := &party{name: name}
+}
+
+const maxSpare = 64
+
+// party returns the party of a name.
+func (g *Gate) party(name string) *party {
+	p := g.parties[name]
+	if p != nil {
+		return p
+	}
+	if n := len(g.spare); n > 0 {
+		p, g.spare = g.spare[n-1], g.spare[:n-1]
+		p.name = name
+	} else {
+		p = &party{name: name}
+	}
 	g.parties[name] = p
 	return p
 }
 
 // admit lets those of a party's queue in that there is room for.
 func (g *Gate) admit(p *party, now time.Time) {
-	for len(p.queue) > 0 && (p.running == 0 || p.running < g.most(p, now)) {
+	for len(p.queue) > 0 && (p.running == 0 || p.running < g.room(now)) {
 		g.next(p, now)
 	}
 }
@@ -147,8 +147,7 @@ func (g *Gate) admit(p *party, now time.Time) {
 func (g *Gate) next(p *party, now time.Time) {
 	t := p.queue[0]
 	g.leaveQueue(t)
-	p.running++
-	t.runs, t.since = true, now
+	g.begin(t, now)
 }
 
 // leaveQueue takes a turn out of its party's queue, whose waiter then goes on.
@@ -259,12 +258,10 @@ func (t *Turn) enter() {
 		return
 	}
 	now := time.Now()
-	p := g.party(t.name, now)
+	p := g.party(t.name)
 	t.party = p
-	g.active(p, now)
-	if p.running == 0 || len(p.queue) == 0 && p.running < g.most(p, now) {
-		p.running++
-		t.runs, t.since = true, now
+	if p.running == 0 || len(p.queue) == 0 && p.running < g.room(now) {
+		g.begin(t, now)
 		g.mu.Unlock()
 		return
 	}
@@ -291,12 +288,7 @@ func (t *Turn) leave(now time.Time) {
 	case t.ready != nil:
 		t.gate.leaveQueue(t)
 	case t.runs:
-		p := t.party
-		t.used += now.Sub(t.since)
-		t.runs = false
-		p.running--
-		t.gate.active(p, now)
-		t.gate.admit(p, now)
+		t.gate.end(t, now)
 	}
 }
 
@@ -313,23 +305,23 @@ func (t *Turn) Yield() {
 		return
 	}
 	now, p := time.Now(), t.party
-	g.active(p, now)
-	most := g.most(p, now)
-	if p.running > most || len(p.queue) > 0 && now.Sub(t.since) > quantum {
-		t.leave(now)
-		if len(p.queue) == 0 && p.running < most { // nobody wanted it after all
-			p.running++
-			t.runs, t.since = true, now
-			g.mu.Unlock()
-			return
-		}
-		g.wait(t)
+	room := g.room(now)
+	p.moved = true
+	if p.running > room || len(p.queue) > 0 && now.Sub(t.since) > quantum {
+		g.yield(t, now)
 		return
 	}
 	g.mu.Unlock()
-	if most < math.MaxInt {
+	if room < math.MaxInt {
 		runtime.Gosched()
 	}
+}
+
+// yield has the turn wait behind those that wait, if there are any or there is no room.
+// It needs the lock, and gives it back.
+func (g *Gate) yield(t *Turn, now time.Time) {
+	t.leave(now)
+	t.enter()
 }
 
 // Used returns how long the turn has run since it was taken.
@@ -355,13 +347,13 @@ func (t *Turn) Beside() (second *Turn, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	p := g.party(t.name, now)
-	if len(p.queue) > 0 || p.running >= g.most(p, now) {
+	p := g.party(t.name)
+	if len(p.queue) > 0 || p.running > 0 && p.running >= g.room(now) {
 		return nil, false
 	}
-	g.active(p, now)
-	p.running++
-	return &Turn{gate: g, name: t.name, taken: true, runs: true, party: p, since: now}, true
+	second = &Turn{gate: g, name: t.name, taken: true, party: p}
+	g.begin(second, now)
+	return second, true
 }
 
 // Over tells whether the party has more turns than it may now, so that one who can stop
@@ -376,9 +368,8 @@ func (t *Turn) Over() bool {
 	if !t.runs {
 		return false
 	}
-	now := time.Now()
-	g.active(t.party, now)
-	return t.party.running > g.most(t.party, now)
+	t.party.moved = true
+	return t.party.running > g.room(time.Now())
 }
 
 type key struct{}

@@ -116,7 +116,7 @@ func TestYield(t *testing.T) {
 			t.Errorf("beside another, %d work, not 1", n)
 		}
 		other.Give()
-		time.Sleep(window + 2*stuck)
+		time.Sleep(2*window + 2*stuck)
 		if n := running.Load(); n != 10 {
 			t.Errorf("alone again, %d of 10 work", n)
 		}
