@@ -54,6 +54,7 @@ type house struct {
 	sessions  *netsrv.Server
 	ports     map[string]string
 	ends      ends
+	in        *talk // that delivers
 	stop      context.CancelFunc
 	served    chan struct{} // closed when all listeners have ended
 }

@@ -112,3 +112,16 @@ func (k *talk) say(code, format string, args ...any) {
 		}
 	}
 }
+
+// deliver puts a message into an INBOX over LMTP, on one connection for all.
+func (h *house) deliver(t testing.TB, to, message string) {
+	t.Helper()
+	if h.in == nil {
+		h.in = newTalk(t, h.dial(t, "lmtp"))
+		h.in.say("250", "LHLO client.example")
+	}
+	h.in.say("250", "MAIL FROM:<sender@far.example>")
+	h.in.say("250", "RCPT TO:<%s@example.org>", to)
+	h.in.say("354", "DATA")
+	h.in.say("250", "%s\r\n.", message)
+}
