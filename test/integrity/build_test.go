@@ -305,7 +305,9 @@ func (b *builder) enqueue() {
 // image is a data folder at rest: each file's bytes.
 type image map[string][]byte
 
-func imageOf(t testing.TB, fs vfs.FS) image {
+func imageOf(t testing.TB, fs vfs.FS) image { return imageIn(t, fs, folder) }
+
+func imageIn(t testing.TB, fs vfs.FS, folder string) image {
 	names, err := fs.List(folder)
 	if err != nil {
 		t.Fatal(err)

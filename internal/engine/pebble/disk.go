@@ -244,7 +244,11 @@ func passes(err error) error {
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	d.beforeMarker(name)
 	d.forget(name)
-	return d.open(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
+	f, err := d.open(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
+	if file, ok := f.(*diskFile); ok {
+		file.twin = d.twin(name)
+	}
+	return f, err
 }
 
 // ReuseForWrite opens a file that may be another under a new name. Where tidy has removed
@@ -371,6 +375,7 @@ func (d *disk) beforeMarker(name string) {
 func (d *disk) Remove(name string) error {
 	d.beforeMarker(name)
 	d.forget(name)
+	d.removeTwin(name)
 	return d.remove(func() error { return d.FS.Remove(name) })
 }
 
@@ -438,6 +443,7 @@ type diskFile struct {
 
 	seen  extent // what has been written
 	blind bool   // not all of it was seen
+	twin  vfs.File
 }
 
 // Read sees failures as ReadAt does.
@@ -470,7 +476,9 @@ func (f *diskFile) Write(p []byte) (int, error) {
 		return err
 	}) {
 		f.blind = true
+		return len(p), nil
 	}
+	f.alike(func(twin vfs.File) error { _, err := twin.Write(p); return err })
 	return len(p), nil
 }
 
@@ -499,6 +507,7 @@ func (f *diskFile) SyncTo(length int64) (full bool, err error) {
 
 func (f *diskFile) sync(call func() error) error {
 	if f.trySync(call) && !f.blind && grows(f.seen.name) {
+		f.alike(vfs.File.Sync)
 		f.disk.witnessed(func() error { return f.disk.witness.note(f.seen) })
 	}
 	return nil
@@ -519,6 +528,7 @@ func (f *diskFile) Close() error {
 		_ = f.File.Close() // nothing can be lost, and the database would stumble
 		return nil
 	}
+	f.alike(vfs.File.Close)
 	if f.disk.do(f.log, f.File.Close) && !f.blind && fixed(f.seen.name) {
 		f.disk.witnessed(func() error { return f.disk.witness.keep(f.seen) })
 	}

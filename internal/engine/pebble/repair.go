@@ -1,0 +1,547 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	db "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// Salvaged says what Repair has done, or would.
+type Salvaged struct {
+	Damaged []FileDamage
+	Keys    int   // brought over
+	Bytes   int64 // of them
+	Values  int   // keys that are lost because what they say cannot be read
+	Gaps    int   // ranges of keys of which some may be lost
+	Beside  int   // keys found in such ranges all the same
+}
+
+// FileDamage is a file that is not as it was written.
+type FileDamage struct{ File, What string }
+
+// Folders that a repair works in, beside the store's own.
+const (
+	linkedName = ".salvage"  // the damaged store as far as it can be opened
+	freshName  = ".repaired" // the new one
+	wholeName  = "complete"  // in the new one, once all is in it
+)
+
+// Inspect names the files of a folder that no process has open which are not as they were
+// written. It changes nothing.
+func Inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error) {
+	w := newWitness(opt.FS, dir)
+	names, err := opt.FS.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(w.load(), w.loadSums()); err != nil {
+		return nil, err
+	}
+	var found []FileDamage
+	note := func(file, what string) { found = append(found, FileDamage{file, what}) }
+	there := map[string]bool{}
+	for _, name := range names {
+		there[name] = true
+	}
+	if err := w.checkMarkers(names); err != nil {
+		note("marker.*", fault.Say(err))
+	}
+	current := currentManifest(names)
+	if current == "" {
+		current = w.newestManifest()
+	}
+	count, err := readCensus(opt.FS, w.path(current))
+	if err != nil {
+		note(current, "cannot be read")
+		count = &census{}
+	}
+	for name, size := range count.needed() {
+		if err := w.mustBe(name, size, there); err != nil {
+			note(name, fault.Say(err))
+		}
+	}
+	for _, f := range w.known() {
+		if number, isNumber := logNumber(f.name); isNumber && number < count.minLog || strings.HasPrefix(f.name, "MANIFEST-") && f.name != current {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		wrong, err := w.holds(f)
+		if err != nil {
+			wrong = "cannot be read: " + err.Error()
+		}
+		if wrong != "" {
+			note(f.name, wrong)
+		}
+	}
+	c := checker{ctx: ctx, w: w, report: note}
+	for _, name := range names {
+		if err := c.unknown(name); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func logNumber(name string) (uint64, bool) {
+	n, err := strconv.ParseUint(strings.TrimSuffix(name, ".log"), 10, 64)
+	return n, err == nil && isLog(name)
+}
+
+// newestManifest is that which was synced last, for want of a marker.
+func (w *witness) newestManifest() (name string) {
+	for _, f := range w.synced {
+		if strings.HasPrefix(f.name, "MANIFEST-") && f.name > name {
+			name = f.name
+		}
+	}
+	return name
+}
+
+// needed returns the tables and blob files that count, with their sizes.
+func (c *census) needed() map[string]uint64 {
+	files := map[string]uint64{}
+	for _, t := range c.tables {
+		files[fmt.Sprintf("%06d.sst", t.backing)] = t.size
+	}
+	for _, b := range c.blobs {
+		files[fmt.Sprintf("%06d.blob", b.file)] = b.size
+	}
+	return files
+}
+
+// Repair makes a new store of all that can be read of a damaged one that no process has
+// open, and puts it in its place. The damaged one is moved, as it was, to the folder away,
+// which must be on the same file system and not be there yet. An interrupted repair is
+// simply run again. It needs as much space as the store has.
+func Repair(ctx context.Context, dir, away string, opt Options, progress func(Salvaged)) (s Salvaged, err error) {
+	opt = opt.withDefaults()
+	r := &repair{ctx: ctx, fs: opt.FS, dir: dir, away: away, opt: opt, progress: progress}
+	if done, err := r.finish(); done || err != nil {
+		return r.done, err
+	}
+	if r.done.Damaged, err = Inspect(ctx, dir, opt); err != nil {
+		return r.done, err
+	}
+	if err := errors.Join(r.fs.RemoveAll(dir+linkedName), r.fs.RemoveAll(dir+freshName)); err != nil {
+		return r.done, err
+	}
+	if err := r.link(); err != nil {
+		return r.done, err
+	}
+	if err := r.copy(); err != nil {
+		return r.done, err
+	}
+	if err := replaceFile(r.fs, dir+freshName, wholeName, nil); err != nil {
+		return r.done, err
+	}
+	_, err = r.finish()
+	return r.done, err
+}
+
+type repair struct {
+	ctx       context.Context
+	fs        vfs.FS
+	dir, away string
+	opt       Options
+	progress  func(Salvaged)
+	done      Salvaged
+
+	count *census
+	from  *db.DB
+	to    *db.DB
+	batch *db.Batch
+}
+
+// finish puts a new store that is complete in the place of the old one.
+func (r *repair) finish() (done bool, err error) {
+	if _, err := r.fs.Stat(r.fs.PathJoin(r.dir+freshName, wholeName)); err != nil {
+		return false, nil
+	}
+	if _, err := r.fs.Stat(r.dir); err == nil {
+		if err := r.fs.MkdirAll(r.fs.PathDir(r.away), 0o700); err != nil {
+			return false, err
+		}
+		if err := r.fs.Rename(r.dir, r.away); err != nil {
+			return false, err
+		}
+	}
+	if err := r.fs.Rename(r.dir+freshName, r.dir); err != nil {
+		return false, err
+	}
+	return true, errors.Join(syncDir(r.fs, r.fs.PathDir(r.dir)), r.fs.RemoveAll(r.dir+linkedName), r.fs.Remove(r.fs.PathJoin(r.dir, wholeName)))
+}
+
+// link makes a folder that the database can open: the files themselves where they are
+// whole, and in place of the others what can be made of them.
+func (r *repair) link() error {
+	names, err := r.fs.List(r.dir)
+	if err == nil {
+		err = r.fs.MkdirAll(r.dir+linkedName, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	w := newWitness(r.fs, r.dir)
+	if err := w.load(); err != nil {
+		return err
+	}
+	current := currentManifest(names)
+	if current == "" {
+		if current = w.newestManifest(); current == "" {
+			return fault.New(fault.Corrupt, "no manifest is left that names the files of the store; restore a backup")
+		}
+		names = append(names, "marker.manifest.000001."+current)
+	}
+	if !strings.Contains(strings.Join(names, " "), "marker.format-version.") {
+		names = append(names, fmt.Sprintf("marker.format-version.000001.%03d", db.FormatValueSeparation))
+	}
+	if err := r.linkManifest(w, current); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := r.linkOne(w, name); err != nil {
+			return err
+		}
+	}
+	return r.stand()
+}
+
+func (r *repair) old(name string) string    { return r.fs.PathJoin(r.dir, name) }
+func (r *repair) linked(name string) string { return r.fs.PathJoin(r.dir+linkedName, name) }
+
+func (r *repair) write(name string, b []byte) error {
+	f, err := r.fs.Create(r.linked(name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
+}
+
+// linkManifest takes the manifest, or its twin if it is damaged.
+func (r *repair) linkManifest(w *witness, current string) (err error) {
+	b, reading := readWhole(r.fs, r.old(current))
+	for _, f := range w.synced {
+		if f.name != current {
+			continue
+		}
+		if wrong, err := w.holds(f); err == nil && wrong == "" {
+			break
+		}
+		f.name = twinOf(current)
+		if wrong, err := w.holds(f); err != nil || wrong != "" {
+			return fault.Newf(fault.Corrupt, "the file %s of the store and its copy are damaged; restore a backup", current)
+		}
+		if b, reading = readWhole(r.fs, r.old(f.name)); reading == nil {
+			b = b[:f.size]
+		}
+	}
+	if reading != nil {
+		return reading
+	}
+	if err := r.write(current, b); err != nil {
+		return err
+	}
+	r.count, err = readCensus(r.fs, r.linked(current))
+	return err
+}
+
+func (r *repair) linkOne(w *witness, name string) error {
+	switch {
+	case strings.HasPrefix(name, "marker."):
+		return r.write(name, nil)
+	case isLog(name):
+		return r.linkLog(w, name)
+	case isTable(name):
+		return r.fs.Link(r.old(name), r.linked(name))
+	}
+	return nil // the database makes its own, and those of the witness say nothing of copies
+}
+
+// linkLog takes a log, or those of its records that are whole.
+func (r *repair) linkLog(w *witness, name string) error {
+	number, ok := logNumber(name)
+	b, err := readWhole(r.fs, r.old(name))
+	if err != nil || !ok || number < r.count.minLog {
+		return err
+	}
+	for _, f := range w.synced {
+		if f.name != name {
+			continue
+		}
+		if wrong, err := w.holds(f); err != nil || wrong != "" {
+			b = writeLog(salvageLog(b, uint32(number)), uint32(number))
+		}
+	}
+	return r.write(name, b)
+}
+
+// stand puts something of the right size in the place of tables and blob files that are
+// missing or cut short: the database wants to see them.
+func (r *repair) stand() error {
+	for name, size := range r.count.needed() {
+		info, err := r.fs.Stat(r.linked(name))
+		if err == nil && (size == 0 || uint64(info.Size()) == size) {
+			continue
+		}
+		b, _ := readWhole(r.fs, r.old(name)) // what there is
+		if err == nil {
+			if err := r.fs.Remove(r.linked(name)); err != nil {
+				return err
+			}
+		}
+		whole := make([]byte, size)
+		copy(whole, b)
+		if err := r.write(name, whole); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copy brings all that can be read into a new store.
+func (r *repair) copy() error {
+	cache := db.NewCache(r.opt.CacheBytes)
+	defer cache.Unref()
+	quick := r.opt
+	quick.brake = 1 // nobody tries again
+	e := &Engine{opt: quick, dir: r.dir + linkedName, disk: newDisk(r.dir+linkedName, quick)}
+	settings := e.settings(cache)
+	settings.ReadOnly = true
+	var err error
+	if r.from, err = db.Open(e.dir, settings); err != nil {
+		return fault.Wrap(fault.Corrupt, "what is left of the store cannot be opened; restore a backup", err)
+	}
+	to, err := Open(r.dir+freshName, r.opt)
+	if err != nil {
+		return errors.Join(err, r.from.Close())
+	}
+	r.to, r.batch = to.db, to.db.NewBatch()
+	for _, space := range []byte{spaceHeaders, spacePieces, spacePartial, spaceShards} {
+		if err == nil {
+			err = r.keys([]byte{space}, []byte{space + 1})
+		}
+	}
+	if err == nil {
+		err = r.batch.Commit(db.Sync)
+	}
+	if err == nil {
+		err = r.replay()
+	}
+	if err == nil {
+		err = to.db.Flush()
+	}
+	return errors.Join(err, to.Close(), r.from.Close())
+}
+
+// replay applies what the logs hold once more: it is newer than what the tables do, also of
+// keys in ranges that could not be read.
+func (r *repair) replay() error {
+	names, err := r.fs.List(r.dir + linkedName)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		number, ok := logNumber(name)
+		if !ok || number < r.count.minLog {
+			continue
+		}
+		b, err := readWhole(r.fs, r.linked(name))
+		if err != nil {
+			return err
+		}
+		for _, record := range salvageLog(b, uint32(number)) {
+			batch := r.to.NewBatch()
+			if err := batch.SetRepr(bytes.Clone(record)); err != nil || batch.Empty() {
+				continue // no batch of ours
+			}
+			if err := batch.Commit(db.NoSync); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// put brings one key over.
+func (r *repair) put(key, value []byte) error {
+	if err := r.batch.Set(key, value, nil); err != nil {
+		return err
+	}
+	r.done.Keys++
+	r.done.Bytes += int64(len(key) + len(value))
+	if r.batch.Len() < batchBytes {
+		return nil
+	}
+	if r.progress != nil {
+		r.progress(r.done)
+	}
+	if err := r.batch.Commit(db.NoSync); err != nil {
+		return err
+	}
+	r.batch = r.to.NewBatch()
+	return r.ctx.Err()
+}
+
+// keys copies the keys of a range, and goes on behind what cannot be read.
+func (r *repair) keys(lower, upper []byte) error {
+	for lower != nil {
+		last, failed, err := r.scan(lower, upper)
+		if err != nil || !failed {
+			return err
+		}
+		next := r.behind(last, upper)
+		r.done.Gaps++
+		if err := r.gap(last, next, upper); err != nil {
+			return err
+		}
+		lower = next
+	}
+	return nil
+}
+
+// scan copies until it cannot read on. last is the first key it has not seen.
+func (r *repair) scan(lower, upper []byte) (last []byte, failed bool, err error) {
+	it, err := r.from.NewIter(&db.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, false, err
+	}
+	last = lower
+	for ok := it.First(); ok; ok = it.Next() {
+		last = append(bytes.Clone(it.Key()), 0)
+		value, unreadable := it.ValueAndErr()
+		if unreadable != nil {
+			r.done.Values++
+			continue
+		}
+		if err := r.put(it.Key(), value); err != nil {
+			return nil, false, errors.Join(err, it.Close())
+		}
+	}
+	failed = it.Error() != nil
+	_ = it.Close()
+	return last, failed, nil
+}
+
+// behind returns the first key from which on reading works again, nil if there is none
+// below upper. Between a key and the end of a damaged block every seek fails; the
+// last place where one does is found byte by byte.
+func (r *repair) behind(from, upper []byte) []byte {
+	fails := func(key []byte) bool {
+		it, err := r.from.NewIter(&db.IterOptions{LowerBound: from, UpperBound: upper})
+		if err != nil {
+			return true
+		}
+		it.SeekGE(key)
+		failed := it.Error() != nil
+		_ = it.Close()
+		return failed
+	}
+	const longest = 64 // of keys that begin alike; behind that a few are left out
+	var key []byte
+	for len(key) < longest {
+		low, high := -1, 255 // the greatest byte with which it fails
+		for low < high {
+			mid := (low + high + 1) / 2
+			if probe := append(bytes.Clone(key), byte(mid)); bytes.Compare(probe, from) <= 0 || fails(probe) {
+				low = mid
+			} else {
+				high = mid - 1
+			}
+		}
+		if low < 0 {
+			break
+		}
+		key = append(key, byte(low))
+	}
+	next := append(key, 0)
+	if bytes.Compare(next, from) <= 0 {
+		next = append(bytes.Clone(from), 0)
+	}
+	if bytes.Compare(next, upper) >= 0 || fails(next) {
+		return nil
+	}
+	return next
+}
+
+// gap looks in each table by itself for keys that lie where a block of one cannot be read:
+// the others may have some, and newer ones. Of each key the newest that is left counts.
+func (r *repair) gap(from, to, upper []byte) error {
+	if to == nil {
+		to = upper
+	}
+	if from[0] != spaceShards {
+		return nil // only of records the tables hold all values themselves
+	}
+	newest := map[string]version{}
+	for _, t := range r.count.tables {
+		if err := r.gapTable(t, from, to, newest); err != nil {
+			return err
+		}
+	}
+	for key, f := range newest {
+		if f.set {
+			r.done.Beside++
+			if err := r.put([]byte(key), f.value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// version is a version of a key.
+type version struct {
+	number uint64
+	set    bool
+	value  []byte
+}
+
+// gapTable reads one table as far as it goes.
+func (r *repair) gapTable(t tableInfo, from, to []byte, newest map[string]version) error {
+	f, err := r.fs.Open(r.linked(fmt.Sprintf("%06d.sst", t.backing)))
+	if err != nil {
+		return nil
+	}
+	readable, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return f.Close()
+	}
+	opts := new(db.Options)
+	opts.EnsureDefaults()
+	table, err := sstable.NewReader(r.ctx, readable, opts.MakeReaderOptions())
+	if err != nil {
+		return readable.Close()
+	}
+	defer table.Close()
+	it, err := table.NewIter(sstable.NoTransforms, from, to, sstable.AssertNoBlobHandles)
+	if err != nil {
+		return nil
+	}
+	defer it.Close()
+	for kv := it.First(); kv != nil; kv = it.Next() {
+		number := uint64(kv.K.SeqNum())
+		if old, ok := newest[string(kv.K.UserKey)]; ok && old.number >= number {
+			continue
+		}
+		value, _, err := kv.Value(nil)
+		if err != nil {
+			continue
+		}
+		newest[string(kv.K.UserKey)] = version{number, kv.K.Kind() == db.InternalKeyKindSet || kv.K.Kind() == sstable.InternalKeyKindSetWithDelete, bytes.Clone(value)}
+	}
+	return nil
+}
