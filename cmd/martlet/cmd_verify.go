@@ -10,17 +10,37 @@ import (
 )
 
 func newVerifyCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "verify", Short: "Read the whole store and check everything in it",
 		Long: `Reads all files of the store, then the directory, the queue and all accounts, mailboxes, messages and bodies, and
 checks every checksum, count and cross-reference. It may run while the server runs. On a terminal it shows how far it
 is; elsewhere, and with --json, it writes one JSON object a line: events progress and
-problem, and done at the end. Exit code 0 if all is whole, 1 if not.`,
+problem, and done at the end. Exit code 0 if all is whole, 1 if not.
+
+With --repair, while the server is stopped, a store with damaged files is made anew of all
+that can be read, and the records are brought into accord. What is replaced is kept under
+quarantine/ in the data folder, with a report that names each message that is lost. It needs
+as much space as the store has, and may be run again after any stop. --plan only shows
+which files are damaged. Without a repair: restore lost messages from a backup.`,
 		Example: `  martlet verify
   martlet verify --config /etc/martlet/martlet.toml
-  martlet verify --json | jq 'select(.event == "problem")'`,
-		Args: arguments(0, 0), RunE: verify,
+  martlet verify --json | jq 'select(.event == "problem")'
+  martlet verify --repair --plan
+  martlet verify --repair`,
+		Args: arguments(0, 0),
 	}
+	mend := cmd.Flags().Bool("repair", false, "mend the store; the server must be stopped")
+	plan := cmd.Flags().Bool("plan", false, "with --repair: only show what is damaged")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case *mend:
+			return repair(cmd, *plan)
+		case *plan:
+			return misused("--plan goes with --repair")
+		}
+		return verify(cmd, args)
+	}
+	return cmd
 }
 
 // verifyLine is any line of a verification.
@@ -66,7 +86,7 @@ func verify(cmd *cobra.Command, _ []string) error {
 	case last.Event != "done":
 		return failed("the verification was cut short; run it again")
 	case !last.OK:
-		return failed("%s found in the store; keep a copy of the data folder, then restore what is damaged from a backup", counted(last.Problems, "problem"))
+		return failed("%s found in the store; stop the server and run: martlet verify --repair --plan; or restore what is damaged from a backup", counted(last.Problems, "problem"))
 	}
 	return nil
 }

@@ -1,0 +1,434 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
+)
+
+// Mended is one thing that Repair has done.
+type Mended struct {
+	Problem
+	Lost          bool   // a message is gone
+	Subject, From string // of it, as far as they are known
+}
+
+// Repair brings the records of all accounts into accord again, after some were lost or
+// damaged: nobody else may use the store.
+//
+// What follows from the messages is dropped and comes back (notes of searches, briefs), or
+// is counted anew. A message of which a record is lost is parsed anew if its bytes are
+// there, and then has a new UID; else it goes, and is reported. A message in no mailbox goes
+// back to the one it was delivered to, or the inbox. The change logs begin anew, so that
+// every client looks at all it has.
+//
+// known are accounts that somebody else knows of; those that have data are listed again.
+func (s *Store) Repair(ctx context.Context, known []mail.AccountID, report func(Mended)) error {
+	listed, err := s.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	all := append(listed, known...)
+	slices.Sort(all)
+	for _, id := range slices.Compact(all) {
+		r := &mender{ctx: ctx, a: s.Account(id), report: report}
+		if err := r.a.View(ctx, func(*Snapshot) error { return nil }); fault.Is(err, fault.NotFound) {
+			continue
+		}
+		if err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
+			return w.Put(engine.Key(famRegistry, uint64(id)), seal(recRegistry, nil))
+		}); err != nil {
+			return err
+		}
+		switch err := r.account(); {
+		case fault.Is(err, fault.Corrupt):
+			r.note(0, "the account cannot be mended: %s", fault.Say(err))
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+type mender struct {
+	ctx    context.Context
+	a      *Account
+	report func(Mended)
+	box    Mailbox
+}
+
+func (r *mender) note(uid mail.UID, format string, args ...any) {
+	r.report(Mended{Problem: Problem{Account: r.a.id, Mailbox: r.box.Name, UID: uid, What: fmt.Sprintf(format, args...)}})
+}
+
+func (r *mender) account() error {
+	err := r.a.Update(r.ctx, func(tx *Tx) error { return errors.Join(tx.dropDerived(), tx.dropBroken(r.note)) })
+	if err != nil {
+		return err
+	}
+	var boxes []Mailbox
+	err = r.a.View(r.ctx, func(s *Snapshot) (err error) { boxes, err = s.Mailboxes(); return err })
+	if err != nil {
+		return err
+	}
+	for _, r.box = range boxes {
+		if err := r.mailbox(); err != nil {
+			return err
+		}
+	}
+	r.box = Mailbox{}
+	if err := r.strays(); err != nil {
+		return err
+	}
+	return r.a.Update(r.ctx, func(tx *Tx) error { return tx.recount(r.note) })
+}
+
+// dropDerived removes what follows from the messages and comes back when it is missed.
+func (tx *Tx) dropDerived() error {
+	for _, family := range []byte{famGrams, famBrief} {
+		if err := tx.w.DeleteRange([]byte{family}, []byte{family + 1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropBroken removes damaged records that nothing depends on, and writes those anew whose
+// key says all.
+func (tx *Tx) dropBroken(note func(uid mail.UID, format string, args ...any)) error {
+	bare := map[byte]byte{famSub: recSub, famSharer: recSharer}
+	for _, family := range []byte{famLog, famThread, famOnce, famURLKey, famDraft, famSub, famSharer} {
+		var broken [][]byte
+		err := tx.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, v []byte) bool {
+			if _, _, err := record.Open(v); err != nil {
+				broken = append(broken, bytes.Clone(k))
+			}
+			return true
+		})
+		for _, key := range broken {
+			note(0, "record %x was damaged", key)
+			if kind, ok := bare[family]; ok && err == nil {
+				err = tx.w.Put(key, seal(kind, nil))
+			} else if err == nil {
+				err = tx.w.Delete(key)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// origins says of deleted messages that are kept, and of which it is not known any more
+// where they lay, that it was the inbox.
+func (tx *Tx) origins(p *Picture, note func(uid mail.UID, format string, args ...any)) error {
+	inbox, err := tx.Mailbox("INBOX")
+	if err != nil {
+		return err
+	}
+	for _, m := range p.Messages(All()) {
+		v, _, err := tx.r.Get(keptKey(m.UID))
+		if err != nil {
+			return err
+		}
+		if _, err := decodeOrigin(v); err == nil {
+			continue
+		}
+		note(m.UID, "it is not known any more where the deleted message lay; it is taken for the inbox")
+		var e enc
+		e.U(uint64(inbox.ID))
+		e.U(uint64(m.UID))
+		if err := tx.w.Put(keptKey(m.UID), seal(recOrigin, e)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unwell is a message that is not all there.
+type unwell struct {
+	m        Message
+	keywords []string
+	bytes    []byte // nil: they are not there
+	found    Mended
+}
+
+// mailbox mends the messages of a mailbox.
+func (r *mender) mailbox() error {
+	var list []unwell
+	err := r.a.View(r.ctx, func(s *Snapshot) error {
+		list = nil
+		p, err := s.load(r.box)
+		if err != nil {
+			return err
+		}
+		for _, m := range p.Messages(All()) {
+			what, err := s.whole(r.ctx, m)
+			if err != nil {
+				return err
+			}
+			if what == "" {
+				continue
+			}
+			u := unwell{m: m, keywords: p.Keywords(m), bytes: s.rescue(r.ctx, m)}
+			u.found = Mended{Problem: Problem{Account: r.a.id, Mailbox: r.box.Name, UID: m.UID, What: what}, Lost: u.bytes == nil}
+			if k, err := s.Keys(m.ID); err == nil {
+				u.found.Subject, u.found.From = string(k.Subject), string(k.DisplayFrom)
+			}
+			list = append(list, u)
+		}
+		return nil
+	})
+	if fault.Is(err, fault.Corrupt) {
+		r.note(0, "its messages cannot be listed: %s", fault.Say(err))
+		return nil
+	}
+	for _, u := range list {
+		if err == nil {
+			err = r.message(u)
+		}
+	}
+	return err
+}
+
+// whole tells what is wrong with the records of a message, "" if nothing is.
+func (s *Snapshot) whole(ctx context.Context, m Message) (what string, err error) {
+	v := verifier{ctx: ctx, store: s.account.store, snap: s, seen: map[mail.MessageID][]place{}, good: map[mail.BlobRef]int64{},
+		report: func(p Problem) { what = p.What }}
+	v.message(m)
+	return what, ctx.Err()
+}
+
+// rescue returns the bytes of a message, nil if they are not all there.
+func (s *Snapshot) rescue(ctx context.Context, m Message) []byte {
+	head, err := s.Head(nil, m.ID)
+	if err != nil {
+		return nil
+	}
+	all := head
+	f, err := s.Facts(m.ID)
+	if err != nil {
+		f = Facts{Size: m.Size, head: int64(len(head))} // the name of a large body is lost with them
+	}
+	if body, err := s.body(m.ID, &f); err == nil && f.Size > f.head {
+		r, err := body.open(ctx, s.account.store, 0, f.Size-f.head)
+		if err != nil {
+			return nil
+		}
+		rest, err := io.ReadAll(r)
+		r.Close()
+		if err != nil {
+			return nil
+		}
+		all = append(all, rest...)
+	}
+	if int64(len(all)) != m.Size {
+		return nil
+	}
+	return all
+}
+
+// message puts a message whose bytes are there in anew, and takes out the old one.
+func (r *mender) message(u unwell) error {
+	var p *Parcel
+	if u.bytes != nil {
+		var err error
+		if p, err = r.a.store.Receive(r.ctx, bytes.NewReader(u.bytes)); err != nil {
+			return err
+		}
+	}
+	var uid mail.UID
+	err := r.a.Update(r.ctx, func(tx *Tx) (err error) {
+		if _, err := tx.expunge(r.box.ID, mail.SetOf(u.m.UID), false, false); err != nil || p == nil {
+			return err
+		}
+		to := r.box.ID
+		if to == tx.acct.kept { // nothing is put there
+			inbox, err := tx.Mailbox("INBOX")
+			if err != nil {
+				return err
+			}
+			to = inbox.ID
+		}
+		uid, err = tx.Append(to, NewMessage{Parcel: p, Flags: u.m.Flags, Keywords: u.keywords, InternalDate: time.Unix(u.m.Internal, 0)})
+		return err
+	})
+	if err == nil && p != nil {
+		u.found.What += fmt.Sprintf("; parsed anew, it is UID %d now", uid)
+	}
+	if err == nil {
+		r.report(u.found)
+	}
+	return err
+}
+
+// strays puts messages that lie in no mailbox back into one.
+func (r *mender) strays() error {
+	var list []Facts
+	var ids []mail.MessageID
+	err := r.a.View(r.ctx, func(s *Snapshot) error {
+		list, ids = nil, nil
+		found, err := s.placed()
+		if err != nil {
+			return err
+		}
+		return s.r.Scan([]byte{famFacts}, []byte{famFacts + 1}, false, func(k, _ []byte) bool {
+			id := mail.MessageID(keyNum(k, 0))
+			if len(found[id]) > 0 || s.doomedAny() {
+				return true
+			}
+			if f, err := s.Facts(id); err == nil {
+				list, ids = append(list, Facts{Size: f.Size, home: f.home}), append(ids, id)
+			}
+			return true
+		})
+	})
+	for i, f := range list {
+		if err == nil {
+			err = r.stray(ids[i], f)
+		}
+	}
+	return err
+}
+
+func (r *mender) stray(id mail.MessageID, f Facts) error {
+	var all []byte
+	err := r.a.View(r.ctx, func(s *Snapshot) error { all = s.rescue(r.ctx, Message{ID: id, Size: f.Size}); return nil })
+	if err != nil || all == nil {
+		return err
+	}
+	p, err := r.a.store.Receive(r.ctx, bytes.NewReader(all))
+	if err != nil {
+		return err
+	}
+	var uid mail.UID
+	err = r.a.Update(r.ctx, func(tx *Tx) error {
+		b, err := tx.open(f.home.box)
+		if err != nil {
+			m, err := tx.Mailbox("INBOX")
+			if err != nil {
+				return err
+			}
+			if b, err = tx.open(m.ID); err != nil {
+				return err
+			}
+		}
+		r.box = b.Mailbox
+		if uid, err = tx.Append(b.ID, NewMessage{Parcel: p}); err != nil {
+			return err
+		}
+		return tx.release(Message{ID: id, Size: f.Size}, f.home)
+	})
+	if err == nil {
+		r.note(uid, "a message that lay in no mailbox any more is here again, without its flags")
+	}
+	return err
+}
+
+// placed returns where the pages of all mailboxes say that messages lie.
+func (s *Snapshot) placed() (map[mail.MessageID][]place, error) {
+	found := map[mail.MessageID][]place{}
+	boxes, err := s.Mailboxes()
+	for _, b := range boxes {
+		b.Messages = max(b.Messages, 1) // the count may be what is wrong
+		p, err := s.load(b)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range p.Messages(All()) {
+			found[m.ID] = append(found[m.ID], place{b.ID, m.UID})
+		}
+	}
+	return found, err
+}
+
+// doomedAny tells whether messages of deleted mailboxes are still to be released.
+func (s *Snapshot) doomedAny() (some bool) {
+	_ = s.r.Scan([]byte{famDoomed}, []byte{famDoomed + 1}, false, func(_, _ []byte) bool { some = true; return false })
+	return some
+}
+
+// recount brings counts and references into accord with the pages.
+func (tx *Tx) recount(note func(uid mail.UID, format string, args ...any)) error {
+	boxes, err := tx.Snapshot.Mailboxes()
+	if err != nil {
+		return err
+	}
+	var usage Usage
+	for _, m := range boxes {
+		b, err := tx.open(m.ID)
+		if err != nil {
+			return err
+		}
+		count, err := tx.recountBox(b, note)
+		if err != nil {
+			return err
+		}
+		if b.ID != tx.acct.kept {
+			usage.Bytes += count.Bytes
+			usage.Messages += int64(count.Messages)
+		}
+	}
+	if usage != tx.acct.usage || int(tx.acct.mailboxes) != len(boxes) {
+		note(0, "the account's counts were wrong")
+	}
+	tx.acct.usage, tx.acct.mailboxes, tx.acctDirty = usage, uint32(len(boxes)), true
+	return tx.replace()
+}
+
+func (tx *Tx) recountBox(b *txBox, note func(uid mail.UID, format string, args ...any)) (count Mailbox, err error) {
+	asked := b.Mailbox
+	asked.Messages = max(asked.Messages, 1)
+	p, err := tx.Snapshot.load(asked)
+	if err != nil {
+		return count, err
+	}
+	for _, m := range p.Messages(All()) {
+		count.count(m, +1)
+		b.UIDNext = max(b.UIDNext, m.UID+1)
+	}
+	b.Messages, b.Unseen, b.Deleted, b.Bytes = count.Messages, count.Unseen, count.Deleted, count.Bytes
+	if b.ID == tx.acct.kept {
+		if err := tx.origins(p, note); err != nil {
+			return count, err
+		}
+	}
+	tx.touch(b)
+	b.LogFloor, b.was = tx.mod, nil
+	err = tx.w.DeleteRange(engine.Key(famLog, uint64(b.ID)), engine.Key(famLog, uint64(b.ID)+1))
+	if err == nil {
+		var e enc
+		e.U(uint64(b.ID))
+		err = tx.w.Put(engine.KeyString(famName, b.Name), seal(recName, e))
+	}
+	return count, err
+}
+
+// replace writes anew where each message lies.
+func (tx *Tx) replace() error {
+	found, err := tx.placed()
+	if err != nil {
+		return err
+	}
+	for id, list := range found {
+		have, err := tx.Snapshot.places(id)
+		have = slices.DeleteFunc(have, func(p place) bool { return !slices.Contains(list, p) })
+		if err == nil && len(have) == len(list) {
+			continue
+		}
+		if err := tx.putPlaces(id, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
