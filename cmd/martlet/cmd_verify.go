@@ -23,7 +23,6 @@ quarantine/ in the data folder, with a report that names each message that is lo
 as much space as the store has, and may be run again after any stop. --plan only shows
 which files are damaged. Without a repair: restore lost messages from a backup.`,
 		Example: `  martlet verify
-  martlet verify --config /etc/martlet/martlet.toml
   martlet verify --json | jq 'select(.event == "problem")'
   martlet verify --repair --plan
   martlet verify --repair`,
