@@ -52,17 +52,29 @@ func LookUpLanguage(tags []string, wanted string) (tag string, ok bool) {
 	if wanted == "*" && len(tags) > 0 {
 		return tags[0], true
 	}
-	subs := strings.Split(strings.ReplaceAll(wanted, "-*", ""), "-")
-	for len(subs) > 0 {
+	longest := 0
+	for _, tag := range tags {
+		longest = max(longest, len(tag))
+	}
+	for left := strings.ReplaceAll(wanted, "-*", ""); left != ""; left = shorter(left) {
+		if len(left) > longest {
+			continue
+		}
 		for _, tag := range tags {
-			if strings.EqualFold(tag, strings.Join(subs, "-")) {
+			if strings.EqualFold(tag, left) {
 				return tag, true
 			}
 		}
-		subs = subs[:len(subs)-1]
-		if n := len(subs); n > 1 && len(subs[n-1]) == 1 { // a single letter leads what is gone
-			subs = subs[:n-1]
-		}
 	}
 	return "", false
+}
+
+// shorter takes the last subtag off a range, and a single letter before it, which leads
+// what is gone.
+func shorter(tag string) string {
+	tag = tag[:max(0, strings.LastIndexByte(tag, '-'))]
+	if n := strings.LastIndexByte(tag, '-'); n > 0 && len(tag)-n == 2 {
+		return tag[:n]
+	}
+	return tag
 }
