@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,30 +18,7 @@ import (
 	"github.com/martlet-mail/martlet/test/traffic"
 )
 
-// built is the server, once it has been built.
-var built struct {
-	once sync.Once
-	path string
-}
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "martlet-machine-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	built.path = filepath.Join(dir, "martlet")
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// binary returns the path of the server.
-func binary(t *testing.T) string {
-	t.Helper()
-	built.once.Do(func() { built.path = traffic.Build(t, built.path) })
-	return built.path
-}
+func TestMain(m *testing.M) { os.Exit(traffic.Main(m)) }
 
 // needsPeers skips a test that starts the real server where that was not asked for.
 func needsPeers(t *testing.T) {
@@ -55,7 +31,7 @@ func needsPeers(t *testing.T) {
 // start starts a server in a folder of its own, which ends with the test.
 func start(t *testing.T, opt martlet.Options) *martlet.Server {
 	t.Helper()
-	opt.Binary = binary(t)
+	opt.Binary = traffic.Binary(t)
 	if opt.Dir == "" {
 		opt.Dir = filepath.Join(t.TempDir(), "try")
 	}

@@ -22,10 +22,13 @@ func descriptors(t *testing.T, pid int) int {
 	return len(list)
 }
 
-// limitDescriptors sets how many a running process may have open.
+// limitDescriptors sets how many a running process may have open, as far as it may.
 func limitDescriptors(t *testing.T, pid int, n uint64) {
 	t.Helper()
-	must(t, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: max(n, 20_000)}, nil))
+	var limit unix.Rlimit
+	must(t, unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit))
+	limit.Cur = min(n, limit.Max)
+	must(t, unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil))
 }
 
 // tick is the unit of the times in /proc, on every Linux that Go runs on.

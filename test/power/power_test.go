@@ -27,6 +27,8 @@ import (
 	"github.com/martlet-mail/martlet/test/traffic"
 )
 
+func TestMain(m *testing.M) { os.Exit(traffic.Main(m)) }
+
 // house is a server on a forgetful disk.
 type house struct {
 	t      *testing.T
