@@ -45,7 +45,7 @@ func TestR34Repair(t *testing.T) {
 		states[name] = soundOf(t, img)
 	}
 	names := slices.Sorted(maps.Keys(states))
-	n := promise.Times(t, "R34REPAIR", 60, 2000)
+	n := promise.Times(t, "R34REPAIR", 30, 2000)
 	var repaired, untouched, lost, earlier, kept atomic.Int64
 	each(n, func(seed int) outcome {
 		rng := rand.New(rand.NewPCG(uint64(seed), 35))
@@ -135,7 +135,7 @@ func TestR34RepairRecords(t *testing.T) {
 	records := h.records(t, s.shards[len(s.shards)-2])
 	want := h.bodies(t)
 	h.close()
-	n := promise.Times(t, "R34RECORDS", 150, 5000)
+	n := promise.Times(t, "R34RECORDS", 80, 5000)
 	count := map[string]int{}
 	var mu sync.Mutex
 	each(n, func(seed int) outcome {

@@ -310,12 +310,13 @@ func TestR34EveryRecordIsRead(t *testing.T) {
 	}
 	defer h.close()
 	rng := rand.New(rand.NewPCG(3, 4))
-	n, found := 0, 0
+	n, found, lastFamily := 0, 0, byte(0)
 	for _, shard := range s.shards {
-		for _, r := range h.records(t, shard) {
-			if len(r.value) == 0 {
-				continue
+		for i, r := range h.records(t, shard) {
+			if len(r.value) == 0 || i%3 > 0 && r.key[0] == lastFamily && !promise.Long() {
+				continue // of the short form every third of a family, and its first
 			}
+			lastFamily = r.key[0]
 			hurt := bytes.Clone(r.value)
 			hurt[rng.IntN(len(hurt))] ^= 1 << rng.IntN(8)
 			h.put(t, shard, r.key, hurt)
