@@ -4,13 +4,19 @@
 # make bench  beside Dovecot, Cyrus and Postfix, into docs/benchmarks.md (half an hour;
 #             BENCH=-quick shows in a few minutes that all of it works)
 # make bench-growth  at growing sizes, into docs/benchmarks-growth.md
+# make sim    the whole server, simulated with faults (SEEDS=100000)
+# make reliability  every promise of docs/reliability.md, and its figures into the page
+#             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
 # make vuln   known vulnerabilities of what is called, from the Go database
 # make fuzz   every fuzz target in turn (FUZZTIME=10s each)
 
 GO       ?= go
 FUZZTIME ?= 10s
+SEEDS    ?= 1000
+ONLY     ?=
+LONG     ?=
 
-.PHONY: build run test check bench bench-peers bench-growth bench-deps fuzz vuln crash deps clean
+.PHONY: build run test check bench bench-peers bench-growth bench-deps fuzz vuln sim reliability crash deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -46,6 +52,12 @@ vuln:
 
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
+
+sim:
+	$(GO) test ./test/sim -count=1 -timeout 48h -v -run '^TestSim$$' -sim.seeds=$(SEEDS)
+
+reliability: deps build
+	$(GO) run ./test/reliability $(if $(ONLY),-only $(ONLY)) $(if $(LONG),-long)
 
 # The long form of the crash suites: thousands of cuts, hundreds of kills.
 crash: deps build
