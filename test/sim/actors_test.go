@@ -97,6 +97,8 @@ type mailer struct {
 	a actor
 	c net.Conn
 	r *bufio.Reader
+
+	ahead bool // commands have been sent in one go; only answers are awaited
 }
 
 func (s *mailer) write(text string) error {
@@ -126,10 +128,38 @@ func (s *mailer) reply() (code int, err error) {
 }
 
 func (s *mailer) cmd(line string) (code int, err error) {
-	if err := s.write(line + "\r\n"); err != nil {
-		return 0, err
+	if !s.ahead {
+		if err := s.write(line + "\r\n"); err != nil {
+			return 0, err
+		}
 	}
 	return s.reply()
+}
+
+// goAhead sends all commands of a message in one go (RFC 2920). It does not wait: with a
+// small window the server must be rid of its answers before it reads on.
+func (s *mailer) goAhead(from string, to []string) {
+	lines := "MAIL FROM:" + address(from) + "\r\n"
+	for _, r := range to {
+		lines += "RCPT TO:" + address(r) + "\r\n"
+	}
+	s.ahead = true
+	go func() { _ = s.write(lines + "DATA\r\n") }()
+}
+
+// skip reads the answers to commands that came too early. None may let a message begin.
+func (s *mailer) skip(n int) error {
+	defer func() { s.ahead = false }()
+	for range n {
+		code, err := s.reply()
+		if err != nil {
+			return err
+		}
+		if code/100 < 4 {
+			s.w.wrong("answer %d, though there is no sender, or no recipient", code)
+		}
+	}
+	return nil
 }
 
 // address writes who is meant.
@@ -148,11 +178,17 @@ func (s *mailer) mail(token string, op []string) error {
 	size, _ := strconv.Atoi(op[3])
 	from, to, how := op[1], strings.Split(op[2], ","), op[4]
 	text := s.w.ledger.write(token, from, to, size)
+	if how == "piped" {
+		s.goAhead(from, to)
+	}
 	code, err := s.cmd("MAIL FROM:" + address(from))
 	if err != nil {
 		return err
 	}
 	if code != 250 {
+		if s.ahead {
+			return s.skip(len(to) + 1)
+		}
 		return nil
 	}
 	var takes []string
@@ -169,6 +205,11 @@ func (s *mailer) mail(token string, op []string) error {
 		}
 	}
 	if len(takes) == 0 {
+		if s.ahead {
+			if err := s.skip(1); err != nil {
+				return err
+			}
+		}
 		_, err := s.cmd("RSET")
 		return err
 	}
@@ -214,7 +255,9 @@ func (s *mailer) transfer(text, how string) error {
 		}
 		return s.write(fmt.Sprintf("BDAT %d LAST\r\n%s", len(text)-half, text[half:]))
 	}
-	if code, err := s.cmd("DATA"); err != nil || code != 354 {
+	code, err := s.cmd("DATA")
+	s.ahead = false
+	if err != nil || code != 354 {
 		return answered(code, err)
 	}
 	text = strings.ReplaceAll("\r\n"+text, "\r\n.", "\r\n..")[2:]

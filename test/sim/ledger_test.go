@@ -182,6 +182,7 @@ func (l *ledger) taken(m letter, from string, to []string) *taking {
 		if from != "" {
 			l.w.wrong("a report came from <%s>", from)
 		}
+		l.w.met("reports")
 		for _, r := range m.about {
 			l.w.logf("a report (%s) of %s reached %v", r.action, r.destination, to)
 			if o := l.out[r.destination]; o != nil && (len(to) != 1 || to[0] != o.from) {
@@ -337,6 +338,11 @@ func (a *account) removals() (gone, surely map[string]int) {
 func (l *ledger) outgoing() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, a := range l.accounts {
+		for range a.reports {
+			l.w.met("reports")
+		}
+	}
 	for d, o := range l.out {
 		said, over := 0, 0 // reports of failure: of a verdict, of time
 		sender := l.accounts[o.from]

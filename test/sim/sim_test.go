@@ -158,6 +158,7 @@ func kept(t *testing.T, n int, sum figures) {
 	}
 	promise.Kept(t, "R4", what...)
 	promise.Kept(t, "R10", "recipients elsewhere", sum.Out, "bad turns of hosts", sum.Met["bad turns of hosts"], "lost", sum.Lost, "dup", sum.Dup)
+	promise.Kept(t, "R11", "reports", sum.Met["reports"], "to <>", 0, "twice", sum.Dup, "without a reason", sum.Wrong)
 	promise.Kept(t, "R13", "mailboxes looked into", sum.Looks, "restarts", sum.Restarts, "wrong", sum.Wrong)
 	if n < 300 {
 		return
