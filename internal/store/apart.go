@@ -202,7 +202,7 @@ func (b *bodyReader) openApart(dst, src []byte) (_ []byte, err error) {
 		return nil, errFolded
 	}
 	if b.file == nil {
-		b.file = &bodyReader{ctx: b.ctx, blobs: b.blobs, pack: b.pack}
+		b.file = &bodyReader{ctx: b.ctx, blobs: b.blobs, pack: b.pack, within: true}
 	}
 	if err := b.file.open(mail.BlobRef(name), 0, -1); err != nil {
 		return nil, apartError(err)

@@ -49,6 +49,9 @@ func (b *bodyReader) unchunk(dst, src []byte) ([]byte, error) {
 	src = src[:n]
 	switch src[0] {
 	case packedApart:
+		if b.within {
+			return nil, errFolded // or a broken body could go round in itself
+		}
 		return b.openApart(dst, src)
 	case packedFolded, packedFoldedZstd:
 		f := b.pack.folders.Get().(*folder)
@@ -73,6 +76,7 @@ type bodyReader struct {
 	raw    []byte
 	stored []byte
 	file   *bodyReader // of the last run kept apart: its buffers serve the next
+	within bool        // it is such a run, which needs no other
 }
 
 var errBodyClosed = fault.New(fault.Internal, "a body is read after its end")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -98,6 +99,9 @@ func (e *edit) num() uint64 {
 
 func (e *edit) skip() {
 	n := e.num()
+	if n > math.MaxInt64 {
+		e.err = errors.Join(e.err, io.ErrUnexpectedEOF) // CopyN would copy nothing, and be content
+	}
 	if e.err == nil {
 		_, e.err = io.CopyN(io.Discard, e.in, int64(n))
 	}

@@ -111,7 +111,8 @@ func decodeSlot(b []byte) (number uint64, list []extent, ok bool) {
 		if len(b) < 1 || len(b) < 1+int(b[0])+12 {
 			return 0, nil, false
 		}
-		name, rest := string(b[1:1+b[0]]), b[1+int(b[0]):]
+		length := int(b[0])
+		name, rest := string(b[1:1+length]), b[1+length:]
 		list = append(list, extent{name, int64(binary.BigEndian.Uint64(rest)), binary.BigEndian.Uint32(rest[8:])})
 		b = rest[12:]
 	}
