@@ -1,11 +1,60 @@
 #!/bin/sh
-# Runs every fuzz target of the tree for a while each. Findings are written to the
-# package's testdata/fuzz by the go tool: fix, then keep them as seeds.
+# Runs fuzz targets, one after another. docs/fuzzing.md has what each looks for.
+#
+#   test/fuzz.sh [FUZZTIME]              every target (default 10s each)
+#   test/fuzz.sh rotate N [FUZZTIME]     N targets (default 30s each), other ones every day
+#   test/fuzz.sh list                    their names: folder, target
+#
+# All of them run, even if one finds something; then the exit status is 1. The go tool writes what was found to testdata/fuzz: mend it, give the file
+# a name that says what it is, and keep it. How long a finding is made smaller is limited,
+# and so is each run as a whole.
 set -eu
-time=${1:-10s}
-for dir in $(grep -rl --include='*_test.go' '^func Fuzz' internal cmd test | xargs -n1 dirname | sort -u); do
-	for target in $(grep -h -o '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go | cut -c6- | sort -u); do
-		echo "== $dir $target"
-		go test "./$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -parallel 2
-	done
-done
+cd "$(dirname "$0")/.."
+
+targets() {
+	grep -r --include='*_test.go' '^func Fuzz' internal cmd test |
+		sed -n 's|^\(.*\)/[^/]*_test.go:func \(Fuzz[A-Za-z0-9_]*\)(.*|\1 \2|p' | LC_ALL=C sort -u
+}
+
+# Seconds of a time as the go tool has it: 90, 90s, 30m, 1h.
+seconds() {
+	case $1 in
+	*h) echo $((${1%h} * 3600)) ;;
+	*m) echo $((${1%m} * 60)) ;;
+	*) echo "${1%s}" ;;
+	esac
+}
+
+all=$(targets)
+number=$(echo "$all" | wc -l)
+case ${1:-} in
+list)
+	echo "$all"
+	exit ;;
+rotate)
+	count=${2:?how many targets}
+	time=${3:-${FUZZTIME:-30s}}
+	# Which they are follows from the day alone: each target has its turn before any has
+	# its second.
+	day=${FUZZDAY:-$(($(date +%s) / 86400))}
+	first=$((day * count % number))
+	chosen=$(printf '%s\n%s\n' "$all" "$all" | tail -n +$((first + 1)) | head -n "$count")
+	echo "fuzzing $count of $number targets, from number $((first + 1)) on: day $day" ;;
+*)
+	time=${1:-10s}
+	chosen=$all ;;
+esac
+
+limit=$(($(seconds "$time") + 300)) # to build it, and to make a finding smaller
+found=
+while read -r dir target; do
+	echo "== $dir $target"
+	timeout -k 10 "$limit" go test "./$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10s \
+		-parallel "${FUZZPARALLEL:-2}" </dev/null || found="$found $dir:$target"
+done <<END
+$chosen
+END
+if [ -n "$found" ]; then
+	echo "found something:$found" >&2
+	exit 1
+fi

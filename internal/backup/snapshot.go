@@ -134,10 +134,16 @@ func decodeSnapshot(b []byte) (*snapshot, error) {
 	if s.head.Format > snapFormat {
 		return nil, fault.New(fault.Unsupported, "the snapshot was written by a newer version")
 	}
+	if s.head.Format < 1 {
+		return nil, broken
+	}
 	for _, l := range lines[1 : len(lines)-1] {
 		var sh snapShard
 		if json.Unmarshal(l, &sh) != nil || len(sh.Tree) != 2*len(name{}) {
 			return nil, broken
+		}
+		if n := len(s.shards); n > 0 && sh.Shard <= s.shards[n-1].Shard {
+			return nil, broken // a shard out of order would not be found, and be taken for an empty one
 		}
 		s.shards = append(s.shards, sh)
 	}

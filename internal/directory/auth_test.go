@@ -19,7 +19,6 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
-	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 )
 
@@ -586,36 +585,6 @@ func TestRecordsRoundTrip(t *testing.T) {
 		if got, err := decodeEntry(kind, d); err != nil || !reflect.DeepEqual(got, e) {
 			t.Fatalf("%+v -> %+v, %v", e, got, err)
 		}
-	})
-}
-
-func FuzzRecords(f *testing.F) {
-	f.Add((&accountRecord{address: mail.Address{Local: "a", Domain: "b"}, created: time.Unix(1, 0)}).encode())
-	f.Add(entry{targets: []mail.Address{{Local: "a", Domain: "b"}}}.encode())
-	f.Add(entry{account: 7}.encode())
-	f.Add(domainRecord{created: time.Unix(1, 0)}.encode())
-	f.Add(meta{7, []byte("secret")}.encode())
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if kind, _, err := unseal(b); err == nil && !bytes.Equal(seal(kind, b[1:len(b)-4]), b) {
-			t.Fatal("a record that seal would not write")
-		}
-		if len(b) == 0 {
-			return
-		}
-		fresh := func() *decoder { return &decoder{record.Dec{Rest: bytes.Clone(b[1:])}} }
-		if a, err := decodeAccount(fresh()); err == nil {
-			if _, d, _ := unseal(a.encode()); d == nil {
-				t.Fatal("account")
-			} else if again, err := decodeAccount(d); err != nil || !reflect.DeepEqual(a, again) {
-				t.Fatalf("%+v %+v %v", a, again, err)
-			}
-		}
-		if e, err := decodeEntry(recAliasEntry, fresh()); err == nil && len(e.targets) > len(b) {
-			t.Fatal("more targets than bytes")
-		}
-		decodeEntry(recAccountEntry, fresh())
-		decodeDomain(fresh())
-		decodePHC(string(b))
 	})
 }
 

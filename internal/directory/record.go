@@ -157,7 +157,9 @@ func getEntry(r engine.Reader, folded mail.Address) (e entry, found bool, err er
 
 func decodeEntry(kind byte, d *decoder) (e entry, err error) {
 	if kind == recAccountEntry {
-		e.account = mail.AccountID(d.number())
+		if e.account = mail.AccountID(d.number()); e.account == 0 && d.done() == nil {
+			return e, fault.New(fault.Corrupt, "an address of the directory belongs to account 0, which there is not")
+		}
 		return e, d.done()
 	}
 	for range d.Count() {

@@ -64,6 +64,7 @@ func FuzzSlot(f *testing.F) {
 		if len(b) < 8 {
 			return
 		}
+		b = bytes.Clone(b)
 		binary.BigEndian.PutUint32(b, uint32(len(b)))
 		binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b[:len(b)-4], castagnoli))
 		var got witness
