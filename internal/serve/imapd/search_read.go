@@ -27,7 +27,8 @@ const (
 type reading struct {
 	q      *search
 	heads  heads
-	bodies []byte // one after the other
+	bodies []byte  // one after the other
+	stream onwards // the message whose parts are looked through
 	header headerText
 	window []byte // of scan, used again for each text
 	marks  []bool

@@ -70,6 +70,7 @@ func (r *reading) readTexts(c *candidate) error {
 	if r.notes.cut = false; r.q.sifts {
 		r.notes.body.reset(c.m.Size - c.head)
 	}
+	defer r.stream.close()
 	return r.readPart(c, c.root)
 }
 
@@ -107,12 +108,50 @@ func (r *reading) readRange(c *candidate, from, to int64, charset, encoding stri
 		}
 		return r.scan(c.texts, decode(bytes.NewReader(text)))
 	}
-	src, err := q.v.acct.Open(q.s.ctx, c.m.ID, from, to-from)
+	src, err := r.onward(c, from)
 	if err != nil {
 		return err
 	}
-	defer src.Close()
-	return r.scan(c.texts, decode(src))
+	return r.scan(c.texts, decode(io.LimitReader(src, to-from)))
+}
+
+// onwards reads a message from front to back, for all its parts: where a part begins is
+// found by what lies before it, so that opening each costs as much as 64 KB.
+type onwards struct {
+	src io.ReadCloser
+	at  int64
+}
+
+func (o *onwards) Read(p []byte) (int, error) {
+	n, err := o.src.Read(p)
+	o.at += int64(n)
+	return n, err
+}
+
+func (o *onwards) close() {
+	if o.src != nil {
+		o.src.Close()
+		o.src = nil
+	}
+}
+
+// passOver is how many bytes between two parts are rather read than passed over.
+const passOver = 128 << 10
+
+// onward returns the message from an offset on.
+func (r *reading) onward(c *candidate, from int64) (io.Reader, error) {
+	o := &r.stream
+	if o.src != nil && from >= o.at && from-o.at <= passOver {
+		_, err := io.CopyN(io.Discard, o, from-o.at)
+		return o, err
+	}
+	o.close()
+	src, err := r.q.v.acct.Open(r.q.s.ctx, c.m.ID, from, -1)
+	if err != nil {
+		return nil, err
+	}
+	o.src, o.at = src, from
+	return o, nil
 }
 
 // gather enters text into what will be noted of the body.
