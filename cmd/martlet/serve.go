@@ -69,6 +69,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	return h.serve(cmd.Context(), doors, func() error {
+		warnOfRoot(h.log)
 		if wantsJSON(cmd) {
 			return printJSON(cmd.OutOrStdout(), map[string]any{"ready": true, "config": path, "ports": ports(doors)})
 		}
@@ -125,7 +126,6 @@ func (h *house) serve(parent context.Context, doors []door, ready func() error) 
 	} else {
 		part("watchdog", func(ctx context.Context) error { above.watch(ctx, func() { h.engine.Healthy() }); return nil })
 		h.report(above, "READY=1")
-		warnOfRoot(h.log)
 		h.log.Info("ready", "version", thisBuild().Version, "ports", ports(doors), "data", string(h.cfg.Data))
 	}
 	<-ctx.Done()
