@@ -198,9 +198,8 @@ func (p *peer) message(c *net.TCPConn, in *bufio.Reader, token string, do deed, 
 	case refusesAtEnd:
 		say("554 5.6.0 not this")
 	default:
+		p.took(token, true)
 		say("250 ok")
-		_, err := in.Peek(1) // whoever goes on has heard it
-		p.took(token, err == nil)
 	}
 	return true
 }
