@@ -379,8 +379,8 @@ type huffman struct {
 }
 
 // build makes the code of the lengths of its symbols. An incomplete one is an error,
-// but for one of a single symbol where that is allowed, or none: distances may be
-// unused (3.2.7).
+// but for one of a single symbol, in one bit as others read it, or none where that is
+// allowed: distances may be unused (3.2.7).
 func (h *huffman) build(lengths []uint8, mayLack bool) error {
 	h.count = [16]uint16{}
 	for _, n := range lengths {
@@ -397,7 +397,7 @@ func (h *huffman) build(lengths []uint8, mayLack bool) error {
 		}
 		next[n] = next[n-1] + h.count[n-1]
 	}
-	if room > 0 && !(used <= 1 && (mayLack || used == 1)) {
+	if room > 0 && !(used == 0 && mayLack || used == 1 && h.count[1] == 1) {
 		return errDeflate
 	}
 	for sym, n := range lengths {
