@@ -17,6 +17,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/test/memory"
 )
 
 const zone = `
@@ -289,22 +290,66 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// FuzzAnswer feeds a server's bytes to the client: it gives an error or an answer
-// within its bounds, and never a denial unless the bytes say so.
+// FuzzAnswer feeds a server's bytes to the client, for every kind of question: it gives an
+// error or an answer within its bounds, in bounded memory, and never a denial unless the
+// bytes say so.
 func FuzzAnswer(f *testing.F) {
-	f.Add([]byte{0, 1, 0x81, 0x83, 0, 1, 0, 0, 0, 0, 0, 0, 1, 'a', 0, 0, 15, 0, 1})
-	f.Add([]byte{0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 0, 0, 15, 0, 1, 0xc0, 12, 0, 15, 0, 1, 0, 0, 0, 9, 0, 3, 0, 1, 0})
-	f.Add([]byte{0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 0, 0, 15, 0, 1, 0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 12})
-	f.Fuzz(func(t *testing.T, reply []byte) {
+	head := []byte{0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 0}
+	answer := func(qtype byte, rdata ...byte) []byte {
+		return append(append(slices.Clone(head), 0, qtype, 0, 1, 0xc0, 12, 0, qtype, 0, 1, 0, 0, 0, 9, 0, byte(len(rdata))), rdata...)
+	}
+	f.Add([]byte{0, 1, 0x81, 0x83, 0, 1, 0, 0, 0, 0, 0, 0, 1, 'a', 0, 0, 15, 0, 1}, uint8(0))
+	f.Add(answer(15, 0, 1, 0), uint8(0))
+	f.Add([]byte{0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 0, 0, 15, 0, 1, 0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 12}, uint8(0))
+	f.Add(answer(1, 192, 0, 2, 1), uint8(1))
+	f.Add(answer(16, 3, 'a', 0xff, 'b', 1, '\\'), uint8(2))
+	f.Add(answer(5, 1, 'b', 0), uint8(3))
+	f.Add(answer(33, 0, 1, 0, 2, 0, 25, 1, 'b', 0), uint8(5))
+	f.Add(answer(52, 3, 1, 1, 1, 2, 3), uint8(6))
+	f.Fuzz(func(t *testing.T, reply []byte, kind uint8) {
 		c, err := dnsx.New(dnsx.Options{Servers: []string{"192.0.2.1:53"}, Timeout: 20 * time.Millisecond, Rounds: 1, Now: time.Now, ID: dns.Id,
 			Dial: func(context.Context, string, string) (net.Conn, error) { return &oneReply{reply: reply}, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		mx, info, err := c.LookupMX(t.Context(), "a")
+		n, most := 0, len(reply)
+		var info dnsx.Info
+		memory.Bounded(t, 2000*len(reply), func() {
+			switch kind % 7 {
+			case 0:
+				var mx []dnsx.MX
+				mx, info, err = c.LookupMX(t.Context(), "a")
+				n, most = len(mx), 256
+			case 1:
+				var list []netip.Addr
+				list, info, err = c.LookupAddr(t.Context(), "a")
+				n = len(list)
+			case 2:
+				var list []string
+				list, info, err = c.LookupTXT(t.Context(), "a")
+				n = len(list)
+			case 3:
+				var name string
+				name, info, err = c.LookupCNAME(t.Context(), "a")
+				n = len(name)
+				most = max(most, 1)
+			case 4:
+				var list []string
+				list, info, err = c.LookupPTR(t.Context(), netip.AddrFrom4([4]byte{192, 0, 2, 1}))
+				n, most = max(len(list), 1), max(len(list), most) // none with a name that can be one
+			case 5:
+				var list []dnsx.SRV
+				list, info, err = c.LookupSRV(t.Context(), "a")
+				n, most = max(len(list), 1), max(len(list), most)
+			default:
+				var list []dnsx.TLSA
+				list, info, err = c.LookupTLSA(t.Context(), "a")
+				n = len(list)
+			}
+		})
 		switch {
-		case err == nil && (len(mx) == 0 || len(mx) > 256 || info.TTL < 0 || info.TTL > 24*time.Hour):
-			t.Fatalf("%v %+v", mx, info)
+		case err == nil && (n == 0 || n > most || info.TTL < 0 || info.TTL > 24*time.Hour):
+			t.Fatalf("%d of %d %+v", n, kind%7, info)
 		case fault.Is(err, fault.NotFound) && (len(reply) < 4 || reply[2]&0x80 == 0 || reply[3]&15 != 0 && reply[3]&15 != 3):
 			t.Fatalf("denied by %x", reply)
 		case info.AD:

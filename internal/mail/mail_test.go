@@ -1,10 +1,14 @@
 package mail
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/martlet-mail/martlet/test/memory"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -115,12 +119,31 @@ func TestUIDSetEdges(t *testing.T) {
 	}
 }
 
+// FuzzParseBinaryUIDSet: a set is refused, or has its ranges in order and apart, and is
+// read again as the same, with what follows it.
 func FuzzParseBinaryUIDSet(f *testing.F) {
 	f.Add(SetOf(1, 2, 3, 9, 1<<32-1).AppendBinary(nil))
+	f.Add(append(SetOf(0, 7).AppendBinary(nil), "rest"...))
+	f.Add([]byte{255, 255, 255, 255, 15, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, rest, err := ParseBinaryUIDSet(b)
-		if err == nil && len(rest) > len(b) {
-			t.Fatal(s)
+		var s UIDSet
+		var rest []byte
+		var err error
+		memory.Bounded(t, 16*len(b), func() { s, rest, err = ParseBinaryUIDSet(b) })
+		if err != nil {
+			return
+		}
+		if !bytes.HasSuffix(b, rest) {
+			t.Fatalf("%x is followed by %x", b, rest)
+		}
+		for i, r := range s {
+			if r.To < r.From || i > 0 && uint64(r.From) < uint64(s[i-1].To)+2 {
+				t.Fatalf("%v is not in order", s)
+			}
+		}
+		again, after, err := ParseBinaryUIDSet(append(s.AppendBinary(nil), rest...))
+		if err != nil || !slices.Equal(again, s) || !bytes.Equal(after, rest) {
+			t.Fatalf("%v %x became %v %x, %v", s, rest, again, after, err)
 		}
 	})
 }

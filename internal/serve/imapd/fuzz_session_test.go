@@ -146,7 +146,7 @@ var (
 )
 
 // listen reads all that the server says until it ends the connection, and checks that
-// each line is one of IMAP. zip says that it is compressed from the start.
+// each response is one of IMAP (grammatical). zip says that it is compressed from the start.
 func listen(r *bufio.Reader, zip bool) (a heard, err error) {
 	if zip {
 		r = bufio.NewReader(flate.NewReader(r))
@@ -159,6 +159,9 @@ func listen(r *bufio.Reader, zip bool) (a heard, err error) {
 				err = nil
 			}
 			a.plain = a.plain || err == nil
+			return a, err
+		}
+		if err := grammatical(text); err != nil {
 			return a, err
 		}
 		m := answerLine.FindStringSubmatch(text)
@@ -352,7 +355,7 @@ func transcriptInputs(f *testing.F) (out []string) {
 }
 
 // Whatever a client sends, and in whatever state: each complete command is answered
-// once and in order, each answer is a line of IMAP, what is taken of memory has a bound,
+// once and in order, every byte said is in the grammar of IMAP, what is taken of memory has a bound,
 // nothing is the server's own fault, the session ends when its input does, and the
 // session of somebody else goes on.
 func FuzzSession(f *testing.F) {

@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/test/memory"
 )
 
 // dec returns a decoder of in whose client sends literals at once.
@@ -235,7 +236,9 @@ func oneByOne[T any](in string, read func(*Decoder, *T) bool) (T, error) {
 // printed is read as the same again.
 func stable[T any](t *testing.T, in string, read func(*Decoder, *T) bool, print func(T) []byte) {
 	t.Helper()
-	v, err := parse(in, read)
+	var v T
+	var err error
+	memory.Bounded(t, 1000*len(in), func() { v, err = parse(in, read) })
 	slow, slowErr := oneByOne(in, read)
 	if (err == nil) != (slowErr == nil) || err == nil && !reflect.DeepEqual(v, slow) {
 		t.Fatalf("%q: %+v %v, byte by byte %+v %v", in, v, err, slow, slowErr)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/martlet-mail/martlet/test/memory"
 )
 
 // FuzzParser: any bytes give a tree whose offsets nest, wire forms that are
@@ -19,7 +21,8 @@ func FuzzParser(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte, cut uint16) {
-		m := parse(string(in), Limits{})
+		var m *Message
+		memory.Bounded(t, 1000*len(in), func() { m = parse(string(in), Limits{}) })
 		check(t, in, m)
 		p := NewParser(Limits{})
 		for rest := in; len(rest) > 0; {
@@ -117,7 +120,9 @@ func FuzzParsePart(f *testing.F) {
 		f.Add(parse(in, Limits{}).Root.AppendBinary(nil))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := ParsePart(b)
+		var p *Part
+		var err error
+		memory.Bounded(t, 1000*len(b), func() { p, err = ParsePart(b) })
 		if err != nil {
 			return
 		}
@@ -184,7 +189,6 @@ func FuzzDecoders(f *testing.F) {
 	})
 }
 
-// FuzzBaseSubject: a base subject is its own base, but for marks that only stood
 // FuzzIsPlain: what is said to be plain is left as it is by the decoders.
 func FuzzIsPlain(f *testing.F) {
 	for _, c := range []string{"", "us-ascii", "utf-8", "utf-16", "iso-2022-jp", "hz-gb-2312", "utf-7"} {
@@ -203,7 +207,7 @@ func FuzzIsPlain(f *testing.F) {
 	})
 }
 
-// together after the first pass.
+// FuzzBaseSubject: a base subject is its own base.
 func FuzzBaseSubject(f *testing.F) {
 	for _, c := range subjectTable {
 		f.Add(c.in)
