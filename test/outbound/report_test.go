@@ -64,7 +64,7 @@ func TestReports(t *testing.T) {
 	h := house.New(t, house.Options{
 		Remote: p.start(t, send.Timeouts{}),
 		Queue: func(o *queue.Options) {
-			o.Gaps, o.DelayAfter, o.Lifetime = []time.Duration{100 * time.Millisecond}, -1, 1500*time.Millisecond
+			o.Gaps, o.DelayAfter, o.Lifetime = []time.Duration{100 * time.Millisecond}, -1, 4*time.Second
 		},
 	})
 	alice := h.Account(t, "alice")
