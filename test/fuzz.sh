@@ -4,6 +4,7 @@
 #   test/fuzz.sh [FUZZTIME]              every target (default 10s each)
 #   test/fuzz.sh rotate N [FUZZTIME]     N targets (default 30s each), other ones every day
 #   test/fuzz.sh list                    their names: folder, target
+#   test/fuzz.sh turn N [DAY]            those of a day (days since 1970; default today)
 #
 # All of them run, even if one finds something; then the exit status is 1. The go tool writes what was found to testdata/fuzz: mend it, give the file
 # a name that says what it is, and keep it. How long a finding is made smaller is limited,
@@ -26,20 +27,26 @@ seconds() {
 }
 
 all=$(targets)
-number=$(echo "$all" | wc -l)
+
+# Which targets have their turn follows from the day alone, and each has it before any has
+# its second.
+turn() {
+	number=$(echo "$all" | wc -l)
+	printf '%s\n%s\n' "$all" "$all" | tail -n +$(($2 * $1 % number + 1)) | head -n "$1"
+}
+
+today=$(($(date +%s) / 86400))
 case ${1:-} in
 list)
 	echo "$all"
 	exit ;;
+turn)
+	turn "$2" "${3:-$today}"
+	exit ;;
 rotate)
-	count=${2:?how many targets}
 	time=${3:-${FUZZTIME:-30s}}
-	# Which they are follows from the day alone: each target has its turn before any has
-	# its second.
-	day=${FUZZDAY:-$(($(date +%s) / 86400))}
-	first=$((day * count % number))
-	chosen=$(printf '%s\n%s\n' "$all" "$all" | tail -n +$((first + 1)) | head -n "$count")
-	echo "fuzzing $count of $number targets, from number $((first + 1)) on: day $day" ;;
+	chosen=$(turn "$2" "$today")
+	echo "fuzzing the targets of day $today:" $(echo "$chosen" | tr ' ' :) ;;
 *)
 	time=${1:-10s}
 	chosen=$all ;;

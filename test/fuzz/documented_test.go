@@ -5,9 +5,11 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -78,6 +80,33 @@ func TestTargetsHaveSeeds(t *testing.T) {
 		}
 		if strings.Count(body, "t.Fatal")+strings.Count(body, "t.Error") == 0 && !strings.Contains(body, "(t, ") {
 			t.Errorf("%s looks for nothing but a panic", name)
+		}
+	}
+}
+
+// The targets of as many days as it takes are all that there are.
+func TestEveryTargetHasItsTurn(t *testing.T) {
+	all := targets(t)
+	for _, n := range []int{5, 7, 20} {
+		left := maps.Clone(all)
+		for day := range (len(all) + n - 1) / n {
+			out, err := exec.Command("sh", root+"/test/fuzz.sh", "turn", strconv.Itoa(n), strconv.Itoa(20_000+day)).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := strings.Split(strings.TrimSpace(string(out)), "\n")
+			for _, name := range list {
+				if _, known := all[name]; !known {
+					t.Fatalf("%q is no target", name)
+				}
+				delete(left, name)
+			}
+			if len(list) != n {
+				t.Fatalf("%d of %d: %q", len(list), n, list)
+			}
+		}
+		if len(left) > 0 {
+			t.Errorf("%d a day: %v have no turn", n, slices.Sorted(maps.Keys(left)))
 		}
 	}
 }
