@@ -299,7 +299,7 @@ func unquote(s string) (string, error) {
 // returns it in lower case without a final dot (RFC 5321, 4.1.2 and 4.1.3).
 func ParseDomain(s string) (string, error) {
 	if strings.HasPrefix(s, "[") {
-		if len(s) < 3 || s[len(s)-1] != ']' || strings.ContainsAny(s[1:len(s)-1], "[]@ \\\r\n\x00") {
+		if len(s) < 3 || s[len(s)-1] != ']' || strings.ContainsFunc(s[1:len(s)-1], notInLiteral) {
 			return "", fmt.Errorf("address literal %q is not closed or has a stray character", clip(s))
 		}
 		return strings.ToLower(s), nil
@@ -321,6 +321,9 @@ func ParseDomain(s string) (string, error) {
 	}
 	return s, nil
 }
+
+// notInLiteral tells what cannot stand in an address literal (RFC 5321, 4.1.3: dcontent).
+func notInLiteral(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune("[]@\\", c) }
 
 func needsQuotes(local string) bool {
 	if local == "" || local[0] == '.' || local[len(local)-1] == '.' || strings.Contains(local, "..") {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -464,6 +466,40 @@ func FuzzBody(f *testing.F) {
 				}
 			} else if err2 != nil || !bytes.Equal(part, whole[off:int(off)+int(n)]) {
 				t.Fatalf("%d bytes from %d are %q, not %q, %v", n, off, part, whole[off:int(off)+int(n)], err2)
+			}
+		}
+	})
+}
+
+// FuzzName: a mailbox name is refused, or has the one form that it is found by, which is as
+// long and as deep as it may be and nothing of a path.
+func FuzzName(f *testing.F) {
+	for _, s := range []string{"INBOX", "inbox/x", "Entwu\u0308rfe", "a/b/", "a//b", "../x", "a/./b", "\x00", "a*", "\u2028", "Å", "ÅNGSTRÖM", "inboxes", strings.Repeat("a/", 70), "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, err := CleanName(s)
+		if err != nil {
+			if !fault.Is(err, fault.Invalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again, err := CleanName(name); err != nil || again != name {
+			t.Fatalf("%q is %q, and that %q, %v", s, name, again, err)
+		}
+		levels := strings.Split(name, Separator)
+		for _, level := range levels {
+			if level == "" || level == "." || level == ".." || strings.ContainsAny(level, "\x00\r\n\x7f*%") {
+				t.Fatalf("%q has the level %q", name, level)
+			}
+		}
+		if len(name) > MaxMailboxName || len(levels) > MaxMailboxDepth || strings.EqualFold(levels[0], "INBOX") && levels[0] != "INBOX" {
+			t.Fatalf("%q is taken as %q", s, name)
+		}
+		for _, other := range []string{norm.NFD.String(s), norm.NFC.String(s), s + Separator} {
+			if got, err := CleanName(other); err == nil && got != name {
+				t.Fatalf("%q and %q are two mailboxes, %q and %q", s, other, name, got)
 			}
 		}
 	})

@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/test/memory"
 )
 
 const bad = fault.Unauthenticated
@@ -307,6 +309,43 @@ func FuzzClaims(f *testing.F) {
 		}
 		if end, ok := all["exp"].(float64); !ok || end < float64(start.Unix()-61) {
 			t.Fatalf("%s has no end that is to come", text)
+		}
+	})
+}
+
+// FuzzKeys: of a key set only public keys for signatures are taken, strong ones and not too
+// many, and they are the same when they are written again.
+func FuzzKeys(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"},{},7]}`))
+	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},{"kty":"RSA","n":"AQAB","e":"AQAB"}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var keys []jose.JSONWebKey
+		var err error
+		memory.Bounded(t, 2000*len(text), func() { keys, err = readKeys(text) })
+		if err != nil {
+			return
+		}
+		if len(keys) > maxKeys {
+			t.Fatalf("%d keys", len(keys))
+		}
+		for _, k := range keys {
+			if !k.IsPublic() || k.Use != "" && k.Use != "sig" {
+				t.Fatalf("%T is taken for signatures of %q", k.Key, k.Use)
+			}
+		}
+		written, err := json.Marshal(jose.JSONWebKeySet{Keys: keys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := readKeys(written)
+		if err != nil || len(again) != len(keys) {
+			t.Fatalf("%d keys, written anew %d, %v", len(keys), len(again), err)
+		}
+		for i := range keys {
+			if again[i].KeyID != keys[i].KeyID || again[i].Algorithm != keys[i].Algorithm || !again[i].Key.(interface{ Equal(crypto.PublicKey) bool }).Equal(keys[i].Key) {
+				t.Fatalf("%+v became %+v", keys[i], again[i])
+			}
 		}
 	})
 }
