@@ -24,6 +24,8 @@ type tableInfo struct {
 	size    uint64
 	backing uint64 // number of the file
 	refs    []uint64
+
+	least, most []byte // its first and last key
 }
 
 type blobInfo struct {
@@ -45,6 +47,8 @@ const (
 	tagBackingGone   = 106
 	tagNewBlob       = 107
 	tagDeletedBlob   = 108
+
+	keyNumber = 8 // bytes of a number behind a key
 
 	moreEnd    = 1
 	moreVirt   = 66
@@ -95,6 +99,20 @@ func (e *edit) num() uint64 {
 	n, err := binary.ReadUvarint(e.in)
 	e.err = err
 	return n
+}
+
+// key reads a key with its number, without that.
+func (e *edit) key() []byte {
+	n := e.num()
+	if n > 1<<20 {
+		e.err = errors.Join(e.err, io.ErrUnexpectedEOF)
+	}
+	if e.err != nil {
+		return nil
+	}
+	b := make([]byte, n)
+	_, e.err = io.ReadFull(e.in, b)
+	return b[:max(0, len(b)-keyNumber)]
 }
 
 func (e *edit) skip() {
@@ -155,12 +173,13 @@ func (e *edit) table(c *census, tag uint64) {
 		}
 		points = marker&1 != 0
 		if points {
-			e.skip()
-			e.skip()
+			t.least, t.most = e.key(), e.key()
 		}
 	}
-	e.skip()
-	e.skip()
+	least, most := e.key(), e.key()
+	if tag == tagNewTable {
+		t.least, t.most = least, most
+	}
 	e.num()
 	e.num()
 	for e.err == nil {

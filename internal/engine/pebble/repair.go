@@ -3,6 +3,7 @@ package pebble
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	"strings"
 
 	db "github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -19,11 +19,13 @@ import (
 // Salvaged says what Repair has done, or would.
 type Salvaged struct {
 	Damaged []FileDamage
-	Keys    int   // brought over
-	Bytes   int64 // of them
-	Values  int   // keys that are lost because what they say cannot be read
-	Gaps    int   // ranges of keys of which some may be lost
-	Beside  int   // keys found in such ranges all the same
+	Keys    int      // brought over
+	Bytes   int64    // of them
+	Values  int      // keys that are lost because what they say cannot be read
+	Gaps    int      // ranges of keys of which some may be lost
+	Beside  int      // keys found in such ranges all the same
+	Turned  []string // files of which one bit was another, and is as it was
+	Holes   []Hole   // what could not be read
 }
 
 // FileDamage is a file that is not as it was written.
@@ -143,7 +145,11 @@ func Repair(ctx context.Context, dir, away string, opt Options, progress func(Sa
 	if err := r.copy(); err != nil {
 		return r.done, err
 	}
-	if err := replaceFile(r.fs, dir+freshName, wholeName, nil); err != nil {
+	said, err := json.Marshal(r.done)
+	if err != nil {
+		return r.done, err
+	}
+	if err := replaceFile(r.fs, dir+freshName, wholeName, said); err != nil {
 		return r.done, err
 	}
 	_, err = r.finish()
@@ -159,6 +165,7 @@ type repair struct {
 	done      Salvaged
 
 	count *census
+	disk  *disk
 	from  *db.DB
 	to    *db.DB
 	batch *db.Batch
@@ -166,8 +173,12 @@ type repair struct {
 
 // finish puts a new store that is complete in the place of the old one.
 func (r *repair) finish() (done bool, err error) {
-	if _, err := r.fs.Stat(r.fs.PathJoin(r.dir+freshName, wholeName)); err != nil {
+	said, err := readWhole(r.fs, r.fs.PathJoin(r.dir+freshName, wholeName))
+	if err != nil {
 		return false, nil
+	}
+	if err := json.Unmarshal(said, &r.done); err != nil {
+		return false, nil // cut short; it is made again
 	}
 	if _, err := r.fs.Stat(r.dir); err == nil {
 		if err := r.fs.MkdirAll(r.fs.PathDir(r.away), 0o700); err != nil {
@@ -194,7 +205,7 @@ func (r *repair) link() error {
 		return err
 	}
 	w := newWitness(r.fs, r.dir)
-	if err := w.load(); err != nil {
+	if err := errors.Join(w.load(), w.loadSums()); err != nil {
 		return err
 	}
 	current := currentManifest(names)
@@ -213,6 +224,11 @@ func (r *repair) link() error {
 	for _, name := range names {
 		if err := r.linkOne(w, name); err != nil {
 			return err
+		}
+	}
+	for _, f := range w.synced {
+		if number, isNumber := logNumber(f.name); isNumber && number >= r.count.minLog && !slices.Contains(names, f.name) {
+			r.done.Holes = append(r.done.Holes, Hole{File: f.name, Commits: true})
 		}
 	}
 	return r.stand()
@@ -265,7 +281,7 @@ func (r *repair) linkOne(w *witness, name string) error {
 	case isLog(name):
 		return r.linkLog(w, name)
 	case isTable(name):
-		return r.fs.Link(r.old(name), r.linked(name))
+		return r.linkTable(w, name)
 	}
 	return nil // the database makes its own, and those of the witness say nothing of copies
 }
@@ -281,9 +297,18 @@ func (r *repair) linkLog(w *witness, name string) error {
 		if f.name != name {
 			continue
 		}
-		if wrong, err := w.holds(f); err != nil || wrong != "" {
-			b = writeLog(salvageLog(b, uint32(number)), uint32(number))
+		wrong, err := w.holds(f)
+		if err == nil && wrong == "" {
+			continue
 		}
+		left := salvageLog(b, uint32(number))
+		if back := turnBack(b, f); back != nil && len(bytes.Join(salvageLog(back, uint32(number)), nil)) > len(bytes.Join(left, nil)) {
+			r.done.Turned = append(r.done.Turned, name)
+			b = back
+			continue
+		}
+		r.done.Holes = append(r.done.Holes, Hole{File: name, Commits: true})
+		b = writeLog(left, uint32(number))
 	}
 	return r.write(name, b)
 }
@@ -318,6 +343,7 @@ func (r *repair) copy() error {
 	quick := r.opt
 	quick.brake = 1 // nobody tries again
 	e := &Engine{opt: quick, dir: r.dir + linkedName, disk: newDisk(r.dir+linkedName, quick)}
+	r.disk = e.disk
 	settings := e.settings(cache)
 	settings.ReadOnly = true
 	var err error
@@ -403,7 +429,7 @@ func (r *repair) keys(lower, upper []byte) error {
 		if err != nil || !failed {
 			return err
 		}
-		next := r.behind(last, upper)
+		next := behind(last, upper, func(key []byte) bool { return r.fails(last, upper, key) })
 		r.done.Gaps++
 		if err := r.gap(last, next, upper); err != nil {
 			return err
@@ -425,6 +451,7 @@ func (r *repair) scan(lower, upper []byte) (last []byte, failed bool, err error)
 		value, unreadable := it.ValueAndErr()
 		if unreadable != nil {
 			r.done.Values++
+			r.hole("", it.Key(), last)
 			continue
 		}
 		if err := r.put(it.Key(), value); err != nil {
@@ -436,20 +463,22 @@ func (r *repair) scan(lower, upper []byte) (last []byte, failed bool, err error)
 	return last, failed, nil
 }
 
+// fails tells whether a seek does.
+func (r *repair) fails(from, upper, key []byte) bool {
+	it, err := r.from.NewIter(&db.IterOptions{LowerBound: from, UpperBound: upper})
+	if err != nil {
+		return true
+	}
+	it.SeekGE(key)
+	failed := it.Error() != nil
+	_ = it.Close()
+	return failed
+}
+
 // behind returns the first key from which on reading works again, nil if there is none
 // below upper. Between a key and the end of a damaged block every seek fails; the
 // last place where one does is found byte by byte.
-func (r *repair) behind(from, upper []byte) []byte {
-	fails := func(key []byte) bool {
-		it, err := r.from.NewIter(&db.IterOptions{LowerBound: from, UpperBound: upper})
-		if err != nil {
-			return true
-		}
-		it.SeekGE(key)
-		failed := it.Error() != nil
-		_ = it.Close()
-		return failed
-	}
+func behind(from, upper []byte, fails func(key []byte) bool) []byte {
 	const longest = 64 // of keys that begin alike; behind that a few are left out
 	var key []byte
 	for len(key) < longest {
@@ -475,73 +504,4 @@ func (r *repair) behind(from, upper []byte) []byte {
 		return nil
 	}
 	return next
-}
-
-// gap looks in each table by itself for keys that lie where a block of one cannot be read:
-// the others may have some, and newer ones. Of each key the newest that is left counts.
-func (r *repair) gap(from, to, upper []byte) error {
-	if to == nil {
-		to = upper
-	}
-	if from[0] != spaceShards {
-		return nil // only of records the tables hold all values themselves
-	}
-	newest := map[string]version{}
-	for _, t := range r.count.tables {
-		if err := r.gapTable(t, from, to, newest); err != nil {
-			return err
-		}
-	}
-	for key, f := range newest {
-		if f.set {
-			r.done.Beside++
-			if err := r.put([]byte(key), f.value); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// version is a version of a key.
-type version struct {
-	number uint64
-	set    bool
-	value  []byte
-}
-
-// gapTable reads one table as far as it goes.
-func (r *repair) gapTable(t tableInfo, from, to []byte, newest map[string]version) error {
-	f, err := r.fs.Open(r.linked(fmt.Sprintf("%06d.sst", t.backing)))
-	if err != nil {
-		return nil
-	}
-	readable, err := sstable.NewSimpleReadable(f)
-	if err != nil {
-		return f.Close()
-	}
-	opts := new(db.Options)
-	opts.EnsureDefaults()
-	table, err := sstable.NewReader(r.ctx, readable, opts.MakeReaderOptions())
-	if err != nil {
-		return readable.Close()
-	}
-	defer table.Close()
-	it, err := table.NewIter(sstable.NoTransforms, from, to, sstable.AssertNoBlobHandles)
-	if err != nil {
-		return nil
-	}
-	defer it.Close()
-	for kv := it.First(); kv != nil; kv = it.Next() {
-		number := uint64(kv.K.SeqNum())
-		if old, ok := newest[string(kv.K.UserKey)]; ok && old.number >= number {
-			continue
-		}
-		value, _, err := kv.Value(nil)
-		if err != nil {
-			continue
-		}
-		newest[string(kv.K.UserKey)] = version{number, kv.K.Kind() == db.InternalKeyKindSet || kv.K.Kind() == sstable.InternalKeyKindSetWithDelete, bytes.Clone(value)}
-	}
-	return nil
 }
