@@ -31,6 +31,7 @@ const (
 
 	quantum = 10 * time.Millisecond // after which a turn is passed on within a party
 	stuck   = 5 * time.Millisecond  // without a sign from its turns a party gets one more
+	patient = 10                    // times so long a party waits for its first turn, at most
 	extra   = 8                     // such turns at most, for each processor
 )
 
@@ -48,6 +49,7 @@ type Gate struct {
 	abreast int       // parties that have turns now
 	most    [2]int    // as many at most in this window and in the one before
 	began   time.Time // this window
+	windows uint64    // that have begun
 }
 
 // party is one that works or waits.
@@ -56,6 +58,10 @@ type party struct {
 	running int     // turns under way
 	queue   []*Turn // that wait
 	moved   bool    // a turn gave a sign of life since the last look
+	looks   int     // that have found it waiting for its first turn
+
+	spent time.Duration // by its turns in a window
+	in    uint64        // that window
 }
 
 // NewGate returns a gate for so many processors; 0: all that this process has.
@@ -66,14 +72,33 @@ func NewGate(processors int) *Gate {
 	return &Gate{processors: processors, parties: map[string]*party{}, crowded: map[*party]struct{}{}}
 }
 
-// room is how many turns a party may have beside the others.
-func (g *Gate) room(now time.Time) int {
+// room is how many turns a party may have beside the others: none, if there are more of them
+// than processors and it has had its part of this window.
+func (g *Gate) room(p *party, now time.Time) int {
 	g.turnWindow(now)
 	others := max(g.most[0], g.most[1]) - 1
-	if others <= 0 {
+	switch left := g.processors - others; {
+	case others <= 0:
 		return math.MaxInt
+	case left > 0:
+		return left
+	case p.in == g.windows && p.spent > window*time.Duration(g.processors)/time.Duration(others+1):
+		return 0
 	}
-	return max(1, g.processors-others)
+	return 1
+}
+
+// may tells whether a party may have one more turn now.
+func (g *Gate) may(p *party, now time.Time) bool { return p.running < g.room(p, now) }
+
+// spend notes that a turn has run since it was last noted.
+func (g *Gate) spend(t *Turn, now time.Time) {
+	p, ran := t.party, now.Sub(t.noted)
+	if g.turnWindow(now); p.in != g.windows {
+		p.in, p.spent = g.windows, 0
+		ran = min(ran, now.Sub(g.began))
+	}
+	p.spent, t.noted = p.spent+ran, now
 }
 
 // turnWindow begins a new window if it is time.
@@ -87,6 +112,21 @@ func (g *Gate) turnWindow(now time.Time) {
 		g.most[1] = g.abreast
 	}
 	g.most[0], g.began = g.abreast, now
+	g.windows++
+	for _, p := range g.parties { // whose account of the last window was kept
+		if p.running == 0 && len(p.queue) == 0 {
+			g.forget(p)
+		}
+	}
+}
+
+// forget lets go of a party that has no turns.
+func (g *Gate) forget(p *party) {
+	delete(g.parties, p.name)
+	if len(g.spare) < maxSpare {
+		*p = party{}
+		g.spare = append(g.spare, p)
+	}
 }
 
 // begin counts a turn.
@@ -97,12 +137,14 @@ func (g *Gate) begin(t *Turn, now time.Time) {
 		g.abreast++
 		g.most[0] = max(g.most[0], g.abreast)
 	}
-	t.runs, t.since = true, now
+	t.runs, t.since, t.noted = true, now, now
+	p.looks, p.moved = 0, true
 }
 
 // end takes a turn out of the count, and lets another in.
 func (g *Gate) end(t *Turn, now time.Time) {
 	p := t.party
+	g.spend(t, now)
 	t.used += now.Sub(t.since)
 	t.runs, p.moved = false, true
 	if p.running--; p.running == 0 {
@@ -110,15 +152,16 @@ func (g *Gate) end(t *Turn, now time.Time) {
 		g.abreast--
 	}
 	g.admit(p, now)
-	if p.running == 0 { // and nobody waits
-		delete(g.parties, p.name)
-		if t.party = nil; len(g.spare) < maxSpare {
-			g.spare = append(g.spare, p)
-		}
+	t.party = nil
+	if p.running == 0 && len(p.queue) == 0 && p.spent < little {
+		g.forget(p)
 	}
 }
 
-const maxSpare = 64
+const (
+	maxSpare = 64
+	little   = window / 100 // that a party has spent is soon forgotten
+)
 
 // party returns the party of a name.
 func (g *Gate) party(name string) *party {
@@ -138,7 +181,7 @@ func (g *Gate) party(name string) *party {
 
 // admit lets those of a party's queue in that there is room for.
 func (g *Gate) admit(p *party, now time.Time) {
-	for len(p.queue) > 0 && (p.running == 0 || p.running < g.room(now)) {
+	for len(p.queue) > 0 && g.may(p, now) {
 		g.next(p, now)
 	}
 }
@@ -175,7 +218,13 @@ func (g *Gate) look() {
 	now := time.Now()
 	for p := range g.crowded {
 		g.admit(p, now)
-		if len(p.queue) > 0 && !p.moved && p.running < extra*g.processors {
+		switch {
+		case len(p.queue) == 0:
+		case p.running == 0:
+			if p.looks++; p.looks >= patient {
+				g.next(p, now)
+			}
+		case !p.moved && p.running < extra*g.processors:
 			g.next(p, now)
 		}
 		p.moved = false
@@ -196,6 +245,7 @@ type Turn struct {
 	party *party        // while it runs or waits
 	ready chan struct{} // while it waits
 	since time.Time     // it runs
+	noted time.Time     // until then it is in what its party has spent
 	used  time.Duration // it ran before, since Take
 }
 
@@ -258,9 +308,10 @@ func (t *Turn) enter() {
 		return
 	}
 	now := time.Now()
+	g.turnWindow(now) // before it is looked for: this forgets parties
 	p := g.party(t.name)
 	t.party = p
-	if p.running == 0 || len(p.queue) == 0 && p.running < g.room(now) {
+	if len(p.queue) == 0 && g.may(p, now) {
 		g.begin(t, now)
 		g.mu.Unlock()
 		return
@@ -305,7 +356,8 @@ func (t *Turn) Yield() {
 		return
 	}
 	now, p := time.Now(), t.party
-	room := g.room(now)
+	g.spend(t, now)
+	room := g.room(p, now)
 	p.moved = true
 	if p.running > room || len(p.queue) > 0 && now.Sub(t.since) > quantum {
 		g.yield(t, now)
@@ -347,8 +399,9 @@ func (t *Turn) Beside() (second *Turn, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
+	g.turnWindow(now)
 	p := g.party(t.name)
-	if len(p.queue) > 0 || p.running > 0 && p.running >= g.room(now) {
+	if len(p.queue) > 0 || !g.may(p, now) {
 		return nil, false
 	}
 	second = &Turn{gate: g, name: t.name, taken: true, party: p}
@@ -369,7 +422,7 @@ func (t *Turn) Over() bool {
 		return false
 	}
 	t.party.moved = true
-	return t.party.running > g.room(time.Now())
+	return t.party.running > g.room(t.party, time.Now())
 }
 
 type key struct{}
