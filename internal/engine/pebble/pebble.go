@@ -157,6 +157,9 @@ func (e *Engine) open() error {
 // checkFiles locks a folder that is there and holds its files against what the witness
 // knows, before the database changes anything.
 func (e *Engine) checkFiles(settings *db.Options) (err error) {
+	if unfinished(e.opt.FS, e.dir) {
+		return fault.New(fault.Corrupt, "a repair of the store was cut short; run martlet verify --repair again")
+	}
 	if _, err := e.disk.Stat(e.dir); err != nil {
 		return nil // there is none, or the database will say what is wrong
 	}

@@ -31,16 +31,21 @@ type Salvaged struct {
 // FileDamage is a file that is not as it was written.
 type FileDamage struct{ File, What string }
 
-// Folders that a repair works in, beside the store's own.
-const (
-	linkedName = ".salvage"  // the damaged store as far as it can be opened
-	freshName  = ".repaired" // the new one
-	wholeName  = "complete"  // in the new one, once all is in it
-)
+// A folder that a repair works in, beside the store's own; and freshName.
+const linkedName = ".salvage" // the damaged store as far as it can be opened
 
-// Inspect names the files of a folder that no process has open which are not as they were
-// written. It changes nothing.
-func Inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error) {
+// Inspect names the files of a folder which are not as they were written, and changes
+// nothing. One that a process has open is Busy.
+func Inspect(ctx context.Context, dir string, opt Options) (found []FileDamage, err error) {
+	lock, err := takeLock(opt.withDefaults(), dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	return inspect(ctx, dir, opt)
+}
+
+func inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error) {
 	w := newWitness(opt.FS, dir)
 	names, err := opt.FS.List(dir)
 	if err != nil {
@@ -123,17 +128,27 @@ func (c *census) needed() map[string]uint64 {
 	return files
 }
 
-// Repair makes a new store of all that can be read of a damaged one that no process has
-// open, and puts it in its place. The damaged one is moved, as it was, to the folder away,
-// which must be on the same file system and not be there yet. An interrupted repair is
-// simply run again. It needs as much space as the store has.
+// Repair makes a new store of all that can be read of a damaged one and puts it in its place.
+// A store that a process has open is Busy, and none can open it meanwhile. The damaged one
+// is moved, as it was, to the folder away, which must be on the same file system and not be
+// there yet. An interrupted repair is simply run again. It needs as much space as the store has.
 func Repair(ctx context.Context, dir, away string, opt Options, progress func(Salvaged)) (s Salvaged, err error) {
 	opt = opt.withDefaults()
 	r := &repair{ctx: ctx, fs: opt.FS, dir: dir, away: away, opt: opt, progress: progress}
+	if !unfinished(r.fs, dir) {
+		lock, err := takeLock(opt, dir)
+		if err != nil {
+			return r.done, err
+		}
+		defer lock.Close()
+		if r.state, err = stateOf(r.fs, dir); err != nil {
+			return r.done, err
+		}
+	}
 	if done, err := r.finish(); done || err != nil {
 		return r.done, err
 	}
-	if r.done.Damaged, err = Inspect(ctx, dir, opt); err != nil {
+	if r.done.Damaged, err = inspect(ctx, dir, opt); err != nil {
 		return r.done, err
 	}
 	if err := errors.Join(r.fs.RemoveAll(dir+linkedName), r.fs.RemoveAll(dir+freshName)); err != nil {
@@ -145,11 +160,11 @@ func Repair(ctx context.Context, dir, away string, opt Options, progress func(Sa
 	if err := r.copy(); err != nil {
 		return r.done, err
 	}
-	said, err := json.Marshal(r.done)
+	whole, err := json.Marshal(completed{r.done, r.state})
 	if err != nil {
 		return r.done, err
 	}
-	if err := replaceFile(r.fs, dir+freshName, wholeName, said); err != nil {
+	if err := replaceFile(r.fs, dir+freshName, wholeName, whole); err != nil {
 		return r.done, err
 	}
 	_, err = r.finish()
@@ -163,35 +178,13 @@ type repair struct {
 	opt       Options
 	progress  func(Salvaged)
 	done      Salvaged
+	state     string // of the damaged store
 
 	count *census
 	disk  *disk
 	from  *db.DB
 	to    *db.DB
 	batch *db.Batch
-}
-
-// finish puts a new store that is complete in the place of the old one.
-func (r *repair) finish() (done bool, err error) {
-	said, err := readWhole(r.fs, r.fs.PathJoin(r.dir+freshName, wholeName))
-	if err != nil {
-		return false, nil
-	}
-	if err := json.Unmarshal(said, &r.done); err != nil {
-		return false, nil // cut short; it is made again
-	}
-	if _, err := r.fs.Stat(r.dir); err == nil {
-		if err := r.fs.MkdirAll(r.fs.PathDir(r.away), 0o700); err != nil {
-			return false, err
-		}
-		if err := r.fs.Rename(r.dir, r.away); err != nil {
-			return false, err
-		}
-	}
-	if err := r.fs.Rename(r.dir+freshName, r.dir); err != nil {
-		return false, err
-	}
-	return true, errors.Join(syncDir(r.fs, r.fs.PathDir(r.dir)), r.fs.RemoveAll(r.dir+linkedName), r.fs.Remove(r.fs.PathJoin(r.dir, wholeName)))
 }
 
 // link makes a folder that the database can open: the files themselves where they are
