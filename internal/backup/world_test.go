@@ -257,6 +257,16 @@ func sameContent(t testing.TB, what string, got, want map[string][]is) {
 	}
 }
 
+// apart is what an account has, without the modseqs: those are others after a restore.
+func apart(all map[string][]is) map[string][]is {
+	for _, list := range all {
+		for i := range list {
+			list[i].modSeq = 0
+		}
+	}
+	return all
+}
+
 // texts counts the messages of an account by their text.
 func texts(all map[string][]is) map[string]int {
 	n := map[string]int{}

@@ -95,36 +95,6 @@ func Sign(scan func(from, to []byte, reverse bool, fn func(key, value []byte) bo
 	return [sha256.Size]byte(sum.Sum(nil)), err
 }
 
-// maxHolds is how many may hold bodies at one time.
-const maxHolds = 64
-
-// HoldBodies keeps Sweep from removing anything until release is called. It waits for a
-// Sweep under way, and for none of the others who hold bodies.
-func (s *Store) HoldBodies(ctx context.Context) (release func(), err error) {
-	return s.hold(ctx, 1)
-}
-
-// hold takes some of the tokens of s.bodies; all of them is to be alone.
-func (s *Store) hold(ctx context.Context, n int) (release func(), err error) {
-	taken := 0
-	release = func() {
-		for range taken {
-			<-s.bodies
-		}
-		taken = 0
-	}
-	for taken < n {
-		select {
-		case s.bodies <- struct{}{}:
-			taken++
-		case <-ctx.Done():
-			release()
-			return nil, ctx.Err()
-		}
-	}
-	return release, nil
-}
-
 // adoptBytes is how much of records one Update of Adopt writes.
 const adoptBytes = 4 << 20
 
@@ -221,14 +191,16 @@ const (
 	departMessages  = 1 << 24
 	departMailboxes = 1 << 16
 	departModSeq    = 1 << 24
-	departAtOnce    = 500 // mailboxes
+	departValidity  = 1 << 16
+	departAtOnce    = 64 // sheets: their marks are a part of what one Update may write
 )
 
 // Depart sets an account that was brought back from an earlier time apart from what came
-// after that time: UIDs, message and mailbox ids and modseqs that may have been given out
-// meanwhile are never given out again, and whoever knows a modseq of then is told to read
-// the mailbox anew (its log begins here). Messages keep their UIDs and modseqs, mailboxes
-// their UIDVALIDITY.
+// after that time: UIDs, UIDVALIDITYs, message and mailbox ids and modseqs that may have been
+// given out meanwhile are never given out again. Every message gets a modseq above them, and
+// the log begins anew: whoever asks what has changed since a modseq of the lost time is told
+// of all that is there and of all that is not. Messages keep their UIDs, mailboxes their
+// UIDVALIDITY.
 func (a *Account) Depart(ctx context.Context) error {
 	var ids []mail.MailboxID
 	err := a.Update(ctx, func(tx *Tx) error {
@@ -240,34 +212,87 @@ func (a *Account) Depart(ctx context.Context) error {
 		tx.mod += departModSeq
 		tx.acct.nextMessage += departMessages
 		tx.acct.nextMailbox += departMailboxes
+		// Those of the lost time followed the clock, or each other.
+		tx.acct.validity = max(tx.acct.validity, validityAt(tx.now))
+		tx.acct.validity += min(departValidity, (1<<32-1-tx.acct.validity)/2)
 		tx.acctDirty = true
 		return err
 	})
-	for part := range slices.Chunk(ids, departAtOnce) {
-		if err != nil {
-			return err
-		}
-		err = a.Update(ctx, func(tx *Tx) error {
-			for _, id := range part {
-				if err := tx.departBox(id); err != nil {
+	if err != nil {
+		return err
+	}
+	parts, err := a.sheetsOf(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(parts, departAtOnce) {
+		err := a.Update(ctx, func(tx *Tx) error {
+			for _, p := range some {
+				if err := tx.departSheet(p); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
-func (tx *Tx) departBox(id mail.MailboxID) error {
-	b, err := tx.open(id)
+// sheetPart is one sheet of a mailbox. Each mailbox has a first one, with messages or not.
+type sheetPart struct {
+	box    mail.MailboxID
+	number uint64
+	first  bool
+}
+
+// sheetsOf returns the sheets that mailboxes have.
+func (a *Account) sheetsOf(ctx context.Context, ids []mail.MailboxID) (parts []sheetPart, err error) {
+	err = a.View(ctx, func(s *Snapshot) error {
+		parts = parts[:0]
+		for _, id := range ids {
+			p := sheetPart{box: id, first: true}
+			parts = append(parts, p)
+			err := s.r.Scan(pageKey(id, 0), pageKey(id+1, 0), false, func(k, _ []byte) bool {
+				if number := keyNum(k, 1) / sheetPages; number != p.number {
+					p = sheetPart{box: id, number: number}
+					parts = append(parts, p)
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return parts, err
+}
+
+func (tx *Tx) departSheet(p sheetPart) error {
+	b, err := tx.open(p.box)
 	if err != nil {
 		return err
 	}
-	b.UIDNext += min(departUIDs, (1<<32-1-b.UIDNext)/2)
 	b.LogFloor = tx.mod
 	tx.touch(b)
-	return tx.w.DeleteRange(engine.Key(famLog, uint64(id)), engine.Key(famLog, uint64(id)+1))
+	d, err := tx.sheetMarks(b, p.number, false)
+	if err != nil {
+		return err
+	}
+	if d != nil {
+		for i := range d.mods {
+			d.mods[i] = uint64(tx.mod) // those of no message count for nothing
+		}
+		d.dirty = true
+	}
+	if !p.first {
+		return nil
+	}
+	b.UIDNext += min(departUIDs, (1<<32-1-b.UIDNext)/2)
+	return tx.w.DeleteRange(engine.Key(famLog, uint64(p.box)), engine.Key(famLog, uint64(p.box)+1))
 }
 
 // noteGrants notes with the others what the account shares with them: the notes went when

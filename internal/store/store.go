@@ -65,8 +65,7 @@ type Store struct {
 	started    int64        // second of Open
 	lowest     atomic.Int64 // see sweepTime
 	background sync.WaitGroup
-	bodies     chan struct{} // has a token for each who holds bodies, and is full while they are swept
-	sweeping   sync.Mutex
+	bodies     holds           // those who keep bodies from being swept, or the one who sweeps
 	life       context.Context // ends at Close
 	end        context.CancelFunc
 
@@ -102,7 +101,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "no compressor", err)
 	}
-	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}, bodies: make(chan struct{}, maxHolds)}
+	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}}
 	s.lowest.Store(s.started)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes

@@ -40,9 +40,7 @@ type Swept struct {
 // any time beside anything. Memory: about 50 bytes for each body.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
-	s.sweeping.Lock() // two that wait for each other's tokens would wait for ever
-	defer s.sweeping.Unlock()
-	release, err := s.hold(ctx, maxHolds)
+	release, err := s.bodies.take(ctx, true)
 	if err != nil {
 		return done, err
 	}
