@@ -107,11 +107,26 @@ func portOf(doors []door, p conf.Protocol) int {
 // asked again and again, at growing intervals.
 func (a *authority) run(ctx context.Context) error {
 	defer a.cache.Stop()
-	if err := a.magic.ManageAsync(ctx, a.names); err != nil {
-		return err
+	for {
+		if err := a.magic.ManageAsync(ctx, a.names); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait): // the package gives a first certificate up after a month
+		}
 	}
-	<-ctx.Done()
-	return nil
+}
+
+// missing are the names for which no certificate has come yet.
+func (a *authority) missing() (names []string) {
+	for _, name := range a.names {
+		if len(a.cache.AllMatchingCertificates(name)) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Get is of certificateSource.
@@ -212,7 +227,12 @@ func words(d time.Duration) string {
 // watchCertificate complains once a day, and at the start, of a certificate that is about
 // to end.
 func (h *house) watchCertificate(ctx context.Context, certs certificateSource) error {
-	for {
+	for first, wait := true, 10*time.Minute; ; first, wait = false, 24*time.Hour {
+		if h.acme != nil && !first { // it has had time to come
+			if names := h.acme.missing(); names != nil {
+				h.log.Error("no certificate has come from the authority yet", "names", names, "fix", "see why in this log; the authority must reach this server on port 80 or 443 of these names")
+			}
+		}
 		if begins, ends, err := expiry(certs, string(h.cfg.Hostname)); err == nil {
 			if say := complaint(time.Now(), begins, ends); say != "" {
 				h.log.Error(say, "ends", ends, "fix", "see why in this log if it comes by ACME, else renew the file of [tls] certificate")
@@ -221,7 +241,7 @@ func (h *house) watchCertificate(ctx context.Context, certs certificateSource) e
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(24 * time.Hour):
+		case <-time.After(wait):
 		}
 	}
 }

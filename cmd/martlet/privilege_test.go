@@ -131,6 +131,10 @@ func TestRootIsNotGivenUp(t *testing.T) {
 	if out, err := a.run("domain", "add", "example.org"); err == nil || !strings.Contains(out, "chown -R") {
 		t.Errorf("%v: %s", err, out)
 	}
+	a.write("user = \"nobody\"\ndata = \"srv/mail/data\"\n")
+	if out, err := a.run("domain", "add", "example.org"); err == nil || !strings.Contains(out, "mkdir -p") {
+		t.Errorf("%v: %s", err, out)
+	}
 	a.write("user = \"nobody-of-that-name\"\ndata = \"other\"\n")
 	if out, err := a.run("domain", "add", "example.org"); err == nil || !strings.Contains(out, "useradd") {
 		t.Errorf("%v: %s", err, out)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
@@ -72,18 +73,31 @@ func handOver(data string, uid, gid int) error {
 	info, err := os.Stat(data)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err = os.MkdirAll(data, 0o700); err == nil {
-			err = os.Chown(data, uid, gid)
-		}
-		if err != nil {
-			return failed("cannot make the data folder %s: %v", data, err)
-		}
-		return nil
+		return makeFor(data, uid, gid)
 	case err != nil:
 		return failed("cannot read the data folder %s: %v", data, err)
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != uid {
 		return failed("the data folder %s is not that of the user whom the key user names; if it is to be: chown -R %d:%d %s", data, uid, gid, data)
+	}
+	return nil
+}
+
+// makeFor makes a user's folder in one that is there: who it belongs to further up is not
+// ours to say.
+func makeFor(data string, uid, gid int) error {
+	err := os.Mkdir(data, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		return failed("the folder %s, which is to hold the data folder, is not there; make it so that user number %d may enter it: mkdir -p %s", filepath.Dir(data), uid, filepath.Dir(data))
+	}
+	if err == nil {
+		err = os.Chown(data, uid, gid)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(data))
+	}
+	if err != nil {
+		return failed("cannot make the data folder %s: %v", data, err)
 	}
 	return nil
 }
