@@ -114,7 +114,7 @@ func (a *authority) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(wait): // the package gives a first certificate up after a month
+		case <-time.After(24 * time.Hour): // the package gives a first certificate up after a month
 		}
 	}
 }
