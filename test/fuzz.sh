@@ -7,8 +7,8 @@
 #   test/fuzz.sh turn N [DAY]            those of a day (days since 1970; default today)
 #
 # All of them run, even if one finds something; then the exit status is 1. The go tool writes what was found to testdata/fuzz: mend it, give the file
-# a name that says what it is, and keep it. How long a finding is made smaller is limited,
-# and so is each run as a whole.
+# a name that says what it is, and keep it. How often what is found is made smaller is limited (it is done to
+# what reaches new code, too, and sessions would do nothing else), and so is each run.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -56,7 +56,7 @@ limit=$(($(seconds "$time") + 300)) # to build it, and to make a finding smaller
 found=
 while read -r dir target; do
 	echo "== $dir $target"
-	timeout -k 10 "$limit" go test "./$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10s \
+	timeout -k 10 "$limit" go test "./$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime "${FUZZMINIMIZE:-50x}" \
 		-parallel "${FUZZPARALLEL:-2}" </dev/null || found="$found $dir:$target"
 done <<END
 $chosen
