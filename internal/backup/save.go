@@ -2,7 +2,6 @@ package backup
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -49,7 +47,12 @@ func (h House) Save(ctx context.Context, dir string, opt SaveOptions) (Saved, er
 		return Saved{}, err
 	}
 	defer release()
-	s := saver{house: h, repo: r, opt: opt, began: h.Now(), wanted: map[name][]name{}, sound: map[object]bool{}}
+	crossed, stop := h.Store.NoteCrossings()
+	defer stop()
+	s := saver{
+		house: h, repo: r, opt: opt, began: h.Now(), wanted: map[name][]name{}, sound: map[object]bool{},
+		crossed: crossed, read: map[mail.AccountID]reading{},
+	}
 	defer s.abandon()
 	return s.run(ctx)
 }
@@ -68,6 +71,9 @@ type saver struct {
 	chunk  chunk
 	raw    []byte
 	zipped []byte
+
+	crossed func() []store.Crossing // since the Save began
+	read    map[mail.AccountID]reading
 
 	done Saved
 }
@@ -115,79 +121,6 @@ func (s *saver) parent() error {
 }
 
 func (h House) line() string { return h.Directory.Lineage() }
-
-// accounts saves all accounts, and then who they are. An account that came meanwhile is
-// saved after, so that each one that the directory knows is there, and no other.
-func (s *saver) accounts(ctx context.Context) error {
-	ids, err := s.house.Store.Accounts(ctx)
-	if err != nil {
-		return err
-	}
-	saved := map[engine.Shard]bool{}
-	for {
-		for i, id := range ids {
-			if sh := store.ShardOf(id); !saved[sh] {
-				if err := s.account(ctx, sh); err != nil {
-					return err
-				}
-				saved[sh] = true
-			}
-			s.progress("accounts", int64(i+1), int64(len(ids)))
-		}
-		if err := s.shard(ctx, store.RegistryShard, plain); err != nil {
-			return err
-		}
-		var known []mail.AccountID
-		people := form{also: func(r engine.Reader) (err error) {
-			known, err = directory.AccountIDs(r)
-			return err
-		}}
-		if err := s.shard(ctx, store.DirectoryShard, people); err != nil {
-			return err
-		}
-		if ids = slices.DeleteFunc(slices.Clone(known), func(id mail.AccountID) bool { return saved[store.ShardOf(id)] }); len(ids) > 0 {
-			continue
-		}
-		s.keepOnly(known)
-		return nil
-	}
-}
-
-// keepOnly drops what was saved of accounts that the directory does not have, and earlier
-// states of shards that were saved twice.
-func (s *saver) keepOnly(known []mail.AccountID) {
-	keep := map[engine.Shard]bool{store.QueueShard: true, store.RegistryShard: true, store.DirectoryShard: true}
-	for _, id := range known {
-		keep[store.ShardOf(id)] = true
-	}
-	s.done.Accounts = len(known)
-	var out []snapShard
-	for _, sh := range slices.Backward(s.snap.shards) {
-		if keep[sh.Shard] {
-			keep[sh.Shard] = false
-			out = append(out, sh)
-		}
-	}
-	slices.SortFunc(out, func(a, b snapShard) int { return cmp.Compare(a.Shard, b.Shard) })
-	s.snap.shards = out
-}
-
-// account saves one account, unless it is as the snapshot before has it.
-func (s *saver) account(ctx context.Context, sh engine.Shard) error {
-	was, had := s.before[sh]
-	if had && was.Sign != "" {
-		sign, err := s.sign(ctx, sh)
-		if err != nil {
-			return err
-		}
-		if n, err := was.tree(); err == nil && sign == was.Sign && s.have(object{kindTree, n}) {
-			s.snap.shards = append(s.snap.shards, was)
-			s.done.Unchanged++
-			return nil
-		}
-	}
-	return s.shard(ctx, sh, ofPeople)
-}
 
 func (s *saver) sign(ctx context.Context, sh engine.Shard) (sign string, err error) {
 	err = s.house.Engine.View(ctx, sh, func(r engine.Reader) error {

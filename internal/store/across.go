@@ -42,6 +42,9 @@ func (a *Account) CopyTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 		if err == nil {
 			moved, err = target.takeIn(ctx, to, load)
 		}
+		if len(moved) > 0 && err == nil {
+			a.store.crossings.note(a.id, target.id)
+		}
 		if err != nil {
 			return nil, target.takeBack(ctx, to, all, err)
 		}

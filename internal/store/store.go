@@ -65,7 +65,8 @@ type Store struct {
 	started    int64        // second of Open
 	lowest     atomic.Int64 // see sweepTime
 	background sync.WaitGroup
-	bodies     holds           // those who keep bodies from being swept, or the one who sweeps
+	bodies     holds // those who keep bodies from being swept, or the one who sweeps
+	crossings  crossings
 	life       context.Context // ends at Close
 	end        context.CancelFunc
 
