@@ -136,11 +136,12 @@ func (c *checker) unknown(name string) error {
 	return nil
 }
 
+// has tells whether a file has a line, or will have one as it is still written.
 func (w *witness) has(name string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, ok := w.sums[name]
-	return ok
+	return ok || w.writing[name]
 }
 
 func checkBlocks(ctx context.Context, f vfs.File) error {

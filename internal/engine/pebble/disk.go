@@ -244,6 +244,7 @@ func passes(err error) error {
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	d.beforeMarker(name)
 	d.forget(name)
+	d.witness.begins(d.FS.PathBase(name))
 	f, err := d.open(name, func() (vfs.File, error) { return d.FS.Create(name, category) })
 	if file, ok := f.(*diskFile); ok {
 		file.twin = d.twin(name)

@@ -12,6 +12,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// begins notes that a file is being written: nothing can be said of it yet.
+func (w *witness) begins(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writing[name] = true
+}
+
 // keep records the checksum of a file that will not change any more. Lines are not
 // synced one by one: a power cut may take the last ones, and of the files they spoke of
 // the blocks still have checksums of their own.
@@ -19,6 +26,7 @@ func (w *witness) keep(f extent) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sums[f.name] = f
+	delete(w.writing, f.name)
 	if w.dead || w.sumsFile == nil || temporary(f.name) {
 		return nil
 	}

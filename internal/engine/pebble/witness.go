@@ -47,6 +47,7 @@ type witness struct {
 
 	sums     map[string]extent
 	sumsFile vfs.File
+	writing  map[string]bool // files that this process began and has not closed yet
 }
 
 // extent is what a file begins with.
@@ -66,7 +67,7 @@ const (
 )
 
 func newWitness(fs vfs.FS, dir string) *witness {
-	return &witness{fs: fs, dir: dir, sums: map[string]extent{}}
+	return &witness{fs: fs, dir: dir, sums: map[string]extent{}, writing: map[string]bool{}}
 }
 
 func (w *witness) path(name string) string { return w.fs.PathJoin(w.dir, name) }
