@@ -9,6 +9,8 @@ go test -p 2 -timeout 18m -json ./... >"$log" 2>&1
 code=$?
 go run ./test/summary <"$log"
 sum=$?
+./test/fuzz.sh rotate 5 30s # those whose day it is
+fuzz=$?
 ./test/vuln.sh
 vuln=$?
-[ $code -eq 0 ] && [ $sum -eq 0 ] && [ $vuln -eq 0 ]
+[ $code -eq 0 ] && [ $sum -eq 0 ] && [ $fuzz -eq 0 ] && [ $vuln -eq 0 ]
