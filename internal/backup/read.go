@@ -95,6 +95,17 @@ func (o *Opened) View(ctx context.Context, sh engine.Shard, fn func(engine.Reade
 	return fn(&reader{ctx: ctx, chunks: o.chunks, tree: t})
 }
 
+// Shards returns the shards that had a record.
+func (o *Opened) Shards(ctx context.Context) ([]engine.Shard, error) {
+	var list []engine.Shard
+	for i := range o.snap.shards {
+		if sh := &o.snap.shards[i]; sh.Records > 0 {
+			list = append(list, sh.Shard)
+		}
+	}
+	return list, ctx.Err()
+}
+
 // Update runs fn on a Writer that writes nothing: it fails once fn tries.
 func (o *Opened) Update(ctx context.Context, sh engine.Shard, fn func(engine.Writer) error) error {
 	var w unwritable

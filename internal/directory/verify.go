@@ -34,6 +34,31 @@ func (d *Directory) Verify(ctx context.Context, report func(string), live func(m
 	})
 }
 
+// Claims returns the ids that stand for somebody: of accounts, of those in the making, and of
+// those that are removed and whose data is not gone yet.
+func (d *Directory) Claims(ctx context.Context) (map[mail.AccountID]bool, error) {
+	claims := map[mail.AccountID]bool{}
+	err := d.eng.View(ctx, shard, func(r engine.Reader) error {
+		clear(claims)
+		for _, family := range []byte{famAccount, famRemoved} {
+			err := r.Scan([]byte{family}, []byte{family + 1}, false, func(key, _ []byte) bool {
+				claims[mail.AccountID(engine.Num(key, 0))] = true
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return r.Scan([]byte{famPending}, []byte{famPending + 1}, false, func(_, value []byte) bool {
+			if _, dec, err := unseal(value); err == nil { // else Verify tells
+				claims[mail.AccountID(dec.number())] = true
+			}
+			return true
+		})
+	})
+	return claims, err
+}
+
 // verifier collects what later records are held against.
 type verifier struct {
 	report  func(string)

@@ -47,6 +47,10 @@ type Engine interface {
 	// ends it.
 	Watch(shard Shard) (ticks <-chan struct{}, stop func())
 
+	// Shards returns the shards that have a record, in order, at the cost of a Get or two
+	// for each.
+	Shards(ctx context.Context) ([]Shard, error)
+
 	// Blobs returns the engine's own blob store.
 	Blobs() Blobs
 

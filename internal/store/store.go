@@ -19,6 +19,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -210,7 +211,25 @@ func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 	return err
 }
 
-// Accounts returns the ids of all accounts that have data, in order.
+// Holders returns the ids of all accounts of which there is any record, in order, whether
+// they are listed or not.
+func (s *Store) Holders(ctx context.Context) ([]mail.AccountID, error) {
+	shards, err := s.eng.Shards(ctx)
+	first, _ := slices.BinarySearch(shards, accountBase)
+	var ids []mail.AccountID
+	for _, id := range shards[first:] {
+		ids = append(ids, mail.AccountID(id-accountBase))
+	}
+	return ids, err
+}
+
+// Holds tells whether there is any record of an account.
+func (s *Store) Holds(ctx context.Context, id mail.AccountID) (some bool, err error) {
+	err = s.eng.View(ctx, ShardOf(id), func(r engine.Reader) (err error) { some, err = hasRecords(r); return err })
+	return some, err
+}
+
+// Accounts returns the ids of all accounts that are listed as having data, in order.
 func (s *Store) Accounts(ctx context.Context) ([]mail.AccountID, error) {
 	var ids []mail.AccountID
 	err := s.eng.View(ctx, registryShard, func(r engine.Reader) error {

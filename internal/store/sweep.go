@@ -66,7 +66,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			return done, err
 		}
 	}
-	ids, err := s.Accounts(ctx)
+	ids, err := s.everyAccount(ctx)
 	if err != nil {
 		return done, err
 	}
@@ -74,14 +74,59 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return done, err
 	}
+	var damaged error
 	for _, id := range ids {
-		if err := s.Account(id).sweep(ctx, trusted, due, keep); err != nil && !fault.Is(err, fault.NotFound) {
+		err := s.Account(id).sweep(ctx, trusted, due, keep)
+		if fault.Is(err, fault.NotFound) {
+			err = s.Account(id).headless(ctx)
+		}
+		if fault.Is(err, fault.Corrupt) { // what it holds is not known; the others are tidied up all the same
+			s.opt.Log.Error("no body is removed, for the records of an account are damaged; run martlet verify", "account", id, "err", err)
+			damaged = cmp.Or(damaged, err)
+		} else if err != nil {
 			return done, err
 		}
 		done.Accounts++
 	}
+	if damaged != nil {
+		return done, damaged
+	}
 	sw := sweeper{s.eng.Blobs(), used, map[mail.BlobRef]int64{}, before, &done}
 	return done, sw.run(ctx)
+}
+
+// everyAccount returns all accounts that are listed or have a record. A body that only one of
+// them holds, which the list has lost, must not go.
+func (s *Store) everyAccount(ctx context.Context) ([]mail.AccountID, error) {
+	holders, err := s.Holders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	listed, err := s.Accounts(ctx)
+	ids := append(holders, listed...)
+	slices.Sort(ids)
+	return slices.Compact(ids), err
+}
+
+// headless fails with Corrupt if the account has records but not its own, without which the
+// others are not found.
+func (a *Account) headless(ctx context.Context) error {
+	return a.store.eng.View(ctx, a.shard, func(r engine.Reader) error {
+		_, ok, err := r.Get([]byte{famAccount})
+		if err != nil || ok {
+			return err
+		}
+		some, err := hasRecords(r)
+		if err == nil && some {
+			err = fault.Newf(fault.Corrupt, "account %d has records, but not its own: that is lost, or a restore of the account was cut short and is to be run again", a.id)
+		}
+		return err
+	})
+}
+
+func hasRecords(r engine.Reader) (some bool, err error) {
+	err = r.Scan(nil, nil, false, func(_, _ []byte) bool { some = true; return false })
+	return some, err
 }
 
 // sweeper removes blobs that are old and not in use.

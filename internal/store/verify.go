@@ -38,7 +38,7 @@ func (s *Store) Verify(ctx context.Context, report func(Problem), progress func(
 	if err := v.registry(); err != nil {
 		return v.done, err
 	}
-	ids, err := s.Accounts(ctx)
+	ids, err := v.accounts()
 	if err != nil {
 		return v.done, err
 	}
@@ -48,6 +48,35 @@ func (s *Store) Verify(ctx context.Context, report func(Problem), progress func(
 		}
 	}
 	return v.done, ctx.Err()
+}
+
+// accounts returns all accounts there are, and reports those that are not listed: those who
+// have data are looked for before the list is read.
+func (v *verifier) accounts() ([]mail.AccountID, error) {
+	holders, err := v.store.Holders(v.ctx)
+	if fault.Is(err, fault.Corrupt) {
+		v.problem(0, "it cannot be found out which accounts have data: %s", fault.Say(err))
+	} else if err != nil {
+		return nil, err
+	}
+	ids, err := v.store.Accounts(v.ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range holders {
+		if _, ok := slices.BinarySearch(ids, id); ok {
+			continue
+		}
+		if holds, err := v.store.Holds(v.ctx, id); err == nil && !holds { // removed meanwhile
+			continue
+		}
+		v.account0 = id
+		v.problem(0, "the account has data and is not in the list of accounts")
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	v.account0 = 0
+	return slices.Compact(ids), nil
 }
 
 type verifier struct {
@@ -120,8 +149,11 @@ func (v *verifier) account(a *Account) error {
 	case fault.Corrupt:
 		v.problem(0, "%s", fault.Say(err))
 		return nil
-	case fault.NotFound: // removed meanwhile
-		return nil
+	case fault.NotFound: // removed meanwhile, unless something is left of it
+		if err = a.headless(v.ctx); fault.Is(err, fault.Corrupt) {
+			v.problem(0, "%s", fault.Say(err))
+			err = nil
+		}
 	}
 	return err
 }

@@ -55,6 +55,7 @@ func Run(t *testing.T, h Harness) {
 		{"Exclusive", testExclusive},
 		{"Snapshot", testSnapshot},
 		{"ShardsApart", testShardsApart},
+		{"Shards", testShards},
 		{"Context", testContext},
 		{"Watch", testWatch},
 		{"Held", testHeld},

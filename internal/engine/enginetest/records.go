@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -365,4 +366,28 @@ func testContext(t *testing.T, h Harness) {
 		return nil
 	})
 	want(t, "after", all(t, e, 1))
+}
+
+func testShards(t *testing.T, h Harness) {
+	e := open(t, h)
+	holds := func(want ...engine.Shard) {
+		t.Helper()
+		if got, err := e.Shards(t.Context()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, not %v; %v", got, want, err)
+		}
+	}
+	holds()
+	const last = ^engine.Shard(0)
+	for _, id := range []engine.Shard{0, 1, 5, 1<<32 + 1, 1<<32 + 2, last - 1, last} {
+		put(t, e, id, "a", "1", "b", "2", strings.Repeat("\xff", engine.MaxKey), "3")
+	}
+	holds(0, 1, 5, 1<<32+1, 1<<32+2, last-1, last)
+	update(t, e, 5, func(w engine.Writer) error { return w.DeleteRange(nil, nil) })
+	update(t, e, 1<<32+1, func(w engine.Writer) error { return errors.Join(w.Delete([]byte("a")), w.Delete([]byte("b"))) })
+	holds(0, 1, 1<<32+1, 1<<32+2, last-1, last)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := e.Shards(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
 }

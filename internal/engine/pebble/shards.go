@@ -3,6 +3,7 @@ package pebble
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	db "github.com/cockroachdb/pebble/v2"
 
@@ -20,6 +21,9 @@ func (e *Engine) Shards(ctx context.Context) (list []engine.Shard, err error) {
 		return nil, e.failed(err)
 	}
 	for ok := it.First(); ok; {
+		if err := ctx.Err(); err != nil {
+			return nil, errors.Join(err, it.Close())
+		}
 		id := spotOf(it.Key()).Shard
 		list = append(list, id)
 		ok = it.SeekGE(append(shardPrefix(id), bytes.Repeat([]byte{0xff}, engine.MaxKey+1)...))

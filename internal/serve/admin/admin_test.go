@@ -213,6 +213,15 @@ func TestVerifyFinds(t *testing.T) {
 			}
 			return errors.Join(err, overwriteFirst(ctx, w.engine, store.QueueShard, "m"))
 		}, `"queue_id":"`},
+		"the directory has lost an account": {func(t *testing.T, w *world, acct directory.Account) error {
+			return w.engine.Update(ctx, store.DirectoryShard, func(wr engine.Writer) error { return wr.Delete(engine.Key('u', uint64(acct.ID))) })
+		}, `has data in the store, and the directory does not know it"`},
+		"the list of accounts has lost one": {func(t *testing.T, w *world, acct directory.Account) error {
+			return w.engine.Update(ctx, store.RegistryShard, func(wr engine.Writer) error { return wr.Delete(engine.Key('A', uint64(acct.ID))) })
+		}, `{"event":"problem","account":"carol@example.org","what":"the account has data and is not in the list of accounts"}`},
+		"an account has lost its record": {func(t *testing.T, w *world, acct directory.Account) error {
+			return w.engine.Update(ctx, store.ShardOf(acct.ID), func(wr engine.Writer) error { return wr.Delete([]byte{'a'}) })
+		}, `has records, but not its own`},
 		"garbage in a mailbox": {func(t *testing.T, w *world, acct directory.Account) error {
 			return damageAccount(ctx, t, w, acct.ID)
 		}, `{"event":"problem","account":"carol@example.org"`},

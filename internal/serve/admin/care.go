@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -159,14 +160,45 @@ func (a *api) verifyDirectory(ctx context.Context, report func(problemLine)) err
 	if err != nil {
 		return err
 	}
+	if err := a.verifyClaims(ctx, report); err != nil {
+		return err
+	}
 	for _, id := range live {
 		err := a.Store.Account(id).View(ctx, func(*store.Snapshot) error { return nil })
 		if !fault.Is(err, fault.NotFound) {
 			continue
 		}
+		if holds, err := a.Store.Holds(ctx, id); err != nil || holds {
+			continue // its own record is lost; the store tells
+		}
 		if acct, err := a.Directory.AccountByID(ctx, id); err == nil { // not removed meanwhile
 			report(problemLine{Account: acct.Address.String(), What: "the account has no data"})
 		}
+	}
+	return ctx.Err()
+}
+
+// verifyClaims reports data of accounts that the directory does not know.
+func (a *api) verifyClaims(ctx context.Context, report func(problemLine)) error {
+	holders, err := a.Store.Holders(ctx)
+	if fault.Is(err, fault.Corrupt) {
+		return nil // the store tells
+	}
+	if err != nil {
+		return err
+	}
+	claims, err := a.Directory.Claims(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range holders {
+		if claims[id] {
+			continue
+		}
+		if holds, err := a.Store.Holds(ctx, id); err == nil && !holds { // it was removed meanwhile
+			continue
+		}
+		report(problemLine{What: fmt.Sprintf("account %d has data in the store, and the directory does not know it", id)})
 	}
 	return ctx.Err()
 }
