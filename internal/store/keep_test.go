@@ -837,3 +837,49 @@ func TestKeepModelSeesALoss(t *testing.T) {
 		})
 	}
 }
+
+// The user's mailbox of that name was deleted before the one of deleted mail took its name. What
+// comes back lies beside it, under a name of its own, and what lay below it, too.
+func TestDeletedMailboxWhoseNameIsTaken(t *testing.T) {
+	w := newWorld(t)
+	below := keptName + Separator + "below"
+	for _, name := range []string{keptName, below} {
+		w.update(t, func(tx *Tx) error { _, err := tx.CreateMailbox(name, ""); return err })
+		w.deliver(t, name, letter(1))
+		w.deliver(t, name, letter(2))
+	}
+	w.restart(Keep{For: 30 * 24 * time.Hour})
+	for _, name := range []string{below, keptName} {
+		if _, err := w.a.DeleteMailbox(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.a.Reap(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(w.undelete(t, DeletedQuery{})); got != 4 {
+		t.Errorf("%d messages came back", got)
+	}
+	seen := map[string]int{}
+	err := w.a.View(ctx, func(s *Snapshot) error {
+		list, err := s.Mailboxes()
+		for _, m := range list {
+			seen[m.Name]++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{keptName, keptName + " 2", keptName + " 2" + Separator + "below"} {
+		if seen[name] != 1 {
+			t.Errorf("%d mailboxes are called %s", seen[name], name)
+		}
+	}
+	for _, name := range []string{keptName + " 2", keptName + " 2" + Separator + "below"} {
+		if n := w.box(t, name).Messages; n != 2 {
+			t.Errorf("%s has %d messages", name, n)
+		}
+	}
+	w.verify(t)
+}

@@ -61,8 +61,11 @@ func (tx *Tx) create(clean string, role mail.Role) (Mailbox, error) {
 // leaves room for others.
 func validityAt(now time.Time) uint32 { return uint32(min(max(now.Unix(), 0), 1<<32-1<<27)) }
 
-// make makes one mailbox.
+// make makes one mailbox, of a name that is free.
 func (tx *Tx) make(clean string, role mail.Role) (Mailbox, error) {
+	if _, taken, err := tx.lookup(clean); err != nil || taken {
+		return Mailbox{}, cmp.Or(err, error(fault.Newf(fault.Internal, "a second mailbox was to be called %q", clean)))
+	}
 	tx.acct.validity = max(tx.acct.validity+1, validityAt(tx.now))
 	m := Mailbox{
 		ID: mail.MailboxID(tx.acct.nextMailbox), Name: clean, Role: role,

@@ -253,11 +253,16 @@ func (tx *Tx) restoreTo(d *deletedMessage) (*txBox, error) {
 	if err == nil || !fault.Is(err, fault.NotFound) {
 		return b, err
 	}
-	id, there, err := tx.lookup(d.Mailbox)
+	kept, err := tx.open(tx.acct.kept)
 	if err != nil {
 		return nil, err
 	}
-	if there && id != tx.acct.kept {
+	name := besideKept(d.Mailbox, kept.Name)
+	id, there, err := tx.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	if there {
 		return tx.open(id)
 	}
 	role := d.lost.role
@@ -268,10 +273,10 @@ func (tx *Tx) restoreTo(d *deletedMessage) (*txBox, error) {
 	if slices.ContainsFunc(boxes, func(m Mailbox) bool { return m.Role == role }) {
 		role = ""
 	}
-	if err := tx.createParents(d.Mailbox); err != nil {
+	if err := tx.createParents(name); err != nil {
 		return nil, err
 	}
-	m, err := tx.create(d.Mailbox, role)
+	m, err := tx.create(name, role)
 	if err != nil {
 		return nil, err
 	}
@@ -283,4 +288,13 @@ func (tx *Tx) restoreTo(d *deletedMessage) (*txBox, error) {
 		return nil, err
 	}
 	return tx.open(m.ID)
+}
+
+// besideKept returns the name under which a mailbox comes back: its own, but if that has become
+// the one of the mailbox of deleted mail, or one below it, another.
+func besideKept(name, kept string) string {
+	if name != kept && !strings.HasPrefix(name, kept+Separator) {
+		return name
+	}
+	return kept + " 2" + name[len(kept):]
 }
