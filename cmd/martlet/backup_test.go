@@ -113,6 +113,8 @@ func TestBackupCommands(t *testing.T) {
 				{"backup", 2, "missing argument"},
 				{"backup DIR extra", 2, "too many arguments"},
 				{"backup prune DIR", 2, "--keep-last"},
+				{"backup prune DIR --keep-days 999999", 2, "36500"},
+				{"backup prune DIR --keep-last -1 --keep-days 3", 2, "--keep-last"},
 				{"restore DIR", 2, "--whole, or --account"},
 				{"restore DIR --whole --account carol@example.org", 2, "--whole, or --account"},
 				{"restore DIR --whole --merge", 2, "are for --account"},

@@ -131,7 +131,7 @@ func makeBackup(cmd *cobra.Command, args []string) error {
 			counted(last.Messages, "message"), counted(last.Queued, "message"), bytesText(last.NewBytes), unchanged(last))
 	}
 	if err == nil && last.Lost > 0 {
-		return failed("the snapshot is there, but the store lacks %s of messages in it; run: martlet verify", counted(last.Lost, "body"))
+		return failed("the snapshot is there, but the store has lost or damaged %s of it; run: martlet verify", counted(last.Lost, "part"))
 	}
 	return err
 }

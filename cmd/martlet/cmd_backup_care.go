@@ -95,7 +95,10 @@ func pruneBackup(cmd *cobra.Command, args []string) error {
 	keep.Last, _ = cmd.Flags().GetInt("keep-last")
 	keep.Days, _ = cmd.Flags().GetInt("keep-days")
 	plan, _ := cmd.Flags().GetBool("plan")
-	if keep.Last < 1 && keep.Days < 1 {
+	switch {
+	case keep.Last < 0 || keep.Days < 0 || keep.Days > backup.MostDays:
+		return misused("--keep-last is 1 or more, --keep-days is from 1 to %d", backup.MostDays)
+	case keep.Last < 1 && keep.Days < 1:
 		return misused("say what to keep: --keep-last N or --keep-days N, or both")
 	}
 	p, err := backup.Prune(cmd.Context(), backupDisk, args[0], keep, time.Now(), plan)

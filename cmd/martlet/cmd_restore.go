@@ -121,7 +121,7 @@ func (r *restoreRequest) tell(cmd *cobra.Command, l backupLine) error {
 		}
 	}
 	if l.Failed > 0 {
-		return failed("%s could not be brought back; see: martlet backup verify %s", counted(l.Failed, "message"), r.Dir)
+		return failed("not all could be brought back: %s of the backup; see: martlet backup verify %s, and try an earlier snapshot with --at", counted(l.Failed, "problem"), r.Dir)
 	}
 	return nil
 }

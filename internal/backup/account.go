@@ -123,7 +123,7 @@ func (a *returning) asItWas(ctx context.Context, id mail.AccountID) error {
 				return nil
 			}
 			return put(key, value)
-		})
+		}, nil)
 	})
 	if err != nil {
 		return err

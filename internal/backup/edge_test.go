@@ -109,7 +109,7 @@ func TestAdoptionCutShort(t *testing.T) {
 					return cut
 				}
 				return put(key, value)
-			})
+			}, nil)
 		})
 	})
 	if !errors.Is(err, cut) {

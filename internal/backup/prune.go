@@ -11,8 +11,11 @@ import (
 // Keep says which snapshots stay. Those that one of its rules keeps stay.
 type Keep struct {
 	Last int // the newest ones
-	Days int // those not older than so many days
+	Days int // those not older than so many days; MostDays and more: all
 }
+
+// MostDays is more days than any snapshot is old.
+const MostDays = 36500
 
 // Pruned is what a Prune has done.
 type Pruned struct {
@@ -87,7 +90,7 @@ func (p *pruner) run(keep Keep, now time.Time, plan bool) error {
 func (p *pruner) choose(all []*snapshot, keep Keep, now time.Time) (gone []*snapshot) {
 	for i, s := range all {
 		fromEnd := len(all) - i
-		stays := fromEnd == 1 || fromEnd <= keep.Last || keep.Days > 0 && now.Sub(s.head.Time) <= time.Duration(keep.Days)*24*time.Hour
+		stays := fromEnd == 1 || fromEnd <= keep.Last || keep.Days >= MostDays || keep.Days > 0 && now.Sub(s.head.Time) <= time.Duration(keep.Days)*24*time.Hour
 		if stays {
 			p.stay = append(p.stay, s)
 			p.done.Kept = append(p.done.Kept, s.head.Time)

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
@@ -43,24 +44,34 @@ func (o RestoreOptions) problem(what string) {
 // Whole brings everything back into an engine that holds nothing yet. The directory comes
 // last. What the snapshot was made of goes on in a way of its own: Depart is to be called
 // of all accounts and of the directory before anybody uses it.
+//
+// What is damaged is told of and left out, and counts as Failed; all else comes back. Only
+// without the whole directory nothing does: numbers of accounts that it names would be given
+// to others. Faults: Corrupt.
 func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptions) (Restored, error) {
 	c := carrier{ctx: ctx, from: o, into: into, opt: opt, put: map[name]bool{}, done: Restored{Time: o.Info().Time}}
+	if err := o.readDirectory(ctx); err != nil {
+		return c.done, err
+	}
+	var ids []mail.AccountID
 	var last []engine.Shard
 	for i := range o.snap.shards {
 		sh := &o.snap.shards[i]
-		if _, ok := sh.account(); !ok {
+		id, ok := sh.account()
+		if !ok {
 			last = append(last, sh.Shard)
 			continue
 		}
-		if err := c.shard(sh.Shard, c.write(sh.Shard)); err != nil {
+		if err := c.shard(sh.Shard, c.write(sh.Shard), c.damaged); err != nil {
 			return c.done, err
 		}
+		ids = append(ids, id)
 		c.done.Accounts++
 		c.done.Messages += sh.Messages
 		opt.progress(Progress{"accounts", int64(c.done.Accounts), int64(o.snap.end.Accounts), c.done.Bytes})
 	}
-	for _, sh := range []engine.Shard{store.QueueShard, store.RegistryShard, store.DirectoryShard} {
-		if err := c.shard(sh, c.write(sh)); err != nil {
+	for _, sh := range [...]engine.Shard{store.QueueShard, store.RegistryShard, store.DirectoryShard} {
+		if err := c.shard(sh, c.write(sh), c.damaged); err != nil {
 			return c.done, err
 		}
 	}
@@ -69,7 +80,68 @@ func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptio
 			return c.done, fault.Newf(fault.Unsupported, "the snapshot has a shard %d that this version does not know", sh)
 		}
 	}
+	if err := c.register(ids); err != nil {
+		return c.done, err
+	}
 	return c.done, ctx.Err()
+}
+
+// readDirectory looks whether the directory can be read to its end.
+func (o *Opened) readDirectory(ctx context.Context) error {
+	err := o.View(ctx, store.DirectoryShard, func(r engine.Reader) error {
+		return r.Scan(nil, nil, false, func(_, _ []byte) bool { return true })
+	})
+	if fault.Is(err, fault.Corrupt) {
+		err = fault.Wrap(fault.Corrupt, "the list of accounts in the snapshot of "+o.Info().Time.Format(time.RFC3339)+" is damaged; restore an earlier one with --at", err)
+	}
+	return err
+}
+
+// register notes of all accounts that they have data, in case the note itself was damaged:
+// without it their bodies would be swept.
+func (c *carrier) register(ids []mail.AccountID) error {
+	write := c.write(store.RegistryShard)
+	for _, id := range ids {
+		if err := write(store.RegistryEntry(id)); err != nil {
+			return err
+		}
+	}
+	return write(nil, nil)
+}
+
+// damaged tells of a part of a shard that cannot be read. The rest comes back.
+func (c *carrier) damaged(sh engine.Shard, err error) error {
+	c.done.Failed++
+	what := "records of the server"
+	switch id, ok := (&snapShard{Shard: sh}).account(); {
+	case ok:
+		what = "a part of the account " + c.from.nameOf(c.ctx, id) + " (messages, or what is known of them)"
+	case sh == store.QueueShard:
+		what = "a part of the queue"
+	}
+	c.opt.problem(what + " is damaged in the backup and does not come back: " + fault.Say(err))
+	return nil
+}
+
+// nameOf returns the address of an account, its number if that cannot be read.
+func (o *Opened) nameOf(ctx context.Context, id mail.AccountID) string {
+	then := func() time.Time { return o.Info().Time }
+	p, err := House{Now: then, Rand: zeros{}}.past(ctx, o)
+	if err == nil {
+		defer p.close()
+		if a, err := p.directory.AccountByID(ctx, id); err == nil {
+			return a.Address.String()
+		}
+	}
+	return strconv.FormatUint(uint64(id), 10)
+}
+
+// zeros are for one who reads a directory only: nothing secret is made.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }
 
 // Depart sets a store and a directory that were brought back apart from what came after
@@ -100,33 +172,50 @@ type carrier struct {
 	done Restored
 }
 
-// shard copies the bodies of a shard, and gives its records to write, in order.
-func (c *carrier) shard(sh engine.Shard, write func(key, value []byte) error) error {
+// shard copies the bodies of a shard, and gives its records to write, in order. damaged is
+// asked of each part that cannot be read whether to go on; nil: no.
+func (c *carrier) shard(sh engine.Shard, write func(key, value []byte) error, damaged func(engine.Shard, error) error) error {
+	spoilt := func(err error) error {
+		if damaged != nil && fault.Is(err, fault.Corrupt) {
+			err = damaged(sh, err)
+		}
+		return err
+	}
 	t, err := c.from.tree(sh)
 	if err != nil {
-		return err
+		return spoilt(err)
 	}
 	for i := range t.chunks {
 		if err := c.ctx.Err(); err != nil {
 			return err
 		}
 		got, err := c.from.chunks.get(t.chunks[i].name)
+		if err == nil {
+			err = c.records(got, write)
+		} else {
+			err = spoilt(err)
+		}
 		if err != nil {
 			return err
 		}
-		for _, b := range got.bodies {
-			if err := c.body(b); err != nil {
-				return err
-			}
-		}
-		for _, e := range got.entries {
-			if err := write(e.key, e.value); err != nil {
-				return err
-			}
-			c.done.Bytes += int64(len(e.key) + len(e.value))
-		}
 	}
 	return write(nil, nil)
+}
+
+// records copies one chunk.
+func (c *carrier) records(got *loaded, write func(key, value []byte) error) error {
+	for _, b := range got.bodies {
+		if err := c.body(b); err != nil {
+			return err
+		}
+	}
+	for _, e := range got.entries {
+		if err := write(e.key, e.value); err != nil {
+			return err
+		}
+		c.done.Bytes += int64(len(e.key) + len(e.value))
+	}
+	return nil
 }
 
 // body copies one body, after what it needs. One that the backup lacks is told of: the

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -51,7 +52,7 @@ func (h House) Save(ctx context.Context, dir string, opt SaveOptions) (Saved, er
 	defer stop()
 	s := saver{
 		house: h, repo: r, opt: opt, began: h.Now(), wanted: map[name][]name{}, sound: map[object]bool{},
-		crossed: crossed, read: map[mail.AccountID]reading{},
+		crossed: crossed, read: map[mail.AccountID]reading{}, damaged: map[string]bool{},
 	}
 	defer s.abandon()
 	return s.run(ctx)
@@ -74,6 +75,9 @@ type saver struct {
 
 	crossed func() []store.Crossing // since the Save began
 	read    map[mail.AccountID]reading
+
+	spoilt  []spoilt        // records of the shard that is being read
+	damaged map[string]bool // records that were told of, by shard and key
 
 	done Saved
 }
@@ -110,7 +114,7 @@ func (s *saver) parent() error {
 	if !last.head.Time.Before(s.snap.head.Time) {
 		s.snap.head.Time = last.head.Time.Add(time.Millisecond) // the clock went back
 	}
-	if s.opt.Full || !s.repo.whole || last.end.Line != s.house.line() || last.head.Schema != ourSchema() || len(last.end.Lost) > 0 {
+	if s.opt.Full || !s.repo.whole || last.end.Line != s.house.line() || last.head.Schema != ourSchema() || last.info().Lost > 0 {
 		return nil
 	}
 	s.before = map[engine.Shard]snapShard{}
@@ -148,6 +152,7 @@ var (
 func (s *saver) shard(ctx context.Context, sh engine.Shard, f form) error {
 	var t *tree
 	out := snapShard{Shard: sh}
+	s.spoilt = nil
 	err := s.house.Engine.View(ctx, sh, func(r engine.Reader) (err error) {
 		if _, ok := out.account(); ok {
 			b, err := store.Sign(r.Scan)
@@ -164,6 +169,7 @@ func (s *saver) shard(ctx context.Context, sh engine.Shard, f form) error {
 	if err != nil {
 		return err
 	}
+	s.tellSpoilt(ctx, sh)
 	n, err := s.putZipped(kindTree, t.encode())
 	if err != nil {
 		return err
@@ -211,6 +217,10 @@ func (s *saver) bodyOf(f form, t *tree, key, value []byte) error {
 		return nil
 	}
 	body, message, err := f.bodyOf(key, value)
+	if fault.Is(err, fault.Corrupt) {
+		s.spoilt = append(s.spoilt, spoilt{hex.EncodeToString(key), err}) // it is stored as it is
+		err = nil
+	}
 	if message {
 		t.messages++
 	}
@@ -376,7 +386,7 @@ func (s *saver) finish() (Saved, error) {
 	slices.Sort(s.snap.end.Lost)
 	s.snap.end = snapEnd{
 		Accounts: s.done.Accounts, Messages: messages, Queued: queued, Seconds: s.done.Took.Seconds(),
-		Objects: s.done.Objects, Bytes: s.done.Bytes, Lost: s.snap.end.Lost, Line: s.house.line(),
+		Objects: s.done.Objects, Bytes: s.done.Bytes, Lost: s.snap.end.Lost, Damaged: len(s.damaged), Line: s.house.line(),
 	}
 	b, err := s.snap.encode()
 	if err != nil {
@@ -390,6 +400,30 @@ func (s *saver) finish() (Saved, error) {
 	}
 	s.done.Snapshot = s.snap.info()
 	return s.done, nil
+}
+
+// spoilt is a record that the store itself could not read any more.
+type spoilt struct {
+	key   string // in hex
+	cause error
+}
+
+// tellSpoilt tells of the records of a shard that are damaged in the store: once.
+func (s *saver) tellSpoilt(ctx context.Context, sh engine.Shard) {
+	for _, r := range s.spoilt {
+		where := fmt.Sprintf("shard %d", sh)
+		if id, ok := (&snapShard{Shard: sh}).account(); ok {
+			where = fmt.Sprintf("account %d", id)
+			if a, err := s.house.Directory.AccountByID(ctx, id); err == nil {
+				where = "account " + a.Address.String()
+			}
+		}
+		if key := fmt.Sprint(sh, r.key); !s.damaged[key] {
+			s.damaged[key] = true
+			s.problem(Problem{"", "the store has a damaged record, " + r.key + ", in " + where + "; it is saved as it is: " + fault.Say(r.cause)})
+		}
+	}
+	s.spoilt = nil
 }
 
 func (s *saver) progress(step string, done, total int64) {

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -60,11 +61,12 @@ type snapEnd struct {
 	Accounts int      `json:"accounts"`
 	Messages int64    `json:"messages"`
 	Queued   int64    `json:"queued"`
-	Seconds  float64  `json:"seconds"`        // it took
-	Objects  int64    `json:"objects"`        // that were new
-	Bytes    int64    `json:"bytes"`          // that these take
-	Lost     []string `json:"lost,omitempty"` // bodies that the store did not have any more
-	Line     string   `json:"lineage"`        // which server; another one has another
+	Seconds  float64  `json:"seconds"`           // it took
+	Objects  int64    `json:"objects"`           // that were new
+	Bytes    int64    `json:"bytes"`             // that these take
+	Lost     []string `json:"lost,omitempty"`    // bodies that the store did not have any more
+	Damaged  int      `json:"damaged,omitempty"` // records that the store itself could not have read
+	Line     string   `json:"lineage"`           // which server; another one has another
 }
 
 type snapSum struct {
@@ -209,11 +211,11 @@ type Snapshot struct {
 	Messages int64
 	Queued   int64
 	Bytes    int64 // that were new with it
-	Lost     int   // bodies that the store did not have any more
+	Lost     int   // bodies that the store did not have any more, and records that are damaged there
 }
 
 func (s *snapshot) info() Snapshot {
-	return Snapshot{s.head.Time, s.head.Version, s.head.Full, s.end.Accounts, s.end.Messages, s.end.Queued, s.end.Bytes, len(s.end.Lost)}
+	return Snapshot{s.head.Time, s.head.Version, s.head.Full, s.end.Accounts, s.end.Messages, s.end.Queued, s.end.Bytes, len(s.end.Lost) + s.end.Damaged}
 }
 
 // List returns the snapshots of a repository, in order of time, and files that are none.
@@ -237,7 +239,10 @@ func (r *repository) at(t time.Time) (*snapshot, error) {
 		return nil, err
 	}
 	for _, s := range slices.Backward(all) {
-		if t.IsZero() || !s.head.Time.After(t) {
+		if t.IsZero() {
+			return s, cmp.Or(r.newest(s, bad), s.newer())
+		}
+		if !s.head.Time.After(t) {
 			return s, s.newer()
 		}
 	}
@@ -248,4 +253,16 @@ func (r *repository) at(t time.Time) (*snapshot, error) {
 		return nil, fault.Newf(fault.Corrupt, "no snapshot in %s can be read: %s: %s", r.dir, bad[0].File, bad[0].What)
 	}
 	return nil, fault.Newf(fault.NotFound, "there is no snapshot in %s", r.dir)
+}
+
+// newest fails if a later snapshot than s cannot be read: an earlier one is taken if it is
+// asked for by its time.
+func (r *repository) newest(s *snapshot, bad []Problem) error {
+	for _, p := range slices.Backward(bad) {
+		if base := r.disk.FS.PathBase(p.File); base > s.file && len(base) == len(s.file) {
+			return fault.Newf(fault.Corrupt, "the newest snapshot cannot be read: %s: %s; to restore the one before, give --at %s",
+				p.File, p.What, s.head.Time.Format(time.RFC3339Nano))
+		}
+	}
+	return nil
 }

@@ -20,6 +20,11 @@ const NewestRecord = int(recEnd) - 1
 // RegistryShard is where it is noted which accounts have data.
 const RegistryShard = registryShard
 
+// RegistryEntry returns the record of RegistryShard that notes that an account has data.
+func RegistryEntry(id mail.AccountID) (key, value []byte) {
+	return engine.Key(famRegistry, uint64(id)), seal(recRegistry, nil)
+}
+
 // ShardOf returns the shard of an account.
 func ShardOf(id mail.AccountID) engine.Shard { return accountBase + engine.Shard(id) }
 
@@ -106,7 +111,7 @@ const adoptBytes = 4 << 20
 // lost, may have been told to clients.
 func (s *Store) Adopt(ctx context.Context, id mail.AccountID, records func(put func(key, value []byte) error) error) error {
 	err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
-		return w.Put(engine.Key(famRegistry, uint64(id)), seal(recRegistry, nil))
+		return w.Put(RegistryEntry(id))
 	})
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ type (
 		Objects   int64     `json:"new_objects"`
 		Bytes     int64     `json:"new_bytes"`
 		Seconds   float64   `json:"seconds"`
-		Lost      int       `json:"lost"` // bodies that the store does not have any more
+		Lost      int       `json:"lost"` // bodies that the store does not have any more, and records damaged there
 	}
 	mailboxBackLine struct {
 		Event   string `json:"event"`
