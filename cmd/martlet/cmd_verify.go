@@ -19,23 +19,27 @@ problem, and done at the end. Exit code 0 if all is whole, 1 if not.
 
 With --repair, while the server is stopped, a store with damaged files is made anew of all
 that can be read, and the records are brought into accord. What is replaced is kept under
-quarantine/ in the data folder, with a report that names each message that is lost. It needs
+quarantine/ in the data folder, with a report that names each message that is lost, and
+each range of records that could not be read, with the accounts it belongs to. Exit code 1 if
+anything is lost that did not follow from the rest. An account whose address is lost becomes
+recovered-NUMBER@recovered.invalid; --give gives it its own. The repair needs
 as much space as the store has, and may be run again after any stop. --plan only shows
-which files are damaged. Without a repair: restore lost messages from a backup.`,
+which files are damaged.`,
 		Example: `  martlet verify
   martlet verify --json | jq 'select(.event == "problem")'
   martlet verify --repair --plan
-  martlet verify --repair`,
+  martlet verify --repair --give 5=ann@example.org`,
 		Args: arguments(0, 0),
 	}
 	mend := cmd.Flags().Bool("repair", false, "mend the store; the server must be stopped")
 	plan := cmd.Flags().Bool("plan", false, "with --repair: only show what is damaged")
+	give := cmd.Flags().StringToString("give", nil, "with --repair: NUMBER=ADDRESS, the address of an account whose own is lost")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case *mend:
-			return repair(cmd, *plan)
-		case *plan:
-			return misused("--plan goes with --repair")
+			return repair(cmd, *plan, *give)
+		case *plan, len(*give) > 0:
+			return misused("--plan and --give go with --repair")
 		}
 		return verify(cmd, args)
 	}

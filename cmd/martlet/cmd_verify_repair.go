@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,36 +9,43 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/martlet-mail/martlet/internal/conf"
-	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
-	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // repairLine is any line of a repair: events damaged, progress, mended, and done.
 type repairLine struct {
-	Event   string `json:"event"`
-	File    string `json:"file,omitempty"`
-	Account int64  `json:"account,omitempty"`
-	Mailbox string `json:"mailbox,omitempty"`
-	UID     int64  `json:"uid,omitempty"`
-	Subject string `json:"subject,omitempty"`
-	From    string `json:"from,omitempty"`
-	Lost    bool   `json:"lost,omitempty"` // the message is gone
-	What    string `json:"what,omitempty"`
+	Event   string   `json:"event"`
+	File    string   `json:"file,omitempty"`
+	Account int64    `json:"account,omitempty"`
+	Address string   `json:"address,omitempty"` // of the account, or of the directory
+	QueueID string   `json:"queue_id,omitempty"`
+	To      []string `json:"to,omitempty"`
+	Mailbox string   `json:"mailbox,omitempty"`
+	UID     int64    `json:"uid,omitempty"`
+	Subject string   `json:"subject,omitempty"`
+	From    string   `json:"from,omitempty"`
+	Lost    bool     `json:"lost,omitempty"` // gone for good, or may be
+	What    string   `json:"what,omitempty"`
 
-	Records int    `json:"records,omitempty"` // brought over
-	Bytes   int64  `json:"bytes,omitempty"`
-	Gaps    int    `json:"unreadable_ranges,omitempty"` // of records; some or all of one are lost
-	Values  int    `json:"unreadable_records,omitempty"`
-	Away    string `json:"quarantine,omitempty"`
-	Missing int    `json:"messages_lost,omitempty"`
+	Records int      `json:"records,omitempty"` // brought over
+	Bytes   int64    `json:"bytes,omitempty"`
+	Gaps    int      `json:"unreadable_ranges,omitempty"` // of records; some or all of one are lost
+	Values  int      `json:"unreadable_records,omitempty"`
+	Away    string   `json:"quarantine,omitempty"`
+	Turned  []string `json:"files_put_right,omitempty"` // one bit of each was another
+	Missing int      `json:"messages_lost,omitempty"`
+	Ranges  int      `json:"ranges_lost,omitempty"`  // of records that nothing else says
+	Other   int      `json:"records_lost,omitempty"` // of the directory, the queue, accounts
+	OK      *bool    `json:"ok,omitempty"`           // with done: nothing but what followed from the rest is gone
 }
 
 // repairer carries a repair out and tells of it.
@@ -50,12 +56,26 @@ type repairer struct {
 	json bool
 	plan bool
 
-	lost   int
-	report *os.File // the same lines, kept in quarantine
+	give map[mail.AccountID]mail.Address
+
+	away      string
+	lost      int
+	ranges    int
+	other     int
+	hurt      map[string]bool // addresses of accounts that lost something
+	holes     []pebble.Hole
+	addresses map[mail.AccountID]string
+	report    *os.File // the same lines, kept in quarantine
+	bar       *progressbar.ProgressBar
+	errOut    io.Writer
 }
 
 // repair mends the store of a server that does not run.
-func repair(cmd *cobra.Command, plan bool) error {
+func repair(cmd *cobra.Command, plan bool, give map[string]string) error {
+	given, err := readGiven(give)
+	if err != nil {
+		return err
+	}
 	cfg, _, err := loadConfig(cmd)
 	if err != nil {
 		return err
@@ -71,8 +91,26 @@ func repair(cmd *cobra.Command, plan bool) error {
 		return failed("the data folder %s is in use by %s; stop it, then repair", cfg.Data, processName(pid))
 	}
 	out := cmd.OutOrStdout()
-	r := &repairer{ctx: cmd.Context(), cfg: cfg, out: out, json: wantsJSON(cmd) || !isTerminal(out), plan: plan}
+	r := &repairer{ctx: cmd.Context(), cfg: cfg, out: out, json: wantsJSON(cmd) || !isTerminal(out), plan: plan, give: given,
+		hurt: map[string]bool{}, addresses: map[mail.AccountID]string{}, errOut: cmd.ErrOrStderr()}
 	return r.run()
+}
+
+// readGiven reads what addresses accounts are to have.
+func readGiven(give map[string]string) (map[mail.AccountID]mail.Address, error) {
+	given := map[mail.AccountID]mail.Address{}
+	for number, address := range give {
+		id, err := strconv.ParseUint(number, 10, 64)
+		if err != nil || id == 0 {
+			return nil, misused("--give takes NUMBER=ADDRESS, and %q is no number of an account", number)
+		}
+		a, err := mail.ParseAddress(address)
+		if err != nil {
+			return nil, misused("--give takes NUMBER=ADDRESS, and %q is no address: %v", address, err)
+		}
+		given[mail.AccountID(id)] = a
+	}
+	return given, nil
 }
 
 func (r *repairer) run() error {
@@ -99,21 +137,28 @@ func (r *repairer) run() error {
 		return failed("cannot write the report: %v", err)
 	}
 	defer r.report.Close()
+	r.away = away
 	done := repairLine{Event: "done", Away: away}
 	if len(found) > 0 || unfinished {
+		size := sizeOf(dir)
 		s, err := pebble.Repair(r.ctx, dir, filepath.Join(away, "store"), opt, func(s pebble.Salvaged) {
-			_ = r.tell(repairLine{Event: "progress", Records: s.Keys, Bytes: s.Bytes})
+			r.progress("bytes brought over", s.Bytes, size, repairLine{Event: "progress", Records: s.Keys, Bytes: s.Bytes})
 		})
 		if err != nil {
 			return err
 		}
 		done.Records, done.Bytes, done.Gaps, done.Values = s.Keys, s.Bytes, s.Gaps, s.Values
+		done.Turned, r.holes = s.Turned, s.Holes
 	}
 	if err := r.records(opt); err != nil {
 		return err
 	}
-	done.Missing = r.lost
-	return r.tell(done)
+	ok := r.lost+r.ranges+r.other == 0
+	done.Missing, done.Ranges, done.Other, done.OK = r.lost, r.ranges, r.other, &ok
+	if err := r.tell(done); err != nil || ok {
+		return err
+	}
+	return r.incomplete()
 }
 
 func (r *repairer) planned(files int) error {
@@ -122,41 +167,6 @@ func (r *repairer) planned(files int) error {
 	}
 	return r.tell(repairLine{Event: "done", What: counted(int64(files), "file") + " damaged; without --plan a new store would be made of all that can be read, and the damaged one kept in " +
 		filepath.Join(string(r.cfg.Data), "quarantine")})
-}
-
-// records mends what is in the store.
-func (r *repairer) records(opt pebble.Options) error {
-	eng, err := pebble.Open(engineDir(r.cfg), opt)
-	if err != nil {
-		return err
-	}
-	st, err := store.Open(eng, store.Options{Now: time.Now})
-	if err != nil {
-		return errors.Join(err, eng.Close())
-	}
-	err = st.Repair(r.ctx, known(r.ctx, eng, st), func(m store.Mended) {
-		if m.Lost {
-			r.lost++
-		}
-		_ = r.tell(repairLine{Event: "mended", Account: int64(m.Account), Mailbox: m.Mailbox, UID: int64(m.UID), Subject: m.Subject, From: m.From, Lost: m.Lost, What: m.What})
-	})
-	st.Close()
-	return errors.Join(err, eng.Close())
-}
-
-// known are the accounts of the directory, as far as it can be read.
-func known(ctx context.Context, eng *pebble.Engine, st *store.Store) (ids []mail.AccountID) {
-	d, err := directory.Open(ctx, eng, st, directory.Options{Now: time.Now, Rand: rand.Reader})
-	if err != nil {
-		return nil
-	}
-	defer d.Close()
-	for a, err := range d.Accounts(ctx, "") {
-		if err == nil {
-			ids = append(ids, a.ID)
-		}
-	}
-	return ids
 }
 
 // tell writes a line to the report and shows it.

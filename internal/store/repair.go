@@ -19,6 +19,8 @@ import (
 type Mended struct {
 	Problem
 	Lost          bool   // a message is gone
+	Count         int    // if more than one is
+	Gone          bool   // something else that nothing else says
 	Subject, From string // of it, as far as they are known
 }
 
@@ -41,7 +43,9 @@ func (s *Store) Repair(ctx context.Context, known []mail.AccountID, report func(
 	slices.Sort(all)
 	for _, id := range slices.Compact(all) {
 		r := &mender{ctx: ctx, a: s.Account(id), report: report}
-		if err := r.a.View(ctx, func(*Snapshot) error { return nil }); fault.Is(err, fault.NotFound) {
+		if there, err := r.rebuild(); err != nil {
+			return err
+		} else if !there {
 			continue
 		}
 		if err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
@@ -51,7 +55,8 @@ func (s *Store) Repair(ctx context.Context, known []mail.AccountID, report func(
 		}
 		switch err := r.account(); {
 		case fault.Is(err, fault.Corrupt):
-			r.note(0, "the account cannot be mended: %s", fault.Say(err))
+			r.gone("", "the account cannot be mended: %s", fault.Say(err))
+			r.flush()
 		case err != nil:
 			return err
 		}
@@ -60,18 +65,44 @@ func (s *Store) Repair(ctx context.Context, known []mail.AccountID, report func(
 }
 
 type mender struct {
-	ctx    context.Context
-	a      *Account
-	report func(Mended)
-	box    Mailbox
+	ctx      context.Context
+	a        *Account
+	report   func(Mended)
+	box      Mailbox
+	found    []Mended // to be reported when it is done
+	lost     int64    // messages reported, without deleted ones that were kept
+	keptName string
+	counted  int64 // messages that there were by the account's counts
 }
 
 func (r *mender) note(uid mail.UID, format string, args ...any) {
-	r.report(Mended{Problem: Problem{Account: r.a.id, Mailbox: r.box.Name, UID: uid, What: fmt.Sprintf(format, args...)}})
+	r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, Mailbox: r.box.Name, UID: uid, What: fmt.Sprintf(format, args...)}})
+}
+
+// told runs a change, and reports what it noted once it is done.
+func (r *mender) told(fn func(*Tx) error) error {
+	err := r.a.Update(r.ctx, func(tx *Tx) error { r.found = nil; return fn(tx) })
+	if err == nil {
+		r.flush()
+	}
+	return err
+}
+
+func (r *mender) flush() {
+	for _, f := range r.found {
+		if f.Lost && f.Mailbox != r.keptName {
+			r.lost += int64(max(f.Count, 1))
+		}
+		r.report(f)
+	}
+	r.found = nil
 }
 
 func (r *mender) account() error {
-	err := r.a.Update(r.ctx, func(tx *Tx) error { return errors.Join(tx.dropDerived(), tx.dropBroken(r.note)) })
+	r.box = Mailbox{}
+	err := r.told(func(tx *Tx) error {
+		return errors.Join(tx.dropDerived(), tx.dropBroken(r.note), tx.rebuildSide(r.gone))
+	})
 	if err != nil {
 		return err
 	}
@@ -89,7 +120,17 @@ func (r *mender) account() error {
 	if err := r.strays(); err != nil {
 		return err
 	}
-	return r.a.Update(r.ctx, func(tx *Tx) error { return tx.recount(r.note) })
+	r.flush()
+	r.box = Mailbox{}
+	return r.told(func(tx *Tx) error {
+		if err := errors.Join(tx.recount(r.note), tx.rebuildSide(r.gone)); err != nil {
+			return err
+		}
+		if more := r.counted - tx.acct.usage.Messages - r.lost; more > 0 {
+			r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, What: count(int(more), "message") + " more that the account counted are gone, and no record says which"}, Lost: true, Count: int(more)})
+		}
+		return nil
+	})
 }
 
 // dropDerived removes what follows from the messages and comes back when it is missed.
@@ -267,7 +308,7 @@ func (r *mender) message(u unwell) error {
 		u.found.What += fmt.Sprintf("; parsed anew, it is UID %d now", uid)
 	}
 	if err == nil {
-		r.report(u.found)
+		r.found = append(r.found, u.found)
 	}
 	return err
 }
@@ -298,14 +339,90 @@ func (r *mender) strays() error {
 			err = r.stray(ids[i], f)
 		}
 	}
+	if err != nil {
+		return err
+	}
+	return r.orphans()
+}
+
+// orphans puts messages back of which neither a page nor their facts tell, and drops
+// records that are of no message any more.
+func (r *mender) orphans() error {
+	var ids []mail.MessageID
+	err := r.a.View(r.ctx, func(s *Snapshot) error {
+		ids = nil
+		placed, err := s.placed()
+		if err != nil || s.doomedAny() {
+			return err
+		}
+		for _, family := range []byte{famHeader, famKeys, famBody} {
+			err := s.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, _ []byte) bool {
+				id := mail.MessageID(keyNum(k, 0))
+				if len(placed[id]) == 0 {
+					placed[id] = []place{{}} // once
+					ids = append(ids, id)
+				}
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, id := range ids {
+		if err == nil {
+			err = r.stray(id, Facts{Size: r.sizeOf(id)})
+		}
+	}
 	return err
+}
+
+// sizeOf returns the size of a message by its header and small body.
+func (r *mender) sizeOf(id mail.MessageID) (n int64) {
+	_ = r.a.View(r.ctx, func(s *Snapshot) error {
+		head, err := s.Head(nil, id)
+		if err != nil {
+			return err
+		}
+		n = -1 // it may have had a large body
+		f := Facts{Size: 1 << 40}
+		b, err := s.body(id, &f)
+		if err != nil || len(b.small) == 0 {
+			return err
+		}
+		small, err := unpack(s.account.store.pack.unbody, nil, b.small)
+		if err == nil {
+			n = int64(len(head) + len(small))
+		}
+		return err
+	})
+	return n
+}
+
+// dropRecords removes all records of a message but where it lies.
+func (tx *Tx) dropRecords(id mail.MessageID) error {
+	for _, family := range []byte{famFacts, famKeys, famHeader} {
+		if err := tx.deleteLong(family, uint64(id), true); err != nil {
+			return err
+		}
+	}
+	if err := tx.w.Delete(engine.Key(famBody, uint64(id))); err != nil {
+		return err
+	}
+	return tx.deletePlaces(id)
 }
 
 func (r *mender) stray(id mail.MessageID, f Facts) error {
 	var all []byte
 	err := r.a.View(r.ctx, func(s *Snapshot) error { all = s.rescue(r.ctx, Message{ID: id, Size: f.Size}); return nil })
-	if err != nil || all == nil {
+	if err != nil {
 		return err
+	}
+	if all == nil {
+		r.box = Mailbox{}
+		r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, What: fmt.Sprintf("message %d lay in no mailbox any more, and its bytes are not all there", id)}, Lost: true})
+		return r.a.Update(r.ctx, func(tx *Tx) error { return tx.dropRecords(id) })
 	}
 	p, err := r.a.store.Receive(r.ctx, bytes.NewReader(all))
 	if err != nil {
@@ -327,7 +444,7 @@ func (r *mender) stray(id mail.MessageID, f Facts) error {
 		if uid, err = tx.Append(b.ID, NewMessage{Parcel: p}); err != nil {
 			return err
 		}
-		return tx.release(Message{ID: id, Size: f.Size}, f.home)
+		return tx.dropRecords(id)
 	})
 	if err == nil {
 		r.note(uid, "a message that lay in no mailbox any more is here again, without its flags")

@@ -1,0 +1,334 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"math/bits"
+	"slices"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// survey is what the records of an account say of each other, read without trust in any.
+type survey struct {
+	now     int64
+	account bool // its record is whole
+	acct    accountRecord
+	boxes   map[mail.MailboxID]Mailbox // whole ones
+	broken  map[mail.MailboxID]bool
+	names   map[mail.MailboxID]string
+	doomed  map[mail.MailboxID]bool
+	mail    map[mail.MailboxID]*boxSurvey
+	origins []place // UID in the mailbox of deleted mail stands for both
+	kept    []mail.UID
+	lost    map[mail.MailboxID]bool // what is known of deleted mailboxes
+	highest mail.ModSeq
+	message mail.MessageID
+	mailbox mail.MailboxID
+
+	undoom, relost [][]byte // damaged records of these families
+}
+
+// boxSurvey is what pages and marks say of a mailbox.
+type boxSurvey struct {
+	pages   map[uint64]uint64 // which UIDs there are, by page
+	noPage  map[uint64]bool   // damaged
+	marks   map[uint64]sheetWords
+	noMarks map[uint64]bool
+	whole   map[uint64]*wholePage
+	top     mail.UID
+	keyword int // one more than the highest
+}
+
+func (s *survey) of(box mail.MailboxID) *boxSurvey {
+	s.mailbox = max(s.mailbox, box)
+	b := s.mail[box]
+	if b == nil {
+		b = &boxSurvey{pages: map[uint64]uint64{}, noPage: map[uint64]bool{}, marks: map[uint64]sheetWords{}, noMarks: map[uint64]bool{}, whole: map[uint64]*wholePage{}}
+		s.mail[box] = b
+	}
+	return b
+}
+
+// rebuild makes the records anew that lead to others: of the account and its mailboxes,
+// pages and marks. It tells whether there is an account.
+func (r *mender) rebuild() (there bool, err error) {
+	err = r.a.store.eng.Update(r.ctx, r.a.shard, func(w engine.Writer) error {
+		r.found = r.found[:0]
+		s := &survey{now: r.a.store.opt.Now().Unix(), boxes: map[mail.MailboxID]Mailbox{}, broken: map[mail.MailboxID]bool{}, names: map[mail.MailboxID]string{},
+			doomed: map[mail.MailboxID]bool{}, mail: map[mail.MailboxID]*boxSurvey{}, lost: map[mail.MailboxID]bool{}}
+		any, err := s.read(w)
+		if there = any; err != nil || !any {
+			return err
+		}
+		return cmp.Or(r.rebuildBoxes(w, s), r.rebuildAccount(w, s), r.rebuildLost(w, s), r.rebuildPages(w, s))
+	})
+	if err != nil {
+		return there, err
+	}
+	r.flush()
+	return there, nil
+}
+
+// counted is how many messages the account has by its counts, without deleted ones that are
+// kept.
+func (s *survey) counted() (n int64) {
+	for id, m := range s.boxes {
+		if id != s.acct.kept {
+			n += int64(m.Messages)
+		}
+	}
+	return max(n, s.acct.usage.Messages)
+}
+
+// gone notes something that nothing else says.
+func (r *mender) gone(box string, format string, args ...any) {
+	r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, Mailbox: box, What: fmt.Sprintf(format, args...)}, Gone: true})
+}
+
+func (s *survey) read(w engine.Writer) (any bool, err error) {
+	err = w.Scan(nil, nil, false, func(k, v []byte) bool {
+		any = true
+		s.one(k, v)
+		return true
+	})
+	return any, err
+}
+
+func (s *survey) one(k, v []byte) {
+	id := mail.MailboxID(keyNum(k, 0))
+	switch k[0] {
+	case famAccount:
+		a, err := decodeAccount(v)
+		s.acct, s.account = a, err == nil
+		s.highest = max(s.highest, a.modSeq)
+	case famMailbox:
+		s.mailbox = max(s.mailbox, id)
+		m, err := decodeMailbox(v)
+		if err == nil && m.ID != id {
+			err = fault.New(fault.Corrupt, "")
+		}
+		if s.broken[id] = err != nil; err == nil {
+			s.boxes[id] = m
+			s.highest = max(s.highest, m.HighestModSeq)
+		}
+	case famName:
+		if p, err := unseal(recName, v); err == nil {
+			d := dec{Rest: p}
+			if id := mail.MailboxID(d.U()); id != 0 {
+				s.names[id] = string(k[1:])
+				s.mailbox = max(s.mailbox, id)
+			}
+		}
+	case famPage, famMarks:
+		s.rows(k, v)
+	case famDoomed:
+		s.mailbox = max(s.mailbox, id)
+		_, err := unseal(recDoomed, v)
+		if err != nil {
+			_, err = decodeKeptDoomed(v)
+		}
+		if s.doomed[id] = err == nil; err != nil {
+			s.undoom = append(s.undoom, bytes.Clone(k))
+		}
+	case famLost:
+		s.mailbox = max(s.mailbox, id)
+		if _, err := decodeLost(v); err != nil {
+			s.relost = append(s.relost, bytes.Clone(k))
+		}
+		s.lost[id] = true
+	case famOrigin:
+		s.kept = append(s.kept, mail.UID(keyNum(k, 0)))
+		if at, err := decodeOrigin(v); err == nil {
+			s.origins = append(s.origins, at)
+		}
+	case famLog:
+		s.highest = max(s.highest, mail.ModSeq(keyNum(k, 1)))
+	case famFacts, famKeys, famHeader, famBody:
+		s.message = max(s.message, mail.MessageID(keyNum(k, 0)))
+	}
+}
+
+func (s *survey) rows(k, v []byte) {
+	b, number := s.of(mail.MailboxID(keyNum(k, 0))), keyNum(k, 1)
+	if k[0] == famPage {
+		b.top = max(b.top, mail.UID(number*pageSize))
+		p, err := decodePage(v)
+		if b.noPage[number] = err != nil; err != nil {
+			return
+		}
+		b.pages[number] = p.present
+		if p.present != 0 {
+			b.top = max(b.top, mail.UID(number*pageSize)+mail.UID(63-bits.LeadingZeros64(p.present)))
+		}
+		for _, id := range p.messageIDs() {
+			s.message = max(s.message, id)
+		}
+		if len(v) > 0 && v[0] == recPage {
+			b.whole[number], _ = decodeWholePage(v)
+		}
+		return
+	}
+	b.top = max(b.top, mail.UID(number*sheetSize))
+	var d marksDraft
+	if err := d.decode(v); err != nil {
+		b.noMarks[number] = true
+		return
+	}
+	b.marks[number] = d.present
+	for i, word := range d.present {
+		if word != 0 {
+			b.top = max(b.top, mail.UID((number*sheetPages+uint64(i))*pageSize)+mail.UID(63-bits.LeadingZeros64(word)))
+		}
+	}
+	for _, m := range d.mods {
+		s.highest = max(s.highest, mail.ModSeq(m))
+	}
+	for _, kind := range d.kinds {
+		b.keyword = max(b.keyword, 8*len(kind.keywords))
+	}
+}
+
+// rebuildBoxes makes records of mailboxes that have messages or a name and no record.
+func (r *mender) rebuildBoxes(w engine.Writer, s *survey) error {
+	for _, key := range s.undoom {
+		r.gone("", "the record of deleted mailbox %d was damaged; if it has messages still, it is back", keyNum(key, 0))
+		if err := w.Delete(key); err != nil {
+			return err
+		}
+	}
+	lost := maps.Clone(s.broken)
+	maps.DeleteFunc(lost, func(_ mail.MailboxID, broken bool) bool { return !broken })
+	for id := range s.names {
+		lost[id] = true
+	}
+	for id := range s.mail {
+		lost[id] = true
+	}
+	if s.account && s.acct.kept != 0 {
+		lost[s.acct.kept] = true
+	}
+	taken := map[string]bool{}
+	for _, m := range s.boxes {
+		taken[m.Name] = true
+		s.acct.validity = max(s.acct.validity, m.UIDValidity)
+	}
+	validity := max(s.acct.validity, validityAt(r.a.store.opt.Now()))
+	for _, id := range slices.Sorted(maps.Keys(lost)) {
+		if _, ok := s.boxes[id]; ok || s.doomed[id] {
+			continue
+		}
+		validity++
+		if err := r.rebuildBox(w, s, id, validity, taken); err != nil {
+			return err
+		}
+	}
+	s.acct.validity = validity
+	for _, m := range s.boxes {
+		if m.Name == "INBOX" {
+			return nil
+		}
+	}
+	s.mailbox++
+	s.acct.validity++
+	s.names[s.mailbox] = "INBOX"
+	return r.rebuildBox(w, s, s.mailbox, s.acct.validity, taken)
+}
+
+// rebuildBox makes the record of one mailbox. What it was counted to have is counted later.
+func (r *mender) rebuildBox(w engine.Writer, s *survey, id mail.MailboxID, validity uint32, taken map[string]bool) error {
+	name := s.names[id]
+	if name == "" && s.account && s.acct.kept == id {
+		name = keptName
+	}
+	if name == "" || taken[name] {
+		name = fmt.Sprintf("Recovered %d", id)
+	}
+	taken[name] = true
+	seen := s.of(id)
+	m := Mailbox{ID: id, Name: name, UIDValidity: validity, HighestModSeq: s.highest, Created: s.highest, LogFloor: s.highest,
+		UIDNext: seen.top + 1 + min(departUIDs, (1<<32-2-seen.top)/2)}
+	for _, d := range DefaultMailboxes {
+		if d.Name == name {
+			m.Role = d.Role
+		}
+	}
+	for i := range min(seen.keyword, MaxKeywords) {
+		m.Keywords = append(m.Keywords, fmt.Sprintf("recovered-%d", i+1))
+	}
+	s.boxes[id] = m
+	r.gone(name, "the record of the mailbox is lost, and made anew: it has another UIDVALIDITY, and nobody else has rights in it any more")
+	var e enc
+	e.U(uint64(id))
+	return cmp.Or(w.Put(engine.Key(famMailbox, uint64(id)), m.encode()), w.Put(engine.KeyString(famName, name), seal(recName, e)))
+}
+
+// rebuildAccount makes the account's record anew if it is lost, and raises what it says
+// was given out to what there is.
+func (r *mender) rebuildAccount(w engine.Writer, s *survey) error {
+	a := &s.acct
+	if !s.account {
+		r.gone("", "the account's record is lost, and made anew: it has no quota; set it: martlet account quota")
+		*a = accountRecord{validity: a.validity, modSeq: s.highest + departModSeq, nextMailbox: uint64(s.mailbox) + departMailboxes, nextMessage: uint64(s.message) + departMessages}
+		a.kept = s.keptBox()
+	}
+	a.modSeq = max(a.modSeq, s.highest)
+	a.nextMailbox = max(a.nextMailbox, uint64(s.mailbox)+1)
+	a.nextMessage = max(a.nextMessage, uint64(s.message)+1)
+	a.mailboxes = uint32(len(s.boxes))
+	if a.kept == 0 && len(s.kept) > 0 {
+		if err := w.DeleteRange([]byte{famOrigin}, []byte{famOrigin + 1}); err != nil {
+			return err
+		}
+	}
+	r.keptName, r.counted = s.boxes[a.kept].Name, s.counted()
+	return w.Put([]byte{famAccount}, a.encode())
+}
+
+// keptBox finds the mailbox of deleted mail: it has each message of which it is noted where
+// it lay, and no other one.
+func (s *survey) keptBox() mail.MailboxID {
+	want := map[mail.UID]bool{}
+	for _, uid := range s.kept {
+		want[uid] = true
+	}
+	for id, m := range s.boxes {
+		n, all := 0, true
+		for number, word := range s.of(id).pages {
+			for ; word != 0; word &= word - 1 {
+				n++
+				all = all && want[lowestUID(number, word)]
+			}
+		}
+		if len(want) > 0 && m.Name != "INBOX" && (all && n == len(want) || m.Name == keptName) {
+			return id
+		}
+	}
+	return 0
+}
+
+// rebuildLost says of deleted mailboxes of which messages are kept, and nothing is known
+// any more, what can be said.
+func (r *mender) rebuildLost(w engine.Writer, s *survey) error {
+	need := map[mail.MailboxID]bool{}
+	for _, key := range s.relost {
+		need[mail.MailboxID(keyNum(key, 0))] = true
+	}
+	for _, at := range s.origins {
+		if _, live := s.boxes[at.box]; !live && !s.lost[at.box] {
+			need[at.box] = true
+		}
+	}
+	for id := range need {
+		r.gone("", "what is known of deleted mailbox %d is lost; messages that come back from it go to a new one", id)
+		l := lostMailbox{name: fmt.Sprintf("Recovered %d", id), at: s.now}
+		if err := w.Put(lostKey(id), l.encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
