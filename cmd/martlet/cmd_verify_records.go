@@ -201,6 +201,9 @@ func (r *repairer) held(h pebble.Hole) string {
 			of = append(of, r.name(id)+" ("+strings.Join(what, ", ")+")")
 		}
 	}
+	if id, ok := store.AccountOf(h.To.Shard); ok && r.addresses[id] == "" && len(h.To.Key) > 0 {
+		of = append(of, fmt.Sprintf("accounts up to number %d, of which nothing else is known", id))
+	}
 	return strings.Join(of, "; ")
 }
 

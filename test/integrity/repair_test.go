@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,8 +46,8 @@ func TestR34Repair(t *testing.T) {
 		states[name] = soundOf(t, img)
 	}
 	names := slices.Sorted(maps.Keys(states))
-	n := promise.Times(t, "R34REPAIR", 30, 2000)
-	var repaired, untouched, lost, earlier, kept atomic.Int64
+	n := promise.Times(t, "R34REPAIR", 400, 2000)
+	var repaired, turned, untouched, lost, earlier, kept atomic.Int64
 	each(n, func(seed int) outcome {
 		rng := rand.New(rand.NewPCG(uint64(seed), 35))
 		name := names[rng.IntN(len(names))]
@@ -69,9 +70,11 @@ func TestR34Repair(t *testing.T) {
 			untouched.Add(1)
 			return harmless
 		}
-		if _, err := pebble.Repair(ctx, folder, "quarantine/now/store", engineOptions(fs), nil); err != nil {
+		salvaged, err := pebble.Repair(ctx, folder, "quarantine/now/store", engineOptions(fs), nil)
+		if err != nil {
 			return fail("repair: %v", err)
 		}
+		turned.Add(int64(len(salvaged.Turned)))
 		repaired.Add(1)
 		if away := imageIn(t, fs, "quarantine/now/store"); !equal(away, hurt) {
 			return fail("what lies in quarantine is not what was damaged")
@@ -93,7 +96,9 @@ func TestR34Repair(t *testing.T) {
 		for key, want := range s.all {
 			switch got, ok := all[key]; {
 			case !ok, got == broken:
-				gone++
+				if gone++; !said(salvaged.Holes, key) {
+					return fail("nobody says that %s is lost: %+v", key, salvaged.Holes)
+				}
 			case got == want:
 				kept.Add(1)
 			case lastingRecord(key):
@@ -108,7 +113,31 @@ func TestR34Repair(t *testing.T) {
 		}
 		return harmless
 	})
-	promise.Kept(t, "R34", "repairs", repaired.Load(), "nothing to repair", untouched.Load(), "records kept", kept.Load(), "records lost", lost.Load(), "records in an earlier form", earlier.Load())
+	promise.Kept(t, "R34", "repairs", repaired.Load(), "files put right", turned.Load(), "nothing to repair", untouched.Load(), "records kept", kept.Load(), "records lost and told", lost.Load(), "lost without a word", 0, "records in an earlier form", earlier.Load())
+}
+
+// said tells whether a key is in a range of which a repair says that it could not be read.
+func said(holes []pebble.Hole, key string) bool {
+	number, quoted, isRecord := strings.Cut(key, "/")
+	for _, h := range holes {
+		if h.Commits || !isRecord && h.Bodies {
+			return true
+		}
+		if !isRecord || h.Bodies {
+			continue
+		}
+		id, _ := strconv.ParseUint(number, 10, 64)
+		k, _ := strconv.Unquote(quoted)
+		at := pebble.Spot{Shard: engine.Shard(id), Key: []byte(k)}
+		if !before(at, h.From) && before(at, h.To) {
+			return true
+		}
+	}
+	return false
+}
+
+func before(a, b pebble.Spot) bool {
+	return a.Shard < b.Shard || a.Shard == b.Shard && bytes.Compare(a.Key, b.Key) < 0
 }
 
 func equal(a, b image) bool {
