@@ -40,9 +40,9 @@ var plan = map[string][]string{
 	"engine/pebble":     {"mail", "fault", "turn", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
 	"engine/enginetest": {"mail", "fault", "engine", "pgregory.net/rapid"},
 
-	"store": {"mail", "fault", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
+	"store": {"mail", "fault", "turn", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
-	"directory": {"mail", "fault", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
+	"directory": {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"token":     {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},
 	"queue":     {"mail", "fault", "engine", "record", "store", "syntax/mime"},
 	"send":      {"mail", "fault", "dnsx", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},

@@ -4,19 +4,22 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
 // boxState holds the present picture of a mailbox and serves the sessions that ask.
 type boxState struct {
-	mu         turn // held while a picture is made, so that it is made once
+	mu         slowLock // held while a picture is made, so that it is made once
 	picture    *Picture
 	base       *Picture // of a guest's: the picture it was made of
 	generation uint64   // of the account when the picture was known to be true
 	asked      bool     // somebody has wanted the picture since it was made
-	recent     mail.UID
 	use        pictureUse
+
+	claims sync.Mutex // not mu: nobody waits for the disk here
+	recent mail.UID
 }
 
 // Picture returns the mailbox as it is now; what it shows is durable. If nothing
@@ -79,7 +82,7 @@ func (a *Account) box(id mail.MailboxID) *boxState {
 	key := boxKey{id, a.guest()}
 	s := a.boxes[key]
 	if s == nil {
-		s = &boxState{mu: newTurn()}
+		s = &boxState{mu: newSlowLock()}
 		a.boxes[key] = s
 	}
 	return s
@@ -334,8 +337,8 @@ func (p *Picture) inPlace(m Mailbox, touched []uint64, now []*sheet) *Picture {
 // 2.3.2: \Recent). What arrived before the process started is not recent.
 func (a *Account) ClaimRecent(p *Picture) mail.UID {
 	s := a.box(p.box.ID)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.claims.Lock()
+	defer s.claims.Unlock()
 	from := s.recentFrom(p, a.store.started)
 	s.recent = max(from, p.box.UIDNext)
 	return from
@@ -344,8 +347,8 @@ func (a *Account) ClaimRecent(p *Picture) mail.UID {
 // RecentFrom is ClaimRecent without the claim, for EXAMINE.
 func (a *Account) RecentFrom(p *Picture) mail.UID {
 	s := a.box(p.box.ID)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.claims.Lock()
+	defer s.claims.Unlock()
 	return s.recentFrom(p, a.store.started)
 }
 

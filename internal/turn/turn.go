@@ -8,10 +8,14 @@
 // no more from the next one than one connection would. What a party has over that waits,
 // first come, first served.
 //
-// The first turn of a party never waits, so that a lock between parties cannot form, and
-// costs a fraction of a microsecond. Nobody is stopped in the middle of his work: what
-// takes long calls Yield now and then. A party whose turns make no sign for a while, as
-// on a disk that does not answer, is let have some more.
+// A turn costs a fraction of a microsecond. The first one of a party waits only if there are
+// more parties than processors and it has had its part of them, and 50 ms at most. Nobody is
+// stopped in the middle of his work: what takes long calls Yield now and then. A party whose
+// turns make no sign for a while, as on a disk that does not answer, is let have some more.
+//
+// Nobody may wait for a turn with a lock in his hands: whoever waits for that lock with a turn
+// is one more that the holder waits for. Whoever may hold one, or is getting one, ends a
+// Rest by Return, which does not wait.
 //
 // The package knows no mail, and it does not tell who a party is.
 package turn
@@ -289,7 +293,7 @@ func (t *Turn) Rest() {
 	t.gate.mu.Unlock()
 }
 
-// Resume ends a Rest; it waits as Take does.
+// Resume ends a Rest; it waits as Take does, so that whoever calls it must not hold a lock.
 func (t *Turn) Resume() {
 	if t == nil || t.gate == nil {
 		return
@@ -299,11 +303,32 @@ func (t *Turn) Resume() {
 	t.enter()
 }
 
+// Return ends a Rest without a wait, for who may hold what others wait for. If there is no
+// room for the turn it is one too many, until the next Yield, Rest or Take.
+func (t *Turn) Return() {
+	if t == nil || t.gate == nil {
+		return
+	}
+	g := t.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.rests--; !t.enters() {
+		return
+	}
+	now := time.Now()
+	g.turnWindow(now) // before it is looked for: this forgets parties
+	t.party = g.party(t.name)
+	g.begin(t, now)
+}
+
+// enters tells whether the turn is to run and does not: it is taken, and nobody rests.
+func (t *Turn) enters() bool { return t.taken && t.rests <= 0 && !t.runs && t.ready == nil }
+
 // enter runs the turn or waits, if it is taken and nobody rests. It needs the lock, and
 // gives it back.
 func (t *Turn) enter() {
 	g := t.gate
-	if !t.taken || t.rests > 0 || t.runs || t.ready != nil {
+	if !t.enters() {
 		g.mu.Unlock()
 		return
 	}

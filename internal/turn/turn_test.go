@@ -206,6 +206,80 @@ func TestRest(t *testing.T) {
 	})
 }
 
+// holders has thirty of a party, beside another, go through one lock, the first of whom
+// rests with it in his hands and ends that by back. It returns how many are through after a
+// while.
+func holders(t *testing.T, back func(*Turn)) (through int32) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		g := NewGate(2)
+		(&crew{gate: g, name: "other", step: time.Millisecond}).start(ctx, 1)
+		time.Sleep(time.Millisecond / 2)
+		lock := make(chan struct{}, 1)
+		var done atomic.Int32
+		for i := range 30 {
+			go func() {
+				time.Sleep(time.Duration(i) * time.Microsecond)
+				w := g.Turn()
+				w.Take("alice")
+				defer w.Give()
+				lock <- struct{}{}
+				if i == 0 {
+					w.Rest()
+					time.Sleep(time.Second)
+					back(&w)
+				}
+				<-lock
+				done.Add(1)
+			}()
+		}
+		time.Sleep(time.Minute)
+		through = done.Load()
+		stop()
+		time.Sleep(time.Hour)
+	})
+	return through
+}
+
+// Whoever rests with a lock in his hands has his turn back at once, whoever else of his
+// party has come meanwhile and waits for the lock.
+func TestReturnWithLock(t *testing.T) {
+	if n := holders(t, (*Turn).Return); n != 30 {
+		t.Errorf("%d of 30 are through after a minute", n)
+	}
+	if n := holders(t, (*Turn).Resume); n == 30 {
+		t.Error("with Resume, too: the test sees nothing")
+	}
+}
+
+// A turn that was returned counts, and what it is too many waits at the next Yield.
+func TestReturnIsPaidFor(t *testing.T) {
+	within(t, func(ctx context.Context) {
+		g := NewGate(2)
+		other, first, second := g.Turn(), g.Turn(), g.Turn()
+		other.Take("other")
+		second.Take("alice")
+		second.Rest()
+		first.Take("alice")
+		second.Return()
+		if !second.Over() || !first.Over() {
+			t.Error("two of one processor are not too many")
+		}
+		var yielded atomic.Bool
+		go func() { second.Yield(); yielded.Store(true); second.Give() }()
+		time.Sleep(time.Millisecond)
+		if yielded.Load() || first.Over() {
+			t.Errorf("yielded %v, and the first is over: %v", yielded.Load(), first.Over())
+		}
+		first.Give()
+		time.Sleep(time.Millisecond)
+		if !yielded.Load() {
+			t.Error("it waits though there is room")
+		}
+		other.Give()
+	})
+}
+
 // A party whose turns make no sign, as on a disk that hangs, gets some more; one that
 // only has much to do does not.
 func TestStuck(t *testing.T) {
@@ -295,7 +369,7 @@ func TestStress(t *testing.T) {
 						case 1:
 							w.Rest()
 							time.Sleep(time.Duration(rng.IntN(3000)) * time.Microsecond)
-							w.Resume()
+							[]func(*Turn){(*Turn).Resume, (*Turn).Return}[rng.IntN(2)](&w)
 						case 2: // two that work for one
 							var both sync.WaitGroup
 							for range 2 {

@@ -65,7 +65,7 @@ func (e *entry[V]) acquire(ctx context.Context, stop <-chan struct{}) error {
 	}
 	work := turn.Of(ctx)
 	work.Rest()
-	defer work.Resume()
+	defer work.Return() // at once: with the lock, nobody may wait for a processor
 	select {
 	case e.lock <- struct{}{}:
 		return nil

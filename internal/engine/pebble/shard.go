@@ -83,7 +83,7 @@ func (e *Engine) settled(ctx context.Context, c *commit) error {
 	default:
 		work := turn.Of(ctx)
 		work.Rest()
-		defer work.Resume()
+		defer work.Return() // at once: the caller may hold a lock
 		select {
 		case <-c.done:
 		case <-ctx.Done():
@@ -137,7 +137,7 @@ func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Wri
 	go e.carry(id, s, c, batch)
 	work := turn.Of(ctx) // others may work while this one waits for the disk
 	work.Rest()
-	defer work.Resume()
+	defer work.Return() // at once: the caller may hold a lock
 	select {
 	case <-c.done:
 	case <-e.disk.stop():

@@ -51,6 +51,7 @@ func (c *Conn) Wait() (input bool, err error) {
 // for.
 func (c *Conn) beginWait() (input, done bool, err error) {
 	if c.R.Buffered() > 0 || c.hasFirst {
+		c.work.Yield() // commands that came together are not one
 		c.raw.restart()
 		return true, true, c.stopErr()
 	}
