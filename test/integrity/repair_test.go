@@ -46,7 +46,7 @@ func TestR34Repair(t *testing.T) {
 		states[name] = soundOf(t, img)
 	}
 	names := slices.Sorted(maps.Keys(states))
-	n := promise.Times(t, "R34REPAIR", 400, 2000)
+	n := promise.Times(t, "R34REPAIR", 100, 2000)
 	var repaired, turned, untouched, lost, earlier, kept atomic.Int64
 	each(n, func(seed int) outcome {
 		rng := rand.New(rand.NewPCG(uint64(seed), 35))
@@ -108,7 +108,7 @@ func TestR34Repair(t *testing.T) {
 			}
 		}
 		lost.Add(int64(gone))
-		if most := len(s.all) / 2; gone > most {
+		if most := len(s.all) / 2; gone > most && d.what != "gone" { // a table that is not there takes all it had
 			return fail("%d of %d records are lost", gone, len(s.all))
 		}
 		return harmless
