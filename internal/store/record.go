@@ -80,6 +80,7 @@ const (
 	recDraft          // a deleted draft
 	recKeptDoomed     // a deleted mailbox whose messages are kept
 	recKeepTime       // readings of the clock
+	recSteadyTime     // the same, and for how long it has gone steadily
 	recEnd            // not a record: one more than the last
 )
 

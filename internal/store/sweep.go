@@ -15,7 +15,8 @@ import (
 // every delivery under way to commit, with a day in reserve.
 //
 // It is counted by a time of its own, which goes on from one sweep to the next by what the clock
-// says if that is no more than sweepStep, and else not at all. So what was put less than
+// says if that is no more than sweepStep, and else not at all; a clock that has gone so for
+// sweepHold is believed. So what was put less than
 // two hours before the last sweep, or later, is never old, whatever the clock does.
 const (
 	SweepAge  = 32 * time.Hour

@@ -361,8 +361,14 @@ func (v *verifier) sums() error {
 func (v *verifier) registry() error {
 	return v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
 		return r.Scan(nil, nil, false, func(k, val []byte) bool {
-			kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer, famKeepTime: recKeepTime, famSweeping: recKeepTime}[k[0]]
-			if _, err := unseal(kind, val); err != nil {
+			var err error
+			switch kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer}[k[0]]; k[0] {
+			case famKeepTime, famSweeping:
+				_, err = decodeReading(val)
+			default:
+				_, err = unseal(kind, val)
+			}
+			if err != nil {
 				v.problem(0, "record %x of the list of accounts: %s", k, fault.Say(err))
 			}
 			return true
