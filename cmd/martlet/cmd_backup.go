@@ -55,7 +55,8 @@ func newBackupVerifyCommand() *cobra.Command {
 		Use: "verify DIR", Short: "Read a whole backup and check everything in it",
 		Long: `Reads every byte of the backup, checks each checksum, and looks whether all is there that
 each snapshot needs. It needs no server. With --json it writes one JSON object a line: events
-progress and problem, and done at the end. Exit code 0 if all is whole, 1 if not.`,
+progress and problem, and done at the end. Exit code 0 if all is whole, 1 if not. Run by
+root, it works as the user whose folder DIR is.`,
 		Example: `  martlet backup verify /backup/mail
   martlet backup verify /backup/mail --json | jq 'select(.event == "problem")'`,
 		Args: arguments(1, 1), RunE: verifyBackup,
@@ -66,7 +67,8 @@ func newBackupPruneCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "prune DIR", Short: "Remove old snapshots and what only they need",
 		Long: `Removes the snapshots that neither --keep-last nor --keep-days keeps, and then what no
-snapshot needs any more. The newest one always stays. --plan shows which would go.`,
+snapshot needs any more. The newest one always stays. --plan shows which would go. Run by
+root, it works as the user whose folder DIR is.`,
 		Example: `  martlet backup prune /backup/mail --keep-last 30
   martlet backup prune /backup/mail --keep-days 90 --plan
   martlet backup prune /backup/mail --keep-last 7 --keep-days 30`,

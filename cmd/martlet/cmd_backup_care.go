@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,10 +49,13 @@ func verifyBackup(cmd *cobra.Command, args []string) error {
 		}
 		_ = s.line(brokenLine{"problem", p.File, p.What}, backupLine{Event: "problem", What: what})
 	}
+	if err := becomeOwner(args[0]); err != nil {
+		return err
+	}
 	v, err := backup.Verify(cmd.Context(), backupDisk, args[0], report, steps(s))
 	s.clear()
 	if err != nil {
-		return err
+		return notAllowed(args[0], err)
 	}
 	out := cmd.OutOrStdout()
 	if s.json {
@@ -65,6 +71,14 @@ func verifyBackup(cmd *cobra.Command, args []string) error {
 		return failed("%s found in the backup; make a new one with: martlet backup %s --full", counted(v.Problems, "problem"), args[0])
 	}
 	return err
+}
+
+// notAllowed says what to do if something in the folder of a backup belongs to another user.
+func notAllowed(dir string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return failed("%s; user %d, as whom this runs, must own the whole backup: chown -R %d %s", describe(err), os.Geteuid(), os.Geteuid(), dir)
 }
 
 // steps returns what shows progress now and then.
@@ -101,9 +115,12 @@ func pruneBackup(cmd *cobra.Command, args []string) error {
 	case keep.Last < 1 && keep.Days < 1:
 		return misused("say what to keep: --keep-last N or --keep-days N, or both")
 	}
+	if err := becomeOwner(args[0]); err != nil {
+		return err
+	}
 	p, err := backup.Prune(cmd.Context(), backupDisk, args[0], keep, time.Now(), plan)
 	if err != nil {
-		return err
+		return notAllowed(args[0], err)
 	}
 	out := cmd.OutOrStdout()
 	word := "removed"

@@ -41,18 +41,20 @@ func restoreWhole(cmd *cobra.Command, r restoreRequest) error {
 	if err := mustBeEmpty(cfg); err != nil {
 		return err
 	}
+	if !r.Plan { // first: who cannot read all of the backup is to know at once
+		if err := giveUpRoot(cfg); err != nil {
+			return err
+		}
+	}
 	from, err := backup.Open(backupDisk, r.Dir, r.At)
 	if err != nil {
-		return err
+		return notAllowed(r.Dir, err)
 	}
 	defer from.Close()
 	s := newStepScreen(cmd)
 	info := from.Info()
 	done := restoredWhole{Event: "done", Time: info.Time, Plan: r.Plan, Accounts: info.Accounts, Messages: info.Messages, Queued: info.Queued}
 	if !r.Plan {
-		if err := giveUpRoot(cfg); err != nil {
-			return err
-		}
 		got, err := fillFolder(cmd.Context(), cfg, from, backup.RestoreOptions{
 			Progress: steps(s),
 			Problem: func(p backup.Problem) {
