@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,6 +90,13 @@ func repair(cmd *cobra.Command, plan bool, give map[string]string) error {
 	}
 	if pid := lockHolder(engineLock(cfg)); pid > 0 {
 		return failed("the data folder %s is in use by %s; stop it, then repair", cfg.Data, processName(pid))
+	}
+	// What root made the server could not open; a look takes the lock, too.
+	if owner := cmp.Or(otherOwner(engineLock(cfg)), otherOwner(string(cfg.Data))); owner != "" && owner != cfg.User {
+		return failed("the data in %s is that of user %s; run the command as this user: sudo -u '%s' martlet ...", cfg.Data, owner, owner)
+	}
+	if err := giveUpRoot(cfg); err != nil {
+		return err
 	}
 	out := cmd.OutOrStdout()
 	r := &repairer{ctx: cmd.Context(), cfg: cfg, out: out, json: wantsJSON(cmd) || !isTerminal(out), plan: plan, give: given,

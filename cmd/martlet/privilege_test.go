@@ -140,3 +140,50 @@ func TestRootIsNotGivenUp(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// A repair that root starts leaves nothing of root's, neither the new store nor the old one.
+func TestRepairGivesUpRoot(t *testing.T) {
+	a := newAsNobody(t, "nobody")
+	if out, err := a.run("domain", "add", "example.org"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	logs, err := filepath.Glob(filepath.Join(a.data, "store", "MANIFEST-*"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("%v, %v", logs, err)
+	}
+	b, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(logs[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := a.run("verify", "--repair"); !strings.Contains(out, `"event":"damaged"`) || !strings.Contains(out, `"event":"done"`) {
+		t.Fatal(out)
+	}
+	if owners := a.owners(); owners[0] != 0 || len(owners) != 1 {
+		t.Errorf("files by their owners: %v", owners)
+	}
+	if out, err := a.run("domain", "list"); err != nil || !strings.Contains(out, "example.org") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Without a user in the configuration root leaves another user's store alone.
+func TestRepairOfAnothersStore(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can")
+	}
+	config := server(t, "example.org", "")
+	cfg, _, err := loadConfigFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(engineLock(cfg), 54321, 54321); err != nil {
+		t.Fatal(err)
+	}
+	if got := command(t, "", "verify", "--repair", "--config", config); got.code != 1 || !strings.Contains(got.err, "sudo -u '#54321' martlet") {
+		t.Errorf("repair of another user's data: %+v", got)
+	}
+}
