@@ -209,7 +209,9 @@ func (r *mender) mailbox() error {
 	var list []unwell
 	err := r.a.View(r.ctx, func(s *Snapshot) error {
 		list = nil
-		p, err := s.load(r.box)
+		asked := r.box
+		asked.Messages = max(asked.Messages, 1) // the count may be what is wrong
+		p, err := s.load(asked)
 		if err != nil {
 			return err
 		}

@@ -104,7 +104,9 @@ func TestR34Repair(t *testing.T) {
 			case lastingRecord(key):
 				return fail("another value of %s", key)
 			default:
-				earlier.Add(1)
+				if earlier.Add(1); !said(salvaged.Holes, key) {
+					return fail("nobody says that %s is as it was earlier", key)
+				}
 			}
 		}
 		lost.Add(int64(gone))
