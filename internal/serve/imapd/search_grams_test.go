@@ -13,6 +13,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 	"github.com/martlet-mail/martlet/internal/syntax/mime"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // letter returns the n-th of many messages that are all a little different.
@@ -317,3 +318,29 @@ func TestSearchHandsOnPanics(t *testing.T) {
 
 //go:noinline
 func breaks() bool { panic("broken") }
+
+// A hand that has stopped helping, or has found nothing left to do, is no more one of its account's.
+func TestHandGivesItsTurnBack(t *testing.T) {
+	w := newWorld(t)
+	s := sessionOn(w, w.picture("INBOX"))
+	gate := turn.NewGate(2)
+	work, other := gate.Turn(), gate.Turn()
+	work.Take("alice")
+	defer work.Give()
+	second, ok := work.Beside()
+	if !ok {
+		t.Fatal("there is no second turn")
+	}
+	other.Take("bob")
+	defer other.Give()
+	if !second.Over() || !work.Over() {
+		t.Fatal("two of one processor are not too many")
+	}
+	r := (&search{s: s}).newReading()
+	if err := r.help(&portioned{}, second); err != nil {
+		t.Fatal(err)
+	}
+	if work.Over() {
+		t.Error("the hand has stopped, and its turn still counts")
+	}
+}

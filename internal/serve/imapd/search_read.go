@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -76,22 +75,25 @@ func (q *search) newReading() *reading {
 func (q *search) settleTogether(pending []*candidate) error {
 	p := portioned{pending: pending}
 	work := turn.Of(q.s.ctx)
-	pause := []func() bool{func() bool { work.Yield(); return false }} // after a portion, of each
-	for len(pause)*q.s.srv.hands.portion < len(pending) && q.s.srv.hands.take() {
+	helping := []*turn.Turn{nil} // of each hand but the first, which is this one's
+	for len(helping)*q.s.srv.hands.portion < len(pending) && q.s.srv.hands.take() {
 		second, ok := work.Beside()
 		if !ok {
 			q.s.srv.hands.give()
 			break
 		}
-		if pause = append(pause, second.Over); len(q.readings) < len(pause) {
+		if helping = append(helping, second); len(q.readings) < len(helping) {
 			q.readings = append(q.readings, q.newReading())
 		}
-		defer second.Give()
 	}
-	running := len(pause)
+	running := len(helping)
 	ended := make(chan error, running)
 	for i, r := range q.readings[:running] {
-		go func() { ended <- r.portions(&p, pause[i]) }()
+		if i == 0 {
+			go func() { ended <- r.portions(&p, func() bool { work.Yield(); return false }) }()
+			continue
+		}
+		go func() { ended <- r.help(&p, helping[i]) }()
 	}
 	var bad error
 	fail := func(err error) {
@@ -107,9 +109,7 @@ func (q *search) settleTogether(pending []*candidate) error {
 				q.s.srv.hands.give()
 			}
 			fail(err)
-		case <-time.After(lookEvery):
-			fail(q.s.reached(q.done + int(p.done.Load())))
-		case <-q.s.srv.opt.After(progressEvery):
+		case <-q.s.srv.opt.After(lookEvery):
 			fail(q.s.reached(q.done + int(p.done.Load())))
 		}
 	}
@@ -146,6 +146,13 @@ type panicked struct {
 }
 
 func (p panicked) Error() string { return fmt.Sprintf("%v\n%s", p.value, p.stack) }
+
+// help takes portions with a turn of its own, until there are none left or the turn is one
+// too many; then nobody waits for it any longer.
+func (r *reading) help(p *portioned, second *turn.Turn) error {
+	defer second.Give()
+	return r.portions(p, second.Over)
+}
 
 // portions takes portions until there are none left, or enough tells after one that
 // others should.
