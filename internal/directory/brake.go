@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 const (
@@ -76,15 +77,26 @@ type attempt struct {
 // wait is begin for a password that is looked at right away.
 func (b *brake) wait(ctx context.Context, login string, from netip.Addr) (*attempt, error) {
 	for {
-		a, turn, err := b.look(login, from)
-		if turn == nil {
+		a, next, err := b.look(login, from)
+		if next == nil {
 			return a, err
 		}
-		select {
-		case <-turn:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := await(ctx, next); err != nil {
+			return nil, err
 		}
+	}
+}
+
+// await waits for others, and leaves the processor to those of the same address meanwhile.
+func await(ctx context.Context, next <-chan struct{}) error {
+	work := turn.Of(ctx)
+	work.Rest()
+	defer work.Resume()
+	select {
+	case <-next:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -196,6 +208,9 @@ func (a *attempt) failed(ctx context.Context) error {
 	for i := 2.0; i <= a.level && delay < longestWait; i++ {
 		delay *= 2
 	}
+	work := turn.Of(ctx) // there are others at this address
+	work.Rest()
+	defer work.Resume()
 	return a.b.sleep(ctx, min(delay, longestWait))
 }
 

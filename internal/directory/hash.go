@@ -13,6 +13,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // Argon is the cost of one argon2id hash (RFC 9106, 3.1).
@@ -59,6 +60,9 @@ func (h *hasher) enter(ctx context.Context) error {
 		return fault.New(fault.Limited, "too many logins at the same time, try again")
 	}
 	defer h.waiting.Add(-1)
+	work := turn.Of(ctx)
+	work.Rest()
+	defer work.Return() // at once: everybody waits for this memory
 	select {
 	case h.slots <- struct{}{}:
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // Tokens checks access tokens. *token.Issuer is one.
@@ -143,7 +144,10 @@ func (d *Directory) bearer(ctx context.Context, name, token string) (Account, er
 	if d.opt.Tokens == nil {
 		return Account{}, errWrong()
 	}
+	work := turn.Of(ctx) // the issuer may have to be asked for its keys
+	work.Rest()
 	text, err := d.opt.Tokens.Check(ctx, token)
+	work.Resume()
 	if err != nil {
 		return Account{}, err
 	}
