@@ -2,7 +2,10 @@ package backup
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -185,8 +188,14 @@ func (a *returning) missing(ctx context.Context) (Restored, error) {
 	for _, b := range boxes {
 		before := a.done
 		to := a.target(b.Name)
-		if err := a.mailbox(ctx, b, to, total); err != nil {
+		err := a.mailbox(ctx, b, to, total)
+		if err != nil && (a.opt.Mailbox != "" || !passable(err)) {
 			return a.done, err
+		}
+		if err != nil {
+			done := a.done.Messages + a.done.Present + a.done.Failed - before.Messages - before.Present - before.Failed
+			a.done.Failed += max(1, int64(b.Messages)-done)
+			a.opt.problem("not all of " + b.Name + " can be brought back: " + fault.Say(err))
 		}
 		a.each(b.Name, to, a.done.Messages-before.Messages, a.done.Present-before.Present)
 	}
@@ -234,5 +243,31 @@ func (a *returning) target(name string) string {
 	case a.opt.Merge || a.opt.Mailbox != "":
 		return name
 	}
-	return TreeOf(a.past.Info().Time) + store.Separator + name
+	tree := TreeOf(a.past.Info().Time)
+	if whole := tree + store.Separator + name; len(whole) <= store.MaxMailboxName && strings.Count(whole, store.Separator) < store.MaxMailboxDepth {
+		return whole
+	}
+	return tree + store.Separator + shortened(name)
+}
+
+// shortened makes one level of a name that is too long, or has too many, to go below another. It
+// is that of no other name.
+func shortened(name string) string {
+	const most = 200 // bytes
+	sum := sha256.Sum256([]byte(name))
+	flat := strings.ReplaceAll(name, store.Separator, ".")
+	if len(flat) > most {
+		flat = strings.TrimSpace(strings.ToValidUTF8(flat[:most], ""))
+	}
+	return flat + " " + hex.EncodeToString(sum[:4])
+}
+
+// passable tells faults of one message or mailbox, after which others can come back still.
+func passable(err error) bool {
+	for _, kind := range [...]fault.Kind{fault.Corrupt, fault.Invalid, fault.Limited, fault.TooLarge, fault.NotFound} {
+		if fault.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }

@@ -2,7 +2,9 @@ package backup
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -50,8 +52,11 @@ func (a *returning) mailbox(ctx context.Context, was store.Mailbox, to string, t
 			continue
 		}
 		if back {
-			err = w.copy(ctx, at)
-		} else {
+			if back, err = w.copy(ctx, at); err != nil {
+				a.done.Messages--
+			}
+		}
+		if err == nil && !back {
 			err = w.add(ctx, pic, m)
 		}
 		if err != nil {
@@ -95,9 +100,7 @@ type portion struct {
 func (p *portion) add(ctx context.Context, pic *store.Picture, m store.Message) error {
 	parcel, err := p.read(ctx, m)
 	if fault.Is(err, fault.Corrupt) || fault.Is(err, fault.TooLarge) || fault.Is(err, fault.NotFound) {
-		p.done.Messages--
-		p.done.Failed++
-		p.opt.problem("a message of " + p.was.Name + " cannot be brought back: " + fault.Say(err))
+		p.fail(err)
 		return nil
 	}
 	if err != nil {
@@ -140,15 +143,56 @@ func (p *portion) notes(ctx context.Context, uid mail.UID) (list []store.NoteCha
 	return list, err
 }
 
-// flush puts what was gathered into the mailbox, as one change.
+// fail notes that a message does not come back.
+func (p *portion) fail(err error) {
+	p.done.Messages--
+	p.done.Failed++
+	p.opt.problem("a message of " + p.was.Name + " cannot be brought back: " + fault.Say(err))
+}
+
+// flush puts what was gathered into the mailbox, as one change; if that cannot be, each
+// message by itself.
 func (p *portion) flush(ctx context.Context) error {
-	if len(p.list) == 0 {
+	list, ids := p.list, p.ids
+	p.list, p.ids, p.bytes = nil, nil, 0
+	if len(list) == 0 {
 		return nil
 	}
+	err := p.put(ctx, list, ids)
+	if err == nil || !passable(err) || p.box == 0 {
+		if err != nil {
+			p.done.Messages -= int64(len(list))
+		}
+		return err
+	}
+	for i := range list {
+		err := p.put(ctx, list[i:i+1], ids[i:i+1])
+		if err != nil && !passable(err) {
+			p.done.Messages -= int64(len(list) - i)
+			return err
+		}
+		if err != nil {
+			p.fail(err)
+		}
+	}
+	return nil
+}
+
+// put puts some messages into the mailbox.
+func (p *portion) put(ctx context.Context, list []store.NewMessage, ids []mail.MessageID) error {
 	var uids []mail.UID
+	left := 0 // keywords
 	err := p.into(ctx, func(tx *store.Tx) error {
-		uids = uids[:0]
-		for _, n := range p.list {
+		uids, left = uids[:0], 0
+		box, err := tx.MailboxByID(p.box)
+		if err != nil {
+			return err
+		}
+		room := newKeywordRoom(box.Keywords)
+		for _, n := range list {
+			all := len(n.Keywords)
+			n.Keywords = room.fit(n.Keywords)
+			left += all - len(n.Keywords)
 			uid, err := tx.Append(p.box, n)
 			if err != nil {
 				return err
@@ -160,22 +204,53 @@ func (p *portion) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i, id := range p.ids {
+	if left > 0 {
+		p.opt.problem(fmt.Sprintf("%s has the most keywords that a mailbox may have: of messages that come back some are left out (%d)", p.to, left))
+	}
+	for i, id := range ids {
 		p.fresh[id] = spotOf{p.box, uids[i]}
 	}
-	p.list, p.ids, p.bytes = nil, nil, 0
 	return nil
 }
 
-// copy puts a message that has come back into another mailbox that it lay in, too.
-func (p *portion) copy(ctx context.Context, at spotOf) error {
-	if err := p.flush(ctx); err != nil {
-		return err
+// keywordRoom is which keywords a mailbox knows, and may yet learn.
+type keywordRoom map[string]bool
+
+func newKeywordRoom(known []string) keywordRoom {
+	r := keywordRoom{}
+	for _, k := range known {
+		r[strings.ToLower(k)] = true
 	}
-	return p.into(ctx, func(tx *store.Tx) error {
-		_, err := tx.Copy(at.box, mail.SetOf(at.uid), p.box)
+	return r
+}
+
+// fit returns those of the keywords for which there is room.
+func (r keywordRoom) fit(keywords []string) (fit []string) {
+	for _, k := range keywords {
+		low := strings.ToLower(k)
+		if r[low] || len(r) < store.MaxKeywords {
+			r[low] = true
+			fit = append(fit, k)
+		}
+	}
+	return fit
+}
+
+// copy puts a message that has come back into another mailbox that it lay in, too. done is
+// false if it cannot be copied from there any more.
+func (p *portion) copy(ctx context.Context, at spotOf) (done bool, err error) {
+	if err := p.flush(ctx); err != nil {
+		return false, err
+	}
+	err = p.into(ctx, func(tx *store.Tx) error {
+		copied, err := tx.Copy(at.box, mail.SetOf(at.uid), p.box)
+		done = len(copied) > 0
 		return err
 	})
+	if p.box != 0 && passable(err) { // it has gone from there, or has a keyword too many
+		return false, nil
+	}
+	return done, err
 }
 
 // into runs fn in an Update in which the mailbox is there.
