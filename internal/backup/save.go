@@ -104,6 +104,9 @@ func (s *saver) run(ctx context.Context) (Saved, error) {
 // moment is when the snapshot is of, to the accuracy of its name, and after all others.
 func (s *saver) moment() time.Time { return s.began.UTC().Truncate(time.Millisecond) }
 
+// aheadTold is how far ahead a snapshot must be dated to be told of.
+const aheadTold = time.Minute
+
 // parent finds the snapshot before, whose lists of chunks may be used again.
 func (s *saver) parent() error {
 	all, _, err := s.repo.snapshots()
@@ -113,6 +116,9 @@ func (s *saver) parent() error {
 	last := all[len(all)-1]
 	if !last.head.Time.Before(s.snap.head.Time) {
 		s.snap.head.Time = last.head.Time.Add(time.Millisecond) // the clock went back
+		if ahead := last.head.Time.Sub(s.began); ahead > aheadTold {
+			s.problem(Problem{"", "the newest snapshot is dated " + last.head.Time.Format(time.RFC3339) + ", in the time to come; until then new ones are dated right after it. If the clock was wrong then, and is right now, begin a new folder for backups"})
+		}
 	}
 	if s.opt.Full || !s.repo.whole || last.end.Line != s.house.line() || last.head.Schema != ourSchema() || last.info().Lost > 0 {
 		return nil

@@ -201,3 +201,20 @@ func TestPruneManyDays(t *testing.T) {
 		t.Errorf("100 days: %+v, %v", p, err)
 	}
 }
+
+// A snapshot that a wrong clock has dated ahead is told of: --at finds those after it by
+// its time, not by theirs.
+func TestSnapshotDatedAhead(t *testing.T) {
+	w := populated(t, "a")
+	dir := t.TempDir()
+	now := w.clock
+	w.clock = now.Add(1000 * time.Hour)
+	ahead := w.save(t, dir, SaveOptions{})
+	w.clock = now
+	var problems told
+	s, err := w.Save(ctx, dir, SaveOptions{Problem: problems.add})
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0], ahead.Time.Format(time.RFC3339)) || !s.Time.After(ahead.Time) {
+		t.Errorf("%v, %q, %v", s.Time, problems, err)
+	}
+	clean(t, dir)
+}
