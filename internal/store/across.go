@@ -187,10 +187,8 @@ func (s *Snapshot) crossing(row Message) (c crossing, err error) {
 // here.
 func (a *Account) takeIn(ctx context.Context, box mail.MailboxID, list []crossing) (moved []Moved, err error) {
 	for i := range list {
-		if body := list[i].body; !body.IsZero() {
-			if err := a.store.eng.Blobs().Put(ctx, body, 1, missing{}); err != nil {
-				return nil, err
-			}
+		if err := a.store.makeYoung(ctx, list[i].body); err != nil {
+			return nil, err
 		}
 	}
 	err = a.Update(ctx, func(tx *Tx) error {
@@ -213,6 +211,16 @@ func (a *Account) takeIn(ctx context.Context, box mail.MailboxID, list []crossin
 		return nil
 	})
 	return moved, err
+}
+
+// makeYoung keeps a body that is there from being swept for a while.
+func (s *Store) makeYoung(ctx context.Context, body mail.BlobRef) error {
+	if body.IsZero() {
+		return nil
+	}
+	s.seeClock()
+	defer s.seeClock()
+	return s.eng.Blobs().Put(ctx, body, 1, missing{})
 }
 
 // missing is the content of a body that must be there already.

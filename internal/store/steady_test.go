@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/martlet-mail/martlet/internal/mail"
 )
 
 // A clock that is ten years ahead must not make garbage of what a delivery under way is about
@@ -168,4 +170,31 @@ func TestPace(t *testing.T) {
 			t.Errorf("step %d: %+v at %d", i, r, now)
 		}
 	}
+}
+
+// A message that goes to another account while the clock is behind makes its body young by that
+// clock: the store notes how far behind it was, for the sweep.
+func TestClockBehindWhileMailGoesAcross(t *testing.T) {
+	w := newWorld(t)
+	if err := w.CreateAccount(ctx, 2, Quota{}); err != nil {
+		t.Fatal(err)
+	}
+	other := w.Account(2)
+	w.sweep(t)
+	w.deliver(t, "INBOX", "Subject: x\r\n\r\n"+randText(100_000))
+	right, from := w.clock.t, w.box(t, "INBOX").ID
+	var to mail.MailboxID
+	if err := other.View(ctx, func(s *Snapshot) error { m, err := s.Mailbox("INBOX"); to = m.ID; return err }); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.t = right.Add(-40 * 24 * time.Hour)
+	if _, err := w.a.MoveTo(ctx, from, All(), other, to); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.t = right
+	if low := w.lowest.Load(); low != right.Add(-40*24*time.Hour).Unix() {
+		t.Errorf("the store saw no time before %v", time.Unix(low, 0).UTC())
+	}
+	w.sweep(t)
+	w.verify(t)
 }
