@@ -86,20 +86,24 @@ func (r *Receiver) deliver(ctx context.Context, env mail.Envelope, msg *store.Pa
 }
 
 // Check tells at RCPT time whether mail for an address would be taken in, and
-// whether it is local. For a foreign address err is nil: whether it may be relayed
+// whether it is local, and of the accounts that it leads to the first's address, zero if
+// there is none. For a foreign address err is nil: whether it may be relayed
 // is for the caller to say. Kinds: NotFound, OverQuota, TooLarge and temporary ones.
-func (r *Receiver) Check(ctx context.Context, rcpt mail.Address) (local bool, err error) {
+func (r *Receiver) Check(ctx context.Context, rcpt mail.Address) (local bool, account mail.Address, err error) {
 	if rcpt.Domain != "" {
 		if local, err = r.opt.Directory.IsLocal(ctx, rcpt.Domain); err != nil || !local {
-			return false, err
+			return false, account, err
 		}
 	}
 	found, err := r.opt.Directory.Resolve(ctx, rcpt)
 	if err != nil {
-		return true, err
+		return true, account, err
+	}
+	if len(found.Accounts) > 0 {
+		account = found.Accounts[0].Address
 	}
 	if len(found.Accounts) == 1 && len(found.Remote) == 0 && r.isFull(ctx, found.Accounts[0].Account) {
-		return true, fault.New(fault.OverQuota, "mailbox is full")
+		return true, account, fault.New(fault.OverQuota, "mailbox is full")
 	}
-	return true, nil
+	return true, account, nil
 }

@@ -84,12 +84,15 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 	if len(s.tx.env.To) >= s.MaxRecipients || size > maxEnvelope && !s.loggedIn && !s.conn.Trusted() {
 		return smtp.NewReply(452, tooManyRecipients, "too many recipients")
 	}
-	local, err := s.Receiver.Check(ctx, to.Address)
+	local, account, err := s.Receiver.Check(ctx, to.Address)
 	switch {
 	case err != nil:
 		return s.refusal(err)
 	case !local && s.Kind != Submission:
 		return smtp.NewReply(550, "5.7.1", "no relaying: mail for "+clip(to.Address.Domain)+" is not taken here")
+	}
+	if len(s.tx.env.To) == 0 {
+		s.tx.party = partyOf(to.Address, account)
 	}
 	s.tx.env.To, s.tx.size = append(s.tx.env.To, to), size
 	return smtp.NewReply(250, "2.1.5", "recipient accepted")

@@ -44,6 +44,8 @@ type transaction struct {
 	env  mail.Envelope
 	size int   // of the recipients, as they are kept
 	body *body // what BDAT has brought so far; nil before the first
+
+	party string // whose work the message is
 }
 
 // state is where in the dialogue a session is; rows of the table combine several.
@@ -302,9 +304,19 @@ func (s *session) reset() {
 	s.conn.WorkFor("")
 }
 
-// beginMessage makes what follows, until reset, the work of the first recipient's account: nobody
+// beginMessage makes what follows, until reset, the work of who gets it: nobody
 // may lack a processor because others get much mail.
-func (s *session) beginMessage() { s.conn.WorkFor(s.tx.env.To[0].Address.Folded().String()) }
+func (s *session) beginMessage() { s.conn.WorkFor(s.tx.party) }
+
+// partyOf is who gets a message by its first recipient: the mail of the account that this
+// leads to, by whatever name. It is a party beside the account, which strangers who send it
+// much must not slow down where it reads.
+func partyOf(rcpt, account mail.Address) string {
+	if account.IsZero() {
+		account = rcpt
+	}
+	return "in:" + account.Folded().String()
+}
 
 func (s *session) dialect() string {
 	if s.Kind == LMTP {
