@@ -32,6 +32,7 @@ type pair struct {
 	certFile, keyFile string
 	stamp             [2]fileStamp // of the files when last tried
 	missing           bool         // a file was not there when last tried
+	unread            bool         // one was, and could not be read: it may be good, the next look tries again
 	cert              *tls.Certificate
 }
 
@@ -103,11 +104,16 @@ func (p *pair) reload(disk Files) (changed bool, err error) {
 		return false, fault.Wrap(fault.Invalid, "certificate file cannot be read", err)
 	}
 	p.missing = false
-	if stamp == p.stamp {
+	same := stamp == p.stamp
+	if same && !p.unread {
 		return false, nil
 	}
 	p.stamp = stamp
-	cert, err := p.read(disk)
+	cert, unread, err := p.read(disk)
+	said := same && unread
+	if p.unread = unread; said {
+		return false, nil
+	}
 	if err != nil {
 		return false, fault.Wrap(fault.Invalid, "certificate "+p.certFile+" with key "+p.keyFile+" cannot be used", err)
 	}
@@ -115,16 +121,18 @@ func (p *pair) reload(disk Files) (changed bool, err error) {
 	return true, nil
 }
 
-func (p *pair) read(disk Files) (cert tls.Certificate, err error) {
+// read reads the pair. With unread, it does not know what is in the files.
+func (p *pair) read(disk Files) (cert tls.Certificate, unread bool, err error) {
 	chain, err := disk.ReadFile(p.certFile)
 	if err != nil {
-		return cert, err
+		return cert, true, err
 	}
 	key, err := disk.ReadFile(p.keyFile)
 	if err != nil {
-		return cert, err
+		return cert, true, err
 	}
-	return tls.X509KeyPair(chain, key)
+	cert, err = tls.X509KeyPair(chain, key)
+	return cert, false, err
 }
 
 // look returns what tells a changed file from the one before.

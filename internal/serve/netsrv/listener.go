@@ -23,12 +23,13 @@ func (l limitedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		peer := peerAddr(nc)
-		if l.srv.enter(peer) {
+		why := l.srv.admit(nc, peer)
+		if why == "" {
 			l.srv.accepted.Add(1)
 			return &countedConn{Conn: nc, srv: l.srv, peer: peer}, nil
 		}
 		l.srv.refused.Add(1)
-		l.srv.opt.Log.Warn("connection refused: over the limits", "address", l.Addr(), "peer", peer)
+		l.srv.opt.Log.Warn("connection refused: "+why, "address", l.Addr(), "peer", peer)
 		nc.Close()
 	}
 }

@@ -222,13 +222,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
 // parked; open knows.
 func (s *Server) begin(ctx context.Context, nc net.Conn, svc *Service, open *openConns) {
 	peer := peerAddr(nc)
-	why := ""
-	if s.opt.Scarce != nil && s.opt.Scarce(nc) {
-		why = "few file descriptors are left"
-	} else if !s.enter(peer) {
-		why = "over the limits"
-	}
-	if why != "" {
+	if why := s.admit(nc, peer); why != "" {
 		s.refused.Add(1)
 		s.opt.Log.Warn("connection refused: "+why, "service", svc.Name, "peer", peer)
 		if svc.TLS != ImplicitTLS && svc.Refuse != "" {
@@ -243,6 +237,17 @@ func (s *Server) begin(ctx context.Context, nc net.Conn, svc *Service, open *ope
 	c := newConn(s, svc, open, nc, peer)
 	open.know(nc, c)
 	c.run(ctx)
+}
+
+// admit counts a connection, or tells why it is refused.
+func (s *Server) admit(nc net.Conn, peer netip.Addr) (why string) {
+	switch {
+	case s.opt.Scarce != nil && s.opt.Scarce(nc):
+		return "few file descriptors are left"
+	case !s.enter(peer):
+		return "over the limits"
+	}
+	return ""
 }
 
 // counted returns the block of addresses that peer is counted under, if it is. One

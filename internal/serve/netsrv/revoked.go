@@ -73,6 +73,7 @@ func (r *Revocations) reload() error {
 	}
 	text, err := r.disk.ReadFile(r.file)
 	if err != nil {
+		r.stamp = fileStamp{} // it may be good: the next look tries again
 		return fault.Wrap(fault.Invalid, "revocation list cannot be read", err)
 	}
 	void, err := r.parse(text)
