@@ -115,7 +115,7 @@ func (h *house) services() map[string]netsrv.Service {
 	imap := h.imapService(false)
 	past := h.imapService(true)
 	pop3 := netsrv.Service{Handle: pop3d.New(h.pop3Options()).Handle, Refuse: pop3d.Refuse}
-	for _, people := range []*netsrv.Service{&submission, &imap, &pop3} {
+	for _, people := range []*netsrv.Service{&submission, &imap, &past, &pop3} {
 		people.People, people.ClientCertificates = true, true
 	}
 	return map[string]netsrv.Service{
