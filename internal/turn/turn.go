@@ -59,13 +59,44 @@ type Gate struct {
 // party is one that works or waits.
 type party struct {
 	name    string
-	running int     // turns under way
-	queue   []*Turn // that wait
-	moved   bool    // a turn gave a sign of life since the last look
-	looks   int     // that have found it waiting for its first turn
+	running int   // turns under way
+	queue   queue // that wait
+	moved   bool  // a turn gave a sign of life since the last look
+	looks   int   // that have found it waiting for its first turn
 
 	spent time.Duration // by its turns in a window
 	in    uint64        // that window
+}
+
+// queue is a list of turns that wait, first come first.
+type queue struct {
+	first, last *Turn
+	len         int
+}
+
+func (q *queue) add(t *Turn) {
+	if t.before = q.last; t.before == nil {
+		q.first = t
+	} else {
+		t.before.behind = t
+	}
+	q.last = t
+	q.len++
+}
+
+func (q *queue) remove(t *Turn) {
+	if t.before == nil {
+		q.first = t.behind
+	} else {
+		t.before.behind = t.behind
+	}
+	if t.behind == nil {
+		q.last = t.before
+	} else {
+		t.behind.before = t.before
+	}
+	t.before, t.behind = nil, nil
+	q.len--
 }
 
 // NewGate returns a gate for so many processors; 0: all that this process has.
@@ -118,7 +149,7 @@ func (g *Gate) turnWindow(now time.Time) {
 	g.most[0], g.began = g.abreast, now
 	g.windows++
 	for _, p := range g.parties { // whose account of the last window was kept
-		if p.running == 0 && len(p.queue) == 0 {
+		if p.running == 0 && p.queue.len == 0 {
 			g.forget(p)
 		}
 	}
@@ -157,7 +188,7 @@ func (g *Gate) end(t *Turn, now time.Time) {
 	}
 	g.admit(p, now)
 	t.party = nil
-	if p.running == 0 && len(p.queue) == 0 && p.spent < little {
+	if p.running == 0 && p.queue.len == 0 && p.spent < little {
 		g.forget(p)
 	}
 }
@@ -185,14 +216,14 @@ func (g *Gate) party(name string) *party {
 
 // admit lets those of a party's queue in that there is room for.
 func (g *Gate) admit(p *party, now time.Time) {
-	for len(p.queue) > 0 && g.may(p, now) {
+	for p.queue.len > 0 && g.may(p, now) {
 		g.next(p, now)
 	}
 }
 
 // next lets the first of a queue in.
 func (g *Gate) next(p *party, now time.Time) {
-	t := p.queue[0]
+	t := p.queue.first
 	g.leaveQueue(t)
 	g.begin(t, now)
 }
@@ -200,14 +231,7 @@ func (g *Gate) next(p *party, now time.Time) {
 // leaveQueue takes a turn out of its party's queue, whose waiter then goes on.
 func (g *Gate) leaveQueue(t *Turn) {
 	p := t.party
-	for i, q := range p.queue {
-		if q == t {
-			p.queue = append(p.queue[:i:i], p.queue[i+1:]...)
-			break
-		}
-	}
-	if len(p.queue) == 0 {
-		p.queue = nil
+	if p.queue.remove(t); p.queue.len == 0 {
 		delete(g.crowded, p)
 	}
 	close(t.ready)
@@ -223,7 +247,7 @@ func (g *Gate) look() {
 	for p := range g.crowded {
 		g.admit(p, now)
 		switch {
-		case len(p.queue) == 0:
+		case p.queue.len == 0:
 		case p.running == 0:
 			if p.looks++; p.looks >= patient {
 				g.next(p, now)
@@ -251,6 +275,8 @@ type Turn struct {
 	since time.Time     // it runs
 	noted time.Time     // until then it is in what its party has spent
 	used  time.Duration // it ran before, since Take
+
+	before, behind *Turn // while it waits: those beside it in the queue
 }
 
 // Turn returns a turn of this gate; it may be copied until it is taken.
@@ -336,7 +362,7 @@ func (t *Turn) enter() {
 	g.turnWindow(now) // before it is looked for: this forgets parties
 	p := g.party(t.name)
 	t.party = p
-	if len(p.queue) == 0 && g.may(p, now) {
+	if p.queue.len == 0 && g.may(p, now) {
 		g.begin(t, now)
 		g.mu.Unlock()
 		return
@@ -348,7 +374,7 @@ func (t *Turn) enter() {
 func (g *Gate) wait(t *Turn) {
 	ready := make(chan struct{})
 	t.ready = ready
-	t.party.queue = append(t.party.queue, t)
+	t.party.queue.add(t)
 	g.crowded[t.party] = struct{}{}
 	if !g.watched {
 		g.watched = true
@@ -384,7 +410,7 @@ func (t *Turn) Yield() {
 	g.spend(t, now)
 	room := g.room(p, now)
 	p.moved = true
-	if p.running > room || len(p.queue) > 0 && now.Sub(t.since) > quantum {
+	if p.running > room || p.queue.len > 0 && now.Sub(t.since) > quantum {
 		g.yield(t, now)
 		return
 	}
@@ -426,7 +452,7 @@ func (t *Turn) Beside() (second *Turn, ok bool) {
 	now := time.Now()
 	g.turnWindow(now)
 	p := g.party(t.name)
-	if len(p.queue) > 0 || !g.may(p, now) {
+	if p.queue.len > 0 || !g.may(p, now) {
 		return nil, false
 	}
 	second = &Turn{gate: g, name: t.name, taken: true, party: p}

@@ -399,14 +399,47 @@ func TestStress(t *testing.T) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		for _, p := range g.parties {
-			if p.running != 0 || len(p.queue) != 0 {
-				t.Errorf("seed %d: party %s is left with %d turns and %d that wait", seed, p.name, p.running, len(p.queue))
+			if p.running != 0 || p.queue.len != 0 {
+				t.Errorf("seed %d: party %s is left with %d turns and %d that wait", seed, p.name, p.running, p.queue.len)
 			}
 		}
 		if g.watched {
 			t.Errorf("seed %d: a timer runs for nobody", seed)
 		}
 	})
+}
+
+// A long queue is no more work to leave than a short one, and nothing is copied: all parties
+// wait for the lock of the gate meanwhile.
+func TestLongQueue(t *testing.T) {
+	const long = 10_000
+	g := NewGate(2)
+	p := g.party("alice")
+	waiting := make([]*Turn, long)
+	for i := range waiting {
+		waiting[i] = &Turn{gate: g, name: "alice", taken: true, party: p, ready: make(chan struct{})}
+		p.queue.add(waiting[i])
+	}
+	if allocated := testing.AllocsPerRun(100, func() { g.leaveQueue(p.queue.first) }); allocated != 0 {
+		t.Errorf("%v allocations for each that leaves", allocated)
+	}
+	left := 101 // AllocsPerRun runs once more
+	for _, i := range rand.Perm(long - left)[:5000] {
+		g.leaveQueue(waiting[left+i])
+		waiting[left+i] = nil
+	}
+	for _, w := range waiting[left:] { // in the order in which they came
+		if w == nil {
+			continue
+		}
+		if p.queue.first != w {
+			t.Fatal("the order is not that of the queue")
+		}
+		g.leaveQueue(w)
+	}
+	if p.queue != (queue{}) {
+		t.Errorf("%+v is left", p.queue)
+	}
 }
 
 // Parties that have gone are forgotten.
