@@ -98,6 +98,18 @@ var asked = []string{
 // mostExtra is the memory that one message may take, whatever it is like.
 const mostExtra = 32 << 20
 
+// least is the least processor time that something takes of several times.
+func least(times int, fn func()) (d time.Duration) {
+	for range times {
+		before := cpu()
+		fn()
+		if took := cpu() - before; d == 0 || took < d {
+			d = took
+		}
+	}
+	return d
+}
+
 // R22: a message that is large in any way takes little memory beside it, and time that
 // grows as it does.
 func TestR22HugeMessages(t *testing.T) {
@@ -119,13 +131,13 @@ func TestR22HugeMessages(t *testing.T) {
 			for _, what := range asked {
 				extra = max(extra, peak(func() { k.ok(what, seq) }))
 			}
-			before = cpu() // without the collections that peak makes
-			for range 10 {
-				for _, what := range asked {
-					k.ok(what, seq)
+			took = append(took, spent+least(4, func() { // without the collections that peak makes
+				for range 4 {
+					for _, what := range asked {
+						k.ok(what, seq)
+					}
 				}
-			}
-			took = append(took, spent+cpu()-before)
+			}))
 		}
 		if extra > mostExtra {
 			t.Errorf("%s: %d MiB of memory at the worst", s.name, extra>>20)
