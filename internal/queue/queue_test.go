@@ -19,6 +19,7 @@ import (
 
 func TestDeliveredAndGone(t *testing.T) {
 	b := newBench(t, nil)
+	var mu sync.Mutex // an attempt for each domain
 	var got string
 	b.courier.script = func(job Job, r mail.Recipient) Result {
 		rc, err := job.Message.Open(t.Context())
@@ -35,6 +36,8 @@ func TestDeliveredAndGone(t *testing.T) {
 		if err != nil || p.Message().Subject != "Dinner" {
 			t.Error(err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		got = string(body)
 		return ok
 	}
