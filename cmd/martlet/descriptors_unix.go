@@ -45,3 +45,14 @@ func scarce(nc net.Conn) bool {
 	err = raw.Control(func(fd uintptr) { mine = uint64(fd) })
 	return err == nil && mine >= limit-min(limit/8*3+1, maxFiles+spare)
 }
+
+// fewest is how many descriptors the store can work with.
+const fewest = 64
+
+// enoughFiles wants so many: with fewer the database fails somewhere, and seldom says why.
+func enoughFiles() error {
+	if n := descriptors(); n < fewest {
+		return failed("this process may have only %d file descriptors, and the store needs %d; raise the limit: ulimit -n, or LimitNOFILE of the service", n, fewest)
+	}
+	return nil
+}

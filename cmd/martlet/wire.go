@@ -64,6 +64,9 @@ func openHouse(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house,
 	if err := giveUpRoot(cfg); err != nil {
 		return nil, err
 	}
+	if err := enoughFiles(); err != nil {
+		return nil, err
+	}
 	h := &house{cfg: cfg, log: log}
 	if err := h.open(ctx); err != nil {
 		return nil, errors.Join(err, h.close())
