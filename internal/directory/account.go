@@ -41,8 +41,16 @@ func (d *Directory) AddAccount(ctx context.Context, addr mail.Address, password 
 	if err := d.data.CreateAccount(ctx, id, quota); err != nil {
 		return Account{}, err
 	}
+	if err := d.moveIn(ctx, addr, id, rec); err != nil {
+		return Account{}, err
+	}
+	return Account{id, addr, rec.created}, nil
+}
+
+// moveIn makes an account whose data is there known under its address.
+func (d *Directory) moveIn(ctx context.Context, addr mail.Address, id mail.AccountID, rec *accountRecord) error {
 	folded := canonical(addr)
-	err = d.update(ctx, func(w engine.Writer) error {
+	return d.update(ctx, func(w engine.Writer) error {
 		if err := mustBeFree(w, folded); err != nil {
 			return err
 		}
@@ -54,10 +62,6 @@ func (d *Directory) AddAccount(ctx context.Context, addr mail.Address, password 
 		}
 		return w.Put(entryKey(folded), entry{account: id}.encode())
 	})
-	if err != nil {
-		return Account{}, err
-	}
-	return Account{id, addr, rec.created}, nil
 }
 
 // reserve gives an address that is free an id, or the id that an earlier call which

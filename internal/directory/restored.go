@@ -80,20 +80,8 @@ func (d *Directory) Adopt(ctx context.Context, from *Directory, addr mail.Addres
 	if err := bring(ctx, had.ID, id, same && id == had.ID); err != nil {
 		return Account{}, err
 	}
-	folded := canonical(addr)
-	err = d.update(ctx, func(w engine.Writer) error {
-		if err := mustBeFree(w, folded); err != nil {
-			return err
-		}
-		if err := w.Delete(pendingKey(folded)); err != nil {
-			return err
-		}
-		if err := w.Put(accountKey(id), rec.encode()); err != nil {
-			return err
-		}
-		return w.Put(entryKey(folded), entry{account: id}.encode())
-	})
-	d.known.forget(folded.String())
+	err = d.moveIn(ctx, addr, id, rec)
+	d.known.forget(canonical(addr).String())
 	if err != nil {
 		return Account{}, err
 	}

@@ -123,17 +123,9 @@ func (m *Mailbox) atOnce(n int) int {
 }
 
 func (tx *Tx) reapOne(b *txBox, m Message) error {
-	p, err := tx.page(b, pageOf(m.UID), true)
-	if err != nil {
+	if err := tx.strike(b, m); err != nil {
 		return err
 	}
-	marks, err := tx.sheetMarks(b, sheetOf(m.UID), true)
-	if err != nil {
-		return err
-	}
-	p.remove(m.UID)
-	marks.remove(slotOf(m.UID))
-	b.count(m, -1)
 	if kept, err := tx.keep(b, m, false); kept || err != nil {
 		return err
 	}

@@ -226,8 +226,8 @@ func (m *Mailbox) count(msg Message, by int) {
 	}
 }
 
-// takeOut removes a row from a mailbox; the message's records are not touched.
-func (tx *Tx) takeOut(b *txBox, m Message) error {
+// strike removes a row and its marks, and counts; nobody is told.
+func (tx *Tx) strike(b *txBox, m Message) error {
 	p, err := tx.page(b, pageOf(m.UID), true)
 	if err != nil {
 		return err
@@ -239,6 +239,14 @@ func (tx *Tx) takeOut(b *txBox, m Message) error {
 	p.remove(m.UID)
 	marks.remove(slotOf(m.UID))
 	b.count(m, -1)
+	return nil
+}
+
+// takeOut removes a row from a mailbox; the message's records are not touched.
+func (tx *Tx) takeOut(b *txBox, m Message) error {
+	if err := tx.strike(b, m); err != nil {
+		return err
+	}
 	b.log.Expunged.Add(m.UID)
 	tx.touch(b)
 	if b.ID == tx.acct.kept {
