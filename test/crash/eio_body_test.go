@@ -15,6 +15,7 @@ import (
 
 	"github.com/martlet-mail/martlet/test/crash/inject"
 	"github.com/martlet-mail/martlet/test/promise"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 const largeBytes = 1 << 20
@@ -31,13 +32,13 @@ func (st *stage) setUpLarge() error {
 		return err
 	}
 	defer s.Kill()
-	c, err := reader(s.Addr("imap"), of(s, "alice").address, of(s, "alice").password)
+	c, err := traffic.Reader(s.Addr("imap"), of(s, "alice").address, of(s, "alice").password)
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	text := note("large", largeBytes)
-	if _, err := c.do("APPEND Sent {%d+}\r\n%s", len(text), text); err != nil {
+	if _, err := c.Do("APPEND Sent {%d+}\r\n%s", len(text), text); err != nil {
 		return err
 	}
 	for range 2 { // the next start brings it from the log to a file
@@ -61,11 +62,11 @@ func TestR6Body(t *testing.T) {
 	most := promise.Times(t, "R6", 4, 20)
 	for n := range most {
 		err := st.fetchTorn(breakage{"pread64", 1 + n*20/most, n%2 == 1})
-		var a *answered
+		var no *traffic.Refusal
 		switch {
-		case errors.As(err, &a) && strings.HasPrefix(a.reply, "NO "):
+		case errors.As(err, &no) && strings.HasPrefix(no.Text, "NO "):
 			told++
-		case errors.Is(err, errKilled):
+		case traffic.Gone(err):
 			torn++
 		case err != nil:
 			t.Errorf("call %d: %v", n, err)
@@ -109,7 +110,7 @@ func (st *stage) fetchTorn(b breakage) error {
 		return err
 	}
 	sc.tap.Set(nil)
-	sc.c.close()
+	sc.c.Close()
 	if err := errors.Join(imap("alice", "Sent")(sc), sc.whole(sc.c)); err != nil {
 		return fmt.Errorf("with the disk whole again: %w", err)
 	}
@@ -117,8 +118,8 @@ func (st *stage) fetchTorn(b breakage) error {
 }
 
 // whole fetches the large message and compares each of its lines.
-func (sc *scene) whole(c *talk) error {
-	lines, err := c.do("FETCH 1 BODY.PEEK[]")
+func (sc *scene) whole(c *traffic.Talk) error {
+	lines, err := c.Do("FETCH 1 BODY.PEEK[]")
 	want := strings.Split(note("large", largeBytes), "\r\n")
 	for i, l := range lines[min(1, len(lines)):] {
 		if i < len(want)-1 && l != want[i] && (err == nil || i < len(lines)-2) {
@@ -134,19 +135,19 @@ func (sc *scene) whole(c *talk) error {
 // othersWork has other sessions read and mail come in.
 func (sc *scene) othersWork() error {
 	b := of(sc.server, "bob")
-	c, err := reader(sc.server.Addr("imap"), b.address, b.password)
+	c, err := traffic.Reader(sc.server.Addr("imap"), b.address, b.password)
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	for _, ask := range []string{"SELECT INBOX", "FETCH 1:* (FLAGS ENVELOPE)", `STORE 1 +FLAGS (\Flagged)`, "NOOP"} {
-		if _, err := c.do("%s", ask); err != nil {
+		if _, err := c.Do("%s", ask); err != nil {
 			return err
 		}
 	}
 	old := sc.c
 	err = errors.Join(letterTo("smtp", "EHLO", someone, bob)(sc), data("meanwhile", 9000)(sc))
-	sc.c.close()
+	sc.c.Close()
 	sc.c = old
 	return err
 }

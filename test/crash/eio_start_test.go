@@ -11,6 +11,7 @@ import (
 
 	"github.com/martlet-mail/martlet/test/crash/inject"
 	"github.com/martlet-mail/martlet/test/promise"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 // TestR6Start has calls of the real server fail while it starts, for the first time or on
@@ -83,7 +84,7 @@ func (st *stage) begin(k *sick, s scenario, states []picture) error {
 		}
 	} else {
 		sc.tap.Set(nil)
-		k.server = sc.server
+		k.Crowd = &traffic.Crowd{Server: sc.server}
 		if err := st.judge(sc, states, 0); err != nil && !k.stopped() {
 			return fmt.Errorf("it has started, but %w", err)
 		}
@@ -120,7 +121,7 @@ func (st *stage) stopSick(k *sick) error {
 		if err := fill(sc.server, of(sc.server, "bob"), map[string]int{"Trash": 1}); err != nil {
 			return err
 		}
-		k.server = sc.server
+		k.Crowd = &traffic.Crowd{Server: sc.server}
 		before, err = look(sc.server, st.logins["killed"])
 		return err
 	}}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/martlet-mail/martlet/test/crash/inject"
 	"github.com/martlet-mail/martlet/test/promise"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 // breakage is what goes wrong in one trial of R6.
@@ -124,14 +125,14 @@ func (st *stage) toil(b breakage, seed uint64) *sick {
 	wrong := func(format string, args ...any) *sick {
 		t.Helper()
 		t.Errorf("%v, seed %d: %s", b, seed, fmt.Sprintf(format, args...))
-		if k.server != nil {
-			t.Logf("the log ends\n%s", k.server.LogTail(10))
+		if k.Crowd != nil {
+			t.Logf("the log ends\n%s", k.Server.LogTail(10))
 		}
 		return k
 	}
 	sc, err := st.play(scenario{name: "toil", kinds: slices.Concat(inject.Changes, inject.Reads), rule: k.rule, open: func(sc *scene) error {
-		k.killer = killer{t: t, server: sc.server, sink: st.sink, sent: map[delivery]*fate{}}
-		return k.adopt()
+		k.killer = *newKiller(t, sc.server, st.sink, seed)
+		return k.Ledger.Adopt(sc.server)
 	}}, 0)
 	if sc != nil {
 		defer sc.close()
@@ -142,7 +143,7 @@ func (st *stage) toil(b breakage, seed uint64) *sick {
 	if err := k.work(rand.New(rand.NewPCG(seed, 6))); err != nil {
 		return wrong("%v", err)
 	}
-	end := k.server.Stop()
+	end := k.Server.Stop()
 	sc.tap.Set(nil)
 	if k.stopped() != (end != nil) {
 		return wrong("the server ended with %v, stopped writing: %t", end, k.stopped())
@@ -150,13 +151,15 @@ func (st *stage) toil(b breakage, seed uint64) *sick {
 	if path := k.mustStop(); path != "" && !k.stopped() {
 		return wrong("a failed call on %s did not stop the writing", path)
 	}
-	if err := k.server.Restart(); err != nil {
+	if err := k.Server.Restart(); err != nil {
 		return wrong("%v", err)
 	}
 	k.verify()
 	k.check(int(seed))
 	if b.kind == "" {
-		k.control()
+		if err := k.Ledger.Control(k.Server); err != nil {
+			return wrong("%v", err)
+		}
 		if k.refused > 0 || k.stopped() {
 			return wrong("%d refusals without a fault", k.refused)
 		}
@@ -167,7 +170,7 @@ func (st *stage) toil(b breakage, seed uint64) *sick {
 
 // stopped reports whether the server has said that it writes no more.
 func (k *sick) stopped() bool {
-	log, _ := os.ReadFile(k.server.Log)
+	log, _ := os.ReadFile(k.Server.Log)
 	return strings.Contains(string(log), "no longer written") && strings.Contains(string(log), "input/output error")
 }
 
@@ -186,60 +189,39 @@ func (k *sick) mustStop() string {
 	return ""
 }
 
-// adopt puts what is there already into the ledger.
-func (k *sick) adopt() error {
-	found := map[delivery][]spot{}
-	for _, name := range []string{"alice", "bob", "carol", "dave"} {
-		if err := k.read(name, found); err != nil {
-			return err
-		}
-	}
-	for d, spots := range found {
-		k.try(d.token, d.account)
-		k.said(d.token, d.account, spots[0].uid, spots[0].box)
-	}
-	return nil
-}
-
 // work does a bit of everything, until it is done or the server has gone.
 func (k *sick) work(rng *rand.Rand) error {
-	var imap *talk
+	imap := k.Session("toil")
 	defer func() {
-		if imap != nil {
-			imap.close()
+		if imap.Talk != nil {
+			imap.Close()
 		}
 	}()
-	session := func() (err error) {
-		if imap == nil {
-			a := k.server.Account("alice")
-			if imap, err = reader(k.server.Addr("imap"), a.Address, a.Password); err == nil {
-				_, err = imap.do("SELECT Archive")
-			}
-		}
-		return err
-	}
 	for i := range 30 {
 		token := fmt.Sprintf("toil-%d", i)
-		err := session()
+		var err error
+		if imap.Talk == nil {
+			err = imap.Open("alice", "Archive")
+		}
 		switch r := rng.IntN(7); {
 		case err != nil:
-		case i == 4:
-			err = k.large(imap, token)
+		case i == 4: // so much that the store must make new files
+			_, err = imap.Store(token, note(token, 10<<20))
 		case r < 1:
-			err = k.deliver("smtp", "EHLO", rng, token, "alice")
+			err = k.Session(token).Deliver("smtp", token, "alice")
 		case r < 2:
-			err = k.deliver("lmtp", "LHLO", rng, token, "bob", "carol")
+			err = k.Session(token).Deliver("lmtp", token, "bob", "carol")
 		case r < 3:
-			err = k.collect(k.server.Account("dave"))
+			err = k.Session(token).Collect()
 		case r < 4:
-			err = k.fetch(imap)
+			err = k.fetch(imap.Talk)
 		default:
 			var uid string
-			uid, err = k.appendOne(imap, rng, token)
+			uid, err = imap.Append(token)
 			if err == nil && r < 5 {
-				err = k.moveOne(imap, token, uid)
+				err = imap.Move(token, uid)
 			} else if err == nil && r < 6 {
-				err = k.deleteOne(imap, token, uid)
+				err = imap.Delete(token, uid)
 			}
 		}
 		if err == nil {
@@ -249,13 +231,16 @@ func (k *sick) work(rng *rand.Rand) error {
 			return err
 		}
 		k.refused++
-		if errors.Is(err, errKilled) && imap != nil {
-			imap.close()
-			imap = nil
+		var no *traffic.Refusal
+		if !errors.As(err, &no) && imap.Talk != nil {
+			imap.Close()
+			imap.Talk = nil
 		}
-		if _, err := dial(k.server.Addr("imap")); err != nil {
+		c, err := traffic.Dial(k.Server.Addr("imap"))
+		if err != nil {
 			return nil // it has ended
 		}
+		c.Close()
 	}
 	return nil
 }
@@ -263,49 +248,25 @@ func (k *sick) work(rng *rand.Rand) error {
 // polite reports whether a client may take a failure for one that passes: it must not
 // think that its mail is unwanted or its command wrong.
 func polite(err error) bool {
-	var a *answered
-	if !errors.As(err, &a) {
-		return errors.Is(err, errKilled)
+	var end *traffic.End
+	if errors.As(err, &end) {
+		return end.Said != "" || traffic.Gone(err)
+	}
+	var no *traffic.Refusal
+	if !errors.As(err, &no) {
+		return false
 	}
 	for _, good := range []string{"4", "NO ", "-ERR [SYS/TEMP]", "-ERR [IN-USE]"} {
-		if strings.HasPrefix(a.reply, good) {
+		if strings.HasPrefix(no.Text, good) {
 			return true
 		}
 	}
 	return false
 }
 
-func (k *sick) deliver(service, hello string, rng *rand.Rand, token string, to ...string) error {
-	c, err := mailer(k.server.Addr(service), hello, "", "")
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	err = c.ask("250", "MAIL FROM:<%s>", someone)
-	for _, a := range to {
-		err = errors.Join(err, c.ask("250", "RCPT TO:<%s>", k.address(a)))
-	}
-	if err != nil {
-		return err
-	}
-	return k.data(c, rng, token, someone, to, len(to))
-}
-
-// large appends so much that the store must make new files.
-func (k *sick) large(c *talk, token string) error {
-	text := note(token, 10<<20)
-	k.try(token, "alice")
-	lines, err := c.do("APPEND Archive {%d+}\r\n%s", len(text), text)
-	if err == nil {
-		m := appendUID.FindStringSubmatch(lines[len(lines)-1])
-		k.said(token, "alice", m[1]+" "+m[2], "Archive")
-	}
-	return err
-}
-
 // fetch reads bodies that were there before the server was started, and so are in files.
-func (k *sick) fetch(c *talk) error {
-	lines, err := c.do("UID FETCH 1:3 (BODY.PEEK[])")
+func (k *sick) fetch(c *traffic.Talk) error {
+	lines, err := c.Do("UID FETCH 1:3 (BODY.PEEK[])")
 	if err != nil {
 		return err
 	}

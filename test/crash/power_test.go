@@ -18,6 +18,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 // plug is a store that is plugged in.
@@ -203,7 +204,7 @@ func (f *found) read(a *store.Account, box string, p *store.Picture) error {
 		if err = errors.Join(err, r.Close()); err != nil {
 			return err
 		}
-		_, rest, _ := strings.Cut(string(text), tokenField)
+		_, rest, _ := strings.Cut(string(text), traffic.TokenField)
 		token, _, _ := strings.Cut(rest, "\r\n")
 		id := letter{a.ID(), token}
 		f.letters[id] = append(f.letters[id], state{box, m.UID, m.Flags})

@@ -9,12 +9,13 @@ import (
 	"strings"
 
 	"github.com/martlet-mail/martlet/test/peers/martlet"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 // setUp makes the folder in which most scenarios begin.
 func (st *stage) setUp() error {
 	dir := filepath.Join(st.dir, "mail")
-	s, err := martlet.Start(martlet.Options{Binary: st.binary, Dir: dir, Accounts: []string{"carol", "dave"}, Set: st.sink.smarthost()})
+	s, err := martlet.Start(martlet.Options{Binary: st.binary, Dir: dir, Accounts: []string{"carol", "dave"}, Set: st.sink.Smarthost()})
 	if err != nil {
 		return err
 	}
@@ -46,15 +47,15 @@ func of(s *martlet.Server, name string) login {
 
 // fill appends notes to mailboxes of an account.
 func fill(s *martlet.Server, who login, boxes map[string]int) error {
-	c, err := reader(s.Addr("imap"), who.address, who.password)
+	c, err := traffic.Reader(s.Addr("imap"), who.address, who.password)
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	for box, n := range boxes {
 		for i := range n {
 			text := note(fmt.Sprintf("%s-%s-%d", who.address, box, i), 10+i*300)
-			if _, err := c.do("APPEND %s (\\Seen) {%d+}\r\n%s", box, len(text), text); err != nil {
+			if _, err := c.Do("APPEND %s (\\Seen) {%d+}\r\n%s", box, len(text), text); err != nil {
 				return err
 			}
 		}
@@ -126,7 +127,7 @@ func nthAccount(i int) string { return fmt.Sprintf("user%02d@martlet.test", i) }
 // note writes a message of about so many bytes; the same each time.
 func note(token string, size int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "From: <a@example.org>\r\nSubject: note\r\nMessage-ID: <%s@crash.example>\r\n%s%s\r\n\r\n", token, tokenField, token)
+	fmt.Fprintf(&b, "From: <a@example.org>\r\nSubject: note\r\nMessage-ID: <%s@crash.example>\r\n%s%s\r\n\r\n", token, traffic.TokenField, token)
 	rng := rand.New(rand.NewPCG(7, uint64(size)))
 	for b.Len() < size {
 		fmt.Fprintf(&b, "%016x%016x%016x\r\n", rng.Uint64(), rng.Uint64(), rng.Uint64())
@@ -138,10 +139,10 @@ func note(token string, size int) string {
 func imap(name, box string) func(*scene) error {
 	return func(sc *scene) (err error) {
 		a := sc.server.Account(name)
-		if sc.c, err = reader(sc.server.Addr("imap"), a.Address, a.Password); err != nil {
+		if sc.c, err = traffic.Reader(sc.server.Addr("imap"), a.Address, a.Password); err != nil {
 			return err
 		}
-		_, err = sc.c.do("SELECT %s", box)
+		_, err = sc.c.Do("SELECT %s", box)
 		return err
 	}
 }
@@ -149,7 +150,7 @@ func imap(name, box string) func(*scene) error {
 // command is a step that is one IMAP command.
 func command(format string, args ...any) func(*scene) error {
 	return func(sc *scene) error {
-		_, err := sc.c.do(format, args...)
+		_, err := sc.c.Do(format, args...)
 		return err
 	}
 }
@@ -167,24 +168,24 @@ func letterTo(service, hello, from string, to ...string) func(*scene) error {
 			a := sc.server.Account("alice")
 			user, password = a.Address, a.Password
 		}
-		if sc.c, err = mailer(sc.server.Addr(service), hello, user, password); err != nil {
+		if sc.c, err = traffic.Mailer(sc.server.Addr(service), hello, user, password); err != nil {
 			return err
 		}
-		err = sc.c.ask("250", "MAIL FROM:<%s>", from)
+		err = sc.c.Ask("250", "MAIL FROM:<%s>", from)
 		for _, a := range to {
-			err = errors.Join(err, sc.c.ask("250", "RCPT TO:<%s>", a))
+			err = errors.Join(err, sc.c.Ask("250", "RCPT TO:<%s>", a))
 		}
-		return errors.Join(err, sc.c.ask("354", "DATA"))
+		return errors.Join(err, sc.c.Ask("354", "DATA"))
 	}
 }
 
 // data is a step that is the message itself.
 func data(token string, size int) func(*scene) error {
 	return func(sc *scene) error {
-		if err := sc.c.send("%s.\r\n", note(token, size)); err != nil {
+		if err := sc.c.Send("%s.\r\n", note(token, size)); err != nil {
 			return err
 		}
-		return sc.c.ask("250", "")
+		return sc.c.Ask("250", "")
 	}
 }
 
@@ -230,7 +231,7 @@ func scenarios() []scenario {
 		{name: "annotations", open: imap("alice", "INBOX"), steps: steps{
 			command(`SETMETADATA INBOX (/private/comment "one")`), command(`SETACL Archive %s lr`, bob), command(`DELETEACL Archive %s`, bob)}},
 		{name: "large message", open: imap("alice", "INBOX"), steps: steps{command("APPEND Archive %s", literal("large", 10<<20))}},
-		{name: "POP3 QUIT", open: popMarked, steps: steps{func(sc *scene) error { return sc.c.ask("+OK", "QUIT") }}},
+		{name: "POP3 QUIT", open: popMarked, steps: steps{func(sc *scene) error { return sc.c.Ask("+OK", "QUIT") }}},
 		{name: "account added", logins: []login{{"newcomer@martlet.test", "secret of the newcomer"}}, steps: steps{
 			admin("POST", "/v1/accounts", map[string]any{"address": "newcomer@martlet.test", "password": "secret of the newcomer"}),
 			admin("POST", "/v1/aliases", map[string]any{"address": "sales@martlet.test", "targets": []string{"newcomer@martlet.test", alice}})}},
@@ -238,9 +239,9 @@ func scenarios() []scenario {
 		{name: "password", logins: []login{{bob, "another secret"}}, steps: steps{
 			admin("PUT", "/v1/accounts/"+bob+"/password", map[string]any{"password": "another secret"})}},
 		{name: "quota", steps: steps{admin("PUT", "/v1/accounts/"+bob+"/quota", map[string]any{"quota_bytes": 1 << 20})}},
-		{name: "queued", refuse: "451 come back later", open: letterTo("submission", "EHLO", alice, "somebody@"+elsewhere, bob), steps: steps{data("queued", 6000)}},
-		{name: "sent on", open: letterTo("submission", "EHLO", alice, "somebody@"+elsewhere), steps: steps{data("sent", 2000), left}, check: sentOn},
-		{name: "sent back", refuse: "550 unknown here", open: letterTo("submission", "EHLO", alice, "somebody@"+elsewhere), steps: steps{data("back", 2000), left}, check: sentBack},
+		{name: "queued", refuse: "451 come back later", open: letterTo("submission", "EHLO", alice, "somebody@"+traffic.Elsewhere, bob), steps: steps{data("queued", 6000)}},
+		{name: "sent on", open: letterTo("submission", "EHLO", alice, "somebody@"+traffic.Elsewhere), steps: steps{data("sent", 2000), left}, check: sentOn},
+		{name: "sent back", refuse: "550 unknown here", open: letterTo("submission", "EHLO", alice, "somebody@"+traffic.Elsewhere), steps: steps{data("back", 2000), left}, check: sentBack},
 		{name: "delivery to a hundred", base: "hundred", open: letterTo("lmtp", "LHLO", someone, hundred()...),
 			steps: steps{toHundred}, check: hundredHave},
 	}...)
@@ -256,7 +257,7 @@ func lives() []scenario {
 		{name: "stop", base: "killed", quiet: true, open: func(sc *scene) error { return fill(sc.server, of(sc.server, "bob"), map[string]int{"Trash": 1}) },
 			steps: steps{func(sc *scene) error {
 				if err := sc.server.Stop(); err != nil {
-					return errors.Join(errKilled, err)
+					return &traffic.End{Err: err}
 				}
 				return nil
 			}}},
@@ -267,12 +268,11 @@ type steps = []func(*scene) error
 
 func popMarked(sc *scene) (err error) {
 	a := sc.server.Account("dave")
-	if sc.c, err = dial(sc.server.Addr("pop3")); err != nil {
+	if sc.c, err = traffic.Popper(sc.server.Addr("pop3"), a.Address, a.Password); err != nil {
 		return err
 	}
-	err = sc.c.ask("+OK", "")
-	for _, ask := range []string{"USER " + a.Address, "PASS " + a.Password, "DELE 1", "DELE 3", "DELE 4"} {
-		err = errors.Join(err, sc.c.ask("+OK", "%s", ask))
+	for _, i := range []int{1, 3, 4} {
+		err = errors.Join(err, sc.c.Ask("+OK", "DELE %d", i))
 	}
 	return err
 }
@@ -291,7 +291,7 @@ func sentOn(sc *scene, acked int, _ picture) (wrong []string) {
 	if err := left(sc); err != nil {
 		return []string{err.Error()}
 	}
-	n := sc.sink.all()["sent"]
+	n := sc.sink.Seen()["sent"]
 	if acked > 0 && n == 0 || n > 2 || acked > 1 && n != 1 {
 		wrong = append(wrong, fmt.Sprintf("sent on %d times", n))
 	}
@@ -322,11 +322,11 @@ func hundred() (to []string) {
 }
 
 func toHundred(sc *scene) error {
-	if err := sc.c.send("%s.\r\n", note("hundred", 5000)); err != nil {
+	if err := sc.c.Send("%s.\r\n", note("hundred", 5000)); err != nil {
 		return err
 	}
 	for _, to := range hundred() {
-		if err := sc.c.ask("250", ""); err != nil {
+		if err := sc.c.Ask("250", ""); err != nil {
 			return err
 		}
 		sc.told[to] = true

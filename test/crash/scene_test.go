@@ -1,7 +1,6 @@
 package crash
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,11 +13,12 @@ import (
 
 	"github.com/martlet-mail/martlet/test/crash/inject"
 	"github.com/martlet-mail/martlet/test/peers/martlet"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 func TestMain(m *testing.M) {
 	inject.Enter()
-	code := m.Run()
+	code := traffic.Main(m)
 	if common.dir != "" {
 		_ = os.RemoveAll(common.dir)
 	}
@@ -62,10 +62,10 @@ type scene struct {
 	server *martlet.Server
 	tap    *inject.Tap
 	rule   inject.Rule // that holds
-	sink   *sink
+	sink   *traffic.Sink
 	calls  atomic.Int64    // that counted
 	fired  atomic.Bool     // the server was killed
-	c      *talk           // an open connection
+	c      *traffic.Talk   // an open connection
 	told   map[string]bool // recipients whose delivery was acknowledged
 }
 
@@ -74,7 +74,7 @@ type stage struct {
 	t      *testing.T
 	binary string
 	dir    string
-	sink   *sink
+	sink   *traffic.Sink
 	logins map[string][]login // of each base
 }
 
@@ -90,7 +90,7 @@ func theStage(t *testing.T, bases ...string) *stage {
 		if err != nil {
 			t.Fatal(err)
 		}
-		common = stage{dir: dir, binary: program(t, dir), sink: startSink(t), logins: map[string][]login{}}
+		common = stage{dir: dir, binary: traffic.Binary(t), sink: traffic.StartSink(t), logins: map[string][]login{}}
 	}
 	makers := map[string]func(*stage) error{
 		"mail": (*stage).setUp, "killed": (*stage).setUpKilled, "hundred": (*stage).setUpHundred, "keep": (*stage).setUpKeep, "large": (*stage).setUpLarge,
@@ -127,7 +127,7 @@ func (st *stage) play(s scenario, nth int) (*scene, error) {
 		return nil, err
 	}
 	sc := &scene{scenario: s, dir: dir, sink: st.sink, told: map[string]bool{}}
-	st.sink.begin(s.refuse)
+	st.sink.Begin(s.refuse)
 	if base := s.folder(); base != "none" {
 		if err := os.CopyFS(dir, os.DirFS(filepath.Join(st.dir, base))); err != nil {
 			return sc, err
@@ -183,7 +183,7 @@ func (s scenario) folder() string {
 // close ends a run.
 func (sc *scene) close() {
 	if sc.c != nil {
-		sc.c.close()
+		sc.c.Close()
 	}
 	if sc.server != nil {
 		sc.server.Kill()
@@ -232,7 +232,7 @@ func (st *stage) who(s scenario) []login { return slices.Concat(st.logins[s.fold
 // ended reports whether the server has been stopped.
 func (sc *scene) ended() bool {
 	_, err := ask(sc.server, "GET", "/v1/status", nil)
-	return errors.Is(err, errKilled)
+	return traffic.Gone(err)
 }
 
 // kill runs a scenario with a kill at the nth call and compares what is there after a
@@ -259,7 +259,7 @@ func (st *stage) kill(s scenario, states []picture, nth int) (fired bool, err er
 	if !sc.fired.Load() {
 		return false, nil
 	}
-	if err != nil && !errors.Is(err, errKilled) && !s.start {
+	if err != nil && !traffic.Gone(err) && !s.start {
 		return true, err
 	}
 	if err := st.again(sc); err != nil {
@@ -302,12 +302,12 @@ func (st *stage) judge(sc *scene, states []picture, acked int) error {
 
 // settle waits until a condition holds.
 func settle(what string, holds func() (bool, error)) error {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(traffic.Patience); ; time.Sleep(10 * time.Millisecond) {
 		if ok, err := holds(); ok || err != nil {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s: not within %v", what, patience)
+			return fmt.Errorf("%s: not within %v", what, traffic.Patience)
 		}
 	}
 }

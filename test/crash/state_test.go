@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/martlet-mail/martlet/test/peers/martlet"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 // ask sends a request to the server's admin socket and returns the lines of the answer.
@@ -32,9 +33,9 @@ func ask(s *martlet.Server, method, path string, in any) (lines []map[string]any
 	if err != nil {
 		return nil, err
 	}
-	resp, err := (&http.Client{Transport: tr, Timeout: patience}).Do(req)
+	resp, err := (&http.Client{Transport: tr, Timeout: traffic.Patience}).Do(req)
 	if err != nil {
-		return nil, errors.Join(errKilled, err)
+		return nil, &traffic.End{Err: err}
 	}
 	defer resp.Body.Close()
 	for d := json.NewDecoder(resp.Body); ; {
@@ -44,7 +45,7 @@ func ask(s *martlet.Server, method, path string, in any) (lines []map[string]any
 		case err == io.EOF:
 			return lines, nil
 		case err != nil:
-			return nil, errors.Join(errKilled, err)
+			return nil, &traffic.End{Err: err}
 		case resp.StatusCode >= 300 || line["error"] != nil:
 			return nil, fmt.Errorf("%s %s: answered %s %v", method, path, resp.Status, line)
 		}
@@ -97,23 +98,24 @@ var (
 // account adds the mail of an account.
 func (p picture) account(s *martlet.Server, l login) error {
 	key := "mail of " + l.address
-	c, err := reader(s.Addr("imap"), l.address, l.password)
+	c, err := traffic.Reader(s.Addr("imap"), l.address, l.password)
 	if err != nil {
-		if errors.Is(err, errKilled) {
+		var no *traffic.Refusal
+		if !errors.As(err, &no) {
 			return err
 		}
 		p["login "+l.address+" "+l.password] = "refused"
 		return nil
 	}
-	defer c.close()
+	defer c.Close()
 	p["login "+l.address+" "+l.password] = "good"
-	lists, err := c.do(`LIST "" * RETURN (SUBSCRIBED)`)
+	lists, err := c.Do(`LIST "" * RETURN (SUBSCRIBED)`)
 	if err != nil {
 		return err
 	}
 	var out strings.Builder
 	for _, more := range []string{"GETQUOTAROOT INBOX", "GETMETADATA INBOX /private/comment", "GETACL INBOX", "GETACL Archive"} {
-		rows, _ := c.do("%s", more) // there may be no Archive
+		rows, _ := c.Do("%s", more) // there may be no Archive
 		fmt.Fprintln(&out, strings.Join(rows[:max(len(rows)-1, 0)], "\n"))
 	}
 	for _, row := range lists {
@@ -123,7 +125,7 @@ func (p picture) account(s *martlet.Server, l login) error {
 		}
 		fresh := strings.HasPrefix(box[2], "New") || box[2] == "Recently Deleted" || strings.HasPrefix(l.address, "new")
 		fmt.Fprintf(&out, "mailbox %s (%s)\n", box[2], box[1])
-		open, err := c.do(`EXAMINE "%s"`, box[2])
+		open, err := c.Do(`EXAMINE "%s"`, box[2])
 		if err != nil {
 			return err
 		}
@@ -133,7 +135,7 @@ func (p picture) account(s *martlet.Server, l login) error {
 				fmt.Fprintln(&out, l)
 			}
 		}
-		rows, err := c.do("UID FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (X-Ledger Subject)] BODY.PEEK[TEXT])")
+		rows, err := c.Do("UID FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (X-Ledger Subject)] BODY.PEEK[TEXT])")
 		if err != nil {
 			return err
 		}

@@ -12,12 +12,10 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
 
 var boxes = [...]string{"INBOX", "Archive", "Trash"}
-
-// tokenField carries the name under which the ledger knows a message.
-const tokenField = "X-Ledger: "
 
 // pace is the time that passes with each step of a user: so little that a body is
 // far from store.SweepAge when the message that needs it is appended, however the
@@ -119,7 +117,7 @@ func (u *user) appendTo(box string, i int) error {
 // compose writes a message. Some have the same body as others, some have none.
 func compose(rng *rand.Rand, token string) string {
 	head := fmt.Sprintf("From: a@example.org\r\nSubject: %d\r\n%s%s\r\nMessage-ID: <%s@example.org>\r\n\r\n",
-		rng.IntN(10), tokenField, token, token)
+		rng.IntN(10), traffic.TokenField, token, token)
 	switch rng.IntN(10) {
 	case 0:
 		return head

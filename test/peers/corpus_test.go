@@ -219,7 +219,7 @@ func TestCorpusThroughQueue(t *testing.T) {
 		t.Skip("Dovecot has no queue")
 	}
 	sink := startSink(t)
-	host, port := sink.hostPort()
+	host, port := sink.HostPort()
 	dns, err := dnstest.Start("sink.test. 300 IN MX 10 mx.sink.test.\nmx.sink.test. 300 IN A " + host + "\n")
 	if err != nil {
 		t.Fatal(err)

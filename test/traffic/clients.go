@@ -3,8 +3,10 @@ package traffic
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,59 +17,85 @@ const stranger = "someone@traffic.example"
 
 // lmtp delivers to two accounts at a time, which are answered one by one
 // (RFC 2033, 4.2).
-func (s *session) lmtp() error {
-	return s.mailing("lmtp", "LHLO", martlet.Account{}, stranger, "bob", "carol")
+func (s *Session) lmtp() error {
+	return s.mailing("lmtp", "bob", "carol")
 }
 
 // smtp is another host that delivers to one account.
-func (s *session) smtp() error {
-	return s.mailing("smtp", "EHLO", martlet.Account{}, stranger, "alice")
+func (s *Session) smtp() error {
+	return s.mailing("smtp", "alice")
 }
 
 // submission is alice's mail program, writing to bob.
-func (s *session) submission() error {
-	a := s.Server.Account("alice")
-	return s.mailing("submission", "EHLO", a, a.Address, "bob")
-}
+func (s *Session) submission() error { return s.mailing("submission", "bob") }
 
-func (s *session) mailing(service, hello string, a martlet.Account, from string, to ...string) (err error) {
-	if s.Talk, err = Mailer(s.Server.Addr(service), hello, a.Address, a.Password); err != nil {
+// out is alice's mail program, writing to somebody elsewhere.
+func (s *Session) out() error { return s.mailing("submission", Elsewhere) }
+
+// dave fills the account that collecting empties.
+func (s *Session) dave() error { return s.mailing("lmtp", "dave") }
+
+func (s *Session) mailing(service string, to ...string) error {
+	if err := s.mailer(service); err != nil {
 		return err
 	}
 	defer s.Close()
-	replies := 1
-	if hello == "LHLO" {
-		replies = len(to)
-	}
-	mail := func(token string) error { return s.mail(token, from, to, replies) }
-	err = s.each(mail, func() error {
+	mail := func(token string) error { return s.mail(service, token, to) }
+	err := s.each(mail, func() error {
 		s.mid = false
-		_, err := s.Ask("250", "RSET")
-		return err
+		return s.Ask("250", "RSET")
 	})
-	return s.bye(err, "221", "QUIT")
+	return s.bye(err)
+}
+
+func (s *Session) mailer(service string) (err error) {
+	hello, a := "EHLO", martlet.Account{}
+	switch service {
+	case "lmtp":
+		hello = "LHLO"
+	case "submission":
+		a = s.Server.Account("alice")
+	}
+	s.Talk, err = Mailer(s.Server.Addr(service), hello, a.Address, a.Password)
+	return err
 }
 
 // bye ends a session that has ended by itself.
-func (s *session) bye(err error, code, word string) error {
+func (s *Session) bye(err error) error {
 	if err == nil {
-		_, err = s.Ask(code, "%s", word)
+		err = s.Ask("221", "QUIT")
 	}
 	return err
 }
 
+// Deliver is a session of one transaction.
+func (s *Session) Deliver(service, token string, to ...string) error {
+	if err := s.mailer(service); err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.bye(s.mail(service, token, to))
+}
+
 // mail is one transaction: from the answer to MAIL to that to the message.
-func (s *session) mail(token, from string, to []string, replies int) error {
-	if _, err := s.Ask("250", "MAIL FROM:<%s>", from); err != nil {
+func (s *Session) mail(service, token string, to []string) error {
+	from, replies := stranger, 1
+	switch service {
+	case "lmtp":
+		replies = len(to)
+	case "submission":
+		from = s.address("alice")
+	}
+	if err := s.Ask("250", "MAIL FROM:<%s>", from); err != nil {
 		return err
 	}
 	s.mid = true
 	for _, a := range to {
-		if _, err := s.Ask("250", "RCPT TO:<%s>", s.address(a)); err != nil {
+		if err := s.Ask("250", "RCPT TO:<%s>", s.address(a)); err != nil {
 			return err
 		}
 	}
-	if _, err := s.Ask("354", "DATA"); err != nil {
+	if err := s.Ask("354", "DATA"); err != nil {
 		return err
 	}
 	s.Ledger.try(token, to...)
@@ -76,7 +104,7 @@ func (s *session) mail(token, from string, to []string, replies int) error {
 	}
 	var refused error
 	for i := range replies {
-		_, err := s.Ask("250", "")
+		err := s.Ask("250", "")
 		var no *Refusal
 		switch {
 		case err == nil:
@@ -91,25 +119,31 @@ func (s *session) mail(token, from string, to []string, replies int) error {
 	return refused
 }
 
-func (s *session) reader(account string) (err error) {
+// Open logs in to an account over IMAP and selects a mailbox, or none.
+func (s *Session) Open(account, mailbox string) (err error) {
 	a := s.Server.Account(account)
 	s.Talk, err = Reader(s.Server.Addr("imap"), a.Address, a.Password)
+	if err == nil && mailbox != "" {
+		if _, err = s.Do("SELECT %s", mailbox); err != nil {
+			s.Close()
+		}
+	}
 	return err
 }
 
-func (s *session) noop() error { return nil }
+func (s *Session) noop() error { return nil }
 
 // appending is a mail program that stores messages of its own.
-func (s *session) appending() error {
-	if err := s.reader("alice"); err != nil {
+func (s *Session) appending() error {
+	if err := s.Open("alice", ""); err != nil {
 		return err
 	}
 	defer s.Close()
-	err := s.each(func(token string) error { _, err := s.append(token); return err }, s.noop)
+	err := s.each(func(token string) error { _, err := s.Append(token); return err }, s.noop)
 	return s.logout(err)
 }
 
-func (s *session) logout(err error) error {
+func (s *Session) logout(err error) error {
 	if err != nil {
 		return err
 	}
@@ -124,9 +158,14 @@ func (s *session) logout(err error) error {
 
 var appendUID = regexp.MustCompile(`\[APPENDUID (\d+) (\d+)\]`)
 
-func (s *session) append(token string) (uid string, err error) {
+// Append stores a message of alice's in her Archive.
+func (s *Session) Append(token string) (uid string, err error) {
 	from := s.address("alice")
-	text := s.letter(token, from, from)
+	return s.Store(token, s.letter(token, from, from))
+}
+
+// Store appends this text, which carries the token.
+func (s *Session) Store(token, text string) (uid string, err error) {
 	s.Ledger.try(token, "alice")
 	lines, err := s.Do("APPEND Archive (\\Seen) {%d+}\r\n%s", len(text), text)
 	if err != nil {
@@ -141,10 +180,11 @@ func (s *session) append(token string) (uid string, err error) {
 	return m[2], nil
 }
 
-// undone notes that a command that was answered by BYE and nothing else has done nothing.
-func (s *session) undone(err error, token string, before fate) {
+// undone notes that a command that a stopping server has answered by BYE and nothing else
+// has done nothing.
+func (s *Session) undone(err error, token string, before fate) {
 	var end *End
-	if errors.As(err, &end) && end.Said != "" {
+	if errors.As(err, &end) && strings.Contains(end.Said, "[UNAVAILABLE]") {
 		s.Ledger.set(token, "alice", before)
 	}
 }
@@ -152,28 +192,26 @@ func (s *session) undone(err error, token string, before fate) {
 var copyUID = regexp.MustCompile(`\[COPYUID (\d+) \d+ (\d+)\]`)
 
 // moving is a mail program that puts messages into the trash and deletes some for good.
-func (s *session) moving() error {
-	if err := s.reader("alice"); err != nil {
+func (s *Session) moving() error {
+	if err := s.Open("alice", "Archive"); err != nil {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Do("SELECT Archive"); err != nil {
-		return err
-	}
 	i := 0
 	err := s.each(func(token string) error {
-		uid, err := s.append(token)
+		uid, err := s.Append(token)
 		if i++; err == nil && i%3 > 0 {
-			err = s.move(token, uid)
+			err = s.Move(token, uid)
 		} else if err == nil {
-			err = s.delete(token, uid)
+			err = s.Delete(token, uid)
 		}
 		return err
 	}, s.noop)
 	return s.logout(err)
 }
 
-func (s *session) move(token, uid string) error {
+// Move puts a message of alice's from the mailbox that is open into her Trash.
+func (s *Session) Move(token, uid string) error {
 	before := s.Ledger.get(token, "alice")
 	s.Ledger.set(token, "alice", fate{1, 1, "", []string{"Archive", "Trash"}})
 	lines, err := s.Do("UID MOVE %s Trash", uid)
@@ -189,7 +227,8 @@ func (s *session) move(token, uid string) error {
 	return nil
 }
 
-func (s *session) delete(token, uid string) error {
+// Delete deletes one for good.
+func (s *Session) Delete(token, uid string) error {
 	before := s.Ledger.get(token, "alice")
 	if _, err := s.Do("UID STORE %s +FLAGS.SILENT (\\Deleted)", uid); err != nil {
 		return err
@@ -205,14 +244,16 @@ func (s *session) delete(token, uid string) error {
 
 // popping is a mail program that takes an account's mail home: each time it has a message
 // delivered, and then empties the INBOX. The account is that of the client's name.
-func (s *session) popping() error {
+func (s *Session) popping() error {
 	account, _, _ := strings.Cut(s.name, "-")
 	for i := 0; !s.enough(i); i++ {
 		token := fmt.Sprintf("%s-%d", s.name, i)
-		if err := s.refill(token, account); err != nil {
+		service := []string{"smtp", "submission", "lmtp"}[s.rng.IntN(3)]
+		if err := s.Deliver(service, token, account); err != nil {
 			return err
 		}
-		if err := s.empty(account); err != nil {
+		all := func(int, string) bool { return true }
+		if err := s.collect(account, "RETR %d", math.MaxInt, all); err != nil {
 			return err
 		}
 		s.count(&s.done, 1)
@@ -221,27 +262,30 @@ func (s *session) popping() error {
 	return nil
 }
 
-// refill has a message delivered, by each way in.
-func (s *session) refill(token, account string) (err error) {
-	from, a := stranger, martlet.Account{}
-	service, hello := "lmtp", "LHLO"
-	switch s.rng.IntN(3) {
-	case 0:
-		service, hello = "smtp", "EHLO"
-	case 1:
-		a = s.Server.Account("alice")
-		service, hello, from = "submission", "EHLO", a.Address
+// collecting is dave's mail program, which looks at the first of what there is and deletes
+// half of it.
+func (s *Session) collecting() error {
+	for i := 0; !s.enough(i); i++ {
+		if err := s.Collect(); err != nil {
+			return err
+		}
+		s.count(&s.done, 1)
+		s.pause(s.Pause)
 	}
-	if s.Talk, err = Mailer(s.Server.Addr(service), hello, a.Address, a.Password); err != nil {
-		return err
-	}
-	defer s.Close()
-	return s.bye(s.mail(token, from, []string{account}, 1), "221", "QUIT")
+	return nil
 }
 
-// empty reads and deletes every message. Whatever is marked is gone once QUIT is answered
-// with yes, and all of it is there when it was never asked.
-func (s *session) empty(account string) (err error) {
+// Collect is one session of it.
+func (s *Session) Collect() error {
+	return s.collect("dave", "TOP %d 0", 20, func(i int, token string) bool {
+		// Of mail whose sender has not yet heard the answer his ledger will hear later.
+		return i%2 == 1 && s.Ledger.get(token, "dave").least == 1
+	})
+}
+
+// collect reads the first messages and deletes those that pick chooses. Whatever is marked
+// is gone once QUIT is answered with yes, and all of it is there when it was never asked.
+func (s *Session) collect(account, read string, most int, pick func(i int, token string) bool) (err error) {
 	a := s.Server.Account(account)
 	if s.Talk, err = Popper(s.Server.Addr("pop3"), a.Address, a.Password); err != nil {
 		return err
@@ -254,22 +298,21 @@ func (s *session) empty(account string) (err error) {
 	count := 0
 	fmt.Sscanf(stat, "+OK %d", &count)
 	var gone []string
-	for i := 1; i <= count; i++ {
-		token, err := s.retrieve(i)
-		if err == nil {
+	for i := 1; i <= min(count, most); i++ {
+		token, err := s.retrieve(read, i)
+		if err == nil && pick(i, token) {
+			gone = append(gone, token)
 			_, err = s.pop("DELE %d", i)
 		}
 		if err != nil {
 			return err
 		}
-		if token != "" {
-			gone = append(gone, token)
-		}
 	}
+	gone = slices.DeleteFunc(gone, func(token string) bool { return token == "" })
 	return s.quit(account, gone)
 }
 
-func (s *session) quit(account string, gone []string) error {
+func (s *Session) quit(account string, gone []string) error {
 	for _, token := range gone {
 		s.Ledger.set(token, account, fate{most: 1})
 	}
@@ -287,9 +330,9 @@ func (s *session) quit(account string, gone []string) error {
 }
 
 // pop runs a command with an answer of one line.
-func (s *session) pop(format string, args ...any) (string, error) {
+func (s *Session) pop(format string, args ...any) (string, error) {
 	s.mid = true
-	l, err := s.Ask("+OK", format, args...)
+	l, err := s.answer("+OK", format, args...)
 	var end *End
 	if !errors.As(err, &end) {
 		s.mid = false
@@ -298,9 +341,9 @@ func (s *session) pop(format string, args ...any) (string, error) {
 }
 
 // retrieve reads a message and returns its token; the welcome message has none.
-func (s *session) retrieve(i int) (token string, err error) {
+func (s *Session) retrieve(command string, i int) (token string, err error) {
 	s.mid = true
-	if _, err := s.Ask("+OK", "RETR %d", i); err != nil {
+	if err := s.Ask("+OK", command, i); err != nil {
 		return "", err
 	}
 	for {
@@ -308,7 +351,7 @@ func (s *session) retrieve(i int) (token string, err error) {
 		if err != nil {
 			return "", err
 		}
-		if after, ok := strings.CutPrefix(l, tokenField); ok {
+		if after, ok := strings.CutPrefix(l, TokenField); ok {
 			token = after
 		}
 		if l == "." {
@@ -318,21 +361,27 @@ func (s *session) retrieve(i int) (token string, err error) {
 	}
 }
 
+// idle begins to wait for news in bob's INBOX.
+func (s *Session) idle() error {
+	if err := s.Open("bob", "INBOX"); err != nil {
+		return err
+	}
+	err := s.Ask("+", "i IDLE")
+	if err != nil {
+		s.Close()
+	}
+	return err
+}
+
 // idling waits for news in bob's INBOX. Its session ends well only with BYE, or with the
 // answer to DONE once the crowd stops.
-func (s *session) idling() error {
-	if err := s.reader("bob"); err != nil {
+func (s *Session) idling() error {
+	if err := s.idle(); err != nil {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Do("SELECT INBOX"); err != nil {
-		return err
-	}
-	if _, err := s.Ask("+", "i IDLE"); err != nil {
-		return err
-	}
-	s.count(&s.idle, 1)
-	defer s.count(&s.idle, -1)
+	s.count(&s.idlers, 1)
+	defer s.count(&s.idlers, -1)
 	over := make(chan struct{})
 	defer close(over)
 	s.conn.SetReadDeadline(time.Time{})
@@ -357,7 +406,7 @@ func (s *session) idling() error {
 
 var errStopped = errors.New("told to stop")
 
-func (s *session) news() error {
+func (s *Session) news() error {
 	for {
 		_, err := s.r.Peek(1)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -373,7 +422,7 @@ func (s *session) news() error {
 }
 
 // idleDone ends IDLE.
-func (s *session) idleDone() (string, error) {
+func (s *Session) idleDone() (string, error) {
 	if err := s.Send("DONE\r\n"); err != nil {
 		return "", err
 	}

@@ -32,15 +32,15 @@ type Crowd struct {
 	// to go on; nil never lets it.
 	Refused func(client string, r *Refusal) bool
 
-	mu   sync.Mutex
-	stop chan struct{}
-	done int // transactions
-	idle int // clients in IDLE now
-	byes int // told to clients in IDLE
+	mu     sync.Mutex
+	stop   chan struct{}
+	done   int // transactions
+	idlers int // clients in IDLE now
+	byes   int // told to clients in IDLE
 }
 
-// session is one connection of a client.
-type session struct {
+// Session is one connection of a client at a time.
+type Session struct {
 	*Crowd
 	*Talk
 	name string // no other session has it
@@ -48,11 +48,12 @@ type session struct {
 }
 
 // kinds are the clients there are.
-var kinds = map[string]func(s *session) error{
-	"lmtp": (*session).lmtp, "smtp": (*session).smtp, "submission": (*session).submission,
-	"append": (*session).appending, "move": (*session).moving, "pop": (*session).popping, "idle": (*session).idling,
-	"churn": (*session).churning, "search": (*session).searching, "nap": (*session).napping,
-	"abort": (*session).aborting, "cut": (*session).cutting, "wrong": (*session).guessing,
+var kinds = map[string]func(s *Session) error{
+	"out": (*Session).out, "dave": (*Session).dave, "collect": (*Session).collecting,
+	"lmtp": (*Session).lmtp, "smtp": (*Session).smtp, "submission": (*Session).submission,
+	"append": (*Session).appending, "move": (*Session).moving, "pop": (*Session).popping, "idle": (*Session).idling,
+	"churn": (*Session).churning, "search": (*Session).searching, "nap": (*Session).napping,
+	"abort": (*Session).aborting, "cut": (*Session).cutting, "wrong": (*Session).guessing,
 }
 
 // Kind returns the kind of a client from its name, which is the kind and a number.
@@ -103,7 +104,7 @@ func (c *Crowd) Done() int {
 func (c *Crowd) Idle() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.idle
+	return c.idlers
 }
 
 // Byes returns how many clients in IDLE were told BYE.
@@ -126,12 +127,7 @@ func (c *Crowd) Run(client string, round int) error {
 	if run == nil {
 		return fmt.Errorf("there is no client of the kind of %s", client)
 	}
-	name := fmt.Sprintf("%s-%d-%d", client, c.Shift, round)
-	seed := c.Seed
-	for _, b := range []byte(name) {
-		seed = seed*31 + uint64(b)
-	}
-	err := run(&session{Crowd: c, name: name, rng: rand.New(rand.NewPCG(c.Seed, seed))})
+	err := run(c.Session(fmt.Sprintf("%s-%d-%d", client, c.Shift, round)))
 	var end *End
 	if errors.As(err, &end) && end.Refused {
 		c.pause(20 * time.Millisecond) // nobody is there; whoever calls us tries again
@@ -139,9 +135,18 @@ func (c *Crowd) Run(client string, round int) error {
 	return err
 }
 
+// Session returns one of this name, for a test that says itself what it does.
+func (c *Crowd) Session(name string) *Session {
+	seed := c.Seed
+	for _, b := range []byte(name) {
+		seed = seed*31 + uint64(b)
+	}
+	return &Session{Crowd: c, name: name, rng: rand.New(rand.NewPCG(c.Seed, seed))}
+}
+
 // each runs a transaction again and again. After a refusal that is borne with, recover
 // brings the session back to where the next can begin.
-func (s *session) each(transaction func(token string) error, recover func() error) error {
+func (s *Session) each(transaction func(token string) error, recover func() error) error {
 	for i := 0; !s.enough(i); i++ {
 		err := transaction(fmt.Sprintf("%s-%d", s.name, i))
 		var no *Refusal
@@ -173,15 +178,20 @@ func (c *Crowd) pause(d time.Duration) {
 	}
 }
 
-func (c *Crowd) address(name string) string { return c.Server.Account(name).Address }
+func (c *Crowd) address(name string) string {
+	if name == Elsewhere {
+		return "somebody@" + Elsewhere
+	}
+	return c.Server.Account(name).Address
+}
 
-// tokenField carries the name under which the ledger knows a message.
-const tokenField = "X-Ledger: "
+// TokenField carries the name under which the ledger knows a message.
+const TokenField = "X-Ledger: "
 
-func (s *session) letter(token, from, to string) string {
+func (s *Session) letter(token, from, to string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: traffic\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <%s@traffic.example>\r\n%s%s\r\n\r\n",
-		from, to, token, tokenField, token)
+		from, to, token, TokenField, token)
 	lines := s.rng.IntN(200)
 	if s.Big > 0 && s.rng.IntN(s.Big) == 0 {
 		lines += 20_000

@@ -23,6 +23,8 @@ type spot struct{ box, uid string }
 // Ledger is what the server was told and has acknowledged. What is noted as tried and
 // never answered may be there or not.
 type Ledger struct {
+	Sink *Sink // where mail to Elsewhere comes, maybe more than once; may be nil
+
 	mu   sync.Mutex
 	sent map[Delivery]fate
 }
@@ -68,18 +70,22 @@ func (l *Ledger) Counts() (clear, unknown int) {
 	return clear, unknown
 }
 
-// accounts are those that mail was sent to, sorted.
-func (l *Ledger) accounts() []string {
+// one returns a delivery that must be there.
+func (l *Ledger) one() (Delivery, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var names []string
-	for d := range l.sent {
-		if !slices.Contains(names, d.Account) {
-			names = append(names, d.Account)
+	for d, f := range l.sent {
+		if f.least == 1 {
+			return d, true
 		}
 	}
-	slices.Sort(names)
-	return names
+	return Delivery{}, false
+}
+
+func (l *Ledger) drop(d Delivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.sent, d)
 }
 
 // Verdict is how what was found differs from the ledger.

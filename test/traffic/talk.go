@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// patience is how long a reply may take before a client gives up.
-const patience = 30 * time.Second
+// Patience is how long a reply may take before a client gives up.
+const Patience = 30 * time.Second
 
 // End is how a session has ended that did not end by itself.
 type End struct {
@@ -31,6 +31,12 @@ func (e *End) Error() string {
 		when = "at the connection"
 	}
 	return fmt.Sprintf("ended %s, the server said %q: %v", when, e.Said, e.Err)
+}
+
+// Gone tells whether an error is that the server has ended without a word.
+func Gone(err error) bool {
+	var e *End
+	return errors.As(err, &e) && e.Said == "" && !errors.Is(e.Err, os.ErrDeadlineExceeded)
 }
 
 // Refusal is a reply that is not the one wanted; the session goes on.
@@ -61,7 +67,7 @@ type Talk struct {
 
 // Dial connects.
 func Dial(addr string) (*Talk, error) {
-	c, err := net.DialTimeout("tcp", addr, patience)
+	c, err := net.DialTimeout("tcp", addr, Patience)
 	if err != nil {
 		return nil, &End{Refused: true, Err: err}
 	}
@@ -73,7 +79,7 @@ func (t *Talk) Close() { t.conn.Close() }
 
 // Send writes, and does not wait for anything.
 func (t *Talk) Send(format string, args ...any) error {
-	t.conn.SetDeadline(time.Now().Add(patience))
+	t.conn.SetDeadline(time.Now().Add(Patience))
 	if _, err := fmt.Fprintf(t.conn, format, args...); err != nil {
 		// What the server said before it hung up may still be there to be read.
 		if last, bye := t.lastWord(); bye {
@@ -107,7 +113,7 @@ func (t *Talk) Line() (string, error) {
 	l, err := t.r.ReadString('\n')
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("no reply for %v", patience)
+			err = fmt.Errorf("no reply for %v: %w", Patience, err)
 		}
 		return "", t.end("", err)
 	}
@@ -129,7 +135,12 @@ func (t *Talk) Reply() (string, error) {
 }
 
 // Ask sends a line, or none, and wants a reply that begins with a code.
-func (t *Talk) Ask(code, format string, args ...any) (string, error) {
+func (t *Talk) Ask(code, format string, args ...any) error {
+	_, err := t.answer(code, format, args...)
+	return err
+}
+
+func (t *Talk) answer(code, format string, args ...any) (string, error) {
 	asked := fmt.Sprintf(format, args...)
 	if format != "" {
 		if err := t.Send("%s\r\n", asked); err != nil {
@@ -174,12 +185,12 @@ func (t *Talk) Do(format string, args ...any) (lines []string, err error) {
 // Mailer opens a session with an SMTP or, with hello LHLO, an LMTP server.
 func Mailer(addr, hello, user, password string) (*Talk, error) {
 	return open(addr, "421", func(t *Talk) error {
-		_, err := t.Ask("220", "")
+		err := t.Ask("220", "")
 		if err == nil {
-			_, err = t.Ask("250", "%s traffic.example", hello)
+			err = t.Ask("250", "%s traffic.example", hello)
 		}
 		if err == nil && user != "" {
-			_, err = t.Ask("235", "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
+			err = t.Ask("235", "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
 		}
 		return err
 	})
@@ -199,12 +210,12 @@ func Reader(addr, user, password string) (*Talk, error) {
 // Popper opens a session with a POP3 server.
 func Popper(addr, user, password string) (*Talk, error) {
 	return open(addr, "-ERR [SYS/TEMP] the server is stopping", func(t *Talk) error {
-		_, err := t.Ask("+OK", "")
+		err := t.Ask("+OK", "")
 		if err == nil {
-			_, err = t.Ask("+OK", "USER %s", user)
+			err = t.Ask("+OK", "USER %s", user)
 		}
 		if err == nil {
-			_, err = t.Ask("+OK", "PASS %s", password)
+			err = t.Ask("+OK", "PASS %s", password)
 		}
 		return err
 	})
@@ -216,7 +227,7 @@ func open(addr, bye string, hello func(*Talk) error) (*Talk, error) {
 		return nil, err
 	}
 	t.bye = bye
-	t.conn.SetDeadline(time.Now().Add(patience))
+	t.conn.SetDeadline(time.Now().Add(Patience))
 	if err := hello(t); err != nil {
 		t.Close()
 		return nil, err

@@ -10,18 +10,15 @@ import (
 // Clients that leave nothing behind, some of them without saying goodbye.
 
 // churning is a mail program that stores drafts and deletes them for good.
-func (s *session) churning() error {
-	if err := s.reader("alice"); err != nil {
+func (s *Session) churning() error {
+	if err := s.Open("alice", "Archive"); err != nil {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Do("SELECT Archive"); err != nil {
-		return err
-	}
 	err := s.each(func(token string) error {
-		uid, err := s.append(token)
+		uid, err := s.Append(token)
 		if err == nil {
-			err = s.delete(token, uid)
+			err = s.Delete(token, uid)
 		}
 		return err
 	}, s.noop)
@@ -29,8 +26,8 @@ func (s *session) churning() error {
 }
 
 // searching is a mail program that looks for texts and reads what there is.
-func (s *session) searching() error {
-	if err := s.reader("alice"); err != nil {
+func (s *Session) searching() error {
+	if err := s.Open("alice", ""); err != nil {
 		return err
 	}
 	defer s.Close()
@@ -49,30 +46,24 @@ func (s *session) searching() error {
 }
 
 // napping is in IDLE for a moment.
-func (s *session) napping() error {
-	if err := s.reader("bob"); err != nil {
+func (s *Session) napping() error {
+	if err := s.idle(); err != nil {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Do("SELECT INBOX"); err != nil {
-		return err
-	}
-	if _, err := s.Ask("+", "i IDLE"); err != nil {
-		return err
-	}
 	s.pause(300 * time.Millisecond)
 	_, err := s.idleDone()
 	return s.logout(err)
 }
 
 // aborting begins a message and goes away.
-func (s *session) aborting() (err error) {
+func (s *Session) aborting() (err error) {
 	if s.Talk, err = Mailer(s.Server.Addr("smtp"), "EHLO", "", ""); err != nil {
 		return err
 	}
 	defer s.Close()
 	for _, command := range []string{"MAIL FROM:<" + stranger + ">", "RCPT TO:<" + s.address("bob") + ">", "DATA"} {
-		if _, err := s.Ask("", "%s", command); err != nil {
+		if err := s.Ask("", "%s", command); err != nil {
 			return err
 		}
 	}
@@ -82,7 +73,7 @@ func (s *session) aborting() (err error) {
 }
 
 // cutting connects to each port and goes away, with TLS in the middle of the handshake.
-func (s *session) cutting() error {
+func (s *Session) cutting() error {
 	for _, service := range []string{"smtp", "imap", "pop3", "submission", "imaps", "pop3s", "http"} {
 		t, err := Dial(s.Server.Addr(service))
 		if err != nil {
@@ -100,7 +91,7 @@ func (s *session) cutting() error {
 }
 
 // guessing gives a wrong password for an account that is not there.
-func (s *session) guessing() error {
+func (s *Session) guessing() error {
 	_, err := Reader(s.Server.Addr("imap"), "nobody@"+s.Server.Domain, fmt.Sprint(s.rng.Uint32()))
 	s.pause(10 * s.Pause)
 	var no *Refusal
