@@ -136,7 +136,10 @@ type Envelope struct {
 	Login    string // the authenticated account's address, or ""
 	Helo     string // name the client gave
 	Peer     string // client's IP address, or "" for a message born here
-	Protocol string // SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTPS..., LMTP (RFC 3848)
+	// RequireTLS: the message must not travel in the clear or to a host that does not
+	// prove its name (RFC 8689, 2).
+	RequireTLS bool
+	Protocol   string // SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTPS..., LMTP (RFC 3848)
 }
 
 // Ret says how much of the message a DSN returns.

@@ -79,6 +79,7 @@ type Result struct {
 	Address  string
 	TLS      string
 	DSN      bool // the next host reports success itself
+	Line     mail.Line
 }
 
 // Message is the content of a job. It has the shape of send.Message.

@@ -32,13 +32,14 @@ import (
 
 // Result says what came of one recipient.
 type Result struct {
-	Code     int    // 2xx: the next host has it; 4xx: try again; 5xx: give up
-	Enhanced string // enhanced status code such as "4.7.1" (RFC 3463); "" if none was given
-	Text     string // the peer's words if Host is set, else ours: one line, at most 500 bytes
-	Host     string // name of the host whose answer this is; "" if no host decided
-	Address  string // that host's IP address and port, or ""
-	TLS      string // what protected the line, in words; "" for nothing
-	DSN      bool   // the next host takes over the duty to report success (RFC 3461, 5.2.1)
+	Code     int       // 2xx: the next host has it; 4xx: try again; 5xx: give up
+	Enhanced string    // enhanced status code such as "4.7.1" (RFC 3463); "" if none was given
+	Text     string    // the peer's words if Host is set, else ours: one line, at most 500 bytes
+	Host     string    // name of the host whose answer this is; "" if no host decided
+	Address  string    // that host's IP address and port, or ""
+	TLS      string    // what protected the line, in words; "" for nothing
+	DSN      bool      // the next host takes over the duty to report success (RFC 3461, 5.2.1)
+	Line     mail.Line // the same for programs
 }
 
 // Message is what is sent. It is opened once for each host that gets as far as
@@ -68,7 +69,10 @@ type Options struct {
 	Now          func() time.Time                 // for certificates
 	Shuffle      func(n int, swap func(i, j int)) // hosts of equal preference
 	Random       io.Reader                        // of what nobody may guess
-	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
+	// Observed is told of each attempt to set up TLS, for reports; may be nil. It must
+	// not block.
+	Observed func(TLSObservation)
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Timeouts bounds each step. Zero fields have the values of RFC 5321, 4.5.3.2.
