@@ -42,7 +42,7 @@ type repairLine struct {
 	Gaps    int      `json:"unreadable_ranges,omitempty"` // of records; some or all of one are lost
 	Values  int      `json:"unreadable_records,omitempty"`
 	Away    string   `json:"quarantine,omitempty"`
-	Turned  []string `json:"files_put_right,omitempty"` // one bit of each was another
+	Turned  []string `json:"files_put_right,omitempty"` // by a checksum, or a copy of their end
 	Missing int      `json:"messages_lost,omitempty"`
 	Ranges  int      `json:"ranges_lost,omitempty"`  // of records that nothing else says
 	Other   int      `json:"records_lost,omitempty"` // of the directory, the queue, accounts

@@ -34,7 +34,7 @@ func (r *repairer) show(l repairLine) error {
 			break
 		}
 		for _, name := range l.Turned {
-			_, _ = fmt.Fprintf(r.out, "file %s had one wrong bit, and is as it was\n", clean(name))
+			_, _ = fmt.Fprintf(r.out, "file %s is as it was again\n", clean(name))
 		}
 		if l.Gaps > 0 || l.Values > 0 {
 			_, _ = fmt.Fprintf(r.out, "%s of records and %s could not be read\n",

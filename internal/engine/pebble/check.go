@@ -32,6 +32,9 @@ func (e *Engine) Check(ctx context.Context, report func(file, what string)) (Che
 	if err := c.all(); err != nil {
 		return c.done, e.failed(err)
 	}
+	if err := e.mendEnds(ctx, true); err != nil {
+		return c.done, e.failed(err)
+	}
 	return c.done, ctx.Err()
 }
 

@@ -274,7 +274,7 @@ func (d *disk) open(name string, call func() (vfs.File, error)) (vfs.File, error
 	if !d.do(isLog(name), func() (err error) { f, err = call(); return err }) {
 		f = vfs.NewMemFile(nil) // never written: the disk has failed
 	}
-	return &diskFile{File: f, disk: d, log: isLog(name), seen: extent{name: d.FS.PathBase(name)}}, nil
+	return &diskFile{File: f, disk: d, path: name, log: isLog(name), seen: extent{name: d.FS.PathBase(name)}}, nil
 }
 
 // readFailed counts a read that failed, logs it if none was lately, and takes its time:
@@ -377,6 +377,7 @@ func (d *disk) Remove(name string) error {
 	d.beforeMarker(name)
 	d.forget(name)
 	d.removeTwin(name)
+	d.removeEnd(name)
 	return d.remove(func() error { return d.FS.Remove(name) })
 }
 
@@ -437,6 +438,7 @@ func (l heldLock) Close() error {
 type diskFile struct {
 	vfs.File
 	disk  *disk
+	path  string
 	log   bool
 	reads bool // only
 	table bool // made of blocks
@@ -531,6 +533,7 @@ func (f *diskFile) Close() error {
 	}
 	f.alike(vfs.File.Close)
 	if f.disk.do(f.log, f.File.Close) && !f.blind && fixed(f.seen.name) {
+		f.disk.keepEnd(f.path, f.seen)
 		f.disk.witnessed(func() error { return f.disk.witness.keep(f.seen) })
 	}
 	return nil

@@ -180,7 +180,7 @@ func (e *Engine) checkFiles(settings *db.Options) (err error) {
 		return err
 	}
 	e.disk.witnessed(e.disk.witness.begin)
-	return nil
+	return e.mendEnds(e.life, false)
 }
 
 // foundDamage is told of each block that fails its checksum. Whoever asked for it gets an

@@ -24,7 +24,7 @@ type Salvaged struct {
 	Values  int      // keys that are lost because what they say cannot be read
 	Gaps    int      // ranges of keys of which some may be lost
 	Beside  int      // keys found in such ranges all the same
-	Turned  []string // files of which one bit was another, and is as it was
+	Turned  []string // files that are as they were again
 	Holes   []Hole   // what could not be read
 }
 
@@ -314,7 +314,10 @@ func (r *repair) stand() error {
 		if err == nil && (size == 0 || uint64(info.Size()) == size) {
 			continue
 		}
-		b, _ := readWhole(r.fs, r.old(name)) // what there is
+		b := r.withEnd(name, extent{}) // what there is
+		if b == nil {
+			b, _ = readWhole(r.fs, r.old(name))
+		}
 		if err == nil {
 			if err := r.fs.Remove(r.linked(name)); err != nil {
 				return err

@@ -85,21 +85,17 @@ func (w *witness) loadSums() error {
 	sums, _ := parseSums(b) // a power cut may have taken some
 	for _, name := range names {
 		if f, ok := sums[name]; ok {
-			if _, newer := w.sums[name]; !newer {
-				w.sums[name] = f
-			}
+			w.sums[name] = f
 		}
 	}
 	return nil
 }
 
-// beginSums writes the list anew and goes on with it.
+// beginSums writes the list anew, as it was read before the database could remove anything, and
+// goes on with it.
 func (w *witness) beginSums() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.loadSums(); err != nil {
-		return err
-	}
 	var all []byte
 	for _, name := range slices.Sorted(maps.Keys(w.sums)) {
 		all = append(all, sumsLine(w.sums[name])...)

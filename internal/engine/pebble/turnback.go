@@ -49,20 +49,30 @@ func turnBack(b []byte, f extent) []byte {
 	return b
 }
 
-// linkTable takes a table or blob file as it is, or as it was if one bit of it is another.
+// linkTable takes a table or blob file as it is, or as it was if one bit of it is another, or
+// with the end that it had.
 func (r *repair) linkTable(w *witness, name string) error {
-	f, known := w.sums[name]
-	if known {
+	f, listed := w.sums[name]
+	damaged := false
+	if listed {
 		wrong, err := w.holds(f)
-		known = err == nil && wrong != ""
+		damaged = err == nil && wrong != ""
 	}
-	if known {
+	if damaged {
 		b, err := readWhole(r.fs, r.old(name))
 		if err == nil && int64(len(b)) == f.size {
 			if b = turnBack(b, f); b != nil && r.fits(name, b) {
 				r.done.Turned = append(r.done.Turned, name)
 				return r.write(name, b)
 			}
+		}
+	}
+	if damaged || !listed {
+		if b := r.withEnd(name, f); b != nil {
+			if crc32.Checksum(b, castagnoli) == f.sum && listed {
+				r.done.Turned = append(r.done.Turned, name)
+			}
+			return r.write(name, b)
 		}
 	}
 	return r.fs.Link(r.old(name), r.linked(name))
