@@ -35,6 +35,7 @@ var plan = map[string][]string{
 
 	"record": {"fault"},
 	"disk":   {"github.com/cockroachdb/pebble/v2"},
+	"trace":  {"mail", "fault", "github.com/cockroachdb/pebble/v2/vfs", "github.com/klauspost/compress"},
 
 	"engine":            {"mail", "fault"},
 	"engine/pebble":     {"mail", "fault", "turn", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
