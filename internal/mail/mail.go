@@ -140,7 +140,28 @@ type Envelope struct {
 	// prove its name (RFC 8689, 2).
 	RequireTLS bool
 	Protocol   string // SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTPS..., LMTP (RFC 3848)
+
+	Priority  int       // -9 to 9, higher first; 0 is ordinary (RFC 6710)
+	By        DeliverBy // when it is to be delivered (RFC 2852)
+	ReleaseAt time.Time // not to be sent or delivered before (RFC 4865); zero: at once
+	VERP      bool      // each recipient gets it from a sender of his own, which names him
 }
+
+// DeliverBy is a time by which a message is to be delivered (RFC 2852, 4).
+type DeliverBy struct {
+	Mode  ByMode
+	At    time.Time // the deadline; it may be past with ByNotify
+	Trace bool      // a report is wanted where the message leaves for a host without DELIVERBY
+}
+
+// ByMode says what becomes of a message that misses its time.
+type ByMode uint8
+
+const (
+	ByNone   ByMode = iota // no time was asked for
+	ByNotify               // the sender is told, and it is tried on: "N"
+	ByReturn               // it goes back: "R"
+)
 
 // Ret says how much of the message a DSN returns.
 type Ret uint8

@@ -7,6 +7,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/test/memory"
 )
 
@@ -17,7 +18,7 @@ func FuzzRecords(f *testing.F) {
 	r := &recipient{Recipient: mail.Recipient{Address: address("x@y.test"), Notify: 5, ORcpt: "rfc822;x"}, state: failed, owed: 1, result: greylist}
 	g := &group{lane: "rexample.org", next: 7, attempts: 3, waiting: 1, reason: "x"}
 	l := &lane{due: 4, notBefore: 9, fails: 2, reason: "y"}
-	for _, v := range [][]byte{m.encode(), counts{3, 1}.encode(), r.encode(), g.encode(), l.encode(), encodeKeyRecord(5), encodeLook(-9)} {
+	for _, v := range [][]byte{m.encode(), withFields().encode(), counts{3, 1}.encode(), r.encode(), g.encode(), l.encode(), encodeKeyRecord(5), encodeLook(-9)} {
 		f.Add(v[1 : len(v)-4])
 	}
 	forms := map[string]func(b []byte) (any, []byte, error){
@@ -65,8 +66,11 @@ func FuzzRecords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		e := newEnc()
 		e.Raw(payload...)
-		b := e.seal()
 		for name, form := range forms {
+			b := e.seal()
+			if name == "message" {
+				b = record.Seal(messageVersion, payload)
+			}
 			var is any
 			var written []byte
 			var err error

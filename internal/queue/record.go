@@ -113,7 +113,21 @@ type lane struct {
 	reason    string
 }
 
-const version = 1
+// version is that of all records but a message's, which was 1 once, too: a message of
+// version 2 ends in a list of tagged fields, each of which is there if it is not zero.
+const (
+	version        = 1
+	messageVersion = 2
+)
+
+// Tags of fields.
+const (
+	tagRequireTLS = iota + 1 // no value
+	tagPriority              // zigzag
+	tagBy                    // mode, trace, time
+	tagReleaseAt             // time
+	tagVERP                  // no value
+)
 
 // enc writes a record.
 type enc struct{ record.Enc }
@@ -126,14 +140,20 @@ func (e *enc) seal() []byte { return record.Seal(version, e.Enc) }
 type dec struct{ record.Dec }
 
 func newDec(b []byte) (*dec, error) {
+	d, _, err := newDecOf(b, version)
+	return d, err
+}
+
+// newDecOf begins to read a record of a version up to newest.
+func newDecOf(b []byte, newest byte) (d *dec, kind byte, err error) {
 	kind, payload, err := record.Open(b)
-	if err == nil && kind != version {
-		err = fault.Newf(fault.Corrupt, "a queue record has version %d; this server knows %d", kind, version)
+	if err == nil && (kind < 1 || kind > newest) {
+		err = fault.Newf(fault.Corrupt, "a queue record has version %d; this server knows %d", kind, newest)
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return &dec{record.Dec{Rest: payload}}, nil
+	return &dec{record.Dec{Rest: payload}}, kind, nil
 }
 
 func (d *dec) n() int     { return int(min(d.U(), 1<<31-1)) }
@@ -157,11 +177,65 @@ func (m *message) encode() []byte {
 	for _, n := range [...]int{m.pieces, m.recipients, m.groups, m.open, m.owed} {
 		e.U(uint64(n))
 	}
-	return e.seal()
+	e.fields(m)
+	return record.Seal(messageVersion, e.Enc)
+}
+
+// fields writes the tagged fields of a message, in the order of their tags.
+func (e *enc) fields(m *message) {
+	put := func(tag uint64, there bool, fill func(*enc)) {
+		if there {
+			f := newEnc()
+			fill(&f)
+			e.U(tag)
+			e.Bytes(f.Enc)
+		}
+	}
+	env := &m.env
+	put(tagRequireTLS, env.RequireTLS, func(*enc) {})
+	put(tagPriority, env.Priority != 0, func(f *enc) { f.I(int64(env.Priority)) })
+	put(tagBy, env.By.Mode != mail.ByNone, func(f *enc) {
+		f.U(uint64(env.By.Mode))
+		f.Bool(env.By.Trace)
+		f.I(env.By.At.UnixMilli())
+	})
+	put(tagReleaseAt, !env.ReleaseAt.IsZero(), func(f *enc) { f.I(env.ReleaseAt.UnixMilli()) })
+	put(tagVERP, env.VERP, func(*enc) {})
+}
+
+// fields reads what fields wrote. A field of a later version is not passed over: who
+// put it there relies on it.
+func (d *dec) fields(m *message) error {
+	env := &m.env
+	for last := uint64(0); len(d.Rest) > 0; {
+		tag := d.U()
+		f := dec{record.Dec{Rest: d.Bytes()}}
+		if tag <= last {
+			return fault.New(fault.Corrupt, "a stored queue record has its fields in the wrong order")
+		}
+		switch last = tag; tag {
+		case tagRequireTLS:
+			env.RequireTLS = true
+		case tagPriority:
+			env.Priority = int(max(-9, min(9, f.I())))
+		case tagBy:
+			env.By = mail.DeliverBy{Mode: mail.ByMode(f.U()), Trace: f.Bool(), At: time.UnixMilli(f.I())}
+		case tagReleaseAt:
+			env.ReleaseAt = time.UnixMilli(f.I())
+		case tagVERP:
+			env.VERP = true
+		default:
+			return fault.Newf(fault.Corrupt, "a queue record has the field %d, which this server does not know", tag)
+		}
+		if err := f.end(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func decodeMessage(id ID, b []byte) (*message, error) {
-	d, err := newDec(b)
+	d, kind, err := newDecOf(b, messageVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +255,11 @@ func decodeMessage(id ID, b []byte) (*message, error) {
 	copy(m.blob[:], d.Str())
 	for _, n := range [...]*int{&m.pieces, &m.recipients, &m.groups, &m.open, &m.owed} {
 		*n = d.n()
+	}
+	if kind > 1 {
+		if err := d.fields(m); err != nil {
+			return nil, err
+		}
 	}
 	return m, d.end()
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // NewestRecord is the version of records that this version of the program knows.
-const NewestRecord = version
+const NewestRecord = messageVersion
 
 // BodyOf returns the blob that a record of the queue's shard names, zero if none, and
 // whether the record is that of a message. Faults: Corrupt.
