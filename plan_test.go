@@ -43,12 +43,18 @@ var plan = map[string][]string{
 
 	"store": {"mail", "fault", "turn", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
-	"directory": {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
-	"token":     {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},
-	"queue":     {"mail", "fault", "engine", "record", "store", "syntax/mime"},
-	"send":      {"mail", "fault", "dnsx", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},
-	"receive":   {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
-	"bench":     {"mail", "fault"},
+	"directory":     {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
+	"token":         {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},
+	"queue":         {"mail", "fault", "engine", "record", "store", "syntax/mime"},
+	"send":          {"mail", "fault", "dnsx", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},
+	"check":         {"mail", "fault", "dnsx", "syntax/mime", "check/spf", "check/dmarc", "check/authres", "check/dnsbl", "check/dkim", "check/arc"},
+	"check/spf":     {"mail", "fault", "dnsx"},
+	"check/dmarc":   {"mail", "fault", "dnsx", "syntax/mime"},
+	"check/authres": {"mail", "fault", "dnsx", "syntax/mime"},
+	"check/dnsbl":   {"fault", "dnsx"},
+
+	"receive": {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
+	"bench":   {"mail", "fault"},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
