@@ -22,6 +22,8 @@ type cache struct {
 	entries    map[mail.Address]entry
 	accounts   map[mail.AccountID]*accountRecord
 	first      mail.AccountID
+	signers    map[string][]SigningKey
+	settings   map[string]Settings
 }
 
 // maybeDomain is a domain's record, if it is local.
@@ -48,6 +50,7 @@ func (c *cache) clear() uint64 {
 	defer c.mu.Unlock()
 	c.generation++
 	c.domains, c.entries, c.accounts, c.first = nil, nil, nil, 0
+	c.signers, c.settings = nil, nil
 	return c.generation
 }
 

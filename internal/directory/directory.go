@@ -1,5 +1,5 @@
-// Package directory knows who exists: domains, accounts with their passwords,
-// aliases, catch-alls, and where an address leads.
+// Package directory knows who exists: domains with their settings and the keys that sign
+// their mail, accounts with their passwords, aliases, catch-alls, and where an address leads.
 //
 // Its records lie in one shard of the engine and are changed one by one, by this
 // process or another; lookups are answered from memory and see every change made
@@ -10,7 +10,8 @@
 // protocol. Whether a domain's DNS points here is not its question.
 //
 // RFC 5321, 4.5.1 (postmaster), RFC 5233 (detail), RFC 5890 to 5895 (a domain in
-// letters and in A-labels is one), RFC 9106 (argon2id), RFC 5802 (SCRAM keys).
+// letters and in A-labels is one), RFC 9106 (argon2id), RFC 5802 (SCRAM keys), RFC 6376, 8301
+// and 8463 (which keys sign).
 package directory
 
 import (
@@ -66,7 +67,7 @@ type Options struct {
 
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
-	Rand  io.Reader                                        // of what nobody may guess: salts, secrets
+	Rand  io.Reader                                        // of what nobody may guess: salts, secrets, keys
 	Log   *slog.Logger                                     // nil: discard
 }
 
@@ -124,6 +125,7 @@ type Directory struct {
 
 	// One at a time: making an account has steps that must not cross.
 	accounts sync.Mutex
+	making   sync.Mutex // of signing keys
 }
 
 const shard = store.DirectoryShard

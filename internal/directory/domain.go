@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -36,7 +37,7 @@ func (d *Directory) AddDomain(ctx context.Context, name string) error {
 	})
 }
 
-// RemoveDomain makes a domain foreign again. Faults: NotFound; Denied while it has
+// RemoveDomain makes a domain foreign again, and deletes its keys and settings. Faults: NotFound; Denied while it has
 // accounts or aliases.
 func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 	_, name, err := parseDomain(name)
@@ -63,7 +64,12 @@ func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 					rec.name, mail.Address{Local: left, Domain: rec.name})
 			}
 		}
-		return w.Delete(domainKey(name))
+		prefix := signingPrefix(name)
+		return errors.Join(
+			w.DeleteRange(prefix, engine.After(prefix)),
+			w.Delete(settingsKey(name)),
+			w.Delete(domainKey(name)),
+		)
 	})
 }
 

@@ -31,6 +31,8 @@ func FuzzRecords(f *testing.F) {
 		seal(recAccountEntry, []byte{0}),
 		domainRecord{name: "b.test", created: time.Unix(1, 0)}.encode(),
 		meta{7, []byte("secret")}.encode(),
+		signingRecord{SigningKey{Algorithm: RSA, State: KeyActive, Created: time.Unix(1, 0)}, []byte("key")}.encode(),
+		encodeSettings(map[string]string{"sign": "no", "dmarc": "reject"}),
 	} {
 		f.Add(b[0], b[1:len(b)-4])
 	}
@@ -54,6 +56,18 @@ func FuzzRecords(f *testing.F) {
 		recMeta: func(r engine.Reader) (any, []byte, error) {
 			m, err := getMeta(r)
 			return m, m.encode(), err
+		},
+		recSigning: func(r engine.Reader) (any, []byte, error) {
+			_, d, _, err := get(r, nil, recSigning)
+			if err != nil {
+				return nil, nil, err
+			}
+			rec, err := decodeSigning(d)
+			return rec, rec.encode(), err
+		},
+		recSettings: func(r engine.Reader) (any, []byte, error) {
+			stored, err := readSettings(r, "b")
+			return stored, encodeSettings(stored), err
 		},
 	}
 	forms[recAliasEntry] = forms[recAccountEntry]

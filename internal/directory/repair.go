@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -56,6 +57,8 @@ type mender struct {
 	accounts map[mail.AccountID]mail.Address // as their records say
 	removed  map[mail.AccountID]bool         // or in the making
 	highest  mail.AccountID
+
+	ofDomains []string // that have keys or settings
 }
 
 func (m *mender) note(id mail.AccountID, address string, lost bool, what string) {
@@ -151,6 +154,15 @@ func (m *mender) one(key []byte, kind byte, d *decoder) error {
 		m.removed[id], m.highest = true, max(m.highest, id)
 	case famRemoved:
 		m.removed[mail.AccountID(engine.Num(key, 0))] = true
+	case famSigning:
+		domain, selector, _ := strings.Cut(string(key[1:]), "\x00")
+		m.ofDomains = append(m.ofDomains, domain)
+		_, err := readKey([]byte(selector), kind, d)
+		return err
+	case famSettings:
+		m.ofDomains = append(m.ofDomains, string(key[1:]))
+		_, err := decodeSettings(d)
+		return err
 	}
 	return nil
 }
@@ -172,6 +184,13 @@ func (m *mender) mend(key []byte) error {
 	case famRemoved:
 		m.removed[mail.AccountID(engine.Num(key, 0))] = true
 		return m.w.Put(key, seal(recRemoved, nil))
+	case famSigning:
+		domain, selector, _ := strings.Cut(string(key[1:]), "\x00")
+		m.note(0, domain, true, fmt.Sprintf("the key %s that signed its mail is lost, and another is made: publish it, martlet dns show %s", selector, domain))
+		return m.w.Delete(key)
+	case famSettings:
+		m.note(0, string(key[1:]), true, "what was set for the domain is lost: set it again, martlet domain set")
+		return m.w.Delete(key)
 	case famMeta:
 		m.note(0, "", false, "the directory's own record was damaged")
 		return m.w.Delete(key)
@@ -226,12 +245,16 @@ func (m *mender) name(id mail.AccountID, address mail.Address) error {
 }
 
 func (m *mender) needDomains() error {
+	names := slices.Clone(m.ofDomains)
 	for _, a := range append(mapValues(m.entries), m.aliases...) {
-		if m.domains[a.Domain] {
+		names = append(names, a.Domain)
+	}
+	for _, name := range names {
+		if m.domains[name] {
 			continue
 		}
-		m.note(0, a.Domain, a.Domain != recoveredDomain, "the domain was lost and is there again; its catch-all, if it had one, is lost")
-		if err := m.domain(a.Domain); err != nil {
+		m.note(0, name, name != recoveredDomain, "the domain was lost and is there again; its catch-all, if it had one, is lost")
+		if err := m.domain(name); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -19,6 +20,7 @@ func (d *Directory) Verify(ctx context.Context, report func(string), live func(m
 			fn     func(key []byte, kind byte, d *decoder) error
 		}{
 			{famDomain, v.domain}, {famEntry, v.entry}, {famAccount, v.account}, {famPending, v.pending}, {famMeta, v.meta},
+			{famSigning, v.signing}, {famSettings, v.settings},
 		} {
 			if err := v.all(r, check.family, check.fn); err != nil {
 				return err
@@ -142,4 +144,21 @@ func (v *verifier) meta(_ []byte, _ byte, d *decoder) error {
 	}
 	d.bytes()
 	return d.done()
+}
+
+func (v *verifier) signing(key []byte, kind byte, d *decoder) error {
+	domain, selector, _ := strings.Cut(string(key[1:]), "\x00")
+	if !v.domains[domain] {
+		v.report(fmt.Sprintf("signing key %s is of %s, which is not here", selector, domain))
+	}
+	_, err := readKey([]byte(selector), kind, d)
+	return err
+}
+
+func (v *verifier) settings(key []byte, _ byte, d *decoder) error {
+	if domain := string(key[1:]); !v.domains[domain] {
+		v.report(fmt.Sprintf("there are settings of %s, which is not here", domain))
+	}
+	_, err := decodeSettings(d)
+	return err
 }

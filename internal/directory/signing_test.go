@@ -1,0 +1,254 @@
+package directory
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+func states(all []SigningKey) string {
+	var words []string
+	for _, k := range all {
+		words = append(words, k.Selector+" "+k.State.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+func wantKeys(t *testing.T, all []SigningKey, err error, want string) {
+	t.Helper()
+	if err != nil || states(all) != want {
+		t.Fatalf("%v: the keys are %q, not %q", err, states(all), want)
+	}
+}
+
+// A domain that was made before there were keys, as AddDomain makes one, gets them when
+// something is to be signed, and keeps them.
+func TestSignersOfADomainWithoutKeys(t *testing.T) {
+	f := setUp(t)
+	all, err := f.Keys(bg, "example.org")
+	wantKeys(t, all, err, "")
+	first, err := f.Signers(bg, "EXAMPLE.org")
+	wantKeys(t, first, err, "2027a-ed active, 2027a-rsa active")
+	if k, ok := first[1].Signer.(*rsa.PrivateKey); !ok || k.N.BitLen() != 2048 || first[1].Algorithm != RSA || first[0].Algorithm != Ed25519 {
+		t.Errorf("%+v", first)
+	}
+	f.Close()
+	f.open(t)
+	again, err := f.Signers(bg, "example.org")
+	wantKeys(t, again, err, "2027a-ed active, 2027a-rsa active")
+	if !again[1].Signer.(*rsa.PrivateKey).Equal(first[1].Signer) || !again[0].same(first[0]) {
+		t.Error("they are other keys")
+	}
+	if none, err := f.Signers(bg, "example.com"); err != nil || none != nil {
+		t.Errorf("a foreign domain: %v %v", none, err)
+	}
+	f.mustDo(t, f.Set(bg, "example.org", map[string]string{"sign": "no"}))
+	if none, err := f.Signers(bg, "example.org"); err != nil || none != nil {
+		t.Errorf("a domain that signs nothing: %v %v", none, err)
+	}
+}
+
+// From one key to the next there is no moment at which nothing signs or what has signed
+// cannot be verified.
+func TestRotationHasNoGap(t *testing.T) {
+	f := setUp(t)
+	_, err := f.Activate(bg, "example.org")
+	wantKind(t, "nothing follows", err, fault.NotFound)
+	_, err = f.MakeKeys(bg, "example.org")
+	f.mustDo(t, err)
+	f.pass(180 * 24 * time.Hour)
+	all, err := f.NextKeys(bg, "example.org")
+	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active, 2027b-ed next, 2027b-rsa next")
+	all, err = f.NextKeys(bg, "example.org")
+	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active, 2027b-ed next, 2027b-rsa next")
+	signers, err := f.Signers(bg, "example.org")
+	wantKeys(t, signers, err, "2027a-ed active, 2027a-rsa active")
+	f.mustDo(t, f.KeysSeen(bg, "example.org", "2027b-ed", "2027b-rsa", "of-another"))
+	all, err = f.Activate(bg, "example.org")
+	wantKeys(t, all, err, "2027a-ed retired, 2027a-rsa retired, 2027b-ed active, 2027b-rsa active")
+	if all[2].Published.IsZero() || all[0].Gone.Sub(all[0].Retired) < 7*24*time.Hour || all[0].Signer == nil {
+		t.Errorf("%+v", all)
+	}
+	signers, err = f.Signers(bg, "example.org")
+	wantKeys(t, signers, err, "2027b-ed active, 2027b-rsa active")
+
+	f.pass(keyKept - time.Hour)
+	all, err = f.ExpireKeys(bg, "example.org")
+	wantKeys(t, all, err, "2027a-ed retired, 2027a-rsa retired, 2027b-ed active, 2027b-rsa active")
+	f.pass(time.Hour)
+	all, err = f.ExpireKeys(bg, "example.org")
+	wantKeys(t, all, err, "2027a-ed gone, 2027a-rsa gone, 2027b-ed active, 2027b-rsa active")
+	all, err = f.Keys(bg, "example.org")
+	wantKeys(t, all, err, "2027a-ed gone, 2027a-rsa gone, 2027b-ed active, 2027b-rsa active")
+	if all[0].Signer != nil {
+		t.Error("the private key is still there")
+	}
+	f.pass(goneKept + time.Hour)
+	all, err = f.ExpireKeys(bg, "example.org")
+	wantKeys(t, all, err, "2027b-ed active, 2027b-rsa active")
+}
+
+// Two that need keys at the same time do not make two sets.
+func TestKeysAreMadeOnce(t *testing.T) {
+	f := setUp(t)
+	got := make(chan string, 4)
+	for range 4 {
+		go func() {
+			all, err := f.Signers(bg, "example.org")
+			if err != nil {
+				t.Error(err)
+			}
+			got <- states(all)
+		}()
+	}
+	for range 4 {
+		if s := <-got; s != "2027a-ed active, 2027a-rsa active" {
+			t.Error(s)
+		}
+	}
+	all, err := f.Keys(bg, "example.org")
+	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active")
+}
+
+func TestSelectorsAreNotUsedTwice(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var all []SigningKey
+	for range 30 {
+		all = append(all, SigningKey{Selector: freeWord(all, now) + "-ed"})
+	}
+	if all[0].Selector != "2027a-ed" || all[25].Selector != "2027z-ed" || all[29].Selector != "2027zd-ed" {
+		t.Error(states(all))
+	}
+	slices.SortFunc(all, func(a, b SigningKey) int { return strings.Compare(a.Selector, b.Selector) })
+	if len(slices.CompactFunc(all, func(a, b SigningKey) bool { return a.Selector == b.Selector })) != 30 {
+		t.Error("a selector comes twice")
+	}
+}
+
+// What belongs to a domain goes with it, and nothing of a domain whose name begins alike.
+func TestRemovedDomainTakesItsKeys(t *testing.T) {
+	f := setUp(t)
+	f.mustDo(t, f.AddDomain(bg, "example.org.uk"))
+	for _, name := range []string{"example.org", "example.org.uk"} {
+		_, err := f.NextKeys(bg, name)
+		f.mustDo(t, err, f.Set(bg, name, map[string]string{"dmarc": "reject"}))
+	}
+	f.mustDo(t, f.RemoveDomain(bg, "example.org"))
+	_, err := f.Keys(bg, "example.org")
+	wantKind(t, "gone", err, fault.NotFound)
+	f.mustDo(t, f.AddDomain(bg, "example.org"))
+	all, err := f.Keys(bg, "example.org")
+	wantKeys(t, all, err, "")
+	all, err = f.Keys(bg, "example.org.uk")
+	wantKeys(t, all, err, "2027a-ed next, 2027a-rsa next")
+	for name, want := range map[string]string{"example.org": "none", "example.org.uk": "reject"} {
+		if s, err := f.Settings(bg, name); err != nil || s.DMARC != want {
+			t.Errorf("%s: %v %v", name, s.DMARC, err)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	f := setUp(t)
+	want := Settings{
+		Domain: "example.org", Sign: true, DMARC: "none", DMARCReports: "postmaster@example.org",
+		MTASTS: "testing", MTASTSAge: 7 * 24 * time.Hour, TLSReports: "postmaster@example.org",
+	}
+	check := func() {
+		t.Helper()
+		if s, err := f.Settings(bg, "Example.ORG"); err != nil || s != want {
+			t.Errorf("%v\n%+v\n%+v", err, s, want)
+		}
+	}
+	check()
+	f.mustDo(t, f.Set(bg, "example.org", map[string]string{"dmarc": "reject", "dmarc-reports": "-", "forged": "junk", "mta-sts-age": "48h", "send-per-day": "1000", "sign": "no", "tls-reports": "tls@example.net"}))
+	want.DMARC, want.DMARCReports, want.Forged, want.MTASTSAge, want.SendPerDay, want.Sign, want.TLSReports = "reject", "", "junk", 48*time.Hour, 1000, false, "tls@example.net"
+	check()
+	for name, text := range map[string]string{
+		"dmarc": "maybe", "sign": "true", "mta-sts-age": "-1h", "send-per-day": "many", "tls-reports": "nobody", "dmarc-reports": "a@b.example,c@d.example", "nonsense": "1",
+	} {
+		wantKind(t, name, f.Set(bg, "example.org", map[string]string{"sign": "yes", name: text}), fault.Invalid)
+	}
+	check()
+	f.mustDo(t, f.Set(bg, "example.org", map[string]string{"dmarc": "", "sign": ""}))
+	want.DMARC, want.Sign = "none", true
+	check()
+	wantKind(t, "foreign", f.Set(bg, "example.com", map[string]string{"sign": "no"}), fault.NotFound)
+
+	all, err := f.AllSettings(bg, "example.org")
+	f.mustDo(t, err)
+	for _, s := range all {
+		if s.Meaning == "" || s.Name == "tls-reports" && (s.Value != "tls@example.net" || s.Default != "postmaster@example.org") {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// Every default can be set, and a value of a later version is kept and does no harm.
+func TestSettingRows(t *testing.T) {
+	for _, row := range settingRows {
+		if err := row.set(&Settings{Domain: "example.org"}, row.def); err != nil {
+			t.Error(err)
+		}
+	}
+	s := settingsOf("example.org", map[string]string{"dmarc": "of a later version", "unknown": "x", "sign": "no"})
+	if s.DMARC != "none" || s.Sign {
+		t.Errorf("%+v", s)
+	}
+	f := setUp(t)
+	f.mustDo(t, f.eng.Update(bg, shard, func(w engine.Writer) error {
+		return w.Put(settingsKey("example.org"), encodeSettings(map[string]string{"unknown": "x"}))
+	}), f.Set(bg, "example.org", map[string]string{"sign": "no"}))
+	stored, _, err := f.stored(bg, "example.org")
+	if err != nil || stored["unknown"] != "x" || stored["sign"] != "no" {
+		t.Errorf("%v %v", stored, err)
+	}
+}
+
+// A key or settings that are damaged are told of and made anew; a domain of which they are
+// all that is left is one again.
+func TestRepairOfKeysAndSettings(t *testing.T) {
+	eng := newEngine(t)
+	f := newFixture(t, eng)
+	f.mustDo(t, f.AddDomain(bg, "example.org"), f.AddDomain(bg, "example.net"), f.Set(bg, "example.org", map[string]string{"sign": "no"}))
+	for _, name := range []string{"example.org", "example.net"} {
+		_, err := f.MakeKeys(bg, name)
+		f.mustDo(t, err)
+	}
+	f.Close()
+	f.mustDo(t, eng.Update(bg, shard, func(w engine.Writer) error {
+		for _, key := range [][]byte{signingKey("example.org", "2027a-ed"), settingsKey("example.org")} {
+			value, _, err := w.Get(key)
+			if err != nil {
+				return err
+			}
+			spoilt := bytes.Clone(value)
+			spoilt[len(spoilt)/2] ^= 1
+			if err := w.Put(key, spoilt); err != nil {
+				return err
+			}
+		}
+		return w.Delete(domainKey("example.net"))
+	}))
+	var told []string
+	f.mustDo(t, Repair(bg, eng, nil, nil, f.now(), func(m Mended) { told = append(told, m.Address+": "+m.What) }))
+	if all := strings.Join(told, "\n"); len(told) != 3 || !strings.Contains(all, "2027a-ed") || !strings.Contains(all, "martlet domain set") || !strings.Contains(all, "example.net: the domain was lost") {
+		t.Error(all)
+	}
+	f.open(t)
+	all, err := f.Signers(bg, "example.org")
+	wantKeys(t, all, err, "2027b-ed active, 2027a-rsa active")
+	all, err = f.Signers(bg, "example.net")
+	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active")
+	for _, problem := range f.problems(t) {
+		t.Error(problem)
+	}
+	f.Close()
+	f.mustDo(t, eng.Close())
+}
