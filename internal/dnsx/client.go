@@ -107,7 +107,7 @@ func (a answer) denied() bool { return a.err == ErrNoName || a.err == ErrNoData 
 
 // lookup answers from the cache or by asking. The error is a fault.
 func (c *Client) lookup(ctx context.Context, name string, qtype uint16) ([]dns.RR, Info, error) {
-	name, err := ASCII(name)
+	name, err := asked(name)
 	if err != nil {
 		return nil, Info{}, err
 	}

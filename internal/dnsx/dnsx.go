@@ -62,7 +62,8 @@ type TLSA struct {
 }
 
 // Resolver answers questions. Names may be U-labels or A-labels, with or without
-// the final dot; names in answers are A-labels in lower case without it.
+// the final dot; names in answers are A-labels in lower case without it. A name may hold
+// any bytes where it is asked for as Escape writes it.
 //
 // Errors are faults: NotFound (see ErrNoName, ErrNoData), Unavailable (try later),
 // Invalid (not a domain name), Closed (the context was cancelled).
@@ -74,6 +75,8 @@ type Resolver interface {
 	// fails as NotFound only if both families are known to be absent. Info.AD holds
 	// only if both answers were authenticated.
 	LookupAddr(ctx context.Context, host string) ([]netip.Addr, Info, error)
+	// LookupIP returns the addresses of one family: IPv6 with six, IPv4 without.
+	LookupIP(ctx context.Context, host string, six bool) ([]netip.Addr, Info, error)
 	// LookupTXT returns each record as one string, its pieces joined.
 	LookupTXT(ctx context.Context, name string) ([]string, Info, error)
 	// LookupCNAME returns the name at the end of the chain of aliases that begins

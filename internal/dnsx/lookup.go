@@ -63,6 +63,14 @@ func (c *Client) LookupAddr(ctx context.Context, host string) ([]netip.Addr, Inf
 	return addrs, info, nil
 }
 
+// LookupIP implements Resolver.
+func (c *Client) LookupIP(ctx context.Context, host string, six bool) ([]netip.Addr, Info, error) {
+	if six {
+		return c.family(ctx, host, dns.TypeAAAA)
+	}
+	return c.family(ctx, host, dns.TypeA)
+}
+
 func (c *Client) family(ctx context.Context, host string, qtype uint16) ([]netip.Addr, Info, error) {
 	rrs, info, err := c.lookup(ctx, host, qtype)
 	var addrs []netip.Addr

@@ -141,7 +141,16 @@ func parse(text string) (zone, error) {
 	return z, p.Err()
 }
 
-func canonical(name string) string { return strings.ToLower(dns.Fqdn(name)) }
+// canonical is how names are compared, whichever way their odd bytes are escaped.
+func canonical(name string) string {
+	wire := make([]byte, 256)
+	if end, err := dns.PackDomainName(dns.Fqdn(name), wire, 0, nil, false); err == nil {
+		if text, _, err := dns.UnpackDomainName(wire[:end], 0); err == nil {
+			name = text
+		}
+	}
+	return strings.ToLower(dns.Fqdn(name))
+}
 
 // ServeDNS answers one question.
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
