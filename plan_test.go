@@ -45,7 +45,7 @@ var plan = map[string][]string{
 
 	"directory":     {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"token":         {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},
-	"queue":         {"mail", "fault", "engine", "record", "store", "syntax/mime"},
+	"queue":         {"mail", "fault", "trace", "engine", "record", "store", "syntax/mime"},
 	"send":          {"mail", "fault", "dnsx", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},
 	"check":         {"mail", "fault", "dnsx", "syntax/mime", "check/spf", "check/dmarc", "check/authres", "check/dnsbl", "check/dkim", "check/arc"},
 	"check/spf":     {"mail", "fault", "dnsx"},
@@ -53,16 +53,16 @@ var plan = map[string][]string{
 	"check/authres": {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/dnsbl":   {"fault", "dnsx"},
 
-	"receive": {"mail", "fault", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
+	"receive": {"mail", "fault", "trace", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
 	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},
 	"serve/imapd":  {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
-	"serve/smtpd":  {"mail", "fault", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
+	"serve/smtpd":  {"mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
-	"serve/admin":  {"mail", "fault", "store", "directory", "queue", "backup", "serve/netsrv"},
+	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

@@ -6,6 +6,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // alarmBatch bounds the alarms that one look brings.
@@ -106,8 +107,10 @@ func (q *Queue) snooze(ctx context.Context, a alarm) error {
 // peace: somebody wants it so.
 func (q *Queue) strike(ctx context.Context, a alarm) error {
 	now := q.now()
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
+	var story *trace.Event
+	err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
 		t := tx{w}
+		story = nil
 		m, ok, err := t.message(a.id)
 		if err != nil {
 			return err
@@ -129,13 +132,16 @@ func (q *Queue) strike(ctx context.Context, a alarm) error {
 			}
 			err = t.each(m, func(_ int, r *recipient) bool { m.owe(r, owedDelay); return true })
 		} else {
-			err = q.expire(t, m, now)
+			story = &trace.Event{What: trace.GivenUp, Queue: a.id.String(), From: sender(m.env.From)}
+			err = q.expire(t, m, now, story)
 		}
 		if err != nil {
 			return err
 		}
 		return t.finish(m, now)
 	})
+	q.keep(story, err)
+	return err
 }
 
 // late tells whether an alarm comes so late that the server must have been down:
@@ -163,7 +169,7 @@ func (t tx) again(m *message, a alarm, to int64) error {
 
 // expire gives up on all recipients that wait. Those under way keep a few minutes:
 // the record of their attempt will see that the time is over.
-func (q *Queue) expire(t tx, m *message, now int64) error {
+func (q *Queue) expire(t tx, m *message, now int64, story *trace.Event) error {
 	left := false
 	closed := map[int]int{}
 	err := t.each(m, func(_ int, r *recipient) bool {
@@ -175,6 +181,7 @@ func (q *Queue) expire(t tx, m *message, now int64) error {
 			return false
 		}
 		m.expire(r)
+		story.To = append(story.To, outcome(r))
 		m.open--
 		closed[r.group]++
 		return true

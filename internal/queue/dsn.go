@@ -48,6 +48,7 @@ func (q *Queue) report(ctx context.Context, a alarm) error {
 			continue
 		}
 		err := q.tell(ctx, m, kind, about)
+		q.keepReport(m, kind, err)
 		if err != nil && fault.Of(err).Temporary() {
 			q.opt.Log.Warn("a report cannot be sent now", "queue_id", id.String(), "to", m.env.From.String(), "error", err)
 			return q.told(ctx, id, 0, nil)

@@ -344,9 +344,7 @@ func (q *Queue) hurryAll(ctx context.Context, ids []ID) (done int, err error) {
 	return done, err
 }
 
-// Hold keeps a message from being tried until Release. An attempt under way is not
-// called back. While it is held it does not grow too old. Faults: NotFound.
-func (q *Queue) Hold(ctx context.Context, id ID) error {
+func (q *Queue) hold(ctx context.Context, id ID) error {
 	now := q.now()
 	return q.change(ctx, id, func(t tx, m *message) error {
 		if m.heldAt != 0 {
@@ -368,9 +366,7 @@ func (q *Queue) Hold(ctx context.Context, id ID) error {
 	})
 }
 
-// Release makes a held message due now and gives it back the time it was held for.
-// Faults: NotFound.
-func (q *Queue) Release(ctx context.Context, id ID) error {
+func (q *Queue) release(ctx context.Context, id ID) error {
 	now := q.now()
 	return q.change(ctx, id, func(t tx, m *message) error {
 		if m.heldAt == 0 {
@@ -416,9 +412,7 @@ func (t tx) eachGroup(m *message, fn func(n int, g *group) error) error {
 	return nil
 }
 
-// Drop gives a message up: with a report to the sender, or silently and at once. An
-// attempt under way is not called back. Faults: NotFound.
-func (q *Queue) Drop(ctx context.Context, id ID, bounce bool) error {
+func (q *Queue) drop(ctx context.Context, id ID, bounce bool) error {
 	now := q.now()
 	return q.change(ctx, id, func(t tx, m *message) error {
 		if !bounce {

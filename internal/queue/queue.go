@@ -34,6 +34,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // shard is where the queue lives. A second one would need a second owner.
@@ -130,6 +131,7 @@ type Options struct {
 	Rand   func() float64 // in [0, 1), for jitter
 	Random io.Reader      // of what nobody may guess
 	Log    *slog.Logger   // nil: discard
+	Trace  *trace.Book    // nil: nobody is told what comes of messages
 }
 
 // DefaultGaps are the waits between attempts (RFC 5321, 4.5.4.1 asks for at least

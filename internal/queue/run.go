@@ -9,6 +9,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // A look walks over what was deleted at the head of the queue lately, which after a
@@ -355,12 +356,16 @@ func (q *Queue) insist(ctx context.Context, p pick, fn func(context.Context) err
 func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result, stopped bool) error {
 	now := q.now()
 	jitter := q.gap // drawn once for each run of the Update: harmless
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
+	var story *trace.Event
+	err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
 		t := tx{w}
+		story = nil
 		m, ok, err := t.message(p.id)
 		if err != nil || !ok {
 			return err // dropped meanwhile
 		}
+		told := attempted(p.id, m)
+		story = &told
 		g, err := t.look().group(p.id, p.group)
 		if err != nil {
 			return err
@@ -381,6 +386,7 @@ func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result,
 				continue
 			}
 			m.apply(r, g, results[i], now)
+			story.To = append(story.To, outcome(r))
 			if err := t.putRecipient(p.id, n, r); err != nil {
 				return err
 			}
@@ -390,6 +396,7 @@ func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result,
 			g.attempts, g.at = g.attempts+1, now
 			g.next = now + jitter(g.attempts)
 			g.reason = reasonOf(results)
+			nextIn(story, g)
 			if m.road == Remote { // what is wrong with one mailbox here says nothing of others
 				pause = q.pause(results, now)
 			}
@@ -403,6 +410,8 @@ func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result,
 		q.logOutcome(m, p, results, cut)
 		return t.finish(m, now)
 	})
+	q.keep(story, err)
+	return err
 }
 
 // settled records the fate of some recipients of an attempt that goes on. If that
@@ -414,12 +423,16 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 	now := q.now()
 	c, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
+	var story *trace.Event
 	err := q.eng.Update(c, shard, func(w engine.Writer) error {
 		t := tx{w}
+		story = nil
 		m, ok, err := t.message(p.id)
 		if err != nil || !ok {
 			return err
 		}
+		told := attempted(p.id, m)
+		story = &told
 		closed := map[int]int{}
 		for _, i := range some {
 			if i < 0 || i >= len(who) {
@@ -433,6 +446,7 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 				continue
 			}
 			m.apply(r, &group{}, res, now) // closeGroups counts the group's
+			story.To = append(story.To, outcome(r))
 			closed[p.group]++
 			if err := t.putRecipient(p.id, who[i], r); err != nil {
 				return err
@@ -443,6 +457,7 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 		}
 		return t.finish(m, now)
 	})
+	q.keep(story, err)
 	if err != nil {
 		q.opt.Log.Error("an outcome cannot be recorded yet", "queue_id", p.id.String(), "error", err)
 	}
