@@ -22,9 +22,10 @@ that can be read, and the records are brought into accord. What is replaced is k
 quarantine/ in the data folder, with a report that names each message that is lost, and
 each range of records that could not be read, with the accounts it belongs to. Exit code 1 if
 anything is lost that did not follow from the rest. An account whose address is lost becomes
-recovered-NUMBER@recovered.invalid; --give gives it its own. The repair needs
-as much space as the store has, and may be run again after any stop. --plan only shows
-which files are damaged.`,
+recovered-NUMBER@recovered.invalid; --give gives it its own, and it keeps its password if it
+has one. An address that somebody else has is not given: exit code 2. The repair needs as
+much space as the store has, and may be run again after any stop. --plan only shows which
+files are damaged.`,
 		Example: `  martlet verify
   martlet verify --json | jq 'select(.event == "problem")'
   martlet verify --repair --plan

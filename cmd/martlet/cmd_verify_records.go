@@ -51,7 +51,10 @@ func (r *repairer) allRecords(eng *pebble.Engine, st *store.Store) error {
 		if m.Lost {
 			r.other++
 		}
-		_ = r.tell(repairLine{Event: "mended", Account: int64(m.Account), Address: m.Address, Lost: m.Lost, What: m.What})
+		if m.Refused {
+			r.refused = append(r.refused, m.What)
+		}
+		_ = r.tell(repairLine{Event: "mended", Account: int64(m.Account), Address: m.Address, Lost: m.Lost, Refused: m.Refused, What: m.What})
 	})
 	if err != nil {
 		return err
@@ -208,7 +211,7 @@ func (r *repairer) held(h pebble.Hole) string {
 }
 
 // incomplete says in one line that something is gone, and what to do.
-func (r *repairer) incomplete() error {
+func (r *repairer) incomplete() string {
 	var gone []string
 	if r.lost > 0 {
 		gone = append(gone, counted(int64(r.lost), "message"))
@@ -219,6 +222,10 @@ func (r *repairer) incomplete() error {
 	if r.other > 0 {
 		gone = append(gone, counted(int64(r.other), "other record"))
 	}
+	are := "are"
+	if r.lost+r.ranges+r.other == 1 {
+		are = "is"
+	}
 	whose := slices.Sorted(maps.Keys(r.hurt))
 	if n := len(whose); n > 5 {
 		whose = append(whose[:5], fmt.Sprintf("%d others", n-5))
@@ -227,8 +234,8 @@ func (r *repairer) incomplete() error {
 	if len(whose) > 0 {
 		of = ", of " + strings.Join(whose, ", ")
 	}
-	return failed("repaired, but %s are lost%s; the report and what was replaced lie in %s; to have it back, start the server and restore from a backup: martlet restore DIR --account ADDRESS --merge",
-		strings.Join(gone, ", "), of, r.away)
+	return fmt.Sprintf("repaired, but %s %s lost%s; the report and what was replaced lie in %s; to have it back, start the server and restore from a backup: martlet restore DIR --account ADDRESS --merge",
+		strings.Join(gone, ", "), are, of, r.away)
 }
 
 // progress shows how far a phase is: a bar on a terminal, a line of JSON elsewhere.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -34,7 +35,8 @@ type repairLine struct {
 	UID     int64    `json:"uid,omitempty"`
 	Subject string   `json:"subject,omitempty"`
 	From    string   `json:"from,omitempty"`
-	Lost    bool     `json:"lost,omitempty"` // gone for good, or may be
+	Lost    bool     `json:"lost,omitempty"`    // gone for good, or may be
+	Refused bool     `json:"refused,omitempty"` // an address that was given for an account
 	What    string   `json:"what,omitempty"`
 
 	Records int      `json:"records,omitempty"` // brought over
@@ -63,6 +65,7 @@ type repairer struct {
 	lost      int
 	ranges    int
 	other     int
+	refused   []string        // what --give did not do, and why
 	hurt      map[string]bool // addresses of accounts that lost something
 	holes     []pebble.Hole
 	addresses map[mail.AccountID]string
@@ -163,10 +166,18 @@ func (r *repairer) run() error {
 	}
 	ok := r.lost+r.ranges+r.other == 0
 	done.Missing, done.Ranges, done.Other, done.OK = r.lost, r.ranges, r.other, &ok
-	if err := r.tell(done); err != nil || ok {
+	if err := r.tell(done); err != nil {
 		return err
 	}
-	return r.incomplete()
+	switch {
+	case len(r.refused) > 0 && ok:
+		return misused("%s", strings.Join(r.refused, "; "))
+	case len(r.refused) > 0:
+		return misused("%s. Apart from that: %s", strings.Join(r.refused, "; "), r.incomplete())
+	case !ok:
+		return failed("%s", r.incomplete())
+	}
+	return nil
 }
 
 func (r *repairer) planned(files int) error {

@@ -20,6 +20,8 @@ func (r *repairer) show(l repairLine) error {
 		word := paint(r.out, "33", "mended")
 		if l.Lost {
 			word = paint(r.out, "31", "lost")
+		} else if l.Refused {
+			word = paint(r.out, "31", "not given")
 		}
 		_, err = fmt.Fprintf(r.out, "%s %s: %s", word, clean(l.place()), clean(l.What))
 		if l.Subject != "" || l.From != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,10 +94,11 @@ func TestRepairSaysWhatIsLost(t *testing.T) {
 	}
 }
 
-// TestRepairGivesBack takes the directory away, and gives an account its address back.
-func TestRepairGivesBack(t *testing.T) {
-	config := withMail(t)
-	var id mail.AccountID
+// withoutDirectory is a data folder with mail of carol@example.org, whose account is known as
+// recovered-N as its directory was lost; pass is a password that it got since.
+func withoutDirectory(t *testing.T, pass string) (config string, id mail.AccountID) {
+	t.Helper()
+	config = withMail(t)
 	onHouse(t, config, func(h *house) error {
 		a, err := h.directory.Lookup(context.Background(), mail.Address{Local: "carol", Domain: "example.org"})
 		if id = a.ID; err != nil {
@@ -104,18 +106,34 @@ func TestRepairGivesBack(t *testing.T) {
 		}
 		return h.engine.Update(context.Background(), store.DirectoryShard, func(w engine.Writer) error { return w.DeleteRange(nil, nil) })
 	})
-	if got := command(t, "", "verify", "--repair", "--give", "x=carol@example.org", "--config", config); got.code != exitUsage {
-		t.Errorf("no number: %+v", got)
-	}
 	got := command(t, "", "verify", "--repair", "--json", "--config", config)
 	if got.code != exitFailed || !strings.Contains(got.out, fmt.Sprintf("recovered-%d@recovered.invalid", id)) {
-		t.Errorf("the directory is gone: %+v", got)
+		t.Fatalf("the directory is gone: %+v", got)
 	}
 	if got := command(t, "", "verify", "--config", config); got.code != 0 {
-		t.Errorf("afterwards: %+v", got)
+		t.Fatalf("afterwards: %+v", got)
 	}
-	if got := command(t, "", "verify", "--repair", "--json", "--give", fmt.Sprintf("%d=carol@example.org", id), "--config", config); got.code != 0 && !strings.Contains(got.out, "the domain was lost") {
-		t.Errorf("given back: %+v", got)
+	onHouse(t, config, func(h *house) error {
+		return h.directory.SetPassword(context.Background(), mail.Address{Local: fmt.Sprintf("recovered-%d", id), Domain: "recovered.invalid"}, pass)
+	})
+	return config, id
+}
+
+// TestRepairGivesBack takes the directory away, and gives an account its address back. It
+// keeps its mail and its password.
+func TestRepairGivesBack(t *testing.T) {
+	const pass = "a word that it got since"
+	config, id := withoutDirectory(t, pass)
+	for _, wrong := range []string{"x=carol@example.org", "0=carol@example.org", fmt.Sprintf("%d=carol", id)} {
+		if got := command(t, "", "verify", "--repair", "--give", wrong, "--config", config); got.code != exitUsage {
+			t.Errorf("%s: %+v", wrong, got)
+		}
+	}
+	for range 2 { // the second finds it done
+		got := command(t, "", "verify", "--repair", "--json", "--give", fmt.Sprintf("%d=carol@example.org", id), "--config", config)
+		if got.code != exitDone || !strings.Contains(got.out, "the address that is given for it") {
+			t.Errorf("given back: %+v", got)
+		}
 	}
 	if got := command(t, "", "verify", "--config", config); got.code != 0 {
 		t.Errorf("in the end: %+v", got)
@@ -124,6 +142,41 @@ func TestRepairGivesBack(t *testing.T) {
 		if n := inbox(t, h, "carol@example.org"); n != 5 {
 			t.Errorf("%d messages are left", n)
 		}
-		return nil
+		_, err := h.directory.Authenticate(context.Background(), "carol@example.org", pass, netip.Addr{})
+		return err
+	})
+}
+
+// TestRepairGivesNoOnesAddress: somebody else has made the address anew meanwhile.
+func TestRepairGivesNoOnesAddress(t *testing.T) {
+	config, id := withoutDirectory(t, "a word that it got since")
+	var now mail.AccountID
+	carol := mail.Address{Local: "carol", Domain: "example.org"}
+	onHouse(t, config, func(h *house) error {
+		if err := h.directory.AddDomain(context.Background(), "example.org"); err != nil {
+			return err
+		}
+		a, err := h.directory.AddAccount(context.Background(), carol, "", store.Quota{})
+		now = a.ID
+		return err
+	})
+	for _, give := range []string{fmt.Sprintf("%d=Carol@example.org", id), fmt.Sprintf("%d=dave@example.org", now), "7777=dave@example.org"} {
+		got := command(t, "", "verify", "--repair", "--json", "--give", give, "--config", config)
+		if got.code != exitUsage || !strings.Contains(got.err, "does not get") || !strings.Contains(got.out, `"refused":true`) {
+			t.Errorf("%s: %+v", give, got)
+		}
+	}
+	if got := command(t, "", "verify", "--config", config); got.code != 0 {
+		t.Errorf("afterwards: %+v", got)
+	}
+	onHouse(t, config, func(h *house) error {
+		a, err := h.directory.Lookup(context.Background(), carol)
+		if err == nil && a.ID != now {
+			t.Errorf("%s was account %d and is %d", carol, now, a.ID)
+		}
+		if n := inbox(t, h, fmt.Sprintf("recovered-%d@recovered.invalid", id)); n != 5 {
+			t.Errorf("%d messages are left", n)
+		}
+		return err
 	})
 }

@@ -17,6 +17,7 @@ type Mended struct {
 	Account mail.AccountID // 0: it concerns none
 	Address string
 	Lost    bool // somebody has to give it again
+	Refused bool // the account did not get the address that was given for it
 	What    string
 }
 
@@ -27,12 +28,14 @@ const recoveredDomain = "recovered.invalid"
 // Repair brings the records of a directory that is not open into accord, after some were
 // lost or damaged. data are the accounts that have mail; one of them that the directory does
 // not know any more gets the address that give has for it, or one at recovered.invalid,
-// and no password. No id is given twice.
+// and no password. One that has such an address already gets the one given, and keeps its
+// password. No address is taken from whom it leads to, and no id is given twice.
 func Repair(ctx context.Context, eng engine.Engine, data []mail.AccountID, give map[mail.AccountID]mail.Address, now time.Time, report func(Mended)) error {
 	var found []Mended
 	err := eng.Update(ctx, shard, func(w engine.Writer) error {
 		m := &mender{w: w, now: now, give: give, removed: map[mail.AccountID]bool{}, domains: map[string]bool{},
-			entries: map[mail.AccountID]mail.Address{}, accounts: map[mail.AccountID]mail.Address{}}
+			entries: map[mail.AccountID]mail.Address{}, accounts: map[mail.AccountID]*accountRecord{},
+			holders: map[mail.Address]mail.AccountID{}, making: map[mail.Address]mail.AccountID{}, given: map[string]bool{}}
 		err := m.all(data)
 		found = m.found
 		return err
@@ -53,49 +56,34 @@ type mender struct {
 	broken   [][]byte
 	domains  map[string]bool
 	entries  map[mail.AccountID]mail.Address // who has which address, in its canonical form
-	aliases  []mail.Address
-	accounts map[mail.AccountID]mail.Address // as their records say
-	removed  map[mail.AccountID]bool         // or in the making
+	holders  map[mail.Address]mail.AccountID // what each address leads to, 0: an alias
+	making   map[mail.Address]mail.AccountID // accounts in the making
+	accounts map[mail.AccountID]*accountRecord
+	removed  map[mail.AccountID]bool // or in the making
+	given    map[string]bool         // domains of addresses that were given
 	highest  mail.AccountID
 
 	ofDomains []string // that have keys or settings
 }
 
 func (m *mender) note(id mail.AccountID, address string, lost bool, what string) {
-	m.found = append(m.found, Mended{id, address, lost, what})
+	m.found = append(m.found, Mended{Account: id, Address: address, Lost: lost, What: what})
 }
 
 func (m *mender) all(data []mail.AccountID) error {
 	if err := m.read(); err != nil {
 		return err
 	}
-	if len(m.domains)+len(m.entries)+len(m.accounts)+len(m.broken)+len(data) == 0 {
-		return nil // it never was
+	if len(m.domains)+len(m.holders)+len(m.accounts)+len(m.broken)+len(data) == 0 {
+		return m.names(nil) // it never was, and nothing can be given
 	}
 	for _, key := range m.broken {
 		if err := m.mend(key); err != nil {
 			return err
 		}
 	}
-	for _, id := range data {
-		m.highest = max(m.highest, id)
-		if err := m.owner(id); err != nil {
-			return err
-		}
-	}
-	for id, address := range m.accounts {
-		if err := m.named(id, address); err != nil {
-			return err
-		}
-	}
-	for id, address := range m.entries {
-		if _, ok := m.accounts[id]; ok {
-			continue
-		}
-		m.note(id, address.String(), true, "its record is lost, with its password and the day it was made: give it a password, martlet account passwd "+address.String())
-		if err := m.w.Put(accountKey(id), (&accountRecord{address: address, created: m.now, version: uint64(m.now.Unix())}).encode()); err != nil {
-			return err
-		}
+	if err := m.names(data); err != nil {
+		return err
 	}
 	if err := m.needDomains(); err != nil {
 		return err
@@ -132,11 +120,7 @@ func (m *mender) one(key []byte, kind byte, d *decoder) error {
 		if err != nil {
 			return err
 		}
-		if e.account == 0 {
-			m.aliases = append(m.aliases, addressOf(key))
-		} else {
-			m.entries[e.account] = addressOf(key)
-		}
+		m.holders[addressOf(key)] = e.account
 	case famAccount:
 		rec, err := decodeAccount(d)
 		if err == nil && rec.hash != "" {
@@ -145,13 +129,14 @@ func (m *mender) one(key []byte, kind byte, d *decoder) error {
 		if err != nil {
 			return err
 		}
-		m.accounts[mail.AccountID(engine.Num(key, 0))] = rec.address
+		m.accounts[mail.AccountID(engine.Num(key, 0))] = rec
 	case famPending:
 		id := mail.AccountID(d.number())
 		if err := d.done(); err != nil {
 			return err
 		}
 		m.removed[id], m.highest = true, max(m.highest, id)
+		m.making[addressOf(key)] = id
 	case famRemoved:
 		m.removed[mail.AccountID(engine.Num(key, 0))] = true
 	case famSigning:
@@ -175,7 +160,7 @@ func (m *mender) mend(key []byte) error {
 		return m.domain(string(key[1:]))
 	case famEntry:
 		address := addressOf(key)
-		if !slices.ContainsFunc(mapValues(m.accounts), func(a mail.Address) bool { return canonical(a) == address }) {
+		if !m.claimed(address) {
 			m.note(0, address.String(), true, "what the address stands for is lost; if it was an alias, make it again: martlet alias add")
 		}
 		return m.w.Delete(key)
@@ -199,61 +184,30 @@ func (m *mender) mend(key []byte) error {
 	return m.w.Delete(key)
 }
 
-func mapValues(m map[mail.AccountID]mail.Address) (list []mail.Address) {
-	for _, a := range m {
-		list = append(list, a)
-	}
-	return list
-}
-
-// owner sees to it that an account that has mail has an address.
-func (m *mender) owner(id mail.AccountID) error {
-	_, named := m.entries[id]
-	_, known := m.accounts[id]
-	want, given := m.give[id]
-	if given && named && m.entries[id].Domain == recoveredDomain {
-		if err := m.w.Delete(entryKey(m.entries[id])); err != nil {
-			return err
+// claimed tells whether the record of an account says that it has an address.
+func (m *mender) claimed(address mail.Address) bool {
+	for _, rec := range m.accounts {
+		if canonical(rec.address) == address {
+			return true
 		}
-		named, known = false, false
-		delete(m.accounts, id)
 	}
-	if named || known || m.removed[id] {
-		return nil
-	}
-	if !given {
-		want = mail.Address{Local: fmt.Sprintf("recovered-%d", id), Domain: recoveredDomain}
-		m.note(id, want.String(), true, fmt.Sprintf("there is mail of account %d, and its address is lost; give it back: martlet verify --repair --give %d=ADDRESS", id, id))
-	}
-	return m.name(id, want)
-}
-
-// named sees to it that the address of an account leads to it.
-func (m *mender) named(id mail.AccountID, address mail.Address) error {
-	m.highest = max(m.highest, id)
-	if at, ok := m.entries[id]; ok && at == canonical(address) || m.removed[id] {
-		return nil
-	}
-	m.note(id, address.String(), false, "its address led to nothing, and leads to it again")
-	return m.name(id, address)
-}
-
-func (m *mender) name(id mail.AccountID, address mail.Address) error {
-	folded := canonical(address)
-	m.entries[id] = folded
-	return m.w.Put(entryKey(folded), entry{account: id}.encode())
+	return false
 }
 
 func (m *mender) needDomains() error {
 	names := slices.Clone(m.ofDomains)
-	for _, a := range append(mapValues(m.entries), m.aliases...) {
+	for a := range m.holders {
 		names = append(names, a.Domain)
 	}
-	for _, name := range names {
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		if m.domains[name] {
 			continue
 		}
-		m.note(0, name, name != recoveredDomain, "the domain was lost and is there again; its catch-all, if it had one, is lost")
+		if name != recoveredDomain {
+			// That a given address has lost its domain, an earlier repair has told.
+			m.note(0, name, !m.given[name], "the domain was lost and is there again; its catch-all, if it had one, is lost")
+		}
 		if err := m.domain(name); err != nil {
 			return err
 		}
