@@ -39,7 +39,12 @@ func spotOf(key []byte) Spot {
 // hole notes that nothing can be read from one key to another, which is not part of it.
 func (r *repair) hole(file string, from, to []byte) {
 	h := Hole{File: file, Bodies: from[0] != spaceShards}
-	if !h.Bodies {
+	if h.Bodies && slices.Contains(r.bodies, file) {
+		return // one of a file says all
+	}
+	if h.Bodies {
+		r.bodies = append(r.bodies, file)
+	} else {
 		h.From, h.To = spotOf(from), spotOf(to)
 		if to[0] != spaceShards {
 			h.To = Spot{Shard: ^engine.Shard(0)}

@@ -180,11 +180,12 @@ type repair struct {
 	done      Salvaged
 	state     string // of the damaged store
 
-	count *census
-	disk  *disk
-	from  *db.DB
-	to    *db.DB
-	batch *db.Batch
+	count  *census
+	bodies []string // files with a hole in bodies
+	disk   *disk
+	from   *db.DB
+	to     *db.DB
+	batch  *db.Batch
 }
 
 // link makes a folder that the database can open: the files themselves where they are
@@ -363,6 +364,9 @@ func (r *repair) copy() error {
 		err = r.replay()
 	}
 	if err == nil {
+		err = r.dropTorn()
+	}
+	if err == nil {
 		err = to.db.Flush()
 	}
 	return errors.Join(err, to.Close(), r.from.Close())
@@ -445,7 +449,7 @@ func (r *repair) scan(lower, upper []byte) (last []byte, failed bool, err error)
 	for ok := it.First(); ok; ok = it.Next() {
 		last = append(bytes.Clone(it.Key()), 0)
 		value, unreadable := it.ValueAndErr()
-		if unreadable != nil {
+		if unreadable != nil || last[0] == spacePieces && !soundPiece(value) {
 			r.done.Values++
 			r.hole("", it.Key(), last)
 			continue
