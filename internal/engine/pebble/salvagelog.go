@@ -50,7 +50,8 @@ func salvageLog(b []byte, number uint32) (records [][]byte) {
 		for at := 0; at+shortHeader <= len(block); {
 			p, kind, next, ok := chunkAt(block, at, number)
 			if !ok {
-				at++ // what is here belongs to nothing; a chunk may begin anywhere behind it
+				open = open && len(block)-at < longHeader // a part is lost; that little is left empty
+				at++                                      // what is here belongs to nothing; a chunk may begin anywhere behind it
 				continue
 			}
 			at = next
