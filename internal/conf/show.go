@@ -1,7 +1,7 @@
 package conf
 
 import (
-	_ "embed"
+	"embed"
 	"encoding"
 	"fmt"
 	"go/ast"
@@ -13,19 +13,29 @@ import (
 	"strings"
 )
 
-// source is the text of the file that declares Config: its comments are the meanings
+// source is the text of the files that declare Config: their comments are the meanings
 // of the keys, so that they are written down once.
 //
-//go:embed config.go
-var source string
+//go:embed config*.go
+var source embed.FS
 
 // meanings maps "Type.Field" to the field's comment.
 func meanings() map[string]string {
 	all := map[string]string{}
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", source, parser.ParseComments)
-	if err != nil {
-		return all // cannot be: the same text was compiled
+	files, _ := source.ReadDir(".")
+	for _, f := range files {
+		text, _ := source.ReadFile(f.Name())
+		file, err := parser.ParseFile(token.NewFileSet(), f.Name(), text, parser.ParseComments)
+		if err != nil {
+			continue // cannot be: the same text was compiled
+		}
+		collect(all, file)
 	}
+	return all
+}
+
+// collect adds the meanings that one file holds.
+func collect(all map[string]string, file *ast.File) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		decl, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -40,7 +50,6 @@ func meanings() map[string]string {
 		}
 		return false
 	})
-	return all
 }
 
 // Show writes every key with its meaning and its present value: a valid file, but
