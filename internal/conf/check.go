@@ -31,6 +31,7 @@ func (r *reader) check(c *Config) {
 		r.fail("data", "is empty")
 	}
 	r.checkDeleted(&c.Deleted)
+	r.checkDNS(&c.DNS, &c.DKIM)
 	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {
 		r.fail("limits.connections_per_address", "is more than connections, which is %d", c.Limits.Connections)
 	}

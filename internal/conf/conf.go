@@ -107,10 +107,14 @@ func Parse(name string, text []byte) (*Config, error) {
 
 // resolve makes the paths of c absolute.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*Path{
+	paths := []*Path{
 		&c.Data, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.TLS.ACME.CA, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
 		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket,
-	} {
+	}
+	for i := range c.DNS.Update {
+		paths = append(paths, &c.DNS.Update[i].KeyFile)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(string(*p)) {
 			*p = Path(filepath.Join(dir, string(*p)))
 		}

@@ -59,6 +59,12 @@ type Config struct {
 	// Whether deleted mail can be given back, and for how long.
 	Deleted Deleted `toml:"deleted"`
 
+	// Records of the domain name system.
+	DNS DNS `toml:"dns"`
+
+	// Keys that sign outgoing mail.
+	DKIM DKIM `toml:"dkim"`
+
 	// How other commands of this machine reach the running server.
 	Admin Admin `toml:"admin"`
 
