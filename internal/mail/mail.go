@@ -139,7 +139,10 @@ type Envelope struct {
 	// RequireTLS: the message must not travel in the clear or to a host that does not
 	// prove its name (RFC 8689, 2).
 	RequireTLS bool
-	Protocol   string // SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTPS..., LMTP (RFC 3848)
+	// TLSOptional: policies of the next host's domain that ask for TLS do not count for
+	// it, by the wish of its author ("TLS-Required: No", RFC 8689, 3).
+	TLSOptional bool
+	Protocol    string // SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTPS..., LMTP (RFC 3848)
 
 	Priority  int       // -9 to 9, higher first; 0 is ordinary (RFC 6710)
 	By        DeliverBy // when it is to be delivered (RFC 2852)
