@@ -53,6 +53,7 @@ var plan = map[string][]string{
 	"check/dmarc":   {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/authres": {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/dnsbl":   {"fault", "dnsx"},
+	"check/dkim":    {"mail", "fault", "dnsx", "syntax/mime"},
 
 	"receive": {"mail", "fault", "trace", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},

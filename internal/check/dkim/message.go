@@ -1,0 +1,280 @@
+package dkim
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"hash"
+	"io"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// Field is one field of a header.
+type Field struct {
+	Name  string // lower case
+	Raw   []byte // all of it, with the CRLF at its end
+	Colon int    // where in Raw
+}
+
+// Value returns what follows the colon, folded as it is.
+func (f Field) Value() []byte { return f.Raw[f.Colon+1:] }
+
+// Message is a message whose signatures are verified. Its body is read once, at the first
+// need, for all hashes that its DKIM-Signature and ARC-Message-Signature fields ask for. It
+// is for one goroutine.
+type Message struct {
+	open   func(context.Context) (io.ReadCloser, error)
+	fields []Field
+	byName map[string][]int // indexes, from the top down
+	odd    error
+	whole  bool // the empty line is there
+
+	sums map[bodyForm]*bodySum
+	read error
+	done bool
+}
+
+// NewMessage returns the message with this header, the empty line included; open opens
+// what follows.
+func NewMessage(header []byte, open func(context.Context) (io.ReadCloser, error)) *Message {
+	m := &Message{open: open, byName: map[string][]int{}}
+	m.fields, m.whole, m.odd = parseHeader(header)
+	for i := range m.fields {
+		m.byName[m.fields[i].Name] = append(m.byName[m.fields[i].Name], i)
+	}
+	return m
+}
+
+// Odd says why header and body are not told apart in the same way by everybody, or is nil.
+// The signatures of such a message prove nothing: what one program takes for the signed
+// header another shows as text, or the other way round.
+func (m *Message) Odd(ctx context.Context) error {
+	if m.odd == nil && !m.whole {
+		m.odd = m.noBody(ctx)
+		m.whole = true
+	}
+	return m.odd
+}
+
+// noBody makes sure that nothing follows a header without its empty line.
+func (m *Message) noBody(ctx context.Context) error {
+	r, err := m.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if _, err := io.ReadFull(r, make([]byte, 1)); err == nil {
+		return fault.New(fault.Invalid, "no empty line ends the header, or the header is too long")
+	}
+	return nil
+}
+
+// Fields returns the fields of a name, from the top down.
+func (m *Message) Fields(name string) []Field {
+	at := m.byName[strings.ToLower(name)]
+	out := make([]Field, len(at))
+	for i, n := range at {
+		out[i] = m.fields[n]
+	}
+	return out
+}
+
+// parseHeader splits a header. whole tells whether the empty line ends it. The error says what
+// about it is odd (Message.Odd).
+func parseHeader(header []byte) (fields []Field, whole bool, odd error) {
+	oddly := func(why string) ([]Field, bool, error) {
+		return fields, true, fault.New(fault.Invalid, why)
+	}
+	fields = make([]Field, 0, 1+bytes.Count(header, []byte("\n")))
+	start, blank := 0, false // the field at hand, and whether its last line is only white space
+	for at := 0; at < len(header); {
+		n := bytes.IndexByte(header[at:], '\n')
+		if n < 1 || bytes.IndexByte(header[at:at+n], '\r') != n-1 {
+			return oddly("a line of the header does not end with CRLF")
+		}
+		line := header[at : at+n+1]
+		switch {
+		case bytes.IndexByte(line, 0) >= 0:
+			return oddly("the header holds NUL")
+		case n == 1:
+			if at+2 < len(header) {
+				return oddly("an empty line stands within the header")
+			}
+			return fields, true, nil
+		case blank:
+			return oddly("a line of white space stands within the header")
+		case isSpace(line[0]):
+			if len(fields) == 0 {
+				return oddly("the header begins with white space")
+			}
+			blank = len(trim(line)) == 0
+			fields[len(fields)-1].Raw = header[start : at+n+1]
+		default:
+			f, ok := newField(line)
+			if !ok {
+				return oddly("a line of the header is no field")
+			}
+			start = at
+			fields = append(fields, f)
+		}
+		at += n + 1
+	}
+	return fields, false, nil
+}
+
+// newField returns the field that begins with a line. White space before the colon is
+// allowed (RFC 5322, 4.5.8).
+func newField(line []byte) (Field, bool) {
+	colon := bytes.IndexByte(line, ':')
+	if colon < 0 {
+		return Field{}, false
+	}
+	name := bytes.TrimRight(line[:colon], " \t")
+	for _, c := range name {
+		if c <= ' ' || c >= 0x7f {
+			return Field{}, false
+		}
+	}
+	return Field{Name: string(bytes.ToLower(name)), Raw: line, Colon: colon}, len(name) > 0
+}
+
+// AppendFields appends the fields that h= lists in their canonical form to b: of each name
+// the last that is not taken yet, nothing where there is none (RFC 6376, 5.4.2). The field
+// except is passed over.
+func (m *Message) AppendFields(b []byte, c Canon, names []string, except Field) []byte {
+	var taken map[string]int
+	for _, name := range names {
+		name = strings.ToLower(name)
+		at := m.byName[name]
+		n := len(at) - 1 - taken[name]
+		if n >= 0 && sameField(m.fields[at[n]], except) {
+			n--
+			taken = take(taken, name)
+		}
+		if n >= 0 {
+			b = c.AppendField(b, m.fields[at[n]])
+			taken = take(taken, name)
+		}
+	}
+	return b
+}
+
+func take(taken map[string]int, name string) map[string]int {
+	if taken == nil {
+		taken = map[string]int{}
+	}
+	taken[name]++
+	return taken
+}
+
+// sameField compares places, not bytes.
+func sameField(a, b Field) bool {
+	return len(a.Raw) > 0 && len(a.Raw) == len(b.Raw) && &a.Raw[0] == &b.Raw[0]
+}
+
+// bodyForm is a way to hash a body.
+type bodyForm struct {
+	canon Canon
+	limit int64 // l=, or noLimit
+}
+
+const noLimit = -1
+
+// bodySum is a hash of a body that is read.
+type bodySum struct {
+	hash hash.Hash
+	left int64 // bytes still to hash; noLimit
+	size int64 // of the canonical body
+}
+
+func (s *bodySum) add(p []byte) {
+	s.size += int64(len(p))
+	if s.left != noLimit {
+		p = p[:min(int64(len(p)), s.left)]
+		s.left -= int64(len(p))
+	}
+	s.hash.Write(p)
+}
+
+// sumBodies reads a body once and hashes it in all forms.
+func sumBodies(r io.Reader, forms []bodyForm) (map[bodyForm]*bodySum, error) {
+	sums := map[bodyForm]*bodySum{}
+	byCanon := map[Canon][]*bodySum{}
+	for _, f := range forms {
+		if sums[f] == nil {
+			sums[f] = &bodySum{hash: sha256.New(), left: f.limit}
+			byCanon[f.canon] = append(byCanon[f.canon], sums[f])
+		}
+	}
+	var all bodies
+	for c, to := range byCanon {
+		all = append(all, newBody(c, func(p []byte) {
+			for _, s := range to {
+				s.add(p)
+			}
+		}))
+	}
+	if _, err := io.Copy(all, r); err != nil {
+		return nil, err
+	}
+	for _, b := range all {
+		b.end()
+	}
+	return sums, nil
+}
+
+// bodies are canonicalisers that are given the same.
+type bodies []body
+
+func (all bodies) Write(p []byte) (int, error) {
+	for _, b := range all {
+		b.Write(p)
+	}
+	return len(p), nil
+}
+
+// sum returns the hash of the body in a form, and the size of the body in it. Forms that no
+// signature of the message has are read for apart.
+func (m *Message) sum(ctx context.Context, form bodyForm) ([]byte, int64, error) {
+	if err := m.sumAll(ctx, form); err != nil {
+		return nil, 0, err
+	}
+	s := m.sums[form]
+	return s.hash.Sum(nil), s.size, nil
+}
+
+func (m *Message) sumAll(ctx context.Context, wanted bodyForm) error {
+	if m.done && (m.read != nil || m.sums[wanted] != nil) {
+		return m.read
+	}
+	m.done = true
+	r, err := m.open(ctx)
+	if err != nil {
+		m.read = err
+		return err
+	}
+	defer r.Close()
+	m.sums, m.read = sumBodies(r, append(m.forms(), wanted))
+	return m.read
+}
+
+// maxForms is how many ways to hash the body one message may ask for at once.
+const maxForms = 16
+
+// forms returns the ways that the signatures of the message ask for.
+func (m *Message) forms() (forms []bodyForm) {
+	for _, name := range [...]string{"dkim-signature", "arc-message-signature"} {
+		for _, f := range m.Fields(name)[:min(len(m.byName[name]), 50)] {
+			tags, err := ParseTags(f.Value())
+			if err != nil || len(forms) >= maxForms {
+				continue
+			}
+			if form, err := formOf(tags); err == nil {
+				forms = append(forms, form)
+			}
+		}
+	}
+	return forms
+}
