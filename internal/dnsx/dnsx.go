@@ -69,7 +69,8 @@ type TLSA struct {
 // Invalid (not a domain name), Closed (the context was cancelled).
 type Resolver interface {
 	// LookupMX returns the mail hosts in order of preference; the order among
-	// equals is that of the answer.
+	// equals is that of the answer. Hosts that have no valid name are left out, unless
+	// the domain is escaped, too.
 	LookupMX(ctx context.Context, domain string) ([]MX, Info, error)
 	// LookupAddr returns the IPv6 and IPv4 addresses, the families in turns. It
 	// fails as NotFound only if both families are known to be absent. Info.AD holds

@@ -26,7 +26,10 @@ func (c *Client) LookupMX(ctx context.Context, domain string) ([]MX, Info, error
 		}
 		host := plain(mx.Mx)
 		if host != "" && !validName(host) {
-			continue // no host can have such a name
+			if !strings.Contains(domain, `\`) {
+				continue // no host can have such a name
+			}
+			host = Escape(unescape(host))
 		}
 		hosts = append(hosts, MX{Host: host, Preference: mx.Preference})
 	}
