@@ -190,6 +190,9 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	if every := h.store.PurgeEvery(); every > 0 {
 		part("deleted mail", func(ctx context.Context) error { h.purge(ctx, every); return nil })
 	}
+	if h.trace != nil {
+		part("trace", h.keepTrace)
+	}
 	part("disk", h.watchDisk)
 	part("memory", giveBack)
 	return nil

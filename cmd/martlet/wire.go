@@ -27,6 +27,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/serve/pop3d"
 	"github.com/martlet-mail/martlet/internal/serve/smtpd"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // house is one data folder and all that works on it, from the ground up.
@@ -40,6 +41,7 @@ type house struct {
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
+	trace     *trace.Book          // tells the story of each message; nil: none is kept
 
 	certs   certificateSource // nil: no TLS; once it serves
 	acme    *authority        // nil: certificates come from files
@@ -98,9 +100,14 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.courier, err = newCourier(cfg, h.log); err != nil {
 		return err
 	}
+	if h.trace, err = openTrace(cfg, h.log); err != nil {
+		return err
+	}
 	road := new(receive.Local) // the way back from the queue
-	h.queue = queue.New(h.engine, h.store, queueOptions(cfg, remote{h.courier}, road, h.log))
-	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: time.Now, MaxReceived: cfg.SMTP.ReceivedLimit, MarkAttachments: cfg.SMTP.MarkAttachments, Log: h.log})
+	waits := queueOptions(cfg, remote{h.courier}, road, h.log)
+	waits.Trace = h.trace
+	h.queue = queue.New(h.engine, h.store, waits)
+	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: time.Now, MaxReceived: cfg.SMTP.ReceivedLimit, MarkAttachments: cfg.SMTP.MarkAttachments, Log: h.log, Trace: h.trace})
 	road.Receiver = h.receiver
 	return nil
 }
@@ -136,6 +143,7 @@ func (h *house) imapService(legacy bool) netsrv.Service {
 
 // close takes the house down from the roof.
 func (h *house) close() error {
+	h.trace.Close()
 	if h.courier != nil {
 		h.courier.Close()
 	}
@@ -162,7 +170,7 @@ func (h *house) backup() backup.House {
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
 	return admin.New(admin.Options{
-		Store: h.store, Directory: h.directory, Queue: h.queue, Files: h.files, Backup: h.backup(),
+		Store: h.store, Directory: h.directory, Queue: h.queue, Trace: h.trace, Files: h.files, Backup: h.backup(),
 		Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid(),
 	})
 }

@@ -65,6 +65,9 @@ type Config struct {
 	// Keys that sign outgoing mail.
 	DKIM DKIM `toml:"dkim"`
 
+	// What is known afterwards of each message's way.
+	Trace Trace `toml:"trace"`
+
 	// How other commands of this machine reach the running server.
 	Admin Admin `toml:"admin"`
 

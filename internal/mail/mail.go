@@ -143,6 +143,8 @@ type Envelope struct {
 	// it, by the wish of its author ("TLS-Required: No", RFC 8689, 3).
 	TLSOptional bool
 	Protocol    string // SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTPS..., LMTP (RFC 3848)
+	TLS         string // what protected the client's connection, in words; not kept in the queue
+	ID          string // name of this reception in replies, logs and traces; not kept in the queue
 
 	Priority  int       // -9 to 9, higher first; 0 is ordinary (RFC 6710)
 	By        DeliverBy // when it is to be delivered (RFC 2852)

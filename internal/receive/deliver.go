@@ -85,7 +85,6 @@ func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
 	wg.Wait()
 }
 
-// store puts the letter into one account's INBOX. A commit of which nobody knows
 // keywords returns what a message is marked with at delivery (RFC 9979, 4).
 func (r *Receiver) keywords(msg *store.Parcel) []string {
 	switch {
@@ -97,6 +96,7 @@ func (r *Receiver) keywords(msg *store.Parcel) []string {
 	return []string{mail.HasNoAttachment}
 }
 
+// store puts the letter into one account's INBOX. A commit of which nobody knows
 // whether it came to be is tried again, which the key makes harmless.
 func (r *Receiver) store(ctx context.Context, id mail.AccountID, l letter) (err error) {
 	defer func() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
 )
 
 // plan says where one message goes. Two recipients that lead to the same place
@@ -13,6 +14,7 @@ type plan struct {
 	recipients []recipient
 	drops      []*drop
 	remote     []*onward
+	ids        []queue.ID // of what waits after a failure
 }
 
 // recipient is one of the envelope with the places it leads to.
@@ -36,6 +38,7 @@ type drop struct {
 type onward struct {
 	rcpt mail.Recipient
 	err  error
+	id   queue.ID
 }
 
 // route resolves the recipients (aliases, details, catch-alls).

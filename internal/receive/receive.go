@@ -20,6 +20,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // Queue keeps mail that must wait: *queue.Queue, whose courier for the local road is
@@ -39,7 +40,8 @@ type Options struct {
 
 	MarkAttachments bool // set $hasattachment or $hasnoattachment (RFC 9979, 4)
 
-	Log *slog.Logger // nil: discard
+	Log   *slog.Logger // nil: discard
+	Trace *trace.Book  // nil: nobody is told where messages went
 }
 
 // Receiver delivers. It may be used by many goroutines.
@@ -71,6 +73,7 @@ func New(o Options) *Receiver {
 func (r *Receiver) Deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel) []Result {
 	p := r.deliver(ctx, env, msg, keyOf(msg), isLMTP(env.Protocol))
 	r.reportSuccess(ctx, env, p, msg)
+	r.note(env, p, msg)
 	return p.results()
 }
 

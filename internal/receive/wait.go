@@ -26,10 +26,13 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 	for i := range entries {
 		entries[i].Key = keyFor(key, entries[i].Envelope.To)
 	}
-	if _, err := r.opt.Queue.Enqueue(ctx, entries...); err != nil {
+	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
+	if err != nil {
 		r.opt.Log.Warn("message not queued", "err", err)
-		for _, o := range p.remote {
-			o.err = err
+	}
+	for i, o := range p.remote {
+		if o.err = err; err == nil {
+			o.id = ids[i/perEntry]
 		}
 	}
 }
@@ -61,13 +64,15 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 	if len(entries) == 0 {
 		return
 	}
-	if _, err := r.opt.Queue.Enqueue(ctx, entries...); err != nil {
+	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
+	if err != nil {
 		r.opt.Log.Warn("failed deliveries not queued", "err", err)
 		return
 	}
 	for _, queued := range w.done {
 		*queued = true
 	}
+	p.ids = ids
 }
 
 // waiting are recipients on their way to the queue, by the reason for it.

@@ -28,6 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // Options are what the handler works on. All but Version and Log must be given.
@@ -35,6 +36,7 @@ type Options struct {
 	Store     *store.Store
 	Directory *directory.Directory
 	Queue     *queue.Queue
+	Trace     *trace.Book  // nil: no stories are kept
 	Files     Files        // nil: nothing is known of files
 	Backup    backup.House // the same, as backups see it
 	Version   string
@@ -83,6 +85,8 @@ func New(o Options) http.Handler {
 		"GET /v1/queue/{id}":           a.showQueued,
 		"POST /v1/queue/{id}/{action}": a.changeQueued,
 		"POST /v1/queue/{action}":      a.changeAllQueued,
+
+		"GET /v1/trace": a.tellStories,
 
 		"POST /v1/verify":  a.verify,
 		"POST /v1/backup":  a.backup,

@@ -22,6 +22,7 @@ func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 	ctx, cancel := context.WithTimeout(ctx, deliverFor)
 	defer cancel()
 	id, env := s.messageID(), s.tx.env
+	env.ID, env.TLS = id, s.tlsWords()
 	results := s.Receiver.Deliver(ctx, env, msg.Prepend(s.received()))
 	failed := 0
 	for _, r := range results {
@@ -82,6 +83,7 @@ func (s *session) answerEach(results []receive.Result, id string) *smtp.Reply {
 // same for every recipient.
 func (s *session) answerAll(reply *smtp.Reply) *smtp.Reply {
 	n := len(s.tx.env.To)
+	s.noteRefused(reply, s.tx.env.To...)
 	s.conn.Log().Info("message refused", "from", s.tx.env.From.String(), "recipients", n, "reply", reply.String())
 	s.reset()
 	if s.Kind == LMTP {

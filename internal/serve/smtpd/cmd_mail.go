@@ -8,6 +8,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/smtp"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // mail begins a message (RFC 5321, 4.1.1.2).
@@ -87,15 +88,37 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 	local, account, err := s.Receiver.Check(ctx, to.Address)
 	switch {
 	case err != nil:
-		return s.refusal(err)
+		return s.noteRefused(s.refusal(err), to)
 	case !local && s.Kind != Submission:
-		return smtp.NewReply(550, "5.7.1", "no relaying: mail for "+clip(to.Address.Domain)+" is not taken here")
+		return s.noteRefused(smtp.NewReply(550, "5.7.1", "no relaying: mail for "+clip(to.Address.Domain)+" is not taken here"), to)
 	}
 	if len(s.tx.env.To) == 0 {
 		s.tx.party = partyOf(to.Address, account)
 	}
 	s.tx.env.To, s.tx.size = append(s.tx.env.To, to), size
 	return smtp.NewReply(250, "2.1.5", "recipient accepted")
+}
+
+// maxNoted bounds the refused recipients of one session that are kept in the trace.
+const maxNoted = 20
+
+// noteRefused keeps in the trace who was refused, and returns the reply.
+func (s *session) noteRefused(reply *smtp.Reply, to ...mail.Recipient) *smtp.Reply {
+	if s.Trace == nil || s.noted >= maxNoted {
+		return reply
+	}
+	s.noted++
+	env := &s.tx.env
+	e := trace.Event{What: trace.Refused, From: env.From.String(), Login: env.Login, Peer: env.Peer, Helo: env.Helo, Protocol: env.Protocol,
+		TLS: s.tlsWords(), Code: reply.Code, Enhanced: reply.Enhanced, Text: strings.Join(reply.Lines, " ")}
+	if env.From.IsZero() {
+		e.From = "<>"
+	}
+	for _, t := range to {
+		e.To = append(e.To, trace.Recipient{Address: t.Address.String(), State: trace.Failed})
+	}
+	s.Trace.Note(e)
+	return reply
 }
 
 // rset forgets the message under way (RFC 5321, 4.1.1.5).

@@ -24,14 +24,23 @@ func (s *session) received() []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Received: from %s\r\n\tby %s with %s", s.from(), s.Hostname, env.Protocol)
 	fmt.Fprintf(&b, "\r\n\tid %s", s.messageID())
-	if st, ok := s.conn.TLS(); ok {
-		fmt.Fprintf(&b, "\r\n\t(%s %s)", strings.ReplaceAll(tls.VersionName(st.Version), " ", ""), tls.CipherSuiteName(st.CipherSuite))
+	if words := s.tlsWords(); words != "" {
+		fmt.Fprintf(&b, "\r\n\t(%s)", words)
 	}
 	if len(env.To) == 1 { // with more it would give away one to the other
 		fmt.Fprintf(&b, "\r\n\tfor <%s>", env.To[0].Address)
 	}
 	fmt.Fprintf(&b, ";\r\n\t%s\r\n", s.Now().Format(dateFormat))
 	return []byte(b.String())
+}
+
+// tlsWords say what protects the connection, "" if nothing does.
+func (s *session) tlsWords() string {
+	st, ok := s.conn.TLS()
+	if !ok {
+		return ""
+	}
+	return strings.ReplaceAll(tls.VersionName(st.Version), " ", "") + " " + tls.CipherSuiteName(st.CipherSuite)
 }
 
 // from is the client: the name it gave, where that is one, and its address.

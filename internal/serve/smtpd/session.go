@@ -29,6 +29,7 @@ type session struct {
 
 	made     tally // mistakes since the last message that was accepted
 	failures int   // of login
+	noted    int   // refusals kept in the trace
 }
 
 // tally counts what a client does that brings no message nearer.

@@ -26,6 +26,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/syntax/smtp"
+	"github.com/martlet-mail/martlet/internal/trace"
 )
 
 // Kind says whom a listener serves.
@@ -59,6 +60,8 @@ type Options struct {
 
 	// URLs reads what BURL names; nil: there is no BURL.
 	URLs URLs
+
+	Trace *trace.Book // keeps who was refused; may be nil
 
 	Now func() time.Time
 }
