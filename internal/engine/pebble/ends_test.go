@@ -122,8 +122,8 @@ func filesOf(t *testing.T, fs vfs.FS) map[string][]byte {
 	return files
 }
 
-// dataOf returns how many of the first bytes of a table are data.
-func dataOf(t *testing.T, b []byte) int {
+// layoutOf returns where the blocks of a table lie.
+func layoutOf(t *testing.T, b []byte) *sstable.Layout {
 	t.Helper()
 	readable, err := sstable.NewSimpleReadable(vfs.NewMemFile(bytes.Clone(b)))
 	if err != nil {
@@ -140,7 +140,13 @@ func dataOf(t *testing.T, b []byte) int {
 	if err != nil || len(l.Data) < 10 {
 		t.Fatalf("%d blocks, %v", len(l.Data), err)
 	}
-	return int(l.Index[0].Offset)
+	return l
+}
+
+// dataOf returns how many of the first bytes of a table are data.
+func dataOf(t *testing.T, b []byte) int {
+	t.Helper()
+	return int(layoutOf(t, b).Index[0].Offset)
 }
 
 // with returns the files with another content of one, or without it.

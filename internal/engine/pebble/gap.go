@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	db "github.com/cockroachdb/pebble/v2"
@@ -129,7 +128,7 @@ func (g *gap) least(from []byte) (key []byte) {
 }
 
 func (g *gap) enter(info tableInfo, from []byte) {
-	t := &remains{r: g.r, file: fmt.Sprintf("%06d.sst", info.backing), from: from, to: g.to}
+	t := &remains{r: g.r, file: tableName(info.backing), from: from, to: g.to}
 	if bytes.Compare(info.least, t.from) > 0 {
 		t.from = info.least
 	}
@@ -190,6 +189,7 @@ type remains struct {
 	table    *sstable.Reader
 	it       sstable.Iterator
 	seek     []byte // where to go on, nil: at the next key
+	edges    [][]byte
 
 	key []byte // nil: at the end
 	version
@@ -249,7 +249,10 @@ func (t *remains) next() {
 		last = append(bytes.Clone(t.key), 0)
 	}
 	for !t.step() && t.failed() {
-		t.seek = behind(last, t.to, func(key []byte) bool { return !t.begins(key) || t.failed() })
+		if t.edges == nil {
+			t.edges = t.r.edges(t.table)
+		}
+		t.seek = behind(last, t.to, t.edges, func(key []byte) bool { return !t.begins(key) || t.failed() })
 		end := t.seek
 		if end == nil {
 			end = t.to

@@ -116,11 +116,13 @@ func (w *witness) newestManifest() (name string) {
 	return name
 }
 
+func tableName(number uint64) string { return fmt.Sprintf("%06d.sst", number) }
+
 // needed returns the tables and blob files that count, with their sizes.
 func (c *census) needed() map[string]uint64 {
 	files := map[string]uint64{}
 	for _, t := range c.tables {
-		files[fmt.Sprintf("%06d.sst", t.backing)] = t.size
+		files[tableName(t.backing)] = t.size
 	}
 	for _, b := range c.blobs {
 		files[fmt.Sprintf("%06d.blob", b.file)] = b.size
@@ -182,6 +184,7 @@ type repair struct {
 
 	count  *census
 	bodies []string // files with a hole in bodies
+	known  [][]byte // what allEdges returns
 	disk   *disk
 	from   *db.DB
 	to     *db.DB
@@ -429,7 +432,7 @@ func (r *repair) keys(lower, upper []byte) error {
 		if err != nil || !failed {
 			return err
 		}
-		next := behind(last, upper, func(key []byte) bool { return r.fails(last, upper, key) })
+		next := behind(last, upper, r.allEdges(), func(key []byte) bool { return r.fails(last, upper, key) })
 		r.done.Gaps++
 		if err := r.gap(last, next, upper); err != nil {
 			return err
@@ -473,35 +476,4 @@ func (r *repair) fails(from, upper, key []byte) bool {
 	failed := it.Error() != nil
 	_ = it.Close()
 	return failed
-}
-
-// behind returns the first key from which on reading works again, nil if there is none
-// below upper. Between a key and the end of a damaged block every seek fails; the
-// last place where one does is found byte by byte.
-func behind(from, upper []byte, fails func(key []byte) bool) []byte {
-	const longest = 64 // of keys that begin alike; behind that a few are left out
-	var key []byte
-	for len(key) < longest {
-		low, high := -1, 255 // the greatest byte with which it fails
-		for low < high {
-			mid := (low + high + 1) / 2
-			if probe := append(bytes.Clone(key), byte(mid)); bytes.Compare(probe, from) <= 0 || fails(probe) {
-				low = mid
-			} else {
-				high = mid - 1
-			}
-		}
-		if low < 0 {
-			break
-		}
-		key = append(key, byte(low))
-	}
-	next := append(key, 0)
-	if bytes.Compare(next, from) <= 0 {
-		next = append(bytes.Clone(from), 0)
-	}
-	if bytes.Compare(next, upper) >= 0 || fails(next) {
-		return nil
-	}
-	return next
 }
