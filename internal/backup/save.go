@@ -15,6 +15,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -143,15 +144,16 @@ func (s *saver) sign(ctx context.Context, sh engine.Shard) (sign string, err err
 
 // form is what must be known of the records of a shard. A nil function is one that says no.
 type form struct {
-	skip   func(key []byte) bool // it need not be kept
-	bodyOf func(key, value []byte) (body name, message bool, err error)
-	also   func(engine.Reader) error // reads the same moment
+	skip    func(key []byte) bool // it need not be kept
+	bodyOf  func(key, value []byte) (body name, message bool, err error)
+	sealing func(key, value []byte) record.Sealing
+	also    func(engine.Reader) error // reads the same moment
 }
 
 var (
 	plain    = form{}
-	ofQueue  = form{bodyOf: queue.BodyOf}
-	ofPeople = form{skip: store.Derived, bodyOf: store.BodyOf}
+	ofQueue  = form{bodyOf: queue.BodyOf, sealing: queue.Sealing}
+	ofPeople = form{skip: store.Derived, bodyOf: store.BodyOf, sealing: store.Sealing}
 )
 
 // shard saves one shard as of now.
@@ -192,6 +194,9 @@ func (s *saver) cut(r engine.Reader, form form) (*tree, error) {
 	c := &s.chunk
 	c.reset()
 	var bad error
+	seals := record.Checker{Sealing: form.sealing, Spoilt: func(key []byte) {
+		s.spoilt = append(s.spoilt, spoilt{hex.EncodeToString(key), errSeal}) // it is stored as it is
+	}}
 	err := r.Scan(nil, nil, false, func(key, value []byte) bool {
 		if form.skip != nil && form.skip(key) {
 			return true
@@ -203,11 +208,13 @@ func (s *saver) cut(r engine.Reader, form form) (*tree, error) {
 			}
 		}
 		c.add(key, value)
+		seals.Add(key, value)
 		t.records++
 		t.bytes += int64(size)
 		bad = s.bodyOf(form, t, key, value)
 		return bad == nil
 	})
+	seals.End()
 	if err == nil {
 		err = bad
 	}
@@ -408,6 +415,8 @@ func (s *saver) finish() (Saved, error) {
 	return s.done, nil
 }
 
+var errSeal = fault.New(fault.Corrupt, "it fails its checksum")
+
 // spoilt is a record that the store itself could not read any more.
 type spoilt struct {
 	key   string // in hex
@@ -416,13 +425,10 @@ type spoilt struct {
 
 // tellSpoilt tells of the records of a shard that are damaged in the store: once.
 func (s *saver) tellSpoilt(ctx context.Context, sh engine.Shard) {
+	where := ""
 	for _, r := range s.spoilt {
-		where := fmt.Sprintf("shard %d", sh)
-		if id, ok := (&snapShard{Shard: sh}).account(); ok {
-			where = fmt.Sprintf("account %d", id)
-			if a, err := s.house.Directory.AccountByID(ctx, id); err == nil {
-				where = "account " + a.Address.String()
-			}
+		if where == "" {
+			where = s.whereIs(ctx, sh)
 		}
 		if key := fmt.Sprint(sh, r.key); !s.damaged[key] {
 			s.damaged[key] = true
@@ -430,6 +436,23 @@ func (s *saver) tellSpoilt(ctx context.Context, sh engine.Shard) {
 		}
 	}
 	s.spoilt = nil
+}
+
+// whereIs is what a person calls a shard.
+func (s *saver) whereIs(ctx context.Context, sh engine.Shard) string {
+	id, ok := (&snapShard{Shard: sh}).account()
+	switch {
+	case ok:
+		if a, err := s.house.Directory.AccountByID(ctx, id); err == nil {
+			return "account " + a.Address.String()
+		}
+		return fmt.Sprintf("account %d", id)
+	case sh == store.QueueShard:
+		return "the queue"
+	case sh == store.DirectoryShard:
+		return "the directory"
+	}
+	return "the list of accounts"
 }
 
 func (s *saver) progress(step string, done, total int64) {

@@ -3,6 +3,7 @@ package queue
 import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 // NewestRecord is the version of records that this version of the program knows.
@@ -19,4 +20,15 @@ func BodyOf(key, value []byte) (body mail.BlobRef, isMessage bool, err error) {
 		return body, true, err
 	}
 	return m.blob, true, nil
+}
+
+// Sealing tells where the checksum of a record of the queue's shard lies.
+func Sealing(key, _ []byte) record.Sealing {
+	switch key[0] {
+	case famPiece:
+		return record.Part
+	case famWaiting, famDue, famAlarm:
+		return record.Bare
+	}
+	return record.Sealed
 }

@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"slices"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 // What a backup must know of the records of an account, and how an account is made of
@@ -48,6 +50,18 @@ func BodyOf(key, value []byte) (body mail.BlobRef, message bool, err error) {
 		body, err = bodyOfPiece(value)
 	}
 	return body, false, err
+}
+
+// Sealing tells where the checksum of a record of an account's shard lies.
+func Sealing(key, value []byte) record.Sealing {
+	const longest = 1 + binary.MaxVarintLen64 // of what leads to pieces
+	switch {
+	case key[0] == famPiece:
+		return record.Part
+	case len(value) > 1 && value[0] == recLong && len(value) <= longest:
+		return record.Bare
+	}
+	return record.Sealed
 }
 
 // bodyOfPiece reads the body's name in the first piece of long facts. Only the whole has a
