@@ -96,6 +96,9 @@ func printStory(w io.Writer, s trace.Story) error {
 func headline(e trace.Event) string {
 	switch e.What {
 	case trace.Received:
+		if e.ID == "" {
+			return fmt.Sprintf("made here, from %s, %s", e.From, bytesText(e.Size))
+		}
 		return fmt.Sprintf("received from %s, %s, as %s", e.From, bytesText(e.Size), e.ID)
 	case trace.Refused:
 		if e.Code == 0 {
