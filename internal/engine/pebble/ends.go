@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"io/fs"
 	"strings"
 
 	db "github.com/cockroachdb/pebble/v2"
@@ -255,12 +254,9 @@ func (r *repair) withEnd(name string, f extent) []byte {
 	if size := r.count.needed()[name]; size != 0 && size != uint64(e.of.size) {
 		return nil
 	}
-	b, err := readWhole(r.fs, r.old(name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	b, unread := readLeft(r.fs, r.old(name))
 	whole := e.put(b)
-	if bytes.Equal(whole, b) {
+	if unread == nil && bytes.Equal(whole, b) {
 		return nil
 	}
 	return whole

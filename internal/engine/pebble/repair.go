@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,11 +52,9 @@ func inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(w.load(), w.loadSums()); err != nil {
-		return nil, err
-	}
 	var found []FileDamage
 	note := func(file, what string) { found = append(found, FileDamage{file, what}) }
+	w.loadLeft(names, note)
 	there := map[string]bool{}
 	for _, name := range names {
 		there[name] = true
@@ -202,9 +201,7 @@ func (r *repair) link() error {
 		return err
 	}
 	w := newWitness(r.fs, r.dir)
-	if err := errors.Join(w.load(), w.loadSums()); err != nil {
-		return err
-	}
+	w.loadLeft(names, func(file, what string) {}) // inspect has said it
 	current := currentManifest(names)
 	if current == "" {
 		if current = w.newestManifest(); current == "" {
@@ -245,30 +242,38 @@ func (r *repair) write(name string, b []byte) error {
 
 // linkManifest takes the manifest, or its twin if it is damaged.
 func (r *repair) linkManifest(w *witness, current string) (err error) {
-	b, reading := readWhole(r.fs, r.old(current))
-	for _, f := range w.synced {
-		if f.name != current {
-			continue
-		}
-		if wrong, err := w.holds(f); err == nil && wrong == "" {
-			break
-		}
-		f.name = twinOf(current)
-		if wrong, err := w.holds(f); err != nil || wrong != "" {
-			return fault.Newf(fault.Corrupt, "the file %s of the store and its copy are damaged; restore a backup", current)
-		}
-		if b, reading = readWhole(r.fs, r.old(f.name)); reading == nil {
-			b = b[:f.size]
-		}
+	b, whole := r.manifest(w, current, current)
+	if !whole {
+		b, whole = r.manifest(w, current, twinOf(current))
 	}
-	if reading != nil {
-		return reading
+	if !whole {
+		return fault.Newf(fault.Corrupt, "the file %s of the store and its copy are damaged; restore a backup", current)
 	}
 	if err := r.write(current, b); err != nil {
 		return err
 	}
 	r.count, err = readCensus(r.fs, r.linked(current))
 	return err
+}
+
+// manifest reads the manifest or its twin, and tells whether it is as it was.
+func (r *repair) manifest(w *witness, current, name string) (b []byte, whole bool) {
+	b, err := readWhole(r.fs, r.old(name))
+	if err != nil {
+		return nil, false
+	}
+	for _, f := range w.synced {
+		if f.name != current {
+			continue
+		}
+		if int64(len(b)) < f.size || crc32.Checksum(b[:f.size], castagnoli) != f.sum {
+			return nil, false
+		}
+		if name != current {
+			b = b[:f.size] // behind that it may be anything
+		}
+	}
+	return b, true
 }
 
 func (r *repair) linkOne(w *witness, name string) error {
@@ -286,26 +291,28 @@ func (r *repair) linkOne(w *witness, name string) error {
 // linkLog takes a log, or those of its records that are whole.
 func (r *repair) linkLog(w *witness, name string) error {
 	number, ok := logNumber(name)
-	b, err := readWhole(r.fs, r.old(name))
-	if err != nil || !ok || number < r.count.minLog {
-		return err
+	if !ok || number < r.count.minLog {
+		return nil
 	}
+	b, unread := readLeft(r.fs, r.old(name))
+	damaged := unread != nil
 	for _, f := range w.synced {
 		if f.name != name {
 			continue
 		}
-		wrong, err := w.holds(f)
-		if err == nil && wrong == "" {
+		if int64(len(b)) >= f.size && crc32.Checksum(b[:f.size], castagnoli) == f.sum {
 			continue
 		}
+		damaged = true
 		left := salvageLog(b, uint32(number))
 		if back := turnBack(b, f); back != nil && len(bytes.Join(salvageLog(back, uint32(number)), nil)) > len(bytes.Join(left, nil)) {
 			r.done.Turned = append(r.done.Turned, name)
-			b = back
-			continue
+			b, damaged = back, unread != nil
 		}
+	}
+	if damaged {
 		r.done.Holes = append(r.done.Holes, Hole{File: name, Commits: true})
-		b = writeLog(left, uint32(number))
+		b = writeLog(salvageLog(b, uint32(number)), uint32(number))
 	}
 	return r.write(name, b)
 }
@@ -320,7 +327,7 @@ func (r *repair) stand() error {
 		}
 		b := r.withEnd(name, extent{}) // what there is
 		if b == nil {
-			b, _ = readWhole(r.fs, r.old(name))
+			b, _ = readLeft(r.fs, r.old(name))
 		}
 		if err == nil {
 			if err := r.fs.Remove(r.linked(name)); err != nil {

@@ -79,16 +79,19 @@ func (w *witness) loadSums() error {
 		return err
 	}
 	names, err := w.fs.List(w.dir)
-	if err != nil {
-		return err
+	if err == nil {
+		w.takeSums(b, names)
 	}
+	return err
+}
+
+func (w *witness) takeSums(b []byte, names []string) {
 	sums, _ := parseSums(b) // a power cut may have taken some
 	for _, name := range names {
 		if f, ok := sums[name]; ok {
 			w.sums[name] = f
 		}
 	}
-	return nil
 }
 
 // beginSums writes the list anew, as it was read before the database could remove anything, and

@@ -56,7 +56,7 @@ func (r *repair) linkTable(w *witness, name string) error {
 	damaged := false
 	if listed {
 		wrong, err := w.holds(f)
-		damaged = err == nil && wrong != ""
+		damaged = err != nil || wrong != ""
 	}
 	if damaged {
 		b, err := readWhole(r.fs, r.old(name))

@@ -243,13 +243,18 @@ func (w *witness) load() error {
 	if err != nil {
 		return err
 	}
+	w.take(b)
+	return nil
+}
+
+// take reads the newest list of those in a file.
+func (w *witness) take(b []byte) {
 	for slot := range slots {
 		number, list, ok := decodeSlot(b[min(slot*slotBytes, len(b)):min((slot+1)*slotBytes, len(b))])
 		if ok && number >= w.number {
 			w.number, w.synced, w.safe = number, list, slot
 		}
 	}
-	return nil
 }
 
 // begin goes on with the file that load read.
