@@ -58,6 +58,8 @@ var plan = map[string][]string{
 	"receive": {"mail", "fault", "trace", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},
 
+	"publish": {"fault", "dnsx", "directory", "github.com/miekg/dns"},
+
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
 	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},

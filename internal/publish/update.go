@@ -1,0 +1,130 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// Zone is one that may be changed by dynamic updates (RFC 2136), and the key that signs them
+// (RFC 8945).
+type Zone struct {
+	Name      string
+	Server    string // host:port of the primary
+	KeyName   string
+	Algorithm string // hmac-sha256 and its like
+	Secret    string // base64
+}
+
+// Updater changes zones. Zones, Now, ID and Dial must be given.
+type Updater struct {
+	Zones   []Zone
+	Timeout time.Duration // of one question; 0: 10 s
+	Now     func() time.Time
+	ID      func() uint16
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// fudge is how far clocks may differ (RFC 8945, 10), in seconds.
+const fudge = 300
+
+// ZoneOf returns the zone that a name lies in, the nearest there is.
+func (u *Updater) ZoneOf(name string) (zone Zone, found bool) {
+	for _, z := range u.Zones {
+		if below(name, z.Name) && (!found || len(z.Name) > len(zone.Name)) {
+			zone, found = z, true
+		}
+	}
+	return zone, found
+}
+
+// records asks the zone's own server what is at a name, of any type that is asked for.
+func (u *Updater) records(ctx context.Context, zone Zone, name string, kind uint16) ([]dns.RR, error) {
+	q := new(dns.Msg)
+	q.SetQuestion(dns.Fqdn(name), kind)
+	q.RecursionDesired = false
+	answer, err := u.exchange(ctx, zone, q)
+	if err != nil {
+		return nil, err
+	}
+	if answer.Rcode != dns.RcodeSuccess && answer.Rcode != dns.RcodeNameError {
+		return nil, fault.Newf(fault.Unavailable, "%s answers %s to a question for %s", zone.Server, dns.RcodeToString[answer.Rcode], name)
+	}
+	return slices.DeleteFunc(answer.Answer, func(rr dns.RR) bool {
+		return !strings.EqualFold(rr.Header().Name, dns.Fqdn(name))
+	}), nil
+}
+
+// Change is sent to a zone in one message: all of it is done or nothing.
+type Change struct {
+	Remove, Add []Record
+	// Absent are names and types of which there must be no record yet; else nothing is done.
+	Absent []Record
+}
+
+// Send makes a change in a zone. Faults: Denied (the server refuses it), Exists (something
+// is there that should be absent), Unavailable.
+func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
+	m := new(dns.Msg)
+	m.SetUpdate(dns.Fqdn(zone.Name))
+	for _, part := range []struct {
+		records []Record
+		put     func([]dns.RR)
+	}{{c.Absent, m.RRsetNotUsed}, {c.Remove, m.Remove}, {c.Add, m.Insert}} {
+		for _, r := range part.records {
+			rr, err := r.rr()
+			if err != nil {
+				return err
+			}
+			part.put([]dns.RR{rr})
+		}
+	}
+	key := dns.Fqdn(zone.KeyName)
+	m.SetTsig(key, dns.Fqdn(zone.Algorithm), fudge, u.Now().Unix())
+	answer, err := u.exchange(ctx, zone, m)
+	if err != nil {
+		return err
+	}
+	switch answer.Rcode {
+	case dns.RcodeSuccess:
+		return nil
+	case dns.RcodeYXRrset, dns.RcodeYXDomain, dns.RcodeNXRrset:
+		return fault.Newf(fault.Exists, "the zone %s has changed meanwhile; try again", zone.Name)
+	case dns.RcodeNotAuth, dns.RcodeRefused:
+		return fault.Newf(fault.Denied, "%s refuses changes of %s with the key %s (%s); see key_name, key_algorithm and key_file of dns.update, and what the name server allows the key", zone.Server, zone.Name, zone.KeyName, dns.RcodeToString[answer.Rcode])
+	}
+	return fault.Newf(fault.Unavailable, "%s answers %s to a change of %s", zone.Server, dns.RcodeToString[answer.Rcode], zone.Name)
+}
+
+// exchange does one question over TCP, on a connection of its own.
+func (u *Updater) exchange(ctx context.Context, zone Zone, m *dns.Msg) (*dns.Msg, error) {
+	m.Id = u.ID()
+	wait := u.Timeout
+	if wait == 0 {
+		wait = 10 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	sock, err := u.Dial(ctx, "tcp", zone.Server)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "the name server "+zone.Server+" of "+zone.Name+" cannot be reached", err)
+	}
+	defer sock.Close()
+	defer context.AfterFunc(ctx, func() { sock.Close() })()
+	client := &dns.Client{Net: "tcp", Timeout: wait, TsigSecret: map[string]string{dns.Fqdn(strings.ToLower(zone.KeyName)): zone.Secret}}
+	answer, _, err := client.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: sock})
+	if answer != nil && answer.Rcode == dns.RcodeNotAuth {
+		return answer, nil // with an error of TSIG, which says no more
+	}
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, fmt.Sprintf("the name server %s gives no answer that can be used", zone.Server), err)
+	}
+	return answer, nil
+}
