@@ -181,7 +181,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 				return h.servePublic(ctx, sessions.Listener(d.Listener), public, h.tlsFor(d, certs))
 			}
 			svc := services[d.Name()]
-			svc.Name, svc.TLS, svc.Idle = d.Name(), tlsModes[d.TLS], h.idle(d.Protocol)
+			svc.Name, svc.TLS, svc.Idle, svc.Proxies = d.Name(), tlsModes[d.TLS], h.idle(d.Protocol), d.Proxies
 			return sessions.Serve(ctx, d.Listener, svc)
 		})
 	}

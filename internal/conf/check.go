@@ -80,6 +80,9 @@ func (r *reader) checkListen(c *Config) {
 		case l.TLS == StartTLS && l.Protocol == "http":
 			r.fail(key+".tls", "http has no starttls; use https")
 		}
+		if len(l.Proxies) > 0 && (l.Protocol == "http" || l.Protocol == "https") {
+			r.fail(key+".proxies", "is not for %s", l.Protocol)
+		}
 		if l.Legacy && l.Protocol != "imap" && l.Protocol != "imaps" {
 			r.fail(key+".legacy", "is for imap and imaps, not for %s", l.Protocol)
 		}

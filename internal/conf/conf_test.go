@@ -155,7 +155,7 @@ func TestWriteRoundTrip(t *testing.T) {
 			c.Trusted = []netip.Prefix{}
 		}
 		for i := range rapid.IntRange(0, 3).Draw(t, "listeners") {
-			c.Listen = append(c.Listen, Listen{Protocol: "imap", Address: Address(fmt.Sprintf("[::1]:%d", 1000+i)), TLS: StartTLS, Legacy: i == 1})
+			c.Listen = append(c.Listen, Listen{Protocol: "imap", Address: Address(fmt.Sprintf("[::1]:%d", 1000+i)), TLS: StartTLS, Legacy: i == 1, Proxies: []netip.Prefix{}})
 		}
 		var b strings.Builder
 		if err := c.Write(&b); err != nil {

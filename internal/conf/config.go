@@ -91,6 +91,11 @@ type Listen struct {
 	// Serve mail clients from before 1996, too: IMAP2, IMAP2bis and IMAP4 (RFC 1176, RFC
 	// 1730). Only for imap and imaps; most such clients know no TLS.
 	Legacy bool `toml:"legacy" default:"false"`
+
+	// Networks of proxies (HAProxy, a load balancer) whose connections begin with a header of
+	// the PROXY protocol, version 1 or 2, that names the client; a connection of theirs
+	// without one is refused. A header of anybody else counts for nothing. Not for http.
+	Proxies []netip.Prefix `toml:"proxies" default:""`
 }
 
 // TLS names the certificate.

@@ -12,7 +12,7 @@
 // its account for each command (package turn), and rests while it waits for its client.
 //
 // RFC 8446 and 9325 (TLS), RFC 5929 and 9266 (channel bindings), RFC 4978 and 1951
-// (compression).
+// (compression), and the PROXY protocol of HAProxy, versions 1 and 2.
 package netsrv
 
 import (
@@ -61,6 +61,10 @@ type Service struct {
 	// People is for services whose clients are to sign in: one that has not by
 	// Options.Login is cut off, whatever it says meanwhile.
 	People bool
+
+	// Proxies are networks whose connections begin with a header of the PROXY protocol that
+	// names the client. From others it counts for nothing.
+	Proxies []netip.Prefix
 
 	// ClientCertificates asks clients for a certificate if Options has ClientCAs. It is
 	// for services of people: other hosts may show certificates that nobody here knows.
@@ -222,6 +226,16 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, svc Service) {
 // parked; open knows.
 func (s *Server) begin(ctx context.Context, nc net.Conn, svc *Service, open *openConns) {
 	peer := peerAddr(nc)
+	if svc.isProxy(peer) {
+		var err error
+		if peer, err = client(nc, peer); err != nil {
+			s.refused.Add(1)
+			s.opt.Log.Warn("connection of a proxy refused", "service", svc.Name, "proxy", peer, "err", err, "fix", "let it send the header of the PROXY protocol, or take it out of proxies")
+			nc.Close()
+			open.remove(nc)
+			return
+		}
+	}
 	if why := s.admit(nc, peer); why != "" {
 		s.refused.Add(1)
 		s.opt.Log.Warn("connection refused: "+why, "service", svc.Name, "peer", peer)
