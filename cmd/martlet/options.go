@@ -113,21 +113,29 @@ func queueOptions(cfg *conf.Config, to queue.Courier, road *receive.Local, log *
 	return o
 }
 
-func newCourier(cfg *conf.Config, log *slog.Logger) (*send.Courier, error) {
-	dial := new(net.Dialer).DialContext
-	resolver, err := dnsx.New(dnsx.Options{Servers: nameServers(cfg, log), Now: time.Now, ID: dns.Id, Dial: dial})
+// newResolver is whom the whole house asks about names: what one part has learnt, the
+// others know.
+func newResolver(cfg *conf.Config, log *slog.Logger) (*dnsx.Client, error) {
+	c, err := dnsx.New(dnsx.Options{Servers: nameServers(cfg, log), Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext})
 	if err != nil {
 		return nil, misconfigured(err)
 	}
+	return c, nil
+}
+
+func newCourier(cfg *conf.Config, resolver dnsx.Resolver) (*send.Courier, error) {
+	dial := new(net.Dialer).DialContext
 	o := send.Options{
 		Now: time.Now, Shuffle: chance.Shuffle, Random: rand.Reader, Dial: dial,
 		Hostname: string(cfg.Hostname), Resolver: resolver, Port: uint16(cfg.Queue.Port),
 		AllowPrivate: cfg.Queue.AllowPrivate, IsSelf: isSelf(cfg.Listen),
 	}
 	if host := cfg.Queue.Smarthost; host.Host != "" {
-		if o.Smarthost, err = smarthost(host); err != nil {
+		via, err := smarthost(host)
+		if err != nil {
 			return nil, misconfigured(err)
 		}
+		o.Smarthost = via
 	}
 	return send.New(o)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
+	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/queue"
@@ -38,6 +39,7 @@ type house struct {
 	engine    *pebble.Engine       // keeps bytes
 	store     *store.Store         // keeps mail
 	directory *directory.Directory // knows who exists
+	resolver  *dnsx.Client         // knows names
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
@@ -97,7 +99,10 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
 		return err
 	}
-	if h.courier, err = newCourier(cfg, h.log); err != nil {
+	if h.resolver, err = newResolver(cfg, h.log); err != nil {
+		return err
+	}
+	if h.courier, err = newCourier(cfg, h.resolver); err != nil {
 		return err
 	}
 	if h.trace, err = openTrace(cfg, h.log); err != nil {
