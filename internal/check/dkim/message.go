@@ -82,46 +82,56 @@ func (m *Message) Fields(name string) []Field {
 }
 
 // parseHeader splits a header. whole tells whether the empty line ends it. The error says what
-// about it is odd (Message.Odd).
+// about it is odd first (Message.Odd); then the fields are a guess.
 func parseHeader(header []byte) (fields []Field, whole bool, odd error) {
-	oddly := func(why string) ([]Field, bool, error) {
-		return fields, true, fault.New(fault.Invalid, why)
+	oddly := func(why string) {
+		if odd == nil {
+			odd = fault.New(fault.Invalid, why)
+		}
 	}
 	fields = make([]Field, 0, 1+bytes.Count(header, []byte("\n")))
-	start, blank := 0, false // the field at hand, and whether its last line is only white space
+	start, blank := -1, false // the field at hand, and whether its last line is only white space
 	for at := 0; at < len(header); {
-		n := bytes.IndexByte(header[at:], '\n')
-		if n < 1 || bytes.IndexByte(header[at:at+n], '\r') != n-1 {
-			return oddly("a line of the header does not end with CRLF")
+		n := 1 + bytes.IndexByte(header[at:], '\n')
+		if n < 2 || bytes.IndexByte(header[at:at+n], '\r') != n-2 {
+			oddly("a line of the header does not end with CRLF")
 		}
-		line := header[at : at+n+1]
-		switch {
-		case bytes.IndexByte(line, 0) >= 0:
-			return oddly("the header holds NUL")
-		case n == 1:
-			if at+2 < len(header) {
-				return oddly("an empty line stands within the header")
+		if n == 0 {
+			break
+		}
+		line := header[at : at+n]
+		at += n
+		if bytes.IndexByte(line, 0) >= 0 {
+			oddly("the header holds NUL")
+		}
+		if n == 2 && line[0] == '\r' {
+			if at < len(header) {
+				oddly("an empty line stands within the header")
 			}
-			return fields, true, nil
-		case blank:
-			return oddly("a line of white space stands within the header")
-		case isSpace(line[0]):
-			if len(fields) == 0 {
-				return oddly("the header begins with white space")
+			return fields, true, odd
+		}
+		if blank {
+			oddly("a line of white space stands within the header")
+		}
+		blank = false
+		if isSpace(line[0]) {
+			if start < 0 {
+				oddly("the header begins with white space")
+				continue
 			}
 			blank = len(trim(line)) == 0
-			fields[len(fields)-1].Raw = header[start : at+n+1]
-		default:
-			f, ok := newField(line)
-			if !ok {
-				return oddly("a line of the header is no field")
-			}
-			start = at
-			fields = append(fields, f)
+			fields[len(fields)-1].Raw = header[start:at]
+			continue
 		}
-		at += n + 1
+		f, ok := newField(line)
+		if !ok {
+			oddly("a line of the header is no field")
+			continue
+		}
+		start = at - n
+		fields = append(fields, f)
 	}
-	return fields, false, nil
+	return fields, odd != nil, odd
 }
 
 // newField returns the field that begins with a line. White space before the colon is

@@ -3,6 +3,7 @@ package dkim
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/base64"
 	"io"
 	"os"
@@ -101,8 +102,8 @@ func TestExampleOfRFC8463(t *testing.T) {
 // deterministic, so the data that is signed is the same to the byte.
 func TestSignsAsRFC8463(t *testing.T) {
 	seed, _ := base64.StdEncoding.DecodeString("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
-	key := edKey(seed)
-	m := NewMessage(splitHeader(read(t, "rfc8463.eml")))
+	key := ed25519.NewKeyFromSeed(seed)
+	m := NewMessage(split(read(t, "rfc8463.eml")))
 	field := m.Fields("DKIM-Signature")[0]
 	s, err := ParseSignature(field)
 	if err != nil || s.ParseContent() != nil {
@@ -116,5 +117,71 @@ func TestSignsAsRFC8463(t *testing.T) {
 	record, err := Record(key)
 	if err != nil || !slices.Equal(rfc8463Zone["brisbane._domainkey.football.example.com"], []string{record}) {
 		t.Errorf("another record than in the RFC: %s %v", record, err)
+	}
+}
+
+// RFC 6376, A: with the spaces that were signed, not those that the RFC's typesetting made
+// of them (two behind a full stop, five in front of a folded line).
+func TestExampleOfRFC6376(t *testing.T) {
+	z := zone{"brisbane._domainkey.example.com": {"v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQ" +
+		"KBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v" +
+		"/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB"}}
+	text := read(t, "rfc6376.eml")
+	results := verify(t, text, z, then)
+	if statuses(results) != "pass" || results[0].Identity != "joe@football.example.com" || results[0].Domain != "example.com" {
+		t.Errorf("%+v", results)
+	}
+	for from, to := range map[string]string{"SUBMISSION;": "SUBMISSION; ", "From:": "from:", "game. Are": "game.  Are"} {
+		if got := statuses(verify(t, strings.Replace(text, from, to, 1), z, then)); got != "fail" {
+			t.Errorf("%q for %q, which simple does not allow: %s", to, from, got)
+		}
+	}
+}
+
+// RFC 6376, 3.4.5.
+func TestCanonicalExamples(t *testing.T) {
+	header, open := split("A: X\r\nB : Y\t\r\n\tZ  \r\n\r\n C \r\nD \t E\r\n\r\n\r\n")
+	m := NewMessage(header, open)
+	for c, want := range map[Canon][2]string{
+		Relaxed: {"a:X\r\nb:Y Z\r\n", " C\r\nD E\r\n"},
+		Simple:  {"A: X\r\nB : Y\t\r\n\tZ  \r\n", " C \r\nD \t E\r\n"},
+	} {
+		got := ""
+		for _, f := range m.fields {
+			got += string(c.AppendField(nil, f))
+		}
+		if got != want[0] {
+			t.Errorf("%v header: %q", c, got)
+		}
+		if got := canonical(c, " C \r\nD \t E\r\n\r\n\r\n", 1000); got != want[1] {
+			t.Errorf("%v body: %q", c, got)
+		}
+	}
+}
+
+func canonical(c Canon, text string, piece int) string {
+	var out strings.Builder
+	b := newBody(c, func(p []byte) { out.Write(p) })
+	for text != "" {
+		n := min(piece, len(text))
+		b.Write([]byte(text[:n]))
+		text = text[n:]
+	}
+	b.end()
+	return out.String()
+}
+
+// RFC 6376, 3.4.3 and 3.4.4: the hashes of bodies that are empty.
+func TestEmptyBodies(t *testing.T) {
+	for c, want := range map[Canon]string{Simple: "frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=", Relaxed: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="} {
+		for _, body := range []string{"", "\r\n", "\r\n\r\n\r\n"} {
+			sum, err := sumOne(strings.NewReader(body), c)
+			if got := base64.StdEncoding.EncodeToString(sum); err != nil || got != want {
+				t.Errorf("%v %q: %s %v", c, body, got, err)
+			}
+		}
+	}
+	if relaxed, _ := sumOne(strings.NewReader(" \t\r\n "), Relaxed); base64.StdEncoding.EncodeToString(relaxed) != "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" {
+		t.Error("lines of white space are no empty lines")
 	}
 }

@@ -90,8 +90,8 @@ func (m *Message) authorsFirst(fields []Field) []Field {
 	}
 	first := make([]Field, 0, len(fields))
 	var rest []Field
-	for i, f := range fields {
-		if i < 1000 && authors(f) {
+	for _, f := range fields {
+		if authors(f) {
 			first = append(first, f)
 		} else {
 			rest = append(rest, f)
