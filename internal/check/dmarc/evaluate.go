@@ -1,0 +1,228 @@
+package dmarc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// maxAuthors is how many domains of a From field are looked at (RFC 9989, 11.5).
+const maxAuthors = 4
+
+// Evaluate finds the policy for a message and whether the message meets it (RFC 9989, 5.3).
+//
+// A message without exactly one author domain, or with a From field that others could read
+// in another way, never passes: of the policies of all domains in it the strictest holds.
+func Evaluate(ctx context.Context, resolver dnsx.Resolver, m Message) Result {
+	t := newTree(resolver)
+	authors, problem := m.Authors, m.Problem
+	switch {
+	case len(authors) == 0 && problem == "":
+		problem = "the message has no author"
+	case len(authors) > 1 && problem == "":
+		problem = "the message has authors of several domains"
+	}
+	res := Result{Status: None, Problem: problem}
+	first := true
+	for _, author := range authors[:min(len(authors), maxAuthors)] {
+		name, err := dnsx.ASCII(author)
+		if err != nil {
+			res.Problem = "the author's domain is none"
+			continue
+		}
+		one := t.evaluate(ctx, name, m)
+		if one.Problem = res.Problem; first || worse(one, res) {
+			res, first = one, false
+		}
+	}
+	if res.Problem != "" { // nobody can stand behind it
+		res.Status, res.Reason = Fail, res.Problem
+	}
+	return res
+}
+
+var strictness = map[Policy]int{"": 0, PolicyNone: 1, PolicyQuarantine: 2, PolicyReject: 3}
+
+// worse tells whether a asks for more than b.
+func worse(a, b Result) bool { return strictness[a.Applied] > strictness[b.Applied] }
+
+// evaluate is for one Author Domain.
+func (t *tree) evaluate(ctx context.Context, author string, m Message) Result {
+	res := Result{Author: author, Organization: author}
+	w, err := t.climb(ctx, author)
+	if err != nil {
+		res.Status, res.Reason = TempError, err.Error()
+		return res
+	}
+	res.Organization = w.organization
+	if !res.discover(author, w) {
+		res.Status, res.Reason = None, author+" has no DMARC policy"
+		return res
+	}
+	if res.Record.Malformed && len(res.Record.RUA) == 0 {
+		res.Status, res.Reason = PermError, "the DMARC record of "+res.Domain+" has no valid policy"
+		res.Policy, res.Applied = PolicyNone, PolicyNone
+		return res
+	}
+	doubt := t.align(ctx, &res, m)
+	if res.SPF || len(res.DKIM) > 0 {
+		res.Status = Pass
+		res.choose(false)
+		return res
+	}
+	// Only now is it of interest whether the domain exists.
+	missing, err := t.missing(ctx, &res)
+	res.choose(missing)
+	switch {
+	case err != nil:
+		res.Status, res.Reason = TempError, err.Error()
+	case doubt != "":
+		res.Status, res.Reason = TempError, doubt
+	default:
+		res.Status, res.Reason = Fail, res.why(m)
+	}
+	return res
+}
+
+// discover finds the record that applies (RFC 9989, 4.10.1): that of the author's domain, of
+// its Organizational Domain, or of the public suffix above.
+func (r *Result) discover(author string, w walk) bool {
+	for _, s := range w.steps {
+		if s.domain == author || s.domain == w.organization || s.record.PSD == PSDYes {
+			r.Domain, r.Record = s.domain, s.record
+			return true
+		}
+	}
+	return false
+}
+
+// choose takes the policy for the author from the record.
+func (r *Result) choose(missing bool) {
+	r.NonExistent = missing
+	p := r.Record.Policy
+	if r.Author != r.Domain {
+		if r.Record.Subdomains != "" {
+			p = r.Record.Subdomains
+		}
+		if missing && r.Record.NonExistent != "" {
+			p = r.Record.NonExistent
+		}
+	}
+	if r.Record.Malformed {
+		p = PolicyNone
+	}
+	r.Policy, r.Applied = p, p
+	if r.Record.Testing { // one step below (RFC 9989, 4.7, t)
+		switch p {
+		case PolicyReject:
+			r.Applied = PolicyQuarantine
+		case PolicyQuarantine:
+			r.Applied = PolicyNone
+		}
+	}
+}
+
+// missing tells whether the author's domain does not exist, where that makes a difference
+// (RFC 9989, 3.2.13).
+func (t *tree) missing(ctx context.Context, r *Result) (bool, error) {
+	if r.Record.NonExistent == "" || r.Author == r.Domain {
+		return false, nil
+	}
+	_, _, err := t.dns.LookupIP(ctx, r.Author, false)
+	switch {
+	case err == nil:
+		return false, nil
+	case fault.Is(err, fault.NotFound):
+		return dnsx.NoName(err), nil
+	}
+	return false, fmt.Errorf("the name service does not say now whether %s exists", r.Author)
+}
+
+// align looks which of the domains that stand behind the message are the author's. doubt
+// says why it may be one that could not be checked.
+func (t *tree) align(ctx context.Context, r *Result, m Message) (doubt string) {
+	ask := func(id Identifier, strict bool) bool {
+		name, err := dnsx.ASCII(id.Domain)
+		if err != nil || !id.Pass && !id.Temp {
+			return false
+		}
+		same, err := t.aligned(ctx, r, name, strict)
+		switch {
+		case err != nil && doubt == "":
+			doubt = err.Error()
+		case same && id.Temp && doubt == "":
+			doubt = "what stands behind " + name + " cannot be found out now"
+		}
+		return same && id.Pass
+	}
+	r.SPF = ask(m.SPF, r.Record.StrictSPF)
+	for _, id := range m.DKIM {
+		if ask(id, r.Record.StrictDKIM) {
+			if name, _ := dnsx.ASCII(id.Domain); !slices.Contains(r.DKIM, name) {
+				r.DKIM = append(r.DKIM, name)
+			}
+		}
+	}
+	return doubt
+}
+
+// aligned tells whether a domain is the author's (RFC 9989, 4.4). Names outside of the
+// author's organization are so without a question.
+func (t *tree) aligned(ctx context.Context, r *Result, name string, strict bool) (bool, error) {
+	switch {
+	case name == r.Author:
+		return true, nil
+	case strict, !within(name, r.Organization):
+		return false, nil
+	}
+	w, err := t.climb(ctx, name)
+	return err == nil && w.organization == r.Organization, err
+}
+
+// why says what failed, in one sentence.
+func (r *Result) why(m Message) string {
+	var why []string
+	switch {
+	case m.SPF.Domain == "":
+		why = append(why, "there is no SPF")
+	case m.SPF.Pass:
+		why = append(why, fmt.Sprintf("SPF passes for %s, which is another domain", clip(m.SPF.Domain)))
+	default:
+		why = append(why, "SPF does not pass for "+clip(m.SPF.Domain))
+	}
+	passed := ""
+	for _, id := range m.DKIM {
+		if id.Pass {
+			passed = id.Domain
+		}
+	}
+	switch {
+	case len(m.DKIM) == 0:
+		why = append(why, "there is no DKIM signature")
+	case passed != "":
+		why = append(why, fmt.Sprintf("the valid DKIM signature is of %s, which is another domain", clip(passed)))
+	default:
+		why = append(why, "no DKIM signature is valid")
+	}
+	return strings.Join(why, " and ")
+}
+
+// clip keeps a stranger's domain short and printable.
+func clip(s string) string {
+	if name, err := dnsx.ASCII(s); err == nil {
+		s = name
+	}
+	if len(s) > 100 {
+		s = s[:100] + "..."
+	}
+	return strings.Map(func(c rune) rune {
+		if c <= ' ' || c > '~' {
+			return '?'
+		}
+		return c
+	}, s)
+}
