@@ -106,7 +106,9 @@ func fillFolder(ctx context.Context, cfg *conf.Config, from *backup.Opened, opt 
 	}
 	done, err = from.Whole(ctx, eng, opt)
 	if err == nil {
-		err = depart(ctx, eng)
+		var failed int64
+		failed, err = depart(ctx, eng, opt)
+		done.Failed += failed
 	}
 	if closing := eng.Close(); err == nil {
 		err = closing
@@ -123,16 +125,16 @@ func fillFolder(ctx context.Context, cfg *conf.Config, from *backup.Opened, opt 
 }
 
 // depart sets what was restored apart from what came after the snapshot and is lost.
-func depart(ctx context.Context, eng *pebble.Engine) error {
+func depart(ctx context.Context, eng *pebble.Engine, opt backup.RestoreOptions) (failed int64, err error) {
 	st, err := store.Open(eng, store.Options{Now: time.Now})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer st.Close()
 	d, err := directory.Open(ctx, eng, st, directory.Options{Now: time.Now, Rand: rand.Reader})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer d.Close()
-	return backup.Depart(ctx, st, d)
+	return backup.Depart(ctx, st, d, opt)
 }

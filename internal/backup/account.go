@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -119,7 +120,7 @@ func (a *returning) again(ctx context.Context, addr mail.Address) (Restored, err
 
 // asItWas brings the records themselves back.
 func (a *returning) asItWas(ctx context.Context, id mail.AccountID) error {
-	c := carrier{ctx: ctx, from: a.past.Opened, into: a.house.Engine, opt: a.opt.RestoreOptions, put: map[name]bool{}}
+	c := carrier{ctx: ctx, from: a.past.Opened, into: a.house.Engine, opt: a.opt.RestoreOptions, put: map[name]bool{}, spoilt: map[engine.Shard]int{}}
 	err := a.house.Store.Adopt(ctx, id, func(put func(key, value []byte) error) error {
 		return c.shard(store.ShardOf(id), func(key, value []byte) error {
 			if key == nil {
@@ -127,11 +128,18 @@ func (a *returning) asItWas(ctx context.Context, id mail.AccountID) error {
 			}
 			return put(key, value)
 		}, nil)
+	}, func(m store.Mended) {
+		c.done.Failed++
+		c.opt.problem(mendedIn("", m))
 	})
 	if err != nil {
 		return err
 	}
 	counts, err := a.all(ctx)
+	if fault.Is(err, fault.Corrupt) {
+		a.was = a.house.Store.Account(id) // it is mended, and whole
+		counts, err = a.all(ctx)
+	}
 	counts.Bytes, counts.Failed = c.done.Bytes, c.done.Failed
 	a.done = counts
 	return err

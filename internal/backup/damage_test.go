@@ -206,7 +206,7 @@ func wholeTexts(t testing.TB, dir string) (problems int, got map[string]map[stri
 		t.Errorf("%d problems, %d failed", problems, done.Failed)
 	}
 	w := newWorldOn(t, eng)
-	if err := Depart(ctx, w.Store, w.Directory); err != nil {
+	if _, err := Depart(ctx, w.Store, w.Directory, RestoreOptions{}); err != nil {
 		return 0, nil, err
 	}
 	got = map[string]map[string]int{}

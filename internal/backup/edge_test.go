@@ -110,7 +110,7 @@ func TestAdoptionCutShort(t *testing.T) {
 				}
 				return put(key, value)
 			}, nil)
-		})
+		}, nil)
 	})
 	if !errors.Is(err, cut) {
 		t.Fatal(err)

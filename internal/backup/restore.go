@@ -9,6 +9,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -45,11 +46,12 @@ func (o RestoreOptions) problem(what string) {
 // last. What the snapshot was made of goes on in a way of its own: Depart is to be called
 // of all accounts and of the directory before anybody uses it.
 //
-// What is damaged is told of and left out, and counts as Failed; all else comes back. Only
-// without the whole directory nothing does: numbers of accounts that it names would be given
-// to others. Faults: Corrupt.
+// What is damaged is told of and left out, and counts as Failed; all else comes back, records
+// that were damaged when they were saved as they are, but for the directory, whose records are
+// brought into accord. Only without the whole directory nothing does: numbers of accounts that
+// it names would be given to others. Faults: Corrupt.
 func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptions) (Restored, error) {
-	c := carrier{ctx: ctx, from: o, into: into, opt: opt, put: map[name]bool{}, done: Restored{Time: o.Info().Time}}
+	c := carrier{ctx: ctx, from: o, into: into, opt: opt, put: map[name]bool{}, spoilt: map[engine.Shard]int{}, done: Restored{Time: o.Info().Time}}
 	if err := o.readDirectory(ctx); err != nil {
 		return c.done, err
 	}
@@ -82,6 +84,11 @@ func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptio
 	}
 	if err := c.register(ids); err != nil {
 		return c.done, err
+	}
+	if c.spoilt[store.DirectoryShard] > 0 {
+		if err := c.mendDirectory(ids); err != nil {
+			return c.done, err
+		}
 	}
 	return c.done, ctx.Err()
 }
@@ -144,24 +151,6 @@ func (zeros) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Depart sets a store and a directory that were brought back apart from what came after
-// the snapshot and is lost.
-func Depart(ctx context.Context, st *store.Store, d *directory.Directory) error {
-	ids, err := st.Accounts(ctx)
-	for _, id := range ids {
-		if err != nil {
-			return err
-		}
-		if err = st.Account(id).Depart(ctx); fault.Is(err, fault.NotFound) {
-			err = nil // in the making, or being removed, when the snapshot was made
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return d.Depart(ctx)
-}
-
 // carrier copies shards and the bodies that they need.
 type carrier struct {
 	ctx  context.Context
@@ -170,6 +159,8 @@ type carrier struct {
 	opt  RestoreOptions
 	put  map[name]bool // bodies that were dealt with
 	done Restored
+
+	spoilt map[engine.Shard]int // records that were damaged when they were saved; nil: nobody asks
 }
 
 // shard copies the bodies of a shard, and gives its records to write, in order. damaged is
@@ -184,6 +175,20 @@ func (c *carrier) shard(sh engine.Shard, write func(key, value []byte) error, da
 	t, err := c.from.tree(sh)
 	if err != nil {
 		return spoilt(err)
+	}
+	if c.spoilt != nil {
+		seals := record.Checker{Sealing: sealingOf(sh), Spoilt: func([]byte) { c.spoilt[sh]++ }}
+		into := write
+		write = func(key, value []byte) error {
+			if key != nil {
+				seals.Add(key, value)
+			}
+			return into(key, value)
+		}
+		defer func() {
+			seals.End()
+			c.tellSpoilt(sh)
+		}()
 	}
 	for i := range t.chunks {
 		if err := c.ctx.Err(); err != nil {

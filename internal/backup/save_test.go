@@ -55,7 +55,7 @@ func TestWhole(t *testing.T) {
 	for name, was := range want {
 		sameContent(t, name, content(t, e.account(t, name)), was)
 	}
-	w.must(t, Depart(ctx, e.Store, e.Directory))
+	depart(t, e)
 	e.verify(t)
 	for name, was := range want {
 		sameContent(t, name+" after Depart", apart(content(t, e.account(t, name))), apart(was))

@@ -55,7 +55,17 @@ func TestDamagedRecordOfTheStore(t *testing.T) {
 		}
 	}
 	clean(t, dir)
-	e := elsewhere(t, dir, time.Time{})
+	eng := inMemory(t)
+	o, err := Open(disk, dir, time.Time{})
+	w.must(t, err)
+	defer o.Close()
+	var problems told
+	_, err = o.Whole(ctx, eng, RestoreOptions{Problem: problems.add})
+	w.must(t, err)
+	if len(problems) != 1 || !strings.Contains(problems[0], "b@example.org was damaged when it was saved") {
+		t.Errorf("restoring: %q", problems)
+	}
+	e := newWorldOn(t, eng)
 	got := texts(content(t, e.account(t, "a")))
 	for text := range want {
 		if got[text] == 0 {
@@ -127,7 +137,8 @@ func TestDamagedPartCostsNoMore(t *testing.T) {
 				t.Fatalf("%+v, %q, %v", done, problems, err)
 			}
 			e := newWorldOn(t, eng)
-			w.must(t, Depart(ctx, e.Store, e.Directory))
+			_, err = Depart(ctx, e.Store, e.Directory, RestoreOptions{})
+			w.must(t, err)
 			for _, n := range []string{"a", "c"} {
 				sameContent(t, n, apart(content(t, e.account(t, n))), apart(content(t, w.account(t, n))))
 			}

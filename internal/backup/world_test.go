@@ -316,3 +316,12 @@ func elsewhere(t testing.TB, dir string, at time.Time) *world {
 	}
 	return newWorldOn(t, eng)
 }
+
+// depart sets a world that was brought back whole apart.
+func depart(t testing.TB, w *world) {
+	t.Helper()
+	n, err := Depart(ctx, w.Store, w.Directory, RestoreOptions{Problem: func(p Problem) { t.Errorf("departing: %v", p) }})
+	if n > 0 || err != nil {
+		t.Fatal(n, err)
+	}
+}

@@ -42,26 +42,39 @@ func (s *Store) Repair(ctx context.Context, known []mail.AccountID, report func(
 	all := append(listed, known...)
 	slices.Sort(all)
 	for _, id := range slices.Compact(all) {
-		r := &mender{ctx: ctx, a: s.Account(id), report: report}
-		if there, err := r.rebuild(); err != nil {
-			return err
-		} else if !there {
-			continue
+		there, err := s.Account(id).repair(ctx, report)
+		if err == nil && there {
+			err = s.eng.Update(ctx, registryShard, func(w engine.Writer) error { return w.Put(RegistryEntry(id)) })
 		}
-		if err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
-			return w.Put(engine.Key(famRegistry, uint64(id)), seal(recRegistry, nil))
-		}); err != nil {
-			return err
-		}
-		switch err := r.account(); {
-		case fault.Is(err, fault.Corrupt):
-			r.gone("", "the account cannot be mended: %s", fault.Say(err))
-			r.flush()
-		case err != nil:
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Repair is the Repair of a store for one account, which nobody else may use. Faults:
+// NotFound if there is no record of it.
+func (a *Account) Repair(ctx context.Context, report func(Mended)) error {
+	there, err := a.repair(ctx, report)
+	if err == nil && !there {
+		err = fault.New(fault.NotFound, "there is no record of the account")
+	}
+	return err
+}
+
+func (a *Account) repair(ctx context.Context, report func(Mended)) (there bool, err error) {
+	a.forgetPictures() // what a look at it, which led here, has left
+	r := &mender{ctx: ctx, a: a, report: report}
+	if there, err = r.rebuild(); err != nil || !there {
+		return there, err
+	}
+	if err = r.account(); fault.Is(err, fault.Corrupt) {
+		r.gone("", "the account cannot be mended: %s", fault.Say(err))
+		r.flush()
+		err = nil
+	}
+	return true, err
 }
 
 type mender struct {

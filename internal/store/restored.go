@@ -122,8 +122,9 @@ const adoptBytes = 4 << 20
 // know the account yet. After a failure the call may be repeated.
 //
 // UIDs, ids and modseqs go on far above where the records end: what came after them, and is
-// lost, may have been told to clients.
-func (s *Store) Adopt(ctx context.Context, id mail.AccountID, records func(put func(key, value []byte) error) error) error {
+// lost, may have been told to clients. If that cannot be done, as records were damaged when they
+// were saved, the account is mended first, and mended is told of all that this does.
+func (s *Store) Adopt(ctx context.Context, id mail.AccountID, records func(put func(key, value []byte) error) error, mended func(Mended)) error {
 	err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
 		return w.Put(RegistryEntry(id))
 	})
@@ -143,7 +144,13 @@ func (s *Store) Adopt(ctx context.Context, id mail.AccountID, records func(put f
 		return err
 	}
 	a.forgetPictures()
-	if err := a.Depart(ctx); err != nil {
+	err = a.Depart(ctx)
+	if fault.Is(err, fault.Corrupt) {
+		if err = a.Repair(ctx, mended); err == nil {
+			err = a.Depart(ctx)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return a.noteGrants(ctx)
