@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -158,8 +159,9 @@ func Repair(ctx context.Context, dir, away string, opt Options, progress func(Sa
 	if err := r.link(); err != nil {
 		return r.done, err
 	}
+	before := r.done // a copy that hangs may still write to its own
 	if err := r.copy(); err != nil {
-		return r.done, err
+		return before, errors.Join(err, r.fs.RemoveAll(dir+linkedName), r.fs.RemoveAll(dir+freshName))
 	}
 	whole, err := json.Marshal(completed{r.done, r.state})
 	if err != nil {
@@ -361,6 +363,22 @@ func (r *repair) copy() error {
 	if err != nil {
 		return errors.Join(err, r.from.Close())
 	}
+	stop, copied := to.disk.stop(), make(chan error, 1)
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	r.ctx = ctx
+	go func() { copied <- r.into(to) }()
+	select {
+	case err = <-copied:
+		return errors.Join(err, to.Close(), r.from.Close())
+	case <-stop: // it may never return
+		err = cmp.Or(to.disk.check(r.dir+freshName, r.opt.Now(), 0), error(errFull))
+		return errors.Join(fault.Wrap(fault.Unavailable, "the new store cannot be written; it needs as much space as the damaged one has", err), to.disk.abandon(), r.disk.abandon())
+	}
+}
+
+// into fills the new store.
+func (r *repair) into(to *Engine) (err error) {
 	r.to, r.batch = to.db, to.db.NewBatch()
 	for _, space := range []byte{spaceHeaders, spacePieces, spacePartial, spaceShards} {
 		if err == nil {
@@ -379,7 +397,7 @@ func (r *repair) copy() error {
 	if err == nil {
 		err = to.db.Flush()
 	}
-	return errors.Join(err, to.Close(), r.from.Close())
+	return err
 }
 
 // replay applies what the logs hold once more: it is newer than what the tables do, also of
@@ -422,6 +440,9 @@ func (r *repair) put(key, value []byte) error {
 	if r.batch.Len() < batchBytes {
 		return nil
 	}
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
 	if r.progress != nil {
 		r.progress(r.done)
 	}
@@ -429,7 +450,7 @@ func (r *repair) put(key, value []byte) error {
 		return err
 	}
 	r.batch = r.to.NewBatch()
-	return r.ctx.Err()
+	return nil
 }
 
 // keys copies the keys of a range, and goes on behind what cannot be read.
