@@ -81,7 +81,8 @@ type Resolver interface {
 	// LookupTXT returns each record as one string, its pieces joined.
 	LookupTXT(ctx context.Context, name string) ([]string, Info, error)
 	// LookupCNAME returns the name at the end of the chain of aliases that begins
-	// at name: name itself if it is no alias.
+	// at name: name itself if it is no alias. Info.AD speaks of the first alias alone,
+	// wherever it leads (RFC 7672, 2.1.3).
 	LookupCNAME(ctx context.Context, name string) (string, Info, error)
 	// LookupPTR returns the names of an address.
 	LookupPTR(ctx context.Context, addr netip.Addr) ([]string, Info, error)

@@ -138,8 +138,13 @@ func digit(c byte) bool { return c >= '0' && c <= '9' }
 // LookupCNAME implements Resolver.
 func (c *Client) LookupCNAME(ctx context.Context, name string) (string, Info, error) {
 	target := name
-	for range maxAliases {
+	var first Info
+	for n := range maxAliases {
 		rrs, info, err := c.lookup(ctx, target, dns.TypeCNAME)
+		if n == 0 {
+			first = info
+		}
+		info.AD = first.AD
 		if fault.Is(err, fault.NotFound) && !NoName(err) {
 			return info.Name, info, nil
 		}

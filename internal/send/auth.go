@@ -10,6 +10,7 @@ import (
 	"github.com/xdg-go/scram"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
 
@@ -44,14 +45,15 @@ func (s *Smarthost) port() uint16 {
 	return 587
 }
 
-func (s *Smarthost) rule(target) TLSRule {
+func (s *Smarthost) rule(t target) rule {
+	r := rule{mode: TLSVerified, sni: serverName(t.host), names: []string{certName(t.host)}, proof: mail.ProofPKIX}
 	switch {
 	case s.TLS == SmarthostPlain:
-		return TLSRule{}
+		r.mode = TLSOpportunistic
 	case s.AnyCert:
-		return TLSRule{Mode: TLSRequired}
+		r.mode = TLSRequired
 	}
-	return TLSRule{Mode: TLSVerified}
+	return r
 }
 
 // auth proves who we are, by the best mechanism both sides know (RFC 4954). That it

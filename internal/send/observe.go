@@ -29,3 +29,18 @@ type TLSPolicyFacts struct {
 	Strings []string // TLSA records in presentation form, or the lines of the MTA-STS policy
 	Hosts   []string // patterns of an MTA-STS policy
 }
+
+// observe tells of an attempt to set up TLS. s is nil if there was no connection.
+func (c *Courier) observe(j *job, t target, s *session, r rule, line mail.Line) {
+	if c.opt.Observed == nil || r.policy.Type == "" {
+		return
+	}
+	o := TLSObservation{At: c.opt.Now(), Domain: j.domain, Policy: r.policy, Host: t.host, Receiving: t.addr.Addr(), Line: line}
+	if s != nil {
+		o.Helo = s.helo
+		if ap, err := netip.ParseAddrPort(s.conn.LocalAddr().String()); err == nil {
+			o.Sending = ap.Addr().Unmap()
+		}
+	}
+	c.opt.Observed(o)
+}

@@ -3,7 +3,6 @@ package send
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 
@@ -13,8 +12,16 @@ import (
 
 // target is one address of one host.
 type target struct {
-	host string // name, or the literal itself
-	addr netip.AddrPort
+	host  string // name, or the literal itself
+	addr  netip.AddrPort
+	final string // name that holds the addresses, after all aliases
+
+	literal bool // no name led here
+	fixed   bool // the configuration led here, not the domain's records
+	signed  bool // DNSSEC vouches for what led to the host (RFC 7672, 2.2.1)
+	secure  bool // and for its addresses (RFC 7672, 2.2.2)
+
+	alsoNamed []string // names beside the host's own that its certificate may bear (RFC 7672, 3.2.2)
 }
 
 // route is the way to the hosts of a domain: groups of equal preference, best first.
@@ -25,23 +32,26 @@ type route struct {
 	hosts  []dnsx.MX // what is left to try
 	fixed  []target  // targets that need no lookup, given first
 	port   uint16
-	any    bool // some target was handed out
-	hitch  bool // some lookup failed for now
-	loop   bool // the list was cut at ourselves
-	hidden bool // some address was left out because it is private
+	given  bool     // hosts are from the configuration
+	signed bool     // DNSSEC vouches for the list of hosts
+	names  []string // of the domain, with that at the end of its aliases
+	any    bool     // some target was handed out
+	hitch  bool     // some lookup failed for now
+	loop   bool     // the list was cut at ourselves
+	hidden bool     // some address was left out because it is private
 }
 
 // route finds the hosts that take mail for domain (RFC 5321, 5.1). The error is a
 // *refusal.
-func (c *Courier) route(ctx context.Context, domain string) (*route, error) {
+func (c *Courier) route(ctx context.Context, j *job) (*route, error) {
+	domain := j.domain
 	r := &route{c: c, domain: domain, port: c.opt.Port}
 	if s := c.opt.Smarthost; s != nil {
-		r.port = s.port()
-		if addr, err := netip.ParseAddr(s.Host); err == nil {
-			r.fixed = []target{{s.Host, netip.AddrPortFrom(addr, r.port)}}
-		} else {
-			r.hosts = []dnsx.MX{{Host: s.Host}}
-		}
+		r.give(s.Host, s.port())
+		return r, nil
+	}
+	if j.via != nil && j.via.Host != "" {
+		r.give(j.via.Host, j.via.Port)
 		return r, nil
 	}
 	if strings.HasPrefix(domain, "[") {
@@ -50,7 +60,7 @@ func (c *Courier) route(ctx context.Context, domain string) (*route, error) {
 	if domain == "" {
 		return nil, ours(553, "5.1.3", "the address has no domain")
 	}
-	hosts, _, err := c.opt.Resolver.LookupMX(ctx, domain)
+	hosts, info, err := c.opt.Resolver.LookupMX(ctx, domain)
 	switch {
 	case fault.Is(err, fault.Invalid):
 		return nil, ours(553, "5.1.2", fmt.Sprintf("%q is not a valid domain name", domain))
@@ -62,10 +72,55 @@ func (c *Courier) route(ctx context.Context, domain string) (*route, error) {
 			return nil, ours(553, "5.1.2", fmt.Sprintf("%q is not a valid domain name", domain))
 		}
 		hosts = []dnsx.MX{{Host: ascii}} // the implicit MX
+		info.Name = ""
 	case err != nil:
 		return nil, ours(451, "4.4.3", "the mail hosts of "+domain+" cannot be looked up now")
 	}
+	r.signed = info.AD
+	if ascii, err := dnsx.ASCII(domain); err == nil {
+		r.names = []string{ascii}
+		if info.Name != "" && info.Name != ascii {
+			r.names = append(r.names, info.Name)
+		}
+	}
 	return r, r.order(hosts)
+}
+
+// give makes a host of the configuration the only one.
+func (r *route) give(host string, port uint16) {
+	r.given, r.signed = true, true
+	if port != 0 {
+		r.port = port
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		r.fixed = []target{{host: host, addr: netip.AddrPortFrom(addr, r.port), fixed: true, literal: true}}
+		return
+	}
+	r.hosts = []dnsx.MX{{Host: strings.ToLower(host)}}
+}
+
+// via returns what the administrator says of a domain: of itself, of what lies above it,
+// of all.
+func (c *Courier) via(domain string) *Route {
+	if c.opt.Smarthost != nil || len(c.routes) == 0 {
+		return nil
+	}
+	if ascii, err := dnsx.ASCII(domain); err == nil {
+		domain = ascii
+	}
+	if r := c.routes[domain]; r != nil {
+		return r
+	}
+	for {
+		_, up, ok := strings.Cut(domain, ".")
+		if !ok {
+			return c.routes["*"]
+		}
+		if r := c.routes["."+up]; r != nil {
+			return r
+		}
+		domain = up
+	}
 }
 
 // order prepares the list: no null MX, no host as bad as ourselves or worse
@@ -146,21 +201,28 @@ func (r *route) deadEnd() error {
 	switch {
 	case r.hitch:
 		return ours(451, "4.4.3", "the address of the mail host of "+r.domain+" cannot be looked up now")
+	case r.given: // A fault in our own configuration must not cost anybody mail.
+		return ours(451, "4.3.5", r.configured()+" has no address that can be used")
 	case r.loop:
 		return r.looped()
-	case r.c.opt.Smarthost != nil:
-		// A fault in our own configuration must not cost anybody mail.
-		return ours(451, "4.3.5", "the smarthost "+r.c.opt.Smarthost.Host+" has no address that can be used")
 	case r.hidden:
 		return ours(550, "5.4.4", "the mail host of "+r.domain+" has only private addresses")
 	}
 	return ours(550, "5.4.4", "the domain "+r.domain+" has no mail host with an address")
 }
 
+// configured names the host that the configuration gives.
+func (r *route) configured() string {
+	if s := r.c.opt.Smarthost; s != nil {
+		return "the smarthost " + s.Host
+	}
+	return "the host " + r.c.via(r.domain).Host + " of the route for " + r.domain
+}
+
 // resolve returns the usable addresses of a group, and whether one of them is ours.
 func (r *route) resolve(ctx context.Context, group []dnsx.MX) (targets []target, self bool) {
 	for _, h := range group {
-		addrs, _, err := r.c.opt.Resolver.LookupAddr(ctx, h.Host)
+		addrs, info, err := r.addresses(ctx, h.Host)
 		if err != nil {
 			r.hitch = r.hitch || !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid)
 			continue
@@ -171,16 +233,47 @@ func (r *route) resolve(ctx context.Context, group []dnsx.MX) (targets []target,
 			if r.c.opt.IsSelf(ap) {
 				return nil, true
 			}
-			if !r.c.mayReach(ap.Addr()) {
+			if !r.c.mayReach(ap.Addr()) && !r.given {
 				r.hidden = true
 				continue
 			}
 			if n++; n <= maxAddresses {
-				targets = append(targets, target{h.Host, ap})
+				targets = append(targets, target{host: h.Host, addr: ap, final: info.Name,
+					fixed: r.given, signed: r.signed, secure: info.AD, alsoNamed: r.names})
 			}
 		}
 	}
 	return targets, false
+}
+
+// addresses returns those of a host, the families in turns. A family that cannot be
+// looked up does not hide the other, nor that DNSSEC vouches for the other.
+func (r *route) addresses(ctx context.Context, host string) ([]netip.Addr, dnsx.Info, error) {
+	six, info6, err6 := r.c.opt.Resolver.LookupIP(ctx, host, true)
+	four, info, err := r.c.opt.Resolver.LookupIP(ctx, host, false)
+	known6 := err6 == nil || fault.Is(err6, fault.NotFound)
+	known := err == nil || fault.Is(err, fault.NotFound)
+	if len(six) == 0 && len(four) == 0 {
+		if known6 {
+			err6 = err
+		}
+		return nil, info, err6
+	}
+	switch {
+	case !known:
+		info = info6
+	case known6:
+		info.AD = info.AD && info6.AD
+	}
+	if len(four) == 0 {
+		info.Name = info6.Name
+	}
+	var addrs []netip.Addr
+	for i := range max(len(six), len(four)) {
+		addrs = append(addrs, six[min(i, len(six)):min(i+1, len(six))]...)
+		addrs = append(addrs, four[min(i, len(four)):min(i+1, len(four))]...)
+	}
+	return addrs, info, nil
 }
 
 // literal reads [192.0.2.1] and [ipv6:2001:db8::1] (RFC 5321, 4.1.3).
@@ -200,7 +293,7 @@ func (r *route) literal() error {
 	case !r.c.mayReach(ap.Addr()):
 		return ours(550, "5.4.4", r.domain+" is a private address")
 	}
-	r.fixed = []target{{r.domain, ap}}
+	r.fixed = []target{{host: r.domain, addr: ap, literal: true}}
 	return nil
 }
 
@@ -210,26 +303,5 @@ func (c *Courier) mayReach(a netip.Addr) bool {
 	if a.IsUnspecified() || a.IsMulticast() {
 		return false
 	}
-	if c.opt.AllowPrivate || c.opt.Smarthost != nil {
-		return true
-	}
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !carrierNAT(a)
-}
-
-// carrierNAT tells whether a is in 100.64.0.0/10 (RFC 6598).
-func carrierNAT(a netip.Addr) bool {
-	return a.Is4() && a.As4()[0] == 100 && a.As4()[1]&0xc0 == 64
-}
-
-// dialError puts a failed connection into words.
-func dialError(t target, err error) error {
-	why := "no connection could be made"
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		why = "no answer to the attempt to connect"
-	} else if strings.Contains(err.Error(), "refused") {
-		why = "connection refused"
-	} else if strings.Contains(err.Error(), "unreachable") {
-		why = "network or host unreachable"
-	}
-	return ours(421, "4.4.1", fmt.Sprintf("%s [%s]: %s", t.host, t.addr.Addr(), why))
+	return c.opt.AllowPrivate || dnsx.Public(a)
 }

@@ -7,7 +7,8 @@
 // RFC 5321 (client side; 5.1 for finding the host), RFC 7505 (null MX), RFC 2920
 // (PIPELINING), RFC 1870 (SIZE), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3030
 // (CHUNKING, BINARYMIME), RFC 3461 (DSN), RFC 3207 and 7435 (STARTTLS, used when
-// offered), RFC 4954 (AUTH towards a smarthost), RFC 9422 (LIMITS).
+// offered), RFC 7672 with 6698 and 7671 (DANE), RFC 8461 (MTA-STS), RFC 8689
+// (REQUIRETLS), RFC 4954 (AUTH towards a smarthost), RFC 9422 (LIMITS).
 //
 // A message that a host cannot take as it is, for want of 8BITMIME or BINARYMIME, is
 // converted on its way unless that would break a signature. Headers never are.
@@ -27,6 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/sts"
 	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
@@ -63,16 +65,32 @@ type Options struct {
 	// AllowPrivate lets mail go to loopback, private and link-local addresses.
 	AllowPrivate bool
 	Smarthost    *Smarthost  // send all mail through this host
+	Routes       []Route     // of domains that the administrator has an own opinion of
 	TLS          *tls.Config // roots for verified connections; may be nil
-	TLSPolicy    TLSPolicy   // may be nil: TLS whenever offered
-	Timeouts     Timeouts
-	Now          func() time.Time                 // for certificates
-	Shuffle      func(n int, swap func(i, j int)) // hosts of equal preference
-	Random       io.Reader                        // of what nobody may guess
+	// STS gives the MTA-STS policy of a domain; may be nil: none is asked for. An error
+	// means that mail has to wait for it.
+	STS      func(ctx context.Context, domain string) (sts.Found, error)
+	Timeouts Timeouts
+	Reuse    Reuse
+	Sources  []netip.Addr                     // our addresses that connections are made from, by family; none: any
+	Now      func() time.Time                 // for certificates
+	Shuffle  func(n int, swap func(i, j int)) // hosts of equal preference
+	Random   io.Reader                        // of what nobody may guess
 	// Observed is told of each attempt to set up TLS, for reports; may be nil. It must
 	// not block.
 	Observed func(TLSObservation)
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	// DialFrom is Dial from one of Sources; needed with these.
+	DialFrom func(ctx context.Context, source netip.Addr, network, address string) (net.Conn, error)
+}
+
+// Route is what the administrator says of mail for some domains.
+type Route struct {
+	Domain  string // "example.org"; ".example.org" is what lies below it; "*" all others
+	Host    string // takes the mail, name or address; "": the hosts that DNS names
+	Port    uint16 // of Host; 0: Options.Port
+	TLS     TLSMode
+	Sources []netip.Addr // in place of Options.Sources
 }
 
 // Timeouts bounds each step. Zero fields have the values of RFC 5321, 4.5.3.2.
@@ -97,9 +115,13 @@ const (
 
 // Courier sends. It may be used by many goroutines.
 type Courier struct {
-	opt  Options
-	self map[string]bool
-	ends sync.WaitGroup // connections that are saying goodbye
+	opt      Options
+	self     map[string]bool
+	routes   map[string]*Route
+	pool     pool
+	tickets  tickets
+	families families
+	ends     sync.WaitGroup // connections that are saying goodbye
 }
 
 // New returns a courier. The error is of kind Invalid.
@@ -119,7 +141,20 @@ func New(opt Options) (*Courier, error) {
 		opt.IsSelf = func(netip.AddrPort) bool { return false }
 	}
 	opt.Timeouts = opt.Timeouts.filled()
-	c := &Courier{opt: opt, self: map[string]bool{name: true}}
+	opt.Reuse = opt.Reuse.filled()
+	c := &Courier{opt: opt, self: map[string]bool{name: true}, routes: map[string]*Route{}}
+	for i, r := range opt.Routes {
+		domain := strings.ToLower(r.Domain)
+		if below, ok := strings.CutPrefix(domain, "."); domain != "*" {
+			if domain, err = dnsx.ASCII(below); err != nil {
+				return nil, err
+			}
+			if ok {
+				domain = "." + domain
+			}
+		}
+		c.routes[domain] = &opt.Routes[i]
+	}
 	for _, n := range opt.SelfNames {
 		if n, err := dnsx.ASCII(n); err == nil {
 			c.self[n] = true
@@ -144,8 +179,12 @@ func (t Timeouts) filled() Timeouts {
 	return t
 }
 
-// Close waits for connections that are saying goodbye, a few seconds at most.
-func (c *Courier) Close() { c.ends.Wait() }
+// Close ends idle connections, and waits for those that are saying goodbye, a few seconds
+// at most.
+func (c *Courier) Close() {
+	c.pool.close()
+	c.ends.Wait()
+}
 
 // Send makes one attempt for every recipient of env and returns their results in
 // the same order. It returns as soon as the last answer is in. Recipients of one
@@ -194,6 +233,15 @@ type job struct {
 	found   *mime.Message             // the message parsed, once somebody needs that
 	sizes   map[mime.Target]int64     // its size converted
 	settled func(who []int, r Result) // may be nil
+
+	via      *Route    // what the administrator says of the domain; nil: nothing
+	asked    bool      // policy and noPolicy are what is known:
+	policy   sts.Found // the domain's MTA-STS policy,
+	noPolicy error     // or why there is none yet
+	// Of a message with REQUIRETLS: targets tried, those that cannot give what it asks for,
+	// and what the last one lacks.
+	tried, unfit int
+	lacking      Result
 }
 
 // settle records a result for some of the open recipients. A final one closes them.
@@ -216,11 +264,13 @@ func (j *job) settleAll(r Result) { j.settle(slices.Clone(j.open), r) }
 // run tries the hosts of the domain, best first, until nothing is left open or no
 // other host can help.
 func (c *Courier) run(ctx context.Context, j *job) {
-	route, err := c.route(ctx, j.domain)
+	j.via = c.via(j.domain)
+	route, err := c.route(ctx, j)
 	if err != nil {
 		j.settleAll(resultOf(err))
 		return
 	}
+	defer j.conclude()
 	for attempts := 0; attempts < maxAttempts; {
 		targets, err := route.next(ctx)
 		if err != nil {
@@ -229,10 +279,11 @@ func (c *Courier) run(ctx context.Context, j *job) {
 		if len(targets) == 0 {
 			return
 		}
-		for _, t := range targets {
+		for _, t := range c.sorted(targets) {
 			if attempts++; attempts > maxAttempts {
 				return
 			}
+			j.tried++
 			if goOn := c.attempt(ctx, t, j); !goOn || len(j.open) == 0 {
 				return
 			}
@@ -240,6 +291,15 @@ func (c *Courier) run(ctx context.Context, j *job) {
 				return
 			}
 		}
+	}
+}
+
+// conclude gives up a message whose sender wants protection that no host of the domain
+// can give (RFC 8689, 4.2.1), unless one of them may when it can be reached.
+func (j *job) conclude() {
+	if len(j.open) > 0 && j.unfit > 0 && j.unfit == j.tried {
+		j.lacking.Code = 550
+		j.settleAll(j.lacking)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/sts"
 )
 
 const oneHost = `
@@ -229,7 +229,7 @@ func TestRecipientsAlone(t *testing.T) {
 	if s := shorts(got); s != "250 2.0.0, 550 5.1.1, 250 2.0.0, 452 4.2.2, 250 2.0.0" {
 		t.Error(s)
 	}
-	if n, conns := p.got(); n != 2 || conns != 2 {
+	if n, conns := p.got(); n != 2 || conns != 1 {
 		t.Errorf("%d copies, %d connections", n, conns)
 	}
 }
@@ -395,9 +395,6 @@ func TestUnreadableMessage(t *testing.T) {
 func TestStartTLS(t *testing.T) {
 	conf, pool := certificate(t, "mx1.example.org")
 	wrong, _ := certificate(t, "elsewhere.test")
-	policy := func(m TLSMode) func(context.Context, string, string) (TLSRule, error) {
-		return func(context.Context, string, string) (TLSRule, error) { return TLSRule{Mode: m}, nil }
-	}
 	for _, tc := range []struct {
 		name  string
 		peer  *peer
@@ -421,7 +418,7 @@ func TestStartTLS(t *testing.T) {
 			tc.peer.ext = []string{"STARTTLS"}
 			c := courier(t, peers(t, tc.peer), oneHost, func(o *Options) {
 				o.TLS = &tls.Config{RootCAs: pool}
-				o.TLSPolicy = policy(tc.mode)
+				o.Routes = []Route{{Domain: "*", TLS: tc.mode}}
 			})
 			r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
 			if short(r) != tc.want || r.TLS != tc.tls {
@@ -437,16 +434,21 @@ func TestStartTLS(t *testing.T) {
 	}
 }
 
+// policyOf is an MTA-STS policy of every domain.
+func policyOf(mode sts.Mode, hosts ...string) func(context.Context, string) (sts.Found, error) {
+	return func(context.Context, string) (sts.Found, error) {
+		return sts.Found{ID: "1", Policy: &sts.Policy{Mode: mode, MaxAge: time.Hour, MX: hosts}}, nil
+	}
+}
+
 // A policy that names no reason to trust a host keeps the mail here.
 func TestPolicyError(t *testing.T) {
 	p := &peer{}
 	c := courier(t, peers(t, p), oneHost, func(o *Options) {
-		o.TLSPolicy = func(_ context.Context, domain, host string) (TLSRule, error) {
-			return TLSRule{}, fault.Newf(fault.Denied, "the policy of %s does not name %s", domain, host)
-		}
+		o.STS = policyOf("enforce", "mx2.example.org")
 	})
 	r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
-	if r.Code != 451 || !strings.Contains(r.Text, "the policy of example.org does not name mx1.example.org") {
+	if r.Code != 451 || !strings.Contains(r.Text, "the MTA-STS policy of example.org does not name the mail host mx1.example.org") {
 		t.Errorf("%+v", r)
 	}
 	if _, conns := p.got(); conns != 0 {
@@ -547,7 +549,7 @@ func TestAttack12InjectedReplies(t *testing.T) {
 			p := &peer{tls: conf, after220: behind, ext: []string{"STARTTLS"}}
 			c := courier(t, peers(t, p), oneHost, func(o *Options) {
 				o.TLS = &tls.Config{RootCAs: pool}
-				o.TLSPolicy = func(context.Context, string, string) (TLSRule, error) { return TLSRule{Mode: mode}, nil }
+				o.Routes = []Route{{Domain: "example.org", TLS: mode}}
 			})
 			r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
 			if n, _ := p.got(); n != 0 || r.Code/100 != 4 || strings.Contains(r.Text, "injected") {
@@ -565,7 +567,7 @@ func TestAttack13StrippedTLS(t *testing.T) {
 			"offered under another name": {ext: []string{"XTARTTLS"}},
 		} {
 			c := courier(t, peers(t, p), oneHost, func(o *Options) {
-				o.TLSPolicy = func(context.Context, string, string) (TLSRule, error) { return TLSRule{Mode: mode}, nil }
+				o.Routes = []Route{{Domain: "example.org", TLS: mode}}
 			})
 			r := c.Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
 			if n, _ := p.got(); n != 0 || r.Code/100 != 4 {

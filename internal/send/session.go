@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
 
@@ -23,26 +25,59 @@ type session struct {
 	w    *bufio.Writer
 	ext  map[string]string // EHLO keywords in upper case, with their parameters
 	tls  string            // what protects the line, in words
+	line mail.Line         // the same for programs
+	helo string            // what the peer calls itself
 	stop func() bool       // ends the watch on the context
 	dead bool              // nothing more can be said on this connection
+
+	key    string // of the pool
+	timer  *time.Timer
+	mails  int  // transactions so far
+	ready  bool // another may begin
+	reused bool // it has served another call of Send
+	dotted bool // the end of a message was sent, in this one
 }
 
 // errHandshake marks a failed TLS handshake, which a fresh connection without TLS
-// may get around.
-var errHandshake = errors.New("TLS handshake failed")
+// may get around; errResumed a session that is no good any more, but a new one may be.
+var (
+	errHandshake = errors.New("TLS handshake failed")
+	errResumed   = errors.New("the TLS session that was resumed does not fulfil the rule any more")
+)
+
+// connect opens a session, as well protected as it can be and the rule demands. The error
+// is a *refusal.
+func (c *Courier) connect(ctx context.Context, j *job, t target, r *rule, key string) (*session, error) {
+	s, err := c.open(ctx, j, t, r, key, true)
+	if errors.Is(err, errResumed) {
+		ticket{&c.tickets, key}.Put("", nil)
+		s, err = c.open(ctx, j, t, r, key, true)
+	}
+	if errors.Is(err, errHandshake) {
+		line := mail.Line{Failure: mail.NotValid, Why: short200(err.Error())}
+		c.observe(j, t, nil, *r, line)
+		if r.wantsTLS() {
+			bad := ours(454, "4.7.5", t.host+": TLS, which is required, could not be set up")
+			bad.Line = line
+			return nil, bad
+		}
+		if s, err = c.open(ctx, j, t, r, key, false); err == nil {
+			s.line = line
+		}
+	}
+	return s, err
+}
 
 // open connects and gets as far as MAIL could follow. The error is a *refusal, or
-// wraps errHandshake.
-func (c *Courier) open(ctx context.Context, t target, rule TLSRule, useTLS bool) (*session, error) {
-	dctx, cancel := context.WithTimeout(ctx, c.opt.Timeouts.Connect)
-	conn, err := c.opt.Dial(dctx, "tcp", t.addr.String())
-	cancel()
+// wraps errHandshake or errResumed.
+func (c *Courier) open(ctx context.Context, j *job, t target, r *rule, key string, useTLS bool) (*session, error) {
+	conn, err := c.dial(ctx, j, t)
 	if err != nil {
-		return nil, dialError(t, err)
+		return nil, err
 	}
-	s := &session{c: c, t: t, stop: context.AfterFunc(ctx, func() { conn.Close() })}
+	s := &session{c: c, t: t, key: key, stop: context.AfterFunc(ctx, func() { conn.Close() })}
 	s.use(conn)
-	if err := s.hello(ctx, rule, useTLS); err != nil {
+	if err := s.hello(ctx, j, r, useTLS); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -56,10 +91,10 @@ func (s *session) use(conn net.Conn) {
 }
 
 // hello reads the greeting, introduces us, and takes the line into TLS.
-func (s *session) hello(ctx context.Context, rule TLSRule, useTLS bool) error {
+func (s *session) hello(ctx context.Context, j *job, r *rule, useTLS bool) error {
 	smart := s.c.opt.Smarthost
 	if smart != nil && smart.TLS == SmarthostTLS {
-		if err := s.handshake(ctx, rule); err != nil {
+		if err := s.handshake(ctx, j, r); err != nil {
 			return err
 		}
 	}
@@ -70,12 +105,18 @@ func (s *session) hello(ctx context.Context, rule TLSRule, useTLS bool) error {
 		return err
 	}
 	if useTLS && s.tls == "" {
-		if err := s.startTLS(ctx, rule); err != nil {
+		if err := s.startTLS(ctx, j, r); err != nil {
 			return err
 		}
+		if s.tls == "" {
+			s.line = mail.Line{Failure: mail.NoSTARTTLS}
+			s.c.observe(j, s.t, s, *r, s.line)
+		}
 	}
-	if s.tls == "" && rule.Mode != TLSOpportunistic {
-		return ours(454, "4.7.0", s.t.host+" does not offer TLS, which is required for it")
+	if s.tls == "" && r.wantsTLS() {
+		bad := ours(454, "4.7.0", s.t.host+" does not offer TLS, which is required for it")
+		bad.Line = s.line
+		return bad
 	}
 	if smart != nil && smart.Login != "" {
 		return s.auth(smart)
@@ -91,6 +132,7 @@ func (s *session) greeting() error {
 		return err
 	}
 	if rep.Code == 220 {
+		s.helo, _, _ = strings.Cut(clean(rep.Text()), " ")
 		return nil
 	}
 	return s.softened(rep)
@@ -189,7 +231,7 @@ func (s *session) lost(err error) *refusal {
 func (s *session) result(rep *smtp.Reply) Result {
 	return Result{
 		Code: rep.Code, Enhanced: rep.Enhanced, Text: clean(rep.Text()),
-		Host: s.t.host, Address: s.t.addr.String(), TLS: s.tls, DSN: s.has("DSN"),
+		Host: s.t.host, Address: s.t.addr.String(), TLS: s.tls, DSN: s.has("DSN"), Line: s.line,
 	}
 }
 
@@ -204,7 +246,7 @@ func (s *session) refused(rep *smtp.Reply) *refusal {
 }
 
 // startTLS takes the line into TLS if the peer offers it (RFC 3207).
-func (s *session) startTLS(ctx context.Context, rule TLSRule) error {
+func (s *session) startTLS(ctx context.Context, j *job, r *rule) error {
 	if !s.has("STARTTLS") {
 		return nil
 	}
@@ -221,21 +263,22 @@ func (s *session) startTLS(ctx context.Context, rule TLSRule) error {
 		s.dead = true
 		return ours(421, "4.7.0", s.t.host+" sent more than its answer before TLS began")
 	}
-	if err := s.handshake(ctx, rule); err != nil {
+	if err := s.handshake(ctx, j, r); err != nil {
 		return err
 	}
 	return s.ehlo()
 }
 
 // handshake wraps the connection into TLS and notes what it is worth.
-func (s *session) handshake(ctx context.Context, rule TLSRule) error {
+func (s *session) handshake(ctx context.Context, j *job, r *rule) error {
 	base := s.c.opt.TLS
 	if base == nil {
 		base = new(tls.Config)
 	}
 	conf := base.Clone()
-	conf.ServerName, conf.InsecureSkipVerify = serverName(s.t.host, rule), true // verified below, by our own rule
+	conf.ServerName, conf.InsecureSkipVerify = r.sni, true // verified below, by our own rule
 	conf.Time = s.c.opt.Now
+	conf.ClientSessionCache = ticket{&s.c.tickets, s.key}
 	if conf.MinVersion == 0 {
 		conf.MinVersion = tls.VersionTLS12
 	}
@@ -247,14 +290,41 @@ func (s *session) handshake(ctx context.Context, rule TLSRule) error {
 		return fmt.Errorf("%w: %v", errHandshake, err)
 	}
 	state := conn.ConnectionState()
-	note, err := rule.judge(s.t.host, state, conf)
-	if err != nil {
+	proof, bad := r.judge(state, conf)
+	if bad != nil && state.DidResume {
+		return errResumed
+	}
+	s.line = mail.Line{Version: tls.VersionName(state.Version), Cipher: tls.CipherSuiteName(state.CipherSuite), Verified: proof}
+	s.assess(r, bad)
+	s.c.observe(j, s.t, s, *r, s.line)
+	if bad != nil && r.mode >= TLSVerified && !r.soft {
 		s.dead = true
-		return ours(454, "4.7.5", s.t.host+": "+err.Error())
+		refused := ours(454, "4.7.5", s.t.host+": "+bad.why)
+		refused.Line = s.line
+		return refused
 	}
 	s.use(conn)
-	s.tls = tls.VersionName(state.Version) + ", " + note
 	return nil
+}
+
+// assess puts what a handshake is worth into words, and notes in what it falls short of
+// the rule.
+func (s *session) assess(r *rule, bad *certFault) {
+	s.tls = s.line.Version + ", certificate verified"
+	switch {
+	case bad != nil:
+		s.tls = s.line.Version + ", certificate not verified"
+	case s.line.Verified == mail.ProofDANE:
+		s.tls = s.line.Version + ", certificate verified by DANE"
+	case s.line.Verified == mail.ProofSTS:
+		s.tls += " as the MTA-STS policy asks"
+	}
+	switch {
+	case bad != nil && r.mode >= TLSVerified:
+		s.line.Failure, s.line.Why = bad.kind, bad.why
+	case r.known != "":
+		s.line.Failure, s.line.Why = mail.TLSAInvalid, r.known
+	}
 }
 
 // quit says goodbye without keeping anybody waiting: the results are known.
@@ -273,9 +343,31 @@ func (s *session) quit() {
 	})
 }
 
+// farewell says goodbye without waiting for an answer.
+func (s *session) farewell() {
+	s.conn.SetDeadline(time.Now().Add(time.Second))
+	s.w.WriteString("QUIT\r\n")
+	s.w.Flush()
+	s.close()
+}
+
 func (s *session) close() {
 	s.stop()
 	s.conn.Close()
+}
+
+// mailMax is how many transactions this connection may have (RFC 9422, 4).
+func (s *session) mailMax() int { return min(s.limit("MAILMAX"), s.c.opt.Reuse.Messages) }
+
+// limit reads a limit that the peer has told; a large number if it has not.
+func (s *session) limit(name string) int {
+	for word := range strings.FieldsSeq(s.ext["LIMITS"]) {
+		key, value, _ := strings.Cut(word, "=")
+		if n, err := strconv.Atoi(value); err == nil && n > 0 && strings.EqualFold(key, name) {
+			return n
+		}
+	}
+	return 1 << 30
 }
 
 // number reads the parameter of an EHLO keyword such as SIZE; 0 if there is none.

@@ -3,11 +3,9 @@ package send
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/dnsx"
@@ -19,57 +17,92 @@ import (
 // attempt tries one target for all open recipients. It tells whether the next
 // target should be tried for those that stay open.
 func (c *Courier) attempt(ctx context.Context, t target, j *job) (goOn bool) {
-	rule, err := c.rule(ctx, j.domain, t)
+	r, err := c.rule(ctx, j, t)
 	if err != nil {
-		j.settleAll(ours(451, "4.7.0", t.host+": "+fault.Say(err)).Result)
+		j.hold(resultOf(err))
 		return true
 	}
-	s, err := c.open(ctx, t, rule, true)
-	if errors.Is(err, errHandshake) {
-		if rule.Mode == TLSOpportunistic {
-			s, err = c.open(ctx, t, rule, false)
-		} else {
-			err = ours(454, "4.7.5", t.host+": TLS, which is required, could not be set up")
+	key := c.key(j, t, &r)
+	waits := c.reused(ctx, key)
+	for todo := slices.Clone(j.open); ; {
+		s := waits
+		if waits = nil; s == nil {
+			if s, err = c.connect(ctx, j, t, &r, key); err != nil {
+				j.hold(resultOf(err))
+				return true
+			}
 		}
+		if j.mustRequire() && !s.has("REQUIRETLS") {
+			c.leave(s)
+			lacks := ours(450, "4.7.30", t.host+" does not offer REQUIRETLS, which the sender asks for")
+			lacks.Line = s.line
+			j.hold(lacks.Result)
+			return true
+		}
+		rest, goOn := s.deliver(ctx, j, todo)
+		// A connection that had waited may be over without anybody having said so: a new one
+		// has its try. Not if the end of a message was sent: then nobody knows what the host
+		// has.
+		if stale := s.dead && s.reused && !s.dotted; stale {
+			rest = slices.Clone(j.open)
+		}
+		c.leave(s)
+		if len(rest) == 0 || ctx.Err() != nil {
+			return goOn
+		}
+		todo = rest
 	}
-	if err != nil {
-		j.settleAll(resultOf(err))
-		return true
-	}
-	defer s.quit()
-	return s.deliver(ctx, j)
 }
 
-// deliver sends the message to all open recipients, in as many transactions as the
-// peer's limits ask for.
-func (s *session) deliver(ctx context.Context, j *job) (goOn bool) {
-	todo := slices.Clone(j.open)
+// mustRequire tells whether the next host has to know REQUIRETLS. A report goes out
+// without, too (RFC 8689, 5).
+func (j *job) mustRequire() bool { return j.env.RequireTLS && !j.env.From.IsZero() }
+
+// hold settles what a target that could not be used means for all. For a message that
+// asks for protection a target without it is as good as none (RFC 8689, 4.2.1).
+func (j *job) hold(r Result) {
+	j.settleAll(r)
+	if !j.mustRequire() {
+		return
+	}
+	switch {
+	case r.Enhanced == "4.7.30":
+	case r.Line.Failure != "" && r.Line.Failure != mail.DNSSECInvalid && r.Line.Failure != mail.STSFetchError:
+		r.Enhanced = "4.7.10"
+	default:
+		return
+	}
+	j.unfit++
+	j.lacking = r
+	j.lacking.Enhanced = "5" + r.Enhanced[1:]
+}
+
+// deliver sends the message to recipients that are open, in as many transactions as the
+// peer's limits ask for. rest are those that need another connection to the same host.
+func (s *session) deliver(ctx context.Context, j *job, todo []int) (rest []int, goOn bool) {
 	for len(todo) > 0 && !s.dead {
+		if s.spent() {
+			return todo, true
+		}
 		n := min(len(todo), s.batch())
 		later, again := s.transact(ctx, j, todo[:n])
 		todo = append(later, todo[n:]...)
 		switch again {
 		case thisHost:
 		case nextHost:
-			return true
+			return nil, true
 		case noHost:
-			return false
+			return nil, false
 		}
 	}
-	return true
+	return nil, true
 }
 
+// spent tells whether the connection has had as many transactions as it may.
+func (s *session) spent() bool { return s.mails >= s.mailMax() }
+
 // batch is how many recipients one transaction may have (RFC 9422, 4).
-func (s *session) batch() int {
-	n := maxRecipients
-	for _, limit := range strings.Fields(s.ext["LIMITS"]) {
-		var m int
-		if _, err := fmt.Sscanf(strings.ToUpper(limit), "RCPTMAX=%d", &m); err == nil && m > 0 {
-			n = min(n, m)
-		}
-	}
-	return n
-}
+func (s *session) batch() int { return min(maxRecipients, s.limit("RCPTMAX")) }
 
 // again says where a transaction that is over leaves us.
 type again uint8
@@ -100,6 +133,8 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 	for _, i := range who {
 		cmds = append(cmds, s.rcptTo(j.env.To[i], utf8))
 	}
+	s.mails++
+	s.ready = false
 	replies, err := s.exchange(cmds)
 	if len(replies) == 0 || replies[0].Code != 250 {
 		if len(replies) > 0 && err == nil {
@@ -116,6 +151,7 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 		if _, err := s.cmd("RSET"); err != nil {
 			return nil, nextHost
 		}
+		s.ready = true
 		return nil, thisHost
 	}
 	return later, s.data(ctx, j, f, accepted)
@@ -227,6 +263,7 @@ func (s *session) mailFrom(j *job, f form, utf8 bool) string {
 	if s.has("DSN") {
 		m.Ret, m.EnvID = j.env.Ret, j.env.EnvID
 	}
+	m.RequireTLS = j.env.RequireTLS && s.tls != "" && s.has("REQUIRETLS")
 	return string(smtp.AppendMail(nil, m))
 }
 
@@ -274,6 +311,7 @@ func (s *session) data(ctx context.Context, j *job, f form, accepted []int) agai
 	switch {
 	case err == nil && rep.Code/100 == 2:
 		r := s.result(rep)
+		s.ready = true
 		j.settle(accepted, r)
 		if j.settled != nil && len(j.open) > 0 {
 			j.settled(accepted, r)
@@ -325,11 +363,13 @@ func (s *session) stream(j *job, f form, body io.Reader) (own bool, _ error) {
 	out := bufio.NewWriterSize(&timedWriter{s}, 32<<10)
 	var err error
 	if f.binary {
+		s.dotted = true
 		fmt.Fprintf(out, "BDAT %d LAST\r\n", j.msg.Size)
 		_, err = io.CopyN(out, src, j.msg.Size)
 	} else {
 		dots := smtp.NewDotWriter(out)
 		if err = f.copyTo(dots, src, j); err == nil {
+			s.dotted = true
 			dots.Close()
 		}
 	}

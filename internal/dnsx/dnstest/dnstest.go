@@ -15,6 +15,8 @@
 //	! ad NAME          the answer is marked as authenticated
 //	! noedns NAME      FORMERR to a question with EDNS
 //
+// A quirk with a type, as in ! servfail:AAAA NAME, is one of questions of that type only.
+//
 // A denial carries the SOA record of the closest zone above the name, if there is
 // one in the text.
 package dnstest
@@ -168,6 +170,10 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	z.answer(m, name, qtype)
 	udp := w.LocalAddr().Network() == "udp"
 	for _, quirk := range z.quirks[name] {
+		quirk, only, typed := strings.Cut(quirk, ":")
+		if typed && dns.StringToType[only] != qtype {
+			continue
+		}
 		if !misbehave(quirk, m, req, w, udp) {
 			return
 		}

@@ -113,6 +113,8 @@ type Mail struct {
 	// Auth is who first submitted the message, decoded; "<>" if that is not known,
 	// "" if not said (RFC 4954, 5). It is only to be believed of trusted peers.
 	Auth string
+	// RequireTLS: REQUIRETLS was given (RFC 8689, 2).
+	RequireTLS bool
 }
 
 // Body is what the message consists of.

@@ -42,6 +42,8 @@ func (m *Mail) set(name, value string) *Reply {
 		m.Body, ok = parseBody(value)
 	case "SMTPUTF8": // RFC 6531, 3.4
 		m.UTF8, ok = true, value == ""
+	case "REQUIRETLS": // RFC 8689, 2
+		m.RequireTLS, ok = true, value == ""
 	case "RET": // RFC 3461, 4.3
 		m.Ret, ok = parseRet(value)
 	case "ENVID": // RFC 3461, 4.4
@@ -206,6 +208,9 @@ func AppendMail(b []byte, m Mail) []byte {
 	}
 	if m.UTF8 {
 		b = append(b, " SMTPUTF8"...)
+	}
+	if m.RequireTLS {
+		b = append(b, " REQUIRETLS"...)
 	}
 	switch m.Ret {
 	case mail.RetFull:
