@@ -265,7 +265,7 @@ func TestComplaint(t *testing.T) {
 		want      string
 	}{
 		{90 * day, 75 * day, ""}, {90 * day, 77 * day, "the certificate ends in 13 days and was not renewed"}, {90 * day, 92 * day, "the certificate has ended 2 days ago; clients refuse it"},
-		{6 * day, 4 * day, ""}, {6 * day, 5 * day, "the certificate ends in 1 days and was not renewed"}, {365 * day, 350 * day, ""}, {365 * day, 352 * day, "the certificate ends in 13 days and was not renewed"},
+		{6 * day, 4 * day, ""}, {6 * day, 5 * day, "the certificate ends in 1 day and was not renewed"}, {365 * day, 350 * day, ""}, {365 * day, 352 * day, "the certificate ends in 13 days and was not renewed"},
 	} {
 		if got := complaint(begins.Add(c.at), begins, begins.Add(c.lives)); got != c.want {
 			t.Errorf("of %v, after %v: %q", c.lives, c.at, got)
