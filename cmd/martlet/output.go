@@ -122,7 +122,7 @@ func counted(n int64, thing string) string {
 	if s, ok := strings.CutSuffix(thing, "x"); ok {
 		return fmt.Sprintf("%d %sxes", n, s)
 	}
-	if s, ok := strings.CutSuffix(thing, "y"); ok {
+	if s, ok := strings.CutSuffix(thing, "y"); ok && !strings.HasSuffix(s, "a") { // days
 		return fmt.Sprintf("%d %sies", n, s)
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
