@@ -54,6 +54,7 @@ var plan = map[string][]string{
 	"check/authres": {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/dnsbl":   {"fault", "dnsx"},
 	"check/dkim":    {"mail", "fault", "dnsx", "syntax/mime"},
+	"check/arc":     {"mail", "fault", "check/dkim"},
 
 	"receive": {"mail", "fault", "trace", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},

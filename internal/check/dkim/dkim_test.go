@@ -212,7 +212,7 @@ func forged(t testing.TB, text, tags string, key Key, limit int64) string {
 		tags = "a=" + Algorithm(key.Signer) + "; " + tags
 	}
 	parsed, _ := ParseTags([]byte(tags))
-	hc, bc, _ := canons(parsed)
+	hc, bc, _ := canons(parsed, Simple)
 	header, open := split(text)
 	body, _ := open(t.Context())
 	if limit <= 0 && !strings.Contains(tags, "l=") {

@@ -275,13 +275,13 @@ const maxForms = 16
 
 // forms returns the ways that the signatures of the message ask for.
 func (m *Message) forms() (forms []bodyForm) {
-	for _, name := range [...]string{"dkim-signature", "arc-message-signature"} {
+	for name, unnamed := range map[string]Canon{"dkim-signature": Simple, "arc-message-signature": Relaxed} {
 		for _, f := range m.Fields(name)[:min(len(m.byName[name]), 50)] {
 			tags, err := ParseTags(f.Value())
 			if err != nil || len(forms) >= maxForms {
 				continue
 			}
-			if form, err := formOf(tags); err == nil {
+			if form, err := formOf(tags, unnamed); err == nil {
 				forms = append(forms, form)
 			}
 		}

@@ -58,6 +58,15 @@ func appendTimes(names []string, name string, n int) []string {
 	return names
 }
 
+// Layout is a kind of field that signs header and body.
+type Layout struct {
+	Field string      // its name
+	Lead  [][2]string // tags that stand in front, with their values
+	// Also are names of fields that are signed as often as they are there, beside those of
+	// DKIM.
+	Also []string
+}
+
 // Sign returns the DKIM-Signature fields for a message, one for each key, in the order of the
 // keys. They go in front of it. header is the header with its empty line; body is read to
 // its end, once for all keys.
@@ -65,29 +74,36 @@ func appendTimes(names []string, name string, n int) []string {
 // Faults: Invalid if the message must not be signed as it is: it has no From field or
 // several, or it is not clear where its header ends; those of body; Internal if a key cannot sign.
 func Sign(header []byte, body io.Reader, keys []Key, opt SignOptions) (fields []byte, err error) {
-	m := NewMessage(header, nil)
-	switch {
-	case len(keys) == 0:
+	return Layout{Field: "DKIM-Signature", Lead: [][2]string{{"v", "1"}}}.Sign(header, body, keys, opt)
+}
+
+// Sign is Sign for another kind of field.
+func (l Layout) Sign(header []byte, body io.Reader, keys []Key, opt SignOptions) (fields []byte, err error) {
+	if len(keys) == 0 {
 		return nil, nil
-	case m.odd != nil:
-		return nil, m.odd
-	case len(m.byName["from"]) == 0:
-		return nil, fault.New(fault.Invalid, "the message has no From field")
-	case len(m.byName["from"]) > 1:
-		return nil, fault.New(fault.Invalid, "the message has more than one From field")
+	}
+	m := NewMessage(header, nil)
+	if err := m.signable(); err != nil {
+		return nil, err
 	}
 	sum, err := sumOne(body, opt.Body)
 	if err != nil {
 		return nil, err
 	}
 	names := m.signedNames()
+	for _, name := range l.Also {
+		names = appendTimes(names, name, len(m.byName[name]))
+	}
 	if len(names) > maxSigned {
 		return nil, fault.New(fault.Invalid, "the message has too many fields of one name to sign them")
 	}
 	signed := m.AppendFields(nil, opt.Header, names, Field{})
 	for _, key := range keys {
-		w := newWriter("DKIM-Signature")
-		w.tag("v", "1").tag("a", Algorithm(key.Signer)).tag("c", opt.Header.String()+"/"+opt.Body.String())
+		w := newWriter(l.Field)
+		for _, tag := range l.Lead {
+			w.tag(tag[0], tag[1])
+		}
+		w.tag("a", Algorithm(key.Signer)).tag("c", opt.Header.String()+"/"+opt.Body.String())
 		w.tag("d", key.Domain).tag("s", key.Selector)
 		if opt.Identity != "" {
 			w.tag("i", opt.Identity)
@@ -104,6 +120,30 @@ func Sign(header []byte, body io.Reader, keys []Key, opt SignOptions) (fields []
 		fields = append(fields, field...)
 	}
 	return fields, nil
+}
+
+// signable tells whether the message can be signed so that all understand the same by it.
+func (m *Message) signable() error {
+	switch n := len(m.byName["from"]); {
+	case m.odd != nil:
+		return m.odd
+	case n == 0:
+		return fault.New(fault.Invalid, "the message has no From field")
+	case n > 1:
+		return fault.New(fault.Invalid, "the message has more than one From field")
+	}
+	return nil
+}
+
+// SignField returns a field of tags that signs other fields: signed, which are canonical
+// (relaxed), and itself. Tags a, d and s are added behind those given.
+func SignField(name string, tags [][2]string, signed []byte, key Key, random io.Reader) ([]byte, error) {
+	w := newWriter(name)
+	for _, tag := range tags {
+		w.tag(tag[0], tag[1])
+	}
+	w.tag("a", Algorithm(key.Signer)).tag("d", key.Domain).tag("s", key.Selector)
+	return w.sign(signed, Relaxed, key, random)
 }
 
 func sumOne(r io.Reader, c Canon) ([]byte, error) {

@@ -116,8 +116,15 @@ func newVerification(f Field, now time.Time) *verification {
 	if v.err != nil {
 		return v
 	}
-	v.err = firstError(v.version, v.sig.ParseContent, v.author, func() error { return v.sig.Timely(now) })
+	v.err = firstError(v.version, v.content, v.author, func() error { return v.sig.Timely(now) })
 	return v
+}
+
+func (v *verification) content() error {
+	if err := v.sig.ParseContent(Simple); err != nil {
+		return err
+	}
+	return v.sig.namesAreNames()
 }
 
 func (v *verification) version() error {
