@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"log/slog"
 	chance "math/rand/v2"
@@ -19,7 +18,6 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
-	"github.com/martlet-mail/martlet/internal/send"
 	"github.com/martlet-mail/martlet/internal/serve/imapd"
 	"github.com/martlet-mail/martlet/internal/serve/pop3d"
 	"github.com/martlet-mail/martlet/internal/serve/smtpd"
@@ -116,28 +114,11 @@ func queueOptions(cfg *conf.Config, to queue.Courier, road *receive.Local, log *
 // newResolver is whom the whole house asks about names: what one part has learnt, the
 // others know.
 func newResolver(cfg *conf.Config, log *slog.Logger) (*dnsx.Client, error) {
-	c, err := dnsx.New(dnsx.Options{Servers: nameServers(cfg, log), Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext})
+	c, err := dnsx.New(dnsx.Options{Servers: nameServers(cfg, log), TrustAD: cfg.Queue.ResolverValidates, Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext})
 	if err != nil {
 		return nil, misconfigured(err)
 	}
 	return c, nil
-}
-
-func newCourier(cfg *conf.Config, resolver dnsx.Resolver) (*send.Courier, error) {
-	dial := new(net.Dialer).DialContext
-	o := send.Options{
-		Now: time.Now, Shuffle: chance.Shuffle, Random: rand.Reader, Dial: dial,
-		Hostname: string(cfg.Hostname), Resolver: resolver, Port: uint16(cfg.Queue.Port),
-		AllowPrivate: cfg.Queue.AllowPrivate, IsSelf: isSelf(cfg.Listen),
-	}
-	if host := cfg.Queue.Smarthost; host.Host != "" {
-		via, err := smarthost(host)
-		if err != nil {
-			return nil, misconfigured(err)
-		}
-		o.Smarthost = via
-	}
-	return send.New(o)
 }
 
 // nameServers are the DNS servers of the configuration, or of the machine.
@@ -155,17 +136,6 @@ func nameServers(cfg *conf.Config, log *slog.Logger) []string {
 	// What every stub resolver does without a resolv.conf. Mail here does not need one.
 	log.Warn("the system names no DNS server; one on this machine is asked", "err", err)
 	return []string{"127.0.0.1:53"}
-}
-
-func smarthost(c conf.Smarthost) (*send.Smarthost, error) {
-	password, err := c.Secret(files)
-	if err != nil {
-		return nil, err
-	}
-	mode := map[conf.TLSMode]send.SmarthostMode{
-		conf.StartTLS: send.SmarthostStartTLS, conf.Implicit: send.SmarthostTLS, conf.NoTLS: send.SmarthostPlain,
-	}[c.TLS]
-	return &send.Smarthost{Host: c.Host, Port: uint16(c.Port), TLS: mode, Login: c.Username, Password: password}, nil
 }
 
 // isSelf tells whether an address is one of our own listeners, where mail for other
@@ -205,20 +175,4 @@ func onThisMachine(a netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// remote is the courier as the queue sees it.
-type remote struct{ *send.Courier }
-
-func (r remote) Deliver(ctx context.Context, job queue.Job) []queue.Result {
-	found := r.Send(ctx, job.Envelope, send.Message(job.Message), func(who []int, found send.Result) {
-		if job.Settled != nil {
-			job.Settled(who, queue.Result(found))
-		}
-	})
-	results := make([]queue.Result, len(found))
-	for i := range found {
-		results[i] = queue.Result(found[i])
-	}
-	return results
 }

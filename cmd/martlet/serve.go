@@ -186,6 +186,9 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 		})
 	}
 	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
+	if h.policies != nil {
+		part("MTA-STS policies", func(ctx context.Context) error { h.policies.Run(ctx); return nil })
+	}
 	part("daily sweep", h.sweepDaily)
 	if every := h.store.PurgeEvery(); every > 0 {
 		part("deleted mail", func(ctx context.Context) error { h.purge(ctx, every); return nil })

@@ -28,6 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/serve/pop3d"
 	"github.com/martlet-mail/martlet/internal/serve/smtpd"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/sts"
 	"github.com/martlet-mail/martlet/internal/trace"
 )
 
@@ -40,6 +41,7 @@ type house struct {
 	store     *store.Store         // keeps mail
 	directory *directory.Directory // knows who exists
 	resolver  *dnsx.Client         // knows names
+	policies  *sts.Cache           // knows what other domains ask of TLS; nil: nobody asks it
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
@@ -102,7 +104,10 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.resolver, err = newResolver(cfg, h.log); err != nil {
 		return err
 	}
-	if h.courier, err = newCourier(cfg, h.resolver); err != nil {
+	if h.policies, err = newPolicies(cfg, h.resolver, h.engine, h.log); err != nil {
+		return err
+	}
+	if h.courier, err = newCourier(cfg, h.resolver, h.policies); err != nil {
 		return err
 	}
 	if h.trace, err = openTrace(cfg, h.log); err != nil {
@@ -151,6 +156,9 @@ func (h *house) close() error {
 	h.trace.Close()
 	if h.courier != nil {
 		h.courier.Close()
+	}
+	if h.policies != nil {
+		h.policies.Close()
 	}
 	if h.directory != nil {
 		h.directory.Close()

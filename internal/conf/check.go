@@ -32,6 +32,7 @@ func (r *reader) check(c *Config) {
 	}
 	r.checkDeleted(&c.Deleted)
 	r.checkDNS(&c.DNS, &c.DKIM)
+	r.checkRoutes(&c.Queue)
 	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {
 		r.fail("limits.connections_per_address", "is more than connections, which is %d", c.Limits.Connections)
 	}

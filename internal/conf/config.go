@@ -265,8 +265,32 @@ type Queue struct {
 	// DNS server as host:port; empty means those of /etc/resolv.conf.
 	Resolver Address `toml:"resolver" default:""`
 
+	// Whether the DNS server checks DNSSEC and the way to it is safe, so that what it marks
+	// as authenticated is: DANE needs that. One on this machine is believed without.
+	ResolverValidates bool `toml:"resolver_validates" default:"false"`
+
 	// Port of other hosts that mail goes to.
 	Port int `toml:"port" default:"25" min:"1" max:"65535"`
+
+	// Whether MTA-STS policies of other domains are asked for and followed (RFC 8461).
+	MTASTS bool `toml:"mta_sts" default:"true"`
+
+	// PEM file with the authorities that sign certificates of other mail hosts and of
+	// MTA-STS policy hosts; empty means those of the system.
+	CA Path `toml:"ca" default:""`
+
+	// Own addresses that connections are made from, for example one of IPv4 and one of
+	// IPv6; of several in one family each domain gets its own. Empty lets the system choose.
+	SourceAddresses []netip.Addr `toml:"source_addresses" default:""`
+
+	// Time that a connection waits for the next message to the same host; 0 ends it at once.
+	ConnectionIdle Duration `toml:"connection_idle" default:"4s"`
+
+	// Messages over one connection.
+	ConnectionMessages int `toml:"connection_messages" default:"100" min:"1" max:"100000"`
+
+	// Own ways for some domains.
+	Route []Route `toml:"route"`
 
 	// Gaps between attempts; the last one repeats.
 	Retry []Duration `toml:"retry" default:"1m,5m,15m,30m,1h,2h,4h" min:"1s"`
