@@ -67,7 +67,7 @@ var plan = map[string][]string{
 	"serve/imapd":  {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
 	"serve/smtpd":  {"mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
-	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "serve/netsrv"},
+	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

@@ -11,6 +11,7 @@ import (
 func newDomainCommand() *cobra.Command {
 	add := &cobra.Command{
 		Use: "add DOMAIN", Short: "Make a domain local: mail for it ends here",
+		Long: "Makes a domain local: mail for it ends here. Keys that sign its mail are made with it;\n\"martlet dns show\" prints them with all other records that it should have.",
 		Example: `  martlet domain add example.org
   martlet domain add example.org --config /etc/martlet/martlet.toml
   martlet domain add example.org --json`,
@@ -29,13 +30,14 @@ func newDomainCommand() *cobra.Command {
   martlet domain remove example.org --json`,
 		Args: arguments(1, 1), RunE: removeDomain,
 	}
-	return family("domain", "Add, list and remove local domains",
-		"Local domains are those whose mail ends here. The change holds at once, also in a running server.", add, list, remove)
+	return family("domain", "Add, list, set up and remove local domains",
+		"Local domains are those whose mail ends here. The change holds at once, also in a running server.",
+		append([]*cobra.Command{add, list, remove}, domainCommands()...)...)
 }
 
 func addDomain(cmd *cobra.Command, args []string) error {
 	return change(cmd, call{"POST", "/v1/domains", map[string]string{"domain": args[0]}, true}, func(a map[string]any) string {
-		return fmt.Sprintf("%v is a local domain now", a["domain"])
+		return fmt.Sprintf("%v is a local domain now, with keys that sign its mail; what to put into the DNS: martlet dns show %v", a["domain"], a["domain"])
 	})
 }
 

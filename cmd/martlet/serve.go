@@ -196,6 +196,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	if h.trace != nil {
 		part("trace", h.keepTrace)
 	}
+	part("signing keys", h.keepKeys)
 	part("disk", h.watchDisk)
 	part("memory", giveBack)
 	return nil

@@ -42,6 +42,7 @@ type house struct {
 	directory *directory.Directory // knows who exists
 	resolver  *dnsx.Client         // knows names
 	policies  *sts.Cache           // knows what other domains ask of TLS; nil: nobody asks it
+	names     admin.Names          // knows what they should lead to
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
@@ -102,6 +103,9 @@ func (h *house) open(ctx context.Context) (err error) {
 		return err
 	}
 	if h.resolver, err = newResolver(cfg, h.log); err != nil {
+		return err
+	}
+	if h.names, err = h.naming(); err != nil {
 		return err
 	}
 	if h.policies, err = newPolicies(cfg, h.resolver, h.engine, h.log); err != nil {
@@ -183,7 +187,7 @@ func (h *house) backup() backup.House {
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
 	return admin.New(admin.Options{
-		Store: h.store, Directory: h.directory, Queue: h.queue, Trace: h.trace, Files: h.files, Backup: h.backup(),
+		Store: h.store, Directory: h.directory, Queue: h.queue, Trace: h.trace, Files: h.files, Backup: h.backup(), Names: h.names,
 		Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid(),
 	})
 }

@@ -68,6 +68,7 @@ func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 		return errors.Join(
 			w.DeleteRange(prefix, engine.After(prefix)),
 			w.Delete(settingsKey(name)),
+			w.Delete(publishedKey(name)),
 			w.Delete(domainKey(name)),
 		)
 	})
@@ -102,6 +103,19 @@ func (d *Directory) Domains(ctx context.Context) ([]Domain, error) {
 		})
 	})
 	return all, err
+}
+
+// Domain returns one of them. Faults: NotFound.
+func (d *Directory) Domain(ctx context.Context, name string) (Domain, error) {
+	written, name, err := parseDomain(name)
+	if err != nil {
+		return Domain{}, err
+	}
+	rec, found, err := d.domain(ctx, name)
+	if err == nil && !found {
+		err = fault.Newf(fault.NotFound, "domain %s is not one of this server", written)
+	}
+	return Domain{rec.name, rec.catchAll, rec.created}, err
 }
 
 // IsLocal tells whether mail for a domain ends here.

@@ -33,6 +33,7 @@ func FuzzRecords(f *testing.F) {
 		meta{7, []byte("secret")}.encode(),
 		signingRecord{SigningKey{Algorithm: RSA, State: KeyActive, Created: time.Unix(1, 0)}, []byte("key")}.encode(),
 		encodeSettings(map[string]string{"sign": "no", "dmarc": "reject"}),
+		encodePublished([]DNSRecord{{"example.org", "MX", "10 mx.example.org"}}),
 	} {
 		f.Add(b[0], b[1:len(b)-4])
 	}
@@ -64,6 +65,14 @@ func FuzzRecords(f *testing.F) {
 			}
 			rec, err := decodeSigning(d)
 			return rec, rec.encode(), err
+		},
+		recPublished: func(r engine.Reader) (any, []byte, error) {
+			_, d, _, err := get(r, nil, recPublished)
+			if err != nil {
+				return nil, nil, err
+			}
+			all, err := decodePublished(d)
+			return all, encodePublished(all), err
 		},
 		recSettings: func(r engine.Reader) (any, []byte, error) {
 			stored, err := readSettings(r, "b")

@@ -20,8 +20,9 @@ const (
 	famRemoved = 'r' // account id -> nothing; its data is still to be removed
 	famMeta    = 'm' // one record
 
-	famSigning  = 'k' // domain, NUL, selector -> a key that signs its mail
-	famSettings = 's' // domain -> what is set for it
+	famSigning   = 'k' // domain, NUL, selector -> a key that signs its mail
+	famSettings  = 's' // domain -> what is set for it
+	famPublished = 'w' // domain -> the DNS records that were made here
 )
 
 // The first byte of every record: what it is and in which version. A record ends in
@@ -36,12 +37,14 @@ const (
 	recMeta
 	recSigning
 	recSettings
+	recPublished
 	recEnd // not a record: one more than the last
 )
 
 func metaKey() []byte                       { return []byte{famMeta} }
 func domainKey(domain string) []byte        { return engine.KeyString(famDomain, domain) }
 func settingsKey(domain string) []byte      { return engine.KeyString(famSettings, domain) }
+func publishedKey(domain string) []byte     { return engine.KeyString(famPublished, domain) }
 func accountKey(id mail.AccountID) []byte   { return engine.Key(famAccount, uint64(id)) }
 func removedKey(id mail.AccountID) []byte   { return engine.Key(famRemoved, uint64(id)) }
 func entryKey(folded mail.Address) []byte   { return addressKey(famEntry, folded) }

@@ -148,6 +148,9 @@ func (m *mender) one(key []byte, kind byte, d *decoder) error {
 		m.ofDomains = append(m.ofDomains, string(key[1:]))
 		_, err := decodeSettings(d)
 		return err
+	case famPublished:
+		_, err := decodePublished(d)
+		return err
 	}
 	return nil
 }
@@ -175,6 +178,9 @@ func (m *mender) mend(key []byte) error {
 		return m.w.Delete(key)
 	case famSettings:
 		m.note(0, string(key[1:]), true, "what was set for the domain is lost: set it again, martlet domain set")
+		return m.w.Delete(key)
+	case famPublished:
+		m.note(0, string(key[1:]), false, "which records of the DNS were made here is forgotten; what is not wanted any more is to be taken out by hand")
 		return m.w.Delete(key)
 	case famMeta:
 		m.note(0, "", false, "the directory's own record was damaged")

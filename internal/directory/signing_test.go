@@ -252,3 +252,17 @@ func TestRepairOfKeysAndSettings(t *testing.T) {
 	f.Close()
 	f.mustDo(t, eng.Close())
 }
+
+func TestPublishedRecords(t *testing.T) {
+	f := setUp(t)
+	want := []DNSRecord{{"example.org", "MX", "10 mx.example.org"}, {"example.org", "TXT", "v=spf1 mx -all"}}
+	f.mustDo(t, f.SetPublished(bg, "example.org", want))
+	if got, err := f.Published(bg, "example.ORG"); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v %v", got, err)
+	}
+	wantKind(t, "foreign", f.SetPublished(bg, "example.com", want), fault.NotFound)
+	f.mustDo(t, f.SetPublished(bg, "example.org", nil))
+	if got, err := f.Published(bg, "example.org"); err != nil || got != nil {
+		t.Errorf("%v %v", got, err)
+	}
+}

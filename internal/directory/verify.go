@@ -20,7 +20,7 @@ func (d *Directory) Verify(ctx context.Context, report func(string), live func(m
 			fn     func(key []byte, kind byte, d *decoder) error
 		}{
 			{famDomain, v.domain}, {famEntry, v.entry}, {famAccount, v.account}, {famPending, v.pending}, {famMeta, v.meta},
-			{famSigning, v.signing}, {famSettings, v.settings},
+			{famSigning, v.signing}, {famSettings, v.settings}, {famPublished, v.published},
 		} {
 			if err := v.all(r, check.family, check.fn); err != nil {
 				return err
@@ -160,5 +160,13 @@ func (v *verifier) settings(key []byte, _ byte, d *decoder) error {
 		v.report(fmt.Sprintf("there are settings of %s, which is not here", domain))
 	}
 	_, err := decodeSettings(d)
+	return err
+}
+
+func (v *verifier) published(key []byte, _ byte, d *decoder) error {
+	if domain := string(key[1:]); !v.domains[domain] {
+		v.report(fmt.Sprintf("there are records of the DNS of %s, which is not here", domain))
+	}
+	_, err := decodePublished(d)
 	return err
 }

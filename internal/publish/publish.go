@@ -15,6 +15,7 @@
 package publish
 
 import (
+	"context"
 	"net/netip"
 
 	"github.com/martlet-mail/martlet/internal/directory"
@@ -55,6 +56,16 @@ type Domain struct {
 	Name     string // in A-labels
 	Settings directory.Settings
 	Keys     []directory.SigningKey
+}
+
+// DomainOf reads what is known of a domain. It gets keys if it has none. Faults: NotFound.
+func DomainOf(ctx context.Context, d *directory.Directory, name string) (Domain, error) {
+	keys, err := d.MakeKeys(ctx, name)
+	if err != nil {
+		return Domain{}, err
+	}
+	settings, err := d.Settings(ctx, name)
+	return Domain{settings.Domain, settings, keys}, err
 }
 
 // Records returns what a domain should have in the DNS, the most needed first within each

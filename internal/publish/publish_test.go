@@ -32,7 +32,6 @@ func site() Site {
 	}
 }
 
-
 func domain() Domain {
 	day := time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)
 	seed := bytes.Repeat([]byte{7}, ed25519.SeedSize)

@@ -21,6 +21,7 @@ type Zone struct {
 	KeyName   string
 	Algorithm string // hmac-sha256 and its like
 	Secret    string // base64
+	Broken    error  // why there is no secret; then nothing can be changed
 }
 
 // Updater changes zones. Zones, Now, ID and Dial must be given.
@@ -105,6 +106,9 @@ func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
 
 // exchange does one question over TCP, on a connection of its own.
 func (u *Updater) exchange(ctx context.Context, zone Zone, m *dns.Msg) (*dns.Msg, error) {
+	if zone.Broken != nil {
+		return nil, zone.Broken
+	}
 	m.Id = u.ID()
 	wait := u.Timeout
 	if wait == 0 {

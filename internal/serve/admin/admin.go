@@ -39,6 +39,7 @@ type Options struct {
 	Trace     *trace.Book  // nil: no stories are kept
 	Files     Files        // nil: nothing is known of files
 	Backup    backup.House // the same, as backups see it
+	Names     Names        // zero: nothing is known of the DNS
 	Version   string
 	Log       *slog.Logger // nil: discard
 	Now       func() time.Time
@@ -65,6 +66,14 @@ func New(o Options) http.Handler {
 		"GET /v1/domains":             a.listDomains,
 		"POST /v1/domains":            a.addDomain,
 		"DELETE /v1/domains/{domain}": a.removeDomain,
+
+		"GET /v1/domains/{domain}":            a.showDomain,
+		"PUT /v1/domains/{domain}/settings":   a.setDomain,
+		"GET /v1/domains/{domain}/keys":       a.listKeys,
+		"POST /v1/domains/{domain}/rotate":    a.rotate,
+		"GET /v1/domains/{domain}/dns":        a.showDNS,
+		"GET /v1/domains/{domain}/dns/diff":   a.diffDNS,
+		"POST /v1/domains/{domain}/dns/apply": a.applyDNS,
 
 		"GET /v1/accounts":                     a.listAccounts,
 		"POST /v1/accounts":                    a.addAccount,

@@ -30,6 +30,11 @@ func (a *api) listDomains(r *request) error {
 	return nil
 }
 
+type addedDomain struct {
+	Domain    string   `json:"domain"`
+	Selectors []string `json:"selectors"` // of the keys that sign its mail
+}
+
 func (a *api) addDomain(r *request) error {
 	var in struct {
 		Domain string `json:"domain"`
@@ -44,7 +49,15 @@ func (a *api) addDomain(r *request) error {
 	if err := a.Directory.AddDomain(r.ctx, name); err != nil {
 		return err
 	}
-	return r.send(map[string]string{"domain": name})
+	keys, err := a.Directory.MakeKeys(r.ctx, name)
+	if err != nil {
+		return err
+	}
+	out := addedDomain{Domain: name}
+	for _, k := range keys {
+		out.Selectors = append(out.Selectors, k.Selector)
+	}
+	return r.send(out)
 }
 
 func (a *api) removeDomain(r *request) error {

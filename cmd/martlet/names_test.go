@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
+	"github.com/martlet-mail/martlet/internal/publish"
+)
+
+// namesConfig is a configuration whose names a server for tests answers for.
+func namesConfig(t *testing.T, more string) (path string, names *dnstest.Server) {
+	t.Helper()
+	names, err := dnstest.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(names.Close)
+	path = filepath.Join(t.TempDir(), "martlet.toml")
+	text := fmt.Sprintf("hostname = \"mail.example.org\"\ndata = \"data\"\n[dns]\naddresses = [\"192.0.2.1\"]\n[queue]\nresolver = %q\n%s", names.Addr(), more)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, names
+}
+
+// What dns show prints and somebody puts into the DNS is what dns diff finds there.
+func TestDNSShowAndDiff(t *testing.T) {
+	config, names := namesConfig(t, "")
+	run := func(args string) ran { return command(t, "", strings.Fields(args+" --config "+config)...) }
+	if got := run("domain add example.org --json"); got.code != 0 || !strings.Contains(got.out, `-ed"`) || !strings.Contains(got.out, `-rsa"`) {
+		t.Fatalf("%+v", got)
+	}
+	var all []publish.Record
+	if got := run("dns show example.org --json"); got.code != 0 || json.Unmarshal([]byte(got.out), &all) != nil || len(all) < 15 {
+		t.Fatalf("%+v", got)
+	}
+	if got := run("dns diff example.org"); got.code != 1 || !strings.Contains(got.err, "must be put right") || !strings.Contains(got.out, "missing") {
+		t.Errorf("%+v", got)
+	}
+	zone := run("dns show example.org --format zone")
+	if err := names.SetZone(strings.ReplaceAll(zone.out, "; (not in this zone) ", "")); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("dns diff example.org"); got.code != 0 || strings.Contains(got.out, "missing") || strings.Contains(got.out, "wrong") {
+		t.Errorf("%+v", got)
+	}
+	for _, format := range []string{"table", "forms", "csv"} {
+		if got := run("dns show example.org --format " + format); got.code != 0 || !strings.Contains(got.out, "v=DMARC1; p=none; rua=mailto:postmaster@example.org") {
+			t.Errorf("%s: %+v", format, got)
+		}
+	}
+	for args, code := range map[string]int{"dns show example.org --format xml": 2, "dns show example.net": 1, "dns diff example.net": 1, "dns apply example.org": 1} {
+		if got := run(args); got.code != code || got.err == "" {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
+// Next keys do not sign before they are in the DNS, and the old ones stay there.
+func TestDomainRotate(t *testing.T) {
+	config, names := namesConfig(t, "")
+	run := func(args string) ran { return command(t, "", strings.Fields(args+" --config "+config)...) }
+	run("domain add example.org")
+	if got := run("domain rotate example.org"); got.code != 0 || strings.Count(got.out, "._domainkey.example.org TXT\n") != 2 {
+		t.Fatalf("%+v", got)
+	}
+	if got := run("domain rotate example.org"); got.code != 1 || !strings.Contains(got.err, "not in the DNS yet") {
+		t.Errorf("%+v", got)
+	}
+	if err := names.SetZone(run("dns show example.org --format zone").out); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("domain rotate example.org"); got.code != 0 || !strings.Contains(got.out, "from now on") {
+		t.Errorf("%+v", got)
+	}
+	got := run("domain keys example.org --json")
+	if got.code != 0 || strings.Count(got.out, `"state":"retired"`) != 2 || strings.Count(got.out, `"state":"active"`) != 2 || strings.Contains(got.out, "PRIVATE") {
+		t.Errorf("%+v", got)
+	}
+	if got := run("dns diff example.org"); strings.Contains(got.out, "missing   must      20") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestDomainSet(t *testing.T) {
+	config, _ := namesConfig(t, "")
+	run := func(args string) ran { return command(t, "", strings.Fields(args+" --config "+config)...) }
+	run("domain add example.org")
+	if got := run("domain set example.org dmarc=reject mta-sts=enforce"); got.code != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := run("dns show example.org --json"); !strings.Contains(got.out, "p=reject") {
+		t.Errorf("%+v", got)
+	}
+	for args, says := range map[string]string{
+		"domain set example.org dmarc":       "NAME=VALUE",
+		"domain set example.org dmarc=x":     "one of none, quarantine, reject",
+		"domain set example.org dmrc=x":      "no setting",
+		"domain set example.net dmarc=none":  "not one of this server",
+		"domain show example.net":            "not one of this server",
+		"domain set example.org":             "missing argument",
+		"domain rotate example.net":          "not one of this server",
+		"domain keys example.net":            "not one of this server",
+		"domain set example.org tls-reports": "NAME=VALUE",
+	} {
+		if got := run(args); got.code == 0 || !strings.Contains(got.err, says) {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	if got := run("domain show example.org"); got.code != 0 || !strings.Contains(got.out, "enforce") {
+		t.Errorf("%+v", got)
+	}
+}

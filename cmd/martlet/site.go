@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/publish"
+	"github.com/martlet-mail/martlet/internal/serve/admin"
+)
+
+// This file says what of this server the domain name system should know.
+
+// naming is what administration needs of the domain name system. Its resolver remembers
+// nothing: whoever asks has just changed something.
+func (h *house) naming() (admin.Names, error) {
+	resolver, err := dnsx.New(dnsx.Options{
+		Servers: nameServers(h.cfg, h.log), CacheEntries: -1, Rounds: 1, Timeout: 5 * time.Second,
+		Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext,
+	})
+	if err != nil {
+		return admin.Names{}, misconfigured(err)
+	}
+	return admin.Names{
+		Site: func(ctx context.Context) (publish.Site, error) { return h.site(ctx, resolver), nil },
+		Keeper: publish.Keeper{
+			Directory: h.directory, Resolver: resolver, Updater: newUpdater(h.cfg), Rotate: time.Duration(h.cfg.DKIM.Rotate), Now: time.Now,
+		},
+	}, nil
+}
+
+// newUpdater is nil if no zone can be changed from here.
+func newUpdater(cfg *conf.Config) *publish.Updater {
+	if len(cfg.DNS.Update) == 0 {
+		return nil
+	}
+	u := &publish.Updater{Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext}
+	for _, z := range cfg.DNS.Update {
+		secret, err := z.Secret(files)
+		u.Zones = append(u.Zones, publish.Zone{Name: string(z.Zone), Server: string(z.Server), KeyName: string(z.KeyName), Algorithm: z.KeyAlgorithm, Secret: secret, Broken: err})
+	}
+	return u
+}
+
+// site is what records of all domains have in common.
+func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
+	s := publish.Site{
+		Hostname: string(h.cfg.Hostname), Addresses: publicAddresses(ctx, h.cfg, resolver),
+		Services: map[string]uint16{}, Smarthost: h.cfg.Queue.Smarthost.Host, TLSKeys: h.tlsKeys(), Issuer: issuerOf(h.cfg),
+	}
+	for _, l := range h.cfg.Listen {
+		_, port, _ := net.SplitHostPort(string(l.Address))
+		n, _ := strconv.ParseUint(port, 10, 16)
+		switch {
+		case l.TLS == conf.NoTLS || l.Legacy:
+		case l.Protocol == "https":
+			s.Web = uint16(n)
+		case s.Services[string(l.Protocol)] == 0:
+			s.Services[string(l.Protocol)] = uint16(n)
+		}
+	}
+	return s
+}
+
+// publicAddresses are those at which others reach this host: the configured ones, else those
+// of the interfaces, else what the DNS has for the hostname.
+func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolver) []netip.Addr {
+	if len(cfg.DNS.Addresses) > 0 {
+		return cfg.DNS.Addresses
+	}
+	var found []netip.Addr
+	if all, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range all {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && isPublic(p.Addr()) {
+				found = append(found, p.Addr().Unmap())
+			}
+		}
+	}
+	if len(found) == 0 {
+		found, _, _ = resolver.LookupAddr(ctx, string(cfg.Hostname)) // none if it fails: the doctor tells
+	}
+	slices.SortFunc(found, netip.Addr.Compare)
+	return found
+}
+
+// carrier are the addresses of RFC 6598, which others cannot reach either.
+var carrier = netip.MustParsePrefix("100.64.0.0/10")
+
+func isPublic(a netip.Addr) bool {
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !carrier.Contains(a.Unmap())
+}
+
+// authorities of certificates, as CAA records name them, by the hosts of their directories.
+var issuers = map[string]string{
+	"acme-v02.api.letsencrypt.org": "letsencrypt.org", "acme-staging-v02.api.letsencrypt.org": "letsencrypt.org",
+	"acme.zerossl.com": "sectigo.com", "api.buypass.com": "buypass.com", "dv.acme-v02.api.pki.goog": "pki.goog", "acme.ssl.com": "ssl.com",
+}
+
+func issuerOf(cfg *conf.Config) string {
+	if !cfg.TLS.ACME.Enabled {
+		return ""
+	}
+	at, err := url.Parse(string(cfg.TLS.ACME.Directory))
+	if err != nil {
+		return ""
+	}
+	return issuers[at.Hostname()]
+}
+
+// tlsKeys are the keys of the certificate that mail hosts are shown.
+func (h *house) tlsKeys() (sums [][32]byte) {
+	for _, leaf := range h.mailCertificates() {
+		sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+		if !slices.Contains(sums, sum) {
+			sums = append(sums, sum)
+		}
+	}
+	return sums
+}
+
+// mailCertificates are those of the hostname, the present one first; none while an authority
+// has not given one yet.
+func (h *house) mailCertificates() []*x509.Certificate {
+	chain, err := h.mailChain()
+	if err != nil || len(chain) == 0 {
+		return nil
+	}
+	return chain[:1]
+}
+
+// mailChain is the certificate of the hostname with those above it. A server asks what
+// chooses it; a command without one reads where it lies.
+func (h *house) mailChain() ([]*x509.Certificate, error) {
+	name := string(h.cfg.Hostname)
+	if h.acme != nil && slices.Contains(h.acme.missing(), name) {
+		return nil, nil
+	}
+	if h.certs != nil {
+		here, there := net.Pipe() // a source may ask where a client is
+		defer here.Close()
+		defer there.Close()
+		cert, err := h.certs.Get(&tls.ClientHelloInfo{Conn: here, ServerName: name, SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256}})
+		if err != nil {
+			return nil, err
+		}
+		return parseChain(cert.Certificate)
+	}
+	file := string(h.cfg.TLS.Certificate)
+	if h.cfg.TLS.ACME.Enabled {
+		if found, _ := filepath.Glob(filepath.Join(string(h.cfg.Data), "acme", "certificates", "*", name, name+".crt")); len(found) > 0 {
+			file = found[0]
+		}
+	}
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "the certificate cannot be read", err)
+	}
+	var der [][]byte
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		der = append(der, block.Bytes)
+	}
+	return parseChain(der)
+}
+
+func parseChain(der [][]byte) (chain []*x509.Certificate, err error) {
+	for _, d := range der {
+		cert, err := x509.ParseCertificate(d)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, cert)
+	}
+	return chain, nil
+}
+
+// keepKeys looks after the signing keys of all domains, once an hour.
+func (h *house) keepKeys(ctx context.Context) error {
+	for wait := 5 * time.Minute; ; wait = time.Hour {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		domains, err := h.directory.Domains(ctx)
+		if err != nil {
+			h.log.Warn("the signing keys cannot be looked after; it is tried again", "err", err)
+		}
+		for _, d := range domains {
+			did, err := h.names.Keeper.Tend(ctx, d.Name)
+			if err != nil {
+				h.log.Warn("the signing keys of a domain cannot be looked after; it is tried again", "domain", d.Name, "err", describe(err))
+			} else if did != "" {
+				h.log.Info("signing keys", "domain", d.Name, "did", did)
+			}
+		}
+	}
+}
