@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -39,19 +40,27 @@ type renewal struct {
 // authority gets certificates by ACME (RFC 8555), keeps them in the data folder, and
 // renews them. While it has none, or cannot get a new one, the connection has what there
 // is: the old one, that of the configuration's files, or one that nobody has signed.
+//
+// A name that lies in a zone which the server may change is proven there (DNS-01); for any
+// other the authority asks a listener (HTTP-01, TLS-ALPN-01).
 type authority struct {
-	magic   *certmagic.Config
-	issuer  *certmagic.ACMEIssuer
-	cache   *certmagic.Cache
-	names   []string
-	instead certificateSource // until the first one has come
+	web, zones *certmagic.Config // zones is nil if none may be changed
+	issuer     *certmagic.ACMEIssuer
+	solver     zoneSolver
+	cache      *certmagic.Cache
+	fixed      []string                           // names of the configuration
+	people     func(ctx context.Context) []string // names that clients of hosted domains use; may be nil
+	instead    certificateSource                  // until the first one has come
+
+	mu    sync.Mutex
+	asked map[string]time.Time // names, and when the authority was last asked for them
 }
 
 // newAuthority prepares one. instead may be nil.
 func newAuthority(cfg *conf.Config, doors []door, instead certificateSource, pace renewal, log *slog.Logger) (*authority, error) {
-	a := &authority{names: acmeNames(cfg), instead: instead}
+	a := &authority{fixed: acmeNames(cfg), instead: instead, asked: map[string]time.Time{}}
 	if instead == nil {
-		made, err := unsigned(a.names)
+		made, err := unsigned(a.fixed)
 		if err != nil {
 			return nil, fault.Wrap(fault.Internal, "", err)
 		}
@@ -62,22 +71,41 @@ func newAuthority(cfg *conf.Config, doors []door, instead certificateSource, pac
 		return nil, err
 	}
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.magic, nil },
+		GetConfigForCert:   func(c certmagic.Certificate) (*certmagic.Config, error) { return a.configOf(c.Names), nil },
 		RenewCheckInterval: pace.every, Logger: zap.NewNop(),
 	})
-	a.magic = certmagic.New(a.cache, certmagic.Config{
-		Storage:           &certmagic.FileStorage{Path: filepath.Join(string(cfg.Data), "acme")},
-		DefaultServerName: a.names[0], FallbackServerName: a.names[0], // mail hosts ask for no name, or for another
-		RenewalWindowRatio: pace.left, OnEvent: tellOf(log), Logger: zap.NewNop(),
-		OCSP: certmagic.OCSPConfig{DisableStapling: true},
-	})
-	a.issuer = certmagic.NewACMEIssuer(a.magic, certmagic.ACMEIssuer{
-		CA: string(cfg.TLS.ACME.Directory), TestCA: string(cfg.TLS.ACME.Directory), Email: string(cfg.TLS.ACME.Email), Agreed: true, TrustedRoots: roots, Logger: zap.NewNop(),
+	storage := &certmagic.FileStorage{Path: filepath.Join(string(cfg.Data), "acme")}
+	config := func(issuer certmagic.ACMEIssuer) (*certmagic.Config, *certmagic.ACMEIssuer) {
+		magic := certmagic.New(a.cache, certmagic.Config{
+			Storage:           storage,
+			DefaultServerName: a.fixed[0], FallbackServerName: a.fixed[0], // mail hosts ask for no name, or for another
+			RenewalWindowRatio: pace.left, OnEvent: tellOf(log), Logger: zap.NewNop(),
+			OCSP: certmagic.OCSPConfig{DisableStapling: true},
+		})
+		issuer.CA, issuer.TestCA = string(cfg.TLS.ACME.Directory), string(cfg.TLS.ACME.Directory)
+		issuer.Email, issuer.Agreed, issuer.TrustedRoots, issuer.Logger = string(cfg.TLS.ACME.Email), true, roots, zap.NewNop()
+		made := certmagic.NewACMEIssuer(magic, issuer)
+		magic.Issuers = []certmagic.Issuer{made}
+		return magic, made
+	}
+	a.web, a.issuer = config(certmagic.ACMEIssuer{
 		AltHTTPPort: portOf(doors, "http"), DisableHTTPChallenge: portOf(doors, "http") == 0,
 		AltTLSALPNPort: portOf(doors, "https"), DisableTLSALPNChallenge: portOf(doors, "https") == 0,
 	})
-	a.magic.Issuers = []certmagic.Issuer{a.issuer}
+	if a.solver.updater = newUpdater(cfg); a.solver.updater != nil {
+		a.zones, _ = config(certmagic.ACMEIssuer{DNS01Solver: a.solver})
+	}
 	return a, nil
+}
+
+// configOf returns how certificates of a name are got.
+func (a *authority) configOf(names []string) *certmagic.Config {
+	if a.zones != nil && len(names) > 0 {
+		if _, ours := a.solver.updater.ZoneOf(names[0]); ours {
+			return a.zones
+		}
+	}
+	return a.web
 }
 
 func acmeNames(cfg *conf.Config) (names []string) {
@@ -103,40 +131,74 @@ func portOf(doors []door, p conf.Protocol) int {
 	return addr.Port
 }
 
-// askAgain is when a first certificate that has not come is asked for anew: once package
-// certmagic has given it up, which it does after 30 days. Sooner there would be one more
-// job for it each time, that waits for the same lock.
-const askAgain = 31 * 24 * time.Hour
+// Names that clients use may come to lead here at any time; a first certificate is given up
+// by package certmagic after a month.
+const (
+	lookForNames = 10 * time.Minute
+	askAgain     = 31 * 24 * time.Hour
+)
 
 // run gets and renews certificates until ctx ends. An authority that does not answer is
 // asked again and again, at growing intervals.
 func (a *authority) run(ctx context.Context) error {
 	defer a.cache.Stop()
 	for {
-		if err := a.magic.ManageAsync(ctx, a.names); err != nil {
+		if err := a.manage(ctx); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(askAgain):
+		case <-time.After(lookForNames):
 		}
 	}
 }
 
+// manage asks for certificates of the names that have come.
+func (a *authority) manage(ctx context.Context) error {
+	names := a.fixed
+	if a.people != nil {
+		names = append(slices.Clone(names), a.people(ctx)...)
+	}
+	for _, name := range names {
+		if !a.due(name, time.Now()) {
+			continue
+		}
+		if err := a.configOf([]string{name}).ManageAsync(ctx, []string{name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// due tells whether the authority is to be asked for a name, and notes that it is.
+func (a *authority) due(name string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last, known := a.asked[name]
+	if known && (now.Sub(last) < askAgain || len(a.cache.AllMatchingCertificates(name)) > 0) {
+		return false
+	}
+	a.asked[name] = now
+	return true
+}
+
 // missing are the names for which no certificate has come yet.
 func (a *authority) missing() (names []string) {
-	for _, name := range a.names {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name := range a.asked {
 		if len(a.cache.AllMatchingCertificates(name)) == 0 {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
 // Get is of certificateSource.
 func (a *authority) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	cert, err := a.magic.GetCertificate(hello)
+	cert, err := a.web.GetCertificate(hello)
 	if err == nil && cert != nil || slices.Contains(hello.SupportedProtos, acmez.ACMETLS1Protocol) {
 		return cert, err
 	}
@@ -224,39 +286,29 @@ func complaint(now, begins, ends time.Time) string {
 
 func words(d time.Duration) string {
 	if days := int(d.Hours() / 24); days > 0 {
-		return counted(int64(days), "day")
+		return fmt.Sprintf("%d days", days)
 	}
 	return d.Round(time.Minute).String()
 }
 
 // watchCertificate complains once a day, and at the start, of a certificate that is about
-// to end; if an authority gives it, it has ten minutes to come first.
+// to end.
 func (h *house) watchCertificate(ctx context.Context, certs certificateSource) error {
-	for first := h.acme != nil; ; first = false {
-		if !first {
-			h.complainOfCertificate(certs)
+	for first, wait := true, 10*time.Minute; ; first, wait = false, 24*time.Hour {
+		if h.acme != nil && !first { // it has had time to come
+			if names := h.acme.missing(); names != nil {
+				h.log.Error("no certificate has come from the authority yet", "names", names, "fix", "see why in this log; the authority must reach this server on port 80 or 443 of these names")
+			}
 		}
-		after := 24 * time.Hour
-		if first {
-			after = 10 * time.Minute
+		if begins, ends, err := expiry(certs, string(h.cfg.Hostname)); err == nil {
+			if say := complaint(time.Now(), begins, ends); say != "" {
+				h.log.Error(say, "ends", ends, "fix", "see why in this log if it comes by ACME, else renew the file of [tls] certificate")
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(after):
-		}
-	}
-}
-
-func (h *house) complainOfCertificate(certs certificateSource) {
-	if h.acme != nil {
-		if names := h.acme.missing(); names != nil {
-			h.log.Error("no certificate has come from the authority yet", "names", names, "fix", "see why in this log; the authority must reach this server on port 80 or 443 of these names")
-		}
-	}
-	if begins, ends, err := expiry(certs, string(h.cfg.Hostname)); err == nil {
-		if say := complaint(time.Now(), begins, ends); say != "" {
-			h.log.Error(say, "ends", ends, "fix", "see why in this log if it comes by ACME, else renew the file of [tls] certificate")
+		case <-time.After(wait):
 		}
 	}
 }

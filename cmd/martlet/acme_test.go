@@ -37,6 +37,12 @@ type acmeServer struct {
 
 func startACME(t *testing.T, names *dnstest.Server, httpPort, httpsPort, seconds int) *acmeServer {
 	t.Helper()
+	return startACMEAsking(t, names.Addr(), httpPort, httpsPort, seconds)
+}
+
+// startACMEAsking runs one that asks a name server.
+func startACMEAsking(t *testing.T, resolver string, httpPort, httpsPort, seconds int) *acmeServer {
+	t.Helper()
 	if os.Getenv("MARTLET_PEERS") == "" {
 		t.Skip("MARTLET_PEERS=1 runs it")
 	}
@@ -59,7 +65,7 @@ func startACME(t *testing.T, names *dnstest.Server, httpPort, httpsPort, seconds
 		t.Fatal(err)
 	}
 	s := &acmeServer{t: t, directory: "https://" + listen + "/dir", root: cert}
-	s.run = exec.Command("pebble", "-config", file, "-dnsserver", names.Addr())
+	s.run = exec.Command("pebble", "-config", file, "-dnsserver", resolver)
 	s.run.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
 	out, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -130,9 +136,12 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 }
 
 // shown is the certificate that a new connection sees.
-func shown(t *testing.T, address string) *x509.Certificate {
+func shown(t *testing.T, address string) *x509.Certificate { return shownTo(t, address, "") }
+
+// shownTo is the one that a connection sees which asks for a name.
+func shownTo(t *testing.T, address, name string) *x509.Certificate {
 	t.Helper()
-	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, ServerName: name})
 	if err != nil {
 		t.Fatalf("a handshake: %v", err)
 	}
@@ -197,7 +206,7 @@ func (l *syncLog) has(text string) bool {
 // A certificate comes from a real ACME server, is renewed while sessions go on, and stays
 // when the server is down, even past its end; before that there is an alarm.
 func TestACME(t *testing.T) {
-	names, err := dnstest.Start("mx.example.org. IN A 127.0.0.1\n")
+	names, err := dnstest.Start("mx.example.org. IN A 127.0.0.1\nimap.hosted.test. IN A 127.0.0.1\nmail.hosted.test. IN A 192.0.2.1\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,10 +217,13 @@ func TestACME(t *testing.T) {
 	fmt.Sscan(httpPort, &port)
 	ca := startACME(t, names, port, 1, lives)
 	config := newConfig(t)
-	text := fmt.Sprintf("hostname = \"mx.example.org\"\ndata = \"data\"\n[tls.acme]\nenabled = true\ndirectory = %q\nca = %q\n[[listen]]\nprotocol = \"http\"\naddress = \"127.0.0.1:%s\"\n[[listen]]\nprotocol = \"imaps\"\naddress = \"127.0.0.1:0\"\n",
-		ca.directory, ca.root, httpPort)
+	text := fmt.Sprintf("hostname = \"mx.example.org\"\ndata = \"data\"\n[queue]\nresolver = %q\n[tls.acme]\nenabled = true\ndirectory = %q\nca = %q\n[[listen]]\nprotocol = \"http\"\naddress = \"127.0.0.1:%s\"\n[[listen]]\nprotocol = \"imaps\"\naddress = \"127.0.0.1:0\"\n",
+		names.Addr(), ca.directory, ca.root, httpPort)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if got := command(t, "", "domain", "add", "hosted.test", "--config", config); got.code != 0 {
+		t.Fatal(got)
 	}
 	log := new(syncLog)
 	ports := serveHouse(t, config, slog.New(slog.NewTextHandler(log, nil)), renewal{every: 500 * time.Millisecond, left: 0.5})
@@ -223,6 +235,10 @@ func TestACME(t *testing.T) {
 	first := shown(t, imaps)
 	if first.VerifyHostname("mx.example.org") != nil {
 		t.Errorf("the certificate is for %v", first.DNSNames)
+	}
+	waitFor(t, "a certificate for clients of a hosted domain", func() bool { return shownTo(t, imaps, "imap.hosted.test").VerifyHostname("imap.hosted.test") == nil })
+	if shownTo(t, imaps, "mail.hosted.test").VerifyHostname("mail.hosted.test") == nil {
+		t.Error("there is a certificate for a name that leads elsewhere")
 	}
 	waitFor(t, "a renewed one", func() bool { return shown(t, imaps).SerialNumber.Cmp(first.SerialNumber) != 0 })
 	dropped := open.dropped()

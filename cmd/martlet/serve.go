@@ -242,7 +242,9 @@ func (h *house) certificates(doors []door, part func(string, func(context.Contex
 		if h.acme, err = newAuthority(h.cfg, doors, certs, h.renewal, h.log); err != nil {
 			return nil, misconfigured(err)
 		}
-		certs = h.acme
+		if certs = h.acme; h.cfg.TLS.ACME.Domains {
+			h.acme.people = h.peoplesNames
+		}
 		part("certificates", h.acme.run)
 	}
 	if h.certs = certs; certs != nil {
