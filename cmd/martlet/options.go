@@ -80,7 +80,7 @@ func (h *house) imapOptions() imapd.Options {
 	return imapd.Options{
 		Now: time.Now, Random: rand.Reader,
 		Store: h.store, Directory: h.directory, Version: thisBuild().Version,
-		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors,
+		Idle: time.Duration(h.cfg.IMAP.IdleTimeout), MaxBad: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
 		CommandTime:  time.Duration(h.cfg.Limits.CommandTime),
 		MessageLimit: h.cfg.IMAP.MessageLimit, SaveLimit: h.cfg.IMAP.SaveLimit,
 		Submitter: h.submitter(), Administrator: h.administrator(),

@@ -27,7 +27,8 @@ type Step struct {
 	Action Action   `json:"action"`
 	Found  []string `json:"found,omitempty"` // of Blocked: what is there
 	zone   Zone
-	first  bool // of Add: there is none of this name and type yet
+	first  bool   // of Add: there is none of this name and type yet
+	ttl    uint32 // else that of those which are there
 }
 
 // Plan asks the zones' servers and says what is to be done so that the wanted records are
@@ -68,10 +69,11 @@ func (u *Updater) step(ctx context.Context, r Record, want, ours []Record) (Step
 		s.Action = ByHand
 		return s, nil
 	}
-	there, alone, err := u.there(ctx, s.zone, r)
+	there, ttl, alone, err := u.there(ctx, s.zone, r)
 	if err != nil {
 		return s, err
 	}
+	s.ttl = ttl
 	s.first = len(there) == 0
 	if holds(there, r) {
 		s.Action = Leave
@@ -93,24 +95,25 @@ func (u *Updater) step(ctx context.Context, r Record, want, ours []Record) (Step
 
 // there returns what is at a record's name, of its type or an alias, and whether there is
 // nothing else where an alias must be alone (RFC 1034, 3.6.2).
-func (u *Updater) there(ctx context.Context, zone Zone, r Record) (all []Record, alone bool, err error) {
+func (u *Updater) there(ctx context.Context, zone Zone, r Record) (all []Record, ttl uint32, alone bool, err error) {
 	kind := dns.StringToType[r.Type]
 	rrs, err := u.records(ctx, zone, r.Name, kind)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
 	for _, rr := range rrs {
+		ttl = rr.Header().Ttl
 		all = append(all, plain(r.Name, rr))
 	}
 	if r.Type != "CNAME" || len(all) > 0 {
-		return all, true, nil
+		return all, ttl, true, nil
 	}
 	for _, other := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeMX, dns.TypeNS} {
 		if rrs, err = u.records(ctx, zone, r.Name, other); err != nil || len(rrs) > 0 {
-			return all, false, err
+			return all, 0, false, err
 		}
 	}
-	return all, true, nil
+	return all, 0, true, nil
 }
 
 // plain is a record as the DNS has it in the form of Records.
@@ -154,7 +157,7 @@ func inTheWay(want, there Record) bool {
 func Apply(ctx context.Context, u *Updater, steps []Step, ours []Record, remember func([]Record) error) ([]Record, error) {
 	done := slices.Clone(ours)
 	for _, zone := range u.Zones {
-		var c Change
+		c := Change{ttl: map[[2]string]uint32{}}
 		for _, s := range steps {
 			if s.zone.Name != zone.Name {
 				continue
@@ -164,6 +167,8 @@ func Apply(ctx context.Context, u *Updater, steps []Step, ours []Record, remembe
 				c.Add = append(c.Add, s.Record)
 				if s.first {
 					c.Absent = append(c.Absent, s.Record)
+				} else {
+					c.ttl[[2]string{s.Name, s.Type}] = s.ttl
 				}
 			case Remove:
 				c.Remove = append(c.Remove, s.Record)
@@ -198,7 +203,7 @@ func Check(ctx context.Context, u *Updater, steps []Step) error {
 		if s.Action != Add {
 			continue
 		}
-		there, _, err := u.there(ctx, s.zone, s.Record)
+		there, _, _, err := u.there(ctx, s.zone, s.Record)
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,8 @@ func (u *Updater) ZoneOf(name string) (zone Zone, found bool) {
 func (u *Updater) records(ctx context.Context, zone Zone, name string, kind uint16) ([]dns.RR, error) {
 	q := new(dns.Msg)
 	q.SetQuestion(dns.Fqdn(name), kind)
-	q.Id, q.RecursionDesired = u.ID(), false
+	q.Id = u.ID()
+	q.RecursionDesired = false
 	answer, err := u.exchange(ctx, zone, q)
 	if err != nil {
 		return nil, err
@@ -68,6 +69,9 @@ type Change struct {
 	Remove, Add []Record
 	// Absent are names and types of which there must be no record yet; else nothing is done.
 	Absent []Record
+	// ttl of sets that are there already, by name and type: all records of a set have one
+	// (RFC 2181, 5.2), and that of others' records is not to change.
+	ttl map[[2]string]uint32
 }
 
 // Send makes a change in a zone. Faults: Denied (the server refuses it), Exists (something
@@ -75,7 +79,7 @@ type Change struct {
 func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
 	m := new(dns.Msg)
 	m.SetUpdate(dns.Fqdn(zone.Name))
-	m.Id = u.ID() // before the signature, which holds it
+	m.Id = u.ID()
 	for _, part := range []struct {
 		records []Record
 		put     func([]dns.RR)
@@ -84,6 +88,9 @@ func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
 			rr, err := r.rr()
 			if err != nil {
 				return err
+			}
+			if ttl, ok := c.ttl[[2]string{r.Name, r.Type}]; ok {
+				rr.Header().Ttl = ttl
 			}
 			part.put([]dns.RR{rr})
 		}

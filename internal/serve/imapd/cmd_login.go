@@ -113,10 +113,12 @@ func (s *session) signIn(account directory.Account, login string, err error) (re
 		err = s.c.SignIn(account.Address.String())
 	}
 	if err != nil {
+		s.failures++
 		s.c.Log().Info("login failed", "login", login, "peer", s.c.Peer(), "err", err)
 		return reply{}, err
 	}
 	s.acct, s.state, s.bad = s.srv.opt.Store.Account(account.ID).As(account.ID), signedIn, 0
+	s.failures = 0
 	s.admin = s.srv.opt.Administrator != nil && s.srv.opt.Administrator(account.ID)
 	s.c.LogWith("account", account.Address.String())
 	s.c.SetIdle(s.srv.opt.Idle)

@@ -21,8 +21,9 @@ type session struct {
 	dec *imap.Decoder
 	enc *imap.Encoder // what is to be written next; flush moves it on
 
-	state stateSet // one of fresh, signedIn, selected; 0 when the session is over
-	bad   int      // commands answered BAD since the last good one
+	state    stateSet // one of fresh, signedIn, selected; 0 when the session is over
+	bad      int      // commands answered BAD since the last good one
+	failures int      // logins that failed
 
 	acct *store.Account // once signed in
 
@@ -234,6 +235,9 @@ func (s *session) finish(cmd *command, rep reply) error {
 }
 
 func (s *session) countBad() error {
+	if s.failures >= s.srv.opt.MaxFailures {
+		return fault.New(fault.Limited, "too many failed logins")
+	}
 	if s.bad++; s.bad < s.srv.opt.MaxBad {
 		return nil
 	}

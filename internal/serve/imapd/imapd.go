@@ -38,13 +38,14 @@ import (
 
 // Options are what a Server is told. Store, Directory, Random and Now must be given.
 type Options struct {
-	Store     *store.Store
-	Directory *directory.Directory
-	Version   string        // shown by ID; "" shows none
-	Idle      time.Duration // how long a signed-in client may be silent; 0: 30 minutes (RFC 9051, 5.4)
-	Random    io.Reader     // of the keys that sign URLs
-	MaxBad    int           // commands refused as BAD before the connection is closed; 0: 20
-	Legacy    bool          // clients before IMAP4rev1 are served, too (RFC 1176, RFC 1730)
+	Store       *store.Store
+	Directory   *directory.Directory
+	Version     string        // shown by ID; "" shows none
+	Idle        time.Duration // how long a signed-in client may be silent; 0: 30 minutes (RFC 9051, 5.4)
+	Random      io.Reader     // of the keys that sign URLs
+	MaxBad      int           // commands refused as BAD before the connection is closed; 0: 20
+	MaxFailures int           // failed logins before the connection is closed; 0: 3
+	Legacy      bool          // clients before IMAP4rev1 are served, too (RFC 1176, RFC 1730)
 
 	Now   func() time.Time                     // tells how long a command has taken
 	After func(time.Duration) <-chan time.Time // wakes who waits for the store; nil: time.After
@@ -85,6 +86,9 @@ func New(opt Options) *Server {
 	}
 	if opt.MaxBad <= 0 {
 		opt.MaxBad = 20
+	}
+	if opt.MaxFailures <= 0 {
+		opt.MaxFailures = 3
 	}
 	if opt.After == nil {
 		opt.After = time.After

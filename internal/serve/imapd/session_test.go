@@ -190,6 +190,26 @@ func TestTooManyBadCommands(t *testing.T) {
 	}
 }
 
+// The client whose logins fail again and again is sent away, and not before.
+func TestTooManyFailedLogins(t *testing.T) {
+	w := newWorld(t)
+	l := newLineClient(t, w.dial())
+	l.hear("* OK")
+	for range 2 {
+		l.say("a LOGIN alice@example.org wrong\r\n")
+		l.hear("a NO [AUTHENTICATIONFAILED]")
+	}
+	l.say("a " + signIn + "\r\n")
+	l.hear("a OK")
+	l = newLineClient(t, w.dial())
+	l.hear("* OK")
+	for _, attempt := range []string{"LOGIN alice@example.org wrong", "AUTHENTICATE PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00alice@example.org\x00wrong")), "LOGIN nobody@example.org wrong"} {
+		l.say("a " + attempt + "\r\n")
+		l.hear("a NO [AUTHENTICATIONFAILED]")
+	}
+	l.hear("* BYE too many failed logins")
+}
+
 // A literal that nobody asked for and nobody will read ends the connection; one that
 // waits for leave is simply not asked for.
 func TestEndlessLiterals(t *testing.T) {
