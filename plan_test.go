@@ -53,6 +53,7 @@ var plan = map[string][]string{
 	"check/dmarc":   {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/authres": {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/dnsbl":   {"fault", "dnsx"},
+	"srs":           {"mail", "fault"},
 	"check/dkim":    {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/arc":     {"mail", "fault", "check/dkim"},
 
