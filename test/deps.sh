@@ -58,3 +58,5 @@ need=$(missing $large)
 [ -z "$need" ] || install $need || echo "not installed:$need; the tests with them will be skipped"
 # What only the benchmarks need has a test of its own.
 "$0" bench || echo "not installed: Cyrus; its test will be skipped"
+# The small internet of docs/world.md: unpacked too, nothing of it installed.
+"$(dirname "$0")/world/packages.sh" || echo "not unpacked: the small internet; its tests will be skipped"
