@@ -13,7 +13,10 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"time"
 
+	"github.com/martlet-mail/martlet/internal/check/arc"
+	"github.com/martlet-mail/martlet/internal/check/dkim"
 	"github.com/martlet-mail/martlet/internal/check/dmarc"
 	"github.com/martlet-mail/martlet/internal/check/dnsbl"
 	"github.com/martlet-mail/martlet/internal/check/spf"
@@ -34,21 +37,36 @@ type Message struct {
 	Body func(ctx context.Context) (io.ReadCloser, error)
 }
 
-// Verdict is all that was found out about a message.
+// Verdict is all that was found out about a message. It does not change once it is there.
 type Verdict struct {
 	Peer     Peer
 	Envelope mail.Envelope
 
-	SPF     spf.Result // of MAIL FROM; of HELO if that is null
-	SPFHelo spf.Result // of HELO
+	SPF     spf.Result    // of MAIL FROM; of HELO if that is null
+	SPFHelo spf.Result    // of HELO
+	DKIM    []dkim.Result // none: no signature
+	ARC     arc.Result
 	DMARC   dmarc.Result
 	Reverse Reverse
 	Name    NameCheck
 	Lists   []dnsbl.Hit // in the order of Options.Zones
 
+	// Trusted says why a message that fails DMARC is believed all the same: who of
+	// Options.Trusted has sent it on. The zero value: nobody.
+	Trusted Forwarder
 	// Relayed says by what signs the message was sent on by a list or a forwarder; ""
 	// if it has none. Anybody can make such signs.
 	Relayed string
+
+	Took   time.Duration
+	Faults []string // mistakes of ours in a check, for the log; that check found nothing
+}
+
+// Forwarder is a host that is trusted to send on what it has checked.
+type Forwarder struct {
+	Domain string
+	ARC    bool // it, or one before it that is trusted, too, says that DMARC passed there
+	Detail string
 }
 
 // Reverse is whether the names of the client's address lead back to it (RFC 8601,
@@ -62,15 +80,16 @@ type Reverse struct {
 // sign, and never alone a reason to refuse.
 type NameCheck struct {
 	Status string // pass: leads to the address; fail: does not, or is no name; temperror
-	Reason string // why it fails
+	Reason string // why it does not pass
 }
 
-// Policy is what a domain here wants done with mail that fails.
+// Policy is what a domain here wants done with forged mail to it.
 type Policy string
 
 const (
-	PolicyReject Policy = "reject" // refuse what is to be refused
-	PolicyJunk   Policy = "junk"   // refuse nothing: into Junk with it
+	PolicyFollow Policy = "policy" // what the author's domain asks for
+	PolicyReject Policy = "reject" // refuse all that the author's domain does not want delivered as usual, even from lists
+	PolicyJunk   Policy = "junk"   // into Junk with it; refuse nothing
 	PolicyMark   Policy = "mark"   // only tell it in the header
 	PolicyReport Policy = "report" // only count it in reports
 )
@@ -79,10 +98,10 @@ const (
 type Disposition uint8
 
 const (
-	None Disposition = iota
-	Mark
-	Junk
-	Reject
+	None   Disposition = iota // deliver it
+	Mark                      // deliver it; the header tells that something is wrong
+	Junk                      // into Junk
+	Reject                    // refuse it
 )
 
 // Decision is what a policy makes of a verdict.
@@ -90,9 +109,9 @@ type Decision struct {
 	Disposition Disposition
 	Code        int    // for Reject: of SMTP
 	Enhanced    string // for Reject: RFC 3463, RFC 7372
-	Text        string // what failed, in one sentence that the sender may read; "" for None
+	Text        string // what is wrong, in one sentence that the sender may read; "" for None
 
-	// Override says why less was done than the author's domain asks for, in the words of
+	// Override says why less is done than the author's domain asks for, in the words of
 	// aggregate reports: "", local_policy, mailing_list, trusted_forwarder,
 	// policy_test_mode or other (RFC 9990).
 	Override string

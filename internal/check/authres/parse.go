@@ -231,8 +231,7 @@ func (p *parser) property(r *Result) {
 	switch {
 	case !dotted && kind == "reason":
 		r.Reason = v
-	case !dotted:
-		p.broken = true
+	case !dotted: // action=none, as some write
 	case len(r.Props) < maxProps:
 		r.Props = append(r.Props, Property{kind, name, v})
 	}
