@@ -62,7 +62,7 @@ func encodeFacts(p *Parcel) []byte {
 	e.Bytes(m.Envelope)
 	e.Bytes(m.BodyStructure)
 	root := m.Root
-	if p.prefix > 0 {
+	if p.prefix != 0 {
 		shifted, _ := mime.ParsePart(root.AppendBinary(nil)) // our own bytes
 		shifted.Shift(p.prefix)
 		root = shifted

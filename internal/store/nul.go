@@ -17,7 +17,7 @@ func (p *Parcel) WithoutNUL(ctx context.Context) (*Parcel, error) {
 	if !p.message.HasNUL {
 		return p, nil
 	}
-	if p.prefix > 0 {
+	if p.prefix != 0 {
 		return nil, fault.New(fault.Internal, "WithoutNUL after Prepend")
 	}
 	if err := mime.Convertible(p.message, mime.EightBit); err != nil {

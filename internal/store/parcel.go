@@ -34,7 +34,7 @@ type Parcel struct {
 	small    []byte       // the record of the body, if each message keeps its own
 	bodySize int64
 	message  *mime.Message // of the message without prefix
-	prefix   int64         // bytes that Prepend put in front of what message describes
+	prefix   int64         // bytes that the header is longer than the one message describes; negative if it is shorter
 
 	// records returns what all appends share. It is made once, at the first append,
 	// outside every account's lock.
@@ -367,6 +367,20 @@ func (p *Parcel) Prepend(lines []byte) *Parcel {
 	q.setHead(slices.Concat(lines, p.head))
 	q.prefix += int64(len(lines))
 	return q.finish()
+}
+
+// WithHeader returns the same message with another header, which ends in its empty line: that
+// of p without some fields. They must be none that Message tells of. The body is shared. A
+// header of 256 KB and more is not changed: ok is false, and p comes back.
+func (p *Parcel) WithHeader(header []byte) (q *Parcel, ok bool) {
+	if len(p.head) >= maxHead || int64(len(p.head)) != p.prefix+p.message.HeaderSize {
+		return p, false
+	}
+	q = new(Parcel)
+	*q = *p
+	q.setHead(header)
+	q.prefix += int64(len(header) - len(p.head))
+	return q.finish(), true
 }
 
 // Open returns n bytes of the message from off on; n < 0 means to the end. The
