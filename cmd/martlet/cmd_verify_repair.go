@@ -195,7 +195,11 @@ func (r *repairer) tell(l repairLine) error {
 		return err
 	}
 	if r.report != nil && l.Event != "progress" {
-		if _, err := r.report.Write(append(b, '\n')); err != nil {
+		_, err := r.report.Write(append(b, '\n'))
+		if err == nil && l.Lost { // what is lost is said before its records go
+			err = r.report.Sync()
+		}
+		if err != nil {
 			return failed("cannot write the report: %v", err)
 		}
 	}

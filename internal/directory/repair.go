@@ -31,21 +31,18 @@ const recoveredDomain = "recovered.invalid"
 // and no password. One that has such an address already gets the one given, and keeps its
 // password. No address is taken from whom it leads to, and no id is given twice.
 func Repair(ctx context.Context, eng engine.Engine, data []mail.AccountID, give map[mail.AccountID]mail.Address, now time.Time, report func(Mended)) error {
-	var found []Mended
-	err := eng.Update(ctx, shard, func(w engine.Writer) error {
+	return eng.Update(ctx, shard, func(w engine.Writer) error {
 		m := &mender{w: w, now: now, give: give, removed: map[mail.AccountID]bool{}, domains: map[string]bool{},
 			entries: map[mail.AccountID]mail.Address{}, accounts: map[mail.AccountID]*accountRecord{},
 			holders: map[mail.Address]mail.AccountID{}, making: map[mail.Address]mail.AccountID{}, given: map[string]bool{}}
-		err := m.all(data)
-		found = m.found
-		return err
-	})
-	if err == nil {
-		for _, f := range found {
+		if err := m.all(data); err != nil {
+			return err
+		}
+		for _, f := range m.found { // if all ends before it is done, it is told twice, and not never
 			report(f)
 		}
-	}
-	return err
+		return nil
+	})
 }
 
 type mender struct {

@@ -135,14 +135,11 @@ func (m *mender) message(id ID) error {
 		f.recipients[n] = &recipient{Recipient: mail.Recipient{Address: mail.Address{Local: "lost", Domain: "recovered.invalid"}}, state: failed, at: m.now}
 		said.Lost, said.What = true, "a recipient of it cannot be read, and does not get it"
 	}
-	if err := m.update(func(t tx) error { return m.put(t, id, &f) }); err != nil {
-		return err
-	}
-	if said.Lost {
+	if said.Lost { // if all ends before it is done, it is told twice, and not never
 		said.Content = m.content(f.parcel)
 		m.report(said)
 	}
-	return nil
+	return m.update(func(t tx) error { return m.put(t, id, &f) })
 }
 
 func (m *mender) read(l look, id ID) (f found, err error) {

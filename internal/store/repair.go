@@ -82,7 +82,7 @@ type mender struct {
 	a        *Account
 	report   func(Mended)
 	box      Mailbox
-	found    []Mended // to be reported when it is done
+	found    []Mended // to be reported before it is done
 	lost     int64    // messages reported, without deleted ones that were kept
 	keptName string
 	counted  int64 // messages that there were by the account's counts
@@ -92,13 +92,19 @@ func (r *mender) note(uid mail.UID, format string, args ...any) {
 	r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, Mailbox: r.box.Name, UID: uid, What: fmt.Sprintf(format, args...)}})
 }
 
-// told runs a change, and reports what it noted once it is done.
+// told runs a change, and reports what it notes before that is done: if all ends in between,
+// it is told twice, and not never.
 func (r *mender) told(fn func(*Tx) error) error {
-	err := r.a.Update(r.ctx, func(tx *Tx) error { r.found = nil; return fn(tx) })
-	if err == nil {
+	r.flush()
+	lost := r.lost
+	return r.a.Update(r.ctx, func(tx *Tx) error {
+		r.found, r.lost = nil, lost
+		if err := fn(tx); err != nil {
+			return err
+		}
 		r.flush()
-	}
-	return err
+		return nil
+	})
 }
 
 func (r *mender) flush() {
@@ -133,7 +139,6 @@ func (r *mender) account() error {
 	if err := r.strays(); err != nil {
 		return err
 	}
-	r.flush()
 	r.box = Mailbox{}
 	return r.told(func(tx *Tx) error {
 		if err := errors.Join(tx.recount(r.note), tx.rebuildSide(r.gone)); err != nil {
@@ -303,29 +308,34 @@ func (r *mender) message(u unwell) error {
 			return err
 		}
 	}
-	var uid mail.UID
-	err := r.a.Update(r.ctx, func(tx *Tx) (err error) {
-		if _, err := tx.expunge(r.box.ID, mail.SetOf(u.m.UID), false, false); err != nil || p == nil {
+	return r.told(func(tx *Tx) error {
+		found := u.found
+		if _, err := tx.expunge(r.box.ID, mail.SetOf(u.m.UID), false, false); err != nil {
 			return err
 		}
-		to := r.box.ID
-		if to == tx.acct.kept { // nothing is put there
-			inbox, err := tx.Mailbox("INBOX")
+		if p != nil {
+			uid, err := tx.again(r.box.ID, NewMessage{Parcel: p, Flags: u.m.Flags, Keywords: u.keywords, InternalDate: time.Unix(u.m.Internal, 0)})
 			if err != nil {
 				return err
 			}
-			to = inbox.ID
+			found.What += fmt.Sprintf("; parsed anew, it is UID %d now", uid)
 		}
-		uid, err = tx.Append(to, NewMessage{Parcel: p, Flags: u.m.Flags, Keywords: u.keywords, InternalDate: time.Unix(u.m.Internal, 0)})
-		return err
+		r.found = append(r.found, found)
+		return nil
 	})
-	if err == nil && p != nil {
-		u.found.What += fmt.Sprintf("; parsed anew, it is UID %d now", uid)
+}
+
+// again puts a message in a mailbox in which it was: the inbox, if that is the one of deleted
+// messages, in which nothing is put.
+func (tx *Tx) again(to mail.MailboxID, m NewMessage) (mail.UID, error) {
+	if to == tx.acct.kept {
+		inbox, err := tx.Mailbox("INBOX")
+		if err != nil {
+			return 0, err
+		}
+		to = inbox.ID
 	}
-	if err == nil {
-		r.found = append(r.found, u.found)
-	}
-	return err
+	return tx.Append(to, m)
 }
 
 // strays puts messages that lie in no mailbox back into one.
@@ -436,15 +446,16 @@ func (r *mender) stray(id mail.MessageID, f Facts) error {
 	}
 	if all == nil {
 		r.box = Mailbox{}
-		r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, What: fmt.Sprintf("message %d lay in no mailbox any more, and its bytes are not all there", id)}, Lost: true})
-		return r.a.Update(r.ctx, func(tx *Tx) error { return tx.dropRecords(id) })
+		return r.told(func(tx *Tx) error {
+			r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, What: fmt.Sprintf("message %d lay in no mailbox any more, and its bytes are not all there", id)}, Lost: true})
+			return tx.dropRecords(id)
+		})
 	}
 	p, err := r.a.store.Receive(r.ctx, bytes.NewReader(all))
 	if err != nil {
 		return err
 	}
-	var uid mail.UID
-	err = r.a.Update(r.ctx, func(tx *Tx) error {
+	return r.told(func(tx *Tx) error {
 		b, err := tx.open(f.home.box)
 		if err != nil {
 			m, err := tx.Mailbox("INBOX")
@@ -456,15 +467,13 @@ func (r *mender) stray(id mail.MessageID, f Facts) error {
 			}
 		}
 		r.box = b.Mailbox
-		if uid, err = tx.Append(b.ID, NewMessage{Parcel: p}); err != nil {
+		uid, err := tx.Append(b.ID, NewMessage{Parcel: p})
+		if err != nil {
 			return err
 		}
+		r.note(uid, "a message that lay in no mailbox any more is here again, without its flags")
 		return tx.dropRecords(id)
 	})
-	if err == nil {
-		r.note(uid, "a message that lay in no mailbox any more is here again, without its flags")
-	}
-	return err
 }
 
 // placed returns where the pages of all mailboxes say that messages lie.

@@ -65,13 +65,14 @@ func (r *mender) rebuild() (there bool, err error) {
 		if there = any; err != nil || !any {
 			return err
 		}
-		return cmp.Or(r.rebuildBoxes(w, s), r.rebuildAccount(w, s), r.rebuildLost(w, s), r.rebuildPages(w, s))
+		if err := cmp.Or(r.rebuildBoxes(w, s), r.rebuildAccount(w, s), r.rebuildLost(w, s), r.rebuildPages(w, s)); err != nil {
+			return err
+		}
+		r.lost = 0
+		r.flush() // see told
+		return nil
 	})
-	if err != nil {
-		return there, err
-	}
-	r.flush()
-	return there, nil
+	return there, err
 }
 
 // counted is how many messages the account has by its counts, without deleted ones that are

@@ -1,0 +1,78 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// endsAfter is a context that ends when it has been asked a number of times.
+type endsAfter struct {
+	context.Context
+	n int
+}
+
+func (c *endsAfter) Err() error {
+	if c.n--; c.n < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// What a repair that was cut short took out is told of by it or by the next one, wherever it
+// was cut.
+func TestRepairCutShortTells(t *testing.T) {
+	for n := 0; ; n++ {
+		w := newWorld(t)
+		w.deliver(t, "INBOX", "Subject: 1\r\n\r\n"+randText(100))
+		w.deliver(t, "INBOX", "Subject: 2\r\n\r\n"+randText(100))
+		var id mail.MessageID
+		err := w.a.View(ctx, func(s *Snapshot) error {
+			b, err := s.Mailbox("INBOX")
+			if err != nil {
+				return err
+			}
+			p, err := s.load(b)
+			if err != nil {
+				return err
+			}
+			for _, m := range p.Messages(All()) {
+				id = m.ID
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.eng.Update(ctx, w.a.shard, func(wr engine.Writer) error {
+			return wr.DeleteRange(engine.Key(famHeader, uint64(id)), engine.Key(famHeader, uint64(id)+1))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		lost, all := 0, ""
+		report := func(m Mended) {
+			all += fmt.Sprintf("%+v\n", m)
+			if m.Lost {
+				lost++
+			}
+		}
+		cut := w.Repair(&endsAfter{ctx, n}, nil, report)
+		if cut != nil {
+			if err := w.Repair(ctx, nil, report); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if lost == 0 {
+			t.Errorf("cut after %d: a message went and nothing tells: %s", n, all)
+		}
+		if cut == nil {
+			if n < 5 || lost != 1 {
+				t.Errorf("not cut after %d, %d lost", n, lost)
+			}
+			return
+		}
+	}
+}
