@@ -31,6 +31,7 @@ func (r *reader) check(c *Config) {
 		r.fail("data", "is empty")
 	}
 	r.checkDeleted(&c.Deleted)
+	r.checkChecks(&c.Checks)
 	r.checkDNS(&c.DNS, &c.DKIM)
 	r.checkRoutes(&c.Queue)
 	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {

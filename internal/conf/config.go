@@ -44,6 +44,9 @@ type Config struct {
 	// Mail that comes in over SMTP, submission and LMTP.
 	SMTP SMTP `toml:"smtp"`
 
+	// What is checked of mail from strangers, and what becomes of it.
+	Checks Checks `toml:"checks"`
+
 	// Mail that goes out to other hosts.
 	Queue Queue `toml:"queue"`
 
