@@ -145,7 +145,7 @@ func (c *Courier) byDANE(ctx context.Context, j *job, t target, r *rule, mode TL
 
 // bySTS puts the domain's MTA-STS policy into a rule.
 func (c *Courier) bySTS(ctx context.Context, j *job, t target, r *rule) error {
-	if t.fixed || c.opt.STS == nil {
+	if t.fixed || t.literal || c.opt.STS == nil {
 		return nil
 	}
 	found, err := j.sts(ctx, c)

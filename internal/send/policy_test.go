@@ -1,0 +1,251 @@
+package send
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/sts"
+)
+
+// What an MTA-STS policy asks for is done (RFC 8461, 5): all of it if it is to be enforced,
+// and told of if it is being tested.
+func TestMTASTS(t *testing.T) {
+	a := newCA(t)
+	good, _ := a.sign("mx1.example.org", time.Hour, true)
+	wrong, _ := a.sign("elsewhere.test", time.Hour, true)
+	old, _ := a.sign("mx1.example.org", -time.Hour, true)
+	for _, tc := range []struct {
+		name     string
+		conf     *tls.Config // nil: TLS is not offered
+		mode     sts.Mode
+		host     string
+		want     string
+		proof    mail.Proof
+		failure  mail.TLSFault // of the result
+		observed mail.TLSFault
+		optional bool
+	}{
+		{"enforce", good, sts.Enforce, "mx1.example.org", "250 2.0.0", mail.ProofSTS, "", "", false},
+		{"enforce, wildcard", good, sts.Enforce, "*.example.org", "250 2.0.0", mail.ProofSTS, "", "", false},
+		{"enforce, another host", good, sts.Enforce, "mx.example.net", "451 4.7.5", "", mail.NotValid, mail.NotValid, false},
+		{"enforce, no TLS", nil, sts.Enforce, "mx1.example.org", "454 4.7.0", "", mail.NoSTARTTLS, mail.NoSTARTTLS, false},
+		{"enforce, broken TLS", &tls.Config{}, sts.Enforce, "mx1.example.org", "454 4.7.5", "", mail.NotValid, mail.NotValid, false},
+		{"enforce, another name", wrong, sts.Enforce, "mx1.example.org", "454 4.7.5", "", mail.HostMismatch, mail.HostMismatch, false},
+		{"enforce, ended", old, sts.Enforce, "mx1.example.org", "454 4.7.5", "", mail.Expired, mail.Expired, false},
+		{"testing", good, sts.Testing, "mx1.example.org", "250 2.0.0", mail.ProofSTS, "", "", false},
+		{"testing, another host", good, sts.Testing, "mx.example.net", "250 2.0.0", mail.ProofSTS, "", mail.NotValid, false},
+		{"testing, no TLS", nil, sts.Testing, "mx1.example.org", "250 2.0.0", "", mail.NoSTARTTLS, mail.NoSTARTTLS, false},
+		{"testing, broken TLS", &tls.Config{}, sts.Testing, "mx1.example.org", "250 2.0.0", "", mail.NotValid, mail.NotValid, false},
+		{"testing, another name", wrong, sts.Testing, "mx1.example.org", "250 2.0.0", mail.AnyProof, mail.HostMismatch, mail.HostMismatch, false},
+		{"TLS-Required: No, another host", good, sts.Enforce, "mx.example.net", "250 2.0.0", mail.ProofSTS, "", mail.NotValid, true},
+		{"TLS-Required: No, no TLS", nil, sts.Enforce, "mx1.example.org", "250 2.0.0", "", mail.NoSTARTTLS, mail.NoSTARTTLS, true},
+		{"TLS-Required: No, another name", wrong, sts.Enforce, "mx1.example.org", "250 2.0.0", mail.AnyProof, mail.HostMismatch, mail.HostMismatch, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := &peer{tls: tc.conf}
+			if tc.conf != nil {
+				p.ext = []string{"STARTTLS"}
+			}
+			var seen []TLSObservation
+			c := courier(t, peers(t, p), oneHost, func(o *Options) {
+				o.TLS = &tls.Config{RootCAs: a.pool()}
+				o.STS = policyOf(tc.mode, tc.host)
+				o.Observed = func(s TLSObservation) { seen = append(seen, s) }
+			})
+			env := envelope("s@martlet.test", "a@example.org")
+			env.TLSOptional = tc.optional
+			r := once(t, c, env)
+			if short(r) != tc.want || r.Code == 250 && r.Line.Verified != tc.proof || r.Line.Failure != tc.failure {
+				t.Errorf("%+v", r)
+			}
+			if n, _ := p.got(); n == 1 != (r.Code == 250) {
+				t.Errorf("%d mails", n)
+			}
+			if len(seen) == 0 || seen[0].Line.Failure != tc.observed || seen[0].Policy.Type != "sts" || seen[0].Policy.Domain != "example.org" ||
+				!slices.Equal(seen[0].Policy.Hosts, []string{tc.host}) || len(seen[0].Policy.Strings) != 4 || seen[0].Host != "mx1.example.org" || seen[0].Receiving != netip.MustParseAddr("127.0.0.1") {
+				t.Errorf("%+v", seen)
+			}
+		})
+	}
+}
+
+// A host that the policy does not name is passed over, not the message.
+func TestMTASTSNextHost(t *testing.T) {
+	a := newCA(t)
+	good, _ := a.sign("mx2.example.org", time.Hour, true)
+	p1, p2 := &peer{}, &peer{tls: good, ext: []string{"STARTTLS"}}
+	c := courier(t, peers(t, p1, p2), twoHosts, func(o *Options) {
+		o.TLS = &tls.Config{RootCAs: a.pool()}
+		o.STS = policyOf(sts.Enforce, "mx2.example.org")
+	})
+	r := once(t, c, envelope("", "a@example.org"))
+	if _, conns := p1.got(); r.Code != 250 || r.Host != "mx2.example.org" || conns != 0 {
+		t.Errorf("%+v, %d connections to the other", r, conns)
+	}
+}
+
+// A policy that is on its way keeps the mail here; one that cannot be had is observed, and
+// keeps nothing.
+func TestMTASTSTroubles(t *testing.T) {
+	p := &peer{}
+	var seen []TLSObservation
+	port := peers(t, p)
+	open := func(found sts.Found, err error) *Courier {
+		return courier(t, port, oneHost, func(o *Options) {
+			o.STS = func(context.Context, string) (sts.Found, error) { return found, err }
+			o.Observed = func(s TLSObservation) { seen = append(seen, s) }
+		})
+	}
+	r := once(t, open(sts.Found{}, fault.New(fault.Unavailable, "the policy is still being fetched")), envelope("", "a@example.org"))
+	if short(r) != "451 4.7.5" || r.Text != "the policy is still being fetched" {
+		t.Errorf("%+v", r)
+	}
+	r = once(t, open(sts.Found{Failure: mail.STSPolicyInvalid, Why: "no mode"}, nil), envelope("", "a@example.org"))
+	if r.Code != 250 || len(seen) != 2 || seen[0].Line.Failure != mail.STSPolicyInvalid || seen[0].Policy.Type != "sts" || seen[0].Host != "" || seen[1].Policy.Type != "no-policy-found" {
+		t.Errorf("%+v, %+v", r, seen)
+	}
+}
+
+// Policies concern names, not addresses, and not hosts of the configuration.
+func TestMTASTSNotAsked(t *testing.T) {
+	p := &peer{}
+	asked := 0
+	c := courier(t, peers(t, p), oneHost, func(o *Options) {
+		o.STS = func(context.Context, string) (sts.Found, error) { asked++; return sts.Found{}, nil }
+		o.Routes = []Route{{Domain: "routed.test", Host: "mx1.example.org"}, {Domain: "easy.test", Host: "mx1.example.org", TLS: TLSOpportunistic}}
+	})
+	for _, domain := range []string{"[127.0.0.1]", "routed.test", "easy.test"} {
+		env := mail.Envelope{To: []mail.Recipient{{Address: mail.Address{Local: "a", Domain: domain}}}}
+		if r := once(t, c, env); r.Code != 250 {
+			t.Errorf("%s: %+v", domain, r)
+		}
+	}
+	if asked != 0 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+// A message with REQUIRETLS goes where the host is vouched for, proves its name and knows
+// REQUIRETLS; else it goes back (RFC 8689, 4.2.1).
+func TestRequireTLS(t *testing.T) {
+	a := newCA(t)
+	good, leaf := a.sign("mx1.example.org", time.Hour, true)
+	wrong, _ := a.sign("elsewhere.test", time.Hour, true)
+	full := []string{"STARTTLS", "REQUIRETLS"}
+	signed := oneHost + "! ad example.org\n"
+	for _, tc := range []struct {
+		name   string
+		peer   *peer
+		zone   string
+		policy sts.Mode
+		from   string
+		want   string
+	}{
+		{"DANE", &peer{tls: good, ext: full}, "DANE", "", "s@martlet.test", "250 2.0.0"},
+		{"signed list of hosts, known authority", &peer{tls: good, ext: full}, signed, "", "s@martlet.test", "250 2.0.0"},
+		{"policy", &peer{tls: good, ext: full}, oneHost, sts.Enforce, "s@martlet.test", "250 2.0.0"},
+		{"policy that is being tested", &peer{tls: good, ext: full}, oneHost, sts.Testing, "s@martlet.test", "250 2.0.0"},
+		{"nobody vouches", &peer{tls: good, ext: full}, oneHost, "", "s@martlet.test", "550 5.7.10"},
+		{"not offered", &peer{tls: good, ext: full[:1]}, signed, "", "s@martlet.test", "550 5.7.30"},
+		{"no TLS", &peer{ext: full[1:]}, signed, "", "s@martlet.test", "550 5.7.10"},
+		{"another name", &peer{tls: wrong, ext: full}, signed, "", "s@martlet.test", "550 5.7.10"},
+		{"another name, policy that is being tested", &peer{tls: wrong, ext: full}, oneHost, sts.Testing, "s@martlet.test", "550 5.7.10"},
+		{"cannot be reached", &peer{tls: good, ext: full, dropAt: "CONNECT"}, signed, "", "s@martlet.test", "421 4.4.2"},
+		{"report, not offered", &peer{tls: good, ext: full[:1]}, signed, "", "", "250 2.0.0"},
+		{"report, offered", &peer{tls: good, ext: full}, oneHost, "", "", "250 2.0.0"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			port := peers(t, tc.peer)
+			if tc.zone == "DANE" {
+				tc.zone = signedZone(port, tlsaOf(3, 1, 1, leaf))
+			}
+			c := courier(t, port, tc.zone, func(o *Options) {
+				o.TLS = &tls.Config{RootCAs: a.pool()}
+				if tc.policy != "" {
+					o.STS = policyOf(tc.policy, "mx1.example.org")
+				}
+			})
+			env := envelope(tc.from, "a@example.org")
+			env.RequireTLS, env.TLSOptional = true, true // the first counts (RFC 8689, 4.1)
+			r := once(t, c, env)
+			if short(r) != tc.want {
+				t.Errorf("%+v", r)
+			}
+			offered := slices.Contains(tc.peer.ext, "REQUIRETLS")
+			for _, m := range tc.peer.commands("MAIL") {
+				if strings.Contains(m, " REQUIRETLS") != offered {
+					t.Error(m)
+				}
+			}
+			if n, _ := tc.peer.got(); n == 1 != (r.Code == 250) {
+				t.Errorf("%d mails", n)
+			}
+		})
+	}
+}
+
+// All hosts are tried before a message with REQUIRETLS goes back, and it does not as long
+// as one could not be reached.
+func TestRequireTLSManyHosts(t *testing.T) {
+	a := newCA(t)
+	c1, _ := a.sign("mx1.example.org", time.Hour, true)
+	c2, _ := a.sign("mx2.example.org", time.Hour, true)
+	for _, tc := range []struct {
+		second *peer
+		want   string
+	}{
+		{&peer{tls: c2, ext: []string{"STARTTLS", "REQUIRETLS"}}, "250 2.0.0"},
+		{&peer{tls: c2, ext: []string{"STARTTLS"}}, "550 5.7.30"},
+		{&peer{tls: c2, ext: []string{"STARTTLS"}, greeting: "421 4.3.2 later"}, "421 4.3.2"},
+	} {
+		first := &peer{tls: c1, ext: []string{"STARTTLS"}}
+		c := courier(t, peers(t, first, tc.second), twoHosts+"! ad example.org\n", func(o *Options) { o.TLS = &tls.Config{RootCAs: a.pool()} })
+		env := envelope("s@martlet.test", "a@example.org")
+		env.RequireTLS = true
+		if r := once(t, c, env); short(r) != tc.want {
+			t.Errorf("%+v, want %s", r, tc.want)
+		}
+	}
+}
+
+// What the administrator says of a domain counts before what DNS says.
+func TestOwnRoutes(t *testing.T) {
+	a := newCA(t)
+	good, _ := a.sign("mx2.example.org", time.Hour, true)
+	p1, p2 := &peer{}, &peer{tls: good, ext: []string{"STARTTLS"}}
+	port := peers(t, p1, p2)
+	zone := oneHost + "sub.example.org. IN MX 1 mx1.example.org.\nother.test. IN MX 1 mx1.example.org.\n"
+	c := courier(t, port, zone, func(o *Options) {
+		o.TLS = &tls.Config{RootCAs: a.pool()}
+		o.AllowPrivate = false
+		o.Routes = []Route{
+			{Domain: "Example.ORG", Host: "MX2.example.org", TLS: TLSVerified},
+			{Domain: ".example.org", Host: "127.0.0.1"},
+			{Domain: "bad.test", Host: "missing.test"},
+			{Domain: "*", Host: "127.0.0.2", TLS: TLSVerified},
+		}
+	})
+	for domain, want := range map[string]string{
+		"example.org":          "250 2.0.0 mx2.example.org pkix",
+		"sub.example.org":      "250 2.0.0 127.0.0.1 ",
+		"deep.sub.example.org": "250 2.0.0 127.0.0.1 ",
+		"bad.test":             "451 4.3.5  ",
+		"other.test":           "454 4.7.5  opportunistic", // its certificate is not for an address
+	} {
+		r := once(t, c, envelope("", "a@"+domain))
+		if got := fmt.Sprintf("%s %s %s", short(r), r.Host, r.Line.Verified); got != want {
+			t.Errorf("%s: %s, want %s (%+v)", domain, got, want, r)
+		}
+	}
+	if _, err := New(Options{Resolver: c.opt.Resolver, Hostname: "x.test", Routes: []Route{{Domain: "a b"}}}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("%v", err)
+	}
+}
