@@ -64,7 +64,9 @@ func readAlarm(k, v []byte) alarm {
 func (q *Queue) dueAlarms(ctx context.Context, now int64) (due []alarm, next int64, err error) {
 	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
 		due, next = nil, 0
-		return r.Scan([]byte{famAlarm}, []byte{famAlarm + 1}, false, func(k, v []byte) bool {
+		// No further than Run sleeps: what is deleted there is walked over.
+		end := engine.Key(famAlarm, uint64(now+2*maxSleep.Milliseconds()))
+		return r.Scan([]byte{famAlarm}, end, false, func(k, v []byte) bool {
 			a := readAlarm(k, v)
 			if a.at > now {
 				next = a.at
@@ -108,8 +110,7 @@ func (q *Queue) snooze(ctx context.Context, a alarm) error {
 func (q *Queue) strike(ctx context.Context, a alarm) error {
 	now := q.now()
 	var story *trace.Event
-	err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
-		t := tx{w}
+	err := q.update(ctx, func(t tx) error {
 		story = nil
 		m, ok, err := t.message(a.id)
 		if err != nil {
@@ -117,7 +118,7 @@ func (q *Queue) strike(ctx context.Context, a alarm) error {
 		}
 		current := ok && (a.kind == alarmDelay && m.delayAt == a.at || a.kind == alarmExpiry && m.expiryAt == a.at)
 		if !current {
-			return w.Delete(alarmKey(a.kind, a.id, a.at))
+			return t.Delete(alarmKey(a.kind, a.id, a.at))
 		}
 		if q.late(m, a, now) {
 			return t.again(m, a, now+lateBy.Milliseconds())

@@ -168,9 +168,9 @@ func (q *Queue) moveAlarms(ctx context.Context, after, to int64, when func(alarm
 		if err != nil || len(batch) == 0 {
 			return err
 		}
-		err = q.eng.Update(ctx, shard, func(w engine.Writer) error {
+		err = q.update(ctx, func(t tx) error {
 			for _, a := range batch {
-				if err := (tx{w}).move(a, when(a)); err != nil {
+				if err := t.move(a, when(a)); err != nil {
 					return err
 				}
 			}
@@ -244,7 +244,50 @@ func (q *Queue) hasten(ctx context.Context, now int64, thoroughly bool) error {
 			}
 		}
 	}
+	if thoroughly {
+		if err := q.walkTurns(ctx, now); err != nil {
+			return err
+		}
+	}
 	return q.hastenLanes(ctx, now)
+}
+
+// walkTurns puts lanes that stand at a time to come where they belong.
+func (q *Queue) walkTurns(ctx context.Context, now int64) error {
+	for from := []byte{famFlow}; from != nil; {
+		var late []string
+		next := []byte(nil)
+		err := q.eng.View(ctx, shard, func(r engine.Reader) error {
+			late, next = nil, nil
+			n := 0
+			return r.Scan(from, []byte{famFlow + 1}, false, func(k, v []byte) bool {
+				if n++; n > walkBatch {
+					next = slices.Clone(k)
+					return false
+				}
+				if is, err := decodePlace(v); err == nil && is.at > now {
+					late = append(late, string(k[1:]))
+				}
+				return true
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for part := range slices.Chunk(late, walkUpdate) {
+			err := q.update(ctx, func(t tx) error {
+				for _, name := range part {
+					t.b.lane(name).removed = true
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		from = next
+	}
+	return nil
 }
 
 // farGroups returns groups of the keys from one on that wait too long, and the key to go
@@ -259,7 +302,7 @@ func (q *Queue) farGroups(ctx context.Context, from []byte, now, least int64) (f
 				return false
 			}
 			if name, at, id, group := splitWaiting(k); at > now+least {
-				far = append(far, pick{flight{id, group}, name})
+				far = append(far, pick{flight: flight{id, group}, lane: name})
 			}
 			return true
 		})
@@ -269,23 +312,19 @@ func (q *Queue) farGroups(ctx context.Context, from []byte, now, least int64) (f
 
 // hastenGroups gives those of the groups a new time that wait for longer than their gap.
 func (q *Queue) hastenGroups(ctx context.Context, far []pick, now int64) error {
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
-		t := tx{w}
+	return q.update(ctx, func(t tx) error {
 		for _, p := range far {
 			m, ok, err := t.message(p.id)
 			if err != nil || !ok || m.heldAt != 0 {
 				continue // verify tells of what cannot be read
 			}
 			g, err := t.look().group(p.id, p.group)
-			if err != nil || g.waiting == 0 || g.next <= now+reach(q.opt.gapAfter(g.attempts)) {
+			if err != nil || g.waiting == 0 || g.next <= now+reach(q.rules(g.lane).gapAfter(g.attempts)) || g.attempts == 0 && g.next <= m.release() {
 				continue
 			}
 			old := *g
 			g.next = now + q.gap(g.attempts)
-			if err := t.relist(m, p, true, &old, g); err != nil {
-				return err
-			}
-			if err := t.settleLane(p.lane, nil); err != nil {
+			if err := t.relist(m, p.group, true, &old, g); err != nil {
 				return err
 			}
 		}
@@ -308,16 +347,13 @@ func (q *Queue) hastenLanes(ctx context.Context, now int64) error {
 		return err
 	}
 	for part := range slices.Chunk(names, walkUpdate) {
-		err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
-			t := tx{w}
+		err := q.update(ctx, func(t tx) error {
 			for _, name := range part {
 				rec, ok, err := t.look().lane(name)
-				if err != nil || !ok || rec.notBefore <= far {
+				if err != nil || !ok || rec.due <= far {
 					continue
 				}
-				if err := t.settleLane(name, func(l *lane) { l.notBefore = now }); err != nil {
-					return err
-				}
+				t.b.dest(name).change(func(l *lane) { l.notBefore = min(l.notBefore, now) })
 			}
 			return nil
 		})

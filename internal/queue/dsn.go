@@ -88,8 +88,7 @@ func (q *Queue) owed(ctx context.Context, id ID) (m *message, owed []subject, er
 // a report is owed, and removed if none is.
 func (q *Queue) told(ctx context.Context, id ID, kind uint8, about []subject) error {
 	now := q.now()
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
-		t := tx{w}
+	return q.update(ctx, func(t tx) error {
 		m, ok, err := t.message(id)
 		if err != nil || !ok {
 			return err // dropped meanwhile

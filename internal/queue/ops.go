@@ -210,7 +210,7 @@ func (q *Queue) details(l look, m *message) (Details, error) {
 			d.Next = at
 		}
 		if m.groups > 1 {
-			v.reason = g.lane[1:] + ": " + v.reason
+			v.reason = domainOf(g.lane) + ": " + v.reason
 		}
 		if len(reasons) < 5 { // Show has them all
 			reasons = append(reasons, v.reason)
@@ -237,8 +237,7 @@ func (q *Queue) details(l look, m *message) (Details, error) {
 
 // change runs fn on one message. Faults: NotFound.
 func (q *Queue) change(ctx context.Context, id ID, fn func(t tx, m *message) error) error {
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
-		t := tx{w}
+	return q.update(ctx, func(t tx) error {
 		m, ok, err := t.message(id)
 		if err != nil {
 			return err
@@ -274,12 +273,10 @@ func (t tx) hurry(m *message, at int64) error {
 		}
 		old := *g
 		g.next = min(g.next, at)
-		if err := t.relist(m, pick{flight{m.id, n}, g.lane}, true, &old, g); err != nil {
+		if err := t.relist(m, n, true, &old, g); err != nil {
 			return err
 		}
-		if err := t.settleLane(g.lane, resume); err != nil {
-			return err
-		}
+		t.b.dest(destOf(g.lane)).change(resume)
 	}
 	return nil
 }
@@ -323,9 +320,8 @@ func (q *Queue) RetryAll(ctx context.Context) (count int, err error) {
 
 func (q *Queue) hurryAll(ctx context.Context, ids []ID) (done int, err error) {
 	now := q.now()
-	err = q.eng.Update(ctx, shard, func(w engine.Writer) error {
+	err = q.update(ctx, func(t tx) error {
 		done = 0
-		t := tx{w}
 		for _, id := range ids {
 			m, ok, err := t.message(id)
 			if err != nil {
@@ -359,9 +355,7 @@ func (q *Queue) hold(ctx context.Context, id ID) error {
 			return err
 		}
 		m.expiryAt = 0
-		if err := t.count(0, 1); err != nil {
-			return err
-		}
+		t.count(0, 1)
 		return t.putMessage(m)
 	})
 }
@@ -388,9 +382,7 @@ func (q *Queue) release(ctx context.Context, id ID) error {
 			return err
 		}
 		m.expiryAt = m.expires
-		if err := t.count(0, -1); err != nil {
-			return err
-		}
+		t.count(0, -1)
 		return t.putMessage(m)
 	})
 }
@@ -436,9 +428,7 @@ func (q *Queue) drop(ctx context.Context, id ID, bounce bool) error {
 		}
 		if m.heldAt != 0 {
 			m.heldAt = 0
-			if err := t.count(0, -1); err != nil {
-				return err
-			}
+			t.count(0, -1)
 		}
 		return t.finish(m, now)
 	})

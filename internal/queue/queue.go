@@ -124,8 +124,11 @@ type Options struct {
 	Lifetime   time.Duration   // until mail is given up; 0: 5 days
 	DelayAfter time.Duration   // until the sender is told of the delay, once; 0: 4 h; negative: never
 	Workers    int             // attempts at a time; 0: 200
-	PerDomain  int             // of these for one domain; 0: 5
+	PerDomain  int             // of these for one domain at most; 0: 20
 	Grace      time.Duration   // for attempts under way when the queue stops; 0: 3 s
+
+	// Rules says what holds for mail to other hosts of a domain; nil: nothing particular.
+	Rules func(domain string) Rules
 
 	Now    func() time.Time
 	Rand   func() float64 // in [0, 1), for jitter
@@ -155,7 +158,7 @@ func (o Options) filled() Options {
 		o.Workers = 200
 	}
 	if o.PerDomain <= 0 {
-		o.PerDomain = 5
+		o.PerDomain = 20
 	}
 	if o.Grace <= 0 {
 		o.Grace = 3 * time.Second
@@ -174,11 +177,17 @@ type Queue struct {
 	seq   atomic.Uint64 // low bits of the next ID
 	clock timekeeper
 
+	heads    heads
+	arrivals committer // of messages
+	outcomes committer // of attempts
+
 	mu       sync.Mutex
 	flying   map[flight]bool
-	active   map[string]int // attempts under way, by lane
-	arriving map[ID]bool    // not to be touched before Enqueue has returned
-	freed    chan struct{}  // ticks when an attempt ends
+	landed   map[flight]bool  // since a look began; nil between looks
+	busy     map[string]int   // attempts under way, by lane
+	paces    map[string]*pace // of destinations
+	arriving map[ID]bool      // not to be touched before Enqueue has returned
+	freed    chan struct{}    // ticks when an attempt ends
 	jobs     sync.WaitGroup
 }
 
@@ -193,9 +202,10 @@ type flight struct {
 func New(eng engine.Engine, st *store.Store, opt Options) *Queue {
 	q := &Queue{
 		opt: opt.filled(), eng: eng, store: st,
-		flying: map[flight]bool{}, active: map[string]int{}, arriving: map[ID]bool{},
+		flying: map[flight]bool{}, busy: map[string]int{}, paces: map[string]*pace{}, arriving: map[ID]bool{},
 		freed: make(chan struct{}, 1),
 	}
+	q.arrivals.q, q.outcomes.q = q, q
 	seq, _ := q.number() // any will do
 	q.seq.Store(seq)
 	st.AddReferrer(q.Blobs)
@@ -242,17 +252,21 @@ func (q *Queue) Enqueue(ctx context.Context, entries ...Entry) ([]ID, error) {
 		drafts[i] = d
 	}
 	defer q.arrived(drafts)
-	put := func(w engine.Writer) error {
+	bytes := 0
+	for _, d := range drafts {
+		bytes += d.bytes()
+	}
+	put := func(t tx) error {
 		for _, d := range drafts {
-			if err := d.put(w, q, now); err != nil {
+			if err := d.put(t, q, now); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	err := q.eng.Update(ctx, shard, put)
+	err := q.arrivals.do(ctx, bytes, put)
 	for tries := 0; fault.Is(err, fault.Unknown) && tries < 3; tries++ {
-		err = q.eng.Update(ctx, shard, put) // finds its own nonce if it was there
+		err = q.arrivals.do(ctx, bytes, put) // finds its own nonce if it was there
 	}
 	if err != nil {
 		return nil, err
@@ -313,7 +327,7 @@ func (q *Queue) draft(e Entry, now int64) (*draft, error) {
 func (d *draft) split(e Entry, first int64) {
 	last := map[string]int{}
 	for _, r := range e.Envelope.To {
-		lane := laneOf(e.Road, r.Address.Domain)
+		lane := laneOf(destinationOf(e.Road, r.Address.Domain), &e.Envelope)
 		g, ok := last[lane]
 		if !ok || d.groups[g].waiting == groupSize {
 			g = len(d.groups)
@@ -326,10 +340,13 @@ func (d *draft) split(e Entry, first int64) {
 	d.m.groups = len(d.groups)
 }
 
+// bytes is about what the draft takes in an Update.
+func (d *draft) bytes() int { return len(d.parcel) + 1000 + 500*len(d.rcpts) }
+
 // put writes the draft, unless its key or its nonce says that it is there already.
-func (d *draft) put(w engine.Writer, q *Queue, now int64) error {
+func (d *draft) put(t tx, q *Queue, now int64) error {
 	if d.key != "" {
-		v, ok, err := w.Get(keyKey(d.key))
+		v, ok, err := t.Get(keyKey(d.key))
 		if err != nil {
 			return err
 		}
@@ -338,14 +355,13 @@ func (d *draft) put(w engine.Writer, q *Queue, now int64) error {
 			return err
 		}
 	}
-	there, err := d.claim(w, q)
+	there, err := d.claim(t, q)
 	if err != nil || there {
 		return err
 	}
-	t := tx{w}
 	for n := range d.m.pieces {
 		piece := d.parcel[n*maxPiece : min(len(d.parcel), (n+1)*maxPiece)]
-		if err := w.Put(engine.Key(famPiece, uint64(d.m.id), uint64(n)), piece); err != nil {
+		if err := t.Put(engine.Key(famPiece, uint64(d.m.id), uint64(n)), piece); err != nil {
 			return err
 		}
 	}
@@ -374,18 +390,16 @@ func (d *draft) put(w engine.Writer, q *Queue, now int64) error {
 	if err := t.setAlarm(alarmExpiry, d.m.id, 0, d.m.expiryAt); err != nil {
 		return err
 	}
-	if err := t.count(1, 0); err != nil {
-		return err
-	}
+	t.count(1, 0)
 	return t.putMessage(&d.m)
 }
 
 // claim gives the draft an ID that nobody has, and tells whether the draft itself is
 // there already under the one it has.
-func (d *draft) claim(w engine.Writer, q *Queue) (there bool, err error) {
+func (d *draft) claim(t tx, q *Queue) (there bool, err error) {
 	for {
 		if d.m.id != 0 {
-			old, ok, err := (tx{w}).message(d.m.id)
+			old, ok, err := t.message(d.m.id)
 			if err != nil || !ok {
 				return false, err
 			}
@@ -399,6 +413,14 @@ func (d *draft) claim(w engine.Writer, q *Queue) (there bool, err error) {
 		q.arriving[d.m.id] = true
 		q.mu.Unlock()
 	}
+}
+
+// release is when a message may first be tried; 0: at once.
+func (m *message) release() int64 {
+	if m.env.ReleaseAt.IsZero() {
+		return 0
+	}
+	return m.env.ReleaseAt.UnixMilli()
 }
 
 // arrived lets the loop touch the messages.
@@ -421,16 +443,10 @@ func (q *Queue) tick() {
 
 // gap returns the wait after the n-th attempt, with up to a tenth of jitter either
 // way, so that mail that failed together does not come back together.
-func (q *Queue) gap(n int) int64 {
-	return int64(float64(q.opt.gapAfter(n).Milliseconds()) * (0.9 + 0.2*q.opt.Rand()))
+func (q *Queue) gap(n int) int64 { return q.jittered(q.opt.gapAfter(n), q.opt.Rand()) }
+
+func (q *Queue) jittered(gap time.Duration, chance float64) int64 {
+	return int64(float64(gap.Milliseconds()) * (0.9 + 0.2*chance))
 }
 
 func (o *Options) gapAfter(n int) time.Duration { return o.Gaps[min(max(n, 1), len(o.Gaps))-1] }
-
-// laneOf returns the lane of a domain. The first byte is the road.
-func laneOf(road Road, domain string) string {
-	if len(domain) > 255 {
-		domain = domain[:255] // no such domain gets here
-	}
-	return string("rl"[road]) + strings.ToLower(strings.ReplaceAll(domain, "\x00", ""))
-}

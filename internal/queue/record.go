@@ -17,8 +17,10 @@ import (
 //	r id n            its n-th recipient: state and last result
 //	g id n            its n-th group: recipients of one lane that travel together
 //	q lane 0 t id n   waiting groups of a lane by next attempt
-//	l lane            a lane with waiting groups: when it is due, its pause
-//	t t lane          lanes by when they are due
+//	w lane            a lane with waiting groups: when its turn is
+//	f dest 0 p t s    lanes of a destination by priority and turn, without its name
+//	l dest            a destination with lanes: when it is due, its pause
+//	t t dest          destinations by when they are due
 //	a t id kind       what happens to a message without an attempt, by time
 //	k key             entries by idempotency key
 //	n                 how many messages there are, and how many are held
@@ -29,6 +31,8 @@ const (
 	famRecipient = 'r'
 	famGroup     = 'g'
 	famWaiting   = 'q'
+	famFlow      = 'w'
+	famTurn      = 'f'
 	famLane      = 'l'
 	famDue       = 't'
 	famAlarm     = 'a'
@@ -105,19 +109,30 @@ type group struct {
 	reason   string // why it waits, in words
 }
 
-// lane is a destination with waiting groups.
+// lane is a destination with waiting groups. Its place is no later than its first
+// group's time or the end of its pause, or was the present time when it was chosen.
 type lane struct {
 	due       int64 // where it stands in famDue
 	notBefore int64 // pause while its hosts are down
 	fails     int   // pauses in a row
 	reason    string
+	classes   uint32 // priorities of which there may be lanes, as classOf has them
+	served    int64  // when its turn was last; 0: never
 }
 
-// version is that of all records but a message's, which was 1 once, too: a message of
-// version 2 ends in a list of tagged fields, each of which is there if it is not zero.
+// place is where a lane stands among those of its destination.
+type place struct {
+	at     int64 // in famTurn
+	served int64 // when its turn was last; 0: never
+}
+
+// version is that of most records. Of some there are newer ones: a message of version 2
+// ends in a list of tagged fields, each of which is there if it is not zero; a destination
+// of version 2 says which priorities it has.
 const (
 	version        = 1
 	messageVersion = 2
+	laneVersion    = 2
 )
 
 // Tags of fields.
@@ -325,16 +340,37 @@ func (l *lane) encode() []byte {
 	e.I(l.notBefore)
 	e.U(uint64(l.fails))
 	e.Str(l.reason)
-	return e.seal()
+	e.U(uint64(l.classes))
+	e.I(l.served)
+	return record.Seal(laneVersion, e.Enc)
 }
 
 func decodeLane(b []byte) (*lane, error) {
-	d, err := newDec(b)
+	d, kind, err := newDecOf(b, laneVersion)
 	if err != nil {
 		return nil, err
 	}
-	l := &lane{due: d.I(), notBefore: d.I(), fails: d.n(), reason: d.Str()}
+	l := &lane{due: d.I(), notBefore: d.I(), fails: d.n(), reason: d.Str(), classes: plain}
+	if kind > 1 {
+		l.classes, l.served = uint32(d.U()), d.I()
+	}
 	return l, d.end()
+}
+
+func (p place) encode() []byte {
+	e := newEnc()
+	e.I(p.at)
+	e.I(p.served)
+	return e.seal()
+}
+
+func decodePlace(b []byte) (p place, err error) {
+	d, err := newDec(b)
+	if err != nil {
+		return p, err
+	}
+	p = place{at: d.I(), served: d.I()}
+	return p, d.end()
 }
 
 // counts is kept so that asking costs nothing.

@@ -30,7 +30,7 @@ type Mended struct {
 // or damaged. Lanes, alarms and counts are made anew from messages, recipients and groups.
 // What cannot be sent any more is taken out and handed to report.
 func Repair(ctx context.Context, eng engine.Engine, st *store.Store, now time.Time, report func(Mended)) error {
-	q := &Queue{eng: eng, store: st}
+	q := &Queue{eng: eng, store: st, opt: Options{Now: func() time.Time { return now }}}
 	wrong := false
 	if _, err := q.Verify(ctx, func(ID, string) { wrong = true }); err == nil && !wrong {
 		return nil
@@ -90,7 +90,7 @@ func (m *mender) begin() error {
 		return err
 	}
 	return m.update(func(t tx) error {
-		for _, family := range []byte{famWaiting, famLane, famDue, famAlarm, famCount} {
+		for _, family := range []byte{famWaiting, famFlow, famTurn, famLane, famDue, famAlarm, famCount} {
 			if err := t.DeleteRange([]byte{family}, []byte{family + 1}); err != nil {
 				return err
 			}
@@ -105,7 +105,7 @@ func (m *mender) begin() error {
 }
 
 func (m *mender) update(fn func(tx) error) error {
-	return m.q.eng.Update(m.ctx, shard, func(w engine.Writer) error { return fn(tx{w}) })
+	return m.q.update(m.ctx, fn)
 }
 
 // found is what is left of a message.
@@ -272,10 +272,11 @@ func (m *mender) put(t tx, id ID, f *found) error {
 	for n := range msg.groups {
 		g := f.groups[n]
 		if g == nil {
-			g = &group{next: m.now, lane: laneOf(msg.road, recoveredLane)}
+			domain := recoveredLane
 			if r := open[n]; r != nil {
-				g.lane = laneOf(msg.road, r.Address.Domain)
+				domain = r.Address.Domain
 			}
+			g = &group{next: m.now, lane: laneOf(destinationOf(msg.road, domain), &msg.env)}
 		}
 		g.waiting = waits[n]
 		if err := t.putGroup(id, n, g); err != nil {

@@ -89,146 +89,18 @@ func (q *Queue) loop(ctx context.Context, rest time.Duration, a, b <-chan struct
 	}
 }
 
-// pick is a group that is due.
-type pick struct {
-	flight
-	lane string
-}
-
-// dispatch starts attempts for what is due, as far as the limits allow, and returns
-// when more will be due.
-func (q *Queue) dispatch(ctx context.Context) (next int64, err error) {
-	for {
-		picks, next, err := q.due(ctx)
-		if err != nil || len(picks) == 0 {
-			return next, err
-		}
-		for _, p := range picks {
-			q.jobs.Go(func() {
-				defer q.land(p)
-				q.attempt(ctx, p)
-			})
-		}
-	}
-}
-
-// due chooses groups and marks them as under way. It reads past at most the lanes
-// and groups that are under way, and so never more than a few hundred keys.
-func (q *Queue) due(ctx context.Context) (picks []pick, next int64, err error) {
-	now := q.now()
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
-		picks = nil
-		l := look{r}
-		names, n, err := q.dueLanes(l, now)
-		if err != nil {
-			return err
-		}
-		next = n
-		for _, name := range names {
-			found, err := q.dueIn(l, name, now, len(picks))
-			if err != nil {
-				return err
-			}
-			picks = append(picks, found...)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	free := q.opt.Workers - len(q.flying)
-	if len(picks) > free {
-		picks = picks[:max(free, 0)]
-	}
-	for _, p := range picks {
-		q.flying[p.flight] = true
-		q.active[p.lane]++
-	}
-	return picks, next, nil
-}
-
-// dueLanes returns the lanes that are due and below their limit, oldest first, as
-// many as there are workers free, and the time at which the next one is due.
-func (q *Queue) dueLanes(l look, now int64) (names []string, next int64, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	free := q.opt.Workers - len(q.flying)
-	if free <= 0 {
-		return nil, 0, nil // an attempt that ends makes us look again
-	}
-	// A lane may be due for nothing but what is under way or arriving already.
-	enough := free + len(q.active) + len(q.arriving)
-	err = l.Scan([]byte{famDue}, []byte{famDue + 1}, false, func(k, _ []byte) bool {
-		at, name := int64(engine.Num(k, 0)), string(k[9:])
-		if at > now {
-			next = at
-			return false
-		}
-		if q.active[name] < q.opt.PerDomain {
-			names = append(names, name)
-		}
-		return len(names) < enough
-	})
-	return names, next, err
-}
-
-// dueIn returns groups of a lane that are due, up to its limit. A lane whose hosts
-// were down gets one attempt at a time, to see; and so does every lane once half of
-// the workers are busy, so that a few slow domains cannot take them all. chosen is
-// how many groups of other lanes are about to start.
-func (q *Queue) dueIn(l look, name string, now int64, chosen int) (picks []pick, err error) {
-	limit := q.opt.PerDomain
-	if rec, ok, err := l.lane(name); err != nil {
-		return nil, err
-	} else if ok && rec.fails > 0 {
-		limit = 1
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.flying)+chosen >= q.opt.Workers/2 {
-		limit = 1
-	}
-	room := limit - q.active[name]
-	if room <= 0 {
-		return nil, nil
-	}
-	prefix := lanePrefix(name)
-	err = l.Scan(prefix, engine.After(prefix), false, func(k, _ []byte) bool {
-		_, at, id, n := splitWaiting(k)
-		if at > now {
-			return false
-		}
-		f := flight{id, n}
-		if !q.flying[f] && !q.arriving[id] {
-			picks = append(picks, pick{f, name})
-		}
-		return len(picks) < room
-	})
-	return picks, err
-}
-
-// land marks the end of an attempt.
-func (q *Queue) land(p pick) {
-	q.mu.Lock()
-	delete(q.flying, p.flight)
-	if q.active[p.lane]--; q.active[p.lane] == 0 {
-		delete(q.active, p.lane)
-	}
-	q.mu.Unlock()
-	q.tick()
-}
-
 // attempt makes one attempt for a group and records what came of it.
 func (q *Queue) attempt(ctx context.Context, p pick) {
-	job, who, road, err := q.load(ctx, p.flight)
-	if err != nil {
-		q.opt.Log.Error("a queued message cannot be read", "queue_id", p.id.String(), "error", err)
+	if p.load == nil {
+		p.load = q.loadAlone(ctx, p.flight)
+	}
+	l := p.load
+	if l.err != nil {
+		q.opt.Log.Error("a queued message cannot be read", "queue_id", p.id.String(), "error", l.err)
 		q.postpone(ctx, p)
 		return
 	}
-	if len(who) == 0 { // dropped, held or done meanwhile
+	if len(l.who) == 0 { // dropped, held or done meanwhile
 		q.insist(ctx, p, func(c context.Context) error { return q.clear(c, p) })
 		return
 	}
@@ -237,53 +109,69 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(q.opt.Grace, cancel) })
 	defer stop()
 	courier := q.opt.Remote
-	if road == Local {
+	if l.m.road == Local {
 		courier = q.opt.Local
 	}
-	job.Settled = func(some []int, r Result) { q.settled(ctx, p, who, some, r) }
-	results := courier.Deliver(jobCtx, job)
-	if len(results) != len(who) {
-		q.opt.Log.Error("a courier gave the wrong number of results", "queue_id", p.id.String(), "want", len(who), "got", len(results))
-		results = make([]Result, len(who))
+	l.job.Settled = func(some []int, r Result) { q.settled(ctx, p, l.who, some, r) }
+	results := courier.Deliver(jobCtx, l.job)
+	if len(results) != len(l.who) {
+		q.opt.Log.Error("a courier gave the wrong number of results", "queue_id", p.id.String(), "want", len(l.who), "got", len(results))
+		results = make([]Result, len(l.who))
 	}
-	q.insist(ctx, p, func(c context.Context) error {
-		return q.record(c, p, who, results, jobCtx.Err() != nil)
-	})
+	cut := jobCtx.Err() != nil
+	down := false
+	if l.m.road == Remote && !cut { // what is wrong with one mailbox here says nothing of others
+		down = q.learn(p, results)
+	}
+	q.insist(ctx, p, func(c context.Context) error { return q.record(c, p, results, down, cut) })
 }
 
-// load makes the job of a group. who are the indices of its recipients that wait.
-func (q *Queue) load(ctx context.Context, f flight) (job Job, who []int, road Road, err error) {
-	var m *message
+// loaded is a group that is read for an attempt.
+type loaded struct {
+	m      *message
+	job    Job
+	who    []int  // indices of its recipients that wait
+	parcel []byte // nil: to be read when it is wanted
+	err    error
+}
+
+// maxCarried is the size of a parcel that a look brings along.
+const maxCarried = 32 << 10
+
+// loadAlone reads a group in a look of its own.
+func (q *Queue) loadAlone(ctx context.Context, f flight) (l *loaded) {
 	now := q.now()
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
-		l := look{r}
-		who = nil
-		var ok bool
-		if m, ok, err = l.message(f.id); err != nil || !ok || m.heldAt != 0 {
-			return err
-		}
-		g, err := l.group(f.id, f.group)
-		if err != nil {
-			return err
-		}
-		if g.next > now {
-			return nil // chosen from a look that was older than its last attempt
-		}
-		job = Job{ID: f.id, Attempt: g.attempts + 1, Envelope: m.env}
-		return l.eachRecipient(m, func(n int, r *recipient) {
-			if r.group == f.group && r.state == waiting {
-				who = append(who, n)
-				job.Envelope.To = append(job.Envelope.To, r.Recipient)
-			}
-		})
-	})
-	if err != nil || len(who) == 0 {
-		return job, nil, 0, err
+	err := q.eng.View(ctx, shard, func(r engine.Reader) error { l = q.load(look{r}, f, now); return nil })
+	if err != nil {
+		return &loaded{err: err}
 	}
-	job.Message = Message{Size: m.size, Has8Bit: m.has8Bit, NeedsUTF8: m.needsUTF8,
-		Open: func(ctx context.Context) (io.ReadCloser, error) { return q.open(ctx, m) }}
-	job.Parcel = func(ctx context.Context) (*store.Parcel, error) { return q.parcel(ctx, m) }
-	return job, who, m.road, nil
+	return l
+}
+
+// load makes the job of a group.
+func (q *Queue) load(l look, f flight, now int64) *loaded {
+	m, ok, err := l.message(f.id)
+	if err != nil || !ok || m.heldAt != 0 {
+		return &loaded{err: err}
+	}
+	g, err := l.group(f.id, f.group)
+	if err != nil || g.next > now { // chosen from a look that was older than its last attempt
+		return &loaded{err: err}
+	}
+	out := &loaded{m: m, job: Job{ID: f.id, Attempt: g.attempts + 1, Envelope: m.env}}
+	out.err = l.eachRecipient(m, func(n int, r *recipient) {
+		if r.group == f.group && r.state == waiting {
+			out.who = append(out.who, n)
+			out.job.Envelope.To = append(out.job.Envelope.To, r.Recipient)
+		}
+	})
+	if out.err == nil && m.pieces == 1 && m.size <= maxCarried {
+		out.parcel, out.err = l.parcel(m)
+	}
+	out.job.Message = Message{Size: m.size, Has8Bit: m.has8Bit, NeedsUTF8: m.needsUTF8,
+		Open: func(ctx context.Context) (io.ReadCloser, error) { return q.open(ctx, out) }}
+	out.job.Parcel = func(ctx context.Context) (*store.Parcel, error) { return q.parcel(ctx, m) }
+	return out
 }
 
 // eachRecipient reads all recipients of a message.
@@ -316,12 +204,19 @@ func (q *Queue) parcel(ctx context.Context, m *message) (*store.Parcel, error) {
 	return q.store.DecodeParcel(ctx, record)
 }
 
-func (q *Queue) open(ctx context.Context, m *message) (io.ReadCloser, error) {
-	p, err := q.parcel(ctx, m)
-	if err != nil {
-		return nil, err
+// open reads the message as it is sent.
+func (q *Queue) open(ctx context.Context, l *loaded) (io.ReadCloser, error) {
+	record := l.parcel
+	if record == nil {
+		err := q.eng.View(ctx, shard, func(r engine.Reader) (err error) {
+			record, err = look{r}.parcel(l.m)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return p.Open(ctx, 0, -1)
+	return q.store.OpenParcel(ctx, record)
 }
 
 // insist repeats a record until it is made. The outcome of an attempt must not be
@@ -351,15 +246,15 @@ func (q *Queue) insist(ctx context.Context, p pick, fn func(context.Context) err
 }
 
 // record writes what came of an attempt: each recipient's state, the group's next
-// attempt, the lane's pause, the reports that are owed. stopped tells that the
+// attempt, the destination's pause, the reports that are owed. stopped tells that the
 // attempt was cut short by us; what it left open then waits as before.
-func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result, stopped bool) error {
-	now := q.now()
-	jitter := q.gap // drawn once for each run of the Update: harmless
+func (q *Queue) record(ctx context.Context, p pick, results []Result, down, stopped bool) error {
+	now, wait := q.now(), q.opt.Rand()
+	var after *message
 	var story *trace.Event
-	err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
-		t := tx{w}
-		story = nil
+	cut := 0
+	err := q.outcomes.do(ctx, 1000+300*len(results), func(t tx) error {
+		after, story, cut = nil, nil, 0
 		m, ok, err := t.message(p.id)
 		if err != nil || !ok {
 			return err // dropped meanwhile
@@ -370,10 +265,9 @@ func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result,
 		if err != nil {
 			return err
 		}
-		listed := g.waiting > 0 && m.heldAt == 0
 		old := *g
-		cut := 0
-		for i, n := range who {
+		changed := map[int]*recipient{}
+		for i, n := range p.load.who {
 			r, err := t.look().recipient(p.id, n)
 			if err != nil {
 				return err
@@ -387,31 +281,42 @@ func (q *Queue) record(ctx context.Context, p pick, who []int, results []Result,
 			}
 			m.apply(r, g, results[i], now)
 			story.To = append(story.To, outcome(r))
-			if err := t.putRecipient(p.id, n, r); err != nil {
-				return err
-			}
+			changed[n] = r
 		}
-		var pause func(*lane)
-		if cut < len(who) {
+		if cut < len(results) {
 			g.attempts, g.at = g.attempts+1, now
-			g.next = now + jitter(g.attempts)
+			g.next = now + q.jittered(q.rules(p.lane).gapAfter(g.attempts), wait)
 			g.reason = reasonOf(results)
 			nextIn(story, g)
-			if m.road == Remote { // what is wrong with one mailbox here says nothing of others
-				pause = q.pause(results, now)
-			}
 		}
-		if err := t.relist(m, p, listed, &old, g); err != nil {
-			return err
+		t.b.lane(p.lane).served = true
+		if m.road == Remote && cut < len(results) {
+			t.b.dest(destOf(p.lane)).change(pause(down, results, now, wait))
 		}
-		if err := t.settleLane(p.lane, pause); err != nil {
-			return err
+		after = m
+		if m.open == 0 && m.owed == 0 {
+			return t.removeGroup(m, p.group, &old)
 		}
-		q.logOutcome(m, p, results, cut)
-		return t.finish(m, now)
+		return t.putOutcome(m, p.group, &old, g, changed, now)
 	})
 	q.keep(story, err)
+	if err == nil && after != nil {
+		q.logOutcome(after, p, results, cut)
+	}
 	return err
+}
+
+// putOutcome writes back what an attempt has changed.
+func (t tx) putOutcome(m *message, n int, old, g *group, changed map[int]*recipient, now int64) error {
+	for _, n := range sortedKeys(changed) {
+		if err := t.putRecipient(m.id, n, changed[n]); err != nil {
+			return err
+		}
+	}
+	if err := t.relist(m, n, old.waiting > 0 && m.heldAt == 0, old, g); err != nil {
+		return err
+	}
+	return t.finish(m, now)
 }
 
 // settled records the fate of some recipients of an attempt that goes on. If that
@@ -424,8 +329,7 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 	c, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	var story *trace.Event
-	err := q.eng.Update(c, shard, func(w engine.Writer) error {
-		t := tx{w}
+	err := q.outcomes.do(c, 1000+300*len(some), func(t tx) error {
 		story = nil
 		m, ok, err := t.message(p.id)
 		if err != nil || !ok {
@@ -520,41 +424,38 @@ func (m *message) owe(r *recipient, what uint8) {
 }
 
 // relist writes a group back and moves it in its lane.
-func (t tx) relist(m *message, p pick, listed bool, old, g *group) error {
-	if listed {
-		if err := t.Delete(waitingKey(old.lane, old.next, p.id, p.group)); err != nil {
+func (t tx) relist(m *message, n int, listed bool, old, g *group) error {
+	lists := g.waiting > 0 && m.heldAt == 0
+	if listed && (!lists || old.next != g.next || old.lane != g.lane) {
+		if err := t.unlist(m.id, n, old); err != nil {
+			return err
+		}
+		listed = false
+	}
+	if lists && !listed {
+		if err := t.list(m.id, n, g); err != nil {
 			return err
 		}
 	}
-	if g.waiting > 0 && m.heldAt == 0 {
-		if err := t.Put(waitingKey(g.lane, g.next, p.id, p.group), nil); err != nil {
-			return err
-		}
-	}
-	return t.putGroup(p.id, p.group, g)
+	return t.putGroup(m.id, n, g)
 }
 
-// longestPause is that of a lane whose hosts have been down for a while.
+// longestPause is that of a destination whose hosts have been down for a while.
 const longestPause = 10 * time.Minute
 
-// pause returns what an attempt means for its lane: if no host could be reached at
-// all, the others that wait for it need not find out one by one. Pauses grow from a
-// minute to ten.
-func (q *Queue) pause(results []Result, now int64) func(*lane) {
-	down := len(results) > 0
-	for _, r := range results {
-		down = down && r.Code/100 == 4 && r.Host == ""
-	}
-	jitter := q.opt.Rand()
+// pause returns what an attempt means for its destination: if no host of it takes
+// anything just now, the others that wait for it need not find out one by one. Pauses
+// grow from a minute to ten.
+func pause(down bool, results []Result, now int64, jitter float64) func(*lane) {
 	return func(l *lane) {
 		switch {
 		case !down:
-			l.fails, l.notBefore, l.reason = 0, 0, ""
+			resume(l)
 		case now >= l.notBefore:
 			l.fails = min(l.fails+1, 10)
 			wait := min(time.Minute<<(l.fails-1), longestPause)
 			l.notBefore = now + int64(float64(wait.Milliseconds())*(0.9+0.2*jitter))
-			l.reason = results[0].Text
+			l.reason = sentence(results[0])
 		}
 	}
 }
@@ -564,18 +465,15 @@ func (q *Queue) pause(results []Result, now int64) func(*lane) {
 func (q *Queue) postpone(ctx context.Context, p pick) {
 	now := q.now()
 	q.insist(ctx, p, func(c context.Context) error {
-		return q.eng.Update(c, shard, func(w engine.Writer) error {
-			t := tx{w}
+		return q.update(c, func(t tx) error {
 			g, err := t.look().group(p.id, p.group)
 			if err != nil { // not even that: it leaves the lane, and verify tells of it
 				return t.purge(p)
 			}
 			next := *g
 			next.next = now + q.gap(1)
-			if err := t.relist(&message{id: p.id}, p, true, g, &next); err != nil {
-				return err
-			}
-			return t.settleLane(p.lane, nil)
+			t.b.lane(p.lane).served = true
+			return t.relist(&message{id: p.id}, p.group, true, g, &next)
 		})
 	})
 }
@@ -583,8 +481,7 @@ func (q *Queue) postpone(ctx context.Context, p pick) {
 // clear takes a group out of its lane if nobody in it waits: it would come up again
 // and again.
 func (q *Queue) clear(ctx context.Context, p pick) error {
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
-		t := tx{w}
+	return q.update(ctx, func(t tx) error {
 		m, ok, err := t.message(p.id)
 		if err != nil {
 			return err
@@ -620,10 +517,8 @@ func (t tx) purge(p pick) error {
 			err = t.Delete(k)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return t.settleLane(p.lane, nil)
+	t.b.lane(p.lane).removed = true
+	return err
 }
 
 func (q *Queue) logOutcome(m *message, p pick, results []Result, cut int) {
@@ -631,7 +526,7 @@ func (q *Queue) logOutcome(m *message, p pick, results []Result, cut int) {
 		if i == 10 { // the records have them all
 			break
 		}
-		q.opt.Log.Info("attempt", "queue_id", p.id.String(), "domain", p.lane[1:], "code", r.Code,
+		q.opt.Log.Info("attempt", "queue_id", p.id.String(), "domain", domainOf(p.lane), "code", r.Code,
 			"enhanced", r.Enhanced, "host", r.Host, "text", r.Text, "tls", r.TLS, "cut_short", cut > 0, "open", m.open)
 	}
 }

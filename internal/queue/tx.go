@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"encoding/binary"
-
 	"github.com/martlet-mail/martlet/internal/engine"
 )
 
@@ -10,9 +8,13 @@ import (
 type look struct{ engine.Reader }
 
 // tx changes the queue inside an Update. It may run more than once.
-type tx struct{ engine.Writer }
+type tx struct {
+	engine.Writer
+	b *batch
+}
 
-func (t tx) look() look                            { return look{t} }
+func (t tx) look() look { return look{t} }
+
 func (t tx) message(id ID) (*message, bool, error) { return t.look().message(id) }
 
 func (l look) message(id ID) (*message, bool, error) {
@@ -38,15 +40,6 @@ func (l look) group(id ID, n int) (*group, error) {
 		return nil, err
 	}
 	return decodeGroup(v)
-}
-
-func (l look) lane(name string) (*lane, bool, error) {
-	v, ok, err := l.Get(engine.KeyString(famLane, name))
-	if err != nil || !ok {
-		return nil, false, err
-	}
-	rec, err := decodeLane(v)
-	return rec, err == nil, err
 }
 
 // parcel returns the encoded parcel of a message.
@@ -83,110 +76,22 @@ func (l look) counts() (counts, error) {
 }
 
 // count adds to the numbers of messages and of held ones.
-func (t tx) count(messages, held int) error {
+func (t tx) count(messages, held int) {
+	t.b.counts.messages += messages
+	t.b.counts.held += held
+}
+
+func (t tx) settleCounts() error {
+	if t.b.counts == (counts{}) {
+		return nil
+	}
 	c, err := t.look().counts()
 	if err != nil {
 		return err
 	}
-	c.messages += messages
-	c.held += held
+	c.messages += t.b.counts.messages
+	c.held += t.b.counts.held
 	return t.Put([]byte{famCount}, c.encode())
-}
-
-// waitingKey is a group's place in its lane.
-func waitingKey(lane string, at int64, id ID, n int) []byte {
-	k := lanePrefix(lane)
-	k = binary.BigEndian.AppendUint64(k, uint64(at))
-	k = binary.BigEndian.AppendUint64(k, uint64(id))
-	return binary.BigEndian.AppendUint64(k, uint64(n))
-}
-
-// lanePrefix begins the keys of all waiting groups of a lane. A lane's name has no
-// zero byte.
-func lanePrefix(lane string) []byte {
-	return append(engine.KeyString(famWaiting, lane), 0)
-}
-
-// splitWaiting reads a key of waitingKey.
-func splitWaiting(key []byte) (lane string, at int64, id ID, n int) {
-	tail := key[len(key)-24:]
-	return string(key[1 : len(key)-25]), int64(binary.BigEndian.Uint64(tail)),
-		ID(binary.BigEndian.Uint64(tail[8:])), int(binary.BigEndian.Uint64(tail[16:]))
-}
-
-func dueKey(at int64, lane string) []byte {
-	return append(engine.Key(famDue, uint64(at)), lane...)
-}
-
-// list puts a group into its lane, at g.next.
-func (t tx) list(id ID, n int, g *group) error {
-	if err := t.Put(waitingKey(g.lane, g.next, id, n), nil); err != nil {
-		return err
-	}
-	return t.settleLane(g.lane, nil)
-}
-
-// unlist takes a group out of its lane, where it stands at g.next.
-func (t tx) unlist(id ID, n int, g *group) error {
-	if err := t.Delete(waitingKey(g.lane, g.next, id, n)); err != nil {
-		return err
-	}
-	return t.settleLane(g.lane, nil)
-}
-
-// settleLane applies a change to a lane and puts it where it belongs among the due:
-// at its first group's time, or at the end of its pause. A lane without groups is
-// forgotten, with its pause.
-func (t tx) settleLane(name string, change func(*lane)) error {
-	l, had, err := t.look().lane(name)
-	if err != nil {
-		return err
-	}
-	first, any, err := t.look().firstOf(name)
-	if err != nil {
-		return err
-	}
-	if !had {
-		l = &lane{}
-	}
-	old := l.due
-	if !any {
-		if !had {
-			return nil
-		}
-		if err := t.Delete(dueKey(old, name)); err != nil {
-			return err
-		}
-		return t.Delete(engine.KeyString(famLane, name))
-	}
-	if change != nil {
-		change(l)
-	}
-	l.due = max(first, l.notBefore)
-	if had && old != l.due {
-		if err := t.Delete(dueKey(old, name)); err != nil {
-			return err
-		}
-	}
-	if !had || old != l.due {
-		if err := t.Put(dueKey(l.due, name), nil); err != nil {
-			return err
-		}
-	} else if change == nil {
-		return nil
-	}
-	return t.Put(engine.KeyString(famLane, name), l.encode())
-}
-
-// firstOf returns the time of the first group that waits in a lane.
-func (l look) firstOf(lane string) (at int64, any bool, err error) {
-	prefix := lanePrefix(lane)
-	err = l.Scan(prefix, engine.After(prefix), false, func(k, _ []byte) bool {
-		_, at, _, _ = splitWaiting(k)
-		any = true
-		return false
-	})
-	return at, any, err
 }
 
 func alarmKey(kind int, id ID, at int64) []byte {
@@ -250,6 +155,21 @@ func (t tx) remove(m *message) error {
 			}
 		}
 	}
+	return t.wipeOut(m)
+}
+
+// removeGroup deletes all records of a message of which only a group is listed any more.
+func (t tx) removeGroup(m *message, n int, g *group) error {
+	if g.waiting > 0 && m.heldAt == 0 {
+		if err := t.unlist(m.id, n, g); err != nil {
+			return err
+		}
+	}
+	return t.wipeOut(m)
+}
+
+// wipeOut deletes the records of a message that is in no lane.
+func (t tx) wipeOut(m *message) error {
 	for _, a := range [...]struct {
 		kind int
 		at   int64
@@ -262,9 +182,7 @@ func (t tx) remove(m *message) error {
 	if m.heldAt != 0 {
 		held = 1
 	}
-	if err := t.count(-1, -held); err != nil {
-		return err
-	}
+	t.count(-1, -held)
 	// One by one: engines slow down for everybody while many deleted ranges are young.
 	for _, f := range [...]struct {
 		fam byte

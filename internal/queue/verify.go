@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -37,7 +38,7 @@ func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (me
 		check func(l look, k, v []byte, report func(ID, string)) error
 	}{
 		{famPiece, verifyOwner}, {famRecipient, verifyOwner}, {famGroup, verifyOwner},
-		{famWaiting, verifyWaiting}, {famLane, verifyLane}, {famDue, verifyDue}, {famAlarm, verifyAlarm}, {famKey, verifyKey},
+		{famWaiting, verifyWaiting}, {famFlow, verifyFlow}, {famTurn, verifyTurn}, {famLane, verifyLane}, {famDue, verifyDue}, {famAlarm, verifyAlarm}, {famKey, verifyKey},
 	} {
 		for next := []byte{f.fam}; next != nil; {
 			next, err = q.verifySome(ctx, next, func(l look, k, v []byte) error { return f.check(l, k, v, report) })
@@ -199,8 +200,60 @@ func verifyWaiting(l look, k, _ []byte, report func(ID, string)) error {
 	if err != nil || g.lane != name || g.next != at || g.waiting == 0 {
 		report(id, "stands in a lane in which it does not wait")
 	}
-	if _, ok, err := l.lane(name); err != nil || !ok {
-		report(id, "waits in a lane that has no record")
+	rec, ok, err := l.lane(name)
+	if err != nil || !ok || rec.classes&classOf(name) == 0 {
+		report(id, "waits in a lane that its destination does not know")
+		return nil
+	}
+	if is, had, err := l.turn(name); flowOf(name) != "" && (err != nil || !had || is.at > max(at, is.served)) {
+		report(id, "waits in a lane whose turn comes too late")
+	}
+	if rec.due > max(at, rec.notBefore, rec.served) {
+		report(id, "waits for a destination that is due too late")
+	}
+	return nil
+}
+
+// verifyFlow checks that a lane has its place and something to wait for it.
+func verifyFlow(l look, k, v []byte, report func(ID, string)) error {
+	name := string(k[1:])
+	is, err := decodePlace(v)
+	if err != nil || flowOf(name) == "" {
+		report(0, "lane "+shown(name)+": its record cannot be read")
+		return nil
+	}
+	_, placed, err := l.Get(turnKey(name, is.at))
+	if err != nil {
+		return err
+	}
+	any, err := l.holds(lanePrefix(name))
+	if err != nil {
+		return err
+	}
+	if !placed || !any {
+		report(0, "lane "+shown(name)+" has no turn, or nothing that waits for it")
+	}
+	return nil
+}
+
+// shown is a lane's name for people.
+func shown(name string) string { return strings.ReplaceAll(name, "\x01", " ") }
+
+// holds tells whether a list has anything.
+func (l look) holds(prefix []byte) (any bool, err error) {
+	err = l.Scan(prefix, engine.After(prefix), false, func(_, _ []byte) bool { any = true; return false })
+	return any, err
+}
+
+func verifyTurn(l look, k, _ []byte, report func(ID, string)) error {
+	n := bytes.IndexByte(k, 0)
+	if n < 0 || len(k) != n+26 {
+		report(0, "a turn has no lane")
+		return nil
+	}
+	name, at := splitTurn(string(k[1:n]), k[n+1:])
+	if is, had, err := l.turn(name); err != nil || !had || is.at != at {
+		report(0, "lane "+shown(name)+" has a turn that its record does not know")
 	}
 	return nil
 }
@@ -209,19 +262,22 @@ func verifyLane(l look, k, v []byte, report func(ID, string)) error {
 	name := string(k[1:])
 	rec, err := decodeLane(v)
 	if err != nil {
-		report(0, "lane "+name+": "+fault.Say(err))
+		report(0, "destination "+name+": "+fault.Say(err))
 		return nil
-	}
-	first, any, err := l.firstOf(name)
-	if err != nil {
-		return err
 	}
 	_, due, err := l.Get(dueKey(rec.due, name))
 	if err != nil {
 		return err
 	}
-	if !any || !due || rec.due != max(first, rec.notBefore) {
-		report(0, "lane "+name+" is not due when it should be")
+	any, err := l.holds(turnsPrefix(name))
+	if err == nil && !any {
+		any, err = l.holds(lanePrefix(name))
+	}
+	if err != nil {
+		return err
+	}
+	if !any || !due {
+		report(0, "destination "+name+" is not due when it should be")
 	}
 	return nil
 }
@@ -230,7 +286,7 @@ func verifyDue(l look, k, _ []byte, report func(ID, string)) error {
 	name := string(k[9:])
 	rec, ok, err := l.lane(name)
 	if err != nil || !ok || rec.due != int64(engine.Num(k, 0)) {
-		report(0, "lane "+name+" is due at a time that its record does not know")
+		report(0, "destination "+name+" is due at a time that its record does not know")
 	}
 	return nil
 }

@@ -423,6 +423,16 @@ func (s *Store) DecodeParcel(ctx context.Context, record []byte) (*Parcel, error
 	return p.finish(), nil
 }
 
+// OpenParcel returns the bytes of the message in a parcel's record, without a look at what
+// they mean.
+func (s *Store) OpenParcel(ctx context.Context, record []byte) (io.ReadCloser, error) {
+	p, err := s.unpackParcel(record)
+	if err != nil {
+		return nil, err
+	}
+	return p.Open(ctx, 0, -1)
+}
+
 // ParcelBlob returns the name of the blob that a parcel's record refers to, zero if
 // there is none.
 func ParcelBlob(record []byte) (mail.BlobRef, error) {

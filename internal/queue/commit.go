@@ -1,0 +1,163 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/turn"
+)
+
+// batch is what one Update comes to besides its records: it is settled once, at the end.
+type batch struct {
+	q      *Queue
+	now    int64
+	lanes  map[string]*touch
+	dests  map[string]*toll
+	raises []raise
+	counts counts // what is to be added to them
+}
+
+func (b *batch) lane(name string) *touch {
+	to := b.lanes[name]
+	if to == nil {
+		to = &touch{}
+		b.lanes[name] = to
+	}
+	return to
+}
+
+func (b *batch) dest(name string) *toll {
+	to := b.dests[name]
+	if to == nil {
+		to = &toll{}
+		b.dests[name] = to
+	}
+	return to
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// update changes the queue, and puts lanes and counts in order afterwards.
+func (q *Queue) update(ctx context.Context, fn func(tx) error) error {
+	var b *batch
+	err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
+		b = &batch{q: q, now: q.now(), lanes: map[string]*touch{}, dests: map[string]*toll{}}
+		t := tx{w, b}
+		if err := fn(t); err != nil {
+			return err
+		}
+		return t.settle()
+	})
+	if err == nil {
+		for _, r := range b.raises {
+			q.heads.apply(r)
+		}
+	}
+	return err
+}
+
+// committer makes changes of many callers in one Update: those that come while one is on
+// its way to the disk go together in the next. A change that fails takes none of the
+// others with it.
+type committer struct {
+	q       *Queue
+	mu      sync.Mutex
+	waiting []*order
+	busy    bool
+}
+
+// order is one change. fn may run more than once.
+type order struct {
+	fn    func(tx) error
+	bytes int // that it writes, about
+	done  chan struct{}
+	err   error
+}
+
+// Bounds of one Update.
+const (
+	maxOrders     = 100
+	maxOrderBytes = 4 << 20
+)
+
+// do makes a change and returns when it is durable, or failed. The end of ctx ends the
+// wait only while the change has not begun.
+func (c *committer) do(ctx context.Context, bytes int, fn func(tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	o := &order{fn: fn, bytes: bytes, done: make(chan struct{})}
+	c.mu.Lock()
+	c.waiting = append(c.waiting, o)
+	if !c.busy {
+		c.busy = true
+		go c.serve()
+	}
+	c.mu.Unlock()
+	work := turn.Of(ctx) // others may work meanwhile
+	work.Rest()
+	defer work.Return()
+	select {
+	case <-o.done:
+		return o.err
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	n := slices.Index(c.waiting, o)
+	if n >= 0 {
+		c.waiting = slices.Delete(c.waiting, n, n+1)
+	}
+	c.mu.Unlock()
+	if n >= 0 {
+		return ctx.Err()
+	}
+	<-o.done
+	return o.err
+}
+
+// serve makes changes until none waits.
+func (c *committer) serve() {
+	for {
+		c.mu.Lock()
+		n, bytes := 0, 0
+		for n < len(c.waiting) && n < maxOrders && (n == 0 || bytes+c.waiting[n].bytes <= maxOrderBytes) {
+			bytes += c.waiting[n].bytes
+			n++
+		}
+		if n == 0 {
+			c.busy = false
+			c.mu.Unlock()
+			return
+		}
+		orders := slices.Clone(c.waiting[:n])
+		c.waiting = slices.Delete(c.waiting, 0, n)
+		c.mu.Unlock()
+		c.together(orders)
+	}
+}
+
+// together makes changes in one Update, or each in its own if that fails for another
+// reason than that nobody knows.
+func (c *committer) together(orders []*order) {
+	ctx := context.Background()
+	err := c.q.update(ctx, func(t tx) error {
+		for _, o := range orders {
+			if err := o.fn(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, o := range orders {
+		o.err = err
+		if err != nil && len(orders) > 1 && !fault.Is(err, fault.Unknown) && !fault.Is(err, fault.Closed) {
+			o.err = c.q.update(ctx, o.fn)
+		}
+		close(o.done)
+	}
+}

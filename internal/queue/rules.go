@@ -1,0 +1,32 @@
+package queue
+
+import "time"
+
+// Rules are what holds for mail to a domain.
+type Rules struct {
+	Gaps      []time.Duration // between attempts, the last one repeated; nil: Options.Gaps
+	Lifetime  time.Duration   // until mail is given up; 0: Options.Lifetime
+	PerDomain int             // attempts at a time at most; 0: Options.PerDomain
+	PerMinute int             // attempts begun in a minute at most; 0: any number
+	Hold      bool            // nothing is tried until this ends
+}
+
+// rules returns what holds for a lane or destination, filled in.
+func (q *Queue) rules(lane string) Rules {
+	var r Rules
+	if q.opt.Rules != nil && lane[0] == "rl"[Remote] {
+		r = q.opt.Rules(domainOf(lane))
+	}
+	if len(r.Gaps) == 0 {
+		r.Gaps = q.opt.Gaps
+	}
+	if r.Lifetime <= 0 {
+		r.Lifetime = q.opt.Lifetime
+	}
+	if r.PerDomain <= 0 {
+		r.PerDomain = q.opt.PerDomain
+	}
+	return r
+}
+
+func (r Rules) gapAfter(n int) time.Duration { return r.Gaps[min(max(n, 1), len(r.Gaps))-1] }
