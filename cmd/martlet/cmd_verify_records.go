@@ -105,8 +105,9 @@ func (r *repairer) mended(m store.Mended) {
 		Lost: m.Lost || m.Gone, What: m.What})
 }
 
-// mendedQueue tells of a queued message, and keeps what is left of one that cannot be sent.
-func (r *repairer) mendedQueue(m queue.Mended) {
+// mendedQueue tells of a queued message, and keeps, durably, what is left of one that cannot
+// be sent.
+func (r *repairer) mendedQueue(m queue.Mended) error {
 	l := repairLine{Event: "mended", QueueID: m.ID.String(), Lost: m.Lost, What: m.What}
 	if !m.From.IsZero() {
 		l.From = m.From.String()
@@ -116,19 +117,36 @@ func (r *repairer) mendedQueue(m queue.Mended) {
 	}
 	if m.Lost {
 		r.other++
-		dir := filepath.Join(r.away, "queue")
-		err := os.MkdirAll(dir, 0o700)
-		if err == nil && len(m.Content) > 0 {
-			err = os.WriteFile(filepath.Join(dir, m.ID.String()+".eml"), m.Content, 0o600)
-		}
-		if err == nil && len(m.Envelope) > 0 {
-			err = os.WriteFile(filepath.Join(dir, m.ID.String()+".records"), m.Envelope, 0o600)
-		}
-		if err != nil {
-			l.What += fmt.Sprintf("; and what is left of it cannot be kept: %v", err)
+		if err := r.keepQueued(m); err != nil {
+			return failed("what is left of the queued message %s cannot be kept: %v; it is still in the store, make room and run the repair again", m.ID, err)
 		}
 	}
-	_ = r.tell(l)
+	return r.tell(l)
+}
+
+func (r *repairer) keepQueued(m queue.Mended) error {
+	dir := filepath.Join(r.away, "queue")
+	if err := makeFolder(dir); err != nil {
+		return err
+	}
+	for end, content := range map[string][]byte{".eml": m.Content, ".records": m.Envelope} {
+		if len(content) == 0 {
+			continue
+		}
+		if err := writeDurably(filepath.Join(dir, m.ID.String()+end), content); err != nil {
+			return err
+		}
+	}
+	return syncFolder(dir)
+}
+
+func writeDurably(name string, content []byte) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // known are the accounts of the directory.

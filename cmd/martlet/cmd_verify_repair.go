@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -140,9 +141,9 @@ func (r *repairer) run() error {
 	if r.plan {
 		return r.planned(len(found))
 	}
-	away := filepath.Join(string(r.cfg.Data), "quarantine", time.Now().UTC().Format("20060102T150405Z"))
-	if err := os.MkdirAll(away, 0o700); err != nil {
-		return failed("cannot make %s: %v", away, err)
+	away, err := makeQuarantine(string(r.cfg.Data), time.Now())
+	if err != nil {
+		return failed("cannot make a folder for what is replaced: %v", err)
 	}
 	if r.report, err = os.OpenFile(filepath.Join(away, "report.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return failed("cannot write the report: %v", err)
@@ -178,6 +179,24 @@ func (r *repairer) run() error {
 		return failed("%s", r.incomplete())
 	}
 	return nil
+}
+
+// makeQuarantine makes a folder of its own for what a repair replaces.
+func makeQuarantine(data string, now time.Time) (away string, err error) {
+	all := filepath.Join(data, "quarantine")
+	if err := makeFolder(all); err != nil {
+		return "", err
+	}
+	first := filepath.Join(all, now.UTC().Format("20060102T150405Z"))
+	away = first
+	for n := 2; ; n++ {
+		err := os.Mkdir(away, 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			away = fmt.Sprintf("%s-%d", first, n)
+			continue
+		}
+		return away, errors.Join(err, syncFolder(all))
+	}
 }
 
 func (r *repairer) planned(files int) error {

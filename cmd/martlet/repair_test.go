@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -179,4 +180,17 @@ func TestRepairGivesNoOnesAddress(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestQuarantineOfItsOwn: two repairs in the same second do not share a folder.
+func TestQuarantineOfItsOwn(t *testing.T) {
+	data, now := t.TempDir(), time.Now()
+	seen := map[string]bool{}
+	for range 3 {
+		away, err := makeQuarantine(data, now)
+		if err != nil || seen[away] {
+			t.Errorf("%s is used twice, %v", away, err)
+		}
+		seen[away] = true
+	}
 }

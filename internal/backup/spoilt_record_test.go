@@ -130,7 +130,7 @@ func TestDamagedRecordCostsNoMore(t *testing.T) {
 				}
 				w.must(t, e.Store.Repair(ctx, nil, func(store.Mended) {}))
 				if sh == store.QueueShard {
-					w.must(t, queue.Repair(ctx, eng, e.Store, time.Now(), func(queue.Mended) {}))
+					w.must(t, queue.Repair(ctx, eng, e.Store, time.Now(), func(queue.Mended) error { return nil }))
 				}
 				e.verify(t)
 				if got := len(readable(e.account(t, "b"))); got < 19 {

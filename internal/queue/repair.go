@@ -28,8 +28,9 @@ type Mended struct {
 
 // Repair brings the records of a queue that nobody uses into accord, after some were lost
 // or damaged. Lanes, alarms and counts are made anew from messages, recipients and groups.
-// What cannot be sent any more is taken out and handed to report.
-func Repair(ctx context.Context, eng engine.Engine, st *store.Store, now time.Time, report func(Mended)) error {
+// What cannot be sent any more is handed to report, and then taken out: if report fails, the
+// repair ends with its error and has not.
+func Repair(ctx context.Context, eng engine.Engine, st *store.Store, now time.Time, report func(Mended) error) error {
 	q := &Queue{eng: eng, store: st, opt: Options{Now: func() time.Time { return now }}}
 	wrong := false
 	if _, err := q.Verify(ctx, func(ID, string) { wrong = true }); err == nil && !wrong {
@@ -53,7 +54,7 @@ type mender struct {
 	q      *Queue
 	ctx    context.Context
 	now    int64
-	report func(Mended)
+	report func(Mended) error
 	ids    map[ID]bool
 	forget map[string]int64 // when keys are to be forgotten
 	counts counts
@@ -127,7 +128,9 @@ func (m *mender) message(id ID) error {
 		return err
 	}
 	if f.m == nil || f.parcel == nil {
-		m.lost(id, &f)
+		if err := m.lost(id, &f); err != nil {
+			return err
+		}
 		return m.update(func(t tx) error { return t.wipe(id) })
 	}
 	said := Mended{ID: id, From: f.m.env.From}
@@ -137,7 +140,9 @@ func (m *mender) message(id ID) error {
 	}
 	if said.Lost { // if all ends before it is done, it is told twice, and not never
 		said.Content = m.content(f.parcel)
-		m.report(said)
+		if err := m.report(said); err != nil {
+			return err
+		}
 	}
 	return m.update(func(t tx) error { return m.put(t, id, &f) })
 }
@@ -213,7 +218,7 @@ func (m *mender) content(p *store.Parcel) []byte {
 	return b
 }
 
-func (m *mender) lost(id ID, f *found) {
+func (m *mender) lost(id ID, f *found) error {
 	said := Mended{ID: id, Lost: true, What: "it cannot be sent: " + f.why, Content: m.content(f.parcel), Envelope: f.raw}
 	if f.why == "" {
 		said.What = "it cannot be sent: its record is lost"
@@ -226,7 +231,7 @@ func (m *mender) lost(id ID, f *found) {
 			said.To = append(said.To, r.Address)
 		}
 	}
-	m.report(said)
+	return m.report(said)
 }
 
 // wipe removes all of a message that does not follow from it.

@@ -30,7 +30,7 @@ func TestRepairCutShortIsDoneByTheNext(t *testing.T) {
 		if err := b.eng.Update(context.Background(), shard, func(w engine.Writer) error { return w.Delete([]byte{famCount}) }); err != nil {
 			t.Fatal(err)
 		}
-		lost := func(m Mended) { t.Errorf("cut after %d: %+v", n, m) }
+		lost := func(m Mended) error { t.Errorf("cut after %d: %+v", n, m); return nil }
 		err := Repair(&endsAfter{context.Background(), n}, b.eng, b.store, b.clock.now(), lost)
 		if err != nil {
 			cuts++

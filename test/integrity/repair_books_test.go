@@ -84,10 +84,11 @@ func TestR34RepairBooks(t *testing.T) {
 		}); err != nil {
 			fail("directory: %v", err)
 		}
-		if err := queue.Repair(ctx, e, st, time.Now(), func(m queue.Mended) {
+		if err := queue.Repair(ctx, e, st, time.Now(), func(m queue.Mended) error {
 			if m.Lost {
 				lost++
 			}
+			return nil
 		}); err != nil {
 			fail("queue: %v", err)
 		}

@@ -131,7 +131,7 @@ func mendAll(fs vfs.FS, fail func(string, ...any), ctx context.Context) (lost in
 	if err != nil {
 		fail("store: %v", err)
 	}
-	if err := queue.Repair(ctx, e, st, time.Now(), func(queue.Mended) {}); err != nil {
+	if err := queue.Repair(ctx, e, st, time.Now(), func(queue.Mended) error { return nil }); err != nil {
 		fail("queue: %v", err)
 	}
 	d, err := directory.Open(ctx, e, st, directory.Options{Now: time.Now, Rand: crand.Reader})
