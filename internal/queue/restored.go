@@ -27,7 +27,7 @@ func Sealing(key, _ []byte) record.Sealing {
 	switch key[0] {
 	case famPiece:
 		return record.Part
-	case famWaiting, famDue, famAlarm:
+	case famWaiting, famTurn, famDue, famAlarm:
 		return record.Bare
 	}
 	return record.Sealed
