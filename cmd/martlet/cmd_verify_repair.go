@@ -126,7 +126,7 @@ func readGiven(give map[string]string) (map[mail.AccountID]mail.Address, error) 
 }
 
 func (r *repairer) run() error {
-	opt := pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(r.cfg.Store.Cache), Writer: "martlet " + thisBuild().Version, Log: slog.New(slog.DiscardHandler)}
+	opt := pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(r.cfg.Store.Cache), Writer: "martlet " + thisBuild().Version, Log: slog.New(slog.DiscardHandler), Mending: true}
 	dir := engineDir(r.cfg)
 	found, err := pebble.Inspect(r.ctx, dir, opt)
 	unfinished := errors.Is(err, fs.ErrNotExist) // a repair was cut short when the old store had been moved
@@ -161,6 +161,8 @@ func (r *repairer) run() error {
 		}
 		done.Records, done.Bytes, done.Gaps, done.Values = s.Keys, s.Bytes, s.Gaps, s.Values
 		done.Turned, r.holes = s.Turned, s.Holes
+	} else if err := pebble.BeginMending(dir, opt); err != nil {
+		return err
 	}
 	if err := r.records(opt); err != nil {
 		return err
@@ -168,6 +170,9 @@ func (r *repairer) run() error {
 	ok := r.lost+r.ranges+r.other == 0
 	done.Missing, done.Ranges, done.Other, done.OK = r.lost, r.ranges, r.other, &ok
 	if err := r.tell(done); err != nil {
+		return err
+	}
+	if err := errors.Join(r.report.Sync(), pebble.EndMending(dir, opt)); err != nil {
 		return err
 	}
 	switch {

@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -192,5 +195,28 @@ func TestQuarantineOfItsOwn(t *testing.T) {
 			t.Errorf("%s is used twice, %v", away, err)
 		}
 		seen[away] = true
+	}
+}
+
+// TestRepairGoesOn kills a repair before the records are in accord: no server starts, and the
+// next repair still says what could not be read.
+func TestRepairGoesOn(t *testing.T) {
+	config := withMail(t)
+	hurtTables(t, config, func(b []byte) { clear(b[:min(512, len(b))]) })
+	data := filepath.Join(filepath.Dir(config), "data")
+	opt := pebble.Options{FS: vfs.Default, Now: time.Now, Mending: true}
+	if _, err := pebble.Repair(context.Background(), filepath.Join(data, "store"), filepath.Join(data, "quarantine", "store"), opt, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := command(t, "", "verify", "--config", config); got.code == 0 || !strings.Contains(got.out+got.err, "cut short") {
+		t.Errorf("verify: %+v", got)
+	}
+	got := command(t, "", "verify", "--repair", "--json", "--config", config)
+	done, unreadable := lastLine(t, got.out)
+	if got.code != exitFailed || done.OK == nil || *done.OK || len(unreadable) == 0 {
+		t.Errorf("it does not say what is lost: %+v", got)
+	}
+	if got := command(t, "", "verify", "--config", config); got.code != 0 {
+		t.Errorf("afterwards: %+v", got)
 	}
 }

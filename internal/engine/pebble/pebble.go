@@ -40,6 +40,7 @@ type Options struct {
 	Writer        string           // what the folder is to say who wrote it, say a name and a version; "": martlet
 	Log           *slog.Logger     // nil discards
 	Now           func() time.Time // time of a blob's Put
+	Mending       bool             // the caller mends the records of a repaired store: see BeginMending
 
 	retry time.Duration // between two attempts at a full disk; 0 is a second
 	brake time.Duration // after a read that failed; 0 is a tenth of a second
@@ -158,7 +159,7 @@ func (e *Engine) open() error {
 // knows, before the database changes anything.
 func (e *Engine) checkFiles(settings *db.Options) (err error) {
 	if unfinished(e.opt.FS, e.dir) {
-		return fault.New(fault.Corrupt, "a repair of the store was cut short; run martlet verify --repair again")
+		return errUnfinished
 	}
 	if _, err := e.disk.Stat(e.dir); err != nil {
 		return nil // there is none, or the database will say what is wrong
@@ -168,6 +169,9 @@ func (e *Engine) checkFiles(settings *db.Options) (err error) {
 	}
 	if err := e.mayRead(); err != nil {
 		return err
+	}
+	if _, ok := marked(e.opt.FS, e.dir); ok && !e.opt.Mending {
+		return errUnfinished
 	}
 	if err := e.disk.witness.checkBefore(); err != nil {
 		return err
@@ -182,6 +186,8 @@ func (e *Engine) checkFiles(settings *db.Options) (err error) {
 	e.disk.witnessed(e.disk.witness.begin)
 	return e.mendEnds(e.life, false)
 }
+
+var errUnfinished = fault.New(fault.Corrupt, "a repair of the store was cut short; run martlet verify --repair again")
 
 // foundDamage is told of each block that fails its checksum. Whoever asked for it gets an
 // error that says so; everything else is still of use.

@@ -44,7 +44,11 @@ func Inspect(ctx context.Context, dir string, opt Options) (found []FileDamage, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	return inspect(ctx, dir, opt)
+	found, err = inspect(ctx, dir, opt)
+	if _, ok := marked(opt.FS, dir); ok {
+		found = append(found, FileDamage{wholeName, "says that a repair was cut short"})
+	}
+	return found, err
 }
 
 func inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error) {
@@ -133,7 +137,9 @@ func (c *census) needed() map[string]uint64 {
 // Repair makes a new store of all that can be read of a damaged one and puts it in its place.
 // A store that a process has open is Busy, and none can open it meanwhile. The damaged one
 // is moved, as it was, to the folder away, which must be on the same file system and not be
-// there yet. An interrupted repair is simply run again. It needs as much space as the store has.
+// there yet. An interrupted repair is simply run again: it goes on with a store that is new, but
+// whose records were not all mended (see BeginMending), and says once more what was lost.
+// It needs as much space as the store has.
 func Repair(ctx context.Context, dir, away string, opt Options, progress func(Salvaged)) (s Salvaged, err error) {
 	opt = opt.withDefaults()
 	r := &repair{ctx: ctx, fs: opt.FS, dir: dir, away: away, opt: opt, progress: progress}
@@ -152,6 +158,12 @@ func Repair(ctx context.Context, dir, away string, opt Options, progress func(Sa
 	}
 	if r.done.Damaged, err = inspect(ctx, dir, opt); err != nil {
 		return r.done, err
+	}
+	if by, ok := marked(r.fs, dir); ok && opt.Mending {
+		if len(r.done.Damaged) == 0 {
+			return by, nil
+		}
+		r.done.Holes = by.Holes
 	}
 	if err := errors.Join(r.fs.RemoveAll(dir+linkedName), r.fs.RemoveAll(dir+freshName)); err != nil {
 		return r.done, err

@@ -19,7 +19,7 @@ import (
 const (
 	lockName  = "LOCK"
 	freshName = ".repaired" // the new store, beside the damaged one
-	wholeName = "complete"  // in the new one, once all is in it
+	wholeName = "complete"  // in the new one, once all is in it, and until the records are mended
 )
 
 // completed is what a new store that has everything says of itself.
@@ -110,7 +110,11 @@ func (r *repair) finish() (done bool, err error) {
 	if err := r.fs.Rename(r.dir+freshName, r.dir); err != nil {
 		return false, err
 	}
-	return true, errors.Join(syncDir(r.fs, r.fs.PathDir(r.dir)), r.fs.RemoveAll(r.dir+linkedName), r.fs.Remove(r.fs.PathJoin(r.dir, wholeName)))
+	err = errors.Join(syncDir(r.fs, r.fs.PathDir(r.dir)), r.fs.RemoveAll(r.dir+linkedName))
+	if err == nil && !r.opt.Mending {
+		err = removeMark(r.fs, r.dir)
+	}
+	return true, err
 }
 
 // moveAway moves the old store. Until the new one has its name there is none, and no process
@@ -124,4 +128,41 @@ func (r *repair) moveAway() error {
 		return err
 	}
 	return syncDir(r.fs, to)
+}
+
+// BeginMending marks a store whose records are to be brought into accord, as Repair does if
+// Options.Mending is set. Nobody else opens it before EndMending: of a queue that is half mended,
+// say, not all would be sent.
+func BeginMending(dir string, opt Options) (err error) {
+	lock, err := takeLock(opt.withDefaults(), dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	mark, err := json.Marshal(completed{})
+	if err != nil {
+		return err
+	}
+	return replaceFile(opt.FS, dir, wholeName, mark)
+}
+
+// EndMending takes the mark off: the records are in accord, and what was lost has been told.
+func EndMending(dir string, opt Options) error { return removeMark(opt.FS, dir) }
+
+func removeMark(fs vfs.FS, dir string) error {
+	if err := fs.Remove(fs.PathJoin(dir, wholeName)); err != nil {
+		return err
+	}
+	return syncDir(fs, dir)
+}
+
+// marked tells whether a store has the mark, and what the repair that left it had lost.
+func marked(fs vfs.FS, dir string) (by Salvaged, ok bool) {
+	b, err := readWhole(fs, fs.PathJoin(dir, wholeName))
+	if err != nil {
+		return Salvaged{}, false
+	}
+	var made completed
+	_ = json.Unmarshal(b, &made) // a mark all the same
+	return made.Done, true
 }

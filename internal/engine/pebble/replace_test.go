@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -205,4 +206,57 @@ func (n noSalvage) MkdirAll(dir string, perm os.FileMode) error {
 		return os.ErrPermission
 	}
 	return n.FS.MkdirAll(dir, perm)
+}
+
+// A store whose records are not all mended yet is not opened, and a repair that goes on says
+// once more what was lost.
+func TestRepairCutShortBeforeTheRecords(t *testing.T) {
+	w := newReplaced(t)
+	e := w.open()
+	w.put(e, "key")
+	if err := e.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	w.put(e, "lost")
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for file, b := range w.files("*.log") {
+		w.write(file, b[:len(b)/2])
+	}
+	mending := w.opt
+	mending.Mending = true
+	first, err := Repair(ctx, w.dir, w.away, mending, nil)
+	if err != nil || len(first.Holes) == 0 {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	if e, err := Open(w.dir, w.opt); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("opened: %v", err)
+		e.Close()
+	}
+	if found, err := Inspect(ctx, w.dir, w.opt); err != nil || len(found) != 1 {
+		t.Errorf("inspect: %v, %v", found, err)
+	}
+	e, err = Open(w.dir, mending) // to mend the records
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Repair(ctx, w.dir, w.away+"2", mending, nil)
+	if err != nil || !reflect.DeepEqual(again, first) {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if err := EndMending(w.dir, w.opt); err != nil {
+		t.Fatal(err)
+	}
+	w.has("key")
+	if err := BeginMending(w.dir, w.opt); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := Open(w.dir, w.opt); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("opened: %v", err)
+		e.Close()
+	}
 }
