@@ -57,6 +57,7 @@ var plan = map[string][]string{
 	"check/dkim":    {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/arc":     {"mail", "fault", "check/dkim"},
 
+	"milter":  {"mail", "fault", "github.com/d--j/go-milter"},
 	"receive": {"mail", "fault", "trace", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},
 
