@@ -396,8 +396,8 @@ type Limits struct {
 	CommandTime Duration `toml:"command_time" default:"10m" min:"1s"`
 
 	// Processors that accounts share: an account that works beside others has those that they
-	// leave, and one at least. 0 is as many as there are; many more, and whoever has most
-	// connections has most.
+	// leave, or its part of all where they leave none. 0 is as many as there are; many more,
+	// and whoever has most connections has most.
 	Processors int `toml:"processors" default:"0" min:"0" max:"1000000"`
 
 	// Time for one request over HTTP, from its first byte to the last of its answer.

@@ -4,7 +4,7 @@
 // Whoever works for a party takes a turn, rests while he waits for something else than a
 // processor (his client, the disk), and gives the turn back. As long as a party is alone,
 // it may have as many turns as it likes. Beside others it has those processors that the
-// others leave, and one at least: a hundred connections of one account that search take
+// others leave, or its part of all where they leave none: a hundred connections of one account that search take
 // no more from the next one than one connection would. What a party has over that waits,
 // first come, first served.
 //
