@@ -42,8 +42,8 @@ func parseFormat(line string) (number int, writer string, ok bool) {
 }
 
 // mayRead refuses a folder that a newer version has written.
-func (e *Engine) mayRead() error {
-	line, err := readWhole(e.disk.FS, e.disk.PathJoin(e.dir, formatName))
+func mayRead(files vfs.FS, dir string) error {
+	line, err := readWhole(files, files.PathJoin(dir, formatName))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -62,33 +62,37 @@ func newer(number int, writer string) error {
 
 // checkFormat reads the number in the database, and raises it and the file's.
 func (e *Engine) checkFormat() error {
-	key := append([]byte{spaceMeta}, "format"...)
-	v, closer, err := e.db.Get(key)
-	had := 0
-	switch {
-	case errors.Is(err, db.ErrNotFound):
-	case err != nil:
+	had, err := formatOf(e.db)
+	if err != nil {
 		return e.failed(err)
-	case len(v) == 1:
-		had = int(v[0])
-	default:
-		err = fault.New(fault.Corrupt, "the number of the format of the data directory is damaged")
-	}
-	if closer != nil {
-		_ = closer.Close()
-	}
-	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		return err
 	}
 	if had > format {
 		return newer(had, "by a newer version")
 	}
 	if had < format {
-		if err := e.failed(e.db.Set(key, []byte{format}, db.Sync)); err != nil {
+		if err := e.failed(e.db.Set(formatKey(), []byte{format}, db.Sync)); err != nil {
 			return err
 		}
 	}
 	return e.sign()
+}
+
+func formatKey() []byte { return append([]byte{spaceMeta}, "format"...) }
+
+// formatOf reads the number in a database, 0 if there is none.
+func formatOf(d *db.DB) (int, error) {
+	v, closer, err := d.Get(formatKey())
+	if errors.Is(err, db.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer closer.Close()
+	if len(v) != 1 {
+		return 0, fault.New(fault.Corrupt, "the number of the format of the data directory is damaged")
+	}
+	return int(v[0]), nil
 }
 
 // sign writes the file, if it does not say the same already.

@@ -1,6 +1,11 @@
 package pebble
 
 import (
+	"bytes"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -110,5 +115,37 @@ func TestEarlierVersionWasHere(t *testing.T) {
 	defer e.Close()
 	if _, err := e.Check(t.Context(), func(file, what string) { t.Errorf("%s %s", file, what) }); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A store that a newer version wrote is not looked into, nor rewritten by a repair, be the file
+// that says so damaged or not.
+func TestNoRepairOfANewerFormat(t *testing.T) {
+	for _, line := range [][]byte{formatLine(format+1, "martlet 99"), []byte("damaged"), nil} {
+		w := newReplaced(t)
+		e := w.open()
+		w.put(e, "first")
+		if err := errors.Join(e.db.Set(formatKey(), []byte{format + 1}, db.Sync), e.db.Flush(), e.Close()); err != nil {
+			t.Fatal(err)
+		}
+		w.write(filepath.Join(w.dir, formatName), line)
+		if line == nil {
+			if err := os.Remove(filepath.Join(w.dir, formatName)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for file, b := range w.files("*.end") { // something
+			w.write(file, b[:len(b)/2])
+		}
+		before := w.files("*")
+		if _, err := Inspect(ctx, w.dir, w.opt); len(line) > 10 && !fault.Is(err, fault.Unsupported) {
+			t.Errorf("%s: inspect: %v", line, err)
+		}
+		if _, err := Repair(ctx, w.dir, w.away, w.opt, nil); !fault.Is(err, fault.Unsupported) {
+			t.Errorf("%s: repair: %v", line, err)
+		}
+		if after := w.files("*"); !maps.EqualFunc(before, after, bytes.Equal) {
+			t.Errorf("%s: something has changed", line)
+		}
 	}
 }

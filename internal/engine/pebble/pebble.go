@@ -167,7 +167,7 @@ func (e *Engine) checkFiles(settings *db.Options) (err error) {
 	if settings.Lock, err = db.LockDirectory(e.dir, e.disk); err != nil { // abandon gives it back
 		return err
 	}
-	if err := e.mayRead(); err != nil {
+	if err := mayRead(e.disk.FS, e.dir); err != nil {
 		return err
 	}
 	if _, ok := marked(e.opt.FS, e.dir); ok && !e.opt.Mending {

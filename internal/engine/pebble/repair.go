@@ -37,13 +37,16 @@ type FileDamage struct{ File, What string }
 const linkedName = ".salvage" // the damaged store as far as it can be opened
 
 // Inspect names the files of a folder which are not as they were written, and changes
-// nothing. One that a process has open is Busy.
+// nothing. One that a process has open is Busy, one that a newer version wrote Unsupported.
 func Inspect(ctx context.Context, dir string, opt Options) (found []FileDamage, err error) {
 	lock, err := takeLock(opt.withDefaults(), dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := mayRead(opt.FS, dir); fault.Is(err, fault.Unsupported) {
+		return nil, err
+	}
 	found, err = inspect(ctx, dir, opt)
 	if _, ok := marked(opt.FS, dir); ok {
 		found = append(found, FileDamage{wholeName, "says that a repair was cut short"})
@@ -149,6 +152,9 @@ func Repair(ctx context.Context, dir, away string, opt Options, progress func(Sa
 			return r.done, err
 		}
 		defer lock.Close()
+		if err := mayRead(r.fs, dir); fault.Is(err, fault.Unsupported) {
+			return r.done, err
+		}
 		if r.state, err = stateOf(r.fs, dir); err != nil {
 			return r.done, err
 		}
@@ -370,6 +376,9 @@ func (r *repair) copy() error {
 	var err error
 	if r.from, err = db.Open(e.dir, settings); err != nil {
 		return fault.Wrap(fault.Corrupt, "what is left of the store cannot be opened; restore a backup", err)
+	}
+	if number, err := formatOf(r.from); err == nil && number > format { // the file does not say so
+		return errors.Join(newer(number, "by a newer version"), r.from.Close())
 	}
 	to, err := Open(r.dir+freshName, r.opt)
 	if err != nil {
