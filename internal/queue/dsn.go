@@ -130,7 +130,9 @@ func (q *Queue) tell(ctx context.Context, m *message, kind uint8, about []subjec
 	key := reportKey(m.id, kind, about)
 	// All of a failed message goes back only if the sender asked for it (RFC 3461,
 	// 4.3); binary parts fit into no report.
-	full := m.env.Ret == mail.RetFull && kind == owedFailure && !m.env.Binary && parcel != nil
+	// And a message that must not travel in the clear comes back without its body, by a way
+	// that is as safe if there is one (RFC 8689, 5).
+	full := m.env.Ret == mail.RetFull && kind == owedFailure && !m.env.Binary && parcel != nil && !m.env.RequireTLS
 	for {
 		d := &dsn{q: q, m: m, kind: kind, about: about, parcel: parcel, full: full, now: q.opt.Now(), key: key}
 		env, body, err := d.build(ctx)
@@ -200,7 +202,7 @@ func (d *dsn) build(ctx context.Context) (mail.Envelope, io.ReadCloser, error) {
 	tail := fmt.Sprintf("\r\n--%s--\r\n", d.boundary)
 	env := mail.Envelope{
 		To:   []mail.Recipient{{Address: d.m.env.From, Notify: mail.NotifyNever}},
-		UTF8: d.utf8(), Body8Bit: eight, Helo: d.q.opt.Hostname, Protocol: "LOCAL",
+		UTF8: d.utf8(), Body8Bit: eight, Helo: d.q.opt.Hostname, Protocol: "LOCAL", RequireTLS: d.m.env.RequireTLS,
 	}
 	if d.parcel == nil {
 		d.out.WriteString(tail)

@@ -381,3 +381,25 @@ func TestSpan(t *testing.T) {
 		}
 	}
 }
+
+// What becomes of a message that must not travel in the clear is told by a report that must
+// not either, without the body, whatever RET says (RFC 8689, 5).
+func TestReportOfRequireTLS(t *testing.T) {
+	for _, require := range []bool{true, false} {
+		b := newBench(t, nil)
+		b.courier.script = always(unknown)
+		env := envelope("alice@martlet.test", "bob@example.org")
+		env.Ret, env.RequireTLS = mail.RetFull, require
+		b.enqueue(Entry{Envelope: env, Parcel: b.parcel(sample)})
+		b.pump()
+		if len(b.reports.text) != 1 {
+			t.Fatalf("%d reports", len(b.reports.text))
+		}
+		if got := b.reports.envs[0].RequireTLS; got != require {
+			t.Errorf("REQUIRETLS of the report: %v, want %v", got, require)
+		}
+		if whole := strings.Contains(b.reports.text[0], "At eight?"); whole == require {
+			t.Errorf("REQUIRETLS %v: the body came back: %v", require, whole)
+		}
+	}
+}

@@ -142,6 +142,7 @@ const (
 	tagBy                    // mode, trace, time
 	tagReleaseAt             // time
 	tagVERP                  // no value
+	tagTLSOptional           // no value
 )
 
 // enc writes a record.
@@ -216,6 +217,7 @@ func (e *enc) fields(m *message) {
 	})
 	put(tagReleaseAt, !env.ReleaseAt.IsZero(), func(f *enc) { f.I(env.ReleaseAt.UnixMilli()) })
 	put(tagVERP, env.VERP, func(*enc) {})
+	put(tagTLSOptional, env.TLSOptional, func(*enc) {})
 }
 
 // fields reads what fields wrote. A field of a later version is not passed over: who
@@ -239,6 +241,8 @@ func (d *dec) fields(m *message) error {
 			env.ReleaseAt = time.UnixMilli(f.I())
 		case tagVERP:
 			env.VERP = true
+		case tagTLSOptional:
+			env.TLSOptional = true
 		default:
 			return fault.Newf(fault.Corrupt, "a queue record has the field %d, which this server does not know", tag)
 		}

@@ -51,7 +51,7 @@ func TestOldMessageRecord(t *testing.T) {
 
 func withFields() *message {
 	m := ofVersion1()
-	m.env.RequireTLS, m.env.Priority, m.env.VERP = true, -4, true
+	m.env.RequireTLS, m.env.Priority, m.env.VERP, m.env.TLSOptional = true, -4, true, true
 	m.env.By = mail.DeliverBy{Mode: mail.ByReturn, Trace: true, At: time.UnixMilli(1772366500000)}
 	m.env.ReleaseAt = time.UnixMilli(1772366600000)
 	return m
@@ -62,7 +62,7 @@ func withFields() *message {
 func TestMessageFields(t *testing.T) {
 	all := withFields()
 	alone := []*message{all}
-	for n := range 5 {
+	for n := range 6 {
 		m := ofVersion1()
 		switch n {
 		case 0:
@@ -75,6 +75,8 @@ func TestMessageFields(t *testing.T) {
 			m.env.ReleaseAt = all.env.ReleaseAt
 		case 4:
 			m.env.VERP = true
+		case 5:
+			m.env.TLSOptional = true
 		}
 		alone = append(alone, m)
 	}

@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
 )
 
 // queueRemote hands on what is for other hosts. It comes first: if it fails, most
@@ -22,6 +24,7 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 	for _, o := range p.remote {
 		to = append(to, o.rcpt)
 	}
+	env.TLSOptional = !env.RequireTLS && waivesTLS(msg.Header())
 	entries := entriesFor(env, to, msg, queue.Entry{Road: queue.Remote})
 	for i := range entries {
 		entries[i].Key = keyFor(key, entries[i].Envelope.To)
@@ -35,6 +38,16 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 			o.id = ids[i/perEntry]
 		}
 	}
+}
+
+// waivesTLS tells whether a message has the field "TLS-Required: No" (RFC 8689, 3).
+func waivesTLS(header []byte) bool {
+	for name, value := range mime.Fields(header) {
+		if bytes.EqualFold(name, []byte("TLS-Required")) {
+			return bytes.EqualFold(bytes.TrimSpace(value), []byte("No"))
+		}
+	}
+	return false
 }
 
 // queueFailed lets those wait whose failure cannot be reported: because the answer

@@ -51,6 +51,9 @@ func (s *session) extensions(ctx context.Context) []string {
 	if s.conn.CanStartTLS() {
 		list = append(list, "STARTTLS")
 	}
+	if _, secure := s.conn.TLS(); secure {
+		list = append(list, "REQUIRETLS") // RFC 8689, 2
+	}
 	if mechanisms := s.Directory.Offer(ctx, s.conn).Mechanisms(); s.Kind == Submission && !s.loggedIn && len(mechanisms) > 0 {
 		list = append(list, "AUTH "+strings.Join(mechanisms, " "))
 	}

@@ -23,13 +23,16 @@ func (s *session) mail(ctx context.Context, arg string) *smtp.Reply {
 	if limit := s.Store.MaxMessage(); m.Size > limit { // RFC 1870, 6.1
 		return smtp.NewReply(552, "5.3.4", fmt.Sprintf("message is larger than %d bytes", limit))
 	}
+	if _, secure := s.conn.TLS(); m.RequireTLS && !secure { // RFC 8689, 2
+		return smtp.NewReply(555, "5.5.4", "REQUIRETLS is only taken over TLS")
+	}
 	if bad := s.maySend(ctx, m.From); bad != nil {
 		return bad
 	}
 	s.tx = &transaction{env: mail.Envelope{
 		From: m.From, EnvID: m.EnvID, Ret: m.Ret, UTF8: m.UTF8,
 		Body8Bit: m.Body == smtp.Body8Bit || m.Body == smtp.BodyBinary, Binary: m.Body == smtp.BodyBinary,
-		Helo: s.helo, Protocol: s.protocol(m.UTF8),
+		Helo: s.helo, Protocol: s.protocol(m.UTF8), RequireTLS: m.RequireTLS,
 	}}
 	if s.loggedIn {
 		s.tx.env.Login = s.account.Address.String()
