@@ -58,7 +58,7 @@ var plan = map[string][]string{
 	"check/arc":     {"mail", "fault", "check/dkim"},
 
 	"milter":  {"mail", "fault", "github.com/d--j/go-milter"},
-	"receive": {"mail", "fault", "trace", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
+	"receive": {"mail", "fault", "turn", "trace", "check", "check/authres", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},
 
 	"publish": {"fault", "dnsx", "directory", "github.com/miekg/dns"},

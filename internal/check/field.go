@@ -131,7 +131,7 @@ func (v *Verdict) failed() string {
 	if d.Problem != "" {
 		return d.Problem
 	}
-	return fmt.Sprintf("the message says it is from %s, but %s", d.Author, d.Reason)
+	return fmt.Sprintf("the message says it is from %s, but %s", d.Author[:min(len(d.Author), 100)], d.Reason)
 }
 
 // anyPass tells whether some signature is valid, of whomever.

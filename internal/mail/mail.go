@@ -150,6 +150,7 @@ type Envelope struct {
 	By        DeliverBy // when it is to be delivered (RFC 2852)
 	ReleaseAt time.Time // not to be sent or delivered before (RFC 4865); zero: at once
 	VERP      bool      // each recipient gets it from a sender of his own, which names him
+	Junk      bool      // it goes into Junk, not into INBOX: a check of it failed
 }
 
 // DeliverBy is a time by which a message is to be delivered (RFC 2852, 4).

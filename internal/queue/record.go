@@ -143,6 +143,7 @@ const (
 	tagReleaseAt             // time
 	tagVERP                  // no value
 	tagTLSOptional           // no value
+	tagJunk                  // no value
 )
 
 // enc writes a record.
@@ -218,6 +219,7 @@ func (e *enc) fields(m *message) {
 	put(tagReleaseAt, !env.ReleaseAt.IsZero(), func(f *enc) { f.I(env.ReleaseAt.UnixMilli()) })
 	put(tagVERP, env.VERP, func(*enc) {})
 	put(tagTLSOptional, env.TLSOptional, func(*enc) {})
+	put(tagJunk, env.Junk, func(*enc) {})
 }
 
 // fields reads what fields wrote. A field of a later version is not passed over: who
@@ -243,6 +245,8 @@ func (d *dec) fields(m *message) error {
 			env.VERP = true
 		case tagTLSOptional:
 			env.TLSOptional = true
+		case tagJunk:
+			env.Junk = true
 		default:
 			return fault.Newf(fault.Corrupt, "a queue record has the field %d, which this server does not know", tag)
 		}

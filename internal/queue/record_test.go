@@ -52,6 +52,7 @@ func TestOldMessageRecord(t *testing.T) {
 func withFields() *message {
 	m := ofVersion1()
 	m.env.RequireTLS, m.env.Priority, m.env.VERP, m.env.TLSOptional = true, -4, true, true
+	m.env.Junk = true
 	m.env.By = mail.DeliverBy{Mode: mail.ByReturn, Trace: true, At: time.UnixMilli(1772366500000)}
 	m.env.ReleaseAt = time.UnixMilli(1772366600000)
 	return m
@@ -62,7 +63,7 @@ func withFields() *message {
 func TestMessageFields(t *testing.T) {
 	all := withFields()
 	alone := []*message{all}
-	for n := range 6 {
+	for n := range 7 {
 		m := ofVersion1()
 		switch n {
 		case 0:
@@ -77,6 +78,8 @@ func TestMessageFields(t *testing.T) {
 			m.env.VERP = true
 		case 5:
 			m.env.TLSOptional = true
+		case 6:
+			m.env.Junk = true
 		}
 		alone = append(alone, m)
 	}

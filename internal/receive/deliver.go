@@ -60,7 +60,7 @@ const many = 8
 // disk's sync.
 func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
 	if len(p.drops) == 1 {
-		p.drops[0].err = r.store(ctx, p.drops[0].account, l)
+		p.drops[0].err = r.store(ctx, p.drops[0], l)
 		return
 	}
 	if len(p.drops) >= many {
@@ -79,26 +79,62 @@ func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			d.err = r.store(ctx, d.account, l)
+			d.err = r.store(ctx, d, l)
 		})
 	}
 	wg.Wait()
 }
 
-// keywords returns what a message is marked with at delivery (RFC 9979, 4).
-func (r *Receiver) keywords(msg *store.Parcel) []string {
+// keywords returns what a message is marked with at delivery (RFC 9979, 4; $Junk is what
+// mail programs know junk by).
+func (r *Receiver) keywords(msg *store.Parcel, junk bool) (words []string) {
+	if junk {
+		words = append(words, "$Junk")
+	}
 	switch {
 	case !r.opt.MarkAttachments:
-		return nil
 	case msg.Message().HasAttachment:
-		return []string{mail.HasAttachment}
+		words = append(words, mail.HasAttachment)
+	default:
+		words = append(words, mail.HasNoAttachment)
 	}
-	return []string{mail.HasNoAttachment}
+	return words
 }
 
-// store puts the letter into one account's INBOX. A commit of which nobody knows
+// mailbox is the one that a message goes into. An account that has no mailbox for junk any
+// more gets another, if its name is free.
+func mailbox(tx *store.Tx, junk bool) (store.Mailbox, error) {
+	if !junk {
+		return tx.Mailbox("INBOX")
+	}
+	const usual = "Junk"
+	box, err := tx.Mailbox(usual)
+	if err == nil && box.Role == mail.RoleJunk {
+		return box, nil
+	}
+	free := fault.Is(err, fault.NotFound)
+	if err != nil && !free {
+		return box, err
+	}
+	all, err := tx.Mailboxes()
+	if err != nil {
+		return box, err
+	}
+	for _, b := range all {
+		if b.Role == mail.RoleJunk {
+			return b, nil
+		}
+	}
+	if free {
+		return tx.CreateMailbox(usual, mail.RoleJunk)
+	}
+	return box, nil // of this name, whatever it is for
+}
+
+// store puts the letter into one account's INBOX, or Junk. A commit of which nobody knows
 // whether it came to be is tried again, which the key makes harmless.
-func (r *Receiver) store(ctx context.Context, id mail.AccountID, l letter) (err error) {
+func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
+	id := d.account
 	defer func() {
 		if p := recover(); p != nil { // here so that it fails one delivery, not the process
 			r.opt.Log.Error("panic in a delivery", "account", id, "panic", p, "stack", string(debug.Stack()))
@@ -110,11 +146,11 @@ func (r *Receiver) store(ctx context.Context, id mail.AccountID, l letter) (err 
 		if err != nil || !first {
 			return err
 		}
-		inbox, err := tx.Mailbox("INBOX")
+		box, err := mailbox(tx, d.junk)
 		if err != nil {
 			return err
 		}
-		_, err = tx.Append(inbox.ID, store.NewMessage{Parcel: l.msg, Keywords: r.keywords(l.msg)})
+		_, err = tx.Append(box.ID, store.NewMessage{Parcel: l.msg, Keywords: r.keywords(l.msg, d.junk)})
 		return err
 	}
 	account := r.opt.Store.Account(id)

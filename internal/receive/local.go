@@ -20,7 +20,7 @@ func (l *Local) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 	var found []Result
 	msg, err := job.Parcel(ctx)
 	if err == nil {
-		found = l.Receiver.deliver(ctx, job.Envelope, msg, keyOf(msg), true).results()
+		found = l.Receiver.deliver(ctx, job.Envelope, msg, keyOf(msg), true, nil).results()
 	} else {
 		found = refused(job.Envelope, Result{Err: err}).results()
 	}
@@ -38,7 +38,7 @@ func (l *Local) Report(ctx context.Context, key string, env mail.Envelope, messa
 	if err != nil {
 		return err
 	}
-	for _, r := range l.Receiver.deliver(ctx, env, msg, "report "+key, true).results() {
+	for _, r := range l.Receiver.deliver(ctx, env, msg, "report "+key, true, nil).results() {
 		if r.Err != nil && (err == nil || fault.Of(r.Err).Temporary()) {
 			err = r.Err
 		}

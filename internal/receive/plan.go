@@ -20,6 +20,7 @@ type plan struct {
 // recipient is one of the envelope with the places it leads to.
 type recipient struct {
 	mail.Recipient
+	junk   bool   // he has it in Junk
 	failed Result // why it leads nowhere
 	drops  []*drop
 	remote []*onward
@@ -30,6 +31,7 @@ type recipient struct {
 type drop struct {
 	account mail.AccountID
 	rcpt    mail.Recipient // as it would wait in the queue
+	junk    bool           // into Junk, not into INBOX
 	err     error
 	queued  bool
 }
@@ -42,13 +44,17 @@ type onward struct {
 }
 
 // route resolves the recipients (aliases, details, catch-alls).
-func (r *Receiver) route(ctx context.Context, env mail.Envelope) *plan {
+//
+// junk tells of each recipient whether his message goes into Junk; nil: of none. An account
+// that several of them lead to has it there if any of them wants it so.
+func (r *Receiver) route(ctx context.Context, env mail.Envelope, junk []bool) *plan {
 	p := &plan{recipients: make([]recipient, len(env.To))}
 	drops := map[mail.AccountID]*drop{}
 	remote := map[mail.Address]*onward{}
 	for i, to := range env.To {
 		rcpt := &p.recipients[i]
 		rcpt.Recipient = to
+		rcpt.junk = env.Junk || junk != nil && junk[i]
 		found, err := r.opt.Directory.Resolve(ctx, to.Address)
 		if err != nil {
 			rcpt.failed.Err = err
@@ -61,6 +67,7 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope) *plan {
 				drops[t.Account] = d
 				p.drops = append(p.drops, d)
 			}
+			d.junk = d.junk || rcpt.junk
 			rcpt.drops = append(rcpt.drops, d)
 		}
 		for _, a := range found.Remote {

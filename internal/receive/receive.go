@@ -4,7 +4,7 @@
 //
 // When Deliver returns, each recipient that has no error is served durably. The
 // package speaks no protocol, keeps no state but a short memory of full accounts,
-// and never talks to other hosts.
+// and never talks to other hosts, but that package check asks the name service.
 //
 // RFC 5321, 4.4 (Return-Path), 6.1 (responsibility) and 6.3 (loops); RFC 3461, 5.2.7
 // (aliases and DSN parameters).
@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/check"
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -39,6 +40,14 @@ type Options struct {
 	Now         func() time.Time
 
 	MarkAttachments bool // set $hasattachment or $hasnoattachment (RFC 9979, 4)
+
+	// Checks are made of what comes by FromOutside; nil: none.
+	Checks     *check.Checker
+	AuthservID string       // our name in Authentication-Results
+	Forged     check.Policy // of domains that set no other
+	// Observed is told of each message that was checked, once what becomes of it is known;
+	// nil: nobody. It must not keep the caller waiting.
+	Observed func(Observation)
 
 	Log   *slog.Logger // nil: discard
 	Trace *trace.Book  // nil: nobody is told where messages went
@@ -71,17 +80,22 @@ func New(o Options) *Receiver {
 // of an SMTP transaction is served, those that failed wait in the queue, which tries
 // again or sends a report. LMTP, which answers for each recipient, is told of each.
 func (r *Receiver) Deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel) []Result {
-	p := r.deliver(ctx, env, msg, keyOf(msg), isLMTP(env.Protocol))
+	return r.take(ctx, env, msg, findings{})
+}
+
+// take is Deliver for a message that checks have found something of.
+func (r *Receiver) take(ctx context.Context, env mail.Envelope, msg *store.Parcel, f findings) []Result {
+	p := r.deliver(ctx, env, msg, keyOf(msg), isLMTP(env.Protocol), f.junk)
 	r.reportSuccess(ctx, env, p, msg)
-	r.note(env, p, msg)
+	r.note(env, p, msg, f)
 	return p.results()
 }
 
-func (r *Receiver) deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel, key string, each bool) *plan {
+func (r *Receiver) deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel, key string, each bool, junk []bool) *plan {
 	if circles(msg, r.opt.MaxReceived) {
 		return refused(env, Result{errLoop, "5.4.6"})
 	}
-	p := r.route(ctx, env)
+	p := r.route(ctx, env, junk)
 	r.queueRemote(ctx, env, p, msg, key)
 	r.storeAll(ctx, p, letter{sealed(env.From, msg), key})
 	r.queueFailed(ctx, env, p, msg, each)

@@ -7,7 +7,7 @@ import (
 )
 
 // note keeps where a message came from and where it went.
-func (r *Receiver) note(env mail.Envelope, p *plan, msg *store.Parcel) {
+func (r *Receiver) note(env mail.Envelope, p *plan, msg *store.Parcel, f findings) {
 	if r.opt.Trace == nil {
 		return
 	}
@@ -15,6 +15,7 @@ func (r *Receiver) note(env mail.Envelope, p *plan, msg *store.Parcel) {
 	e := trace.Event{
 		What: trace.Received, ID: env.ID, MessageID: info.MessageID, From: env.From.String(), Subject: clip(info.Subject),
 		Login: env.Login, Peer: env.Peer, Helo: env.Helo, Protocol: env.Protocol, TLS: env.TLS, Size: msg.Size(),
+		Verdict: f.verdict, Action: f.action,
 	}
 	if env.From.IsZero() {
 		e.From = "<>"
@@ -38,13 +39,14 @@ func (p *plan) outcomes(t *recipient) (all []trace.Recipient) {
 	if len(p.ids) > 0 {
 		waits = p.ids[0].String()
 	}
+	mailbox := "INBOX"
 	outcome := func(to mail.Recipient, state trace.State, id string, err error) {
 		o := trace.Recipient{Address: to.Address.String(), State: state, Queue: id}
 		if to.Address != t.Address {
 			o.For = t.Address.String()
 		}
 		if state == trace.Delivered {
-			o.Mailbox = "INBOX"
+			o.Mailbox = mailbox
 		}
 		if err != nil {
 			o.Code, o.Enhanced, o.Text = Result{Err: err, Status: t.failed.Status}.Reply()
@@ -62,6 +64,9 @@ func (p *plan) outcomes(t *recipient) (all []trace.Recipient) {
 	}
 	for _, d := range t.drops {
 		id := ""
+		if mailbox = "INBOX"; d.junk {
+			mailbox = "Junk"
+		}
 		if d.queued {
 			id = waits
 		}

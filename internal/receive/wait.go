@@ -54,7 +54,7 @@ func waivesTLS(header []byte) bool {
 // is one for all recipients and another is served, or because a part of the
 // recipient itself is.
 func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, each bool) {
-	w := waiting{to: map[string][]mail.Recipient{}}
+	w := waiting{to: map[why][]mail.Recipient{}}
 	all := !each && p.anyServed()
 	for i := range p.recipients {
 		t := &p.recipients[i]
@@ -62,17 +62,18 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 			continue
 		}
 		if t.failed.Err != nil {
-			w.add(t.Recipient, t.failed.Err, &t.queued)
+			w.add(t.Recipient, t.failed.Err, t.junk, &t.queued)
 		}
 		for _, d := range t.drops {
 			if d.err != nil && !slices.Contains(w.done, &d.queued) {
-				w.add(d.rcpt, d.err, &d.queued)
+				w.add(d.rcpt, d.err, d.junk, &d.queued)
 			}
 		}
 	}
 	var entries []queue.Entry
 	for _, reason := range w.reasons {
-		entries = append(entries, entriesFor(env, w.to[reason], msg, queue.Entry{Road: queue.Local, Reason: reason})...)
+		env.Junk = reason.junk
+		entries = append(entries, entriesFor(env, w.to[reason], msg, queue.Entry{Road: queue.Local, Reason: reason.text})...)
 	}
 	if len(entries) == 0 {
 		return
@@ -88,15 +89,21 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 	p.ids = ids
 }
 
-// waiting are recipients on their way to the queue, by the reason for it.
+// waiting are recipients on their way to the queue, by the reason for it and by where they
+// will have the message.
 type waiting struct {
-	reasons []string
-	to      map[string][]mail.Recipient
+	reasons []why
+	to      map[why][]mail.Recipient
 	done    []*bool
 }
 
-func (w *waiting) add(to mail.Recipient, err error, queued *bool) {
-	reason := fault.Say(err)
+type why struct {
+	text string
+	junk bool
+}
+
+func (w *waiting) add(to mail.Recipient, err error, junk bool, queued *bool) {
+	reason := why{fault.Say(err), junk}
 	if w.to[reason] == nil {
 		w.reasons = append(w.reasons, reason)
 	}

@@ -23,7 +23,12 @@ func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 	defer cancel()
 	id, env := s.messageID(), s.tx.env
 	env.ID, env.TLS = id, s.tlsWords()
-	results := s.Receiver.Deliver(ctx, env, msg.Prepend(s.received()))
+	var results []receive.Result
+	if s.stranger() {
+		results = s.Receiver.FromOutside(ctx, env, msg, s.received())
+	} else {
+		results = s.Receiver.Deliver(ctx, env, msg.Prepend(s.received()))
+	}
 	failed := 0
 	for _, r := range results {
 		if r.Err != nil {
@@ -41,6 +46,11 @@ func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 		return s.answerEach(results, id)
 	}
 	return answerOne(results, failed, id)
+}
+
+// stranger tells whether nobody vouches for the client: mail from other hosts is checked.
+func (s *session) stranger() bool {
+	return s.Kind == Relay && !s.loggedIn && (s.CheckTrusted || !s.conn.Trusted())
 }
 
 // answerOne is the answer of SMTP, which has one for all recipients. Where some are

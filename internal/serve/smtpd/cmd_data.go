@@ -33,14 +33,15 @@ func (s *session) dataOptions() smtp.DataOptions {
 }
 
 // intake stores the bytes of a message; nobody has it yet. Binary parts are encoded, so
-// that every reader and every next host can take them.
+// that every reader and every next host can take them; what is checked first is left for
+// the checks as it came.
 func (s *session) intake(ctx context.Context, r io.Reader) (*store.Parcel, error) {
 	if s.Kind == Submission {
 		r = s.completed(r)
 	}
 	msg, err := s.Store.Receive(ctx, r)
-	if err != nil {
-		return nil, err
+	if err != nil || s.stranger() {
+		return msg, err
 	}
 	encoded, err := msg.WithoutNUL(ctx)
 	if fault.Is(err, fault.Unsupported) { // signed, say: better as it is than not at all

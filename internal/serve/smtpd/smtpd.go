@@ -58,6 +58,9 @@ type Options struct {
 	// an address that the login may not use. The envelope's sender is always checked.
 	CheckFrom bool
 
+	// CheckTrusted has mail from trusted networks checked, too.
+	CheckTrusted bool
+
 	// URLs reads what BURL names; nil: there is no BURL.
 	URLs URLs
 
