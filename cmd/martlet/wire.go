@@ -121,7 +121,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	waits := queueOptions(cfg, remote{h.courier}, road, h.log)
 	waits.Trace = h.trace
 	h.queue = queue.New(h.engine, h.store, waits)
-	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: time.Now, MaxReceived: cfg.SMTP.ReceivedLimit, MarkAttachments: cfg.SMTP.MarkAttachments, Log: h.log, Trace: h.trace})
+	in := receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: time.Now, MaxReceived: cfg.SMTP.ReceivedLimit, MarkAttachments: cfg.SMTP.MarkAttachments, Log: h.log, Trace: h.trace}
+	addChecks(&in, cfg, h.resolver)
+	h.receiver = receive.New(in)
 	road.Receiver = h.receiver
 	return nil
 }
