@@ -45,6 +45,7 @@ func (h *house) publicHTTP(sessions *netsrv.Server) http.Handler {
 		}
 		plain(w, http.StatusOK, "ready")
 	})
+	mux.HandleFunc("GET /.well-known/mta-sts.txt", h.ownPolicy)
 	metrics := promhttp.HandlerFor(newMetrics(h, sessions), promhttp.HandlerOpts{})
 	mux.Handle("GET /metrics", trustedOnly(h.cfg.Trusted, metrics))
 	if h.acme != nil {
