@@ -63,13 +63,15 @@ var plan = map[string][]string{
 
 	"publish": {"fault", "dnsx", "directory", "github.com/miekg/dns"},
 
+	"doctor": {"mail", "fault", "dnsx", "directory", "publish", "check/spf", "check/dkim", "check/dmarc", "check/dnsbl", "sts"},
+
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
 	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},
 	"serve/imapd":  {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
 	"serve/smtpd":  {"mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
-	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "serve/netsrv"},
+	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

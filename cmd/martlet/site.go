@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -29,10 +30,9 @@ import (
 // naming is what administration needs of the domain name system. Its resolver remembers
 // nothing: whoever asks has just changed something.
 func (h *house) naming() (admin.Names, error) {
-	resolver, err := dnsx.New(dnsx.Options{
-		Servers: nameServers(h.cfg, h.log), CacheEntries: -1, Rounds: 1, Timeout: 5 * time.Second,
-		Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext,
-	})
+	o := resolverOptions(h.cfg, h.log)
+	o.CacheEntries = -1
+	resolver, err := dnsx.New(o)
 	if err != nil {
 		return admin.Names{}, misconfigured(err)
 	}
@@ -41,7 +41,16 @@ func (h *house) naming() (admin.Names, error) {
 		Keeper: publish.Keeper{
 			Directory: h.directory, Resolver: resolver, Updater: newUpdater(h.cfg), Rotate: time.Duration(h.cfg.DKIM.Rotate), Now: time.Now,
 		},
+		Doctor: h.doctorOptions,
 	}, nil
+}
+
+// resolverOptions are those of somebody who waits for the answer.
+func resolverOptions(cfg *conf.Config, log *slog.Logger) dnsx.Options {
+	return dnsx.Options{
+		Servers: nameServers(cfg, log), Rounds: 1, Timeout: 4 * time.Second,
+		Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext,
+	}
 }
 
 // newUpdater is nil if no zone can be changed from here.

@@ -71,6 +71,9 @@ type Config struct {
 	// What is known afterwards of each message's way.
 	Trace Trace `toml:"trace"`
 
+	// Whom "martlet doctor" asks.
+	Doctor Doctor `toml:"doctor"`
+
 	// How other commands of this machine reach the running server.
 	Admin Admin `toml:"admin"`
 

@@ -139,3 +139,14 @@ func (u *Updater) exchange(ctx context.Context, zone Zone, m *dns.Msg) (*dns.Msg
 	}
 	return answer, nil
 }
+
+// Probe sees whether the zones can be changed, by a change that changes nothing. Faults: as
+// of Send.
+func (u *Updater) Probe(ctx context.Context) error {
+	for _, zone := range u.Zones {
+		if err := u.Send(ctx, zone, Change{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

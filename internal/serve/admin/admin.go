@@ -97,6 +97,7 @@ func New(o Options) http.Handler {
 
 		"GET /v1/trace": a.tellStories,
 
+		"POST /v1/doctor":  a.examine,
 		"POST /v1/verify":  a.verify,
 		"POST /v1/backup":  a.backup,
 		"POST /v1/restore": a.restore,

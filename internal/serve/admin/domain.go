@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/doctor"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/publish"
 )
@@ -15,6 +16,7 @@ import (
 type Names struct {
 	Site   func(ctx context.Context) (publish.Site, error)
 	Keeper publish.Keeper
+	Doctor func(ctx context.Context) (doctor.Options, error) // without the domains
 }
 
 type settingLine struct {
