@@ -58,6 +58,7 @@ var plan = map[string][]string{
 	"check/arc":     {"mail", "fault", "check/dkim"},
 
 	"milter":  {"mail", "fault", "github.com/d--j/go-milter"},
+	"guard":   {"mail", "fault", "engine", "record"},
 	"receive": {"mail", "fault", "turn", "trace", "check", "check/authres", "store", "directory", "queue", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},
 
@@ -69,7 +70,7 @@ var plan = map[string][]string{
 
 	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},
 	"serve/imapd":  {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
-	"serve/smtpd":  {"mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
+	"serve/smtpd":  {"guard", "mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
 	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "serve/netsrv"},
 }

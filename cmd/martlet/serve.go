@@ -197,6 +197,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 		part("trace", h.keepTrace)
 	}
 	part("signing keys", h.keepKeys)
+	part("guard", h.keepGuard)
 	part("disk", h.watchDisk)
 	part("memory", giveBack)
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/send"
@@ -46,6 +47,7 @@ type house struct {
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
+	guard     *guard.Guard         // knows hosts by what they have sent
 	trace     *trace.Book          // tells the story of each message; nil: none is kept
 
 	certs   certificateSource // nil: no TLS; once it serves
@@ -114,6 +116,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.courier, err = newCourier(cfg, h.resolver, h.policies); err != nil {
 		return err
 	}
+	h.guard = newGuard(cfg, h.engine, h.resolver, h.log)
 	if h.trace, err = openTrace(cfg, h.log); err != nil {
 		return err
 	}

@@ -47,6 +47,9 @@ type Config struct {
 	// What is checked of mail from strangers, and what becomes of it.
 	Checks Checks `toml:"checks"`
 
+	// Other hosts that nobody knows.
+	Guard Guard `toml:"guard"`
+
 	// Mail that goes out to other hosts.
 	Queue Queue `toml:"queue"`
 

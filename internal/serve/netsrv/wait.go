@@ -1,6 +1,7 @@
 package netsrv
 
 import (
+	"context"
 	"os"
 	"time"
 
@@ -138,6 +139,22 @@ func (c *Conn) Hold(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = on
+}
+
+// Delay lets the client wait, without a turn and without what it has been answered so far:
+// for clients that are not to be served fast. It ends early when ctx does.
+func (c *Conn) Delay(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	c.work.Rest()
+	defer c.work.Resume()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
 }
 
 // Stopping tells whether the server is stopping.

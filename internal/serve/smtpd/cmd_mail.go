@@ -29,6 +29,11 @@ func (s *session) mail(ctx context.Context, arg string) *smtp.Reply {
 	if bad := s.maySend(ctx, m.From); bad != nil {
 		return bad
 	}
+	if s.stranger() {
+		if err := s.Guard.Begin(s.conn.Peer()); err != nil {
+			return smtp.NewReply(450, "4.7.1", fault.Say(err))
+		}
+	}
 	s.tx = &transaction{env: mail.Envelope{
 		From: m.From, EnvID: m.EnvID, Ret: m.Ret, UTF8: m.UTF8,
 		Body8Bit: m.Body == smtp.Body8Bit || m.Body == smtp.BodyBinary, Binary: m.Body == smtp.BodyBinary,
@@ -94,6 +99,11 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 		return s.noteRefused(s.refusal(err), to)
 	case !local && s.Kind != Submission:
 		return s.noteRefused(smtp.NewReply(550, "5.7.1", "no relaying: mail for "+clip(to.Address.Domain)+" is not taken here"), to)
+	}
+	if s.stranger() {
+		if err := s.Guard.Recipient(ctx, s.conn.Peer(), s.tx.env.From, to.Address); err != nil {
+			return s.noteRefused(smtp.NewReply(450, "4.7.1", fault.Say(err)), to)
+		}
 	}
 	if len(s.tx.env.To) == 0 {
 		s.tx.party = partyOf(to.Address, account)

@@ -128,7 +128,11 @@ func (s *session) Resume(_ bool, err error) {
 	if err != nil {
 		s.send(s.badLine(err))
 	} else {
-		s.send(s.dispatch(s.ctx, line))
+		reply := s.dispatch(s.ctx, line)
+		if reply != nil && reply.Code >= 500 && s.stranger() {
+			s.conn.Delay(s.ctx, s.Tarpit)
+		}
+		s.send(reply)
 		if why := s.tooMuch(); why != nil && !s.closing {
 			s.send(why)
 			return
@@ -262,6 +266,9 @@ func (s *session) send(r *smtp.Reply) {
 	}
 	s.conn.W.Write(r.Append(s.conn.W.AvailableBuffer()))
 }
+
+// stranger tells whether the client is a host that nobody vouches for.
+func (s *session) stranger() bool { return s.Kind == Relay && !s.conn.Trusted() }
 
 // longestLine is how long a command may be just now, in bytes with CRLF.
 func (s *session) longestLine() int {

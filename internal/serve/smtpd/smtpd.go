@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -65,6 +66,9 @@ type Options struct {
 	URLs URLs
 
 	Trace *trace.Book // keeps who was refused; may be nil
+
+	Guard  *guard.Guard  // of a Relay against hosts that nobody knows; may be nil
+	Tarpit time.Duration // by which answers to refused commands of such hosts are late
 
 	Now func() time.Time
 }
