@@ -286,29 +286,38 @@ func complaint(now, begins, ends time.Time) string {
 
 func words(d time.Duration) string {
 	if days := int(d.Hours() / 24); days > 0 {
-		return fmt.Sprintf("%d days", days)
+		return counted(int64(days), "day")
 	}
 	return d.Round(time.Minute).String()
 }
 
 // watchCertificate complains once a day, and at the start, of a certificate that is about
-// to end.
+// to end; if an authority gives it, it has ten minutes to come first.
 func (h *house) watchCertificate(ctx context.Context, certs certificateSource) error {
-	for first, wait := true, 10*time.Minute; ; first, wait = false, 24*time.Hour {
-		if h.acme != nil && !first { // it has had time to come
-			if names := h.acme.missing(); names != nil {
-				h.log.Error("no certificate has come from the authority yet", "names", names, "fix", "see why in this log; the authority must reach this server on port 80 or 443 of these names")
-			}
-		}
-		if begins, ends, err := expiry(certs, string(h.cfg.Hostname)); err == nil {
-			if say := complaint(time.Now(), begins, ends); say != "" {
-				h.log.Error(say, "ends", ends, "fix", "see why in this log if it comes by ACME, else renew the file of [tls] certificate")
-			}
+	for first := h.acme != nil; ; first = false {
+		after := 24 * time.Hour
+		if first {
+			after = 10 * time.Minute
+		} else {
+			h.complainOfCertificate(certs)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(wait):
+		case <-time.After(after):
+		}
+	}
+}
+
+func (h *house) complainOfCertificate(certs certificateSource) {
+	if h.acme != nil {
+		if names := h.acme.missing(); names != nil {
+			h.log.Error("no certificate has come from the authority yet", "names", names, "fix", "see why in this log; the authority must reach this server on port 80 or 443 of these names")
+		}
+	}
+	if begins, ends, err := expiry(certs, string(h.cfg.Hostname)); err == nil {
+		if say := complaint(time.Now(), begins, ends); say != "" {
+			h.log.Error(say, "ends", ends, "fix", "see why in this log if it comes by ACME, else renew the file of [tls] certificate")
 		}
 	}
 }
