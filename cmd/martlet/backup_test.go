@@ -116,7 +116,7 @@ func TestBackupCommands(t *testing.T) {
 				{"backup prune DIR --keep-days 999999", 2, "36500"},
 				{"backup prune DIR --keep-last -1 --keep-days 3", 2, "--keep-last"},
 				{"restore DIR", 2, "--whole, or --account"},
-				{"restore DIR --whole --account carol@example.org", 2, "--whole, or --account"},
+				{"restore DIR --whole --account carol@example.org", 2, "not both"},
 				{"restore DIR --whole --merge", 2, "are for --account"},
 				{"restore DIR --account carol@example.org --to X", 2, "--to needs --mailbox"},
 				{"restore DIR --account carol@example.org --at soon", 2, `--at "soon" is no time`},

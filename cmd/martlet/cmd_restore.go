@@ -62,6 +62,8 @@ func readRestore(cmd *cobra.Command, args []string, now time.Time) (r restoreReq
 	r.Merge, _ = f.GetBool("merge")
 	r.Plan, _ = f.GetBool("plan")
 	switch {
+	case r.whole && r.Account != "":
+		return r, misused("--whole or --account, not both")
 	case r.whole == (r.Account != ""):
 		return r, misused("say what to restore: --whole, or --account ADDRESS")
 	case r.whole && (r.Mailbox != "" || r.To != "" || r.Merge):

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"time"
 
@@ -32,21 +33,25 @@ func (s *Store) PurgeEvery() time.Duration {
 }
 
 // Purge removes deleted mail that was kept long enough, and returns how many messages
-// went. Sweep does so, too.
+// went. Sweep does so, too. That an account is damaged it says when the others are done.
 func (s *Store) Purge(ctx context.Context) (purged int, err error) {
 	due, err := s.keptUntil(ctx)
 	if err != nil {
 		return 0, err
 	}
 	ids, err := s.Accounts(ctx)
+	var damaged error
 	for i := 0; err == nil && i < len(ids); i++ {
 		var n int
-		if n, err = s.Account(ids[i]).purgeKept(ctx, due, false); fault.Is(err, fault.NotFound) {
+		switch n, err = s.Account(ids[i]).purgeKept(ctx, due, false); {
+		case fault.Is(err, fault.NotFound):
 			err = nil
+		case fault.Is(err, fault.Corrupt):
+			damaged, err = cmp.Or(damaged, fmt.Errorf("account %d: %w", ids[i], err)), nil
 		}
 		purged += n
 	}
-	return purged, err
+	return purged, cmp.Or(err, damaged)
 }
 
 // keptUntil returns the second up to which what was deleted is to be purged now.

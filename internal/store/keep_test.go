@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 )
@@ -882,4 +883,24 @@ func TestDeletedMailboxWhoseNameIsTaken(t *testing.T) {
 		}
 	}
 	w.verify(t)
+}
+
+// TestPurgeBesideDamage: an account that is damaged keeps nobody else's deleted mail.
+func TestPurgeBesideDamage(t *testing.T) {
+	w := keepingWorld(t)
+	if err := w.CreateAccount(ctx, 2, Quota{}); err != nil {
+		t.Fatal(err)
+	}
+	hurt := w.a
+	w.a = w.Account(2)
+	w.deliver(t, "INBOX", letter(1))
+	w.expunge(t, "INBOX", 1)
+	w.days(t, 29)
+	if err := w.eng.Update(ctx, hurt.shard, func(wr engine.Writer) error { return wr.Put([]byte{famAccount}, []byte("damaged")) }); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.t = w.clock.t.Add(2 * 24 * time.Hour)
+	if n, err := w.Purge(ctx); n != 1 || !fault.Is(err, fault.Corrupt) {
+		t.Errorf("%d purged, %v", n, err)
+	}
 }
