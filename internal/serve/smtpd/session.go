@@ -267,9 +267,6 @@ func (s *session) send(r *smtp.Reply) {
 	s.conn.W.Write(r.Append(s.conn.W.AvailableBuffer()))
 }
 
-// stranger tells whether the client is a host that nobody vouches for.
-func (s *session) stranger() bool { return s.Kind == Relay && !s.conn.Trusted() }
-
 // longestLine is how long a command may be just now, in bytes with CRLF.
 func (s *session) longestLine() int {
 	if s.Kind == Submission && s.state() == greeted {
