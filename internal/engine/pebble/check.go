@@ -41,6 +41,7 @@ func (e *Engine) Check(ctx context.Context, report func(file, what string)) (Che
 type checker struct {
 	ctx    context.Context
 	w      *witness
+	count  *census // nil: none could be made
 	report func(file, what string)
 	done   Checked
 }
@@ -64,6 +65,7 @@ func (c *checker) all() error {
 		}
 	}
 	slices.Sort(names)
+	c.count, _ = readCensus(c.w.fs, c.w.path(currentManifest(names))) // what it does not name yet is known
 	for _, name := range names {
 		if err := c.unknown(name); err != nil {
 			return err
@@ -123,7 +125,7 @@ func (c *checker) longer(f extent) (string, error) {
 // unknown checks a table without a line in the list by the checksums of its blocks. An
 // earlier version wrote it, or a power cut took the line.
 func (c *checker) unknown(name string) error {
-	if !strings.HasSuffix(name, ".sst") || c.w.has(name) {
+	if !strings.HasSuffix(name, ".sst") || c.w.has(name) || !c.count.counts(name) {
 		return nil
 	}
 	f, err := c.w.fs.Open(c.w.path(name))

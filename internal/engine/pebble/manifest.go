@@ -17,6 +17,8 @@ type census struct {
 	minLog uint64               // logs with lower numbers do not count
 	tables map[uint64]tableInfo // by number
 	blobs  map[uint64]blobInfo  // by id, which a table names
+
+	files map[string]uint64 // what needed has returned
 }
 
 type tableInfo struct {

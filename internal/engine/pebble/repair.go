@@ -71,13 +71,15 @@ func inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error)
 		note("marker.*", fault.Say(err))
 	}
 	current := currentManifest(names)
+	if current == "" && len(found) == 0 {
+		return nil, nil // the first start was cut short, and the next begins anew
+	}
 	if current == "" {
 		current = w.newestManifest()
 	}
 	count, err := readCensus(opt.FS, w.path(current))
 	if err != nil {
 		note(current, "cannot be read")
-		count = &census{}
 	}
 	for name, size := range count.needed() {
 		if err := w.mustBe(name, size, there); err != nil {
@@ -85,7 +87,7 @@ func inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error)
 		}
 	}
 	for _, f := range w.known() {
-		if number, isNumber := logNumber(f.name); isNumber && number < count.minLog || strings.HasPrefix(f.name, "MANIFEST-") && f.name != current {
+		if !count.counts(f.name) || strings.HasPrefix(f.name, "MANIFEST-") && f.name != current {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -99,7 +101,7 @@ func inspect(ctx context.Context, dir string, opt Options) ([]FileDamage, error)
 			note(f.name, wrong)
 		}
 	}
-	c := checker{ctx: ctx, w: w, report: note}
+	c := checker{ctx: ctx, w: w, count: count, report: note}
 	for _, name := range names {
 		if err := c.unknown(name); err != nil {
 			return nil, err
@@ -125,8 +127,28 @@ func (w *witness) newestManifest() (name string) {
 
 func tableName(number uint64) string { return fmt.Sprintf("%06d.sst", number) }
 
+// counts tells whether a log, table or blob file counts. What an ordinary crash has left
+// of one that the manifest does not name yet does not, and will be removed. A census
+// that could not be made is nil: then everything counts.
+func (c *census) counts(name string) bool {
+	if c == nil {
+		return true
+	}
+	if number, ok := logNumber(name); ok {
+		return number >= c.minLog
+	}
+	_, needed := c.needed()[name]
+	return needed || !isTable(name)
+}
+
 // needed returns the tables and blob files that count, with their sizes.
 func (c *census) needed() map[string]uint64 {
+	if c == nil {
+		return nil
+	}
+	if c.files != nil {
+		return c.files
+	}
 	files := map[string]uint64{}
 	for _, t := range c.tables {
 		files[tableName(t.backing)] = t.size
@@ -134,6 +156,7 @@ func (c *census) needed() map[string]uint64 {
 	for _, b := range c.blobs {
 		files[fmt.Sprintf("%06d.blob", b.file)] = b.size
 	}
+	c.files = files
 	return files
 }
 

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -408,6 +409,9 @@ func (w *witness) setAside() (aside []string, err error) {
 	if err := w.loadSums(); err != nil {
 		return nil, err
 	}
+	if err := w.dropUncounted(); err != nil {
+		return nil, err
+	}
 	for name, f := range w.sums {
 		if !strings.HasPrefix(name, "OPTIONS-") {
 			continue
@@ -423,6 +427,21 @@ func (w *witness) setAside() (aside []string, err error) {
 		}
 	}
 	return aside, nil
+}
+
+// dropUncounted forgets what a crash has left of tables that do not count: the database is about
+// to remove them.
+func (w *witness) dropUncounted() error {
+	names, err := w.fs.List(w.dir)
+	if err != nil {
+		return err
+	}
+	count, err := readCensus(w.fs, w.path(currentManifest(names)))
+	if err != nil {
+		return nil // the database will say what it thinks of it
+	}
+	maps.DeleteFunc(w.sums, func(name string, _ extent) bool { return !count.counts(name) })
+	return nil
 }
 
 // checkMarkers checks that the two empty files are there without which the database
