@@ -137,13 +137,13 @@ const (
 
 // Tags of fields.
 const (
-	tagRequireTLS = iota + 1 // no value
-	tagPriority              // zigzag
-	tagBy                    // mode, trace, time
-	tagReleaseAt             // time
-	tagVERP                  // no value
-	tagTLSOptional           // no value
-	tagJunk                  // no value
+	tagRequireTLS  = iota + 1 // no value
+	tagPriority               // zigzag
+	tagBy                     // mode, trace, time
+	tagReleaseAt              // time
+	tagVERP                   // no value
+	tagTLSOptional            // no value
+	tagJunk                   // no value
 )
 
 // enc writes a record.

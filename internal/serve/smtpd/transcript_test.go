@@ -30,6 +30,11 @@ import (
 //	A<EOF                  the server closes the connection
 //	A! tls                 A makes a TLS handshake
 //	inbox alice            alice's messages, each begun by a line "---"
+//	junk alice             those in her Junk
+//	dns a.test A 192.0.2.1 from now on strangers are checked; a line of a zone
+//	domain here.test forged=junk
+//	                       a setting of a domain
+//	seen                   what reports would be made of
 //	queue                  what the queue was given
 //	append alice BOX text  a message, with Go's escapes, gets into a mailbox of alice's
 //	sign alice URL         alice signs a URL, for which $URL stands from now on
@@ -65,6 +70,7 @@ type player struct {
 	clients map[string]*client
 	shown   []string // lines that "|" must show
 	url     string   // that was signed last
+	zone    string   // of the name server
 }
 
 type client struct {
@@ -112,6 +118,27 @@ func (p *player) direct(words []string, line string) {
 		if len(p.shown) == 0 {
 			p.shown = []string{"nothing"}
 		}
+	case "junk":
+		for _, m := range p.w.mailbox(words[1], "Junk") {
+			p.shown = append(append(p.shown, "---"), visible(m)...)
+		}
+		if len(p.shown) == 0 {
+			p.shown = []string{"nothing"}
+		}
+	case "dns":
+		p.zone += strings.TrimPrefix(line, "dns ") + "\n"
+		p.w.check(p.zone)
+	case "domain":
+		name, value, _ := strings.Cut(words[2], "=")
+		p.w.must(p.w.dir.Set(p.w.ctx, words[1], map[string]string{name: value}))
+	case "seen":
+		for _, o := range p.w.observed {
+			for _, r := range o.Rulings {
+				d := o.Verdict.DMARC
+				p.shown = append(p.shown, fmt.Sprintf("%s for %s: dmarc=%s of %q (%s), %s by %s %s", o.Verdict.Envelope.Peer, r.Domain, d.Status, d.Author, d.Applied, o.Disposition, r.Policy, r.Override))
+			}
+		}
+		p.w.observed = nil
 	case "queue":
 		if p.shown = p.w.queue.lines(); len(p.shown) == 0 {
 			p.shown = []string{"nothing"}

@@ -22,6 +22,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -48,6 +49,9 @@ type world struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	done    sync.WaitGroup
+
+	names    *dnstest.Server // nil: nothing is checked
+	observed []receive.Observation
 }
 
 var start = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
@@ -143,8 +147,11 @@ func (f *fromAddr) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(addrPort(f.from))
 }
 
-// inbox returns the messages of an account, oldest first.
-func (w *world) inbox(name string) []string {
+// inbox returns the messages in an account's INBOX, oldest first.
+func (w *world) inbox(name string) []string { return w.mailbox(name, "INBOX") }
+
+// mailbox returns the messages in a mailbox of an account, oldest first.
+func (w *world) mailbox(name, mailbox string) []string {
 	w.t.Helper()
 	ctx := context.Background() // also after the server has stopped
 	a, err := w.dir.Lookup(ctx, address(name+"@here.test"))
@@ -152,7 +159,7 @@ func (w *world) inbox(name string) []string {
 	acct := w.store.Account(a.ID)
 	var box store.Mailbox
 	w.must(acct.View(ctx, func(s *store.Snapshot) (err error) {
-		box, err = s.Mailbox("INBOX")
+		box, err = s.Mailbox(mailbox)
 		return err
 	}))
 	pic, err := acct.Picture(ctx, box.ID)
