@@ -104,6 +104,11 @@ type queued struct {
 		State   string `json:"state"`
 		Reason  string `json:"reason"`
 		TLS     string `json:"tls"`
+		Facts   struct {
+			Cipher  string `json:"cipher"`
+			Failure string `json:"failure"`
+			Why     string `json:"why"`
+		} `json:"tls_facts"`
 	} `json:"recipients"`
 }
 
@@ -183,6 +188,12 @@ func showQueued(cmd *cobra.Command, args []string) error {
 		for _, r := range q.Recipients {
 			if _, err := fmt.Fprintf(out, "  %-9s %s\n            %s\n", r.State, clean(r.Address), clean(r.Reason)); err != nil {
 				return err
+			}
+			if r.TLS != "" {
+				fmt.Fprintf(out, "            %s\n", clean(strings.TrimSuffix(r.TLS+", "+r.Facts.Cipher, ", ")))
+			}
+			if r.Facts.Failure != "" {
+				fmt.Fprintf(out, "            TLS: %s\n", clean(strings.TrimSuffix(r.Facts.Failure+": "+r.Facts.Why, ": ")))
 			}
 		}
 		return nil

@@ -40,6 +40,7 @@ type RecipientInfo struct {
 	At      time.Time
 	Next    time.Time
 	TLS     string
+	Line    mail.Line
 }
 
 // Filter chooses messages; zero fields choose all.
@@ -218,7 +219,7 @@ func (q *Queue) details(l look, m *message) (Details, error) {
 	}
 	d.Reason = strings.Join(reasons, " | ")
 	err := l.eachRecipient(m, func(_ int, r *recipient) {
-		i := RecipientInfo{Address: r.Address, State: [...]string{"waiting", "delivered", "failed"}[r.state%3], TLS: r.result.TLS}
+		i := RecipientInfo{Address: r.Address, State: [...]string{"waiting", "delivered", "failed"}[r.state%3], TLS: r.result.TLS, Line: r.result.Line}
 		if r.at != 0 {
 			i.At = time.UnixMilli(r.at)
 			i.Reason = sentence(r.result)

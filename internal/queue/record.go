@@ -128,11 +128,13 @@ type place struct {
 
 // version is that of most records. Of some there are newer ones: a message of version 2
 // ends in a list of tagged fields, each of which is there if it is not zero; a destination
-// of version 2 says which priorities it has.
+// of version 2 says which priorities it has; a recipient has version 2 if something is
+// known of the TLS of its last attempt.
 const (
-	version        = 1
-	messageVersion = 2
-	laneVersion    = 2
+	version          = 1
+	messageVersion   = 2
+	laneVersion      = 2
+	recipientVersion = 2
 )
 
 // Tags of fields.
@@ -299,11 +301,16 @@ func (r *recipient) encode() []byte {
 	e.U(uint64(r.result.Code))
 	e.Str(r.result.Enhanced, r.result.Text, r.result.Host, r.result.Address, r.result.TLS)
 	e.Bool(r.result.DSN)
-	return e.seal()
+	l := r.result.Line
+	if l == (mail.Line{}) {
+		return e.seal()
+	}
+	e.Str(l.Version, l.Cipher, string(l.Verified), string(l.Failure), l.Why)
+	return record.Seal(recipientVersion, e.Enc)
 }
 
 func decodeRecipient(b []byte) (*recipient, error) {
-	d, err := newDec(b)
+	d, kind, err := newDecOf(b, recipientVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -320,6 +327,9 @@ func decodeRecipient(b []byte) (*recipient, error) {
 		*s = d.Str()
 	}
 	r.result.DSN = d.Bool()
+	if kind > 1 {
+		r.result.Line = mail.Line{Version: d.Str(), Cipher: d.Str(), Verified: mail.Proof(d.Str()), Failure: mail.TLSFault(d.Str()), Why: d.Str()}
+	}
 	return r, d.end()
 }
 

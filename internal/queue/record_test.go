@@ -99,3 +99,20 @@ func TestMessageFields(t *testing.T) {
 		}
 	}
 }
+
+// TestRecipientVersions: what is known of TLS comes back, and a record without it is of the
+// form that earlier versions wrote and read.
+func TestRecipientVersions(t *testing.T) {
+	r := &recipient{Recipient: mail.Recipient{Address: address("bob@example.org")}, group: 1, state: failed, at: 5,
+		result: Result{Code: 454, Enhanced: "4.7.5", Text: "no", Host: "mx.example.org", Address: "192.0.2.1:25", TLS: "TLS 1.3, certificate not verified"}}
+	for _, line := range []mail.Line{{}, {Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Verified: mail.ProofDANE, Failure: mail.TLSAInvalid, Why: "none is usable"}, {Failure: mail.NoSTARTTLS}} {
+		r.result.Line = line
+		b := r.encode()
+		if got, err := decodeRecipient(b); err != nil || !reflect.DeepEqual(got, r) {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if old := b[0] == version; old != (line == mail.Line{}) {
+			t.Errorf("%+v has version %d", line, b[0])
+		}
+	}
+}

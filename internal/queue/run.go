@@ -527,6 +527,6 @@ func (q *Queue) logOutcome(m *message, p pick, results []Result, cut int) {
 			break
 		}
 		q.opt.Log.Info("attempt", "queue_id", p.id.String(), "domain", domainOf(p.lane), "code", r.Code,
-			"enhanced", r.Enhanced, "host", r.Host, "text", r.Text, "tls", r.TLS, "cut_short", cut > 0, "open", m.open)
+			"enhanced", r.Enhanced, "host", r.Host, "text", r.Text, "tls", r.TLS, "cipher", r.Line.Cipher, "tls_failure", string(r.Line.Failure), "cut_short", cut > 0, "open", m.open)
 	}
 }

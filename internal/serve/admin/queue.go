@@ -30,6 +30,13 @@ func queueLineOf(i queue.Info) queueLine {
 	}
 }
 
+func tlsLineOf(l mail.Line) *tlsLine {
+	if l == (mail.Line{}) {
+		return nil
+	}
+	return &tlsLine{l.Version, l.Cipher, string(l.Verified), string(l.Failure), l.Why}
+}
+
 func texts(addrs []mail.Address) []string {
 	out := make([]string, len(addrs))
 	for i, a := range addrs {
@@ -75,6 +82,15 @@ type (
 		At      *time.Time `json:"at"` // of the last attempt
 		Next    *time.Time `json:"next_attempt"`
 		TLS     string     `json:"tls,omitempty"`
+		Line    *tlsLine   `json:"tls_facts,omitempty"`
+	}
+	// tlsLine is what is known of the TLS of an attempt.
+	tlsLine struct {
+		Version  string `json:"version,omitempty"`
+		Cipher   string `json:"cipher,omitempty"`
+		Verified string `json:"verified,omitempty"` // opportunistic, dane, sts, pkix
+		Failure  string `json:"failure,omitempty"`  // RFC 8460, 4.3
+		Why      string `json:"why,omitempty"`
 	}
 )
 
@@ -89,7 +105,7 @@ func (a *api) showQueued(r *request) error {
 	}
 	out := queueAnswer{queueLine: queueLineOf(d.Info), Login: d.Login, Peer: d.Peer, EnvID: d.EnvID, Recipients: []recipientLine{}}
 	for _, rc := range d.Recipients {
-		out.Recipients = append(out.Recipients, recipientLine{rc.Address.String(), rc.State, rc.Reason, timeOrNil(rc.At), timeOrNil(rc.Next), rc.TLS})
+		out.Recipients = append(out.Recipients, recipientLine{rc.Address.String(), rc.State, rc.Reason, timeOrNil(rc.At), timeOrNil(rc.Next), rc.TLS, tlsLineOf(rc.Line)})
 	}
 	return r.send(out)
 }
