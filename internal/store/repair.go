@@ -35,6 +35,9 @@ type Mended struct {
 //
 // known are accounts that somebody else knows of; those that have data are listed again.
 func (s *Store) Repair(ctx context.Context, known []mail.AccountID, report func(Mended)) error {
+	if err := s.repairRegistry(ctx, report); err != nil {
+		return err
+	}
 	listed, err := s.Accounts(ctx)
 	if err != nil {
 		return err
@@ -51,6 +54,38 @@ func (s *Store) Repair(ctx context.Context, known []mail.AccountID, report func(
 		}
 	}
 	return nil
+}
+
+// repairRegistry writes damaged records of the list of accounts anew, and has the clocks of
+// what is removed for its age begin anew.
+func (s *Store) repairRegistry(ctx context.Context, report func(Mended)) error {
+	var found []Mended
+	err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
+		found = nil
+		var broken [][]byte
+		err := w.Scan(nil, nil, false, func(k, v []byte) bool {
+			if _, _, err := record.Open(v); err != nil {
+				broken = append(broken, bytes.Clone(k))
+			}
+			return true
+		})
+		bare := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer}
+		for _, key := range broken {
+			found = append(found, Mended{Problem: Problem{What: fmt.Sprintf("record %x of the list of accounts was damaged", key)}})
+			if kind, ok := bare[key[0]]; ok && err == nil {
+				err = w.Put(key, seal(kind, nil))
+			} else if err == nil {
+				err = w.Delete(key)
+			}
+		}
+		return err
+	})
+	for _, m := range found {
+		if err == nil {
+			report(m)
+		}
+	}
+	return err
 }
 
 // Repair is the Repair of a store for one account, which nobody else may use. Faults:

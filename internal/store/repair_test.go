@@ -76,3 +76,27 @@ func TestRepairCutShortTells(t *testing.T) {
 		}
 	}
 }
+
+// TestRepairOfTheListOfAccounts: damaged records of the list, and of the clocks beside it, are
+// mended, and the sweep goes on.
+func TestRepairOfTheListOfAccounts(t *testing.T) {
+	for _, key := range [][]byte{{famSweeping}, {famKeepTime}, engine.Key(famOpen, 1), engine.Key(famRegistry, 1)} {
+		w := newWorld(t)
+		w.deliver(t, "INBOX", letter(1))
+		if err := w.eng.Update(ctx, registryShard, func(wr engine.Writer) error { return wr.Put(key, []byte("garbage")) }); err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for range 2 {
+			if err := w.Repair(ctx, nil, func(Mended) { told++ }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if list := w.problems(t); len(list) > 0 || told != 1 {
+			t.Errorf("%q: told of %d, and %v", key, told, list)
+		}
+		if _, err := w.Sweep(ctx); err != nil {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
+}
