@@ -124,9 +124,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	waits := queueOptions(cfg, remote{h.courier}, road, h.log)
 	waits.Trace = h.trace
 	h.queue = queue.New(h.engine, h.store, waits)
-	in := receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: time.Now, MaxReceived: cfg.SMTP.ReceivedLimit, MarkAttachments: cfg.SMTP.MarkAttachments, Log: h.log, Trace: h.trace}
-	addChecks(&in, cfg, h.resolver)
-	h.receiver = receive.New(in)
+	if h.receiver, err = h.newReceiver(); err != nil {
+		return err
+	}
 	road.Receiver = h.receiver
 	return nil
 }

@@ -20,7 +20,9 @@ func (l *Local) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 	var found []Result
 	msg, err := job.Parcel(ctx)
 	if err == nil {
-		found = l.Receiver.deliver(ctx, job.Envelope, msg, keyOf(msg), true, nil).results()
+		p := l.Receiver.way(ctx, job.Envelope, msg, findings{})
+		l.Receiver.carry(ctx, job.Envelope, p, msg, keyOf(msg), true)
+		found = p.results()
 	} else {
 		found = refused(job.Envelope, Result{Err: err}).results()
 	}
@@ -38,7 +40,12 @@ func (l *Local) Report(ctx context.Context, key string, env mail.Envelope, messa
 	if err != nil {
 		return err
 	}
-	for _, r := range l.Receiver.deliver(ctx, env, msg, "report "+key, true, nil).results() {
+	p := l.Receiver.way(ctx, env, msg, findings{})
+	if msg, err = l.Receiver.signed(ctx, &env, p, msg, true); err != nil {
+		return err
+	}
+	l.Receiver.carry(ctx, env, p, msg, "report "+key, true)
+	for _, r := range p.results() {
 		if r.Err != nil && (err == nil || fault.Of(r.Err).Temporary()) {
 			err = r.Err
 		}

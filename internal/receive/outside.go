@@ -36,6 +36,7 @@ type Ruling struct {
 type findings struct {
 	junk            []bool // by recipient; nil: none
 	verdict, action string // for the story of the message
+	found           *Assessment
 }
 
 // FromOutside is Deliver for a message from a host that nobody vouches for. It is checked as
@@ -54,7 +55,7 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 		return r.Deliver(ctx, env, plain.Prepend(received))
 	}
 	o := r.rule(ctx, env, r.inspect(ctx, env, msg))
-	f := findings{o.junk(env), o.Verdict.String(), o.action()}
+	f := findings{o.junk(env), o.Verdict.String(), o.action(), r.assessment(o)}
 	if r.opt.Observed != nil {
 		r.opt.Observed(o)
 	}

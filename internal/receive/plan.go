@@ -15,6 +15,8 @@ type plan struct {
 	drops      []*drop
 	remote     []*onward
 	ids        []queue.ID // of what waits after a failure
+	found      *Assessment
+	refused    bool // as a whole: nothing is to be done
 }
 
 // recipient is one of the envelope with the places it leads to.
@@ -39,11 +41,12 @@ type drop struct {
 // onward is an address elsewhere.
 type onward struct {
 	rcpt mail.Recipient
+	via  string // the domain here whose alias leads there, "" if the sender wrote the address himself
 	err  error
 	id   queue.ID
 }
 
-// route resolves the recipients (aliases, details, catch-alls).
+// route resolves the recipients (rewritten senders, aliases, details, catch-alls).
 //
 // junk tells of each recipient whether his message goes into Junk; nil: of none. An account
 // that several of them lead to has it there if any of them wants it so.
@@ -55,6 +58,10 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope, junk []bool) *p
 		rcpt := &p.recipients[i]
 		rcpt.Recipient = to
 		rcpt.junk = env.Junk || junk != nil && junk[i]
+		if back, ok := r.returns(env.From, to.Address); ok {
+			p.addRemote(remote, rcpt, to, back, "")
+			continue
+		}
 		found, err := r.opt.Directory.Resolve(ctx, to.Address)
 		if err != nil {
 			rcpt.failed.Err = err
@@ -71,16 +78,25 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope, junk []bool) *p
 			rcpt.drops = append(rcpt.drops, d)
 		}
 		for _, a := range found.Remote {
-			o := remote[a.Folded()]
-			if o == nil {
-				o = &onward{rcpt: redirected(to, a)}
-				remote[a.Folded()] = o
-				p.remote = append(p.remote, o)
+			via := to.Address.Domain
+			if a.Folded() == to.Address.Folded() {
+				via = ""
 			}
-			rcpt.remote = append(rcpt.remote, o)
+			p.addRemote(remote, rcpt, to, a, via)
 		}
 	}
 	return p
+}
+
+// addRemote lets a recipient lead to an address elsewhere.
+func (p *plan) addRemote(known map[mail.Address]*onward, rcpt *recipient, to mail.Recipient, a mail.Address, via string) {
+	o := known[a.Folded()]
+	if o == nil {
+		o = &onward{rcpt: redirected(to, a), via: via}
+		known[a.Folded()] = o
+		p.remote = append(p.remote, o)
+	}
+	rcpt.remote = append(rcpt.remote, o)
 }
 
 // redirected is a recipient under another address; a report still names the one the
@@ -147,7 +163,7 @@ func (t *recipient) anyQueued() bool {
 
 // refused is the plan of a message that goes nowhere.
 func refused(env mail.Envelope, why Result) *plan {
-	p := &plan{recipients: make([]recipient, len(env.To))}
+	p := &plan{recipients: make([]recipient, len(env.To)), refused: true}
 	for i, to := range env.To {
 		p.recipients[i] = recipient{Recipient: to, failed: why}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/srs"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/trace"
 )
@@ -38,6 +39,9 @@ type Options struct {
 	MaxReceived int // Received fields that a message may have; 0: 100
 	Parallel    int // mailboxes one message is stored into at the same time; 0: 64
 	Now         func() time.Time
+
+	Signers Signers     // sign mail of people here, and seal what is sent on; nil: nothing is signed
+	Returns *srs.Scheme // rewrites senders of mail that is sent on; nil: they stay
 
 	MarkAttachments bool // set $hasattachment or $hasnoattachment (RFC 9979, 4)
 
@@ -85,32 +89,49 @@ func (r *Receiver) Deliver(ctx context.Context, env mail.Envelope, msg *store.Pa
 
 // take is Deliver for a message that checks have found something of.
 func (r *Receiver) take(ctx context.Context, env mail.Envelope, msg *store.Parcel, f findings) []Result {
-	p := r.deliver(ctx, env, msg, keyOf(msg), isLMTP(env.Protocol), f.junk)
+	p := r.way(ctx, env, msg, f)
+	msg, err := r.signed(ctx, &env, p, msg, false)
+	if err != nil {
+		p = refused(env, Result{Err: err})
+	}
+	r.carry(ctx, env, p, msg, keyOf(msg), isLMTP(env.Protocol))
 	r.reportSuccess(ctx, env, p, msg)
 	r.note(env, p, msg, f)
 	return p.results()
 }
 
-func (r *Receiver) deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel, key string, each bool, junk []bool) *plan {
+// way finds where a message goes.
+func (r *Receiver) way(ctx context.Context, env mail.Envelope, msg *store.Parcel, f findings) *plan {
 	if circles(msg, r.opt.MaxReceived) {
 		return refused(env, Result{errLoop, "5.4.6"})
 	}
-	p := r.route(ctx, env, junk)
-	r.queueRemote(ctx, env, p, msg, key)
-	r.storeAll(ctx, p, letter{sealed(env.From, msg), key})
-	r.queueFailed(ctx, env, p, msg, each)
+	p := r.route(ctx, env, f.junk)
+	p.found = f.found
 	return p
 }
 
-// Check tells at RCPT time whether mail for an address would be taken in, and
+// carry brings it there. key names this reception of the message.
+func (r *Receiver) carry(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, key string, each bool) {
+	if p.refused {
+		return
+	}
+	r.queueRemote(ctx, env, p, msg, key)
+	r.storeAll(ctx, p, letter{sealed(env.From, msg), key})
+	r.queueFailed(ctx, env, p, msg, each)
+}
+
+// Check tells at RCPT time whether mail from one address for another would be taken in, and
 // whether it is local, and of the accounts that it leads to the first's address, zero if
 // there is none. For a foreign address err is nil: whether it may be relayed
 // is for the caller to say. Kinds: NotFound, OverQuota, TooLarge and temporary ones.
-func (r *Receiver) Check(ctx context.Context, rcpt mail.Address) (local bool, account mail.Address, err error) {
+func (r *Receiver) Check(ctx context.Context, from, rcpt mail.Address) (local bool, account mail.Address, err error) {
 	if rcpt.Domain != "" {
 		if local, err = r.opt.Directory.IsLocal(ctx, rcpt.Domain); err != nil || !local {
 			return false, account, err
 		}
+	}
+	if _, ok := r.returns(from, rcpt); ok {
+		return true, account, nil
 	}
 	found, err := r.opt.Directory.Resolve(ctx, rcpt)
 	if err != nil {

@@ -266,14 +266,14 @@ func TestQuota(t *testing.T) {
 		}))
 	}
 	quota(1)
-	if _, _, err := w.Check(ctx, addr("alice@here.test")); err != nil {
+	if _, _, err := w.Check(ctx, mail.Address{}, addr("alice@here.test")); err != nil {
 		t.Errorf("at first: %v", err)
 	}
 	res := w.Deliver(ctx, envelope("ESMTP", "alice@here.test"), w.parcel(plainMessage))
 	if !fault.Is(res[0].Err, fault.OverQuota) || w.queue.queued() != "" {
 		t.Errorf("alone: %v, queued %q", res[0].Err, w.queue.queued())
 	}
-	if _, _, err := w.Check(ctx, addr("alice@here.test")); !fault.Is(err, fault.OverQuota) {
+	if _, _, err := w.Check(ctx, mail.Address{}, addr("alice@here.test")); !fault.Is(err, fault.OverQuota) {
 		t.Errorf("then: %v", err)
 	}
 	res = w.Deliver(ctx, envelope("ESMTP", "alice@here.test", "bob@here.test"), w.parcel(plainMessage))
@@ -281,7 +281,7 @@ func TestQuota(t *testing.T) {
 		t.Errorf("beside another: %+v, queued %q", res, w.queue.queued())
 	}
 	quota(0)
-	if _, _, err := w.Check(ctx, addr("alice@here.test")); err != nil {
+	if _, _, err := w.Check(ctx, mail.Address{}, addr("alice@here.test")); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
 	local := &Local{w.Receiver}
@@ -441,7 +441,7 @@ func TestCheck(t *testing.T) {
 		"nobody@here.test": {true, fault.NotFound}, "alice@too.test": {true, fault.NotFound}, "a%far.test@here.test": {true, fault.NotFound},
 		"x@far.test": {false, 0}, "alice@[127.0.0.1]": {false, 0}, "alice@sub.here.test": {false, 0},
 	} {
-		local, account, err := w.Check(context.Background(), addr(in))
+		local, account, err := w.Check(context.Background(), mail.Address{}, addr(in))
 		if local != want.local || want.err == 0 && err != nil || want.err != 0 && !fault.Is(err, want.err) {
 			t.Errorf("%s: %v, %v", in, local, err)
 		}
@@ -449,7 +449,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: account %s", in, account)
 		}
 	}
-	if local, _, err := w.Check(context.Background(), mail.Address{Local: "Postmaster"}); !local || err != nil {
+	if local, _, err := w.Check(context.Background(), mail.Address{}, mail.Address{Local: "Postmaster"}); !local || err != nil {
 		t.Errorf("postmaster without a domain: %v, %v", local, err)
 	}
 }

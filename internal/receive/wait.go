@@ -20,12 +20,20 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 	if len(p.remote) == 0 {
 		return
 	}
-	var to []mail.Recipient
-	for _, o := range p.remote {
-		to = append(to, o.rcpt)
-	}
 	env.TLSOptional = !env.RequireTLS && waivesTLS(msg.Header())
-	entries := entriesFor(env, to, msg, queue.Entry{Road: queue.Remote})
+	var entries []queue.Entry
+	var of []*onward // recipients in the order of the entries
+	for _, b := range bundles(p.remote) {
+		var to []mail.Recipient
+		for _, o := range b.to {
+			to = append(to, o.rcpt)
+		}
+		leaves := env
+		var form *store.Parcel
+		leaves.From, form = r.sentOn(ctx, env, b, p, msg)
+		entries = append(entries, entriesFor(leaves, to, form, queue.Entry{Road: queue.Remote})...)
+		of = append(of, b.to...)
+	}
 	for i := range entries {
 		entries[i].Key = keyFor(key, entries[i].Envelope.To)
 	}
@@ -33,9 +41,12 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 	if err != nil {
 		r.opt.Log.Warn("message not queued", "err", err)
 	}
-	for i, o := range p.remote {
-		if o.err = err; err == nil {
-			o.id = ids[i/perEntry]
+	for i := range entries {
+		for range entries[i].Envelope.To {
+			if of[0].err = err; err == nil {
+				of[0].id = ids[i]
+			}
+			of = of[1:]
 		}
 	}
 }

@@ -518,6 +518,9 @@ func TestAttack70OddBorder(t *testing.T) {
 	if statuses(r) != "permerror" {
 		t.Errorf("a header that is cut: %+v", r)
 	}
+	if _, err := Sign(header, strings.NewReader("more"), all, SignOptions{Now: then}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a header that is cut was signed: %v", err)
+	}
 	// And what is no doubt: a line of white space at the very end of the header.
 	ending := strings.Replace(signed(t, strings.Replace(letter, "\r\n\r\n", "\r\n \r\n\r\n", 1), all[:1], SignOptions{}), "x", "x", 1)
 	if r := verify(t, ending, z, then); statuses(r) != "pass" {

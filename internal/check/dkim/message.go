@@ -66,10 +66,12 @@ func (m *Message) noBody(ctx context.Context) error {
 	}
 	defer r.Close()
 	if _, err := io.ReadFull(r, make([]byte, 1)); err == nil {
-		return fault.New(fault.Invalid, "no empty line ends the header, or the header is too long")
+		return errCut
 	}
 	return nil
 }
+
+var errCut = fault.New(fault.Invalid, "no empty line ends the header, or the header is too long")
 
 // Fields returns the fields of a name, from the top down.
 func (m *Message) Fields(name string) []Field {

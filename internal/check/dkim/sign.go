@@ -86,6 +86,13 @@ func (l Layout) Sign(header []byte, body io.Reader, keys []Key, opt SignOptions)
 	if err := m.signable(); err != nil {
 		return nil, err
 	}
+	if !m.whole { // then nothing may follow
+		if _, err := io.ReadFull(body, make([]byte, 1)); err == nil {
+			return nil, errCut
+		} else if err != io.EOF {
+			return nil, err
+		}
+	}
 	sum, err := sumOne(body, opt.Body)
 	if err != nil {
 		return nil, err

@@ -93,7 +93,7 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 	if len(s.tx.env.To) >= s.MaxRecipients || size > maxEnvelope && !s.loggedIn && !s.conn.Trusted() {
 		return smtp.NewReply(452, tooManyRecipients, "too many recipients")
 	}
-	local, account, err := s.Receiver.Check(ctx, to.Address)
+	local, account, err := s.Receiver.Check(ctx, s.tx.env.From, to.Address)
 	switch {
 	case err != nil:
 		return s.noteRefused(s.refusal(err), to)

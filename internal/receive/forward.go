@@ -1,0 +1,109 @@
+package receive
+
+import (
+	"context"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/check/arc"
+	"github.com/martlet-mail/martlet/internal/check/dkim"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/srs"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Assessment is what was found out about a message as it came in, for those it is sent on to
+// (RFC 8617, 4.1.1).
+type Assessment struct {
+	// Results is the value of its Authentication-Results field, the name of the service first.
+	Results string
+	Chain   arc.Result
+}
+
+// assessment is what those who get the message from here are told.
+func (r *Receiver) assessment(o Observation) *Assessment {
+	_, results, _ := strings.Cut(string(o.Verdict.Field(r.opt.AuthservID)), ":")
+	return &Assessment{Results: strings.TrimSpace(results), Chain: o.Verdict.ARC}
+}
+
+// bundle is the recipients elsewhere that get a message in one form: with one sender, sealed
+// by one domain.
+type bundle struct {
+	via string // the domain here whose alias leads there; "": none does
+	to  []*onward
+}
+
+// bundles sorts recipients by the domain that sends the message on.
+func bundles(remote []*onward) (all []*bundle) {
+	for _, o := range remote {
+		i := 0
+		for i < len(all) && all[i].via != o.via {
+			i++
+		}
+		if i == len(all) {
+			all = append(all, &bundle{via: o.via})
+		}
+		all[i].to = append(all[i].to, o)
+	}
+	return all
+}
+
+// sentOn returns sender and message as they leave for a bundle. A stranger's sender becomes one of
+// the domain that sends the message on, since SPF of his own does not know this host; what
+// was found out when it came in is sealed beside it. Either may fail without harm: the
+// message goes as it is.
+func (r *Receiver) sentOn(ctx context.Context, env mail.Envelope, b *bundle, p *plan, msg *store.Parcel) (mail.Address, *store.Parcel) {
+	if b.via == "" {
+		return env.From, msg
+	}
+	from := env.From
+	if local, err := r.opt.Directory.IsLocal(ctx, from.Domain); err == nil && !local && r.opt.Returns != nil && !from.IsZero() {
+		if a, ok := r.opt.Returns.Forward(from, b.via); ok {
+			from = a
+		} else {
+			r.opt.Log.Info("sender not rewritten: the address would be too long", "id", env.ID, "from", env.From.String(), "domain", b.via)
+		}
+	}
+	if p.found == nil || r.opt.Signers == nil || env.Login != "" {
+		return from, msg
+	}
+	fields, err := r.sealFor(ctx, b.via, p.found, msg)
+	if err != nil {
+		r.opt.Log.Warn("message not sealed", "id", env.ID, "message_id", msg.Message().MessageID, "domain", b.via, "reason", fault.Say(err), "err", err)
+	}
+	if len(fields) == 0 {
+		return from, msg
+	}
+	return from, msg.Prepend(fields)
+}
+
+// sealFor adds to the chain of a message. One algorithm seals a set, and RSA is the one that all
+// know (RFC 8617, 4.2.1).
+func (r *Receiver) sealFor(ctx context.Context, domain string, found *Assessment, msg *store.Parcel) ([]byte, error) {
+	keys, err := r.keysOf(ctx, domain)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	key := keys[0]
+	for _, k := range keys {
+		if dkim.Algorithm(k.Signer) == dkim.RSA {
+			key = k
+		}
+	}
+	body, err := msg.Open(ctx, int64(len(msg.Header())), -1)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return arc.Seal(msg.Header(), body, key, arc.SealOptions{Now: r.opt.Now(), Chain: found.Chain, Results: found.Results})
+}
+
+// returns tells whom mail for a rewritten sender goes back to. Only reports do, which have the
+// null sender: that is what such an address is for, and all that it lets pass.
+func (r *Receiver) returns(from, to mail.Address) (mail.Address, bool) {
+	if r.opt.Returns == nil || !from.IsZero() || !srs.Is(to) {
+		return mail.Address{}, false
+	}
+	back, err := r.opt.Returns.Reverse(to)
+	return back, err == nil
+}
