@@ -94,7 +94,7 @@ func (tr *trial) run() {
 		case 6:
 			tr.finishSome()
 		case 7:
-			if _, err := tr.store.Sweep(context.Background()); err != nil {
+			if _, err := tr.Store.Sweep(context.Background()); err != nil {
 				tr.t.Error(err)
 			}
 		case 8:
@@ -240,7 +240,7 @@ func (tr *trial) settle() {
 	}
 	time.Sleep(rest)
 	tr.finishSome()
-	if _, err := tr.store.Sweep(context.Background()); err != nil {
+	if _, err := tr.Store.Sweep(context.Background()); err != nil {
 		tr.t.Error(err)
 	}
 	found, err := tr.tokens()
@@ -264,7 +264,7 @@ func (tr *trial) settle() {
 // checkQueue sees that all has left the queue that could, and how often it was tried.
 func (tr *trial) checkQueue() {
 	var left []queue.Info
-	err := tr.queue.List(context.Background(), queue.Filter{}, func(i queue.Info) bool { left = append(left, i); return true })
+	err := tr.Queue.List(context.Background(), queue.Filter{}, func(i queue.Info) bool { left = append(left, i); return true })
 	if err != nil || len(left) != 1 {
 		tr.t.Errorf("%d messages wait, of which one may: %v", len(left), err)
 	}

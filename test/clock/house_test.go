@@ -29,10 +29,10 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
-	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/serve/imapd"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
+	whole "github.com/martlet-mail/martlet/test/house"
 )
 
 // clock is what the server reads. In the bubble time.Now is the truth.
@@ -80,18 +80,15 @@ type house struct {
 	clock *clock
 	peer  *peer
 
-	engine    *pebble.Engine
-	store     *store.Store
-	directory *directory.Directory
-	queue     *queue.Queue
-	receiver  *receive.Receiver
-	imap      *imapd.Server
-	net       *netsrv.Server
-	end       context.CancelFunc
-	running   sync.WaitGroup
+	*whole.House
+	engine  *pebble.Engine
+	imap    *imapd.Server
+	net     *netsrv.Server
+	end     context.CancelFunc
+	running sync.WaitGroup
 }
 
-const domain = "home.test"
+const domain, password = whole.Domain, whole.Password
 
 // gaps are those of the queue.
 var gaps = []time.Duration{time.Minute, 3 * time.Minute, 8 * time.Minute}
@@ -101,13 +98,7 @@ func newHouse(t *testing.T) *house {
 		peer: &peer{refuse: map[string]int{}, attempts: map[string][]time.Time{}, taken: map[string]int{}}}
 	h.open()
 	t.Cleanup(h.close)
-	ctx := context.Background()
-	if err := h.directory.AddDomain(ctx, domain); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := h.directory.AddAccount(ctx, alice, "secret", store.Quota{}); err != nil {
-		t.Fatal(err)
-	}
+	h.Account(t, alice.Local)
 	return h
 }
 
@@ -115,7 +106,6 @@ var alice = mail.Address{Local: "alice", Domain: domain}
 
 func (h *house) open() {
 	h.t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
 	ctx, end := context.WithCancel(context.Background())
 	h.end = end
 	var err error
@@ -128,30 +118,25 @@ func (h *house) open() {
 	check(err)
 	check(h.fs.MkdirAll("spool", 0o700))
 	spool := disk.NewSpool(h.fs, "spool")
-	h.store, err = store.Open(h.engine, store.Options{Now: h.clock.now, Log: quiet, Spool: func() (store.SpoolFile, error) { return spool.File() }})
-	check(err)
-	h.directory, err = directory.Open(ctx, h.engine, h.store, directory.Options{
-		Now: h.clock.now, Rand: crypto.Reader, Log: quiet, Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 2,
+	h.House, err = whole.Build(ctx, h.engine, whole.Options{
+		Now: h.clock.now, Remote: h.peer,
+		Store:     func(o *store.Options) { o.Spool = func() (store.SpoolFile, error) { return spool.File() } },
+		Directory: func(o *directory.Options) { o.ScramIterations, o.Argon.MemoryKiB = 2, 8 },
+		Queue: func(o *queue.Options) {
+			o.Gaps, o.Lifetime, o.DelayAfter, o.Rand = gaps, 60*24*time.Hour, -1, rand.Float64
+		},
 	})
 	check(err)
-	road := new(receive.Local)
-	h.queue = queue.New(h.engine, h.store, queue.Options{
-		Hostname: "mx." + domain, Remote: h.peer, Local: road, Report: road.Report, Gaps: gaps, Lifetime: 60 * 24 * time.Hour, DelayAfter: -1,
-		Now: h.clock.now, Rand: rand.Float64, Random: crypto.Reader, Log: quiet,
-	})
-	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: h.clock.now, Log: quiet})
-	road.Receiver = h.receiver
-	h.imap = imapd.New(imapd.Options{Store: h.store, Directory: h.directory, Now: h.clock.now, Random: crypto.Reader})
-	h.net = netsrv.New(netsrv.Options{Now: h.clock.now, Log: quiet})
-	h.running.Go(func() { h.queue.Run(ctx) })
+	h.imap = imapd.New(imapd.Options{Store: h.Store, Directory: h.Directory, Now: h.clock.now, Random: crypto.Reader})
+	h.net = netsrv.New(netsrv.Options{Now: h.clock.now, Log: slog.New(slog.DiscardHandler)})
+	h.running.Go(func() { h.Queue.Run(ctx) })
 }
 
 func (h *house) close() {
 	h.t.Helper()
 	h.end()
 	h.running.Wait()
-	h.directory.Close()
-	h.store.Close()
+	h.Close()
 	if err := h.engine.Close(); err != nil {
 		h.t.Error(err)
 	}
@@ -162,11 +147,11 @@ func (h *house) restart() { h.close(); h.open() }
 // account is Alice's.
 func (h *house) account() *store.Account {
 	h.t.Helper()
-	a, err := h.directory.Lookup(context.Background(), alice)
+	a, err := h.Directory.Lookup(context.Background(), alice)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return h.store.Account(a.ID)
+	return h.Store.Account(a.ID)
 }
 
 // receive takes bytes in, as a session does before it knows what becomes of them.
@@ -177,7 +162,7 @@ func (h *house) receive(token string) *store.Parcel {
 	for i := range 250 {
 		fmt.Fprintf(&text, "%x\r\n", sha256.Sum256(fmt.Append(nil, token, i)))
 	}
-	p, err := h.store.Receive(context.Background(), strings.NewReader(text.String()))
+	p, err := h.Store.Receive(context.Background(), strings.NewReader(text.String()))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -191,7 +176,7 @@ func (h *house) deliver(p *store.Parcel, to mail.Address) error {
 		env.From, env.Login = alice, alice.String()
 	}
 	var errs []error
-	for _, r := range h.receiver.Deliver(context.Background(), env, p) {
+	for _, r := range h.Receiver.Deliver(context.Background(), env, p) {
 		errs = append(errs, r.Err)
 	}
 	return errors.Join(errs...)
@@ -233,10 +218,10 @@ func (h *house) tokens() (map[string]int, error) {
 func (h *house) sound() {
 	h.t.Helper()
 	ctx := context.Background()
-	if _, err := h.store.Verify(ctx, func(p store.Problem) { h.t.Errorf("verify: %+v", p) }, nil); err != nil {
+	if _, err := h.Store.Verify(ctx, func(p store.Problem) { h.t.Errorf("verify: %+v", p) }, nil); err != nil {
 		h.t.Error(err)
 	}
-	if _, err := h.queue.Verify(ctx, func(id queue.ID, what string) { h.t.Errorf("verify: queue %v: %s", id, what) }); err != nil {
+	if _, err := h.Queue.Verify(ctx, func(id queue.ID, what string) { h.t.Errorf("verify: queue %v: %s", id, what) }); err != nil {
 		h.t.Error(err)
 	}
 }

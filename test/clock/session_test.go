@@ -68,7 +68,7 @@ func TestIdleWhileTheClockIsSet(t *testing.T) {
 		c := h.dial()
 		defer c.Close()
 		c.hear("OK", time.Second)
-		c.say("a LOGIN alice@home.test secret")
+		c.say(`a LOGIN alice@` + domain + ` "` + password + `"`)
 		c.hear("a OK", time.Second)
 		c.say("b SELECT INBOX")
 		c.hear("b OK", time.Second)

@@ -7,11 +7,13 @@
 package house
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,7 +44,10 @@ const (
 // Options change a house before it is built. All may be left out.
 type Options struct {
 	Log       *slog.Logger
-	FS        vfs.FS                            // nil: a new one in memory; the store is in its folder "data"
+	Now       func() time.Time
+	FS        vfs.FS                            // nil: a new one in memory
+	Dir       string                            // of the store; "" is data
+	Listen    func(net.Listener) net.Listener   // put around each
 	Engine    func(engine.Engine) engine.Engine // put around the real one
 	Remote    queue.Courier                     // takes mail to other hosts
 	Queue     func(*queue.Options)
@@ -62,8 +67,10 @@ type House struct {
 	Receiver  *receive.Receiver
 	Sessions  *netsrv.Server
 
-	opt   Options
-	ports map[string]string
+	opt     Options
+	ports   map[string]string
+	end     context.CancelFunc
+	running sync.WaitGroup
 }
 
 // Cheap is a password hash that takes next to no time.
@@ -72,50 +79,65 @@ func Cheap() directory.Argon { return directory.Argon{MemoryKiB: 64, Passes: 1, 
 // New builds a house. Its logins are not counted, and their hashes cheap.
 func New(t testing.TB, o Options) *House {
 	t.Helper()
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 	if o.FS == nil {
 		o.FS = vfs.NewMem()
 	}
-	eng, err := pebble.Open("data", pebble.Options{FS: o.FS, Now: time.Now, ReserveBytes: -1, Log: o.Log})
+	eng, err := pebble.Open(cmp.Or(o.Dir, "data"), pebble.Options{FS: o.FS, Now: time.Now, ReserveBytes: -1, Log: o.Log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &House{opt: o, ports: map[string]string{}}
-	if err := h.build(t.Context(), eng); err != nil {
+	h, err := Build(t.Context(), eng, o)
+	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	go func() {
-		h.Queue.Run(ctx)
-		close(stopped)
-	}()
+	ctx, end := context.WithCancel(context.Background())
+	h.end = end
+	h.running.Go(func() { h.Queue.Run(ctx) })
 	h.listen(t, ctx)
 	t.Cleanup(func() {
-		stop()
-		<-stopped
-		h.Directory.Close()
-		h.Store.Close()
+		h.Stop()
+		h.Close()
 		eng.Close()
 	})
 	return h
 }
 
-// build puts the house together, from the ground up.
-func (h *House) build(ctx context.Context, eng engine.Engine) (err error) {
+// Stop stops the server and waits until it has.
+func (h *House) Stop() {
+	h.end()
+	h.running.Wait()
+}
+
+// Close closes what Build has opened.
+func (h *House) Close() {
+	h.Directory.Close()
+	h.Store.Close()
+}
+
+// Build puts a house together, from the ground up, of which nothing runs yet.
+func Build(ctx context.Context, eng engine.Engine, o Options) (h *House, err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	h = &House{opt: o, ports: map[string]string{}}
+	return h, h.furnish(ctx, eng)
+}
+
+func (h *House) furnish(ctx context.Context, eng engine.Engine) (err error) {
 	o := h.opt
 	if o.Engine != nil {
 		eng = o.Engine(eng)
 	}
-	keep := store.Options{Now: time.Now, Log: o.Log}
+	keep := store.Options{Now: o.Now, Log: o.Log}
 	changed(o.Store, &keep)
 	if h.Store, err = store.Open(eng, keep); err != nil {
 		return err
 	}
 	who := directory.Options{
-		Now: time.Now, Rand: rand.Reader, Log: o.Log, DetailSeparator: "+", Argon: Cheap(), ScramIterations: 4096,
+		Now: o.Now, Rand: rand.Reader, Log: o.Log, DetailSeparator: "+", Argon: Cheap(), ScramIterations: 4096,
 		FailuresPerAccount: 1 << 30, FailuresPerAddress: 1 << 30, Sleep: func(context.Context, time.Duration) error { return nil },
 	}
 	changed(o.Directory, &who)
@@ -127,12 +149,12 @@ func (h *House) build(ctx context.Context, eng engine.Engine) (err error) {
 	}
 	road := new(receive.Local)
 	wait := queue.Options{
-		Hostname: Hostname, Remote: o.Remote, Local: road, Report: road.Report, Now: time.Now, Log: o.Log,
+		Hostname: Hostname, Remote: o.Remote, Local: road, Report: road.Report, Now: o.Now, Log: o.Log,
 		Rand: func() float64 { return 0 }, Random: rand.Reader,
 	}
 	changed(o.Queue, &wait)
 	h.Queue = queue.New(eng, h.Store, wait)
-	h.Receiver = receive.New(receive.Options{Store: h.Store, Directory: h.Directory, Queue: h.Queue, Now: time.Now, Log: o.Log})
+	h.Receiver = receive.New(receive.Options{Store: h.Store, Directory: h.Directory, Queue: h.Queue, Now: o.Now, Log: o.Log})
 	road.Receiver = h.Receiver
 	return nil
 }
@@ -146,7 +168,7 @@ func changed[T any](by func(*T), what *T) {
 // listen serves every protocol, on ports of the system's choice.
 func (h *House) listen(t testing.TB, ctx context.Context) {
 	o := netsrv.Options{
-		Log: h.opt.Log, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxPerAccount: 1000,
+		Log: h.opt.Log, Now: h.opt.Now, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxPerAccount: 1000,
 		Certificate: certificate(t),
 	}
 	changed(h.opt.Sessions, &o)
@@ -156,28 +178,39 @@ func (h *House) listen(t testing.TB, ctx context.Context) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		svc.Name, svc.TLS = name, netsrv.StartTLS
+		svc.Name = name
+		if svc.TLS == netsrv.NoTLS {
+			svc.TLS = netsrv.StartTLS
+		}
 		h.ports[name] = ln.Addr().String()
-		go h.Sessions.Serve(ctx, ln, svc)
+		if h.opt.Listen != nil {
+			ln = h.opt.Listen(ln)
+		}
+		h.running.Go(func() { h.Sessions.Serve(ctx, ln, svc) })
 	}
 }
 
 func (h *House) services() map[string]netsrv.Service {
 	mx := func(kind smtpd.Kind) netsrv.Service {
 		o := smtpd.Options{
-			Now: time.Now, Kind: kind, Hostname: Hostname,
+			Now: h.opt.Now, Kind: kind, Hostname: Hostname,
 			Store: h.Store, Directory: h.Directory, Receiver: h.Receiver,
 		}
 		changed(h.opt.SMTP, &o)
 		return smtpd.Service(o)
 	}
-	imap := imapd.Options{Store: h.Store, Directory: h.Directory, Now: time.Now, Random: rand.Reader}
+	imap := imapd.Options{Store: h.Store, Directory: h.Directory, Now: h.opt.Now, Random: rand.Reader}
 	changed(h.opt.IMAP, &imap)
 	pop3 := pop3d.Options{Store: h.Store, Directory: h.Directory}
 	changed(h.opt.POP3, &pop3)
+	people := mx(smtpd.Submission)
+	people.People = true
+	mail := netsrv.Service{People: true, Handle: imapd.New(imap).Handle}
+	secure := mail
+	secure.TLS = netsrv.ImplicitTLS
 	return map[string]netsrv.Service{
-		"smtp": mx(smtpd.Relay), "lmtp": mx(smtpd.LMTP), "submission": mx(smtpd.Submission),
-		"imap": {Handle: imapd.New(imap).Handle}, "pop3": {Handle: pop3d.New(pop3).Handle},
+		"smtp": mx(smtpd.Relay), "lmtp": mx(smtpd.LMTP), "submission": people,
+		"imap": mail, "imaps": secure, "pop3": {People: true, Handle: pop3d.New(pop3).Handle},
 	}
 }
 
@@ -191,5 +224,5 @@ func (h *House) Account(t testing.TB, local string) directory.Account {
 	return a
 }
 
-// Addr is where a protocol is spoken: smtp, lmtp, submission, imap or pop3.
+// Addr is where a protocol is spoken: smtp, lmtp, submission, imap, imaps or pop3.
 func (h *House) Addr(protocol string) string { return h.ports[protocol] }

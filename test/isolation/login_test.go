@@ -1,7 +1,6 @@
 package isolation
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -157,7 +155,7 @@ func TestAttack32LogsAreEscaped(t *testing.T) {
 			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
 		},
 	} {
-		var log syncBuffer
+		var log house.Log
 		h := house.New(t, house.Options{Directory: unknown, Log: slog.New(handler(&log))})
 		h.Account(t, "alice")
 		for way := range wireLogins {
@@ -183,22 +181,4 @@ func TestAttack32LogsAreEscaped(t *testing.T) {
 			t.Error("the log does not name the login, so that this test shows nothing")
 		}
 	}
-}
-
-// syncBuffer is a buffer for several writers.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

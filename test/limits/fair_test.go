@@ -44,7 +44,7 @@ func binary(t *testing.T, opt martlet.Options) *martlet.Server {
 
 // town is a real server with accounts that work and one that is greedy.
 type town struct {
-	*house // of which only the ports and deliver are used
+	*house // with nothing in it: to dial and to deliver
 	server *martlet.Server
 	rounds atomic.Int64 // of work that the others have done
 }
@@ -55,7 +55,7 @@ func newTown(t *testing.T, set map[string]string, others int) *town {
 		names = append(names, fmt.Sprint("other", i))
 	}
 	m := binary(t, martlet.Options{Accounts: names, Set: set})
-	w := &town{house: &house{ports: map[string]string{"imap": m.Addr("imap"), "lmtp": m.Addr("lmtp")}}, server: m}
+	w := &town{house: &house{at: m.Addr}, server: m}
 	return w
 }
 

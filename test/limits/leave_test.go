@@ -51,13 +51,13 @@ func TestR23WorkThatNobodyWaitsFor(t *testing.T) {
 		before := cpu()
 		k.ok("%s", next())
 		whole := cpu() - before
-		open := h.sessions.Stats().Open
+		open := h.Sessions.Stats().Open
 		leaver := h.imap(t, "alice")
 		before = cpu()
 		leaver.command("%s", next())
 		time.Sleep(20 * time.Millisecond)
 		leaver.nc.Close()
-		until(t, "the session ends", func() bool { return h.sessions.Stats().Open == open })
+		until(t, "the session ends", func() bool { return h.Sessions.Stats().Open == open })
 		left := cpu() - before
 		if left > whole*6/10 {
 			t.Errorf("%s: %v of work for a client that left, %v for one that stayed", name, left, whole)
@@ -95,6 +95,5 @@ func TestR23Stop(t *testing.T) {
 	tag := k.command(`SEARCH OR TEXT "nowhere to be found" OR BODY "or there" OR TEXT "or anywhere" TEXT "a a a a a"`)
 	_ = tag
 	time.Sleep(100 * time.Millisecond)
-	h.stop()
-	<-h.served
+	h.Stop()
 }

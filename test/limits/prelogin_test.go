@@ -70,7 +70,7 @@ func heldFor(t *testing.T, h *house, listener string, n int, text func(i int) st
 	conns := make([]net.Conn, n)
 	for i := range conns {
 		var err error
-		if conns[i], err = net.Dial("tcp", h.ports[listener]); err != nil {
+		if conns[i], err = net.Dial("tcp", h.at(listener)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,7 +106,7 @@ func heldFor(t *testing.T, h *house, listener string, n int, text func(i int) st
 	for _, nc := range conns {
 		nc.Close()
 	}
-	until(t, "all sessions end", func() bool { return h.sessions.Stats().Open == 0 })
+	until(t, "all sessions end", func() bool { return h.Sessions.Stats().Open == 0 })
 	return each
 }
 

@@ -45,7 +45,7 @@ func TestR20ClientThatDoesNotRead(t *testing.T) {
 		}
 		time.Sleep(500 * time.Millisecond) // they are stuck now, and not cut off yet
 		each := (held() - before) / int64(clients)
-		open := h.sessions.Stats().Open
+		open := h.Sessions.Stats().Open
 		if open != clients {
 			t.Errorf("%s: %d of %d sessions are open while nobody reads", ask.name, open, clients)
 		}
@@ -56,7 +56,7 @@ func TestR20ClientThatDoesNotRead(t *testing.T) {
 			t.Errorf("%s: the kernel keeps %d bytes for a client that does not read", ask.name, most)
 		}
 		kept := h.ends.unsent()
-		until(t, "all are cut off", func() bool { return h.sessions.Stats().Open == 0 })
+		until(t, "all are cut off", func() bool { return h.Sessions.Stats().Open == 0 })
 		got, _ := io.ReadAll(conns[0])
 		if len(got) < 64<<10 || bytes.Count(got, []byte("\n")) < 100 {
 			t.Errorf("%s: only %d bytes had been sent: nothing was tried", ask.name, len(got))

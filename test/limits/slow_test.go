@@ -59,7 +59,7 @@ var hello = "\x16\x03\x01\x10\x00\x01\x00\x0f\xfc\x03\x03" + strings.Repeat("r",
 
 // drip is one such client. It tells how many bytes it could send until it was cut off.
 func drip(h *house, p phase, stop <-chan struct{}) (sent int, cut bool) {
-	nc, err := net.Dial("tcp", h.ports[p.listener])
+	nc, err := net.Dial("tcp", h.at(p.listener))
 	if err != nil {
 		return 0, false
 	}
@@ -145,7 +145,7 @@ func TestR19SlowClients(t *testing.T) {
 			}
 		})
 	}
-	until(t, "all are connected", func() bool { return h.sessions.Stats().Open >= 20+n*9/10 || cutOff.Load() > 0 })
+	until(t, "all are connected", func() bool { return h.Sessions.Stats().Open >= 20+n*9/10 || cutOff.Load() > 0 })
 	beside := crowdWorks(t, clients, 40)
 	wg.Wait()
 	for i, p := range phases {

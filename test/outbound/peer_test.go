@@ -5,7 +5,6 @@ package outbound
 
 import (
 	"bufio"
-	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -20,8 +19,8 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
-	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/send"
+	"github.com/martlet-mail/martlet/test/house"
 )
 
 // deed is what the peer does at one attempt to bring it one message.
@@ -204,23 +203,11 @@ func (p *peer) message(c *net.TCPConn, in *bufio.Reader, token string, do deed, 
 	return true
 }
 
-// remote makes a courier of package send one of the queue, as cmd/martlet does.
-type remote struct{ *send.Courier }
-
-func (r remote) Deliver(ctx context.Context, job queue.Job) []queue.Result {
-	found := r.Send(ctx, job.Envelope, send.Message(job.Message), func(who []int, found send.Result) { job.Settled(who, queue.Result(found)) })
-	results := make([]queue.Result, len(found))
-	for i := range found {
-		results[i] = queue.Result(found[i])
-	}
-	return results
-}
-
 // domains is how many domains the peer serves: d0.test and so on.
 const domains = 20
 
 // start starts the peer and a courier that finds it.
-func (p *peer) start(t *testing.T, times send.Timeouts) remote {
+func (p *peer) start(t *testing.T, times send.Timeouts) house.Remote {
 	t.Helper()
 	p.got = map[string]*receipts{}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -250,5 +237,5 @@ func (p *peer) start(t *testing.T, times send.Timeouts) remote {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return remote{c}
+	return house.Remote{Courier: c}
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/serve/pop3d"
 	"github.com/martlet-mail/martlet/internal/serve/smtpd"
 	"github.com/martlet-mail/martlet/internal/store"
+	whole "github.com/martlet-mail/martlet/test/house"
 )
 
 // house is the whole server, put together as cmd/martlet does it, on a disk and a network
@@ -152,7 +153,7 @@ func (h *house) furnish(ctx context.Context, at site) (err error) {
 	}
 	road := new(receive.Local)
 	h.queue = queue.New(h.engine, h.store, queue.Options{
-		Hostname: "mx." + home, Remote: remote{h.courier, at.deaf}, Local: road, Report: road.Report,
+		Hostname: "mx." + home, Remote: remote{whole.Remote{Courier: h.courier}, at.deaf}, Local: road, Report: road.Report,
 		Gaps: gaps, Lifetime: lifetime, DelayAfter: delayAfter, Now: at.now, Rand: at.chance.float, Random: at.chance, Log: at.log,
 	})
 	h.receiver = receive.New(receive.Options{Store: h.store, Directory: h.directory, Queue: h.queue, Now: at.now, Log: at.log})
@@ -210,21 +211,15 @@ func (h *house) close() error {
 	return h.engine.Close()
 }
 
-// remote is the courier as the queue sees it.
+// remote may turn a yes into a no for now.
 type remote struct {
-	*send.Courier
+	whole.Remote
 	deaf bool
 }
 
 func (r remote) Deliver(ctx context.Context, job queue.Job) []queue.Result {
-	found := r.Send(ctx, job.Envelope, send.Message(job.Message), func(who []int, found send.Result) {
-		if job.Settled != nil {
-			job.Settled(who, queue.Result(found))
-		}
-	})
-	results := make([]queue.Result, len(found))
-	for i := range found {
-		results[i] = queue.Result(found[i])
+	results := r.Remote.Deliver(ctx, job)
+	for i := range results {
 		if r.deaf && results[i].Code == 250 {
 			results[i].Code = 451
 		}
