@@ -366,9 +366,9 @@ const unboundConf = `server:
     val-log-level: 2
     root-hints: "%[1]s/hints"
     trust-anchor-file: "%[1]s/anchor"
-    # Records are to change under the tests' hands.
-    cache-max-ttl: 1
-    cache-max-negative-ttl: 1
+    # What is changed is to be seen at once, here and by who asks.
+    cache-max-ttl: 0
+    cache-max-negative-ttl: 0
     infra-host-ttl: 5
     local-zone: "%[2]s" nodefault
     target-fetch-policy: "0 0 0 0 0"

@@ -104,6 +104,6 @@ func (w *World) Exim(domain string, at Place) (*Peer, error) {
 	if err := p.run("mkdir -p " + p.Dir + "/spool && chown -R Debian-exim:lab " + p.Dir + "/spool && chmod 777 " + p.Dir); err != nil {
 		return nil, err
 	}
-	_, err = p.Serve(p.Answers("127.0.0.1:25"), "exim4", "-bdf", "-q2s", "-oX", "25")
+	_, err = p.Serve(p.Greets("127.0.0.1:25"), "exim4", "-bdf", "-q2s", "-oX", "25")
 	return p, err
 }

@@ -322,6 +322,22 @@ func (h *Host) Answers(address string) func() bool {
 	}
 }
 
+// Greets returns a function that tells whether something there says it is ready to take
+// mail. Ports may be open for longer.
+func (h *Host) Greets(address string) func() bool {
+	return func() bool {
+		c, err := h.Dial(address)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		greeting := make([]byte, 3)
+		_, err = io.ReadFull(c, greeting)
+		return err == nil && string(greeting) == "220"
+	}
+}
+
 // Dial connects from the host to an address that is no name.
 func (h *Host) Dial(address string) (net.Conn, error) {
 	return h.DialContext(context.Background(), "tcp", address)

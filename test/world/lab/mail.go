@@ -122,9 +122,12 @@ func find(all []string, what string) string {
 	return ""
 }
 
-// AwaitLog waits until the peer's log says something.
-func (p *Peer) AwaitLog(what string) error {
-	return wait(fmt.Sprintf("%q in the log of %s", what, p.Name), func() bool { return strings.Contains(read(p.Log), what) })
+// Said is how much the peer has logged, for AwaitLog.
+func (p *Peer) Said() int { return len(read(p.Log)) }
+
+// AwaitLog waits until the peer's log says something, after so much that it had said.
+func (p *Peer) AwaitLog(said int, what string) error {
+	return wait(fmt.Sprintf("%q in the log of %s", what, p.Name), func() bool { return strings.Contains(read(p.Log)[said:], what) })
 }
 
 // Refused is an SMTP reply that is not the one hoped for.
@@ -187,9 +190,14 @@ func refused(after string, err error) error {
 	return fmt.Errorf("after %s: %w", after, err)
 }
 
-// Letter is a plain message with a subject that can be looked for.
-func Letter(from, to, subject string) string {
+// Letter is a plain message whose subject and Message-ID have a token, so that it can be
+// found.
+func Letter(from, to, token string) string {
+	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: %s\r\n\r\nA few words.\r\n",
+		from, to, token, time.Now().Format(time.RFC1123Z), messageID(token, from))
+}
+
+func messageID(token, from string) string {
 	_, domain, _ := strings.Cut(from, "@")
-	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <%d@%s>\r\n\r\nA few words.\r\n",
-		from, to, subject, time.Now().Format(time.RFC1123Z), time.Now().UnixNano(), domain)
+	return "<" + token + "@" + domain + ">"
 }

@@ -39,7 +39,17 @@ key = "%[2]s/key.pem"
 
 [queue]
 resolver = "%[3]s:53"
+resolver_validates = true
 retry = ["2s", "2s", "5s"]
+
+[dns]
+addresses = [%[4]s]
+
+[[dns.update]]
+zone = "%[5]s"
+server = "%[6]s"
+key_name = "%[7]s"
+key_file = "%[2]s/update.key"
 
 [log]
 level = "debug"
@@ -54,21 +64,29 @@ var doors = map[string]int{
 var names = []string{"mail", "imap", "smtp", "pop", "autoconfig", "autodiscover", "mta-sts", "ua-auto-config"}
 
 // Martlet brings our server into the world, as the host mx.DOMAIN, whose zone must be
-// there, with the accounts alice and bob. Its domain is added by the program's own
-// command. Settings go to the end of the configuration.
+// there, with the accounts alice and bob. Its domain is added, and the domain's records are
+// made, by the program's own commands. Settings go to the end of the configuration.
 func (w *World) Martlet(binary, domain string, at Place, settings ...string) (*Martlet, error) {
-	for _, n := range names {
-		at.Alias = append(at.Alias, n+"."+domain)
-	}
 	h, err := w.Host("mx."+domain, at)
 	if err != nil {
 		return nil, err
 	}
 	m := &Martlet{Host: h, Domain: domain, Binary: binary, Config: filepath.Join(h.Dir, "martlet.toml"), Log: filepath.Join(h.Dir, "martlet.log")}
-	if err := m.Certificate(append([]string{h.Name}, at.Alias...)...); err != nil {
+	all := append([]string{h.Name}, at.Alias...)
+	for _, n := range names {
+		all = append(all, n+"."+domain)
+	}
+	if err := m.Certificate(all...); err != nil {
 		return nil, err
 	}
-	conf := fmt.Sprintf(martletConf, h.Name, h.Dir, Resolver4)
+	own := fmt.Sprintf("%q", h.IPv4)
+	if h.IPv6.IsValid() {
+		own += fmt.Sprintf(", %q", h.IPv6)
+	}
+	if err := os.WriteFile(filepath.Join(h.Dir, "update.key"), []byte(UpdateSecret+"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf(martletConf, h.Name, h.Dir, Resolver4, own, domain, UpdateServer, strings.TrimSuffix(UpdateKey, "."))
 	for protocol, port := range doors {
 		conf += fmt.Sprintf("\n[[listen]]\nprotocol = %q\naddress = \":%d\"\n", protocol, port)
 	}
@@ -81,12 +99,21 @@ func (w *World) Martlet(binary, domain string, at Place, settings ...string) (*M
 	if _, err := m.Do("domain", "add", domain); err != nil {
 		return nil, err
 	}
+	if _, err := m.Do("domain", "set", domain, "dmarc=reject", "mta-sts=enforce"); err != nil {
+		return nil, err
+	}
 	for _, who := range []string{"alice", "bob"} {
 		if err := m.Account(who + "@" + domain); err != nil {
 			return nil, err
 		}
 	}
-	return m, m.publish()
+	return m, m.Publish()
+}
+
+// Publish makes the records of the domain as they have to be now.
+func (m *Martlet) Publish() error {
+	_, err := m.Do("dns", "apply", m.Domain, "--all", "--yes")
+	return err
 }
 
 // Certificate gives the server a new certificate, for these names.
@@ -110,7 +137,7 @@ func (m *Martlet) Start() error {
 	}
 	defer log.Close()
 	cmd := m.Command("sh", "-c", `exec "$@" 2>>"$0"`, m.Log, m.Binary, "serve", "--config", m.Config)
-	m.run, err = process.Start(cmd, m.Answers("127.0.0.1:25"))
+	m.run, err = process.Start(cmd, m.Greets("127.0.0.1:25"))
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", m.Name, err, m.world.Logs(20))
 	}
@@ -176,6 +203,20 @@ func (m *Martlet) Await(user, mailbox, what string) (message string, err error) 
 	return message, err
 }
 
+// AwaitTrace waits until `martlet trace --json` of a message, given its token, contains
+// something, and returns all it says.
+func (m *Martlet) AwaitTrace(token, from, what string) (story string, err error) {
+	id := messageID(token, from)
+	err = wait(fmt.Sprintf("%q in the trace of %s", what, id), func() bool {
+		story, _ = m.Do("trace", id, "--json")
+		return strings.Contains(story, what)
+	})
+	if err != nil {
+		err = fmt.Errorf("%w:\n%s", err, story)
+	}
+	return story, err
+}
+
 // AwaitQueue waits until a row of `martlet queue list --json` contains something, and
 // returns that row.
 func (m *Martlet) AwaitQueue(what string) (row string, err error) {
@@ -185,17 +226,6 @@ func (m *Martlet) AwaitQueue(what string) (row string, err error) {
 		return row != ""
 	})
 	return row, err
-}
-
-// publish makes the records of the domain known that a careful administrator would.
-func (m *Martlet) publish() error {
-	d := m.Domain
-	return m.world.DNS.AddAll(fmt.Sprintf(`%[1]s. 3600 IN MX 10 mx.%[1]s.
-%[1]s. 3600 IN TXT "v=spf1 mx -all"
-mx.%[1]s. 3600 IN TXT "v=spf1 a -all"
-_dmarc.%[1]s. 3600 IN TXT "v=DMARC1; p=reject; adkim=s; aspf=s; rua=mailto:postmaster@%[1]s"
-_25._tcp.mx.%[1]s. 3600 IN TLSA %[2]s
-`, d, m.Cert.TLSA()))
 }
 
 // Build builds the binary into a folder.

@@ -49,6 +49,6 @@ func (w *World) OpenSMTPD(domain string, at Place) (*Peer, error) {
 	if err := p.run("mkdir -p /var/lib/opensmtpd/empty /var/spool/smtpd && chmod 711 /var/spool/smtpd && chmod 600 " + p.Cert.Key + " " + p.signingKey()); err != nil {
 		return nil, err
 	}
-	_, err = p.Serve(p.Answers("127.0.0.1:25"), "smtpd", "-F", "-f", conf)
+	_, err = p.Serve(p.Greets("127.0.0.1:25"), "smtpd", "-F", "-f", conf)
 	return p, err
 }

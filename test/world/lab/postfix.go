@@ -126,7 +126,7 @@ func (w *World) Postfix(domain string, at Place, milters Milters) (*Peer, error)
 	if err := p.run("MAIL_CONFIG=" + etc + " postfix -c " + etc + " check"); err != nil {
 		return nil, err
 	}
-	_, err = p.Serve(p.Answers("127.0.0.1:25"), "postfix", "-c", etc, "start-fg")
+	_, err = p.Serve(p.Greets("127.0.0.1:25"), "postfix", "-c", etc, "start-fg")
 	return p, err
 }
 
