@@ -45,7 +45,9 @@ func (h *house) doctorOptions(ctx context.Context) (doctor.Options, error) {
 		Dial: new(net.Dialer).DialContext, Now: time.Now, Roots: roots, Chain: h.mailChain, ACME: c.TLS.ACME.Enabled,
 		Healthy: h.engine.Healthy, Queue: h.queueFacts, Exists: h.takesMail, Loop: h.loop, Machine: h.machine(), Warnings: configWarnings(c),
 		Probe: texts(c.Doctor.Probe), Signed: texts(c.Doctor.Signed), Blocklists: texts(c.Doctor.Blocklists), NameLists: texts(c.Doctor.DomainLists),
-		NTP: string(c.Doctor.NTP),
+	}
+	if len(c.Doctor.NTP) > 0 {
+		o.NTP = string(c.Doctor.NTP[0])
 	}
 	if h.acme != nil {
 		o.Missing = h.acme.missing()

@@ -116,3 +116,54 @@ func TestDomainSet(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// The doctor of a running server: each line has the four fields, a message of its own comes in
+// and is gone again, and what fails is in the exit code.
+func TestDoctorCommand(t *testing.T) {
+	names, err := dnstest.Start("! servfail gmail.com\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer names.Close()
+	port := freeBase(t) + 25
+	config := server(t, "example.org", fmt.Sprintf(
+		"[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:%d\"\n[dns]\naddresses = [\"192.0.2.1\"]\n[queue]\nresolver = %q\nallow_private = true\n[doctor]\nntp = []\nblocklists = []\nprobe = []\nsigned = []\ndomain_lists = []\n", port, names.Addr()))
+	startHouse(t, config)
+	got := command(t, "", "doctor", "example.org", "--json", "--config", config)
+	if got.code != 1 || !strings.Contains(got.err, "checks failed") {
+		t.Errorf("%+v", got)
+	}
+	status := map[string]string{}
+	for line := range strings.Lines(got.out) {
+		var l map[string]string
+		if err := json.Unmarshal([]byte(line), &l); err != nil || len(l) != 4 || l["check"] == "" || l["why"] == "" {
+			t.Fatalf("%v in %s", err, line)
+		}
+		if _, has := l["fix"]; !has {
+			t.Errorf("no fix: %s", line)
+		}
+		status[l["check"]] = l["status"]
+	}
+	for check, want := range map[string]string{
+		"loop example.org": "ok", "open-relay": "ok", "greeting": "ok", "admin-socket": "ok", "store": "ok", "disk": "ok", "postmaster example.org": "ok",
+		"mx example.org": "fail", "dkim example.org": "fail", "certificate": "fail", "port-25-listen": "fail", "abuse example.org": "warn",
+		"config queue.allow_private": "warn", "port-25-out": "skipped",
+	} {
+		if status[check] != want {
+			t.Errorf("%s is %q, not %s", check, status[check], want)
+		}
+	}
+	if len(status) < 70 {
+		t.Errorf("%d checks", len(status))
+	}
+	if got := command(t, "", "mailbox", "list", "carol@example.org", "--config", config); !strings.Contains(got.out, "INBOX    Inbox    0 ") {
+		t.Errorf("the doctor's message is still there:\n%s", got.out)
+	}
+	people := command(t, "", "doctor", "--problems", "--config", config)
+	if people.code != 1 || !strings.Contains(people.out, "fix: put into the DNS: example.org. IN MX 10 mail.example.org.") || strings.Contains(people.out, "\nok ") {
+		t.Errorf("%+v", people)
+	}
+	if got := command(t, "", "doctor", "example.net", "--config", config); got.code != 1 || !strings.Contains(got.err, "not one of this server") {
+		t.Errorf("%+v", got)
+	}
+}

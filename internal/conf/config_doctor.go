@@ -16,6 +16,7 @@ type Doctor struct {
 	// Such lists of domains.
 	DomainLists []Hostname `toml:"domain_lists" default:"dbl.spamhaus.org"`
 
-	// Host that tells the time (NTP); empty asks only the kernel.
-	NTP Hostname `toml:"ntp" default:"pool.ntp.org"`
+	// Hosts that tell the time (NTP), of which the first is asked; without any only the kernel
+	// is.
+	NTP []Hostname `toml:"ntp" default:"pool.ntp.org"`
 }
