@@ -122,11 +122,11 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// copyTo writes the message to w in this form.
-func (f form) copyTo(w io.Writer, src io.Reader, j *job) error {
+// copyTo writes the message to w in this form, through buf.
+func (f form) copyTo(w io.Writer, src io.Reader, j *job, buf []byte) error {
 	if f.convert {
 		return mime.Convert(w, src, j.found, f.to)
 	}
-	_, err := io.Copy(w, src)
+	_, err := io.CopyBuffer(w, src, buf)
 	return err
 }

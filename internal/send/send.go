@@ -121,6 +121,7 @@ type Courier struct {
 	pool     pool
 	tickets  tickets
 	families families
+	rooms    rooms
 	ends     sync.WaitGroup // connections that are saying goodbye
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/dnsx"
@@ -360,7 +361,10 @@ func (s *session) askData() error {
 // never be taken for a whole one. own tells that the fault is on our side.
 func (s *session) stream(j *job, f form, body io.Reader) (own bool, _ error) {
 	src := &source{r: body}
-	out := bufio.NewWriterSize(&timedWriter{s}, 32<<10)
+	room := s.c.rooms.get()
+	defer s.c.rooms.put(room)
+	out := room.out
+	out.Reset(&timedWriter{s})
 	var err error
 	if f.binary {
 		s.dotted = true
@@ -368,7 +372,7 @@ func (s *session) stream(j *job, f form, body io.Reader) (own bool, _ error) {
 		_, err = io.CopyN(out, src, j.msg.Size)
 	} else {
 		dots := smtp.NewDotWriter(out)
-		if err = f.copyTo(dots, src, j); err == nil {
+		if err = f.copyTo(dots, src, j, room.in); err == nil {
 			s.dotted = true
 			dots.Close()
 		}
@@ -396,6 +400,26 @@ func (s *session) stream(j *job, f form, body io.Reader) (own bool, _ error) {
 		return false, s.refused(rep)
 	}
 	return false, s.lost(err)
+}
+
+// rooms are what messages are copied through.
+type rooms struct{ free sync.Pool }
+
+type room struct {
+	in  []byte
+	out *bufio.Writer
+}
+
+func (r *rooms) get() *room {
+	if free, ok := r.free.Get().(*room); ok {
+		return free
+	}
+	return &room{make([]byte, 16<<10), bufio.NewWriterSize(nil, 32<<10)}
+}
+
+func (r *rooms) put(used *room) {
+	used.out.Reset(nil) // it holds nobody's connection
+	r.free.Put(used)
 }
 
 // source remembers how reading the message ended, to tell a fault of ours from one
