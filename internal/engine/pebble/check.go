@@ -71,7 +71,9 @@ func (c *checker) all() error {
 			return err
 		}
 	}
-	return c.lists()
+	c.lists()
+	c.sums()
+	return nil
 }
 
 // known returns what every file must hold.
@@ -163,8 +165,8 @@ func checkBlocks(ctx context.Context, f vfs.File) error {
 	return errors.Join(r.ValidateBlockChecksums(), r.Close())
 }
 
-// lists checks the two lists themselves.
-func (c *checker) lists() error {
+// lists checks the list of what was synced.
+func (c *checker) lists() {
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	if c.w.file != nil {
@@ -178,18 +180,35 @@ func (c *checker) lists() error {
 			}
 		}
 	}
-	if c.w.sumsFile != nil {
-		b, err := readWhole(c.w.fs, c.w.path(sumsName))
-		if err != nil {
-			c.report(sumsName, fmt.Sprintf("cannot be read: %v", err))
-		}
-		sums, whole := parseSums(b)
-		for name, f := range c.w.sums {
-			whole = whole && sums[name] == f
-		}
-		if err == nil && !whole {
-			c.report(sumsName, "is damaged")
-		}
+}
+
+// sums checks the list of checksums. It is read while files come and go; only if it does not say
+// what it must, once more while the list, and so each sync of the log, waits.
+func (c *checker) sums() {
+	c.w.mu.Lock()
+	known := maps.Clone(c.w.sums)
+	c.w.mu.Unlock()
+	if c.sumsHold(known) == "" {
+		return
 	}
-	return nil
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	if wrong := c.sumsHold(c.w.sums); wrong != "" && c.w.sumsFile != nil && !c.w.sumsFailed {
+		c.report(sumsName, wrong)
+	}
+}
+
+func (c *checker) sumsHold(known map[string]extent) (wrong string) {
+	b, err := readWhole(c.w.fs, c.w.path(sumsName))
+	if err != nil {
+		return fmt.Sprintf("cannot be read: %v", err)
+	}
+	sums, whole := parseSums(b)
+	for name, f := range known {
+		whole = whole && (temporary(name) || sums[name] == f)
+	}
+	if !whole {
+		return "is damaged"
+	}
+	return ""
 }

@@ -27,12 +27,20 @@ func (w *witness) keep(f extent) error {
 	defer w.mu.Unlock()
 	w.sums[f.name] = f
 	delete(w.writing, f.name)
-	if w.dead || w.sumsFile == nil || temporary(f.name) {
+	if w.dead || temporary(f.name) || w.sumsFile == nil && !w.sumsFailed {
 		return nil
 	}
+	if w.sumsFailed || w.lines > 2*len(w.sums)+manyLines {
+		return w.writeSums()
+	}
+	w.lines++
 	_, err := w.sumsFile.Write(sumsLine(f))
+	w.sumsFailed = err != nil
 	return err
 }
+
+// manyLines may be of files that are gone, before the list is written anew.
+const manyLines = 1000
 
 // renamed carries the checksum of a file to its new name.
 func (w *witness) renamed(old, name string) error {
@@ -99,9 +107,20 @@ func (w *witness) takeSums(b []byte, names []string) {
 func (w *witness) beginSums() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.writeSums()
+}
+
+// writeSums writes the list anew, and goes on with it. If it cannot, the list does not hold all,
+// and is written anew with the next line. mu is held.
+func (w *witness) writeSums() error {
+	w.sumsFailed = true
 	var all []byte
+	lines := 0
 	for _, name := range slices.Sorted(maps.Keys(w.sums)) {
-		all = append(all, sumsLine(w.sums[name])...)
+		if !temporary(name) {
+			all = append(all, sumsLine(w.sums[name])...)
+			lines++
+		}
 	}
 	fresh := w.path(sumsName + ".new")
 	f, err := w.fs.Create(fresh, vfs.WriteCategoryUnspecified)
@@ -121,6 +140,9 @@ func (w *witness) beginSums() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	w.sumsFile = f // renamed, still the same
+	if w.sumsFile != nil {
+		_ = w.sumsFile.Close()
+	}
+	w.sumsFile, w.lines, w.sumsFailed = f, lines, false // renamed, still the same
 	return nil
 }

@@ -46,9 +46,11 @@ type witness struct {
 	number uint64 // of the last state written
 	synced []extent
 
-	sums     map[string]extent
-	sumsFile vfs.File
-	writing  map[string]bool // files that this process began and has not closed yet
+	sums       map[string]extent
+	sumsFile   vfs.File
+	sumsFailed bool            // its file does not hold all of them
+	lines      int             // in the file
+	writing    map[string]bool // files that this process began and has not closed yet
 }
 
 // extent is what a file begins with.
@@ -215,7 +217,11 @@ func (w *witness) rest() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := w.save()
-	if w.sumsFile != nil && !w.dead {
+	switch {
+	case w.dead:
+	case w.sumsFailed:
+		err = errors.Join(err, w.writeSums())
+	case w.sumsFile != nil:
 		err = errors.Join(err, w.sumsFile.Sync())
 	}
 	return err
