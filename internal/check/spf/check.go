@@ -64,8 +64,9 @@ type evaluation struct {
 	lookups int
 	voids   int
 
-	names []string // of the client, validated; once asked
-	asked bool
+	names   []string // of the client, validated; once asked
+	asked   bool
+	unnamed error // why it has none
 }
 
 // outcome is what check_host() returns for a domain.
@@ -176,7 +177,15 @@ func (e *evaluation) term(domain string, t *term, depth int) (matched bool, bad 
 		addrs, _, err := e.dns.LookupIP(e.ctx, dnsx.Escape(target), false)
 		return len(addrs) > 0, e.judge(target, err)
 	}
-	for _, name := range e.validated() { // ptr
+	return e.pointer(target)
+}
+
+func (e *evaluation) pointer(target string) (bool, *outcome) {
+	names := e.validated()
+	if fault.Is(e.unnamed, fault.NotFound) {
+		return false, e.judge(target, e.unnamed)
+	}
+	for _, name := range names {
 		if within(name, target) {
 			return true, nil
 		}
@@ -283,7 +292,7 @@ func (e *evaluation) validated() []string {
 	}
 	e.asked = true
 	names, _, err := e.dns.LookupPTR(e.ctx, e.addr)
-	if err != nil {
+	if e.unnamed = err; err != nil {
 		return nil
 	}
 	for _, name := range names[:min(len(names), maxHosts)] {

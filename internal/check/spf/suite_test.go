@@ -90,6 +90,7 @@ type server struct {
 	names    map[string][]dns.RR
 	silent   map[string]bool
 	n        int
+	addr     string
 	resolver *dnsx.Client
 }
 
@@ -118,7 +119,8 @@ func serve(t *testing.T, zone map[string][]rr) *server {
 		go d.ActivateAndServe()
 		t.Cleanup(func() { d.Shutdown() })
 	}
-	s.resolver = resolver(t, pc.LocalAddr().String())
+	s.addr = pc.LocalAddr().String()
+	s.resolver = resolver(t, s.addr)
 	return s
 }
 
