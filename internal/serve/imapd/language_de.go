@@ -60,6 +60,7 @@ var german = map[string]string{
 	"password is empty":                                                              "das Passwort ist leer",
 	"password is longer than 1024 bytes":                                             "das Passwort ist länger als 1024 Bytes",
 	"too many connections of this account at the same time":                          "zu viele Verbindungen dieses Kontos zur gleichen Zeit",
+	"the header of the message was changed":                                          "der Kopf der Nachricht wurde geändert",
 	"there is no record of the account":                                              "es gibt keine Aufzeichnungen über das Konto",
 	"the new store cannot be written; it needs as much space as the damaged one has": "der neue Speicher kann nicht geschrieben werden; er braucht so viel Platz wie der beschädigte",
 	"too many failed logins":                                                         "zu viele misslungene Anmeldungen",
