@@ -238,7 +238,10 @@ func (c *chain) sealedBy(instance int) (b []byte) {
 // oldestPass finds how far back the message is as it was signed (RFC 8617, 5.2, step 5).
 func (c *chain) oldestPass(ctx context.Context) int {
 	for i := c.r.Highest - 1; i >= 1; i-- {
-		if _, err := c.sets[i].signature.Verified(ctx, c.m, c.keys); err != nil || c.sets[i].signature.Weak() {
+		if c.sets[i].signature.Weak() {
+			return i + 1
+		}
+		if _, err := c.sets[i].signature.Verified(ctx, c.m, c.keys); err != nil {
 			return i + 1
 		}
 	}

@@ -422,6 +422,16 @@ func TestAttack71Cost(t *testing.T) {
 	if asked.n != 10 {
 		t.Errorf("%d names were asked for", asked.n)
 	}
+	// However many lengths are signed, the body is read once.
+	opened, lengths := 0, ""
+	for i := range 200 {
+		lengths += strings.SplitAfter(forged(t, letter, fmt.Sprintf("v=1; d=example.org; s=ed25519; c=relaxed/simple; h=from; l=%d", i%20), all[0], int64(i%20)), "\r\n")[0]
+	}
+	header, open = split(lengths + letter)
+	results = Verify(t.Context(), z, header, func(ctx context.Context) (io.ReadCloser, error) { opened++; return open(ctx) }, VerifyOptions{Now: then})
+	if opened != 1 || statuses(results) != strings.TrimSpace(strings.Repeat("policy ", 11)) {
+		t.Errorf("opened %d times: %s", opened, statuses(results))
+	}
 	// Where the body is another nobody is asked at all.
 	asked.n = 0
 	header, open = split(junk + letter + "more\r\n")

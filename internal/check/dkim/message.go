@@ -22,8 +22,8 @@ type Field struct {
 func (f Field) Value() []byte { return f.Raw[f.Colon+1:] }
 
 // Message is a message whose signatures are verified. Its body is read once, at the first
-// need, for all hashes that its DKIM-Signature and ARC-Message-Signature fields ask for. It
-// is for one goroutine.
+// need, for all hashes that those of its DKIM-Signature and ARC-Message-Signature fields ask for
+// that are looked at. It is for one goroutine.
 type Message struct {
 	open   func(context.Context) (io.ReadCloser, error)
 	fields []Field
@@ -31,9 +31,10 @@ type Message struct {
 	odd    error
 	whole  bool // the empty line is there
 
-	sums map[bodyForm]*bodySum
-	read error
-	done bool
+	wanted []bodyForm // by the signatures that are looked at
+	sums   map[bodyForm]*bodySum
+	read   error
+	done   bool
 }
 
 // NewMessage returns the message with this header, the empty line included; open opens
@@ -268,22 +269,16 @@ func (m *Message) sumAll(ctx context.Context, wanted bodyForm) error {
 		return err
 	}
 	defer r.Close()
-	m.sums, m.read = sumBodies(r, append(m.forms(), wanted))
+	m.sums, m.read = sumBodies(r, append(append(m.wanted, m.chainForms()...), wanted))
 	return m.read
 }
 
-// maxForms is how many ways to hash the body one message may ask for at once.
-const maxForms = 16
-
-// forms returns the ways that the signatures of the message ask for.
-func (m *Message) forms() (forms []bodyForm) {
-	for name, unnamed := range map[string]Canon{"dkim-signature": Simple, "arc-message-signature": Relaxed} {
-		for _, f := range m.Fields(name)[:min(len(m.byName[name]), 50)] {
-			tags, err := ParseTags(f.Value())
-			if err != nil || len(forms) >= maxForms {
-				continue
-			}
-			if form, err := formOf(tags, unnamed); err == nil {
+// chainForms returns the ways that ARC-Message-Signature fields ask for. Those with l= are worth
+// nothing whatever the hash is.
+func (m *Message) chainForms() (forms []bodyForm) {
+	for _, f := range m.Fields("arc-message-signature")[:min(len(m.byName["arc-message-signature"]), 50)] {
+		if tags, err := ParseTags(f.Value()); err == nil {
+			if form, err := formOf(tags, Relaxed); err == nil && form.limit == noLimit {
 				forms = append(forms, form)
 			}
 		}

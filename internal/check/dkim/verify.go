@@ -58,6 +58,11 @@ func (m *Message) verifyAll(ctx context.Context, keys *Keys, checks []*verificat
 	var good []*Signature
 	for _, v := range checks {
 		if v.err == nil {
+			m.wanted = append(m.wanted, v.sig.form)
+		}
+	}
+	for _, v := range checks {
+		if v.err == nil {
 			if v.err = v.sig.checkBody(ctx, m); v.err == nil {
 				good = append(good, v.sig)
 			}
