@@ -18,6 +18,11 @@ func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (me
 	if err := q.verifyCounts(ctx, report); err != nil {
 		return 0, err
 	}
+	release, err := q.store.HoldBodies(ctx) // of messages that are sent meanwhile
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	for next := []byte{famMessage}; next != nil; {
 		next, err = q.verifySome(ctx, next, func(l look, k, v []byte) error {
 			id := ID(engine.Num(k, 0))

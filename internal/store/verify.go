@@ -106,7 +106,12 @@ func (v *verifier) problem(uid mail.UID, format string, args ...any) {
 func (v *verifier) account(a *Account) error {
 	v.account0, v.box, v.seen, v.usage, v.noteBytes = a.id, Mailbox{}, map[mail.MessageID][]place{}, Usage{}, 0
 	v.done.Accounts++
-	err := a.View(v.ctx, func(s *Snapshot) error {
+	release, err := v.store.HoldBodies(v.ctx) // a sweep would take those of what the snapshot still has
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = a.View(v.ctx, func(s *Snapshot) error {
 		v.snap = s
 		if err := v.findDoomed(); err != nil {
 			return err
