@@ -68,7 +68,7 @@ func (r *Receiver) sign(ctx context.Context, env *mail.Envelope, p *plan, msg *s
 	return msg.Prepend(fields), nil
 }
 
-// forRoad leaves out the keys that a message needs not: RSA costs some thirty times as
+// forRoad leaves out the keys that a message needs not: RSA costs some twenty times as
 // much as Ed25519, and is for hosts that know nothing else.
 func forRoad(keys []dkim.Key, leaves bool) []dkim.Key {
 	if leaves {
