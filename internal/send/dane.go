@@ -155,15 +155,16 @@ func (s *tlsaSet) judge(state tls.ConnectionState, names []string, now time.Time
 }
 
 // anchors returns the trust anchors that a record names: certificates of the chain above
-// the host's own, or one that the record holds itself.
+// the host's own, or one that the record holds itself. The host's own is none, be it shown
+// twice.
 func anchors(r dnsx.TLSA, chain []*x509.Certificate) (found []*x509.Certificate) {
 	for _, cert := range chain[1:] {
-		if associates(r, cert) {
+		if associates(r, cert) && !cert.Equal(chain[0]) {
 			found = append(found, cert)
 		}
 	}
 	if len(found) == 0 && r.Matching == matchFull && r.Selector == selectCert {
-		if cert, err := x509.ParseCertificate(r.Data); err == nil {
+		if cert, err := x509.ParseCertificate(r.Data); err == nil && !cert.Equal(chain[0]) {
 			found = append(found, cert)
 		}
 	}

@@ -120,6 +120,7 @@ func TestDANE(t *testing.T) {
 	wrong, wrongLeaf := a.sign("elsewhere.test", time.Hour, true)
 	old, oldLeaf := a.sign("mx1.example.org", -time.Hour, true)
 	bare, bareLeaf := a.sign("mx1.example.org", time.Hour, false)
+	twice := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{bareLeaf.Raw, bareLeaf.Raw}, PrivateKey: bare.Certificates[0].PrivateKey}}}
 	same := func(r ...string) []string { return r }
 	for _, tc := range []struct {
 		name    string
@@ -154,6 +155,8 @@ func TestDANE(t *testing.T) {
 		{"2 0 1, not shown", bare, same(tlsaOf(2, 0, 1, a.cert)), "454 4.7.5", "", mail.NotValid},
 		{"2 0 0, not shown", bare, same(tlsaOf(2, 0, 0, a.cert)), "250 2.0.0", mail.ProofDANE, ""},
 		{"2 0 1 of the host itself", bare, same(tlsaOf(2, 0, 1, bareLeaf)), "454 4.7.5", "", mail.NotValid},
+		{"2 0 0 of the host itself", bare, same(tlsaOf(2, 0, 0, bareLeaf)), "454 4.7.5", "", mail.NotValid},
+		{"2 0 1 of the host itself, shown twice", twice, same(tlsaOf(2, 0, 1, bareLeaf)), "454 4.7.5", "", mail.NotValid},
 		{"one that matches beside one that does not", good, same(tlsaOf(2, 0, 1, other.cert), tlsaOf(3, 1, 1, leaf)), "250 2.0.0", mail.ProofDANE, ""},
 		{"of the web's authorities only", wrong, same(tlsaOf(1, 1, 1, leaf), tlsaOf(0, 0, 1, other.cert)), "250 2.0.0", mail.AnyProof, mail.TLSAInvalid},
 		{"of unknown kinds only", wrong, same("4 0 1 "+strings.Repeat("00", 32), "3 2 1 "+strings.Repeat("00", 32), "3 1 3 "+strings.Repeat("00", 32), "255 255 255 00"), "250 2.0.0", mail.AnyProof, mail.TLSAInvalid},

@@ -98,9 +98,8 @@ func (p *pool) put(s *session, reuse Reuse) (out *session) {
 	p.at[s.t.addr]++
 	s.timer = time.AfterFunc(reuse.Idle, func() {
 		p.mu.Lock()
-		mine := p.remove(s)
-		p.mu.Unlock()
-		if mine {
+		defer p.mu.Unlock() // held, so that Close waits for the goodbye
+		if p.remove(s) {
 			s.quit()
 		}
 	})

@@ -561,7 +561,26 @@ func TestAttack12InjectedReplies(t *testing.T) {
 
 // A host that must speak TLS and does not offer it any more gets nothing; the mail waits.
 func TestAttack13StrippedTLS(t *testing.T) {
-	for _, mode := range []TLSMode{TLSRequired, TLSVerified} {
+	_, leaf := newCA(t).sign("mx1.example.org", time.Hour, true)
+	for name, p := range map[string]*peer{
+		"not offered": {}, "refused": {ext: []string{"STARTTLS"}, answers: map[string]func(int, string) string{"STARTTLS": answering("502 5.5.1 no such thing")}},
+		"offered under another name": {ext: []string{"XTARTTLS"}},
+	} {
+		for by, change := range map[string]func(*Options){
+			"MTA-STS": func(o *Options) { o.STS = policyOf(sts.Enforce, "mx1.example.org") },
+			"DANE":    nil,
+		} {
+			port, zone := peers(t, p), oneHost
+			if by == "DANE" {
+				zone = signedZone(port, tlsaOf(3, 1, 1, leaf))
+			}
+			r := courier(t, port, zone, change).Send(t.Context(), envelope("", "a@example.org"), text("x\r\n"), nil)[0]
+			if n, _ := p.got(); n != 0 || short(r) != "454 4.7.0" || r.Line.Failure != mail.NoSTARTTLS {
+				t.Errorf("%s, %s: %+v, %d mails", name, by, r, n)
+			}
+		}
+	}
+	for _, mode := range []TLSMode{TLSRequired, TLSVerified, TLSDANE} {
 		for name, p := range map[string]*peer{
 			"not offered": {}, "refused": {ext: []string{"STARTTLS"}, answers: map[string]func(int, string) string{"STARTTLS": answering("502 5.5.1 no such thing")}},
 			"offered under another name": {ext: []string{"XTARTTLS"}},

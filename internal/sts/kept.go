@@ -112,26 +112,3 @@ func (c *Cache) forget(ctx context.Context, domain string, old kept) error {
 		return w.Delete(key(domain))
 	})
 }
-
-// Kept is one policy of another domain, for people.
-type Kept struct {
-	Domain  string
-	ID      string
-	Policy  Policy
-	Fetched time.Time
-	Ends    time.Time
-}
-
-// List returns every policy that is kept.
-func (c *Cache) List(ctx context.Context) ([]Kept, error) {
-	all, err := c.all(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var list []Kept
-	for domain, k := range all {
-		at := time.UnixMilli(k.Fetched)
-		list = append(list, Kept{domain, k.ID, k.Policy, at, at.Add(k.Policy.MaxAge)})
-	}
-	return list, nil
-}

@@ -399,7 +399,7 @@ func TestRefresh(t *testing.T) {
 	if err := w.cache.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := w.cache.List(t.Context()); err != nil || len(list) != 0 {
+	if list, err := w.cache.all(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("%v %v", list, err)
 	}
 }
