@@ -24,6 +24,8 @@ func newQueueCommand() *cobra.Command {
 	listing.Flags().String("sender", "", "only messages whose sender contains this")
 	listing.Flags().String("recipient", "", "only messages with a recipient that contains this")
 	listing.Flags().Bool("held", false, "only messages that are held")
+	listing.Flags().Bool("scheduled", false, "only messages whose senders want them released later")
+	listing.Flags().String("login", "", "only messages that this account sent")
 	show := &cobra.Command{
 		Use: "show ID", Short: "Show a message with each recipient's state",
 		Example: `  martlet queue show 3kx0v1
@@ -93,6 +95,9 @@ type queued struct {
 	Next       *time.Time `json:"next_attempt"`
 	Reason     string     `json:"reason"`
 	Held       bool       `json:"held"`
+	State      string     `json:"state"`
+	Priority   int        `json:"priority"`
+	Deadline   *time.Time `json:"deliver_by"`
 	Sending    bool       `json:"sending"`
 	Bytes      int64      `json:"bytes"`
 	Created    time.Time  `json:"created"`
@@ -124,6 +129,8 @@ func (q queued) when() string {
 	switch {
 	case q.Held:
 		return "held"
+	case q.State == "scheduled" && q.Next != nil:
+		return "not released before " + q.Next.Local().Format("Jan 02 15:04")
 	case q.Sending:
 		return "now"
 	case q.Next == nil:
@@ -134,13 +141,15 @@ func (q queued) when() string {
 
 func listQueue(cmd *cobra.Command, _ []string) error {
 	query := url.Values{}
-	for _, name := range []string{"domain", "sender", "recipient"} {
+	for _, name := range []string{"domain", "sender", "recipient", "login"} {
 		if v, _ := cmd.Flags().GetString(name); v != "" {
 			query.Set(name, v)
 		}
 	}
-	if held, _ := cmd.Flags().GetBool("held"); held {
-		query.Set("held", "true")
+	for _, name := range []string{"held", "scheduled"} {
+		if only, _ := cmd.Flags().GetBool(name); only {
+			query.Set(name, "true")
+		}
 	}
 	out := cmd.OutOrStdout()
 	count := int64(0)
@@ -182,6 +191,12 @@ func showQueued(cmd *cobra.Command, args []string) error {
 		const day = "Jan 02 15:04"
 		fmt.Fprintf(out, "%s\nFrom     %s\nSize     %s\nCame     %s\nGoes back %s\nAttempts %d, next %s\n", paint(out, bold, q.ID), clean(q.sender()),
 			bytesText(q.Bytes), q.Created.Local().Format(day), q.Expires.Local().Format(day), q.Attempts, q.when())
+		if q.Priority != 0 {
+			fmt.Fprintf(out, "Priority %d\n", q.Priority)
+		}
+		if q.Deadline != nil {
+			fmt.Fprintf(out, "Deadline %s\n", q.Deadline.Local().Format(day))
+		}
 		if q.Login != "" || q.Peer != "" {
 			fmt.Fprintf(out, "By       %s %s\n", clean(orDash(q.Login)), clean(q.Peer))
 		}

@@ -64,6 +64,7 @@ func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 		MaxRecipients: h.cfg.SMTP.RecipientsLimit, MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
 		Normalise: h.cfg.SMTP.BareLineEndings == "normalise", CheckFrom: h.cfg.SMTP.CheckFrom, CheckTrusted: h.cfg.Checks.Trusted, Trace: h.trace,
 		Guard: h.guard, Tarpit: time.Duration(h.cfg.Guard.Tarpit),
+		Queueing: queueing(&h.cfg.Submission),
 	}
 }
 
@@ -106,6 +107,7 @@ func queueOptions(cfg *conf.Config, to queue.Courier, road *receive.Local, log *
 	if o.DelayAfter == 0 {
 		o.DelayAfter = -1 // never
 	}
+	o.Rules = schedules(q.Schedule)
 	for _, gap := range q.Retry {
 		o.Gaps = append(o.Gaps, time.Duration(gap))
 	}

@@ -34,6 +34,7 @@ func (r *reader) check(c *Config) {
 	r.checkChecks(&c.Checks)
 	r.checkDNS(&c.DNS, &c.DKIM)
 	r.checkRoutes(&c.Queue)
+	r.checkSending(c)
 	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {
 		r.fail("limits.connections_per_address", "is more than connections, which is %d", c.Limits.Connections)
 	}

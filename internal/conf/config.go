@@ -50,6 +50,9 @@ type Config struct {
 	// Other hosts that nobody knows.
 	Guard Guard `toml:"guard"`
 
+	// What people who send mail may ask for, and how much they may send.
+	Submission Submission `toml:"submission"`
+
 	// Mail that goes out to other hosts.
 	Queue Queue `toml:"queue"`
 
@@ -306,6 +309,9 @@ type Queue struct {
 	// Own ways for some domains.
 	Route []Route `toml:"route"`
 
+	// Own schedules for some domains.
+	Schedule []Schedule `toml:"schedule"`
+
 	// Gaps between attempts; the last one repeats.
 	Retry []Duration `toml:"retry" default:"1m,5m,15m,30m,1h,2h,4h" min:"1s"`
 
@@ -315,8 +321,9 @@ type Queue struct {
 	// Age at which the sender is told that a message waits; 0 means never.
 	DelayNotice Duration `toml:"delay_notice" default:"4h"`
 
-	// Connections at the same time to one domain.
-	ConcurrencyPerDomain int `toml:"concurrency_per_domain" default:"5" min:"1" max:"1000"`
+	// Connections at the same time to one domain at most. It begins with a few; how many
+	// there are follows the answers.
+	ConcurrencyPerDomain int `toml:"concurrency_per_domain" default:"20" min:"1" max:"1000"`
 
 	// Connections at the same time to all domains.
 	Concurrency int `toml:"concurrency" default:"50" min:"1" max:"10000"`

@@ -149,6 +149,7 @@ type Envelope struct {
 	Priority  int       // -9 to 9, higher first; 0 is ordinary (RFC 6710)
 	By        DeliverBy // when it is to be delivered (RFC 2852)
 	ReleaseAt time.Time // not to be sent or delivered before (RFC 4865); zero: at once
+	Release   string    // how that was asked for: "for;3600" or "until;" and a time
 	VERP      bool      // each recipient gets it from a sender of his own, which names him
 	Junk      bool      // it goes into Junk, not into INBOX: a check of it failed
 }

@@ -120,6 +120,9 @@ func (q *Queue) strike(ctx context.Context, a alarm) error {
 		if !current {
 			return t.Delete(alarmKey(a.kind, a.id, a.at))
 		}
+		if to := q.early(m, a.kind, now); to != 0 {
+			return t.again(m, a, to)
+		}
 		if q.late(m, a, now) {
 			return t.again(m, a, now+lateBy.Milliseconds())
 		}
@@ -152,7 +155,7 @@ func (q *Queue) late(m *message, a alarm, now int64) bool {
 	if a.kind == alarmDelay {
 		planned = m.created + q.opt.DelayAfter.Milliseconds()
 	}
-	return a.at == planned && now-a.at >= lateBy.Milliseconds() && m.heldAt == 0
+	return a.at == planned && now-a.at >= lateBy.Milliseconds() && m.heldAt == 0 && !(a.kind == alarmExpiry && m.returns() && a.at == m.deadline())
 }
 
 // again puts an alarm off.

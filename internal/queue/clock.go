@@ -190,6 +190,10 @@ func (t tx) move(a alarm, to int64) error {
 	if to == a.at {
 		return nil
 	}
+	// A deadline stands, whatever the clock did meanwhile.
+	if m, ok, err := t.message(a.id); a.kind == alarmExpiry && err == nil && ok && m.returns() && a.at == m.deadline() {
+		return nil
+	}
 	if err := t.Delete(alarmKey(a.kind, a.id, a.at)); err != nil {
 		return err
 	}
@@ -209,7 +213,10 @@ func (t tx) move(a alarm, to int64) error {
 	case a.kind == alarmReport && m.reportAt == a.at:
 		m.reportAt = to
 	case a.kind == alarmExpiry && m.expiryAt == a.at:
-		m.expiryAt, m.expires = to, to
+		m.expiryAt = to
+		if m.expires = to; m.release() > 0 {
+			m.expires = max(to, m.release()+t.b.q.opt.Lifetime.Milliseconds())
+		}
 	default:
 		return nil
 	}

@@ -37,16 +37,8 @@ func (q *Queue) report(ctx context.Context, a alarm) error {
 	if m == nil || m.reportAt != a.at {
 		return q.eng.Update(ctx, shard, func(w engine.Writer) error { return w.Delete(alarmKey(a.kind, a.id, a.at)) })
 	}
-	for _, kind := range [...]uint8{owedFailure, owedDelay, owedSuccess} {
-		var about []subject
-		for _, s := range owed {
-			if s.owed == kind {
-				about = append(about, s)
-			}
-		}
-		if len(about) == 0 {
-			continue
-		}
+	for _, about := range m.byReport(owed) {
+		kind := about[0].owed
 		err := q.tell(ctx, m, kind, about)
 		q.keepReport(m, kind, err)
 		if err != nil && fault.Of(err).Temporary() {
@@ -64,6 +56,25 @@ func (q *Queue) report(ctx context.Context, a alarm) error {
 		return q.told(ctx, id, 0, nil)
 	}
 	return nil
+}
+
+// byReport groups those that a report is owed for: one report for each kind, and with VERP
+// for each recipient.
+func (m *message) byReport(owed []subject) (reports [][]subject) {
+	for _, kind := range [...]uint8{owedFailure, owedDelay, owedSuccess} {
+		var about []subject
+		for _, s := range owed {
+			if s.owed == kind && m.env.VERP {
+				reports = append(reports, []subject{s})
+			} else if s.owed == kind {
+				about = append(about, s)
+			}
+		}
+		if len(about) > 0 {
+			reports = append(reports, about)
+		}
+	}
+	return reports
 }
 
 // owed reads the message and the recipients that a report is owed for.
@@ -172,6 +183,9 @@ type dsn struct {
 	out      bytes.Buffer
 }
 
+// to is who gets the report.
+func (d *dsn) to() mail.Address { return d.m.sender(d.about[0].Address) }
+
 // utf8 tells whether the report needs SMTPUTF8 (RFC 6533).
 func (d *dsn) utf8() bool {
 	if !d.m.env.From.IsASCII() || d.m.needsUTF8 {
@@ -201,8 +215,9 @@ func (d *dsn) build(ctx context.Context) (mail.Envelope, io.ReadCloser, error) {
 	d.status()
 	tail := fmt.Sprintf("\r\n--%s--\r\n", d.boundary)
 	env := mail.Envelope{
-		To:   []mail.Recipient{{Address: d.m.env.From, Notify: mail.NotifyNever}},
-		UTF8: d.utf8(), Body8Bit: eight, Helo: d.q.opt.Hostname, Protocol: "LOCAL", RequireTLS: d.m.env.RequireTLS,
+		To:       []mail.Recipient{{Address: d.to(), Notify: mail.NotifyNever}},
+		Priority: d.m.env.Priority, // RFC 6710, 4.6
+		UTF8:     d.utf8(), Body8Bit: eight, Helo: d.q.opt.Hostname, Protocol: "LOCAL", RequireTLS: d.m.env.RequireTLS,
 	}
 	if d.parcel == nil {
 		d.out.WriteString(tail)
@@ -249,7 +264,7 @@ func (d *dsn) title() string {
 // nothing may answer a report (RFC 3834; RFC 3464, 2).
 func (d *dsn) head(eight bool) {
 	d.line("From: Mail Delivery System <MAILER-DAEMON@%s>", d.q.opt.Hostname)
-	d.line("To: %s", d.m.env.From)
+	d.line("To: %s", d.to())
 	d.line("Subject: %s", d.title())
 	d.line("Date: %s", d.now.Format(time.RFC1123Z))
 	d.line("Message-ID: <%s@%s>", d.key, d.q.opt.Hostname)
@@ -323,7 +338,10 @@ func (d *dsn) text() {
 		if d.kind != owedSuccess {
 			d.line("    %s", d.safe(d.happened(s)))
 		}
-		if d.kind == owedFailure {
+		if d.kind == owedFailure && d.m.returns() && s.expired() {
+			d.line("    The time that you gave for its delivery is over. Send it again without, or")
+			d.line("    reach the recipient another way.")
+		} else if d.kind == owedFailure {
 			d.line("    %s", advice(d.code(s)))
 		}
 		d.line("")
@@ -356,10 +374,15 @@ func (d *dsn) code(s subject) string {
 	switch {
 	case d.kind == owedFailure && s.expired():
 		return "5.4.7"
-	case d.kind == owedDelay && s.result.Code/100 != 4:
+	case d.kind == owedDelay && (s.result.Code/100 != 4 || d.overdue()):
 		return "4.4.7"
 	}
 	return status(s.result)
+}
+
+// overdue tells whether the report is of a deadline that is past (RFC 2852, 4.1.3).
+func (d *dsn) overdue() bool {
+	return d.m.env.By.Mode == mail.ByNotify && d.now.UnixMilli() >= d.m.deadline()
 }
 
 // message says which message the report is about.
@@ -402,6 +425,12 @@ func (d *dsn) status() {
 		d.line("Received-From-MTA: dns; %s", d.safe(d.m.env.Helo))
 	}
 	d.line("Arrival-Date: %s", time.UnixMilli(d.m.created).In(d.now.Location()).Format(time.RFC1123Z))
+	if d.m.env.By.Mode != mail.ByNone { // RFC 2852, 5
+		d.line("Deliver-By-Date: %s", d.m.env.By.At.In(d.now.Location()).Format(time.RFC1123Z))
+	}
+	if d.m.env.Release != "" { // RFC 4865, 5.1.2
+		d.line("Future-Release-Request: %s", d.safe(d.m.env.Release))
+	}
 	for _, s := range d.about {
 		d.line("")
 		d.recipient(s)

@@ -68,7 +68,7 @@ func FuzzRecords(f *testing.F) {
 		e.Raw(payload...)
 		for name, form := range forms {
 			b := e.seal()
-			if name == "message" || name == "lane" {
+			if name == "message" || name == "lane" || name == "recipient" {
 				b = record.Seal(messageVersion, payload)
 			}
 			var is any

@@ -18,6 +18,11 @@ type Info struct {
 	Size     int64
 	Created  time.Time
 	Expires  time.Time
+	State    string // "waiting", "sending", "held" or "scheduled"
+	Login    string // account that sent it, "" for none
+	Priority int
+	Release  time.Time // when it may be tried first; zero: at once
+	Deadline time.Time // by which it is to be delivered; zero: none
 	Attempts int       // of the group that was tried most
 	Next     time.Time // next attempt; zero if held
 	Held     bool
@@ -28,8 +33,8 @@ type Info struct {
 // Details is a message with all its recipients.
 type Details struct {
 	Info
-	Login, Peer, EnvID string
-	Recipients         []RecipientInfo
+	Peer, EnvID string
+	Recipients  []RecipientInfo
 }
 
 // RecipientInfo is what is known of one recipient.
@@ -40,7 +45,7 @@ type RecipientInfo struct {
 	At      time.Time
 	Next    time.Time
 	TLS     string
-	Line    mail.Line
+	Line    mail.Line // the same for programs
 }
 
 // Filter chooses messages; zero fields choose all.
@@ -49,11 +54,16 @@ type Filter struct {
 	Sender    string // part of the sender's address
 	Recipient string // part of the address of a recipient that waits
 	Held      bool   // only messages that are held
+	Scheduled bool   // only messages that are not to be released yet
+	Login     string // only messages that this account sent
 }
 
 // match tells whether a message is chosen. Letters compare without case.
 func (f Filter) match(i Info) bool {
-	if f.Held && !i.Held || !contains(i.From.String(), f.Sender) {
+	if f.Held && !i.Held || f.Scheduled && i.State != "scheduled" || !contains(i.From.String(), f.Sender) {
+		return false
+	}
+	if f.Login != "" && !strings.EqualFold(f.Login, i.Login) {
 		return false
 	}
 	if f.Domain == "" && f.Recipient == "" {
@@ -175,8 +185,8 @@ func notQueued(id ID) error {
 // details reads what there is to show of a message.
 func (q *Queue) details(l look, m *message) (Details, error) {
 	now := q.now()
-	d := Details{Login: m.env.Login, Peer: m.env.Peer, EnvID: m.env.EnvID, Info: Info{
-		ID: m.id, From: m.env.From, Size: m.size, Held: m.heldAt != 0,
+	d := Details{Peer: m.env.Peer, EnvID: m.env.EnvID, Info: Info{
+		ID: m.id, From: m.env.From, Login: m.env.Login, Priority: m.env.Priority, Release: m.env.ReleaseAt, Deadline: m.env.By.At, Size: m.size, Held: m.heldAt != 0,
 		Created: time.UnixMilli(m.created), Expires: time.UnixMilli(m.expires),
 	}}
 	type view struct {
@@ -202,7 +212,7 @@ func (q *Queue) details(l look, m *message) (Details, error) {
 		flying := q.flying[flight{m.id, n}]
 		q.mu.Unlock()
 		d.Sending = d.Sending || flying
-		v := view{g.next, why(g, rec, d.Held, flying, now)}
+		v := view{g.next, why(g, rec, m, flying, now)}
 		if rec != nil {
 			v.next = max(v.next, rec.notBefore)
 		}
@@ -218,6 +228,7 @@ func (q *Queue) details(l look, m *message) (Details, error) {
 		}
 	}
 	d.Reason = strings.Join(reasons, " | ")
+	d.State = m.state(d.Sending, now)
 	err := l.eachRecipient(m, func(_ int, r *recipient) {
 		i := RecipientInfo{Address: r.Address, State: [...]string{"waiting", "delivered", "failed"}[r.state%3], TLS: r.result.TLS, Line: r.result.Line}
 		if r.at != 0 {
@@ -234,6 +245,19 @@ func (q *Queue) details(l look, m *message) (Details, error) {
 		d.Recipients = append(d.Recipients, i)
 	})
 	return d, err
+}
+
+// state is how a message stands, in a word.
+func (m *message) state(sending bool, now int64) string {
+	switch {
+	case m.heldAt != 0:
+		return "held"
+	case sending:
+		return "sending"
+	case m.release() > now:
+		return "scheduled"
+	}
+	return "waiting"
 }
 
 // change runs fn on one message. Faults: NotFound.
@@ -273,7 +297,7 @@ func (t tx) hurry(m *message, at int64) error {
 			continue
 		}
 		old := *g
-		g.next = min(g.next, at)
+		g.next = min(g.next, max(at, m.release()))
 		if err := t.relist(m, n, true, &old, g); err != nil {
 			return err
 		}
@@ -370,7 +394,7 @@ func (q *Queue) release(ctx context.Context, id ID) error {
 		m.expires += max(0, now-m.heldAt)
 		m.heldAt = 0
 		err := t.eachGroup(m, func(n int, g *group) error {
-			g.next = now
+			g.next = max(now, m.release())
 			if err := t.putGroup(id, n, g); err != nil {
 				return err
 			}

@@ -81,6 +81,7 @@ type Result struct {
 	TLS      string
 	DSN      bool // the next host reports success itself
 	Line     mail.Line
+	InTime   bool // the next host knows DELIVERBY
 }
 
 // Message is the content of a job. It has the shape of send.Message.
@@ -306,16 +307,13 @@ func (q *Queue) draft(e Entry, now int64) (*draft, error) {
 	info := e.Parcel.Message()
 	d := &draft{key: e.Key, parcel: e.Parcel.Encode()}
 	d.m = message{
-		nonce: nonce, created: now, expires: now + q.opt.Lifetime.Milliseconds(), env: env,
+		nonce: nonce, created: now, env: env,
 		road: e.Road, size: e.Parcel.Size(), has8Bit: info.Has8Bit, needsUTF8: env.UTF8 && info.HeaderHas8Bit,
 		blob: e.Parcel.Blob(), pieces: (len(d.parcel) + maxPiece - 1) / maxPiece,
 		recipients: len(e.Envelope.To), open: len(e.Envelope.To),
 	}
-	d.m.expiryAt = d.m.expires
-	if q.opt.DelayAfter > 0 {
-		d.m.delayAt = now + q.opt.DelayAfter.Milliseconds()
-	}
-	first := now
+	d.m.times(q.longestRules(e), q.opt.DelayAfter)
+	first := max(now, d.m.release())
 	if e.Reason != "" {
 		first += q.gap(1)
 	}
@@ -329,7 +327,7 @@ func (d *draft) split(e Entry, first int64) {
 	for _, r := range e.Envelope.To {
 		lane := laneOf(destinationOf(e.Road, r.Address.Domain), &e.Envelope)
 		g, ok := last[lane]
-		if !ok || d.groups[g].waiting == groupSize {
+		if !ok || d.groups[g].waiting == groupSize || e.Envelope.VERP {
 			g = len(d.groups)
 			last[lane] = g
 			d.groups = append(d.groups, group{lane: lane, next: first, reason: e.Reason})
@@ -413,14 +411,6 @@ func (d *draft) claim(t tx, q *Queue) (there bool, err error) {
 		q.arriving[d.m.id] = true
 		q.mu.Unlock()
 	}
-}
-
-// release is when a message may first be tried; 0: at once.
-func (m *message) release() int64 {
-	if m.env.ReleaseAt.IsZero() {
-		return 0
-	}
-	return m.env.ReleaseAt.UnixMilli()
 }
 
 // arrived lets the loop touch the messages.

@@ -146,6 +146,7 @@ const (
 	tagVERP                   // no value
 	tagTLSOptional            // no value
 	tagJunk                   // no value
+	tagRelease                // string
 )
 
 // enc writes a record.
@@ -222,6 +223,7 @@ func (e *enc) fields(m *message) {
 	put(tagVERP, env.VERP, func(*enc) {})
 	put(tagTLSOptional, env.TLSOptional, func(*enc) {})
 	put(tagJunk, env.Junk, func(*enc) {})
+	put(tagRelease, env.Release != "", func(f *enc) { f.Str(env.Release) })
 }
 
 // fields reads what fields wrote. A field of a later version is not passed over: who
@@ -249,6 +251,8 @@ func (d *dec) fields(m *message) error {
 			env.TLSOptional = true
 		case tagJunk:
 			env.Junk = true
+		case tagRelease:
+			env.Release = f.Str()
 		default:
 			return fault.Newf(fault.Corrupt, "a queue record has the field %d, which this server does not know", tag)
 		}

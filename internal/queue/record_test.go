@@ -54,7 +54,7 @@ func withFields() *message {
 	m.env.RequireTLS, m.env.Priority, m.env.VERP, m.env.TLSOptional = true, -4, true, true
 	m.env.Junk = true
 	m.env.By = mail.DeliverBy{Mode: mail.ByReturn, Trace: true, At: time.UnixMilli(1772366500000)}
-	m.env.ReleaseAt = time.UnixMilli(1772366600000)
+	m.env.ReleaseAt, m.env.Release = time.UnixMilli(1772366600000), "for;60"
 	return m
 }
 
@@ -63,7 +63,7 @@ func withFields() *message {
 func TestMessageFields(t *testing.T) {
 	all := withFields()
 	alone := []*message{all}
-	for n := range 7 {
+	for n := range 8 {
 		m := ofVersion1()
 		switch n {
 		case 0:
@@ -80,6 +80,8 @@ func TestMessageFields(t *testing.T) {
 			m.env.TLSOptional = true
 		case 6:
 			m.env.Junk = true
+		case 7:
+			m.env.Release = all.env.Release
 		}
 		alone = append(alone, m)
 	}

@@ -30,3 +30,22 @@ func (q *Queue) rules(lane string) Rules {
 }
 
 func (r Rules) gapAfter(n int) time.Duration { return r.Gaps[min(max(n, 1), len(r.Gaps))-1] }
+
+// longestRules are those of the domain of an entry whose mail waits longest: a message has
+// one lifetime.
+func (q *Queue) longestRules(e Entry) (longest Rules) {
+	if e.Road == Local || q.opt.Rules == nil {
+		return q.rules("l")
+	}
+	last := ""
+	for _, to := range e.Envelope.To {
+		if to.Address.Domain == last && longest.Lifetime != 0 {
+			continue
+		}
+		last = to.Address.Domain
+		if r := q.rules(destinationOf(e.Road, last)); r.Lifetime > longest.Lifetime {
+			longest = r
+		}
+	}
+	return longest
+}

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -113,14 +114,19 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 		courier = q.opt.Local
 	}
 	l.job.Settled = func(some []int, r Result) { q.settled(ctx, p, l.who, some, r) }
-	results := courier.Deliver(jobCtx, l.job)
+	var results []Result
+	if l.late {
+		results = slices.Repeat([]Result{late}, len(l.who))
+	} else {
+		results = courier.Deliver(jobCtx, l.job)
+	}
 	if len(results) != len(l.who) {
 		q.opt.Log.Error("a courier gave the wrong number of results", "queue_id", p.id.String(), "want", len(l.who), "got", len(results))
 		results = make([]Result, len(l.who))
 	}
 	cut := jobCtx.Err() != nil
 	down := false
-	if l.m.road == Remote && !cut { // what is wrong with one mailbox here says nothing of others
+	if l.m.road == Remote && !cut && !l.late { // what is wrong with one mailbox here says nothing of others
 		down = q.learn(p, results)
 	}
 	q.insist(ctx, p, func(c context.Context) error { return q.record(c, p, results, down, cut) })
@@ -132,6 +138,7 @@ type loaded struct {
 	job    Job
 	who    []int  // indices of its recipients that wait
 	parcel []byte // nil: to be read when it is wanted
+	late   bool   // its deadline is past, and it goes back
 	err    error
 }
 
@@ -159,12 +166,16 @@ func (q *Queue) load(l look, f flight, now int64) *loaded {
 		return &loaded{err: err}
 	}
 	out := &loaded{m: m, job: Job{ID: f.id, Attempt: g.attempts + 1, Envelope: m.env}}
+	out.late = m.returns() && now >= m.deadline()
 	out.err = l.eachRecipient(m, func(n int, r *recipient) {
 		if r.group == f.group && r.state == waiting {
 			out.who = append(out.who, n)
 			out.job.Envelope.To = append(out.job.Envelope.To, r.Recipient)
 		}
 	})
+	if m.env.VERP && len(out.job.Envelope.To) == 1 {
+		out.job.Envelope.From = verp(m.env.From, out.job.Envelope.To[0].Address)
+	}
 	if out.err == nil && m.pieces == 1 && m.size <= maxCarried {
 		out.parcel, out.err = l.parcel(m)
 	}
@@ -376,7 +387,9 @@ func (m *message) apply(r *recipient, g *group, res Result, now int64) {
 	switch res.Code / 100 {
 	case 2:
 		r.state = delivered
-		if !res.DSN {
+		if m.relays(r, res, now) {
+			m.oweAll(r, owedSuccess)
+		} else if !res.DSN {
 			m.owe(r, owedSuccess)
 		}
 	case 5:
@@ -413,6 +426,13 @@ func (m *message) owe(r *recipient, what uint8) {
 	case what == owedSuccess:
 		want = r.Notify&mail.NotifySuccess != 0
 	}
+	m.note(r, what, want)
+}
+
+// oweAll notes that the sender is to be told, whether or not he asked for it.
+func (m *message) oweAll(r *recipient, what uint8) { m.note(r, what, true) }
+
+func (m *message) note(r *recipient, what uint8, want bool) {
 	if what != owedDelay && r.owed != 0 { // it is too late to speak of a delay
 		r.owed = 0
 		m.owed--

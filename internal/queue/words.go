@@ -37,7 +37,7 @@ func diagnostic(r Result) string {
 }
 
 // why is the reason a person is shown for a group that waits, with what comes next.
-func why(g *group, l *lane, held, flying bool, now int64) string {
+func why(g *group, l *lane, m *message, flying bool, now int64) string {
 	reason := g.reason
 	if reason == "" {
 		reason = "not tried yet"
@@ -50,8 +50,10 @@ func why(g *group, l *lane, held, flying bool, now int64) string {
 		}
 	}
 	switch {
-	case held:
+	case m.heldAt != 0:
 		return reason + "; held, nothing is tried until it is released"
+	case g.attempts == 0 && m.release() > now:
+		return "its sender wants it released in " + span(time.Duration(m.release()-now)*time.Millisecond)
 	case flying:
 		return reason + "; being tried now"
 	case next <= now:

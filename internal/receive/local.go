@@ -3,6 +3,7 @@ package receive
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -17,18 +18,20 @@ type Local struct{ Receiver *Receiver }
 // Deliver tries again what waited in the queue. Each failure is reported, and what
 // was stored before is not stored again. It makes Local a queue.Courier.
 func (l *Local) Deliver(ctx context.Context, job queue.Job) []queue.Result {
-	var found []Result
+	var p *plan
 	msg, err := job.Parcel(ctx)
 	if err == nil {
-		p := l.Receiver.way(ctx, job.Envelope, msg, findings{})
+		job.Envelope.ReleaseAt = time.Time{} // it is past
+		p = l.Receiver.way(ctx, job.Envelope, msg, findings{})
 		l.Receiver.carry(ctx, job.Envelope, p, msg, keyOf(msg), true)
-		found = p.results()
 	} else {
-		found = refused(job.Envelope, Result{Err: err}).results()
+		p = refused(job.Envelope, Result{Err: err})
 	}
+	found := p.results()
 	out := make([]queue.Result, len(found))
 	for i, r := range found {
 		out[i].Code, out[i].Enhanced, out[i].Text = r.Reply()
+		out[i].DSN = len(p.recipients[i].remote) > 0 // who takes it further tells the sender
 	}
 	return out
 }

@@ -94,7 +94,11 @@ func (r *Receiver) take(ctx context.Context, env mail.Envelope, msg *store.Parce
 	if err != nil {
 		p = refused(env, Result{Err: err})
 	}
-	r.carry(ctx, env, p, msg, keyOf(msg), isLMTP(env.Protocol))
+	if !p.refused && env.ReleaseAt.After(r.opt.Now()) {
+		p = r.hold(ctx, env, msg, keyOf(msg))
+	} else {
+		r.carry(ctx, env, p, msg, keyOf(msg), isLMTP(env.Protocol))
+	}
 	r.reportSuccess(ctx, env, p, msg)
 	r.note(env, p, msg, f)
 	return p.results()

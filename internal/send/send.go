@@ -42,6 +42,7 @@ type Result struct {
 	TLS      string    // what protected the line, in words; "" for nothing
 	DSN      bool      // the next host takes over the duty to report success (RFC 3461, 5.2.1)
 	Line     mail.Line // the same for programs
+	InTime   bool      // the host knows DELIVERBY (RFC 2852)
 }
 
 // Message is what is sent. It is opened once for each host that gets as far as

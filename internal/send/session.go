@@ -231,7 +231,7 @@ func (s *session) lost(err error) *refusal {
 func (s *session) result(rep *smtp.Reply) Result {
 	return Result{
 		Code: rep.Code, Enhanced: rep.Enhanced, Text: clean(rep.Text()),
-		Host: s.t.host, Address: s.t.addr.String(), TLS: s.tls, DSN: s.has("DSN"), Line: s.line,
+		Host: s.t.host, Address: s.t.addr.String(), TLS: s.tls, DSN: s.has("DSN"), InTime: s.has("DELIVERBY"), Line: s.line,
 	}
 }
 

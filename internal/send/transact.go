@@ -40,6 +40,13 @@ func (c *Courier) attempt(ctx context.Context, t target, j *job) (goOn bool) {
 			j.hold(lacks.Result)
 			return true
 		}
+		if late := s.deadline(j); late != nil {
+			c.leave(s)
+			late.Line = s.line
+			j.settleAll(late.Result)
+			j.lack(late.Result)
+			return true
+		}
 		rest, goOn := s.deliver(ctx, j, todo)
 		// A connection that had waited may be over without anybody having said so: a new one
 		// has its try. Not if the end of a message was sent: then nobody knows what the host
@@ -73,6 +80,11 @@ func (j *job) hold(r Result) {
 	default:
 		return
 	}
+	j.lack(r)
+}
+
+// lack notes that a target cannot do what the sender asks for.
+func (j *job) lack(r Result) {
 	j.unfit++
 	j.lacking = r
 	j.lacking.Enhanced = "5" + r.Enhanced[1:]
@@ -132,7 +144,7 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 	}
 	cmds := []string{s.mailFrom(j, f, utf8)}
 	for _, i := range who {
-		cmds = append(cmds, s.rcptTo(j.env.To[i], utf8))
+		cmds = append(cmds, s.rcptTo(j, j.env.To[i], utf8))
 	}
 	s.mails++
 	s.ready = false
@@ -265,12 +277,13 @@ func (s *session) mailFrom(j *job, f form, utf8 bool) string {
 		m.Ret, m.EnvID = j.env.Ret, j.env.EnvID
 	}
 	m.RequireTLS = j.env.RequireTLS && s.tls != "" && s.has("REQUIRETLS")
+	m.Ask = s.ask(j)
 	return string(smtp.AppendMail(nil, m))
 }
 
 // rcptTo writes RCPT.
-func (s *session) rcptTo(r mail.Recipient, utf8 bool) string {
-	r.Address = written(r.Address, utf8)
+func (s *session) rcptTo(j *job, r mail.Recipient, utf8 bool) string {
+	r.Address, r.Notify = written(r.Address, utf8), s.notify(j, r)
 	return string(smtp.AppendRcpt(nil, r, s.has("DSN"), utf8))
 }
 

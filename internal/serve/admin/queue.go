@@ -16,6 +16,11 @@ type queueLine struct {
 	Attempts int        `json:"attempts"`
 	Next     *time.Time `json:"next_attempt"` // null while it is held
 	Reason   string     `json:"reason"`
+	State    string     `json:"state"` // waiting, sending, held, scheduled
+	Login    string     `json:"login,omitempty"`
+	Priority int        `json:"priority,omitempty"`
+	Release  *time.Time `json:"release,omitempty"`    // not to be tried before
+	Deadline *time.Time `json:"deliver_by,omitempty"` // by which it is to be delivered
 	Held     bool       `json:"held"`
 	Sending  bool       `json:"sending"`
 	Bytes    int64      `json:"bytes"`
@@ -26,6 +31,7 @@ type queueLine struct {
 func queueLineOf(i queue.Info) queueLine {
 	return queueLine{
 		ID: i.ID.String(), From: i.From.String(), To: texts(i.To), Attempts: i.Attempts, Next: timeOrNil(i.Next), Reason: i.Reason,
+		State: i.State, Login: i.Login, Priority: i.Priority, Release: timeOrNil(i.Release), Deadline: timeOrNil(i.Deadline),
 		Held: i.Held, Sending: i.Sending, Bytes: i.Size, Created: i.Created.UTC(), Expires: i.Expires.UTC(),
 	}
 }
@@ -55,7 +61,8 @@ func timeOrNil(t time.Time) *time.Time {
 
 func (a *api) listQueue(r *request) error {
 	q := r.URL.Query()
-	f := queue.Filter{Domain: q.Get("domain"), Sender: q.Get("sender"), Recipient: q.Get("recipient"), Held: q.Get("held") == "true"}
+	f := queue.Filter{Domain: q.Get("domain"), Sender: q.Get("sender"), Recipient: q.Get("recipient"), Held: q.Get("held") == "true",
+		Scheduled: q.Get("scheduled") == "true", Login: q.Get("login")}
 	var sendErr error
 	err := a.Queue.List(r.ctx, f, func(i queue.Info) bool {
 		sendErr = r.send(queueLineOf(i))
@@ -70,7 +77,6 @@ func (a *api) listQueue(r *request) error {
 type (
 	queueAnswer struct {
 		queueLine
-		Login      string          `json:"login,omitempty"`
 		Peer       string          `json:"peer,omitempty"`
 		EnvID      string          `json:"envid,omitempty"`
 		Recipients []recipientLine `json:"recipients"`
@@ -103,7 +109,7 @@ func (a *api) showQueued(r *request) error {
 	if err != nil {
 		return err
 	}
-	out := queueAnswer{queueLine: queueLineOf(d.Info), Login: d.Login, Peer: d.Peer, EnvID: d.EnvID, Recipients: []recipientLine{}}
+	out := queueAnswer{queueLine: queueLineOf(d.Info), Peer: d.Peer, EnvID: d.EnvID, Recipients: []recipientLine{}}
 	for _, rc := range d.Recipients {
 		out.Recipients = append(out.Recipients, recipientLine{rc.Address.String(), rc.State, rc.Reason, timeOrNil(rc.At), timeOrNil(rc.Next), rc.TLS, tlsLineOf(rc.Line)})
 	}

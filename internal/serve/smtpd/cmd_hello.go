@@ -48,6 +48,7 @@ func (s *session) extensions(ctx context.Context) []string {
 	if s.Kind == Submission && s.URLs != nil {
 		list = append(list, s.burlKeyword())
 	}
+	list = append(list, s.asks()...)
 	if s.conn.CanStartTLS() {
 		list = append(list, "STARTTLS")
 	}

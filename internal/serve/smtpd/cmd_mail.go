@@ -34,16 +34,24 @@ func (s *session) mail(ctx context.Context, arg string) *smtp.Reply {
 			return smtp.NewReply(450, "4.7.1", fault.Say(err))
 		}
 	}
-	s.tx = &transaction{env: mail.Envelope{
+	env := mail.Envelope{
 		From: m.From, EnvID: m.EnvID, Ret: m.Ret, UTF8: m.UTF8,
 		Body8Bit: m.Body == smtp.Body8Bit || m.Body == smtp.BodyBinary, Binary: m.Body == smtp.BodyBinary,
 		Helo: s.helo, Protocol: s.protocol(m.UTF8), RequireTLS: m.RequireTLS,
-	}}
+	}
+	lowered, bad := s.ask(m.Ask, &env)
+	if bad != nil {
+		return bad
+	}
+	s.tx = &transaction{env: env}
 	if s.loggedIn {
 		s.tx.env.Login = s.account.Address.String()
 	}
 	if peer := s.conn.Peer(); peer.IsValid() {
 		s.tx.env.Peer = peer.String()
+	}
+	if lowered { // RFC 6710, 4.1
+		return smtp.NewReply(250, "2.3.6", "0 is the priority: who has not logged in may only lower it")
 	}
 	return smtp.NewReply(250, "2.1.0", "sender accepted")
 }

@@ -30,6 +30,9 @@ func (s *session) received() []byte {
 	if len(env.To) == 1 { // with more it would give away one to the other
 		fmt.Fprintf(&b, "\r\n\tfor <%s>", env.To[0].Address)
 	}
+	if env.Priority != 0 {
+		fmt.Fprintf(&b, "\r\n\tPRIORITY %d", env.Priority) // RFC 6710, 4.1
+	}
 	fmt.Fprintf(&b, ";\r\n\t%s\r\n", s.Now().Format(dateFormat))
 	return []byte(b.String())
 }

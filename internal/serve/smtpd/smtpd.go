@@ -13,8 +13,8 @@
 //
 // RFC 5321 (SMTP), 6409 (submission), 2033 (LMTP), 1870 (SIZE), 2920 (PIPELINING),
 // 2034 (enhanced codes), 3030 (CHUNKING, BINARYMIME), 3207 (STARTTLS), 3461 (DSN),
-// 3848 (names of protocols), 4468 (BURL), 4954 (AUTH), 6152 (8BITMIME), 6531 (SMTPUTF8), 9422
-// (LIMITS).
+// 2852 (DELIVERBY), 3848 (names of protocols), 4468 (BURL), 4865 (FUTURERELEASE), 4954 (AUTH),
+// 6152 (8BITMIME), 6531 (SMTPUTF8), 6710 (MT-PRIORITY), 9422 (LIMITS).
 package smtpd
 
 import (
@@ -61,6 +61,9 @@ type Options struct {
 
 	// CheckTrusted has mail from trusted networks checked, too.
 	CheckTrusted bool
+
+	// Queueing is what is offered of time and order.
+	Queueing Queueing
 
 	// URLs reads what BURL names; nil: there is no BURL.
 	URLs URLs

@@ -22,7 +22,7 @@ import (
 //
 //	# comment
 //	A= relay 192.0.2.1     client A connects to a listener from an address; further
-//	                       words: starttls, implicit, normalise, from-check, burl, and
+//	                       words: starttls, implicit, normalise, from-check, burl, asks, and
 //	                       name=number for the limits recipients and errors
 //	A> EHLO a.test         A sends the line with CRLF
 //	A>> DATA\r\nhello      A sends bytes, with Go's escapes, in one write
@@ -256,6 +256,8 @@ func (p *player) connect(words []string) *client {
 			o.URLs = p.w.imap
 		case "from-check":
 			o.CheckFrom = true
+		case "asks":
+			o.Queueing = Queueing{MaxHold: 24 * time.Hour, DeliverBy: true, MinBy: time.Minute, Priority: true, Policy: "MIXER", VERP: true}
 		case "recipients":
 			o.MaxRecipients = n
 		case "errors":

@@ -210,10 +210,27 @@ func (q *fakeQueue) lines() []string {
 			if to.Notify != 0 || e.Envelope.Ret != 0 {
 				line += fmt.Sprintf(" notify=%d ret=%d", to.Notify, e.Envelope.Ret)
 			}
-			out = append(out, line)
+			out = append(out, line+asked(e.Envelope))
 		}
 	}
 	return out
+}
+
+// asked describes what a message asks for of time and order.
+func asked(env mail.Envelope) (line string) {
+	if env.Release != "" {
+		line += " release=" + env.ReleaseAt.UTC().Format(time.RFC3339) + " " + env.Release
+	}
+	if env.Priority != 0 {
+		line += fmt.Sprint(" priority=", env.Priority)
+	}
+	if env.By.Mode != mail.ByNone {
+		line += fmt.Sprintf(" by=%s mode=%d trace=%v", env.By.At.UTC().Format(time.RFC3339), env.By.Mode, env.By.Trace)
+	}
+	if env.VERP {
+		line += " verp"
+	}
+	return line
 }
 
 // failingDisk is an engine whose disk can be full.

@@ -115,6 +115,8 @@ type Mail struct {
 	Auth string
 	// RequireTLS: REQUIRETLS was given (RFC 8689, 2).
 	RequireTLS bool
+
+	Ask
 }
 
 // Body is what the message consists of.

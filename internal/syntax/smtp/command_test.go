@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -138,7 +139,7 @@ func TestParseMail(t *testing.T) {
 		{"FROM:<a@x.test> BODY=9BIT", Mail{}, 501}, {"FROM:<a@x.test> SMTPUTF8=1", Mail{}, 501}, {"FROM:<a@x.test> RET=X", Mail{}, 501},
 		{"FROM:<a@x.test> ENVID=+00", Mail{}, 501}, {"FROM:<a@x.test> ENVID=a+0D+0Ab", Mail{}, 501}, {"FROM:<a@x.test> ENVID=a+2", Mail{}, 501},
 		{"FROM:<a@x.test> ENVID=" + strings.Repeat("x", 101), Mail{}, 501},
-		{"FROM:<a@x.test> BY=120;R", Mail{}, 555}, {"FROM:<a@x.test> XFOO", Mail{}, 555}, {"FROM:<a@x.test> HOLDFOR=1", Mail{}, 555},
+		{"FROM:<a@x.test> BZ=120;R", Mail{}, 555}, {"FROM:<a@x.test> XFOO", Mail{}, 555}, {"FROM:<a@x.test> HOLDFORTH=1", Mail{}, 555},
 		{"FROM:<a@x.test> =1", Mail{}, 501}, {"FROM:<a@x.test> NOTIFY=NEVER", Mail{}, 555},
 		{"FROM:<a@x.test>" + strings.Repeat(" SIZE=1", 300), Mail{}, 501},
 	}
@@ -352,4 +353,35 @@ func checkReply(t *testing.T, r *Reply) {
 
 func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return !visible(r) })
+}
+
+func TestParseAsk(t *testing.T) {
+	until := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	for in, want := range map[string]Ask{
+		"MT-PRIORITY=9": {Priority: 9, HasPriority: true}, "mt-priority=-9": {Priority: -9, HasPriority: true}, "MT-PRIORITY=0": {HasPriority: true},
+		"HOLDFOR=1": {HoldFor: time.Second}, "HOLDFOR=999999999": {HoldFor: 999999999 * time.Second},
+		"HOLDUNTIL=2026-03-04T05:06:07Z": {HoldUntil: until},
+		"BY=120;R":                       {By: mail.ByReturn, ByTime: 2 * time.Minute}, "BY=+1;rt": {By: mail.ByReturn, ByTime: time.Second, ByTrace: true},
+		"BY=-120;N": {By: mail.ByNotify, ByTime: -2 * time.Minute}, "BY=0;NT": {By: mail.ByNotify, ByTrace: true},
+		"XVERP": {VERP: true}, "XVERP=+=": {VERP: true},
+	} {
+		m, bad := ParseMail("FROM:<a@x.test> "+in, true)
+		if bad != nil || m.Ask != want {
+			t.Errorf("%q: %+v, %v", in, m.Ask, bad)
+		}
+		again, bad := ParseMail(string(AppendMail(nil, m))[len("MAIL "):], true)
+		want.HoldFor, want.HoldUntil, want.VERP = 0, time.Time{}, false // these are for us alone
+		if bad != nil || again.Ask != want {
+			t.Errorf("%q written anew: %+v, %v", in, again.Ask, bad)
+		}
+	}
+	for _, in := range []string{
+		"MT-PRIORITY", "MT-PRIORITY=10", "MT-PRIORITY=+1", "MT-PRIORITY=-0", "MT-PRIORITY=1 MT-PRIORITY=1", "HOLDFOR=0", "HOLDFOR=01", "HOLDFOR=-1",
+		"HOLDFOR=1000000000", "HOLDFOR=1 HOLDUNTIL=2026-03-04T05:06:07Z", "HOLDUNTIL=2026-03-04T05:06:07Z HOLDFOR=1", "HOLDUNTIL=2026-03-04",
+		"HOLDUNTIL=2026-03-04T05:06:07+00:00", "BY=0;R", "BY=-1;R", "BY=1", "BY=1;", "BY=1;X", "BY=1;TN", "BY=;N", "BY=--1;N", "BY=1234567890;N", "BY=1;NTT", "XVERP=-=",
+	} {
+		if m, bad := ParseMail("FROM:<a@x.test> "+in, true); code(bad) != 501 {
+			t.Errorf("%q: %+v, %v", in, m.Ask, bad)
+		}
+	}
 }

@@ -53,7 +53,10 @@ func (m *Mail) set(name, value string) *Reply {
 		m.Auth, ok = decodeXtext(value)
 		ok = ok && m.Auth != ""
 	default:
-		return unknown(name)
+		var known bool
+		if known, ok = m.Ask.set(name, value); !known {
+			return unknown(name)
+		}
 	}
 	return checked(name, ok)
 }
@@ -224,7 +227,7 @@ func AppendMail(b []byte, m Mail) []byte {
 	if m.Auth != "" {
 		b = appendXtext(append(b, " AUTH="...), m.Auth)
 	}
-	return b
+	return m.Ask.append(b)
 }
 
 // AppendRcpt appends the RCPT command that says r, without CRLF. dsn tells whether
