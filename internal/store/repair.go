@@ -253,7 +253,6 @@ func (tx *Tx) origins(p *Picture, note func(uid mail.UID, format string, args ..
 type unwell struct {
 	m        Message
 	keywords []string
-	bytes    []byte // nil: they are not there
 	found    Mended
 }
 
@@ -276,8 +275,8 @@ func (r *mender) mailbox() error {
 			if what == "" {
 				continue
 			}
-			u := unwell{m: m, keywords: p.Keywords(m), bytes: s.rescue(r.ctx, m)}
-			u.found = Mended{Problem: Problem{Account: r.a.id, Mailbox: r.box.Name, UID: m.UID, What: what}, Lost: u.bytes == nil}
+			u := unwell{m: m, keywords: p.Keywords(m)}
+			u.found = Mended{Problem: Problem{Account: r.a.id, Mailbox: r.box.Name, UID: m.UID, What: what}}
 			if k, err := s.Keys(m.ID); err == nil {
 				u.found.Subject, u.found.From = string(k.Subject), string(k.DisplayFrom)
 			}
@@ -336,13 +335,18 @@ func (s *Snapshot) rescue(ctx context.Context, m Message) []byte {
 
 // message puts a message whose bytes are there in anew, and takes out the old one.
 func (r *mender) message(u unwell) error {
+	var all []byte // of one message at a time
+	err := r.a.View(r.ctx, func(s *Snapshot) error { all = s.rescue(r.ctx, u.m); return nil })
+	if err != nil {
+		return err
+	}
 	var p *Parcel
-	if u.bytes != nil {
-		var err error
-		if p, err = r.a.store.Receive(r.ctx, bytes.NewReader(u.bytes)); err != nil {
+	if all != nil {
+		if p, err = r.a.store.Receive(r.ctx, bytes.NewReader(all)); err != nil {
 			return err
 		}
 	}
+	u.found.Lost = p == nil
 	return r.told(func(tx *Tx) error {
 		found := u.found
 		if _, err := tx.expunge(r.box.ID, mail.SetOf(u.m.UID), false, false); err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -98,5 +99,41 @@ func TestRepairOfTheListOfAccounts(t *testing.T) {
 		if _, err := w.Sweep(ctx); err != nil {
 			t.Errorf("%q: %v", key, err)
 		}
+	}
+}
+
+// A repair has the bytes of one message at a time in memory, however many are to be parsed anew.
+func TestRepairHoldsOneMessage(t *testing.T) {
+	const messages, size = 16, 2 << 20
+	w := newWorld(t)
+	for range messages {
+		w.deliver(t, "INBOX", "Subject: 1\r\n\r\n"+randText(size))
+	}
+	if err := w.eng.Update(ctx, w.a.shard, func(wr engine.Writer) error {
+		return wr.DeleteRange([]byte{famKeys}, []byte{famKeys + 1})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	live := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, most, mended := live(), int64(0), 0
+	err := w.Repair(ctx, nil, func(m Mended) {
+		if m.UID != 0 {
+			mended++
+			most = max(most, live()-before)
+		}
+		if m.Lost {
+			t.Errorf("%+v", m)
+		}
+	})
+	if err != nil || mended != messages {
+		t.Fatalf("%d mended, %v", mended, err)
+	}
+	if most > messages*size/2 {
+		t.Errorf("%d bytes of messages of %d each are in memory", most, size)
 	}
 }
