@@ -216,6 +216,63 @@ func TestRequireTLSManyHosts(t *testing.T) {
 	}
 }
 
+// A smarthost, too, must prove its name and know REQUIRETLS, whatever the configuration lets
+// it get away with.
+func TestRequireTLSSmarthost(t *testing.T) {
+	a := newCA(t)
+	good, _ := a.sign("smart.test", time.Hour, true)
+	wrong, _ := a.sign("elsewhere.test", time.Hour, true)
+	full := []string{"STARTTLS", "REQUIRETLS"}
+	for _, tc := range []struct {
+		name string
+		peer *peer
+		host Smarthost
+		want string
+	}{
+		{"all is well", &peer{tls: good, ext: full}, Smarthost{}, "250 2.0.0"},
+		{"does not know it", &peer{tls: good, ext: full[:1]}, Smarthost{}, "550 5.7.30"},
+		{"any certificate is allowed", &peer{tls: wrong, ext: full}, Smarthost{AnyCert: true}, "550 5.7.10"},
+		{"no TLS is allowed", &peer{ext: full[1:]}, Smarthost{TLS: SmarthostPlain}, "550 5.7.10"},
+	} {
+		tc.host.Host, tc.host.Port = "smart.test", peers(t, tc.peer)
+		c := courier(t, 1, "smart.test. IN A 127.0.0.1\n", func(o *Options) {
+			o.TLS, o.Smarthost = &tls.Config{RootCAs: a.pool()}, &tc.host
+		})
+		env := envelope("s@martlet.test", "a@example.org")
+		env.RequireTLS = true
+		r := once(t, c, env)
+		if n, _ := tc.peer.got(); short(r) != tc.want || n == 1 != (r.Code == 250) {
+			t.Errorf("%s: %+v, %d mails", tc.name, r, n)
+		}
+	}
+}
+
+// TLS-Required: No is for telling of broken certificates: neither DANE nor a lookup that fails
+// keeps it.
+func TestTLSOptionalDANE(t *testing.T) {
+	a := newCA(t)
+	good, leaf := a.sign("mx1.example.org", time.Hour, true)
+	for name, tc := range map[string]struct {
+		peer *peer
+		zone string
+	}{
+		"no match":     {&peer{tls: good, ext: []string{"STARTTLS"}}, signedZone(0, tlsaOf(3, 1, 1, a.cert))},
+		"broken TLS":   {&peer{tls: &tls.Config{}, ext: []string{"STARTTLS"}}, signedZone(0, tlsaOf(3, 1, 1, leaf))},
+		"no TLS":       {&peer{}, signedZone(0, tlsaOf(3, 1, 1, leaf))},
+		"bogus answer": {&peer{tls: good, ext: []string{"STARTTLS"}}, signedZone(0, tlsaOf(3, 1, 1, leaf)) + "! servfail _0._tcp.mx1.example.org\n"},
+	} {
+		for _, optional := range []bool{true, false} {
+			port := peers(t, tc.peer)
+			c := courier(t, port, strings.ReplaceAll(tc.zone, "_0.", fmt.Sprintf("_%d.", port)), nil)
+			env := envelope("s@martlet.test", "a@example.org")
+			env.TLSOptional = optional
+			if r := once(t, c, env); r.Code == 250 != optional {
+				t.Errorf("%s, %v: %+v", name, optional, r)
+			}
+		}
+	}
+}
+
 // What the administrator says of a domain counts before what DNS says.
 func TestOwnRoutes(t *testing.T) {
 	a := newCA(t)

@@ -78,7 +78,11 @@ func short200(s string) string {
 // host now.
 func (c *Courier) rule(ctx context.Context, j *job, t target) (rule, error) {
 	if s := c.opt.Smarthost; s != nil {
-		return s.rule(t), nil
+		r := s.rule(t)
+		if j.mustRequire() {
+			return r, j.stricter(t, &r)
+		}
+		return r, nil
 	}
 	r := rule{mode: TLSOpportunistic, sni: serverName(t.host), names: []string{certName(t.host)},
 		proof: mail.ProofPKIX, policy: TLSPolicyFacts{Type: "no-policy-found", Domain: j.domain}}
@@ -99,7 +103,7 @@ func (c *Courier) rule(ctx context.Context, j *job, t target) (rule, error) {
 	if mode == TLSRequired || mode == TLSVerified {
 		r.mode = mode
 	}
-	if j.env.RequireTLS && !j.env.From.IsZero() {
+	if j.mustRequire() {
 		return r, j.stricter(t, &r)
 	}
 	r.soft = r.soft || j.env.TLSOptional // RFC 8689, 4.2.2
