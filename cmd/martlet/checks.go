@@ -25,7 +25,7 @@ func checkOptions(cfg *conf.Config, resolver *dnsx.Client) check.Options {
 	c := &cfg.Checks
 	o := check.Options{
 		Resolver: resolver, Hostname: string(cfg.Hostname), Deadline: time.Duration(c.Deadline), Now: time.Now,
-		JunkScore: c.JunkScore, RejectScore: c.RejectScore,
+		ReverseWeight: c.ReverseWeight, HeloWeight: c.HeloWeight, JunkScore: c.JunkScore, RejectScore: c.RejectScore,
 		SPFFail: map[string]check.Disposition{"mark": check.Mark, "junk": check.Junk, "reject": check.Reject}[c.SPFFail],
 	}
 	for _, f := range c.Forwarders {

@@ -274,8 +274,8 @@ func TestHostLists(t *testing.T) {
 		{"198.51.100.6", []dnsbl.Zone{bl}, 0, 0, "none"},
 		{"198.51.100.9", []dnsbl.Zone{{Name: "bl.test", Action: dnsbl.Junk}}, 0, 0, "junk 198.51.100.9 is listed in bl.test: see https://bl.test/"},
 		{"198.51.100.9", []dnsbl.Zone{heavy}, 0, 0, "mark 198.51.100.9 is listed in bl.test: see https://bl.test/"},
-		{"198.51.100.9", []dnsbl.Zone{heavy}, 5, 6, "junk 198.51.100.9 is in lists of hosts with a score of 5"},
-		{"198.51.100.9", []dnsbl.Zone{heavy, heavy}, 5, 10, "reject 198.51.100.9 is in lists of hosts with a score of 10"},
+		{"198.51.100.9", []dnsbl.Zone{heavy}, 5, 6, "junk what is known of the host 198.51.100.9 has a score of 5"},
+		{"198.51.100.9", []dnsbl.Zone{heavy, heavy}, 5, 10, "reject what is known of the host 198.51.100.9 has a score of 10"},
 		{"198.51.100.8", []dnsbl.Zone{heavy, {Name: "wl.test", Action: dnsbl.Mark, Weight: -3}}, 5, 10, "mark 198.51.100.8 is listed in bl.test"},
 	} {
 		o := options(r)
@@ -322,7 +322,10 @@ func TestField(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	c := check.New(options(resolver(t, world+"! servfail broken.test\n")))
+	o := options(resolver(t, world+"! servfail broken.test\n"))
+	c := check.New(o)
+	o.ReverseWeight, o.HeloWeight, o.JunkScore, o.RejectScore = 3, 2, 2, 5
+	weighing := check.New(o)
 	for _, one := range []struct{ peer, helo, want string }{
 		{"198.51.100.1", "mail.bank.test", "pass pass mail.bank.test"},
 		{"::ffff:198.51.100.1", "MAIL.bank.test.", "pass pass mail.bank.test"},
@@ -343,6 +346,16 @@ func TestNames(t *testing.T) {
 		}
 		if d := c.Decide(v, check.PolicyReject); d.Disposition != check.None {
 			t.Errorf("%s %q leads to %+v", one.peer, one.helo, d)
+		}
+		want := check.None
+		switch bad := strings.Count(v.Name.Status, "fail") + strings.Count(strings.ReplaceAll(v.Reverse.Status, "permerror", "fail"), "fail"); bad {
+		case 1:
+			want = check.Junk
+		case 2:
+			want = check.Reject
+		}
+		if d := weighing.Decide(v, check.PolicyFollow); d.Disposition != want {
+			t.Errorf("%s %q weighs to %+v, want %s", one.peer, one.helo, d, want)
 		}
 	}
 }

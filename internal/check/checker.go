@@ -22,9 +22,11 @@ type Options struct {
 	Hostname string        // ours, for explanations
 	Deadline time.Duration // for all checks of one message together; 0: 20 s (RFC 7208, 4.6.4)
 
-	Zones       []dnsbl.Zone // asked about every client
-	JunkScore   int          // sum of weights from which on a message goes into Junk; 0: never
-	RejectScore int          // sum of weights from which on it is refused; 0: never
+	Zones         []dnsbl.Zone // asked about every client
+	ReverseWeight int          // of an address whose names do not lead back to it, or that has none
+	HeloWeight    int          // of a name in HELO that does not lead to the client
+	JunkScore     int          // sum of weights from which on a message goes into Junk; 0: never
+	RejectScore   int          // sum of weights from which on it is refused; 0: never
 
 	// Trusted are domains of lists and forwarders whose word is taken: what they send on
 	// is not refused, and what they say in ARC to have passed DMARC has passed. In

@@ -9,7 +9,7 @@ import (
 )
 
 // Decide says what becomes of a message to a domain with this policy: the worst of what
-// DMARC, SPF and lists of hosts call for. Reasons that lie in the name service, or in us,
+// DMARC, SPF, and lists and names of hosts call for. Reasons that lie in the name service, or in us,
 // never refuse or move a message.
 func (c *Checker) Decide(v *Verdict, p Policy) Decision {
 	d := v.forged(p)
@@ -127,11 +127,17 @@ func (c *Checker) sender(v *Verdict, p Policy) Decision {
 
 var actions = map[dnsbl.Action]Disposition{dnsbl.Mark: Mark, dnsbl.Junk: Junk, dnsbl.Reject: Reject}
 
-// listed is what lists of hosts lead to. A host that a list of good ones has is not held
-// against the message by others.
+// listed is what lists of hosts, and the names of the host, lead to. A host that a list of
+// good ones has is not held against the message by anything else.
 func (c *Checker) listed(v *Verdict) Decision {
 	var d Decision
 	score := 0
+	if v.Reverse.Status == fail || v.Reverse.Status == permerror {
+		score += c.opt.ReverseWeight
+	}
+	if v.Name.Status == fail {
+		score += c.opt.HeloWeight
+	}
 	for _, h := range v.Lists {
 		if !h.Listed() {
 			continue
@@ -156,6 +162,6 @@ func (c *Checker) listed(v *Verdict) Decision {
 		return d
 	}
 	d.Code, d.Enhanced = 550, "5.7.1"
-	d.Text = fmt.Sprintf("%s is in lists of hosts with a score of %d", v.Peer.Addr.Unmap().WithZone(""), score)
+	d.Text = fmt.Sprintf("what is known of the host %s has a score of %d", v.Peer.Addr.Unmap().WithZone(""), score)
 	return d
 }

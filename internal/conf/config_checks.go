@@ -44,10 +44,18 @@ type Checks struct {
 	// Lists of hosts in DNS that are asked about each client.
 	Lists []HostList `toml:"list"`
 
-	// Sum of the weights of lists from which on a message goes into Junk; 0 is never.
+	// What an address adds to the score whose names in DNS do not lead back to it, or that has
+	// none (iprev).
+	ReverseWeight int `toml:"reverse_weight" default:"0" min:"0" max:"1000"`
+
+	// What a name in HELO adds to the score that is no full name, or does not lead to the
+	// client's address.
+	HeloWeight int `toml:"helo_weight" default:"0" min:"0" max:"1000"`
+
+	// Sum of weights from which on a message goes into Junk; 0 is never.
 	JunkScore int `toml:"junk_score" default:"0" min:"0" max:"1000000"`
 
-	// Sum of the weights of lists from which on a message is refused; 0 is never.
+	// Sum of weights from which on a message is refused; 0 is never.
 	RejectScore int `toml:"reject_score" default:"0" min:"0" max:"1000000"`
 }
 
