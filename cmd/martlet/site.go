@@ -48,7 +48,7 @@ func (h *house) naming() (admin.Names, error) {
 // resolverOptions are those of somebody who waits for the answer.
 func resolverOptions(cfg *conf.Config, log *slog.Logger) dnsx.Options {
 	return dnsx.Options{
-		Servers: nameServers(cfg, log), Rounds: 1, Timeout: 4 * time.Second,
+		Servers: nameServers(cfg, log), TrustAD: cfg.Queue.ResolverValidates, Rounds: 1, Timeout: 4 * time.Second,
 		Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext,
 	}
 }
