@@ -140,7 +140,8 @@ func (c *Courier) reused(ctx context.Context, key string) *session {
 
 // leave lets a session wait for the next message if it can serve one, and ends it if not.
 func (c *Courier) leave(s *session) {
-	if s.dead || !s.ready || c.opt.Reuse.Idle < 0 || s.mails >= s.mailMax() || !s.stop() {
+	// A host that says more than it was asked is not talked to any further.
+	if s.dead || !s.ready || s.r.Buffered() > 0 || c.opt.Reuse.Idle < 0 || s.mails >= s.mailMax() || !s.stop() {
 		s.quit()
 		return
 	}

@@ -499,3 +499,38 @@ func TestHostsThatHang(t *testing.T) {
 		})
 	}
 }
+
+// A host that says more than it was asked, in time or late, never makes a message count as
+// taken that it has not.
+func TestRepliesThatNobodyAskedFor(t *testing.T) {
+	for _, extra := range []string{"250 2.0.0 ok", "354 go on", "421 4.3.2 bye", "250-half", "550 5.0.0 no", "\x00"} {
+		for _, wait := range []time.Duration{0, 20 * time.Millisecond} {
+			p := &peer{ext: []string{"PIPELINING"}}
+			p.answers = map[string]func(int, string) string{".": func(n int, _ string) string {
+				if n == 1 {
+					if wait == 0 {
+						return "250 2.0.0 queued as 1\r\n" + extra
+					}
+					return ""
+				}
+				return ""
+			}, "MAIL": func(n int, _ string) string {
+				if n == 2 && wait > 0 {
+					return extra + "\r\n250 2.1.0 fine"
+				}
+				return ""
+			}}
+			c := courier(t, peers(t, p), oneHost, func(o *Options) { o.Timeouts.Command = 300 * time.Millisecond })
+			taken := 0
+			for range 3 {
+				if r := once(t, c, envelope("", "a@example.org")); r.Code == 250 {
+					taken++
+				}
+				time.Sleep(wait)
+			}
+			if n, _ := p.got(); taken > n {
+				t.Errorf("%q after %v: %d count as taken, the host has %d", extra, wait, taken, n)
+			}
+		}
+	}
+}

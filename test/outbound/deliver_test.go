@@ -32,8 +32,11 @@ func scripts(seed uint64) func(string, int) deed {
 				plan[token] = append(plan[token], []deed{greylists, cutsInData, losesReply, resets, answersLate, failsAtEnd, talksNonsense}[own.IntN(7)])
 			}
 			end := takes
-			if own.IntN(8) == 0 {
+			switch own.IntN(8) {
+			case 0:
 				end = []deed{refuses, refusesAtEnd}[own.IntN(2)]
+			case 1, 2:
+				end = []deed{takesAndLeaves, takesAndTires, takesAndMutters}[own.IntN(3)]
 			}
 			plan[token] = append(plan[token], end)
 		}

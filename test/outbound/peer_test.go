@@ -27,16 +27,19 @@ import (
 type deed int
 
 const (
-	takes         deed = iota // 250, and the sender hears it
-	greylists                 // 450 to the recipient
-	cutsInData                // the connection ends in the middle of the message
-	losesReply                // it has the message, and the connection ends before the reply
-	resets                    // the same with a reset
-	answersLate               // it has the message, and the sender does not wait so long
-	failsAtEnd                // 451 to the whole message
-	refuses                   // 550 to the recipient, for good
-	refusesAtEnd              // 554 to the whole message
-	talksNonsense             // an answer that is none
+	takes           deed = iota // 250, and the sender hears it
+	greylists                   // 450 to the recipient
+	cutsInData                  // the connection ends in the middle of the message
+	losesReply                  // it has the message, and the connection ends before the reply
+	resets                      // the same with a reset
+	answersLate                 // it has the message, and the sender does not wait so long
+	failsAtEnd                  // 451 to the whole message
+	refuses                     // 550 to the recipient, for good
+	refusesAtEnd                // 554 to the whole message
+	talksNonsense               // an answer that is none
+	takesAndLeaves              // 250, and the connection, which waits for more mail, ends without a word
+	takesAndTires               // 250, and 421 to the next message over the connection
+	takesAndMutters             // 250, and something that nobody asked for
 )
 
 // what the peer has of one message.
@@ -122,7 +125,7 @@ func (p *peer) talk(c *net.TCPConn) {
 	in := bufio.NewReader(c)
 	say := func(s string) { _, _ = io.WriteString(c, s+"\r\n") }
 	say("220 peer.test")
-	from, token, do := "", "", takes
+	from, token, do, tired := "", "", takes, false
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -131,6 +134,10 @@ func (p *peer) talk(c *net.TCPConn) {
 		verb, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch strings.ToUpper(verb) {
 		case "MAIL":
+			if tired {
+				say("421 4.4.2 enough for today")
+				return
+			}
 			from, _, _ = strings.Cut(strings.TrimPrefix(arg, "FROM:"), " ")
 			say("250 ok")
 		case "EHLO", "HELO", "RSET", "NOOP":
@@ -156,6 +163,7 @@ func (p *peer) talk(c *net.TCPConn) {
 			if !p.message(c, in, token, do, say) {
 				return
 			}
+			tired = do == takesAndTires
 		case "QUIT":
 			say("221 bye")
 			return
@@ -199,8 +207,11 @@ func (p *peer) message(c *net.TCPConn, in *bufio.Reader, token string, do deed, 
 	default:
 		p.took(token, true)
 		say("250 ok")
+		if do == takesAndMutters {
+			say("421 4.3.2 going down")
+		}
 	}
-	return true
+	return do != takesAndLeaves && do != takesAndMutters
 }
 
 // domains is how many domains the peer serves: d0.test and so on.
