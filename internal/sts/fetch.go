@@ -21,9 +21,16 @@ import (
 
 // flight is a fetch under way.
 type flight struct {
-	id   string
-	done chan struct{}
+	done    chan struct{}
+	crowded bool // it had no turn: nothing is known; to be read when done is closed
 }
+
+// Bounds on the steps of a fetch, so that a host that stalls keeps its place for less than
+// the whole time.
+const (
+	maxConnect = 15 * time.Second
+	maxAnswer  = 30 * time.Second
+)
 
 // fetch begins to fetch the policy of a domain, or joins the fetch that is under way. It
 // goes on when those who wait have given up.
@@ -33,7 +40,7 @@ func (c *Cache) fetch(domain, id string) *flight {
 	if f := c.flights[domain]; f != nil {
 		return f
 	}
-	f := &flight{id: id, done: make(chan struct{})}
+	f := &flight{done: make(chan struct{})}
 	c.flights[domain] = f
 	c.done.Go(func() {
 		defer func() {
@@ -42,7 +49,7 @@ func (c *Cache) fetch(domain, id string) *flight {
 			c.mu.Unlock()
 			close(f.done)
 		}()
-		c.land(domain, id)
+		f.crowded = !c.land(domain, id)
 	})
 	return f
 }
@@ -61,11 +68,13 @@ func (c *Cache) refresh(domain, id string) *flight {
 	return c.fetch(domain, id)
 }
 
-// land fetches and notes what came of it.
-func (c *Cache) land(domain, id string) {
-	policy, bad := c.download(domain)
-	if c.base.Err() != nil {
-		return
+// land fetches and notes what came of it. It returns false if nothing did: then the policy
+// is as unknown as before, and whoever can crowd us with domains of his cannot make us send
+// to others without theirs.
+func (c *Cache) land(domain, id string) bool {
+	policy, bad, tried := c.download(domain)
+	if c.base.Err() != nil || !tried {
+		return false
 	}
 	c.mu.Lock()
 	e := c.known[domain]
@@ -79,7 +88,7 @@ func (c *Cache) land(domain, id string) {
 		holds := e.holds(now)
 		c.mu.Unlock()
 		c.opt.Log.Warn("an MTA-STS policy could not be fetched", "domain", domain, "kind", string(bad.kind), "why", bad.why, "older_holds", holds)
-		return
+		return true
 	}
 	e.failed, e.failedAt, e.failure = "", 0, problem{}
 	e.kept = kept{ID: id, Fetched: now, Used: max(e.Used, now), Policy: *policy}
@@ -91,27 +100,31 @@ func (c *Cache) land(domain, id string) {
 		c.opt.Log.Error("an MTA-STS policy cannot be kept", "domain", domain, "err", err)
 	}
 	c.opt.Log.Info("MTA-STS policy", "domain", domain, "mode", string(policy.Mode), "id", id, "max_age", policy.MaxAge)
+	return true
 }
 
-// download asks the policy host, in its turn.
-func (c *Cache) download(domain string) (*Policy, problem) {
-	ctx, cancel := context.WithTimeout(c.base, c.opt.FetchTime)
-	defer cancel()
+// download asks the policy host, in its turn. tried tells whether the turn came in time.
+func (c *Cache) download(domain string) (p *Policy, bad problem, tried bool) {
+	turn := time.NewTimer(c.opt.FetchTime)
+	defer turn.Stop()
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return nil, problem{mail.STSFetchError, "too many policies were being fetched"}
+	case <-turn.C:
+		return nil, bad, false
+	case <-c.base.Done():
+		return nil, bad, false
 	}
+	ctx, cancel := context.WithTimeout(c.base, c.opt.FetchTime)
+	defer cancel()
 	text, err := c.get(ctx, "mta-sts."+domain)
 	if err != nil {
-		return nil, problem{kindOf(err), clip(err.Error())}
+		return nil, problem{kindOf(err), clip(err.Error())}, true
 	}
-	p, err := ParsePolicy(text)
-	if err != nil {
-		return nil, problem{mail.STSPolicyInvalid, clip(fault.Say(err))}
+	if p, err = ParsePolicy(text); err != nil {
+		return nil, problem{mail.STSPolicyInvalid, clip(fault.Say(err))}, true
 	}
-	return p, problem{}
+	return p, bad, true
 }
 
 // get asks for the policy (RFC 8461, 3.3): no redirects, plain text, bounded.
@@ -167,7 +180,7 @@ func (c *Cache) dial(ctx context.Context, network, address string) (net.Conn, er
 		if tries++; tries > 4 {
 			break
 		}
-		one, cancel := context.WithTimeout(ctx, c.opt.FetchTime/4)
+		one, cancel := context.WithTimeout(ctx, min(maxConnect, c.opt.FetchTime/4))
 		conn, err := c.opt.Dial(one, network, netip.AddrPortFrom(a, uint16(n)).String())
 		cancel()
 		if err == nil {

@@ -43,7 +43,7 @@ type Options struct {
 	Port         uint16         // of policy hosts; 0: 443
 	FetchTime    time.Duration  // for one policy; 0: a minute (RFC 8461, 3.3)
 	WaitTime     time.Duration  // that mail waits for a policy that is not here yet; 0: 20 s
-	Fetches      int            // at the same time; 0: 16
+	Fetches      int            // at the same time; 0: 64
 	Now          func() time.Time
 	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
 	Log          *slog.Logger // nil: discard
@@ -53,7 +53,8 @@ const (
 	refreshAfter = 24 * time.Hour      // a policy in use is fetched again (RFC 8461, 3.3)
 	unusedAfter  = 30 * 24 * time.Hour // nothing has gone there: it is left to run out
 	retryAfter   = 5 * time.Minute     // after a failure, for the same id (RFC 8461, 3.3)
-	crowdedWait  = 2 * time.Second     // that mail waits for a policy while many others do
+	crowdedWait  = 2 * time.Second     // that mail waits for a policy while many others do:
+	maxWaiting   = 16                  // these
 	maxKnown     = 10_000              // domains remembered in memory
 )
 
@@ -108,7 +109,7 @@ func New(opt Options) *Cache {
 		opt.WaitTime = 20 * time.Second
 	}
 	if opt.Fetches <= 0 {
-		opt.Fetches = 16
+		opt.Fetches = 64
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -118,8 +119,8 @@ func New(opt Options) *Cache {
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			DialContext: c.dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 32 << 10,
-			TLSHandshakeTimeout: opt.FetchTime,
-			TLSClientConfig:     &tls.Config{RootCAs: opt.Roots, Time: opt.Now, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: min(maxConnect, opt.FetchTime), ResponseHeaderTimeout: min(maxAnswer, opt.FetchTime),
+			TLSClientConfig: &tls.Config{RootCAs: opt.Roots, Time: opt.Now, MinVersion: tls.VersionTLS12},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // RFC 8461, 3.3
 	}
@@ -224,7 +225,7 @@ var errLate = errors.New("the policy host has not answered yet")
 func (c *Cache) wait(ctx context.Context, f *flight, holds bool) error {
 	c.mu.Lock()
 	limit := c.opt.WaitTime
-	if c.waiting >= c.opt.Fetches || holds {
+	if c.waiting >= maxWaiting || holds {
 		limit = min(limit, crowdedWait)
 	}
 	c.waiting++
@@ -238,7 +239,9 @@ func (c *Cache) wait(ctx context.Context, f *flight, holds bool) error {
 	defer timer.Stop()
 	select {
 	case <-f.done:
-		return nil
+		if !f.crowded {
+			return nil
+		}
 	case <-timer.C:
 	case <-ctx.Done():
 	}

@@ -520,6 +520,56 @@ func TestAttack75StalledPolicyHosts(t *testing.T) {
 	}
 }
 
+// Who crowds us with domains whose policy hosts stall cannot have mail for others go without
+// their policies: it waits.
+func TestAttack75CrowdedOut(t *testing.T) {
+	many := ""
+	for i := range 4 {
+		many += fmt.Sprintf("mta-sts.d%d.many.test. IN A 127.0.0.1\n_mta-sts.d%d.many.test. IN TXT \"v=STSv1; id=1\"\n", i, i)
+	}
+	w := start(t, many, func(o *Options) { o.Fetches, o.WaitTime, o.FetchTime = 1, 3*time.Second, 400*time.Millisecond })
+	w.answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					w.pass(retryAfter) // they are tried again and again
+					w.policy(fmt.Sprintf("d%d.many.test", i))
+				}
+			}
+		})
+	}
+	for w.count("mta-sts.d0.many.test")+w.count("mta-sts.d1.many.test") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.answer(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Host, "mta-sts.example.org") {
+			rw.Header().Set("Content-Type", "text/plain")
+			fmt.Fprint(rw, enforce)
+			return
+		}
+		<-r.Context().Done()
+	})
+	for range 3 {
+		if got := w.policy("example.org"); got != "wait" && got != "enforce 1" {
+			t.Error(got)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for range 20 {
+		if w.policy("example.org") == "enforce 1" {
+			return
+		}
+	}
+	t.Error("the policy never came")
+}
+
 // A stalled policy host cannot push aside the policy that is known.
 func TestStalledRenewal(t *testing.T) {
 	w := start(t, "", func(o *Options) { o.WaitTime = 200 * time.Millisecond })
