@@ -59,7 +59,7 @@ var plan = map[string][]string{
 
 	"milter":  {"mail", "fault", "github.com/d--j/go-milter"},
 	"guard":   {"mail", "fault", "engine", "record"},
-	"receive": {"mail", "fault", "turn", "trace", "check", "check/authres", "store", "directory", "queue", "srs", "check/dkim", "check/arc", "syntax/mime", "syntax/smtp"},
+	"receive": {"milter", "mail", "fault", "turn", "trace", "check", "check/authres", "store", "directory", "queue", "srs", "check/dkim", "check/arc", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},
 
 	"publish": {"fault", "dnsx", "directory", "github.com/miekg/dns"},

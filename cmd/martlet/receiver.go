@@ -19,5 +19,6 @@ func (h *house) newReceiver() (*receive.Receiver, error) {
 		Now: time.Now, Log: h.log, Trace: h.trace,
 	}
 	addChecks(&in, h.cfg, h.resolver)
+	in.Filters = filters(h.cfg)
 	return receive.New(in), nil
 }

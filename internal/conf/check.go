@@ -24,6 +24,7 @@ func (r *reader) check(c *Config) {
 		r.fail("blobs.engine", `"s3" is not in this version; use "store"`)
 	}
 	r.checkACME(c)
+	r.checkMilters(c.Milters)
 	r.checkLogins(c)
 	r.checkQueue(&c.Queue)
 	r.checkIMAP(&c.IMAP)

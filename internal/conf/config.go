@@ -53,6 +53,9 @@ type Config struct {
 	// What people who send mail may ask for, and how much they may send.
 	Submission Submission `toml:"submission"`
 
+	// Outside programs that look at mail.
+	Milters []Milter `toml:"milter"`
+
 	// Mail that goes out to other hosts.
 	Queue Queue `toml:"queue"`
 

@@ -72,7 +72,9 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 	if err != nil {
 		return refused(env, Result{Err: err}).results()
 	}
-	return r.take(ctx, env, r.cleaned(ctx, plain).Prepend(received).Prepend(r.field(o)), f)
+	return r.filtered(ctx, env, r.cleaned(ctx, plain), f, o.Verdict.Reverse.Name, func(env mail.Envelope, msg *store.Parcel, f findings) []Result {
+		return r.take(ctx, env, msg.Prepend(received).Prepend(r.field(o)), f)
+	})
 }
 
 // withoutNUL is the message as mailboxes can have it. It is made after the checks: what

@@ -45,6 +45,8 @@ type Options struct {
 
 	MarkAttachments bool // set $hasattachment or $hasnoattachment (RFC 9979, 4)
 
+	Filters []Filter // look at mail after Checks, one after the other
+
 	// Checks are made of what comes by FromOutside; nil: none.
 	Checks     *check.Checker
 	AuthservID string       // our name in Authentication-Results
@@ -84,7 +86,9 @@ func New(o Options) *Receiver {
 // of an SMTP transaction is served, those that failed wait in the queue, which tries
 // again or sends a report. LMTP, which answers for each recipient, is told of each.
 func (r *Receiver) Deliver(ctx context.Context, env mail.Envelope, msg *store.Parcel) []Result {
-	return r.take(ctx, env, msg, findings{})
+	return r.filtered(ctx, env, msg, findings{}, "", func(env mail.Envelope, msg *store.Parcel, f findings) []Result {
+		return r.take(ctx, env, msg, f)
+	})
 }
 
 // take is Deliver for a message that checks have found something of.

@@ -169,11 +169,17 @@ func (w *world) parcel(text string) *store.Parcel {
 // inbox returns the messages in an account's INBOX.
 func (w *world) inbox(name string) []string {
 	w.t.Helper()
+	return w.mailbox(name, "INBOX")
+}
+
+// mailbox returns the messages in a mailbox of an account.
+func (w *world) mailbox(name, mailbox string) []string {
+	w.t.Helper()
 	ctx := context.Background()
 	acct := w.store.Account(w.accounts[name].ID)
 	var box store.Mailbox
 	w.must(acct.View(ctx, func(s *store.Snapshot) (err error) {
-		box, err = s.Mailbox("INBOX")
+		box, err = s.Mailbox(mailbox)
 		return err
 	}))
 	pic, err := acct.Picture(ctx, box.ID)
