@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -12,93 +10,16 @@ import (
 	"github.com/martlet-mail/martlet/test/world/lab"
 )
 
-// clockServer tells the time (NTP) to whoever asks; with an argument, so many seconds off.
-const clockServer = `
-import socket, struct, sys, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("", 123))
-while True:
-    q, who = s.recvfrom(512)
-    now = int(time.time()) + 2208988800
-    s.sendto(struct.pack("!B39xII", 4 << 3 | 4, now, 0)[:1] + b"\2" + struct.pack("!38xII", now, 0), who)
-`
-
-// clinic is a world with one mail server in it and what its doctor asks.
+// clinic is the mail server that is looked at, and the records of its world.
 type clinic struct {
 	*lab.World
 	*lab.Martlet
 	zone string
 }
 
-const doctorConf = `[doctor]
-probe = ["far.example"]
-signed = ["far.example"]
-blocklists = ["bl.example"]
-domain_lists = ["dbl.example"]
-ntp = ["clock.example"]
-`
-
-// newClinic builds it. The server is not root, as one should be.
 func newClinic(t *testing.T) *clinic {
-	t.Helper()
-	if os.Getenv("MARTLET_PEERS") == "" {
-		t.Skip("starts real programs; set MARTLET_PEERS=1")
-	}
-	if err := lab.Unable(); err != nil {
-		t.Skip("no small internet here:", err)
-	}
-	w, err := lab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(w.Logs(30))
-		}
-		w.Close()
-	})
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(w.DNS.AddZones(lab.Zone{Name: "martlet.example"}))
-	far, err := w.Host("mx.far.example", lab.Place{Number: 20})
-	must(err)
-	must(w.DNS.AddAll("far.example. 300 IN MX 10 mx.far.example.\nfar.example. 300 IN A 198.18.20.10\nclock.example. 300 IN A 198.18.20.10\n2.0.0.127.bl.example. 300 IN A 127.0.0.2\n"))
-	door, err := far.Listen("tcp", ":25")
-	must(err)
-	t.Cleanup(func() { door.Close() })
-	go func() {
-		for {
-			c, err := door.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprint(c, "220 mx.far.example ESMTP\r\n")
-			c.Close()
-		}
-	}()
-	_, err = far.Serve(func() bool { return true }, "python3", "-c", clockServer)
-	must(err)
-	binary, err := lab.Build(w.Dir)
-	must(err)
-	m, err := w.Martlet(binary, "martlet.example", lab.Place{Number: 10}, doctorConf)
-	must(err)
-	_, err = m.Do("alias", "add", "abuse@martlet.example", "alice@martlet.example")
-	must(err)
-	// As a person would run it: as a user of its own, and with a quiet log.
-	must(m.Stop())
-	text, err := os.ReadFile(m.Config)
-	must(err)
-	text = []byte("user = \"boxes\"\n" + strings.Replace(string(text), "\"debug\"", "\"info\"", 1))
-	must(os.WriteFile(m.Config, text, 0o644))
-	if out, err := exec.Command("chown", "-R", "7009:7001", m.Dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	must(m.Start())
-	return &clinic{w, m, "martlet.example"}
+	w := town(t)
+	return &clinic{w.World, w.Martlet, w.Martlet.Domain}
 }
 
 // line is what one check says.
@@ -190,12 +111,12 @@ func TestDoctorInTheWorld(t *testing.T) {
 		{"blocklists", set("10.10.18.198.bl.example", "A", "127.0.0.4"), clear("10.10.18.198.bl.example", "A")},
 		{"name-lists", set(c.zone+".dbl.example", "A", "127.0.1.2"), clear(c.zone+".dbl.example", "A")},
 		{"abuse", do("alias", "remove", "abuse@"+c.zone), do("alias", "add", "abuse@"+c.zone, "alice@"+c.zone)},
-		{"mx", set(c.zone, "MX", "10 mx.far.example."), set(c.zone, "MX", "10 "+host+".")},
+		{"mx", set(c.zone, "MX", "10 mx.exim.example."), set(c.zone, "MX", "10 "+host+".")},
 		{"spf", set(c.zone, "TXT", `"v=spf1 mx -all"`, `"v=spf1 ~all"`), set(c.zone, "TXT", `"v=spf1 mx -all"`)},
 		{"dkim", set(keys[0], "TXT", `"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`), nil},
 		{"dmarc", set(texts("_dmarc"), "TXT", `"v=DMARC1; p=perhaps"`), nil},
 		{"mta-sts", set(texts("_mta-sts"), "TXT", `"v=STSv1; id=old"`), nil},
-		{"ptr", set("10.10.18.198.in-addr.arpa", "PTR", "host10.far.example."), set("10.10.18.198.in-addr.arpa", "PTR", host+".")},
+		{"ptr", set("10.10.18.198.in-addr.arpa", "PTR", "host10.exim.example."), set("10.10.18.198.in-addr.arpa", "PTR", host+".")},
 		{"hostname-address", func() error { return c.DNS.Add(host + ". 300 IN A 198.18.99.99") }, func() error { return c.DNS.Remove(host + ". 300 IN A 198.18.99.99") }},
 		{"dkim", do("domain", "set", c.zone, "sign=no"), do("domain", "set", c.zone, "sign=yes")},
 		{"admin-socket", c.Stop, c.Start},

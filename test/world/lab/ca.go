@@ -71,7 +71,16 @@ func (a *Authority) Issue(life time.Duration, names ...string) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
-	return a.sign(key, life, names)
+	return a.sign(key, time.Now().Add(-time.Hour), life, names)
+}
+
+// IssueOld is Issue with a certificate that was signed some time ago.
+func (a *Authority) IssueOld(age, life time.Duration, names ...string) (Issued, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Issued{}, err
+	}
+	return a.sign(key, time.Now().Add(-age), life, names)
 }
 
 // IssueRSA is Issue with a key that old programs know.
@@ -80,13 +89,13 @@ func (a *Authority) IssueRSA(life time.Duration, names ...string) (Issued, error
 	if err != nil {
 		return Issued{}, err
 	}
-	return a.sign(key, life, names)
+	return a.sign(key, time.Now().Add(-time.Hour), life, names)
 }
 
-func (a *Authority) sign(key crypto.Signer, life time.Duration, names []string) (Issued, error) {
+func (a *Authority) sign(key crypto.Signer, from time.Time, life time.Duration, names []string) (Issued, error) {
 	now := time.Now()
 	form := &x509.Certificate{
-		Subject: pkix.Name{CommonName: names[0]}, SerialNumber: big.NewInt(now.UnixNano()), DNSNames: names, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(life),
+		Subject: pkix.Name{CommonName: names[0]}, SerialNumber: big.NewInt(now.UnixNano()), DNSNames: names, NotBefore: from, NotAfter: now.Add(life),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, form, a.Cert, key.Public(), a.key)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -61,6 +62,8 @@ type DNS struct {
 	world *World
 	zones []Zone
 	knot  *process.Process
+
+	unbound *process.Process
 }
 
 func newDNS(w *World) (d *DNS, err error) {
@@ -291,6 +294,20 @@ func (d *DNS) Set(name, qtype string, data ...string) error {
 	return nil
 }
 
+// Get returns the data of all records of a name and type, as the name server has them.
+func (d *DNS) Get(name, qtype string) (data []string, err error) {
+	r, err := d.ask(dns.CanonicalName(name), dns.StringToType[qtype])
+	if err != nil {
+		return nil, err
+	}
+	for _, rr := range r.Answer {
+		if h := rr.Header(); h.Rrtype == dns.StringToType[qtype] {
+			data = append(data, strings.TrimSpace(strings.TrimPrefix(rr.String(), h.String())))
+		}
+	}
+	return data, nil
+}
+
 // AddAll adds records of a zone file, one a line. Empty lines and comments are skipped.
 func (d *DNS) AddAll(records string) error {
 	for line := range strings.Lines(records) {
@@ -325,7 +342,29 @@ func (d *DNS) update(m *dns.Msg) error {
 	if r.Rcode != dns.RcodeSuccess {
 		return fmt.Errorf("the zone %s is not changed: %s", m.Question[0].Name, dns.RcodeToString[r.Rcode])
 	}
-	return nil
+	return d.forget()
+}
+
+// forget empties the resolver's cache: what lives for no time is kept until the end of
+// the second.
+func (d *DNS) forget() error {
+	if d.unbound == nil {
+		return nil
+	}
+	c, err := net.Dial("unix", filepath.Join(d.Resolver.Dir, "control"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprint(c, "UBCT1 flush_zone .\n"); err != nil {
+		return err
+	}
+	said, err := io.ReadAll(c)
+	if err == nil && !strings.HasPrefix(string(said), "ok") {
+		err = fmt.Errorf("the resolver does not forget: %s", said)
+	}
+	return err
 }
 
 // publish makes a host's addresses and the way back known.
@@ -369,11 +408,13 @@ const unboundConf = `server:
     # What is changed is to be seen at once, here and by who asks.
     cache-max-ttl: 0
     cache-max-negative-ttl: 0
+    aggressive-nsec: no
     infra-host-ttl: 5
     local-zone: "%[2]s" nodefault
     target-fetch-policy: "0 0 0 0 0"
 remote-control:
-    control-enable: no
+    control-enable: yes
+    control-interface: "%[1]s/control"
 `
 
 func (d *DNS) startResolver() error {
@@ -395,7 +436,7 @@ func (d *DNS) startResolver() error {
 			return err
 		}
 	}
-	_, err = d.Resolver.Serve(d.Resolver.Answers(net.JoinHostPort(Resolver4, "53")), "unbound", "-c", filepath.Join(dir, "unbound.conf"))
+	d.unbound, err = d.Resolver.Serve(d.Resolver.Answers(net.JoinHostPort(Resolver4, "53")), "unbound", "-c", filepath.Join(dir, "unbound.conf"))
 	return err
 }
 
@@ -427,11 +468,14 @@ func (d *DNS) Go()   { syscall.Kill(-d.knot.PID, syscall.SIGCONT) }
 const patience = 60 * time.Second
 
 // wait waits until something holds.
-func wait(what string, holds func() bool) error {
-	for began := time.Now(); time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
+func wait(what string, holds func() bool) error { return Wait(what, patience, holds) }
+
+// Wait waits until something holds, for so long at most.
+func Wait(what string, most time.Duration, holds func() bool) error {
+	for began := time.Now(); time.Since(began) < most; time.Sleep(20 * time.Millisecond) {
 		if holds() {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: not within %s", what, patience)
+	return fmt.Errorf("%s: not within %s", what, most)
 }

@@ -214,10 +214,11 @@ opendkim:x:7006:7001::/:/bin/false
 opendmarc:x:7007:7001::/:/bin/false
 _rspamd:x:7008:7001::/:/bin/false
 boxes:x:7009:7001::/:/bin/sh
+martlet:x:7010:7001::/:/bin/false
 `
 
-// Box is the user of this machine to whom mailboxes of the peers belong.
-const boxUser, boxGroup = 7009, 7001
+// Whom mailboxes of the peers and the data of ours belong to.
+const boxUser, ourUser, boxGroup = 7009, 7010, 7001
 
 // furnish writes /etc: where names are asked, who is trusted, who there is.
 func (h *Host) furnish() error {

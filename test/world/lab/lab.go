@@ -13,6 +13,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -32,6 +33,7 @@ type World struct {
 	wire  *Host // the bridge between all
 	mu    sync.Mutex
 	hosts []*Host
+	ends  []io.Closer // of sockets that the test's process has there
 }
 
 // prefix of folders of worlds; the process id follows.
@@ -109,7 +111,10 @@ func (w *World) Close() {
 		}
 	}
 	wg.Wait()
-	w.hosts, w.wire = nil, nil
+	for _, e := range w.ends {
+		e.Close()
+	}
+	w.hosts, w.wire, w.ends = nil, nil, nil
 	if os.Getenv("MARTLET_WORLD_KEEP") == "" {
 		os.RemoveAll(w.Dir)
 	}

@@ -40,7 +40,7 @@ func (w *World) newPeer(domain string, at Place, signs bool) (*Peer, error) {
 		return nil, err
 	}
 	p := &Peer{Host: h, Domain: domain, boxes: filepath.Join(h.Dir, "boxes")}
-	if err := own(p.boxes); err != nil {
+	if err := own(p.boxes, boxUser); err != nil {
 		return nil, err
 	}
 	if p.Cert, err = w.CA.Issue(90*24*time.Hour, append([]string{h.Name}, at.Alias...)...); err != nil {
@@ -60,12 +60,12 @@ func (w *World) newPeer(domain string, at Place, signs bool) (*Peer, error) {
 
 func (p *Peer) signingKey() string { return filepath.Join(p.Dir, "dkim.key") }
 
-// own makes a folder of the user of mailboxes.
-func own(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// own makes a folder of a user's own.
+func own(dir string, user int) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return os.Chown(dir, boxUser, boxGroup)
+	return os.Chown(dir, user, boxGroup)
 }
 
 // newKey writes an RSA key and returns its public half as DKIM publishes it.

@@ -32,6 +32,7 @@ const Password = "correct horse"
 
 const martletConf = `hostname = "%[1]s"
 data = "%[2]s/data"
+user = "martlet"
 
 [tls]
 certificate = "%[2]s/cert.pem"
@@ -51,8 +52,12 @@ server = "%[6]s"
 key_name = "%[7]s"
 key_file = "%[2]s/update.key"
 
-[log]
-level = "debug"
+[doctor]
+probe = ["postfix.example"]
+signed = ["postfix.example"]
+blocklists = ["bl.example"]
+domain_lists = ["dbl.example"]
+ntp = ["ns.example"]
 `
 
 // doors of a Martlet.
@@ -79,14 +84,17 @@ func (w *World) Martlet(binary, domain string, at Place, settings ...string) (*M
 	if err := m.Certificate(all...); err != nil {
 		return nil, err
 	}
-	own := fmt.Sprintf("%q", h.IPv4)
+	addresses := fmt.Sprintf("%q", h.IPv4)
 	if h.IPv6.IsValid() {
-		own += fmt.Sprintf(", %q", h.IPv6)
+		addresses += fmt.Sprintf(", %q", h.IPv6)
 	}
 	if err := os.WriteFile(filepath.Join(h.Dir, "update.key"), []byte(UpdateSecret+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	conf := fmt.Sprintf(martletConf, h.Name, h.Dir, Resolver4, own, domain, UpdateServer, strings.TrimSuffix(UpdateKey, "."))
+	if err := own(filepath.Join(h.Dir, "data"), ourUser); err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf(martletConf, h.Name, h.Dir, Resolver4, addresses, domain, UpdateServer, strings.TrimSuffix(UpdateKey, "."))
 	for protocol, port := range doors {
 		conf += fmt.Sprintf("\n[[listen]]\nprotocol = %q\naddress = \":%d\"\n", protocol, port)
 	}
@@ -106,6 +114,9 @@ func (w *World) Martlet(binary, domain string, at Place, settings ...string) (*M
 		if err := m.Account(who + "@" + domain); err != nil {
 			return nil, err
 		}
+	}
+	if _, err := m.Do("alias", "add", "abuse@"+domain, "alice@"+domain); err != nil {
+		return nil, err
 	}
 	return m, m.Publish()
 }

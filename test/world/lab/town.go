@@ -16,6 +16,7 @@ type Town struct {
 	Exim      *Peer    // exim.example: DANE
 	OpenSMTPD *Peer    // smtpd.example: no TLSA
 	Client    *Host    // client.example: where people are
+	Clock     *Clock   // tells the time at ns.example
 	Attacker  *Host    // mx.evil.example: a host like any other, with bad intentions
 }
 
@@ -43,6 +44,12 @@ func NewTown(settings ...string) (t *Town, err error) {
 		return nil, err
 	}
 	if err := w.DNS.AddZones(townZones...); err != nil {
+		return nil, err
+	}
+	if t.Clock, err = w.DNS.Server.clock(); err != nil {
+		return nil, err
+	}
+	if err := w.DNS.Set("2.0.0.127.bl.example", "A", "127.0.0.2"); err != nil {
 		return nil, err
 	}
 	return t, together(
