@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net"
@@ -112,18 +113,20 @@ timeout = "10s"
 	}
 	ports := serveHouse(t, config, slog.New(slog.DiscardHandler), renewal{})
 	at := fmt.Sprintf("127.0.0.1:%d", ports["smtp"])
-	send := func(body string) string {
+	send := func(file string) string {
 		err := smtp.SendMail(at, nil, "alice@example.net", []string{"bob@example.org"},
-			[]byte("From: alice@example.net\r\nTo: bob@example.org\r\nSubject: hi\r\nMessage-ID: <1@example.net>\r\nDate: "+time.Now().Format(time.RFC1123Z)+"\r\n\r\n"+body+"\r\n"))
+			[]byte("From: alice@example.net\r\nTo: bob@example.org\r\nSubject: hi\r\nMessage-ID: <1@example.net>\r\nDate: "+time.Now().Format(time.RFC1123Z)+"\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"+
+				"--b\r\n\r\n"+file+"\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=file.com\r\n\r\n"+
+				base64.StdEncoding.EncodeToString([]byte(file))+"\r\n--b--\r\n"))
 		return fmt.Sprint(err)
 	}
 	if got := send("How are you?"); got != "<nil>" {
 		t.Errorf("a letter: %s", got)
 	}
-	if got := send(gtube); !strings.HasPrefix(got, "550 5.7.1") || !strings.Contains(strings.ToLower(got), "gtube") {
+	if got := send(gtube); !strings.HasPrefix(got, "550") || !strings.Contains(strings.ToLower(got), "gtube") {
 		t.Errorf("spam: %s", got)
 	}
-	if got := send(eicar); !strings.HasPrefix(got, "550 5.7.1") || !strings.Contains(got, "Virus found: Test-Eicar") {
+	if got := send(eicar); !strings.HasPrefix(got, "550") || !strings.Contains(got, "Virus found: Test-Eicar") {
 		t.Errorf("a virus: %s", got)
 	}
 	story := command(t, "", "trace", "bob@example.org", "--config", config)
