@@ -57,6 +57,10 @@ var plan = map[string][]string{
 	"check/dkim":    {"mail", "fault", "dnsx", "syntax/mime"},
 	"check/arc":     {"mail", "fault", "check/dkim"},
 
+	"report":           {"mail", "fault", "dnsx", "engine", "record", "syntax/mime", "check/dmarc", "report/aggregate", "report/tlsrpt"},
+	"report/aggregate": {"fault"},
+	"report/tlsrpt":    {"fault"},
+
 	"milter":  {"mail", "fault", "github.com/d--j/go-milter"},
 	"guard":   {"mail", "fault", "engine", "record"},
 	"receive": {"milter", "mail", "fault", "turn", "trace", "check", "check/authres", "store", "directory", "queue", "srs", "check/dkim", "check/arc", "syntax/mime", "syntax/smtp"},

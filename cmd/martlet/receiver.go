@@ -20,5 +20,6 @@ func (h *house) newReceiver() (*receive.Receiver, error) {
 	}
 	addChecks(&in, h.cfg, h.resolver)
 	in.Filters = filters(h.cfg)
+	in.Observed = h.observed
 	return receive.New(in), nil
 }

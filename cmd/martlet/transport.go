@@ -34,14 +34,15 @@ func newPolicies(cfg *conf.Config, resolver dnsx.Resolver, eng engine.Engine, lo
 	}), nil
 }
 
-func newCourier(cfg *conf.Config, resolver dnsx.Resolver, policies *sts.Cache) (*send.Courier, error) {
+func newCourier(cfg *conf.Config, resolver dnsx.Resolver, policies *sts.Cache, observed func(send.TLSObservation)) (*send.Courier, error) {
 	q := &cfg.Queue
 	roots, _, err := authorities(q.CA)
 	if err != nil {
 		return nil, misconfigured(err)
 	}
 	o := send.Options{
-		Now: time.Now, Shuffle: chance.Shuffle, Random: rand.Reader, Dial: new(net.Dialer).DialContext, DialFrom: dialFrom,
+		Observed: observed,
+		Now:      time.Now, Shuffle: chance.Shuffle, Random: rand.Reader, Dial: new(net.Dialer).DialContext, DialFrom: dialFrom,
 		Hostname: string(cfg.Hostname), Resolver: resolver, Port: uint16(q.Port),
 		AllowPrivate: q.AllowPrivate, IsSelf: isSelf(cfg.Listen), TLS: &tls.Config{RootCAs: roots, Time: time.Now},
 		Sources: q.SourceAddresses, Reuse: send.Reuse{Idle: time.Duration(q.ConnectionIdle), Messages: q.ConnectionMessages, Kept: q.Concurrency},

@@ -22,6 +22,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
+	reports "github.com/martlet-mail/martlet/internal/report"
 	"github.com/martlet-mail/martlet/internal/send"
 	"github.com/martlet-mail/martlet/internal/serve/admin"
 	"github.com/martlet-mail/martlet/internal/serve/imapd"
@@ -47,7 +48,9 @@ type house struct {
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
+	road      *receive.Local       // that of mail made here
 	guard     *guard.Guard         // knows hosts by what they have sent
+	reports   *reports.Book        // what others are told, and tell, of mail
 	trace     *trace.Book          // tells the story of each message; nil: none is kept
 
 	certs   certificateSource // nil: no TLS; once it serves
@@ -113,7 +116,10 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.policies, err = newPolicies(cfg, h.resolver, h.engine, h.log); err != nil {
 		return err
 	}
-	if h.courier, err = newCourier(cfg, h.resolver, h.policies); err != nil {
+	if h.reports, err = h.newReports(); err != nil {
+		return err
+	}
+	if h.courier, err = newCourier(cfg, h.resolver, h.policies, h.connected); err != nil {
 		return err
 	}
 	h.guard = newGuard(cfg, h.engine, h.resolver, h.log)
@@ -128,6 +134,7 @@ func (h *house) open(ctx context.Context) (err error) {
 		return err
 	}
 	road.Receiver = h.receiver
+	h.road = road
 	return nil
 }
 

@@ -80,6 +80,9 @@ type Config struct {
 	// What is known afterwards of each message's way.
 	Trace Trace `toml:"trace"`
 
+	// What other domains are told, and tell, of mail.
+	Reports Reports `toml:"reports"`
+
 	// Whom "martlet doctor" asks.
 	Doctor Doctor `toml:"doctor"`
 

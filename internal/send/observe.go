@@ -30,9 +30,10 @@ type TLSPolicyFacts struct {
 	Hosts   []string // patterns of an MTA-STS policy
 }
 
-// observe tells of an attempt to set up TLS. s is nil if there was no connection.
+// observe tells of an attempt to set up TLS. s is nil if there was no connection. A report
+// that is on its way without regard to TLS is none (RFC 8460, 3).
 func (c *Courier) observe(j *job, t target, s *session, r rule, line mail.Line) {
-	if c.opt.Observed == nil || r.policy.Type == "" {
+	if c.opt.Observed == nil || r.policy.Type == "" || j.env.TLSOptional && j.env.From.IsZero() {
 		return
 	}
 	o := TLSObservation{At: c.opt.Now(), Domain: j.domain, Policy: r.policy, Host: t.host, Receiving: t.addr.Addr(), Line: line}
