@@ -49,6 +49,7 @@ func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, er
 	return directory.Options{
 		Now: time.Now, Rand: rand.Reader,
 		DetailSeparator: string(cfg.Addresses.DetailSeparator), Postmaster: postmaster,
+		KeepKeys:           max(14*24*time.Hour, time.Duration(cfg.Queue.MaxAge)+7*24*time.Hour), // other hosts have queues, too
 		PasswordMemory:     int64(cfg.Limits.PasswordMemory),
 		FailuresPerAccount: cfg.Limits.LoginFailuresPerAccount,
 		FailuresPerAddress: cfg.Limits.LoginFailuresPerAddress,

@@ -65,6 +65,10 @@ type Options struct {
 	// addresses in it.
 	CertificateNames map[string]string
 
+	// KeepKeys is how long a key that signs no more stays published: longer than a message
+	// waits in queues, here and elsewhere; 0: 14 days.
+	KeepKeys time.Duration
+
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
 	Rand  io.Reader                                        // of what nobody may guess: salts, secrets, keys
@@ -87,6 +91,7 @@ func (o Options) withDefaults() Options {
 	o.FailuresPerAddress = or(o.FailuresPerAddress, 40)
 	o.Forgive = or(o.Forgive, 30*time.Second)
 	o.RememberFor = or(o.RememberFor, 10*time.Minute)
+	o.KeepKeys = or(o.KeepKeys, 14*24*time.Hour)
 	return o
 }
 

@@ -64,10 +64,6 @@ type SigningKey struct {
 	Created, Published, Activated, Retired, Gone time.Time
 }
 
-// keyKept is how long a key that signs no more must stay published: longer than a message
-// waits in queues, here and elsewhere (RFC 6376, 3.8: some verify later).
-const keyKept = 14 * 24 * time.Hour
-
 // goneKept is how long the selector of a key that is gone is remembered, so that its record
 // can be found and taken out of the DNS.
 const goneKept = 400 * 24 * time.Hour
@@ -216,7 +212,7 @@ func (d *Directory) Activate(ctx context.Context, domain string) ([]SigningKey, 
 	return d.changeKeys(ctx, domain, func(name string, all []SigningKey) ([]SigningKey, error) {
 		for i := range all {
 			if k := &all[i]; k.State == KeyActive && has(all, k.Algorithm, KeyNext) {
-				k.State, k.Retired, k.Gone = KeyRetired, now, now.Add(keyKept)
+				k.State, k.Retired, k.Gone = KeyRetired, now, now.Add(d.opt.KeepKeys)
 			}
 		}
 		changed := false

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -135,8 +136,24 @@ func plain(name string, rr dns.RR) Record {
 	return r
 }
 
-// unquoted undoes the escapes of the characters that quoted has escaped.
-func unquoted(s string) string { return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(s) }
+// unquoted undoes the escapes in which the library keeps texts.
+func unquoted(s string) string {
+	var b []byte
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			b = append(b, s[i])
+			continue
+		}
+		if n, err := strconv.ParseUint(s[i+1:min(i+4, len(s))], 10, 8); err == nil && i+3 < len(s) {
+			b = append(b, byte(n))
+			i += 3
+			continue
+		}
+		i++
+		b = append(b, s[i])
+	}
+	return string(b)
+}
 
 // inTheWay tells whether another record of the name stands in for the wanted one, or would
 // be harmful beside it. Where several are several facts (CAA, TLSA, TXT of other ends) it

@@ -45,10 +45,27 @@ func quoted(text string) string {
 	var pieces []string
 	for rest := text; rest != "" || len(pieces) == 0; {
 		n := min(len(rest), maxString)
-		pieces = append(pieces, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(rest[:n])+`"`)
+		pieces = append(pieces, `"`+escaped(rest[:n])+`"`)
 		rest = rest[n:]
 	}
 	return strings.Join(pieces, " ")
+}
+
+// escaped writes any bytes within quotes of a master file (RFC 1035, 5.1).
+func escaped(text string) string {
+	var b strings.Builder
+	for _, c := range []byte(text) {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < ' ' || c > '~':
+			fmt.Fprintf(&b, `\%03d`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // rr is the record as the library has it. A fault is a defect of Records, or a value that was

@@ -158,7 +158,10 @@ func TestLongTexts(t *testing.T) {
 	if txt := rr.(*dns.TXT).Txt; len(txt) != 2 || len(txt[0]) != 255 || plain(r.Name, rr).Value != r.Value {
 		t.Errorf("%q", txt)
 	}
-	for _, text := range []string{"", `with "quotes" and \ backslash`, strings.Repeat("x", 255), strings.Repeat("y", 600)} {
+	if got := mailto("grün?50%@example.org"); got != "mailto:gr%C3%BCn%3F50%25@example.org" {
+		t.Error(got)
+	}
+	for _, text := range []string{"", `with "quotes" and \ backslash`, "\x00 any \xff bytes \r\n", `\065`, "ends in \\", strings.Repeat("x", 255), strings.Repeat("y", 600)} {
 		rr, err := Record{Name: "a.example", Type: "TXT", Value: text}.rr()
 		if err != nil || plain("a.example", rr).Value != text {
 			t.Errorf("%q: %v %v", text, rr, err)
@@ -243,4 +246,28 @@ func TestCompare(t *testing.T) {
 			t.Errorf("%s: %q, not %q", c.what, s, c.want)
 		}
 	}
+}
+
+// FuzzTXT: any text becomes a record that is read as the same text, in strings of at most 255
+// bytes.
+func FuzzTXT(f *testing.F) {
+	f.Add("v=spf1 mx -all")
+	f.Add("\\\"\x00\xff;\n")
+	f.Add(strings.Repeat("x", 256))
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 4000 {
+			return
+		}
+		rr, err := Record{Name: "a.example", Type: "TXT", Value: text}.rr()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plain("a.example", rr).Value; got != text {
+			t.Fatalf("%q is read as %q", text, got)
+		}
+		wire := make([]byte, 8<<10)
+		if _, err := dns.PackRR(rr, wire, 0, nil, false); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -115,12 +115,27 @@ func dmarc(s Site, d Domain) []Record {
 	if to == "" {
 		return []Record{{"_dmarc." + d.Name, "TXT", value, Must, why}}
 	}
-	all := []Record{{"_dmarc." + d.Name, "TXT", value + "; rua=mailto:" + to, Must, why}}
+	all := []Record{{"_dmarc." + d.Name, "TXT", value + "; rua=" + mailto(to), Must, why}}
 	// RFC 9990, 4: whoever gets reports of another domain has to say that he wants them.
 	if at := to[strings.LastIndexByte(to, '@')+1:]; !below(at, d.Name) && !below(d.Name, at) {
 		all = append(all, Record{d.Name + "._report._dmarc." + at, "TXT", "v=DMARC1", Must, "that " + at + " takes reports about " + d.Name + "; without it none are sent there"})
 	}
 	return all
+}
+
+// mailto is the URI of an address. What separates URIs in records, or is not ASCII, is
+// escaped (RFC 6068, 2; RFC 9989, 4.7).
+func mailto(address string) string {
+	var b strings.Builder
+	b.WriteString("mailto:")
+	for _, c := range []byte(address) {
+		if c <= ' ' || c > '~' || strings.IndexByte(`%?#&,;!"<>[]\^{|}`+"`", c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // below tells whether a name is another or lies below it.
@@ -146,7 +161,7 @@ func tlsReports(s Site, d Domain) []Record {
 	if d.Settings.TLSReports == "" {
 		return nil
 	}
-	return []Record{{"_smtp._tls." + d.Name, "TXT", "v=TLSRPTv1; rua=mailto:" + d.Settings.TLSReports, Should, "who is told when TLS to this server fails (TLSRPT)"}}
+	return []Record{{"_smtp._tls." + d.Name, "TXT", "v=TLSRPTv1; rua=" + mailto(d.Settings.TLSReports), Should, "who is told when TLS to this server fails (TLSRPT)"}}
 }
 
 func dane(s Site, d Domain) (all []Record) {
