@@ -79,6 +79,7 @@ func newAuthority(cfg *conf.Config, doors []door, instead certificateSource, pac
 		magic := certmagic.New(a.cache, certmagic.Config{
 			Storage:           storage,
 			DefaultServerName: a.fixed[0], FallbackServerName: a.fixed[0], // mail hosts ask for no name, or for another
+			ReusePrivateKeys:   true, // TLSA records name the key: another would stop mail from hosts that use DANE
 			RenewalWindowRatio: pace.left, OnEvent: tellOf(log), Logger: zap.NewNop(),
 			OCSP: certmagic.OCSPConfig{DisableStapling: true},
 		})
