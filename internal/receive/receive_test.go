@@ -90,7 +90,7 @@ func (d *doubtful) Update(ctx context.Context, shard engine.Shard, fn func(engin
 
 type world struct {
 	*Receiver
-	t        *testing.T
+	t        testing.TB
 	store    *store.Store
 	dir      *directory.Directory
 	queue    *fakeQueue
@@ -100,7 +100,7 @@ type world struct {
 
 // newWorld has the domains here.test and too.test, accounts alice and bob in the
 // first, and some aliases.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	ctx := context.Background()
 	base, err := pebble.Open("data", pebble.Options{Now: time.Now, FS: vfs.NewMem()})

@@ -27,7 +27,7 @@ type signing struct {
 	log bytes.Buffer
 }
 
-func newSigning(t *testing.T) *signing {
+func newSigning(t testing.TB) *signing {
 	s := &signing{world: newWorld(t)}
 	s.Receiver.opt.Signers = s.dir
 	s.Receiver.opt.Returns = srs.New([]byte("key"), time.Now)

@@ -1,6 +1,9 @@
 package dkim
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Canon is a canonicalisation (RFC 6376, 3.4).
 type Canon uint8
@@ -157,28 +160,49 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 // clean passes on the whole lines at the start of p that are canonical as they are, and
 // returns their length.
 func (r *relaxedBody) clean(p []byte) int {
-	at, text := 0, 0
-	for {
-		n := bytes.IndexByte(p[at:], '\n')
-		if n < 1 || p[at+n-1] != '\r' {
-			break
-		}
-		line := p[at : at+n-1]
-		if len(line) > 0 {
-			if line[len(line)-1] == ' ' || bytes.IndexByte(line, '\t') >= 0 || bytes.Contains(line, []byte("  ")) {
-				break
-			}
-			text = at + n - 1
-		}
-		at += n + 1
+	n := canonicalUntil(p)
+	n = bytes.LastIndexByte(p[:n], '\n') + 1
+	for n > 0 && (n < 2 || p[n-2] != '\r') { // a bare LF ends no line
+		n = bytes.LastIndexByte(p[:n-1], '\n') + 1
+	}
+	text := n
+	for text >= 2 && p[text-1] == '\n' && p[text-2] == '\r' {
+		text -= 2
 	}
 	if text > 0 {
 		r.flush()
 		r.out(p[:text])
 		r.some = true
 	}
-	r.held += (at - text) / 2
-	return at
+	r.held += (n - text) / 2
+	return n
+}
+
+// canonicalUntil returns how many bytes at the start of p hold no tab, no two spaces in a row, and
+// no space in front of a CR; it may be fewer. Eight bytes are looked at together.
+func canonicalUntil(p []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	// A byte of x that is 0 is 0x80 in the result; one above it that is 1 may be, too.
+	zero := func(x uint64) uint64 { return (x - ones) &^ x & highs }
+	i, before := 0, uint64(0) // whether the byte before is a space, as its highest bit
+	for ; i+8 <= len(p); i += 8 {
+		x := binary.LittleEndian.Uint64(p[i:])
+		space := zero(x ^ ones*' ')
+		if zero(x^ones*'\t')|(space<<8|before)&(space|zero(x^ones*'\r')) != 0 {
+			return i
+		}
+		before = space >> 56
+	}
+	for ; i < len(p); i++ {
+		c := p[i]
+		if c == '\t' || before != 0 && (c == ' ' || c == '\r') {
+			return i
+		}
+		if before = 0; c == ' ' {
+			before = 0x80
+		}
+	}
+	return i
 }
 
 // line works on p byte by byte, to the end of a line, and returns how far it came.

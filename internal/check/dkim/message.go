@@ -27,7 +27,9 @@ func (f Field) Value() []byte { return f.Raw[f.Colon+1:] }
 type Message struct {
 	open   func(context.Context) (io.ReadCloser, error)
 	fields []Field
-	byName map[string][]int // indexes, from the top down
+	above  []int               // by field: the one of the same name above it, or -1
+	byName map[string]*samples // in lower case
+	run    int                 // of AppendFields
 	odd    error
 	whole  bool // the empty line is there
 
@@ -40,12 +42,35 @@ type Message struct {
 // NewMessage returns the message with this header, the empty line included; open opens
 // what follows.
 func NewMessage(header []byte, open func(context.Context) (io.ReadCloser, error)) *Message {
-	m := &Message{open: open, byName: map[string][]int{}}
+	m := &Message{open: open}
 	m.fields, m.whole, m.odd = parseHeader(header)
+	m.above = make([]int, len(m.fields))
+	m.byName = make(map[string]*samples, len(m.fields))
 	for i := range m.fields {
-		m.byName[m.fields[i].Name] = append(m.byName[m.fields[i].Name], i)
+		s := m.byName[m.fields[i].Name]
+		if s == nil {
+			s = &samples{last: -1}
+			m.byName[m.fields[i].Name] = s
+		}
+		m.above[i], s.last = s.last, i
+		s.n++
 	}
 	return m
+}
+
+// samples are the fields of one name.
+type samples struct {
+	last, n int // the one at the bottom, and how many there are
+	next    int // that is not taken yet, or -1
+	run     int // for which next counts
+}
+
+// count returns how many fields of a name there are.
+func (m *Message) count(name string) int {
+	if s := m.byName[name]; s != nil {
+		return s.n
+	}
+	return 0
 }
 
 // Odd says why header and body are not told apart in the same way by everybody, or is nil.
@@ -76,10 +101,13 @@ var errCut = fault.New(fault.Invalid, "no empty line ends the header, or the hea
 
 // Fields returns the fields of a name, from the top down.
 func (m *Message) Fields(name string) []Field {
-	at := m.byName[strings.ToLower(name)]
-	out := make([]Field, len(at))
-	for i, n := range at {
-		out[i] = m.fields[n]
+	s := m.byName[strings.ToLower(name)]
+	if s == nil {
+		return nil
+	}
+	out := make([]Field, s.n)
+	for i, at := s.n-1, s.last; at >= 0; i, at = i-1, m.above[at] {
+		out[i] = m.fields[at]
 	}
 	return out
 }
@@ -145,41 +173,41 @@ func newField(line []byte) (Field, bool) {
 		return Field{}, false
 	}
 	name := bytes.TrimRight(line[:colon], " \t")
+	lower := make([]byte, 0, 40) // most names have room on the stack
 	for _, c := range name {
 		if c <= ' ' || c >= 0x7f {
 			return Field{}, false
 		}
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		lower = append(lower, c)
 	}
-	return Field{Name: string(bytes.ToLower(name)), Raw: line, Colon: colon}, len(name) > 0
+	return Field{Name: string(lower), Raw: line, Colon: colon}, len(name) > 0
 }
 
 // AppendFields appends the fields that h= lists in their canonical form to b: of each name
 // the last that is not taken yet, nothing where there is none (RFC 6376, 5.4.2). The field
 // except is passed over.
 func (m *Message) AppendFields(b []byte, c Canon, names []string, except Field) []byte {
-	var taken map[string]int
+	m.run++
 	for _, name := range names {
-		name = strings.ToLower(name)
-		at := m.byName[name]
-		n := len(at) - 1 - taken[name]
-		if n >= 0 && sameField(m.fields[at[n]], except) {
-			n--
-			taken = take(taken, name)
+		s := m.byName[strings.ToLower(name)]
+		if s == nil {
+			continue
 		}
-		if n >= 0 {
-			b = c.AppendField(b, m.fields[at[n]])
-			taken = take(taken, name)
+		if s.run != m.run {
+			s.run, s.next = m.run, s.last
+		}
+		if s.next >= 0 && sameField(m.fields[s.next], except) {
+			s.next = m.above[s.next]
+		}
+		if s.next >= 0 {
+			b = c.AppendField(b, m.fields[s.next])
+			s.next = m.above[s.next]
 		}
 	}
 	return b
-}
-
-func take(taken map[string]int, name string) map[string]int {
-	if taken == nil {
-		taken = map[string]int{}
-	}
-	taken[name]++
-	return taken
 }
 
 // sameField compares places, not bytes.
@@ -276,7 +304,8 @@ func (m *Message) sumAll(ctx context.Context, wanted bodyForm) error {
 // chainForms returns the ways that ARC-Message-Signature fields ask for. Those with l= are worth
 // nothing whatever the hash is.
 func (m *Message) chainForms() (forms []bodyForm) {
-	for _, f := range m.Fields("arc-message-signature")[:min(len(m.byName["arc-message-signature"]), 50)] {
+	all := m.Fields("arc-message-signature")
+	for _, f := range all[:min(len(all), 50)] {
 		if tags, err := ParseTags(f.Value()); err == nil {
 			if form, err := formOf(tags, Relaxed); err == nil && form.limit == noLimit {
 				forms = append(forms, form)

@@ -38,15 +38,15 @@ var (
 func (m *Message) signedNames() []string {
 	names := make([]string, 0, 2*len(always))
 	for _, name := range always {
-		names = appendTimes(names, name, len(m.byName[name])+1)
+		names = appendTimes(names, name, m.count(name)+1)
 	}
 	for _, name := range present {
-		if n := len(m.byName[name]); n > 0 {
+		if n := m.count(name); n > 0 {
 			names = appendTimes(names, name, n+1)
 		}
 	}
 	for _, name := range blocks {
-		names = appendTimes(names, name, len(m.byName[name]))
+		names = appendTimes(names, name, m.count(name))
 	}
 	return names
 }
@@ -99,7 +99,7 @@ func (l Layout) Sign(header []byte, body io.Reader, keys []Key, opt SignOptions)
 	}
 	names := m.signedNames()
 	for _, name := range l.Also {
-		names = appendTimes(names, name, len(m.byName[name]))
+		names = appendTimes(names, name, m.count(name))
 	}
 	if len(names) > maxSigned {
 		return nil, fault.New(fault.Invalid, "the message has too many fields of one name to sign them")
@@ -131,7 +131,7 @@ func (l Layout) Sign(header []byte, body io.Reader, keys []Key, opt SignOptions)
 
 // signable tells whether the message can be signed so that all understand the same by it.
 func (m *Message) signable() error {
-	switch n := len(m.byName["from"]); {
+	switch n := m.count("from"); {
 	case m.odd != nil:
 		return m.odd
 	case n == 0:
@@ -167,28 +167,38 @@ const maxLine = 78
 
 // writer builds a field with a signature.
 type writer struct {
+	name string
 	b    []byte
 	line int // length of the line at hand
 }
 
-func newWriter(name string) *writer { return &writer{append([]byte(name), ':'), len(name) + 1} }
+func newWriter(name string) *writer {
+	return &writer{name, append(append(make([]byte, 0, 1<<10), name...), ':'), len(name) + 1}
+}
 
 // tag appends a tag, on a new line if it would not fit.
 func (w *writer) tag(name, value string) *writer {
-	w.word(name+"="+value+";", " ")
+	w.word(" ", name, "=", value, ";")
 	return w
 }
 
-func (w *writer) word(s, space string) {
-	if w.line+len(space)+len(s) > maxLine && w.line > 1 {
+// word appends parts that stay together, behind space or on a new line.
+func (w *writer) word(space string, parts ...string) {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	if w.line+len(space)+n > maxLine && w.line > 1 {
 		w.b = append(w.b, "\r\n\t"...)
 		w.line = 1
 	} else {
 		w.b = append(w.b, space...)
 		w.line += len(space)
 	}
-	w.b = append(w.b, s...)
-	w.line += len(s)
+	for _, p := range parts {
+		w.b = append(w.b, p...)
+	}
+	w.line += n
 }
 
 func (w *writer) time(name string, t time.Time) { w.tag(name, fmt.Sprint(t.Unix())) }
@@ -196,16 +206,15 @@ func (w *writer) time(name string, t time.Time) { w.tag(name, fmt.Sprint(t.Unix(
 // list appends a tag with a list, folded at its colons.
 func (w *writer) list(name string, items []string) *writer {
 	for i, item := range items {
-		space := ""
+		end := ":"
+		if i == len(items)-1 {
+			end = ";"
+		}
 		if i == 0 {
-			item, space = name+"="+item, " "
-		}
-		if i < len(items)-1 {
-			item += ":"
+			w.word(" ", name, "=", item, end)
 		} else {
-			item += ";"
+			w.word("", item, end)
 		}
-		w.word(item, space)
 	}
 	return w
 }
@@ -213,9 +222,8 @@ func (w *writer) list(name string, items []string) *writer {
 // sign appends b=, a signature of these canonical fields and of this one, and returns the
 // field whole.
 func (w *writer) sign(signed []byte, c Canon, key Key, random io.Reader) ([]byte, error) {
-	w.word("b=", " ")
-	name, _, _ := strings.Cut(string(w.b), ":")
-	own := Field{Name: strings.ToLower(name), Raw: append(w.b[:len(w.b):len(w.b)], "\r\n"...), Colon: len(name)}
+	w.word(" ", "b=")
+	own := Field{Name: strings.ToLower(w.name), Raw: append(w.b[:len(w.b):len(w.b)], "\r\n"...), Colon: len(w.name)}
 	data := c.AppendField(signed[:len(signed):len(signed)], own)
 	sig, err := key.sign(data[:len(data)-2], random)
 	if err != nil {
