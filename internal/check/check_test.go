@@ -410,3 +410,17 @@ func TestPanic(t *testing.T) {
 type broken struct{ dnsx.Resolver }
 
 func (broken) LookupPTR(context.Context, netip.Addr) ([]string, dnsx.Info, error) { panic("oh") }
+
+// BenchmarkCheck is a message with one signature, all answers in the resolver's memory.
+func BenchmarkCheck(b *testing.B) {
+	r := resolver(b, ". SOA ns.test. h.test. 1 3600 3600 3600 3600\n"+world+keyRecords(b, "bank.test"))
+	c := check.New(options(r))
+	header, body := cut(signed(b, "bank.test", message("a@bank.test")))
+	for b.Loop() {
+		v := c.Check(b.Context(), check.Peer{Addr: netip.MustParseAddr("198.51.100.1"), Helo: "mail.bank.test"}, mail.Envelope{From: address("a@bank.test")},
+			check.Message{Header: []byte(header), Body: opener(body)})
+		if v.DMARC.Status != dmarc.Pass {
+			b.Fatal(v)
+		}
+	}
+}
