@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +57,6 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 	}
 	o := r.rule(ctx, env, r.inspect(ctx, env, msg))
 	f := findings{o.junk(env), o.Verdict.String(), o.action(), r.assessment(o)}
-	if r.opt.Observed != nil {
-		r.opt.Observed(o)
-	}
 	if o.Disposition > check.None {
 		r.opt.Log.Info("message checked", "id", env.ID, "outcome", o.Disposition.String(), "reason", f.action)
 	}
@@ -66,15 +64,26 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 		why := o.Rulings[0].Decision
 		p := refused(env, Result{fault.New(fault.Denied, why.Text), why.Enhanced})
 		r.note(env, p, msg, f)
+		r.observed(o)
 		return p.results()
 	}
 	plain, err := withoutNUL(ctx, msg)
 	if err != nil {
 		return refused(env, Result{Err: err}).results()
 	}
-	return r.filtered(ctx, env, r.cleaned(ctx, plain), f, o.Verdict.Reverse.Name, func(env mail.Envelope, msg *store.Parcel, f findings) []Result {
+	results := r.filtered(ctx, env, r.cleaned(ctx, plain), f, o.Verdict.Reverse.Name, func(env mail.Envelope, msg *store.Parcel, f findings) []Result {
 		return r.take(ctx, env, msg.Prepend(received).Prepend(r.field(o)), f)
 	})
+	if slices.ContainsFunc(results, func(one Result) bool { return one.Err == nil || !fault.Of(one.Err).Temporary() }) {
+		r.observed(o) // else it comes again
+	}
+	return results
+}
+
+func (r *Receiver) observed(o Observation) {
+	if r.opt.Observed != nil {
+		r.opt.Observed(o)
+	}
 }
 
 // withoutNUL is the message as mailboxes can have it. It is made after the checks: what

@@ -193,6 +193,25 @@ func TestStoryOfChecks(t *testing.T) {
 	}
 }
 
+// A message that cannot be taken now comes again: it is counted then.
+func TestObservedOnce(t *testing.T) {
+	w := newWorld(t)
+	seen := w.checked(zone)
+	w.must(w.store.Account(w.accounts["alice"].ID).Update(t.Context(), func(tx *store.Tx) error {
+		tx.SetQuota(store.Quota{Bytes: 1})
+		return nil
+	}))
+	send := func(to string) error {
+		return w.FromOutside(t.Context(), outside(to), w.parcel("From: a@shop.test\r\n\r\nbody\r\n"), []byte(received))[0].Err
+	}
+	if err := send("alice@here.test"); !fault.Is(err, fault.OverQuota) || len(*seen) != 0 {
+		t.Errorf("%v, seen %d", err, len(*seen))
+	}
+	if err := send("bob@here.test"); err != nil || len(*seen) != 1 {
+		t.Errorf("%v, seen %d", err, len(*seen))
+	}
+}
+
 // With no checks, or for a message that runs in a circle, nobody is asked.
 func TestNothingToCheck(t *testing.T) {
 	w := newWorld(t)

@@ -51,8 +51,9 @@ type Options struct {
 	Checks     *check.Checker
 	AuthservID string       // our name in Authentication-Results
 	Forged     check.Policy // of domains that set no other
-	// Observed is told of each message that was checked, once what becomes of it is known;
-	// nil: nobody. It must not keep the caller waiting.
+	// Observed is told of each message that was checked, once what became of it is known;
+	// nil: nobody. One that failed for now, and comes again, it is not told of. It must not
+	// keep the caller waiting.
 	Observed func(Observation)
 
 	Log   *slog.Logger // nil: discard

@@ -55,8 +55,13 @@ func (t *tree) evaluate(ctx context.Context, author string, m Message) Result {
 	res := Result{Author: author, Organization: author}
 	w, err := t.climb(ctx, author)
 	if err != nil {
-		res.Status, res.Reason = TempError, err.Error()
-		return res
+		// Names above may not answer: the author's own record is enough for most.
+		own, bad := t.at(ctx, author)
+		if bad != nil || !own.ok {
+			res.Status, res.Reason = TempError, err.Error()
+			return res
+		}
+		w = walk{steps: []step{{author, own.record}}, organization: author, doubt: err}
 	}
 	res.Organization = w.organization
 	if !res.discover(author, w) {
@@ -68,7 +73,7 @@ func (t *tree) evaluate(ctx context.Context, author string, m Message) Result {
 		res.Policy, res.Applied = PolicyNone, PolicyNone
 		return res
 	}
-	doubt := t.align(ctx, &res, m)
+	doubt := t.align(ctx, &res, m, w.doubt)
 	if res.SPF || len(res.DKIM) > 0 {
 		res.Status = Pass
 		res.choose(false)
@@ -143,14 +148,18 @@ func (t *tree) missing(ctx context.Context, r *Result) (bool, error) {
 }
 
 // align looks which of the domains that stand behind the message are the author's. doubt
-// says why it may be one that could not be checked.
-func (t *tree) align(ctx context.Context, r *Result, m Message) (doubt string) {
+// says why it may be one that could not be checked. above is why the author's organization is
+// not known, nil if it is.
+func (t *tree) align(ctx context.Context, r *Result, m Message, above error) (doubt string) {
 	ask := func(id Identifier, strict bool) bool {
 		name, err := dnsx.ASCII(id.Domain)
 		if err != nil || !id.Pass && !id.Temp {
 			return false
 		}
 		same, err := t.aligned(ctx, r, name, strict)
+		if above != nil && !same && !strict && err == nil && related(name, r.Author) {
+			err = above
+		}
 		switch {
 		case err != nil && doubt == "":
 			doubt = err.Error()
@@ -181,6 +190,15 @@ func (t *tree) aligned(ctx context.Context, r *Result, name string, strict bool)
 	}
 	w, err := t.climb(ctx, name)
 	return err == nil && w.organization == r.Organization, err
+}
+
+// related tells whether two names could be of one organization: they share two labels.
+func related(a, b string) bool {
+	tail := func(s string) string {
+		labels := strings.Split(s, ".")
+		return strings.Join(labels[max(0, len(labels)-2):], ".")
+	}
+	return tail(a) == tail(b)
 }
 
 // why says what failed, in one sentence.

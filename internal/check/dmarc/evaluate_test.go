@@ -58,6 +58,8 @@ _dmarc.g.deep.test.        TXT "v=DMARC1; p=quarantine"
 ! servfail _dmarc.down.test
 ! servfail _dmarc.slow.example.test
 ! servfail half.example.test
+_dmarc.mine.shaky.test. TXT "v=DMARC1; p=reject"
+! servfail _dmarc.shaky.test
 `
 
 func id(domain string) dmarc.Identifier { return dmarc.Identifier{Domain: domain, Pass: true} }
@@ -125,6 +127,10 @@ func TestAttack73Policies(t *testing.T) {
 		{"example.test", "slow.example.test", "", "temperror example.test example.test reject"},
 		{"example.test", "slow.example.test", "example.test", "pass example.test example.test reject"},
 		{"half.example.test", "", "", "temperror example.test example.test quarantine"},
+		{"mine.shaky.test", "mine.shaky.test", "", "pass mine.shaky.test mine.shaky.test reject"},
+		{"mine.shaky.test", "evil.test", "", "fail mine.shaky.test mine.shaky.test reject"},
+		{"mine.shaky.test", "other.shaky.test", "evil.test", "temperror mine.shaky.test mine.shaky.test reject"},
+		{"other.shaky.test", "", "", "temperror  other.shaky.test "},
 	} {
 		m := dmarc.Message{Authors: []string{c.from}}
 		if c.spf != "" {

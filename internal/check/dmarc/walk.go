@@ -30,6 +30,7 @@ type found struct {
 type walk struct {
 	steps        []step
 	organization string
+	doubt        error // the walk did not come to its end
 }
 
 type step struct {
