@@ -73,6 +73,7 @@ func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 // the IMAP server knows what URLs mean (BURL), where there is one.
 func (h *house) submissionOptions() smtpd.Options {
 	o := h.smtpOptions(smtpd.Submission)
+	o.Allowance = h.allowance
 	if slices.ContainsFunc(h.cfg.Listen, func(l conf.Listen) bool { return l.Protocol == "imap" || l.Protocol == "imaps" }) {
 		o.URLs = imapd.New(h.imapOptions())
 	}

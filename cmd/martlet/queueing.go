@@ -47,3 +47,16 @@ func schedules(list []conf.Schedule) func(domain string) queue.Rules {
 		}
 	}
 }
+
+// newAllowance counts what the house's accounts send.
+func newAllowance(h *house) *queue.Allowance {
+	c := &h.cfg.Submission
+	o := queue.AllowanceOptions{
+		Engine: h.engine, Now: time.Now, Log: h.log, Alarm: c.Alarm, Own: map[string]queue.Limits{},
+		Default: queue.Limits{MessagesPerHour: c.MessagesPerHour, MessagesPerDay: c.MessagesPerDay, RecipientsPerHour: c.RecipientsPerHour, RecipientsPerDay: c.RecipientsPerDay},
+	}
+	for _, l := range c.Limit {
+		o.Own[l.For] = queue.Limits{MessagesPerHour: l.MessagesPerHour, MessagesPerDay: l.MessagesPerDay, RecipientsPerHour: l.RecipientsPerHour, RecipientsPerDay: l.RecipientsPerDay}
+	}
+	return queue.NewAllowance(o)
+}

@@ -186,6 +186,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 		})
 	}
 	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
+	part("allowance", func(ctx context.Context) error { h.allowance.Run(ctx); return nil })
 	if h.policies != nil {
 		part("MTA-STS policies", func(ctx context.Context) error { h.policies.Run(ctx); return nil })
 	}

@@ -47,6 +47,7 @@ type house struct {
 	names     admin.Names          // knows what they should lead to
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
+	allowance *queue.Allowance     // counts what accounts send
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
 	road      *receive.Local       // that of mail made here
 	guard     *guard.Guard         // knows hosts by what they have sent
@@ -130,6 +131,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	waits := queueOptions(cfg, remote{h.courier}, road, h.log)
 	waits.Trace = h.trace
 	h.queue = queue.New(h.engine, h.store, waits)
+	h.allowance = newAllowance(h)
 	if h.receiver, err = h.newReceiver(); err != nil {
 		return err
 	}
@@ -199,7 +201,7 @@ func (h *house) backup() backup.House {
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
 	return admin.New(admin.Options{
-		Store: h.store, Directory: h.directory, Queue: h.queue, Trace: h.trace, Files: h.files, Backup: h.backup(), Names: h.names,
+		Store: h.store, Directory: h.directory, Queue: h.queue, Allowance: h.allowance, Trace: h.trace, Files: h.files, Backup: h.backup(), Names: h.names,
 		Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid(),
 	})
 }

@@ -26,9 +26,10 @@ type Submission struct {
 	// as list+bob=example.net@example.org, so that what comes back names him (XVERP).
 	VERP bool `toml:"verp" default:"true"`
 
-	// Messages that an account may send in an hour; 0 is any number. What is over a limit is
-	// refused for now (452 4.7.1), so that a stolen password cannot send a flood. Mail to
-	// recipients here counts, too.
+	// Messages that an account may send in an hour from networks that are not trusted; 0 is
+	// any number. What is over a limit is refused for now (452 4.7.1), so that a stolen
+	// password cannot send a flood. Mail to recipients here counts, too. The same holds for
+	// the next three.
 	MessagesPerHour int `toml:"messages_per_hour" default:"0" min:"0" max:"100000000"`
 
 	// Messages that an account may send in a day.
@@ -49,7 +50,8 @@ type Submission struct {
 
 // SubmissionLimit is how much an account, or all accounts of a domain together, may send.
 type SubmissionLimit struct {
-	// Address of an account, or a domain.
+	// Address of an account; a domain, for all accounts of it together; or "*" for each
+	// account that has no limit of its own. It holds for trusted networks, too.
 	For string `toml:"for" default:""`
 
 	// Messages in an hour; 0 is any number, as for the others.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 )
@@ -55,6 +56,7 @@ func (q *Queue) due(ctx context.Context) (picks []pick, next int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	shut := q.shut
 	picks = slices.DeleteFunc(picks, func(p pick) bool { return landed[p.flight] })
 	for i := range picks {
 		p := &picks[i]
@@ -62,7 +64,28 @@ func (q *Queue) due(ctx context.Context) (picks []pick, next int64, err error) {
 		q.busy[p.lane]++
 		p.epoch = q.spend(destOf(p.lane), now)
 	}
+	if q.shut = nil; len(shut) > 0 {
+		q.jobs.Go(func() { q.shutOut(ctx, shut, now) })
+	}
 	return picks, next, nil
+}
+
+// heldFor is how long a destination that its schedule holds is not looked at.
+const heldFor = 10 * time.Minute
+
+// shutOut lets destinations wait that their schedules hold.
+func (q *Queue) shutOut(ctx context.Context, names []string, now int64) {
+	err := q.update(ctx, func(t tx) error {
+		for _, name := range names {
+			t.b.dest(name).change(func(l *lane) {
+				l.notBefore, l.reason = now+heldFor.Milliseconds(), "its domain is held by a [[queue.schedule]]"
+			})
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		q.opt.Log.Error("a destination cannot be held", "error", err)
+	}
 }
 
 // choose takes groups of the destinations that are due, in the order of their turns: some
@@ -99,6 +122,7 @@ func (q *Queue) dueDests(l look, now int64, free int) (names []string, next int6
 	defer q.mu.Unlock()
 	// A destination may be due for nothing but what is under way or arriving already.
 	enough := free + len(q.busy) + len(q.arriving)
+	q.shut = nil
 	low, _ := q.heads.from([]byte{famDue})
 	end := engine.Key(famDue, uint64(now+2*maxSleep.Milliseconds())) // no need to look further
 	err = l.Scan(low, end, false, func(k, _ []byte) bool {
@@ -106,6 +130,10 @@ func (q *Queue) dueDests(l look, now int64, free int) (names []string, next int6
 		if at > now {
 			next = earlier(next, at)
 			return false
+		}
+		if q.rules(name).Hold {
+			q.shut = append(q.shut, name)
+			return len(q.shut) < walkUpdate
 		}
 		if q.room(name, now) > 0 {
 			names = append(names, name)

@@ -185,6 +185,7 @@ type Queue struct {
 	mu       sync.Mutex
 	flying   map[flight]bool
 	landed   map[flight]bool  // since a look began; nil between looks
+	shut     []string         // destinations that a look has found held by their schedules
 	busy     map[string]int   // attempts under way, by lane
 	paces    map[string]*pace // of destinations
 	arriving map[ID]bool      // not to be touched before Enqueue has returned

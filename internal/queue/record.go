@@ -25,6 +25,7 @@ import (
 //	k key             entries by idempotency key
 //	n                 how many messages there are, and how many are held
 //	c                 when the clock was last looked at
+//	s name            what an account or the accounts of a domain sent lately
 const (
 	famMessage   = 'm'
 	famPiece     = 'p'
@@ -39,6 +40,7 @@ const (
 	famKey       = 'k'
 	famCount     = 'n'
 	famLook      = 'c'
+	famSent      = 's'
 )
 
 // maxPiece is how much of a parcel one record holds.

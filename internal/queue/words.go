@@ -45,7 +45,7 @@ func why(g *group, l *lane, m *message, flying bool, now int64) string {
 	next := g.next
 	if l != nil && l.notBefore > next {
 		next = l.notBefore
-		if g.reason == "" && l.reason != "" {
+		if (g.reason == "" || l.fails == 0) && l.reason != "" {
 			reason = l.reason
 		}
 	}

@@ -36,10 +36,11 @@ type Options struct {
 	Store     *store.Store
 	Directory *directory.Directory
 	Queue     *queue.Queue
-	Trace     *trace.Book  // nil: no stories are kept
-	Files     Files        // nil: nothing is known of files
-	Backup    backup.House // the same, as backups see it
-	Names     Names        // zero: nothing is known of the DNS
+	Allowance *queue.Allowance // may be nil
+	Trace     *trace.Book      // nil: no stories are kept
+	Files     Files            // nil: nothing is known of files
+	Backup    backup.House     // the same, as backups see it
+	Names     Names            // zero: nothing is known of the DNS
 	Version   string
 	Log       *slog.Logger // nil: discard
 	Now       func() time.Time
@@ -91,6 +92,7 @@ func New(o Options) http.Handler {
 		"DELETE /v1/aliases/{address}": a.removeAlias,
 
 		"GET /v1/queue":                a.listQueue,
+		"GET /v1/sent":                 a.listSent,
 		"GET /v1/queue/{id}":           a.showQueued,
 		"POST /v1/queue/{id}/{action}": a.changeQueued,
 		"POST /v1/queue/{action}":      a.changeAllQueued,

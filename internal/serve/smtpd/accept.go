@@ -19,6 +19,9 @@ func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 	if bad := s.checkFrom(ctx, msg); bad != nil {
 		return s.answerAll(bad)
 	}
+	if bad := s.allowed(ctx, len(s.tx.env.To), true); bad != nil {
+		return s.answerAll(bad)
+	}
 	ctx, cancel := context.WithTimeout(ctx, deliverFor)
 	defer cancel()
 	id, env := s.messageID(), s.tx.env

@@ -1,10 +1,12 @@
 package smtpd
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/smtp"
 )
@@ -106,4 +108,23 @@ func (s *session) hold(a smtp.Ask, env *mail.Envelope, now time.Time) *smtp.Repl
 
 func notOffered(what string) *smtp.Reply {
 	return smtp.NewReply(555, "5.5.4", what+" is not offered here")
+}
+
+// allowed holds a message against what its account may send. spend counts it.
+func (s *session) allowed(ctx context.Context, recipients int, spend bool) *smtp.Reply {
+	if s.Kind != Submission || s.Allowance == nil || !s.loggedIn {
+		return nil
+	}
+	ask := s.Allowance.Check
+	if spend {
+		ask = s.Allowance.Spend
+	}
+	err := ask(ctx, s.account.Address.String(), recipients, s.conn.Trusted())
+	switch {
+	case err == nil:
+		return nil
+	case fault.Is(err, fault.Limited):
+		return smtp.NewReply(452, "4.7.1", fault.Say(err))
+	}
+	return s.refusal(err)
 }

@@ -113,6 +113,9 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 			return s.noteRefused(smtp.NewReply(450, "4.7.1", fault.Say(err)), to)
 		}
 	}
+	if bad := s.allowed(ctx, len(s.tx.env.To)+1, false); bad != nil {
+		return s.noteRefused(bad, to)
+	}
 	if len(s.tx.env.To) == 0 {
 		s.tx.party = partyOf(to.Address, account)
 	}

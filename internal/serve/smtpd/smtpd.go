@@ -62,6 +62,13 @@ type Options struct {
 	// CheckTrusted has mail from trusted networks checked, too.
 	CheckTrusted bool
 
+	// Allowance counts what accounts send: *queue.Allowance; nil: they send what they like.
+	// Only for Submission.
+	Allowance interface {
+		Check(ctx context.Context, login string, recipients int, trusted bool) error
+		Spend(ctx context.Context, login string, recipients int, trusted bool) error
+	}
+
 	// Queueing is what is offered of time and order.
 	Queueing Queueing
 

@@ -23,7 +23,7 @@ import (
 //	# comment
 //	A= relay 192.0.2.1     client A connects to a listener from an address; further
 //	                       words: starttls, implicit, normalise, from-check, burl, asks, and
-//	                       name=number for the limits recipients and errors
+//	                       name=number for the limits recipients, errors and allowed
 //	A> EHLO a.test         A sends the line with CRLF
 //	A>> DATA\r\nhello      A sends bytes, with Go's escapes, in one write
 //	A< 250 mx.here.test    the next line A reads; * at the end stands for anything
@@ -258,6 +258,8 @@ func (p *player) connect(words []string) *client {
 			o.CheckFrom = true
 		case "asks":
 			o.Queueing = Queueing{MaxHold: 24 * time.Hour, DeliverBy: true, MinBy: time.Minute, Priority: true, Policy: "MIXER", VERP: true}
+		case "allowed":
+			o.Allowance = &few{left: n}
 		case "recipients":
 			o.MaxRecipients = n
 		case "errors":

@@ -216,6 +216,24 @@ func (q *fakeQueue) lines() []string {
 	return out
 }
 
+// few lets so many recipients be sent to.
+type few struct{ left int }
+
+func (f *few) Check(_ context.Context, login string, recipients int, _ bool) error {
+	if recipients > f.left {
+		return fault.Newf(fault.Limited, "%s may send no more", login)
+	}
+	return nil
+}
+
+func (f *few) Spend(ctx context.Context, login string, recipients int, trusted bool) error {
+	if err := f.Check(ctx, login, recipients, trusted); err != nil {
+		return err
+	}
+	f.left -= recipients
+	return nil
+}
+
 // asked describes what a message asks for of time and order.
 func asked(env mail.Envelope) (line string) {
 	if env.Release != "" {

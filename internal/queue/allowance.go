@@ -1,0 +1,376 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/record"
+)
+
+// Limits is how much may be sent; 0 is any number.
+type Limits struct {
+	MessagesPerHour, MessagesPerDay, RecipientsPerHour, RecipientsPerDay int
+}
+
+// AllowanceOptions sets up an Allowance. Engine and Now must be given.
+type AllowanceOptions struct {
+	Engine engine.Engine
+	// Default is for each account that sends from a network that is not trusted.
+	Default Limits
+	// Own limits, by address of an account, by domain for all accounts of it together, or
+	// by "*" for each account that has none; wherever they send from.
+	Own   map[string]Limits
+	Alarm int // percent of a limit at which a warning is logged; 0: 50
+	Now   func() time.Time
+	Log   *slog.Logger // nil: discard
+}
+
+// Allowance counts what accounts send, so that whoever has stolen a password can do little
+// with it. It counts in buckets of five minutes and of an hour: in no hour and no day more
+// than a limit is sent. The counts are written down every few seconds; a crash forgets
+// those of the last ones.
+type Allowance struct {
+	opt AllowanceOptions
+
+	mu    sync.Mutex
+	known map[string]*sent // by address or domain
+	dirty map[string]bool
+}
+
+// sent is what was sent lately.
+type sent struct {
+	five  []bucket // of five minutes, in the last hour
+	hour  []bucket // of an hour, in the last day
+	warn  int64    // when a warning was logged
+	loads bool     // the record has been read
+}
+
+// bucket is what was sent in a piece of time: the number of the piece, counts.
+type bucket struct{ at, messages, recipients int64 }
+
+const (
+	fiveMinutes = 5 * time.Minute
+	allowanceAt = 5 * time.Second // counts are written as often
+	maxKnown    = 100_000         // accounts that are counted at a time
+)
+
+// NewAllowance returns an Allowance that counts on from what is written down.
+func NewAllowance(opt AllowanceOptions) *Allowance {
+	if opt.Alarm <= 0 {
+		opt.Alarm = 50
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	own := map[string]Limits{}
+	for name, l := range opt.Own {
+		own[strings.ToLower(name)] = l
+	}
+	opt.Own = own
+	return &Allowance{opt: opt, known: map[string]*sent{}, dirty: map[string]bool{}}
+}
+
+// counted are the names under which an account's mail counts, with their limits.
+func (a *Allowance) counted(login string, trusted bool) map[string]Limits {
+	login = strings.ToLower(login)
+	_, domain, _ := strings.Cut(login, "@")
+	all := map[string]Limits{}
+	if l, ok := a.opt.Own[login]; ok {
+		all[login] = l
+	} else if l, ok := a.opt.Own["*"]; ok {
+		all[login] = l
+	} else if !trusted {
+		all[login] = a.opt.Default
+	}
+	if l, ok := a.opt.Own[domain]; ok {
+		all[domain] = l
+	}
+	for name, l := range all {
+		if l == (Limits{}) {
+			delete(all, name)
+		}
+	}
+	return all
+}
+
+// Check tells whether an account may send one more message to so many recipients. trusted
+// tells that it sends from a trusted network. A fault of kind Limited says which limit is
+// reached.
+func (a *Allowance) Check(ctx context.Context, login string, recipients int, trusted bool) error {
+	return a.spend(ctx, login, recipients, trusted, false)
+}
+
+// Spend is Check, and counts the message if it may be sent.
+func (a *Allowance) Spend(ctx context.Context, login string, recipients int, trusted bool) error {
+	return a.spend(ctx, login, recipients, trusted, true)
+}
+
+func (a *Allowance) spend(ctx context.Context, login string, recipients int, trusted, count bool) error {
+	names := a.counted(login, trusted)
+	for name := range names {
+		if err := a.load(ctx, name); err != nil {
+			return err
+		}
+	}
+	now := a.opt.Now().Unix()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, l := range names {
+		if err := a.over(name, l, recipients, now); err != nil {
+			return err
+		}
+	}
+	if !count {
+		return nil
+	}
+	for name, l := range names {
+		s := a.of(name)
+		s.five = add(s.five, now/300, int64(recipients))
+		s.hour = add(s.hour, now/3600, int64(recipients))
+		a.dirty[name] = true
+		a.warn(name, s, l, now)
+	}
+	return nil
+}
+
+func (a *Allowance) of(name string) *sent {
+	s := a.known[name]
+	if s == nil {
+		s = &sent{}
+		a.known[name] = s
+	}
+	return s
+}
+
+// add counts a message. What is older than a day of the coarser buckets is dropped.
+func add(list []bucket, at, recipients int64) []bucket {
+	for len(list) > 0 && at-list[0].at > 24 {
+		list = list[1:]
+	}
+	if n := len(list); n == 0 || list[n-1].at < at {
+		list = append(list, bucket{at: at})
+	}
+	b := &list[len(list)-1] // a clock that was set back counts on here
+	b.messages, b.recipients = b.messages+1, b.recipients+recipients
+	return list
+}
+
+// sum counts the buckets from one on.
+func sum(list []bucket, from int64) (messages, recipients int64) {
+	for _, b := range list {
+		if b.at >= from {
+			messages, recipients = messages+b.messages, recipients+b.recipients
+		}
+	}
+	return messages, recipients
+}
+
+// over says which limit one more message would pass.
+func (a *Allowance) over(name string, l Limits, recipients int, now int64) error {
+	s := a.of(name)
+	hm, hr := sum(s.five, now/300-12)
+	dm, dr := sum(s.hour, now/3600-24)
+	for _, c := range [...]struct {
+		limit      int
+		is         int64
+		what, span string
+	}{
+		{l.MessagesPerHour, hm + 1, "messages", "hour"}, {l.MessagesPerDay, dm + 1, "messages", "day"},
+		{l.RecipientsPerHour, hr + int64(recipients), "recipients", "hour"}, {l.RecipientsPerDay, dr + int64(recipients), "recipients", "day"},
+	} {
+		if c.limit == 0 || c.is <= int64(c.limit) {
+			continue
+		}
+		if now-s.warn >= 600 {
+			s.warn = now
+			a.opt.Log.Warn("an account sends more than it may; its password may be known to others", "account", name, "limit", c.limit, "of", c.what, "per", c.span)
+		}
+		return fault.Newf(fault.Limited, "%s may send %d %s in a %s, and has; try again later", name, c.limit, c.what, c.span)
+	}
+	return nil
+}
+
+// warn logs that an account sends unusually much, before it is over a limit.
+func (a *Allowance) warn(name string, s *sent, l Limits, now int64) {
+	if now-s.warn < 3600 {
+		return
+	}
+	hm, hr := sum(s.five, now/300-12)
+	dm, dr := sum(s.hour, now/3600-24)
+	for _, c := range [...]struct {
+		limit int
+		is    int64
+	}{{l.MessagesPerHour, hm}, {l.MessagesPerDay, dm}, {l.RecipientsPerHour, hr}, {l.RecipientsPerDay, dr}} {
+		if c.limit > 0 && c.is*100 >= int64(c.limit)*int64(a.opt.Alarm) {
+			s.warn = now
+			a.opt.Log.Warn("an account sends unusually much", "account", name, "messages_in_hour", hm, "recipients_in_hour", hr, "messages_in_day", dm, "recipients_in_day", dr)
+			return
+		}
+	}
+}
+
+func sentKey(name string) []byte { return engine.KeyString(famSent, name) }
+
+// load reads what is written down of a name, once.
+func (a *Allowance) load(ctx context.Context, name string) error {
+	a.mu.Lock()
+	s := a.known[name]
+	a.mu.Unlock()
+	if s != nil && s.loads {
+		return nil
+	}
+	var five, hour []bucket
+	err := a.opt.Engine.View(ctx, shard, func(r engine.Reader) error {
+		v, ok, err := r.Get(sentKey(name))
+		if err == nil && ok {
+			if five, hour, err = decodeSent(v); fault.Is(err, fault.Corrupt) {
+				five, hour, err = nil, nil, nil // it is counted anew
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.known) >= maxKnown {
+		a.prune(a.opt.Now().Unix())
+	}
+	if s := a.of(name); !s.loads {
+		s.five, s.hour, s.loads = append(five, s.five...), append(hour, s.hour...), true
+	}
+	return nil
+}
+
+// prune forgets who has sent nothing for a day, and whose counts are written down.
+func (a *Allowance) prune(now int64) {
+	for name, s := range a.known {
+		if n := len(s.hour); !a.dirty[name] && (n == 0 || s.hour[n-1].at < now/3600-24 || len(a.known) >= maxKnown) {
+			delete(a.known, name)
+		}
+	}
+}
+
+// Run writes the counts down now and then, and once more when ctx ends.
+func (a *Allowance) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		timer := time.NewTimer(allowanceAt)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		if err := a.Flush(c); err != nil {
+			a.opt.Log.Error("what accounts have sent cannot be written down", "error", err)
+		}
+		cancel()
+	}
+}
+
+// Flush writes down what has changed, and drops what is older than a day.
+func (a *Allowance) Flush(ctx context.Context) error {
+	a.mu.Lock()
+	now := a.opt.Now().Unix()
+	values := map[string][]byte{}
+	for name := range a.dirty {
+		values[name] = a.known[name].encode()
+	}
+	clear(a.dirty)
+	a.prune(now)
+	a.mu.Unlock()
+	if len(values) == 0 {
+		return nil
+	}
+	err := a.opt.Engine.Update(ctx, shard, func(w engine.Writer) error {
+		for _, name := range sortedKeys(values) {
+			if err := w.Put(sentKey(name), values[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		a.mu.Lock()
+		for name := range values {
+			a.dirty[name] = true
+		}
+		a.mu.Unlock()
+	}
+	return err
+}
+
+func (s *sent) encode() []byte {
+	e := newEnc()
+	for _, list := range [][]bucket{s.five, s.hour} {
+		e.U(uint64(len(list)))
+		for _, b := range list {
+			e.I(b.at)
+			e.I(b.messages)
+			e.I(b.recipients)
+		}
+	}
+	return record.Seal(version, e.Enc)
+}
+
+func decodeSent(v []byte) (five, hour []bucket, err error) {
+	d, err := newDec(v)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, list := range []*[]bucket{&five, &hour} {
+		for range d.Count() {
+			*list = append(*list, bucket{d.I(), d.I(), d.I()})
+		}
+	}
+	return five, hour, d.end()
+}
+
+// SentLine is what an account, or the accounts of a domain, sent lately.
+type SentLine struct {
+	Name                              string
+	MessagesInHour, MessagesInDay     int64
+	RecipientsInHour, RecipientsInDay int64
+	Limits                            Limits
+}
+
+// Sent lists what was sent in the last day, by those who sent anything. Faults: those of the engine.
+func (a *Allowance) Sent(ctx context.Context) (list []SentLine, err error) {
+	if err := a.Flush(ctx); err != nil {
+		return nil, err
+	}
+	now := a.opt.Now().Unix()
+	err = a.opt.Engine.View(ctx, shard, func(r engine.Reader) error {
+		list = nil
+		var bad error
+		err := r.Scan([]byte{famSent}, []byte{famSent + 1}, false, func(k, v []byte) bool {
+			five, hour, err := decodeSent(v)
+			if err != nil {
+				bad = fmt.Errorf("%s: %w", k[1:], err)
+				return true
+			}
+			l := SentLine{Name: string(k[1:])}
+			l.MessagesInHour, l.RecipientsInHour = sum(five, now/300-12)
+			if l.MessagesInDay, l.RecipientsInDay = sum(hour, now/3600-24); l.MessagesInDay > 0 {
+				l.Limits = a.counted(l.Name, false)[l.Name]
+				if own, ok := a.opt.Own[l.Name]; ok {
+					l.Limits = own
+				}
+				list = append(list, l)
+			}
+			return true
+		})
+		if err == nil {
+			err = bad
+		}
+		return err
+	})
+	return list, err
+}
