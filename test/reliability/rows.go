@@ -76,7 +76,7 @@ var attacks = []attack{
 	{72, "SPF: cost and tricks", "permerror within 10 terms that ask and 2 that find nothing; all 203 public cases", ""},
 	{73, "DMARC: tree walk, policies, reports to others", "as RFC 9989 has it, in 8 questions", ""},
 	{74, "ARC: gaps, 51 sets, cv=fail inside, wrong order", "fail; the 175 public cases", ""},
-	{75, "MTA-STS and TLS-RPT", "", "MTA-STS"},
+	{75, "MTA-STS: long, late, redirected, forged or ended policies; hosts that stall", "ignored, or bounded by 64 KiB, a minute and a year; what is known holds; mail of other domains does not wait", ""},
 	{76, "JMAP: amplification", "", "JMAP"},
 	{77, "JMAP: other accounts", "", "JMAP"},
 	{78, "JMAP: push to inner addresses", "", "JMAP"},
