@@ -3,7 +3,6 @@ package arc
 import (
 	"crypto/rand"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"sync"
@@ -242,8 +241,13 @@ func TestSealRefuses(t *testing.T) {
 	if _, err := Seal([]byte("From: a\r\nFrom: b\r\n\r\n"), strings.NewReader(""), keys[dkim.RSA], SealOptions{Now: now, Results: results}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("two From fields: %v", err)
 	}
-	if _, err := Seal([]byte(header), io.MultiReader(strings.NewReader(""), strings.NewReader("x")), keys[dkim.RSA], SealOptions{Now: now, Results: results, Chain: Result{Status: Pass, Highest: 3}}); !fault.Is(err, fault.Internal) {
+	if _, err := Seal([]byte(header), strings.NewReader("x"), keys[dkim.RSA], SealOptions{Now: now, Results: results, Chain: Result{Status: Pass, Highest: 3}}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a chain of another message: %v", err)
+	}
+	text := seal(t, letter)
+	i := strings.Index(text, "\r\n\r\n") + 4
+	if _, err := Seal([]byte(text[:i]), strings.NewReader(text[i:]), keys[dkim.RSA], SealOptions{Now: now, Results: results, Chain: Result{Status: None}}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a chain that was not looked at: %v", err)
 	}
 }
 

@@ -46,13 +46,13 @@ func Seal(header []byte, body io.Reader, key dkim.Key, opt SealOptions) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	c := &chain{m: m}
+	if c.collect(); c.r.Highest != opt.Chain.Highest {
+		return nil, fault.New(fault.Invalid, "the chain of the message was not looked at")
+	}
 	var before []byte
 	if opt.Chain.Status == Pass {
-		c := &chain{m: m}
-		c.collect()
-		if before, err = c.wholeChain(opt.Chain.Highest); err != nil {
-			return nil, err
-		}
+		before = dkim.Relaxed.AppendField(c.sealedBy(c.r.Highest), c.sets[c.r.Highest].seal)
 	}
 	for _, f := range [][]byte{results, message} {
 		before = dkim.Relaxed.AppendField(before, fieldOf(f))
@@ -66,14 +66,6 @@ func Seal(header []byte, body io.Reader, key dkim.Key, opt SealOptions) ([]byte,
 		return nil, err
 	}
 	return slices.Concat(seal, message, results), nil
-}
-
-// wholeChain returns the canonical fields of the first n sets.
-func (c *chain) wholeChain(n int) ([]byte, error) {
-	if c.r.Highest != n {
-		return nil, fault.New(fault.Internal, "")
-	}
-	return dkim.Relaxed.AppendField(c.sealedBy(n), c.sets[n].seal), nil
 }
 
 // resultsField makes the first field of a set. What it holds has come through other hands: it

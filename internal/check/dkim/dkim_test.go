@@ -442,6 +442,21 @@ func TestAttack71Cost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	even := small.PublicKey
+	even.N = new(big.Int).Lsh(big.NewInt(1), 2047)
+	for _, e := range []int{1, 2, 3, 65537, 1<<31 - 1} {
+		for _, n := range []*big.Int{even.N, small.N} {
+			der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n, E: e})
+			if err != nil {
+				t.Fatal(err)
+			}
+			z := zone{"x._domainkey.example.org": {"p=" + base64.StdEncoding.EncodeToString(der)}}
+			text := forged(t, letter, "v=1; d=example.org; s=x; c=relaxed/relaxed; h=From", Key{Signer: small}, 0)
+			if r := verify(t, text, z, then); r[0].Status == Pass && (e != 65537 || n != small.N) || r[0].Status == TempError {
+				t.Errorf("exponent %d: %+v", e, r)
+			}
+		}
+	}
 	for bits, want := range map[int]string{512: "permerror", 1023: "permerror", 1024: "pass", 4096: "fail", 8192: "fail", 8193: "permerror", 16384: "permerror"} {
 		public := small.PublicKey
 		if bits != 1024 {
