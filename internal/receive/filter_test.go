@@ -44,7 +44,9 @@ func filterAt(address string) Filter {
 
 func TestFilters(t *testing.T) {
 	const message = "Subject: hi\r\n\r\nbody\r\n"
-	say := func(r *protocol.Response, changes ...error) (*protocol.Response, error) { return r, errors.Join(changes...) }
+	say := func(r *protocol.Response, changes ...error) (*protocol.Response, error) {
+		return r, errors.Join(changes...)
+	}
 	for _, c := range []struct {
 		name   string
 		end    func(protocol.Modifier) (*protocol.Response, error)
