@@ -50,7 +50,7 @@ func (r *Receiver) filtered(ctx context.Context, env mail.Envelope, msg *store.P
 			return inOrder(to, env.To, p.results())
 		}
 		if end { // thrown away: the sender is told nothing
-			r.note(env, &plan{}, msg, f)
+			r.note(env, &plan{thrown: true}, msg, f)
 			return make([]Result, len(to))
 		}
 	}

@@ -14,6 +14,8 @@ type plan struct {
 	recipients []recipient
 	drops      []*drop
 	remote     []*onward
+	signed     string     // by which keys, for its story
+	thrown     bool       // a filter throws it away
 	ids        []queue.ID // of what waits after a failure
 	found      *Assessment
 	refused    bool // as a whole: nothing is to be done

@@ -37,6 +37,7 @@ func (r *Receiver) signed(ctx context.Context, env *mail.Envelope, p *plan, msg 
 		return msg, fault.Wrap(fault.Unavailable, "the message could not be read, try again later", unread.error)
 	}
 	if err != nil {
+		p.signed = "no: " + fault.Say(err)
 		r.opt.Log.Warn("message not signed", "id", env.ID, "message_id", msg.Message().MessageID, "login", env.Login, "reason", fault.Say(err), "err", err)
 	}
 	return msg, nil
@@ -65,7 +66,17 @@ func (r *Receiver) sign(ctx context.Context, env *mail.Envelope, p *plan, msg *s
 	case err != nil:
 		return msg, &unreadable{err}
 	}
+	p.signed = signature(keys)
 	return msg.Prepend(fields), nil
+}
+
+// signature tells of keys in the story of a message: "example.org (2026a-ed, 2026a-rsa)".
+func signature(keys []dkim.Key) string {
+	var selectors []string
+	for _, k := range keys {
+		selectors = append(selectors, k.Selector)
+	}
+	return keys[0].Domain + " (" + strings.Join(selectors, ", ") + ")"
 }
 
 // forRoad leaves out the keys that a message needs not: RSA costs some twenty times as

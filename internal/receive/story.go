@@ -15,7 +15,7 @@ func (r *Receiver) note(env mail.Envelope, p *plan, msg *store.Parcel, f finding
 	e := trace.Event{
 		What: trace.Received, ID: env.ID, MessageID: info.MessageID, From: env.From.String(), Subject: clip(info.Subject),
 		Login: env.Login, Peer: env.Peer, Helo: env.Helo, Protocol: env.Protocol, TLS: env.TLS, Size: msg.Size(),
-		Verdict: f.verdict, Action: f.action,
+		Verdict: f.verdict, Action: f.action, Signed: p.signed,
 	}
 	if env.From.IsZero() {
 		e.From = "<>"
@@ -26,7 +26,7 @@ func (r *Receiver) note(env mail.Envelope, p *plan, msg *store.Parcel, f finding
 	for i := range p.recipients {
 		e.To = append(e.To, p.outcomes(&p.recipients[i])...)
 	}
-	if !p.anyServed() {
+	if !p.anyServed() && !p.thrown {
 		e.What = trace.Refused
 	}
 	r.opt.Trace.Note(e)

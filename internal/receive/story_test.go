@@ -72,3 +72,29 @@ func TestStory(t *testing.T) {
 		})
 	}
 }
+
+// It is told by which keys a message was signed, or why it was not.
+func TestStoryOfSigning(t *testing.T) {
+	s := newSigning(t)
+	book, err := trace.Open(trace.Options{FS: vfs.NewMem(), Dir: "trace", Keep: time.Hour, Bytes: 1 << 20, Now: time.Now})
+	s.must(err)
+	s.Receiver.opt.Trace = book
+	for from, want := range map[string]string{
+		"alice@here.test": "here.test (",
+		"bob@here.test":   "no: ",
+		"alice@far.test":  "",
+	} {
+		env := submitted("alice@here.test", "x@far.test")
+		env.ID = from
+		for _, r := range s.Deliver(t.Context(), env, s.parcel(letterFrom(from))) {
+			s.must(r.Err)
+		}
+		found, err := book.Find(t.Context(), trace.Query{Name: from})
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%d stories, %v", len(found), err)
+		}
+		if got := found[len(found)-1].Events[0].Signed; !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("of %s: signed %q, want %q", from, got, want)
+		}
+	}
+}
