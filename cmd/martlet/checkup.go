@@ -11,6 +11,7 @@ import (
 	"net/smtp"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,6 +46,9 @@ func (h *house) doctorOptions(ctx context.Context) (doctor.Options, error) {
 		Dial: new(net.Dialer).DialContext, Now: time.Now, Roots: roots, Chain: h.mailChain, ACME: c.TLS.ACME.Enabled,
 		Healthy: h.engine.Healthy, Queue: h.queueFacts, Exists: h.takesMail, Loop: h.loop, Machine: h.machine(), Warnings: configWarnings(c),
 		Probe: texts(c.Doctor.Probe), Signed: texts(c.Doctor.Signed), Blocklists: texts(c.Doctor.Blocklists), NameLists: texts(c.Doctor.DomainLists),
+	}
+	if s := c.Queue.Smarthost; s.Host != "" {
+		o.Smarthost = net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 	}
 	if len(c.Doctor.NTP) > 0 {
 		o.NTP = string(c.Doctor.NTP[0])

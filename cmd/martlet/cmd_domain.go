@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -25,7 +26,9 @@ func newDomainCommand() *cobra.Command {
 	}
 	remove := &cobra.Command{
 		Use: "remove DOMAIN", Short: "Make a domain foreign again",
-		Long: "Makes a domain foreign again. Its accounts and aliases must be removed first.",
+		Long: `Makes a domain foreign again. Its accounts and aliases must be removed first. Its signing
+keys and settings are deleted; records that "martlet dns apply" made stay in the DNS, and
+are named.`,
 		Example: `  martlet domain remove example.org
   martlet domain remove example.org --json`,
 		Args: arguments(1, 1), RunE: removeDomain,
@@ -43,7 +46,11 @@ func addDomain(cmd *cobra.Command, args []string) error {
 
 func removeDomain(cmd *cobra.Command, args []string) error {
 	return change(cmd, call{"DELETE", "/v1/domains/" + url.PathEscape(args[0]), nil, false}, func(a map[string]any) string {
-		return fmt.Sprintf("%v is no local domain any more", a["removed"])
+		text := fmt.Sprintf("%v is no local domain any more", a["removed"])
+		if left, _ := a["dns"].([]any); len(left) > 0 {
+			text += fmt.Sprintf("; to be taken out of the DNS, where dns apply has put it: %s", strings.Trim(fmt.Sprintf("%q", left), "[]"))
+		}
+		return text
 	})
 }
 

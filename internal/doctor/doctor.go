@@ -81,6 +81,7 @@ type Options struct {
 	Domains    []publish.Domain
 	Listeners  []Listener
 	Resolver   publish.Resolver
+	Smarthost  string // host:port that all mail goes out through; "": none
 	Updater    *publish.Updater
 	Rotate     time.Duration // age at which signing keys should be followed by others; 0: never
 	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
@@ -177,6 +178,10 @@ func (d *Doctor) Count() int { return len(d.tasks()) + len(d.Warnings) }
 // Run runs all checks and tells each line in the order of the tables. It ends early only
 // with ctx.
 func (d *Doctor) Run(ctx context.Context, tell func(Line) error) error {
+	if f := d.resolverAnswers(ctx); f.status == Fail {
+		// What waits for answers that do not come would take minutes.
+		d.Resolver = silence{f.why}
+	}
 	tasks := d.tasks()
 	results := make([]chan finding, len(tasks))
 	for i := range results {
@@ -256,6 +261,7 @@ var hostChecks = []hostCheck{
 	{"port-25-listen", (*Doctor).port25Listen},
 	{"port-25-in", (*Doctor).port25In},
 	{"port-25-out", (*Doctor).port25Out},
+	{"smarthost", (*Doctor).smarthost},
 	{"greeting", (*Doctor).greets},
 	{"starttls", (*Doctor).startTLS},
 	{"tls-versions", (*Doctor).tlsVersions},
@@ -310,6 +316,7 @@ var domainChecks = []domainCheck{
 	{"autoconfig", (*Doctor).autoconfig},
 	{"autodiscover", (*Doctor).autodiscover},
 	{"services", (*Doctor).services},
+	{"client-names", (*Doctor).clientNames},
 	{"postmaster", (*Doctor).postmaster},
 	{"abuse", (*Doctor).abuse},
 	{"name-lists", (*Doctor).nameLists},

@@ -53,6 +53,7 @@ type world struct {
 	policy   string
 	ntp      time.Duration
 	oldTLS   bool
+	queries  int // that the last round asked of the DNS
 }
 
 // authority makes the certificate of the server.
@@ -118,7 +119,7 @@ func newWorld(t *testing.T) *world {
 		Probe: []string{"far.example"}, Signed: []string{"signed.example"}, Blocklists: []string{"bl.example"}, NameLists: []string{"dbl.example"},
 		NTP: "time.example", Wait: 5 * time.Second,
 	}
-	w.authority(t, now.AddDate(0, 0, -10), now.AddDate(0, 0, 80), "mx.example.org", "mta-sts.example.org")
+	w.authority(t, now.AddDate(0, 0, -10), now.AddDate(0, 0, 80), "mx.example.org", "mta-sts.example.org", "mail.example.org", "imap.example.org", "smtp.example.org", "autoconfig.example.org", "autodiscover.example.org", "ua-auto-config.example.org")
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
 	made := now.AddDate(0, -1, 0)
 	w.domain = publish.Domain{
@@ -261,6 +262,7 @@ func (w *world) examine(t *testing.T) map[string]Line {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	w.queries = names.Queries()
 	if len(order) != d.Count() || order[0] != "resolver" {
 		t.Errorf("%d lines, %d were promised; the first is %s", len(order), d.Count(), order[0])
 	}
@@ -363,6 +365,10 @@ func TestBrokenOnPurpose(t *testing.T) {
 		{"port-25-listen", Fail, `address = ":25"`, func(w *world) { w.Listeners = w.Listeners[1:] }},
 		{"port-25-in", Warn, "let TCP port 25 in", func(w *world) { delete(w.ports, "203.0.113.25:25") }},
 		{"port-25-out", Fail, "smarthost", func(w *world) { delete(w.ports, "198.51.100.1:25") }},
+		{"smarthost", Fail, "[queue.smarthost]", func(w *world) { w.Smarthost = "mx.far.example:587" }},
+		{"client-names example.org", Warn, "imap.example.org", func(w *world) {
+			w.authority(t, now.AddDate(0, 0, -1), now.AddDate(0, 0, 80), "mx.example.org", "mta-sts.example.org", "mail.example.org")
+		}},
 		{"greeting", Warn, "ss -ltnp", func(w *world) { w.greeting = "220 other.example ESMTP" }},
 		{"greeting", Fail, "log", func(w *world) { w.greeting = "554 go away" }},
 		{"starttls", Fail, "[tls.acme]", func(w *world) { w.starttls = false }},
@@ -505,8 +511,8 @@ func TestNothingAnswers(t *testing.T) {
 			t.Errorf("%s wants %q although nothing is known of the DNS", name, l.Fix)
 		}
 	}
-	if found["resolver"].Status != Fail {
-		t.Errorf("%+v", found["resolver"])
+	if found["resolver"].Status != Fail || w.queries > 10 {
+		t.Errorf("%+v, and %d questions were asked all the same", found["resolver"], w.queries)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -238,4 +240,39 @@ func (d *Doctor) service(name string, list []dnsx.SRV, want publish.Record) find
 		}
 	}
 	return warn("replace it: "+put(want), "%s leads mail programs to %v, where they should be told %s", name, list, strings.Join(fields[2:], " "))
+}
+
+// clientLabels are names below a domain that people's programs try.
+var clientLabels = []string{"mail", "imap", "smtp", "pop", "autoconfig", "autodiscover", "ua-auto-config"}
+
+// clientNames sees whether the names that lead here have a certificate: a program that is led
+// to one that does not fit warns its user, or gives up.
+func (d *Doctor) clientNames(ctx context.Context, dom publish.Domain) finding {
+	l, found := d.listener("imaps", "submissions", "https")
+	if !found {
+		return skip("there is no listener with TLS from the first byte")
+	}
+	looked := 0
+	for _, label := range clientLabels {
+		name := label + "." + dom.Name
+		addrs, _, err := d.Resolver.LookupAddr(ctx, name)
+		if err != nil || !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(d.Site.Addresses, a) }) {
+			continue
+		}
+		looked++
+		c, err := d.dial(ctx, l.Address)
+		if err != nil {
+			return skip("%s does not answer: %v", l.Address, err)
+		}
+		state, err := d.handshake(ctx, c.conn, name, 0)
+		c.close()
+		if err != nil {
+			return skip("TLS on %s fails: %v", l.Address, err)
+		}
+		if err := state.PeerCertificates[0].VerifyHostname(name); err != nil {
+			return warn("let the authority give certificates for the names of domains, too ([tls.acme] enabled = true, and domains = true), add "+name+" to the certificate, or take the name out of the DNS",
+				"%s leads here, and the certificate that is shown there is for %s", name, strings.Join(state.PeerCertificates[0].DNSNames, ", "))
+		}
+	}
+	return ok("each name below %s that leads here has a certificate (%d)", dom.Name, looked)
 }

@@ -94,6 +94,19 @@ func (d *Doctor) port25Out(ctx context.Context) finding {
 	return fail(fix, "port 25 of other hosts does not answer (%s)", oneLine(last))
 }
 
+// smarthost sees whether the relay answers.
+func (d *Doctor) smarthost(ctx context.Context) finding {
+	if d.Smarthost == "" {
+		return ok("mail goes out to the hosts that the DNS names")
+	}
+	conn, err := d.dialName(ctx, "tcp", d.Smarthost)
+	if err != nil {
+		return fail("see host and port in [queue.smarthost], and whether outgoing connections to that port are let through", "the smarthost %s does not answer: %s", d.Smarthost, oneLine(err))
+	}
+	conn.Close()
+	return ok("the smarthost %s answers", d.Smarthost)
+}
+
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 func (d *Doctor) greeted(ctx context.Context, a netip.Addr) error {

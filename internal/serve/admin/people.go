@@ -60,15 +60,28 @@ func (a *api) addDomain(r *request) error {
 	return r.send(out)
 }
 
+type removedDomain struct {
+	Removed string   `json:"removed"`
+	DNS     []string `json:"dns,omitempty"` // records that were made here and are still there
+}
+
 func (a *api) removeDomain(r *request) error {
 	name, err := parseDomain(r.PathValue("domain"))
+	if err != nil {
+		return err
+	}
+	made, err := a.Directory.Published(r.ctx, name) // forgotten with the domain
 	if err != nil {
 		return err
 	}
 	if err := a.Directory.RemoveDomain(r.ctx, name); err != nil {
 		return err
 	}
-	return r.send(map[string]string{"removed": name})
+	out := removedDomain{Removed: name}
+	for _, m := range made {
+		out.DNS = append(out.DNS, m.Name+" "+m.Type+" "+m.Value)
+	}
+	return r.send(out)
 }
 
 type accountLine struct {
