@@ -230,6 +230,7 @@ func (d *Doctor) services(ctx context.Context, dom publish.Domain) finding {
 func (d *Doctor) service(name string, list []dnsx.SRV, want publish.Record) finding {
 	fields := strings.Fields(want.Value)
 	port, host := fields[2], fields[3]
+	var told []string
 	for _, s := range list {
 		target := s.Target
 		if target == "" {
@@ -238,8 +239,9 @@ func (d *Doctor) service(name string, list []dnsx.SRV, want publish.Record) find
 		if target == host && fmt.Sprint(s.Port) == port {
 			return ok("")
 		}
+		told = append(told, fmt.Sprintf("port %d of %s", s.Port, target))
 	}
-	return warn("replace it: "+put(want), "%s leads mail programs to %v, where they should be told %s", name, list, strings.Join(fields[2:], " "))
+	return warn("replace it: "+put(want), "%s leads mail programs to %s, not to port %s of %s", name, strings.Join(told, ", "), port, host)
 }
 
 // clientLabels are names below a domain that people's programs try.

@@ -182,7 +182,7 @@ func (d *Doctor) heloSPF(ctx context.Context) finding {
 		case spf.None:
 			return warn(fix, "%s, the name that this server greets with, has no SPF record; reports of failures that it sends are trusted less", d.Site.Hostname)
 		default:
-			return fail(fix, "%s may not send in the name of %s, which this server greets with: SPF says %s. %s", a, d.Site.Hostname, r.Status, r.Reason)
+			return fail(fix, "%s may not send in the name of %s, which this server greets with: SPF says %s", a, d.Site.Hostname, strings.TrimSpace(string(r.Status)+" "+r.Reason))
 		}
 	}
 	if len(d.Site.Addresses) == 0 {
