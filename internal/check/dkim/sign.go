@@ -104,7 +104,7 @@ func (l Layout) Sign(header []byte, body io.Reader, keys []Key, opt SignOptions)
 	if len(names) > maxSigned {
 		return nil, fault.New(fault.Invalid, "the message has too many fields of one name to sign them")
 	}
-	signed := m.AppendFields(nil, opt.Header, names, Field{})
+	signed := m.AppendFields(make([]byte, 0, len(header)+2<<10), opt.Header, names, Field{}) // and room for the signature
 	for _, key := range keys {
 		w := newWriter(l.Field)
 		for _, tag := range l.Lead {
@@ -223,8 +223,8 @@ func (w *writer) list(name string, items []string) *writer {
 // field whole.
 func (w *writer) sign(signed []byte, c Canon, key Key, random io.Reader) ([]byte, error) {
 	w.word(" ", "b=")
-	own := Field{Name: strings.ToLower(w.name), Raw: append(w.b[:len(w.b):len(w.b)], "\r\n"...), Colon: len(w.name)}
-	data := c.AppendField(signed[:len(signed):len(signed)], own)
+	own := Field{Name: strings.ToLower(w.name), Raw: append(w.b, "\r\n"...), Colon: len(w.name)}
+	data := c.AppendField(signed, own) // behind it, where the next key's will be
 	sig, err := key.sign(data[:len(data)-2], random)
 	if err != nil {
 		return nil, err
