@@ -68,8 +68,8 @@ type SigningKey struct {
 // can be found and taken out of the DNS.
 const goneKept = 400 * 24 * time.Hour
 
-// Signers returns the keys that sign mail of a domain now, one of each algorithm, the
-// shorter first. A local domain that has no keys yet, since it was made by an earlier
+// Signers returns the keys that sign mail of a domain now, one of each algorithm that it
+// wants, the shorter first. A local domain that has no keys yet, since it was made by an earlier
 // version, gets them. A domain that is not local, or that signs nothing, has none.
 func (d *Directory) Signers(ctx context.Context, domain string) ([]SigningKey, error) {
 	name := canonicalDomain(domain)
@@ -94,6 +94,9 @@ func (d *Directory) Signers(ctx context.Context, domain string) ([]SigningKey, e
 	}
 	var signers []SigningKey
 	for _, alg := range signingAlgorithms {
+		if settings.SignWith != "both" && !strings.HasPrefix(alg.name, settings.SignWith) {
+			continue
+		}
 		if i := slices.IndexFunc(all, func(k SigningKey) bool { return k.State == KeyActive && k.Algorithm == alg.name }); i >= 0 {
 			signers = append(signers, all[i])
 		}

@@ -157,7 +157,7 @@ func TestRemovedDomainTakesItsKeys(t *testing.T) {
 func TestSettings(t *testing.T) {
 	f := setUp(t)
 	want := Settings{
-		Domain: "example.org", Sign: true, DMARC: "none", DMARCReports: "postmaster@example.org",
+		Domain: "example.org", Sign: true, SignWith: "both", DMARC: "none", DMARCReports: "postmaster@example.org",
 		MTASTS: "testing", MTASTSAge: 7 * 24 * time.Hour, TLSReports: "postmaster@example.org",
 	}
 	check := func() {

@@ -160,6 +160,12 @@ func TestNotSigned(t *testing.T) {
 	if got := s.verdict(deliver()); got != both {
 		t.Errorf("%s", got)
 	}
+	for algorithm, want := range map[string]string{"ed25519": "ed25519-sha256 here.test pass", "rsa": "rsa-sha256 here.test pass", "both": both} {
+		s.must(s.dir.Set(t.Context(), "here.test", map[string]string{"sign-with": algorithm}))
+		if got := s.verdict(deliver()); got != want {
+			t.Errorf("with %s: %s", algorithm, got)
+		}
+	}
 	s.Receiver.opt.Signers = nil
 	if got := deliver(); got != letterFrom("alice@here.test") {
 		t.Errorf("%q", got)
