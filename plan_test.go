@@ -45,6 +45,7 @@ var plan = map[string][]string{
 
 	"directory":     {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"token":         {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},
+	"backupmx":      {"mail", "fault"},
 	"queue":         {"mail", "fault", "turn", "trace", "engine", "record", "store", "syntax/mime"},
 	"sts":           {"mail", "fault", "dnsx", "engine", "record"},
 	"send":          {"mail", "fault", "dnsx", "sts", "syntax/smtp", "syntax/mime", "github.com/xdg-go/scram", "golang.org/x/net"},

@@ -40,7 +40,8 @@ terminal, --all asks first.`, "dropped")
 	drop.Flags().Bool("report", false, "tell the sender that the message was not delivered")
 	drop.Flags().Bool("yes", false, "do not ask")
 	return family("queue", "Look after mail that waits for other hosts",
-		"The queue holds mail that other hosts, or full mailboxes here, have not taken yet.", listing, show, retry, hold, release, drop, newQueueSentCommand())
+		"The queue holds mail that other hosts, or full mailboxes here, have not taken yet.", listing, show, retry, hold, release, drop, newQueueSentCommand(),
+		newQueueBouncedCommand(), newQueueForgiveCommand())
 }
 
 func queueAction(name, short, long, done string) *cobra.Command {

@@ -65,7 +65,7 @@ func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 		MaxRecipients: h.cfg.SMTP.RecipientsLimit, MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
 		Normalise: h.cfg.SMTP.BareLineEndings == "normalise", CheckFrom: h.cfg.SMTP.CheckFrom, CheckTrusted: h.cfg.Checks.Trusted, Trace: h.trace,
 		Guard: h.guard, Tarpit: time.Duration(h.cfg.Guard.Tarpit),
-		Queueing: queueing(&h.cfg.Submission),
+		Queueing: queueing(&h.cfg.Submission), Backup: h.backups(),
 	}
 }
 
@@ -73,7 +73,7 @@ func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 // the IMAP server knows what URLs mean (BURL), where there is one.
 func (h *house) submissionOptions() smtpd.Options {
 	o := h.smtpOptions(smtpd.Submission)
-	o.Allowance = h.allowance
+	o.Allowance, o.Suppressed = h.allowance, h.suppressed()
 	if slices.ContainsFunc(h.cfg.Listen, func(l conf.Listen) bool { return l.Protocol == "imap" || l.Protocol == "imaps" }) {
 		o.URLs = imapd.New(h.imapOptions())
 	}
@@ -109,7 +109,7 @@ func queueOptions(cfg *conf.Config, to queue.Courier, road *receive.Local, log *
 	if o.DelayAfter == 0 {
 		o.DelayAfter = -1 // never
 	}
-	o.Rules = schedules(q.Schedule)
+	o.Rules = schedules(q.Schedule, cfg.BackupMX)
 	for _, gap := range q.Retry {
 		o.Gaps = append(o.Gaps, time.Duration(gap))
 	}

@@ -59,6 +59,9 @@ type Config struct {
 	// Mail that goes out to other hosts.
 	Queue Queue `toml:"queue"`
 
+	// Domains that this host is a backup of.
+	BackupMX []BackupMX `toml:"backup_mx"`
+
 	// Reading mail over IMAP.
 	IMAP IMAP `toml:"imap"`
 

@@ -41,6 +41,12 @@ type Submission struct {
 	// Recipients that an account may send to in a day.
 	RecipientsPerDay int `toml:"recipients_per_day" default:"10000" min:"0" max:"100000000"`
 
+	// What becomes of mail of an account to an address that a host has said does not exist,
+	// after mail of the same account came back from there in the last 90 days: "lists"
+	// refuses (550 5.1.1) messages that are sent with XVERP, as those of lists are, "all"
+	// refuses any, "off" none. See "martlet queue bounced".
+	Suppress string `toml:"suppress" default:"lists" oneof:"off|lists|all"`
+
 	// Share of a limit, in percent, at which a warning is logged.
 	Alarm int `toml:"alarm" default:"50" min:"1" max:"100"`
 
@@ -102,6 +108,9 @@ func (r *reader) checkSending(c *Config) {
 			r.fail(key+".domain", "is a domain, a domain with a dot in front for those below it, or *")
 		}
 	}
+	for i, b := range c.BackupMX {
+		r.needed(element("backup_mx", i), "domain", string(b.Domain))
+	}
 	limited := map[string]int{}
 	for i, l := range c.Submission.Limit {
 		key := element("submission.limit", i)
@@ -111,4 +120,19 @@ func (r *reader) checkSending(c *Config) {
 		}
 		limited[strings.ToLower(l.For)] = i
 	}
+}
+
+// BackupMX is a domain whose own mail host is another one, for which this one keeps mail
+// while that is down. DNS must name this host in an MX record of lower preference.
+type BackupMX struct {
+	// Domain whose mail is kept.
+	Domain Hostname `toml:"domain" default:""`
+
+	// File with the addresses that exist there, one on a line, or "@" and the domain for all;
+	// it is read again whenever it is needed. Empty has the domain's own host asked, whose
+	// answers count for a week while it is down.
+	Recipients Path `toml:"recipients" default:""`
+
+	// Age at which mail for the domain goes back to its sender.
+	MaxAge Duration `toml:"max_age" default:"14d" min:"1h"`
 }

@@ -27,6 +27,9 @@ type alarm struct {
 // It returns when more will be due.
 func (q *Queue) ring(ctx context.Context) (next int64, err error) {
 	now, err := q.mind(ctx)
+	if err == nil {
+		err = q.sweepBounced(ctx, now)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -177,6 +177,7 @@ type Queue struct {
 	store *store.Store
 	seq   atomic.Uint64 // low bits of the next ID
 	clock timekeeper
+	swept int64 // when bounces were looked through; of ring
 
 	heads    heads
 	arrivals committer // of messages

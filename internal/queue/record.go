@@ -25,6 +25,7 @@ import (
 //	k key             entries by idempotency key
 //	n                 how many messages there are, and how many are held
 //	c                 when the clock was last looked at
+//	b account 0 addr  an address that an account's mail came back from for good
 //	s name            what an account or the accounts of a domain sent lately
 const (
 	famMessage   = 'm'
@@ -41,6 +42,7 @@ const (
 	famCount     = 'n'
 	famLook      = 'c'
 	famSent      = 's'
+	famBounced   = 'b'
 )
 
 // maxPiece is how much of a parcel one record holds.

@@ -291,6 +291,9 @@ func (q *Queue) record(ctx context.Context, p pick, results []Result, down, stop
 				continue
 			}
 			m.apply(r, g, results[i], now)
+			if err := t.noteBounced(m, r, now); err != nil {
+				return err
+			}
 			story.To = append(story.To, outcome(r))
 			changed[n] = r
 		}
@@ -361,6 +364,9 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 				continue
 			}
 			m.apply(r, &group{}, res, now) // closeGroups counts the group's
+			if err := t.noteBounced(m, r, now); err != nil {
+				return err
+			}
 			story.To = append(story.To, outcome(r))
 			closed[p.group]++
 			if err := t.putRecipient(p.id, who[i], r); err != nil {

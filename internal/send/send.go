@@ -235,6 +235,7 @@ type job struct {
 	found   *mime.Message             // the message parsed, once somebody needs that
 	sizes   map[mime.Target]int64     // its size converted
 	settled func(who []int, r Result) // may be nil
+	probe   bool                      // nothing is sent: only RCPT is asked
 
 	via      *Route    // what the administrator says of the domain; nil: nothing
 	asked    bool      // policy and noPolicy are what is known:

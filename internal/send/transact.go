@@ -160,6 +160,14 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 	if s.dead {
 		return nil, nextHost
 	}
+	if j.probe {
+		for n, i := range who {
+			if replies[1+n].Code/100 == 2 {
+				j.settle([]int{i}, s.result(replies[1+n]))
+			}
+		}
+		accepted = nil
+	}
 	if len(accepted) == 0 {
 		if _, err := s.cmd("RSET"); err != nil {
 			return nil, nextHost

@@ -93,6 +93,8 @@ func New(o Options) http.Handler {
 
 		"GET /v1/queue":                a.listQueue,
 		"GET /v1/sent":                 a.listSent,
+		"GET /v1/bounced":              a.listBounced,
+		"DELETE /v1/bounced":           a.forgive,
 		"GET /v1/queue/{id}":           a.showQueued,
 		"POST /v1/queue/{id}/{action}": a.changeQueued,
 		"POST /v1/queue/{action}":      a.changeAllQueued,

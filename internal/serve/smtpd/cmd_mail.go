@@ -105,12 +105,23 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 	switch {
 	case err != nil:
 		return s.noteRefused(s.refusal(err), to)
+	case !local && s.keepsFor(ctx, to.Address, &err):
+		if err != nil {
+			return s.noteRefused(s.refusal(err), to)
+		}
 	case !local && s.Kind != Submission:
 		return s.noteRefused(smtp.NewReply(550, "5.7.1", "no relaying: mail for "+clip(to.Address.Domain)+" is not taken here"), to)
 	}
 	if s.stranger() {
 		if err := s.Guard.Recipient(ctx, s.conn.Peer(), s.tx.env.From, to.Address); err != nil {
 			return s.noteRefused(smtp.NewReply(450, "4.7.1", fault.Say(err)), to)
+		}
+	}
+	if s.Suppressed != nil && s.loggedIn && !local {
+		if err := s.Suppressed(ctx, s.tx.env.Login, to.Address, s.tx.env.VERP); fault.Is(err, fault.NotFound) {
+			return s.noteRefused(smtp.NewReply(550, "5.1.1", fault.Say(err)), to)
+		} else if err != nil {
+			return s.refusal(err)
 		}
 	}
 	if bad := s.allowed(ctx, len(s.tx.env.To)+1, false); bad != nil {
@@ -121,6 +132,15 @@ func (s *session) rcpt(ctx context.Context, arg string) *smtp.Reply {
 	}
 	s.tx.env.To, s.tx.size = append(s.tx.env.To, to), size
 	return smtp.NewReply(250, "2.1.5", "recipient accepted")
+}
+
+// keepsFor tells whether we are a backup of the recipient's domain; err says why its mail
+// is not taken.
+func (s *session) keepsFor(ctx context.Context, to mail.Address, err *error) (backup bool) {
+	if s.Backup != nil && s.Kind == Relay {
+		backup, *err = s.Backup(ctx, to)
+	}
+	return backup
 }
 
 // maxNoted bounds the refused recipients of one session that are kept in the trace.

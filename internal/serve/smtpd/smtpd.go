@@ -23,6 +23,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/guard"
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -68,6 +69,14 @@ type Options struct {
 		Check(ctx context.Context, login string, recipients int, trusted bool) error
 		Spend(ctx context.Context, login string, recipients int, trusted bool) error
 	}
+
+	// Suppressed returns a fault of kind NotFound for a recipient that an account's mail has
+	// come back from; list tells that the message is one of a list (XVERP). nil: nobody is.
+	Suppressed func(ctx context.Context, login string, to mail.Address, list bool) error
+
+	// Backup tells whether this host keeps mail for a foreign recipient's domain while that
+	// domain's own host is down, and with a fault why not for this one. nil: for none.
+	Backup func(ctx context.Context, to mail.Address) (bool, error)
 
 	// Queueing is what is offered of time and order.
 	Queueing Queueing

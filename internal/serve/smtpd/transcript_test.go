@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -22,7 +25,7 @@ import (
 //
 //	# comment
 //	A= relay 192.0.2.1     client A connects to a listener from an address; further
-//	                       words: starttls, implicit, normalise, from-check, burl, asks, and
+//	                       words: starttls, implicit, normalise, from-check, burl, asks, backup, suppressed, and
 //	                       name=number for the limits recipients, errors and allowed
 //	A> EHLO a.test         A sends the line with CRLF
 //	A>> DATA\r\nhello      A sends bytes, with Go's escapes, in one write
@@ -258,6 +261,25 @@ func (p *player) connect(words []string) *client {
 			o.CheckFrom = true
 		case "asks":
 			o.Queueing = Queueing{MaxHold: 24 * time.Hour, DeliverBy: true, MinBy: time.Minute, Priority: true, Policy: "MIXER", VERP: true}
+		case "backup":
+			o.Backup = func(_ context.Context, to mail.Address) (bool, error) {
+				switch {
+				case to.Domain != "kept.test":
+					return false, nil
+				case to.Local == "gone":
+					return true, fault.New(fault.NotFound, "the host of kept.test says: who?")
+				case to.Local == "later":
+					return true, fault.New(fault.Busy, "whether it exists cannot be found out now")
+				}
+				return true, nil
+			}
+		case "suppressed":
+			o.Suppressed = func(_ context.Context, login string, to mail.Address, list bool) error {
+				if list && to.Local == "gone" {
+					return fault.New(fault.NotFound, "mail of yours came back")
+				}
+				return nil
+			}
 		case "allowed":
 			o.Allowance = &few{left: n}
 		case "recipients":
