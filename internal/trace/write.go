@@ -3,7 +3,6 @@ package trace
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -27,13 +26,9 @@ func (b *Book) Note(e Event) {
 	if more := len(e.To) - maxRecipients; more > 0 {
 		e.To, e.More = e.To[:maxRecipients], more
 	}
-	line, err := json.Marshal(e)
-	if err != nil {
-		return // a time beyond the year 9999
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.buf = append(append(b.buf, line...), '\n')
+	b.buf = append(appendEvent(b.buf, &e), '\n')
 	if len(b.buf) >= bufferSize {
 		b.write()
 	}
