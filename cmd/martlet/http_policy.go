@@ -35,6 +35,6 @@ func (h *house) ownPolicy(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusServiceUnavailable, "the policy cannot be read now")
 	default:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte(publish.Policy(publish.Site{Hostname: string(h.cfg.Hostname)}, publish.Domain{Name: settings.Domain, Settings: settings})))
+		_, _ = w.Write([]byte(publish.Policy(publish.Site{Hostname: asciiName(string(h.cfg.Hostname))}, publish.Domain{Name: settings.Domain, Settings: settings})))
 	}
 }

@@ -69,7 +69,7 @@ func newUpdater(cfg *conf.Config) *publish.Updater {
 // site is what records of all domains have in common.
 func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
 	s := publish.Site{
-		Hostname: string(h.cfg.Hostname), Addresses: publicAddresses(ctx, h.cfg, resolver),
+		Hostname: asciiName(string(h.cfg.Hostname)), Addresses: publicAddresses(ctx, h.cfg, resolver),
 		Services: map[string]uint16{}, Smarthost: h.cfg.Queue.Smarthost.Host, TLSKeys: h.tlsKeys(), Issuer: issuerOf(h.cfg),
 	}
 	for _, l := range h.cfg.Listen {
@@ -87,7 +87,8 @@ func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
 }
 
 // publicAddresses are those at which others reach this host: the configured ones, else those
-// of the interfaces, else what the DNS has for the hostname.
+// of the interfaces, else what the DNS has for the hostname. Of several interfaces those
+// count that the hostname leads to, if it does to any.
 func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolver) []netip.Addr {
 	if len(cfg.DNS.Addresses) > 0 {
 		return cfg.DNS.Addresses
@@ -100,8 +101,15 @@ func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolv
 			}
 		}
 	}
-	if len(found) == 0 {
-		found, _, _ = resolver.LookupAddr(ctx, string(cfg.Hostname)) // none if it fails: the doctor tells
+	if len(found) != 1 {
+		named, _, _ := resolver.LookupAddr(ctx, string(cfg.Hostname)) // none if it fails: the doctor tells
+		both := slices.DeleteFunc(slices.Clone(found), func(a netip.Addr) bool { return !slices.Contains(named, a) })
+		switch {
+		case len(both) > 0:
+			found = both
+		case len(found) == 0:
+			found = slices.Clone(named)
+		}
 	}
 	slices.SortFunc(found, netip.Addr.Compare)
 	return found

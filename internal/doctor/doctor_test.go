@@ -460,7 +460,7 @@ func TestBrokenOnPurpose(t *testing.T) {
 		{"dmarc-reports-elsewhere example.org", Warn, `example.org._report._dmarc.far.example. IN TXT "v=DMARC1"`, edit("_dmarc.example.org TXT", "_dmarc.example.org. TXT \"v=DMARC1; p=none; rua=mailto:x@far.example\"")},
 		{"mta-sts example.org", Warn, "put into the DNS: _mta-sts.example.org. IN TXT \"v=STSv1; id=", edit("_mta-sts.example.org TXT", "")},
 		{"mta-sts example.org", Warn, "replace it", edit("_mta-sts.example.org TXT", "_mta-sts.example.org. TXT \"v=STSv1; id=1\"")},
-		{"mta-sts example.org", Warn, "take out of the DNS", set(func(s *directory.Settings) { s.MTASTS = "none" })},
+		{"mta-sts example.org", Warn, "replace it: put into the DNS: _mta-sts.example.org.", set(func(s *directory.Settings) { s.MTASTS = "none" })},
 		{"mta-sts-policy example.org", Warn, "put into the DNS: mta-sts.example.org. IN CNAME mx.example.org.", edit("mta-sts.example.org CNAME", "")},
 		{"mta-sts-policy example.org", Warn, "mta-sts=none", func(w *world) { w.policy = strings.Replace(w.policy, "testing", "none", 1) }},
 		{"mta-sts-policy example.org", Warn, "https", func(w *world) { w.ports["203.0.113.25:443"], w.ports["[2001:db8::25]:443"] = nil, nil }},

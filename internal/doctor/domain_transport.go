@@ -19,17 +19,15 @@ import (
 )
 
 func (d *Doctor) mtaSTS(ctx context.Context, dom publish.Domain) finding {
-	want, wanted := d.wanted(dom, "_mta-sts."+dom.Name, "TXT")
+	want, _ := d.wanted(dom, "_mta-sts."+dom.Name, "TXT")
 	texts, _, err := d.Resolver.LookupTXT(ctx, "_mta-sts."+dom.Name)
 	if err != nil && !notThere(err) {
 		return unanswered(err)
 	}
 	id, there := sts.ParseTXT(texts)
 	switch {
-	case !wanted && !there:
+	case !there && dom.Settings.MTASTS == "none":
 		return skip("%s has no MTA-STS policy, by its settings", dom.Name)
-	case !wanted:
-		return warn("take out of the DNS: _mta-sts."+dom.Name+" TXT", "_mta-sts.%s says that there is a policy, and by the settings there is none", dom.Name)
 	case !there:
 		return warn(put(want), "%s does not say that it has an MTA-STS policy, so others may be led to send mail in the clear", dom.Name)
 	case want.Value != "v=STSv1; id="+id:

@@ -110,6 +110,9 @@ func TestRecordsFollowSettings(t *testing.T) {
 		}
 		return "-"
 	}
+	off := domain()
+	off.Settings.MTASTS = "none"
+	noPolicy := PolicyID(Policy(site(), off))
 	for _, c := range []struct {
 		what       string
 		change     func(*Site, *Domain)
@@ -121,9 +124,10 @@ func TestRecordsFollowSettings(t *testing.T) {
 		{"no reports", func(_ *Site, d *Domain) { d.Settings.DMARCReports = "" }, "_dmarc.example.org", "TXT", "v=DMARC1; p=none"},
 		{"reports elsewhere", func(_ *Site, d *Domain) { d.Settings.DMARCReports = "r@reports.example" }, "example.org._report._dmarc.reports.example", "TXT", "v=DMARC1"},
 		{"reports to a subdomain", func(_ *Site, d *Domain) { d.Settings.DMARCReports = "r@reports.example.org" }, "example.org._report._dmarc.reports.example.org", "TXT", "-"},
-		{"no MTA-STS", func(_ *Site, d *Domain) { d.Settings.MTASTS = "none" }, "_mta-sts.example.org", "TXT", "-"},
+		{"no MTA-STS any more", func(_ *Site, d *Domain) { d.Settings.MTASTS = "none" }, "_mta-sts.example.org", "TXT", "v=STSv1; id=" + noPolicy},
 		{"no TLS reports", func(_ *Site, d *Domain) { d.Settings.TLSReports = "" }, "_smtp._tls.example.org", "TXT", "-"},
-		{"nothing is signed", func(_ *Site, d *Domain) { d.Settings.Sign = false }, "2026a-ed._domainkey.example.org", "TXT", "-"},
+		{"nothing is signed any more", func(_ *Site, d *Domain) { d.Settings.Sign = false }, "2026a-ed._domainkey.example.org", "TXT", DKIMText(domain().Keys[2])},
+		{"a key is gone", func(*Site, *Domain) {}, "2024a-ed._domainkey.example.org", "TXT", "-"},
 		{"smarthost", func(s *Site, _ *Domain) { s.Smarthost = "relay.example.net" }, "example.org", "TXT", "v=spf1 mx a:relay.example.net ~all"},
 		{"the host is the domain", func(s *Site, _ *Domain) { s.Hostname = "example.org" }, "example.org", "TXT", "v=spf1 mx -all"},
 		{"no POP3", func(*Site, *Domain) {}, "_pop3s._tcp.example.org", "SRV", "0 0 0 ."},

@@ -63,9 +63,6 @@ func spf(s Site, d Domain) []Record {
 }
 
 func dkim(s Site, d Domain) (all []Record) {
-	if !d.Settings.Sign {
-		return nil
-	}
 	for _, k := range d.Keys {
 		need, why := Must, ""
 		switch k.State {
@@ -78,7 +75,9 @@ func dkim(s Site, d Domain) (all []Record) {
 		default:
 			continue
 		}
-		if k.Algorithm == directory.Ed25519 {
+		if !d.Settings.Sign {
+			need, why = Optional, "mail of the domain is not signed any more, by its settings; keep it for some weeks, for what is still under way"
+		} else if k.Algorithm == directory.Ed25519 {
 			need = Should
 			why += "; ed25519, beside RSA for those that know it"
 		}
@@ -142,12 +141,13 @@ func mailto(address string) string {
 func below(name, other string) bool { return name == other || strings.HasSuffix(name, "."+other) }
 
 func mtaSTS(s Site, d Domain) []Record {
-	if d.Settings.MTASTS == "none" {
-		return nil
-	}
 	need := Should
 	why := "that a policy says to send mail to the domain only over TLS (MTA-STS); the id changes with the policy"
-	if s.Web == 0 {
+	switch {
+	case d.Settings.MTASTS == "none": // RFC 8461, 8.3: who knows an older one must see that it is gone
+		need = Optional
+		why = "that there is no policy any more (MTA-STS), if there was one; may go when others have forgotten it, after mta-sts-age"
+	case s.Web == 0:
 		need = Optional
 		why += ". The policy is read over https, for which there is no [[listen]] block yet"
 	}

@@ -256,6 +256,17 @@ func sendAll[T any](r *request, list []T) error {
 	return nil
 }
 
+// withoutOptional leaves out optional records, but for those that take the place of one that
+// was made before.
+func withoutOptional(steps []publish.Step) []publish.Step {
+	return slices.DeleteFunc(slices.Clone(steps), func(s publish.Step) bool {
+		replaces := slices.ContainsFunc(steps, func(o publish.Step) bool {
+			return o.Action == publish.Remove && o.Name == s.Name && o.Type == s.Type
+		})
+		return s.Need == publish.Optional && !replaces && (s.Action == publish.Add || s.Action == publish.Blocked)
+	})
+}
+
 // applyDNS sends the plan, and does it unless it was to be dry.
 func (a *api) applyDNS(r *request) error {
 	var in struct {
@@ -277,9 +288,9 @@ func (a *api) applyDNS(r *request) error {
 	if err != nil {
 		return err
 	}
-	steps = slices.DeleteFunc(steps, func(s publish.Step) bool {
-		return !in.All && s.Need == publish.Optional && (s.Action == publish.Add || s.Action == publish.Blocked)
-	})
+	if !in.All {
+		steps = withoutOptional(steps)
+	}
 	if err := sendAll(r, steps); err != nil || in.Dry {
 		return err
 	}
