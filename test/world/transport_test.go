@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/test/world/lab"
 )
@@ -65,6 +67,37 @@ func TestDANE(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Others hold us to our TLSA record: with one of another certificate they bring nothing.
+func TestOurTLSACounts(t *testing.T) {
+	w := town(t)
+	name := "_25._tcp.mx.martlet.example"
+	was, err := w.DNS.Get(name, "TLSA")
+	must(t, err)
+	must(t, w.DNS.Set(name, "TLSA", "3 1 1 "+strings.Repeat("00", 32)))
+	from, to := "alice@postfix.example", "bob@martlet.example"
+	token := ""
+	for i := range 20 { // Postfix keeps what it has learnt for a moment
+		token = fmt.Sprintf("our-tlsa-%d", i)
+		said := w.Postfix.Said()
+		must(t, w.Postfix.Send(from, to, lab.Letter(from, to, token)))
+		must(t, w.Postfix.AwaitLog(said, "to=<bob@martlet.example>"))
+		if w.Postfix.HasSaid(said, "status=deferred (Server certificate not ") {
+			break
+		}
+		token = ""
+		time.Sleep(time.Second)
+	}
+	if token == "" {
+		t.Error("Postfix does not mind")
+	} else if all, _ := w.Martlet.Mail("bob", "INBOX"); strings.Contains(strings.Join(all, ""), token) {
+		t.Error("it has come all the same")
+	}
+	must(t, w.DNS.Set(name, "TLSA", was...))
+	if _, err := w.Martlet.Await("bob", "INBOX", token); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -231,7 +231,7 @@ func (h *Host) furnish() error {
 	groups += "lab:x:7001:\n"
 	for name, text := range map[string]string{
 		"passwd": users, "group": groups, "mailname": h.Name + "\n", "hostname": h.Name + "\n",
-		"hosts":                         "127.0.0.1 localhost\n::1 localhost\n",
+		"hosts":                         fmt.Sprintf("127.0.0.1 localhost\n::1 localhost\n%s %s\n", h.IPv4, h.Name), // programs look for themselves, also before there is DNS
 		"resolv.conf":                   fmt.Sprintf("nameserver %s\noptions edns0 trust-ad timeout:3 attempts:2\n", Resolver4),
 		"nsswitch.conf":                 "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n",
 		"ssl/certs/ca-certificates.crt": read("/etc/ssl/certs/ca-certificates.crt") + h.world.CA.Text(),

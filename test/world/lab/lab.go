@@ -50,7 +50,12 @@ func Unable() error {
 	if _, err := os.Stat(filepath.Join(unpacked(), ".unpacked")); err != nil {
 		return errors.New("the programs are not there; run test/world/packages.sh")
 	}
-	h, err := newHost("probe", os.TempDir())
+	dir, err := os.MkdirTemp("", "martlet-probe-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	h, err := newHost("probe", dir)
 	if err != nil {
 		return fmt.Errorf("namespaces cannot be made here: %w", err)
 	}

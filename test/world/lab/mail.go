@@ -125,9 +125,12 @@ func find(all []string, what string) string {
 // Said is how much the peer has logged, for AwaitLog.
 func (p *Peer) Said() int { return len(read(p.Log)) }
 
+// HasSaid tells whether the log says something, after so much that it had said.
+func (p *Peer) HasSaid(said int, what string) bool { return strings.Contains(read(p.Log)[said:], what) }
+
 // AwaitLog waits until the peer's log says something, after so much that it had said.
 func (p *Peer) AwaitLog(said int, what string) error {
-	return wait(fmt.Sprintf("%q in the log of %s", what, p.Name), func() bool { return strings.Contains(read(p.Log)[said:], what) })
+	return wait(fmt.Sprintf("%q in the log of %s", what, p.Name), func() bool { return p.HasSaid(said, what) })
 }
 
 // Refused is an SMTP reply that is not the one hoped for.

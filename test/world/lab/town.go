@@ -39,10 +39,6 @@ func NewTown(settings ...string) (t *Town, err error) {
 			w.Close()
 		}
 	}()
-	binary, err := Build(w.Dir)
-	if err != nil {
-		return nil, err
-	}
 	if err := w.DNS.AddZones(townZones...); err != nil {
 		return nil, err
 	}
@@ -53,7 +49,11 @@ func NewTown(settings ...string) (t *Town, err error) {
 		return nil, err
 	}
 	return t, together(
-		func() (err error) {
+		func() error {
+			binary, err := Build(w.Dir)
+			if err != nil {
+				return err
+			}
 			t.Martlet, err = w.Martlet(binary, "martlet.example", Place{Number: 10}, settings...)
 			return err
 		},
