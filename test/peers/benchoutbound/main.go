@@ -25,6 +25,7 @@ import (
 type settings struct {
 	messages, size, connections, rounds, domains int
 	binary, only, profile                        string
+	sign                                         bool
 }
 
 func main() {
@@ -36,6 +37,7 @@ func main() {
 	flag.IntVar(&s.domains, "domains", 1, "domains that the recipients are of")
 	flag.StringVar(&s.binary, "martlet", "bin/martlet", "program to measure")
 	flag.StringVar(&s.only, "only", "", `"martlet" or "postfix"`)
+	flag.BoolVar(&s.sign, "sign", false, "have Martlet sign (DKIM), which Postfix does not")
 	flag.Parse()
 	if err := measure(context.Background(), s); err != nil {
 		fmt.Fprintln(os.Stderr, "benchoutbound:", err)

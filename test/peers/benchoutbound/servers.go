@@ -35,6 +35,12 @@ func startMartlet(s settings, dir, relay string) (server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !s.sign {
+		_, domain, _ := strings.Cut(m.Account("alice").Address, "@")
+		if out, err := m.Command("domain", "set", domain, "sign=no"); err != nil {
+			return nil, fmt.Errorf("domain set: %w: %s", err, out)
+		}
+	}
 	return ours{m}, nil
 }
 
