@@ -59,7 +59,7 @@ var plan = map[string][]string{
 	"check/arc":     {"mail", "fault", "check/dkim"},
 
 	"report":           {"mail", "fault", "dnsx", "engine", "record", "syntax/mime", "check/dmarc", "report/aggregate", "report/tlsrpt"},
-	"report/aggregate": {"fault"},
+	"report/aggregate": {"fault", "syntax/mime"},
 	"report/tlsrpt":    {"fault"},
 
 	"milter":  {"mail", "fault", "github.com/d--j/go-milter"},
@@ -77,7 +77,7 @@ var plan = map[string][]string{
 	"serve/imapd":  {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
 	"serve/smtpd":  {"guard", "mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
-	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "serve/netsrv"},
+	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "report", "dnsx", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/receive"
@@ -21,5 +22,8 @@ func (h *house) newReceiver() (*receive.Receiver, error) {
 	addChecks(&in, h.cfg, h.resolver)
 	in.Filters = filters(h.cfg)
 	in.Observed = h.observed
+	if h.cfg.Reports.FileOnly {
+		in.Kept = func(ctx context.Context, o receive.Observation) bool { return h.reports.Take(ctx, reportLetter(o)) }
+	}
 	return receive.New(in), nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/check"
+	"github.com/martlet-mail/martlet/internal/check/dkim"
 	"github.com/martlet-mail/martlet/internal/check/dmarc"
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -104,9 +105,39 @@ func (h *house) askedForReports(ctx context.Context, kind reports.Kind, domain s
 
 // observed tells of a message from outside.
 func (h *house) observed(o receive.Observation) {
+	l := reportLetter(o)
+	if l.Part != nil && !h.cfg.Reports.FileOnly && o.Disposition != check.Reject {
+		h.reports.Arrived(l)
+	}
+	if l.Part != nil && l.Verified {
+		return // reports of reports would go to and fro for ever
+	}
 	if m, ok := dmarcMessage(o); ok {
 		h.reports.Saw(m)
 	}
+}
+
+// reportLetter is a message as one that may be a report.
+func reportLetter(o receive.Observation) reports.Letter {
+	m := o.Message.Message()
+	v := o.Verdict
+	l := reports.Letter{At: o.At, Part: reports.Attachment(m.Root, m.Subject), Open: o.Message.Open, Reporter: v.DMARC.Author}
+	if l.Part == nil {
+		return l
+	}
+	for _, to := range v.Envelope.To {
+		l.To = append(l.To, to.Address)
+	}
+	for _, s := range v.DKIM {
+		l.Signed = l.Signed || s.Status == dkim.Pass && (within(s.Domain, l.Reporter) || within(l.Reporter, s.Domain) && strings.Contains(s.Domain, "."))
+	}
+	l.Verified = v.DMARC.Problem == "" && (v.DMARC.Status == dmarc.Pass || v.DMARC.Status == dmarc.None && l.Signed)
+	l.Signed = l.Signed && l.Verified
+	return l
+}
+
+func within(name, other string) bool {
+	return other != "" && (name == other || strings.HasSuffix(name, "."+other))
 }
 
 // dmarcMessage is what a report to the author's domain says of a message.

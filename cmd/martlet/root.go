@@ -63,7 +63,7 @@ func newRootCommand() *cobra.Command {
 	}
 	add(groupRun, newTryCommand(), newServeCommand(), newConfigCommand())
 	add(groupAdmin, newDomainCommand(), newDNSCommand(), newAccountCommand(), newAliasCommand(), newMailboxCommand(), newUndeleteCommand())
-	add(groupCare, newDoctorCommand(), newQueueCommand(), newTraceCommand(), newVerifyCommand(), newBackupCommand(), newRestoreCommand(), newBenchCommand())
+	add(groupCare, newDoctorCommand(), newQueueCommand(), newTraceCommand(), newReportsCommand(), newVerifyCommand(), newBackupCommand(), newRestoreCommand(), newBenchCommand())
 	add(groupHelp, newVersionCommand())
 	return root
 }

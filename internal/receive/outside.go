@@ -22,6 +22,7 @@ import (
 type Observation struct {
 	At          time.Time
 	Verdict     *check.Verdict // with the host and the envelope
+	Message     *store.Parcel  // as it came
 	Rulings     []Ruling       // one for each domain of recipients
 	Disposition check.Disposition
 }
@@ -56,6 +57,7 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 		return r.Deliver(ctx, env, plain.Prepend(received))
 	}
 	o := r.rule(ctx, env, r.inspect(ctx, env, msg))
+	o.Message = msg
 	f := findings{o.junk(env), o.Verdict.String(), o.action(), r.assessment(o)}
 	if o.Disposition > check.None {
 		r.opt.Log.Info("message checked", "id", env.ID, "outcome", o.Disposition.String(), "reason", f.action)
@@ -66,6 +68,9 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 		r.note(env, p, msg, f)
 		r.observed(o)
 		return p.results()
+	}
+	if r.opt.Kept != nil && r.opt.Kept(ctx, o) {
+		return make([]Result, len(env.To))
 	}
 	plain, err := withoutNUL(ctx, msg)
 	if err != nil {

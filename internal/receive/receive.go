@@ -55,6 +55,9 @@ type Options struct {
 	// nil: nobody. One that failed for now, and comes again, it is not told of. It must not
 	// keep the caller waiting.
 	Observed func(Observation)
+	// Kept is asked about each message that was checked and is not refused: whether somebody
+	// has taken it over, durably, so that no mailbox needs it. Nil: nobody does.
+	Kept func(ctx context.Context, o Observation) bool
 
 	Log   *slog.Logger // nil: discard
 	Trace *trace.Book  // nil: nobody is told where messages went

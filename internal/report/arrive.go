@@ -1,7 +1,224 @@
 package report
 
-// maxInbox is how many messages wait to be read as reports.
-const maxInbox = 64
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
 
-// letter is one of them.
-type letter struct{}
+	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/report/aggregate"
+	"github.com/martlet-mail/martlet/internal/report/tlsrpt"
+	"github.com/martlet-mail/martlet/internal/syntax/mime"
+)
+
+// Bounds on what is read of mail that may be a report.
+const (
+	maxInbox    = 64       // messages that wait to be read
+	maxPart     = 30 << 20 // bytes of an attachment, as it travels
+	maxParts    = 30       // parts that are looked at
+	readTime    = 30 * time.Second
+	oldest      = 60 * 24 * time.Hour // of what is reported
+	youngest    = 2 * 24 * time.Hour  // in the future, for clocks that are wrong
+	unverifieds = 200                 // rows that are kept of a report that nobody vouches for
+)
+
+// Letter is a message from outside that may be a report.
+type Letter struct {
+	At   time.Time
+	Part *mime.Part // the attachment, as Attachment found it
+	Open func(ctx context.Context, off, n int64) (io.ReadCloser, error)
+	To   []mail.Address
+
+	// Reporter is the domain in From. Verified says that it is so for sure: DMARC passed, or
+	// there is no policy and a signature of the domain is valid. Signed says that such a
+	// signature is.
+	Reporter         string
+	Verified, Signed bool
+}
+
+// letter is one that waits.
+type letter struct{ Letter }
+
+// Attachment returns the part of a message that looks like the file of a report, or nil. It
+// goes by types and names alone, and costs next to nothing.
+func Attachment(root *mime.Part, subject string) *mime.Part {
+	if root == nil {
+		return nil
+	}
+	sign := strings.Contains(strings.ToLower(subject), "report domain:") ||
+		root.IsMultipart() && root.Subtype == "report" && strings.EqualFold(root.Params.Get("report-type"), "tlsrpt")
+	left := maxParts
+	return find(root, sign, &left, 0)
+}
+
+func find(p *mime.Part, sign bool, left *int, depth int) *mime.Part {
+	if *left--; *left < 0 || depth > 4 {
+		return nil
+	}
+	if p.IsMultipart() {
+		for _, c := range p.Children {
+			if got := find(c, sign, left, depth+1); got != nil {
+				return got
+			}
+		}
+		return nil
+	}
+	switch p.Type + "/" + p.Subtype {
+	case "application/tlsrpt+gzip", "application/tlsrpt+json":
+		return p
+	case "application/gzip", "application/x-gzip", "application/gzip-compressed", "application/x-gzip-compressed", "application/x-gunzip",
+		"application/zip", "application/x-zip", "application/x-zip-compressed", "application/octet-stream", "application/x-compressed",
+		"application/xml", "text/xml", "application/json":
+		if sign || strings.Count(p.Filename(), "!") >= 3 {
+			return p
+		}
+	}
+	return nil
+}
+
+// Arrived takes a message to be read as a report, without waiting. When too many wait it is
+// not read; it is in its mailbox all the same.
+func (b *Book) Arrived(l Letter) {
+	if b == nil || b.opt.Asked == nil || l.Part == nil || !b.forUs(context.Background(), l) {
+		return
+	}
+	select {
+	case b.inbox <- letter{l}:
+	default:
+		b.opt.Log.Warn("reports come faster than they are read; this one is only in its mailbox", "reporter", l.Reporter)
+	}
+}
+
+// forUs tells whether some recipient is of a domain here that asks for reports at all.
+func (b *Book) forUs(ctx context.Context, l Letter) bool {
+	for _, to := range l.To {
+		if _, ok := b.opt.Asked(ctx, DMARC, to.Domain); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Take reads a message as a report and keeps it. It tells whether it did, durably, and all
+// recipients are addresses for reports.
+func (b *Book) Take(ctx context.Context, l Letter) (all bool) {
+	if b == nil || b.opt.Asked == nil || l.Part == nil || !b.forUs(ctx, l) {
+		return false
+	}
+	all, err := b.read(ctx, l)
+	if err != nil {
+		b.opt.Log.Warn("a report cannot be read; it is only in its mailbox", "reporter", l.Reporter, "reason", fault.Say(err), "err", err)
+		return false
+	}
+	return all
+}
+
+// readAll reads what waits until ctx ends.
+func (b *Book) readAll(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case l := <-b.inbox:
+			b.Take(ctx, l.Letter)
+		}
+	}
+}
+
+// read is Take.
+func (b *Book) read(ctx context.Context, l Letter) (all bool, err error) {
+	defer func() { // here so that a report fails, not the process
+		if p := recover(); p != nil {
+			all, err = false, fault.Newf(fault.Internal, "panic in a report: %v", p)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	if l.Part.Size() > maxPart {
+		return false, fault.Newf(fault.TooLarge, "the attachment has %d bytes, more than %d", l.Part.Size(), maxPart)
+	}
+	body, err := l.Open(ctx, l.Part.Body, l.Part.Size())
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	got, err := parse(ctx, mime.NewDecoder(l.Part.Encoding, body))
+	if err != nil {
+		return false, err
+	}
+	got.Reporter, got.Arrived = cut(l.Reporter), l.At
+	got.Verified = l.Verified && (got.Kind == DMARC || l.Signed) // RFC 8460, 3: a signature is needed
+	return b.keep(ctx, got, l.To)
+}
+
+// parse reads a file that may be packed.
+func parse(ctx context.Context, r io.Reader) (*Received, error) {
+	what, in, err := unpack(r)
+	if err != nil {
+		return nil, err
+	}
+	got := &Received{Kind: DMARC}
+	if what == xmlForm {
+		a, err := aggregate.Parse(ctx, in, aggregate.Limits{})
+		if err != nil {
+			return nil, err
+		}
+		got.Aggregate = a
+		got.Domain, got.Begin, got.End = a.Policy.Domain, a.Begin, a.End
+		got.Organization, got.Email, got.ID, got.More = a.Organization, a.Email, a.ID, a.More
+		return got, nil
+	}
+	t, err := tlsrpt.Parse(ctx, in, tlsrpt.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	got.Kind, got.TLS = TLS, t
+	got.Begin, got.End, got.Organization, got.Email, got.ID, got.More = t.Begin, t.End, t.Organization, t.Contact, t.ID, t.More
+	got.Domain = t.Policies[0].Domain
+	return got, nil
+}
+
+// keep keeps a report if it is one for us: about a domain that asks for it at this address,
+// or at an address that is for reports.
+func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all bool, err error) {
+	name, err := dnsx.ASCII(got.Domain)
+	if err != nil {
+		return false, fault.New(fault.Invalid, "the report is about a domain that is none")
+	}
+	got.Domain = name
+	now := b.opt.Now()
+	if got.End.Before(now.Add(-oldest)) || got.Begin.After(now.Add(youngest)) {
+		return false, fault.Newf(fault.Invalid, "the report is about %s to %s, which is too long ago or has not been yet", got.Begin.Format(time.DateOnly), got.End.Format(time.DateOnly))
+	}
+	wanted := 0
+	for _, a := range to {
+		for _, domain := range []string{got.Domain, a.Domain} {
+			if at, ok := b.opt.Asked(ctx, got.Kind, domain); ok && !at.IsZero() && at.Folded() == a.Folded() {
+				wanted++
+				break
+			}
+		}
+	}
+	if wanted == 0 {
+		return false, fault.Newf(fault.Invalid, "the report is about %s, and nobody asks for it at this address", got.Domain)
+	}
+	return wanted == len(to), b.store(ctx, got)
+}
+
+// fileOwn keeps a report of ours about a domain that is here, too.
+func (b *Book) fileOwn(ctx context.Context, f *file) error {
+	got, err := parse(ctx, bytes.NewReader(f.plain))
+	if err != nil {
+		return fault.Wrap(fault.Internal, fmt.Sprintf("our own report about %s cannot be read", f.domain), err)
+	}
+	got.Domain, got.Reporter, got.Verified, got.Arrived = f.domain, f.from.Domain, true, b.opt.Now()
+	return b.store(ctx, got)
+}
+
+// cut bounds a domain that a stranger claims.
+func cut(s string) string { return strings.ToLower(clip(s)) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -132,5 +131,3 @@ func (h *house) owed() string {
 }
 
 var errBusy = fault.New(fault.Busy, "not now")
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -27,6 +27,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
+	"github.com/martlet-mail/martlet/internal/report"
 	"github.com/martlet-mail/martlet/internal/store"
 	"github.com/martlet-mail/martlet/internal/trace"
 )
@@ -38,6 +39,7 @@ type Options struct {
 	Queue     *queue.Queue
 	Allowance *queue.Allowance // may be nil
 	Trace     *trace.Book      // nil: no stories are kept
+	Reports   *report.Book     // nil: there are none
 	Files     Files            // nil: nothing is known of files
 	Backup    backup.House     // the same, as backups see it
 	Names     Names            // zero: nothing is known of the DNS
@@ -99,7 +101,8 @@ func New(o Options) http.Handler {
 		"POST /v1/queue/{id}/{action}": a.changeQueued,
 		"POST /v1/queue/{action}":      a.changeAllQueued,
 
-		"GET /v1/trace": a.tellStories,
+		"GET /v1/trace":   a.tellStories,
+		"GET /v1/reports": a.listReports,
 
 		"POST /v1/doctor":  a.examine,
 		"POST /v1/verify":  a.verify,
