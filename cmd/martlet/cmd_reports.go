@@ -57,13 +57,13 @@ func showReports(cmd *cobra.Command, args []string) error {
 	out := cmd.OutOrStdout()
 	if sent, _ := cmd.Flags().GetBool("sent"); sent {
 		query.Set("sent", "true")
-		return listSent(cmd, out, query)
+		return listSentReports(cmd, out, query)
 	}
 	var all reportView
 	return list(cmd, "/v1/reports?"+query.Encode(), all.add, func() error { return all.print(out, back) })
 }
 
-func listSent(cmd *cobra.Command, out io.Writer, query url.Values) error {
+func listSentReports(cmd *cobra.Command, out io.Writer, query url.Values) error {
 	t := newTable(out, "DAY", "KIND", "DOMAIN", "COUNT", "STATE", "TO", "WHY")
 	return list(cmd, "/v1/reports?"+query.Encode(), func(line json.RawMessage) error {
 		var s reports.SentLine
