@@ -32,6 +32,7 @@ type Parcel struct {
 	header   []byte       // the record of them
 	sum      mail.BlobRef // SHA-256 of the body, if it is a blob
 	small    []byte       // the record of the body, if each message keeps its own
+	digest   mail.BlobRef // SHA-256 of a small body that was compressed, zero if it is not known yet
 	bodySize int64
 	message  *mime.Message // of the message without prefix
 	prefix   int64         // bytes that the header is longer than the one message describes; negative if it is shorter
@@ -153,7 +154,7 @@ func (s *Store) receiveShort(ctx context.Context, b []byte) (*Parcel, error) {
 	}
 	chunk := s.pack.chunk(nil, body)
 	if packed := chunk[:len(chunk)-4]; isSmall(end, p.bodySize, int64(len(packed))) {
-		p.small = seal(recBody, packed)
+		p.small, p.digest = seal(recBody, packed), sha256.Sum256(body)
 		return p.finish(), nil
 	}
 	p.sum = sha256.Sum256(body)
@@ -334,6 +335,9 @@ func (p *Parcel) Blob() mail.BlobRef { return p.sum }
 func (p *Parcel) Digest() [sha256.Size]byte {
 	if p.small == nil {
 		return p.sum
+	}
+	if !p.digest.IsZero() {
+		return p.digest
 	}
 	body, _ := unpack(p.store.pack.unbody, nil, p.packed()) // our own bytes
 	return sha256.Sum256(body)
