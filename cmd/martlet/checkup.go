@@ -44,7 +44,7 @@ func (h *house) doctorOptions(ctx context.Context) (doctor.Options, error) {
 	o := doctor.Options{
 		Site: site, Listeners: ownListeners(c.Listen), Resolver: resolver, Updater: k.Updater, Rotate: k.Rotate,
 		Dial: new(net.Dialer).DialContext, Now: time.Now, Roots: roots, Chain: h.mailChain, ACME: c.TLS.ACME.Enabled,
-		Healthy: h.engine.Healthy, Queue: h.queueFacts, Exists: h.takesMail, Loop: h.loop, Machine: h.machine(), Warnings: configWarnings(c),
+		Healthy: h.wellEnough, Queue: h.queueFacts, Exists: h.takesMail, Loop: h.loop, Machine: h.machine(), Warnings: configWarnings(c),
 		Probe: texts(c.Doctor.Probe), Signed: texts(c.Doctor.Signed), Blocklists: texts(c.Doctor.Blocklists), NameLists: texts(c.Doctor.DomainLists),
 	}
 	if s := c.Queue.Smarthost; s.Host != "" {
@@ -144,6 +144,24 @@ func (h *house) machine() doctor.Machine {
 		},
 		Synced: clockSynced,
 	}
+}
+
+// wellEnough is a quick look at the store: whether it takes mail, and whether what knows of
+// domains and accounts is whole.
+func (h *house) wellEnough(ctx context.Context) error {
+	if err := h.engine.Healthy(); err != nil {
+		return err
+	}
+	first, problems := "", 0
+	err := h.directory.Verify(ctx, func(what string) {
+		if problems++; first == "" {
+			first = what
+		}
+	}, func(mail.AccountID) {})
+	if err == nil && problems > 0 {
+		err = fmt.Errorf("%s, the first: %s", counted(int64(problems), "problem"), first)
+	}
+	return err
 }
 
 // looked is how many messages of the queue are looked at.

@@ -90,7 +90,7 @@ type Options struct {
 	Chain      func() ([]*x509.Certificate, error) // the certificate of the hostname; none: there is none yet
 	ACME       bool                                // certificates come from an authority by themselves
 	Missing    []string                            // names for which none has come yet
-	Healthy    func() error                        // of the store
+	Healthy    func(context.Context) error         // of the store
 	Queue      func(context.Context) (Queue, error)
 	Exists     func(context.Context, mail.Address) (bool, error)
 	Loop       func(ctx context.Context, domain string) error // sends a message through port 25 and takes it out of its mailbox

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -32,6 +33,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/publish"
+	"github.com/martlet-mail/martlet/test/memory"
 )
 
 var now = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
@@ -103,7 +105,7 @@ func newWorld(t *testing.T) *world {
 		Listeners: []Listener{{"smtp", "127.0.0.1:25", false}, {"submissions", "127.0.0.1:465", true}, {"imaps", "127.0.0.1:993", true}, {"https", "127.0.0.1:443", true}},
 		Rotate:    180 * 24 * time.Hour, Now: func() time.Time { return now }, ACME: true,
 		Chain:   func() ([]*x509.Certificate, error) { return w.chain, nil },
-		Healthy: func() error { return nil },
+		Healthy: func(context.Context) error { return nil },
 		Queue:   func(context.Context) (Queue, error) { return Queue{}, nil },
 		Exists:  func(_ context.Context, a mail.Address) (bool, error) { return a.Domain == "example.org", nil },
 		Loop:    func(context.Context, string) error { return nil },
@@ -403,7 +405,7 @@ func TestBrokenOnPurpose(t *testing.T) {
 		{"disk", Fail, "room", func(w *world) { w.Machine.Disk = func() (uint64, uint64, error) { return 1e8, 1e11, nil } }},
 		{"disk", Warn, "room", func(w *world) { w.Machine.Disk = func() (uint64, uint64, error) { return 3e9, 1e11, nil } }},
 		{"data-folder", Warn, "chmod 700", func(w *world) { w.Machine.Data = func() (fs.FileMode, error) { return 0o755, nil } }},
-		{"store", Fail, "martlet verify", func(w *world) { w.Healthy = func() error { return errors.New("the disk is full") } }},
+		{"store", Fail, "martlet verify", func(w *world) { w.Healthy = func(context.Context) error { return errors.New("the disk is full") } }},
 		{"backup", Fail, "martlet backup", func(w *world) {
 			w.Machine.Backup = func(context.Context) (time.Duration, bool, error) { return 30 * 24 * time.Hour, true, nil }
 		}},
@@ -544,5 +546,45 @@ func TestInterrupted(t *testing.T) {
 	told := 0
 	if err := New(o).Run(context.Background(), func(Line) error { told++; return gone }); err != gone || told != 1 {
 		t.Errorf("%v after %d", err, told)
+	}
+}
+
+// A host that is tried, and means harm, ends in a defined state and in little memory: it never
+// stops, hangs at each stage, or says what is no reply.
+func TestHostileHosts(t *testing.T) {
+	for name, host := range map[string]func(net.Conn){
+		"endless lines": func(c net.Conn) {
+			for {
+				if _, err := c.Write([]byte("220-and more\r\n")); err != nil {
+					return
+				}
+			}
+		},
+		"an endless line": func(c net.Conn) {
+			for junk := bytes.Repeat([]byte("220 "), 1<<10); ; {
+				if _, err := c.Write(junk); err != nil {
+					return
+				}
+			}
+		},
+		"silence":         func(c net.Conn) { c.Read(make([]byte, 1)) },
+		"half a greeting": func(c net.Conn) { c.Write([]byte("220-mx\r\n22")) },
+		"no reply":        func(c net.Conn) { c.Write([]byte("\r\n")) },
+	} {
+		w := newWorld(t)
+		w.Wait = 500 * time.Millisecond
+		w.ports["198.51.100.1:25"], w.ports["203.0.113.25:25"] = host, host
+		w.ports["203.0.113.25:443"], w.ports["[2001:db8::25]:443"] = host, host
+		var found map[string]Line
+		memory.Bounded(t, 64<<20, func() { found = w.examine(t) })
+		if l := found["port-25-out"]; l.Status != Fail {
+			t.Errorf("%s: %+v", name, l)
+		}
+		if l := found["mta-sts-policy example.org"]; l.Status != Warn {
+			t.Errorf("%s: %+v", name, l)
+		}
+		if l := found["mx example.org"]; l.Status != OK {
+			t.Errorf("%s: another check suffers: %+v", name, l)
+		}
 	}
 }

@@ -58,7 +58,7 @@ func (d *Doctor) readPolicy(ctx context.Context, dom publish.Domain) (*sts.Polic
 	transport := &http.Transport{
 		DialContext:       d.dialName,
 		TLSClientConfig:   &tls.Config{RootCAs: d.Roots, Time: d.Now, MinVersion: tls.VersionTLS12},
-		DisableKeepAlives: true,
+		DisableKeepAlives: true, MaxResponseHeaderBytes: maxPolicy,
 	}
 	web := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return errors.New("it leads elsewhere, which is not allowed (RFC 8461, 3.3)")

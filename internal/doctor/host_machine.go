@@ -151,12 +151,12 @@ func (d *Doctor) dataFolder(context.Context) finding {
 	return ok("nobody else on this machine can read the data folder")
 }
 
-func (d *Doctor) store(context.Context) finding {
+func (d *Doctor) store(ctx context.Context) finding {
 	if d.Healthy == nil {
 		return skip("nothing is known of the store")
 	}
-	if err := d.Healthy(); err != nil {
-		return fail("see the server's log; then: martlet verify", "the store takes no mail: %v", err)
+	if err := d.Healthy(ctx); err != nil {
+		return fail("see the server's log; then: martlet verify", "the store is not well: %v", err)
 	}
 	return ok("the store takes mail; martlet verify reads all of it")
 }

@@ -115,7 +115,7 @@ func dmarc(s Site, d Domain) []Record {
 		return []Record{{"_dmarc." + d.Name, "TXT", value, Must, why}}
 	}
 	all := []Record{{"_dmarc." + d.Name, "TXT", value + "; rua=" + mailto(to), Must, why}}
-	// RFC 9990, 4: whoever gets reports of another domain has to say that he wants them.
+	// RFC 9990, External Destinations: whoever gets reports of another domain has to say that he wants them.
 	if at := to[strings.LastIndexByte(to, '@')+1:]; !below(at, d.Name) && !below(d.Name, at) {
 		all = append(all, Record{d.Name + "._report._dmarc." + at, "TXT", "v=DMARC1", Must, "that " + at + " takes reports about " + d.Name + "; without it none are sent there"})
 	}
