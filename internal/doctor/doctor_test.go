@@ -569,6 +569,7 @@ func TestHostileHosts(t *testing.T) {
 		},
 		"silence":         func(c net.Conn) { c.Read(make([]byte, 1)) },
 		"half a greeting": func(c net.Conn) { c.Write([]byte("220-mx\r\n22")) },
+		"half a line":     func(c net.Conn) { c.Write([]byte("220 mx.far.example")) },
 		"no reply":        func(c net.Conn) { c.Write([]byte("\r\n")) },
 	} {
 		w := newWorld(t)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -41,15 +42,15 @@ func (c *client) close() { c.conn.Close() }
 func (c *client) line() (string, error) {
 	var text []byte
 	for {
-		part, more, err := c.in.ReadLine()
-		if err != nil {
+		part, err := c.in.ReadSlice('\n') // ReadLine takes an end in the middle of a line for its end
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return "", err
 		}
 		if len(text) < maxReply {
 			text = append(text, part...)
 		}
-		if !more {
-			return string(text), nil
+		if err == nil {
+			return strings.TrimRight(string(text), "\r\n"), nil
 		}
 	}
 }
