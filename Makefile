@@ -4,6 +4,7 @@
 # make bench  beside Dovecot, Cyrus and Postfix, into docs/benchmarks.md (half an hour;
 #             BENCH=-quick shows in a few minutes that all of it works)
 # make bench-growth  at growing sizes, into docs/benchmarks-growth.md
+# make bench-outbound  how fast mail goes out, beside Postfix (BENCH=-sign with signatures)
 # make sim    the whole server, simulated with faults (SEEDS=100000)
 # make reliability  every promise of docs/reliability.md, and its figures into the page
 #             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
@@ -16,7 +17,7 @@ SEEDS    ?= 1000
 ONLY     ?=
 LONG     ?=
 
-.PHONY: build run test check bench bench-peers bench-growth bench-deps fuzz vuln sim reliability crash deps clean
+.PHONY: build run test check bench bench-peers bench-growth bench-outbound bench-deps fuzz vuln sim reliability crash deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -46,6 +47,9 @@ bench-peers: bench-deps build
 
 bench-growth: bench-deps build
 	$(GO) run ./test/peers/benchpeers -growth $(BENCH)
+
+bench-outbound: bench-deps build
+	$(GO) run ./test/peers/benchoutbound $(BENCH)
 
 vuln:
 	./test/vuln.sh
