@@ -10,12 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/martlet-mail/martlet/test/peers/process"
 )
@@ -86,10 +83,7 @@ func newHost(name, state string) (*Host, error) {
 		return nil, err
 	}
 	h.cmd = exec.Command("sh", "-c", setup, "host", h.Dir, unpacked(), name)
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
-		Setpgid:    true, // a Ctrl-C is not for it
-	}
+	h.cmd.SysProcAttr = apart()
 	leash, err := h.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -359,20 +353,4 @@ func (h *Host) Listen(network, address string) (l net.Listener, err error) {
 		return nil, inside
 	}
 	return l, err
-}
-
-// inside calls what on a thread that is in the host's network. Sockets that are made
-// there stay there. The thread is given up afterwards.
-func (h *Host) inside(what func()) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		if err := unix.Setns(int(h.net.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		what()
-		done <- nil
-	}()
-	return <-done
 }
