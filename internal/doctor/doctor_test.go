@@ -552,7 +552,7 @@ func TestInterrupted(t *testing.T) {
 // A host that is tried, and means harm, ends in a defined state and in little memory: it never
 // stops, hangs at each stage, or says what is no reply.
 func TestHostileHosts(t *testing.T) {
-	for name, host := range map[string]func(net.Conn){
+	hosts := map[string]func(net.Conn){
 		"endless lines": func(c net.Conn) {
 			for {
 				if _, err := c.Write([]byte("220-and more\r\n")); err != nil {
@@ -571,21 +571,29 @@ func TestHostileHosts(t *testing.T) {
 		"half a greeting": func(c net.Conn) { c.Write([]byte("220-mx\r\n22")) },
 		"half a line":     func(c net.Conn) { c.Write([]byte("220 mx.far.example")) },
 		"no reply":        func(c net.Conn) { c.Write([]byte("\r\n")) },
-	} {
+	}
+	examine := func(t *testing.T, host func(net.Conn)) {
+		t.Parallel()
 		w := newWorld(t)
-		w.Wait = 500 * time.Millisecond
+		w.Wait = 2 * time.Second
 		w.ports["198.51.100.1:25"], w.ports["203.0.113.25:25"] = host, host
 		w.ports["203.0.113.25:443"], w.ports["[2001:db8::25]:443"] = host, host
-		var found map[string]Line
-		memory.Bounded(t, 64<<20, func() { found = w.examine(t) })
+		found := w.examine(t)
 		if l := found["port-25-out"]; l.Status != Fail {
-			t.Errorf("%s: %+v", name, l)
+			t.Errorf("%+v", l)
 		}
 		if l := found["mta-sts-policy example.org"]; l.Status != Warn {
-			t.Errorf("%s: %+v", name, l)
+			t.Errorf("%+v", l)
 		}
 		if l := found["mx example.org"]; l.Status != OK {
-			t.Errorf("%s: another check suffers: %+v", name, l)
+			t.Errorf("another check suffers: %+v", l)
 		}
 	}
+	memory.Bounded(t, 256<<20, func() {
+		t.Run("hosts", func(t *testing.T) {
+			for name, host := range hosts {
+				t.Run(name, func(t *testing.T) { examine(t, host) })
+			}
+		})
+	})
 }
