@@ -18,6 +18,7 @@ type batch struct {
 	now    int64
 	lanes  map[string]*touch
 	dests  map[string]*toll
+	moved  bool // something was taken from among the due
 	raises []raise
 	counts counts // what is to be added to them
 }

@@ -150,6 +150,11 @@ func (t tx) settle() error {
 			return err
 		}
 	}
+	if t.b.moved {
+		if _, err := t.front([]byte{famDue}); err != nil {
+			return err
+		}
+	}
 	return t.settleCounts()
 }
 
@@ -263,6 +268,7 @@ func (t tx) settleDest(name string, to *toll) error {
 		return nil
 	}
 	if had && is != l.due {
+		t.b.moved = true
 		if err := t.Delete(dueKey(is, name)); err != nil {
 			return err
 		}
@@ -280,6 +286,7 @@ func (t tx) forgetDest(name string, due int64, had bool) error {
 	if !had {
 		return nil
 	}
+	t.b.moved = true
 	if err := t.Delete(dueKey(due, name)); err != nil {
 		return err
 	}

@@ -24,8 +24,7 @@ import (
 // settings are the command's flags.
 type settings struct {
 	messages, size, connections, rounds, domains int
-	binary, only, profile                        string
-	sign                                         bool
+	binary, only, sign                           string
 }
 
 func main() {
@@ -37,7 +36,7 @@ func main() {
 	flag.IntVar(&s.domains, "domains", 1, "domains that the recipients are of")
 	flag.StringVar(&s.binary, "martlet", "bin/martlet", "program to measure")
 	flag.StringVar(&s.only, "only", "", `"martlet" or "postfix"`)
-	flag.BoolVar(&s.sign, "sign", false, "have Martlet sign (DKIM), which Postfix does not")
+	flag.StringVar(&s.sign, "sign", "none", `what Martlet signs with: "none" as Postfix, "ed25519", "rsa" or "both"`)
 	flag.Parse()
 	if err := measure(context.Background(), s); err != nil {
 		fmt.Fprintln(os.Stderr, "benchoutbound:", err)

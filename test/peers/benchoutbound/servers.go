@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -35,11 +36,12 @@ func startMartlet(s settings, dir, relay string) (server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.sign {
-		_, domain, _ := strings.Cut(m.Account("alice").Address, "@")
-		if out, err := m.Command("domain", "set", domain, "sign=no"); err != nil {
-			return nil, fmt.Errorf("domain set: %w: %s", err, out)
-		}
+	setting := "sign-with=" + s.sign
+	if s.sign == "none" {
+		setting = "sign=no"
+	}
+	if _, err := m.Command("domain", "set", m.Domain, setting); err != nil {
+		return nil, errors.Join(err, m.Stop())
 	}
 	return ours{m}, nil
 }
