@@ -8,6 +8,8 @@
 # make sim    the whole server, simulated with faults (SEEDS=100000)
 # make reliability  every promise of docs/reliability.md, and its figures into the page
 #             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
+# make bench-outbound  how fast mail goes out, beside Postfix (needs root)
+# make queue-million   a queue of a million messages: its start and its memory (ten minutes)
 # make vuln   known vulnerabilities of what is called, from the Go database
 # make fuzz   every fuzz target in turn (FUZZTIME=10s each)
 
@@ -17,7 +19,7 @@ SEEDS    ?= 1000
 ONLY     ?=
 LONG     ?=
 
-.PHONY: build run test check bench bench-peers bench-growth bench-outbound bench-deps fuzz vuln sim reliability crash deps clean
+.PHONY: build run test check bench bench-peers bench-growth bench-outbound queue-million bench-deps fuzz vuln sim reliability crash deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -50,6 +52,9 @@ bench-growth: bench-deps build
 
 bench-outbound: bench-deps build
 	$(GO) run ./test/peers/benchoutbound $(BENCH)
+
+queue-million: deps build
+	MARTLET_PEERS=1 MARTLET_QUEUE=1000000 $(GO) test ./test/peers -count=1 -timeout 60m -v -run TestQueueSize
 
 vuln:
 	./test/vuln.sh
