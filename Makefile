@@ -4,11 +4,10 @@
 # make bench  beside Dovecot, Cyrus and Postfix, into docs/benchmarks.md (half an hour;
 #             BENCH=-quick shows in a few minutes that all of it works)
 # make bench-growth  at growing sizes, into docs/benchmarks-growth.md
-# make bench-outbound  how fast mail goes out, beside Postfix (BENCH=-sign with signatures)
+# make bench-outbound  how fast mail goes out, beside Postfix (root; BENCH='-sign both' signs)
 # make sim    the whole server, simulated with faults (SEEDS=100000)
 # make reliability  every promise of docs/reliability.md, and its figures into the page
 #             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
-# make bench-outbound  how fast mail goes out, beside Postfix (needs root)
 # make queue-million   a queue of a million messages: its start and its memory (ten minutes)
 # make vuln   known vulnerabilities of what is called, from the Go database
 # make fuzz   every fuzz target in turn (FUZZTIME=10s each)
