@@ -193,7 +193,8 @@ func (o *Observation) action() string {
 
 // cleaned takes out fields that only we may write.
 func (r *Receiver) cleaned(ctx context.Context, msg *store.Parcel) *store.Parcel {
-	header, n := authres.Remove(msg.Header(), func(id string) bool { return r.isOurs(ctx, id) })
+	asked := 0
+	header, n := authres.Remove(msg.Header(), func(id string) bool { return r.isOurs(ctx, id, &asked) })
 	if n == 0 {
 		return msg
 	}
@@ -202,13 +203,23 @@ func (r *Receiver) cleaned(ctx context.Context, msg *store.Parcel) *store.Parcel
 	return out
 }
 
+// Bounds of what a stranger's Authentication-Results can make us look up.
+const (
+	maxName      = 253 // bytes of a domain's name (RFC 1035, 2.3.4)
+	maxQuestions = 1000
+)
+
 // isOurs tells whether a name is ours, or that of a host of a domain here. When it cannot be
-// known, it is.
-func (r *Receiver) isOurs(ctx context.Context, id string) bool {
-	if strings.EqualFold(id, r.opt.AuthservID) {
+// known, it is: so is what is too long for a name, and what comes after too many questions,
+// which asked counts for a whole message.
+func (r *Receiver) isOurs(ctx context.Context, id string, asked *int) bool {
+	if len(id) > maxName || strings.EqualFold(id, r.opt.AuthservID) {
 		return true
 	}
 	for {
+		if *asked++; *asked > maxQuestions {
+			return true
+		}
 		local, err := r.opt.Directory.IsLocal(ctx, id)
 		if local || err != nil {
 			return true
