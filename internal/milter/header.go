@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// field is one field of a header. Its value is all behind the colon, with CRLF.
+// field is one field of a header. Its value is all behind the colon, with CRLF. A line that
+// is no field has no name: programs are not shown it, and it stays where it is.
 type field struct{ name, value string }
 
-// fields cuts a header. A line that belongs to no field ends it.
+// fields cuts a header.
 func fields(header []byte) (all []field) {
 	for line := range bytes.Lines(header) {
 		if len(all) > 0 && (line[0] == ' ' || line[0] == '\t') {
@@ -16,13 +17,16 @@ func fields(header []byte) (all []field) {
 			continue
 		}
 		name, value, ok := bytes.Cut(line, []byte{':'})
-		if !ok {
-			break
+		if !ok || len(bytes.TrimRight(name, " \t")) == 0 {
+			name, value = nil, line
 		}
 		all = append(all, field{string(name), string(value)})
 	}
 	return all
 }
+
+// is tells whether a field has a name. White space before the colon was allowed once.
+func (f field) is(name string) bool { return strings.EqualFold(strings.TrimRight(f.name, " \t"), name) }
 
 // editor changes a header as a program asks for it.
 type editor struct {
@@ -31,13 +35,19 @@ type editor struct {
 	changed bool
 }
 
-// insert puts a field in front of the one at index, or at the end.
+// insert puts a field in front of the one at index, of those that were shown, or at the end.
 func (e *editor) insert(index int, name, value string) {
 	f, ok := e.made(name, value)
 	if !ok {
 		return
 	}
-	index = min(index, len(e.fields))
+	at := 0
+	for ; at < len(e.fields) && (index > 0 || e.fields[at].name == ""); at++ {
+		if e.fields[at].name != "" {
+			index--
+		}
+	}
+	index = at
 	e.fields = append(e.fields[:index], append([]field{f}, e.fields[index:]...)...)
 	e.changed = true
 }
@@ -46,7 +56,7 @@ func (e *editor) insert(index int, name, value string) {
 // One that is not there is added.
 func (e *editor) change(n int, name, value string) {
 	for i := range e.fields {
-		if !strings.EqualFold(e.fields[i].name, name) {
+		if !e.fields[i].is(name) {
 			continue
 		}
 		if n--; n > 0 {
@@ -92,7 +102,10 @@ func (e *editor) made(name, value string) (field, bool) {
 func (e *editor) bytes() []byte {
 	var b bytes.Buffer
 	for _, f := range e.fields {
-		b.WriteString(f.name + ":" + f.value)
+		if f.name != "" {
+			b.WriteString(f.name + ":")
+		}
+		b.WriteString(f.value)
 	}
 	return b.Bytes()
 }

@@ -50,6 +50,7 @@ type Message struct {
 	Envelope mail.Envelope
 	Reverse  string // name of the client's address that leads back to it; "" if there is none
 	Header   []byte // without the empty line
+	Cut      bool   // Header is only the first part of it: fields can be put in front, no more
 	Body     func(context.Context) (io.ReadCloser, error)
 }
 
@@ -71,6 +72,8 @@ type Outcome struct {
 	Enhanced string        // such as "5.7.1"
 	Text     string        // the program's words; for Quarantine its reason
 	Header   []byte        // nil: it stays as it was
+	Front    []byte        // fields to put in front, of a message whose header was cut
+	Refused  []int         // recipients that it would not take, if it takes others
 	Body     []byte        // nil: it stays as it was
 	From     *mail.Address // nil: he stays
 	Add      []mail.Address
@@ -165,6 +168,7 @@ type dialogue struct {
 	m       Message
 	changes []protocol.ModifyAction
 	last    *protocol.Action
+	refused []int // recipients
 }
 
 var errOver = errors.New("decided")
@@ -211,7 +215,7 @@ func (d *dialogue) envelope(context.Context) error {
 	if err := d.did(d.s.Mail(d.m.Envelope.From.String(), "")); err != nil {
 		return err
 	}
-	for _, to := range d.m.Envelope.To {
+	for i, to := range d.m.Envelope.To {
 		a, err := d.s.Rcpt(to.Address.String(), "")
 		if err != nil {
 			return err
@@ -219,8 +223,10 @@ func (d *dialogue) envelope(context.Context) error {
 		if d.last = a; a.Type == protocol.ActionAccept || a.Type == protocol.ActionDiscard {
 			return errOver
 		}
-		if a.StopProcessing() && len(d.m.Envelope.To) == 1 {
-			return errOver // one of several cannot be refused any more
+		if a.StopProcessing() {
+			if d.refused = append(d.refused, i); len(d.refused) == len(d.m.Envelope.To) {
+				return errOver
+			}
 		}
 	}
 	return d.did(d.s.DataStart())
@@ -230,11 +236,14 @@ func (d *dialogue) envelope(context.Context) error {
 func (d *dialogue) header(context.Context) error {
 	spaced := d.s.ProtocolOption(protocol.OptHeaderLeadingSpace)
 	for _, f := range fields(d.m.Header) {
+		if f.name == "" {
+			continue
+		}
 		value := strings.ReplaceAll(strings.TrimSuffix(f.value, "\r\n"), "\r\n", "\n")
 		if !spaced {
 			value = strings.TrimPrefix(value, " ")
 		}
-		if err := d.did(d.s.HeaderField(f.name, value, nil)); err != nil {
+		if err := d.did(d.s.HeaderField(strings.TrimRight(f.name, " \t"), value, nil)); err != nil {
 			return err
 		}
 		if d.s.Skip() {
@@ -260,7 +269,7 @@ func (d *dialogue) body(ctx context.Context) error {
 
 // outcome puts the answer together.
 func (d *dialogue) outcome() (Outcome, error) {
-	out := Outcome{Verb: Accept}
+	out := Outcome{Verb: Accept, Refused: d.refused}
 	switch d.last.Type {
 	case protocol.ActionReject:
 		return refusal(Reject, 550, "5.7.1", "refused by a filter"), nil
@@ -316,7 +325,10 @@ func clean(s string) string {
 
 // apply makes the changes that the program has asked for.
 func (d *dialogue) apply(out *Outcome) error {
-	head := &editor{fields: fields(d.m.Header), spaced: d.s.ProtocolOption(protocol.OptHeaderLeadingSpace)}
+	head := &editor{spaced: d.s.ProtocolOption(protocol.OptHeaderLeadingSpace)}
+	if !d.m.Cut {
+		head.fields = fields(d.m.Header)
+	}
 	var body bytes.Buffer
 	replaced := false
 	for _, c := range d.changes {
@@ -326,6 +338,9 @@ func (d *dialogue) apply(out *Outcome) error {
 		case protocol.ActionInsertHeader:
 			head.insert(int(min(c.HeaderIndex, 1<<20)), c.HeaderName, c.HeaderValue)
 		case protocol.ActionChangeHeader:
+			if d.m.Cut { // nobody knows which one is meant
+				continue
+			}
 			head.change(int(min(c.HeaderIndex, 1<<20)), c.HeaderName, c.HeaderValue)
 		case protocol.ActionReplaceBody:
 			body.Write(c.Body)
@@ -352,10 +367,16 @@ func (d *dialogue) apply(out *Outcome) error {
 			out.Remove = append(out.Remove, a)
 		}
 	}
-	if head.changed {
+	switch {
+	case head.changed && d.m.Cut:
+		out.Front = head.bytes()
+	case head.changed:
 		out.Header = head.bytes()
 	}
-	if replaced {
+	switch {
+	case replaced && d.m.Cut: // where the body begins is not known either
+		out.Verb, out.Text = Quarantine, "its header is too long for a filter to change it"
+	case replaced:
 		out.Body = body.Bytes()
 	}
 	return nil

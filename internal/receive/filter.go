@@ -79,6 +79,13 @@ func (r *Receiver) ask(ctx context.Context, one *Filter, env *mail.Envelope, msg
 		f.note("junk: " + one.Name() + ": " + out.Text)
 		f.junk = slices.Repeat([]bool{true}, len(env.To))
 	}
+	for _, i := range out.Refused { // there is one answer for all: they have it in Junk, as with checks
+		if f.junk == nil {
+			f.junk = make([]bool, len(env.To))
+		}
+		f.junk[i] = true
+		f.note("junk for " + env.To[i].Address.String() + ": " + one.Name())
+	}
 	changed, err := r.changed(ctx, *msg, out)
 	if err != nil {
 		return false, &Result{Err: err}
@@ -98,7 +105,7 @@ func (r *Receiver) answer(ctx context.Context, one *Filter, env mail.Envelope, m
 	defer mine.Resume()
 	header := msg.Header()
 	return one.Ask(ctx, milter.Message{
-		Envelope: env, Reverse: reverse, Header: bytes.TrimSuffix(header, []byte("\r\n")),
+		Envelope: env, Reverse: reverse, Header: bytes.TrimSuffix(header, []byte("\r\n")), Cut: !store.WholeHeader(header),
 		Body: func(ctx context.Context) (io.ReadCloser, error) { return msg.Open(ctx, int64(len(header)), -1) },
 	})
 }
@@ -107,6 +114,9 @@ func (r *Receiver) answer(ctx context.Context, one *Filter, env mail.Envelope, m
 // changed with it.
 func (r *Receiver) changed(ctx context.Context, msg *store.Parcel, out milter.Outcome) (*store.Parcel, error) {
 	if out.Header == nil && out.Body == nil {
+		if len(out.Front) > 0 {
+			return msg.Prepend(out.Front), nil
+		}
 		return msg, nil
 	}
 	header, body := msg.Header(), io.Reader(bytes.NewReader(out.Body))
@@ -147,22 +157,36 @@ func readdress(env *mail.Envelope, f *findings, out milter.Outcome) {
 	for _, a := range out.Add {
 		to = append(to, mail.Recipient{Address: a, Notify: mail.NotifyNever})
 		if f.junk != nil {
-			junk = append(junk, false)
+			junk = append(junk, out.Verb == milter.Quarantine)
 		}
 	}
 	env.To, f.junk = to, junk
 }
 
-// inOrder gives each recipient of the client his result. Whom a filter has taken out, or
-// added, has none: the client knows nothing of it.
+// inOrder gives each recipient of the client his result. Whom a filter has taken out has that of
+// those it has added in his place: if one of them cannot be served, the client is to know.
 func inOrder(asked, had []mail.Recipient, results []Result) []Result {
 	if slices.Equal(asked, had) {
 		return results
 	}
+	indexOf := func(list []mail.Recipient, t mail.Recipient) int {
+		return slices.IndexFunc(list, func(h mail.Recipient) bool { return h.Address == t.Address })
+	}
+	var instead Result
+	for i, h := range had {
+		if i >= len(results) || results[i].Err == nil || indexOf(asked, h) >= 0 {
+			continue
+		}
+		if instead.Err == nil || fault.Of(results[i].Err).Temporary() {
+			instead = results[i]
+		}
+	}
 	out := make([]Result, len(asked))
 	for i, t := range asked {
-		if n := slices.IndexFunc(had, func(h mail.Recipient) bool { return h.Address == t.Address }); n >= 0 && n < len(results) {
+		if n := indexOf(had, t); n >= 0 && n < len(results) {
 			out[i] = results[n]
+		} else {
+			out[i] = instead
 		}
 	}
 	return out

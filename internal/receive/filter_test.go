@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,27 +13,47 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/milter"
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // program is a filter that does at the end of a message what a test says.
 type program struct {
 	protocol.NoOpMilter
-	end func(protocol.Modifier) (*protocol.Response, error)
+	end     func(protocol.Modifier) (*protocol.Response, error)
+	refuses string // recipients that have this in their address
+
+	mu   sync.Mutex
+	seen []string // names of fields
+}
+
+func (p *program) RcptTo(to, _ string, _ protocol.Modifier) (*protocol.Response, error) {
+	if p.refuses != "" && strings.Contains(to, p.refuses) {
+		return protocol.RespReject, nil
+	}
+	return protocol.RespContinue, nil
 }
 
 func (p *program) EndOfMessage(m protocol.Modifier) (*protocol.Response, error) { return p.end(m) }
 
-func (p *program) Header(string, string, protocol.Modifier) (*protocol.Response, error) {
+func (p *program) Header(name, _ string, _ protocol.Modifier) (*protocol.Response, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = append(p.seen, name)
 	return protocol.RespContinue, nil
 }
 
 func startProgram(t *testing.T, end func(protocol.Modifier) (*protocol.Response, error)) (address string) {
 	t.Helper()
+	return (&program{end: end}).start(t)
+}
+
+func (p *program) start(t *testing.T) (address string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := protocol.NewServer(protocol.WithMilter(func() protocol.Milter { return &program{end: end} }), protocol.WithActions(protocol.AllClientSupportedActionMasks))
+	server := protocol.NewServer(protocol.WithMilter(func() protocol.Milter { return p }), protocol.WithActions(protocol.AllClientSupportedActionMasks))
 	go server.Serve(ln)
 	t.Cleanup(func() { server.Close() })
 	return ln.Addr().String()
@@ -91,6 +112,87 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// What a filter redirects to somebody who cannot have it is not lost: the client is told.
+func TestFilterRedirectsInVain(t *testing.T) {
+	for _, instead := range []string{"bob@here.test", "nobody@here.test"} { // bob is over quota
+		for _, dialect := range []string{"ESMTP", "LMTP"} {
+			w := newWorld(t)
+			w.must(w.store.Account(w.accounts["bob"].ID).Update(t.Context(), func(tx *store.Tx) error {
+				tx.SetQuota(store.Quota{Bytes: 1})
+				return nil
+			}))
+			f := filterAt(startProgram(t, func(m protocol.Modifier) (*protocol.Response, error) {
+				return protocol.RespAccept, errors.Join(m.DeleteRecipient("<alice@here.test>"), m.AddRecipient("<"+instead+">", ""))
+			}))
+			f.LMTP = true
+			w.Receiver.opt.Filters = []Filter{f}
+			r := w.Deliver(t.Context(), envelope(dialect, "alice@here.test"), w.parcel(plainMessage))
+			if r[0].Err == nil {
+				t.Errorf("%s to %s: acknowledged, stored nowhere, queued %q", dialect, instead, w.queue.queued())
+			}
+		}
+	}
+}
+
+// A header that is not quite one comes through a filter whole, and the filter sees all of it.
+func TestFilterAndOddHeader(t *testing.T) {
+	long := strings.Repeat("X-Long: "+strings.Repeat("x", 900)+"\r\n", 400)
+	for name, text := range map[string]string{
+		"a line that is no field":      "From: a@b.test\r\nthis is no field\r\nSubject: hi\r\nContent-Type: text/html\r\n\r\nbody\r\n",
+		"one on top":                   "no field\r\nFrom: a@b.test\r\nContent-Type: text/html\r\n\r\nbody\r\n",
+		"a space before the colon":     "From : a@b.test\r\nContent-Type : text/html\r\n\r\nbody\r\n",
+		"longer than what is read":     "From: a@b.test\r\nContent-Type: text/html\r\n" + long + "Subject: hi\r\n\r\nbody\r\n",
+		"that begins with white space": " odd\r\nFrom: a@b.test\r\nContent-Type: text/html\r\n\r\nbody\r\n",
+	} {
+		w := newWorld(t)
+		p := &program{end: func(m protocol.Modifier) (*protocol.Response, error) {
+			return protocol.RespAccept, m.InsertHeader(0, "X-Spam", "no")
+		}}
+		w.Receiver.opt.Filters = []Filter{filterAt(p.start(t))}
+		w.Deliver(t.Context(), envelope("ESMTP", "alice@here.test"), w.parcel(text))
+		got := strings.Join(w.inbox("alice"), "")
+		if want := strings.Replace(text, "From", "X-Spam: no\r\nFrom", 1); !strings.HasSuffix(got, want) && !strings.HasSuffix(got, "X-Spam: no\r\n"+text) {
+			t.Errorf("%s: %d bytes became %d: %.200q", name, len(text), len(got), got)
+		}
+		p.mu.Lock()
+		if seen := strings.Join(p.seen, " "); !strings.Contains(seen, "Content-Type") || strings.Contains(seen, " :") {
+			t.Errorf("%s: the filter saw %.200q", name, seen)
+		}
+		p.mu.Unlock()
+	}
+}
+
+// A filter that will not take one recipient of several has him find the message in Junk; one
+// that takes none refuses it.
+func TestFilterRefusesRecipients(t *testing.T) {
+	for _, c := range []struct {
+		refuses      string
+		alice, bob   int // messages in INBOX
+		junk         int // and in alice's Junk
+		acknowledged bool
+	}{{"alice", 0, 1, 1, true}, {"@", 0, 0, 0, false}, {"nobody", 1, 1, 0, true}} {
+		w := newWorld(t)
+		p := &program{refuses: c.refuses, end: func(protocol.Modifier) (*protocol.Response, error) { return protocol.RespAccept, nil }}
+		w.Receiver.opt.Filters = []Filter{filterAt(p.start(t))}
+		r := w.Deliver(t.Context(), envelope("ESMTP", "alice@here.test", "bob@here.test"), w.parcel(plainMessage))
+		if a, b, j := len(w.inbox("alice")), len(w.inbox("bob")), len(w.mailbox("alice", "Junk")); a != c.alice || b != c.bob || j != c.junk || (r[0].Err == nil) != c.acknowledged || (r[1].Err == nil) != c.acknowledged {
+			t.Errorf("%q is refused: alice has %d, in Junk %d, bob %d; %v", c.refuses, a, j, b, r)
+		}
+	}
+}
+
+// What is to be kept apart is so for those, too, to whom the filter sends it.
+func TestFilterQuarantinesAndRedirects(t *testing.T) {
+	w := newWorld(t)
+	w.Receiver.opt.Filters = []Filter{filterAt(startProgram(t, func(m protocol.Modifier) (*protocol.Response, error) {
+		return protocol.RespAccept, errors.Join(m.Quarantine("virus"), m.DeleteRecipient("<alice@here.test>"), m.AddRecipient("<bob@here.test>", ""))
+	}))}
+	w.Deliver(t.Context(), envelope("ESMTP", "alice@here.test"), w.parcel(plainMessage))
+	if in, junk := len(w.inbox("bob")), len(w.mailbox("bob", "Junk")); in != 0 || junk != 1 {
+		t.Errorf("bob has %d messages in INBOX, %d in Junk", in, junk)
+	}
+}
+
 // A filter that is away has mail wait, or pass: as it is set. Mail that it is not for never
 // meets it.
 func TestFilterAway(t *testing.T) {
@@ -115,7 +217,8 @@ func TestFilterAway(t *testing.T) {
 	}
 }
 
-// Each recipient of the client has his own result, whatever filters do to the envelope.
+// Each recipient of the client has his own result, whatever filters do to the envelope. Whom a
+// filter has replaced has that of the others: mail must not be lost with a good answer.
 func TestInOrder(t *testing.T) {
 	to := func(names ...string) (all []mail.Recipient) {
 		for _, n := range names {
@@ -123,9 +226,32 @@ func TestInOrder(t *testing.T) {
 		}
 		return all
 	}
-	failed := Result{Err: fault.New(fault.NotFound, "no")}
-	got := inOrder(to("a", "b", "c"), to("c", "x", "a"), []Result{failed, failed, {}})
-	if len(got) != 3 || got[0].Err != nil || got[1].Err != nil || got[2].Err == nil {
-		t.Errorf("%v", got)
+	no, later := Result{Err: fault.New(fault.NotFound, "no")}, Result{Err: fault.New(fault.Limited, "later")}
+	for _, c := range []struct{ had, results, want string }{
+		{"abc", "+-+", "+-+"}, {"cxa", "-++", "++-"}, {"bcx", "++-", "-++"}, {"bcxy", "++-~", "~++"}, {"bcxy", "++~-", "~++"}, {"bc", "+-", "++-"}, {"", "", "+++"},
+	} {
+		results := map[rune]Result{'-': no, '~': later}
+		var had []string
+		for _, r := range c.had {
+			had = append(had, string(r))
+		}
+		var in []Result
+		for _, r := range c.results {
+			in = append(in, results[r])
+		}
+		got := ""
+		for _, r := range inOrder(to("a", "b", "c"), to(had...), in) {
+			switch r.Err {
+			case nil:
+				got += "+"
+			case no.Err:
+				got += "-"
+			default:
+				got += "~"
+			}
+		}
+		if got != c.want {
+			t.Errorf("of %s with %s: %s, want %s", c.had, c.results, got, c.want)
+		}
 	}
 }

@@ -33,8 +33,9 @@ type Story struct {
 	names []string // of its reception and of its parts in the queue
 }
 
-// maxLine bounds one event, in bytes; longer ones are not written.
-const maxLine = 1 << 20
+// maxLine is longer than any event, in bytes: 100 recipients of 9 strings, each of which is
+// at most longest bytes that take six when they are written. What is longer is no event.
+const maxLine = 2 << 20
 
 // Find returns stories, the newest last. It reads the book from Since on. A fault is of
 // kind Invalid (no name), Closed or Unavailable.
@@ -83,18 +84,28 @@ func (b *Book) read(ctx context.Context, s segment, f *finder) error {
 		defer z.Close()
 		in = z
 	}
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 64<<10), maxLine)
-	for n := 0; lines.Scan(); n++ {
+	lines := bufio.NewReaderSize(in, maxLine)
+	for n := 0; ; n++ {
 		if n%1000 == 0 && ctx.Err() != nil {
 			return fault.Wrap(fault.Closed, "stopped", ctx.Err())
 		}
-		f.line(lines.Bytes())
+		line, err := lines.ReadSlice('\n')
+		switch {
+		case err == nil:
+			f.line(line[:len(line)-1])
+		case errors.Is(err, bufio.ErrBufferFull): // damage: it must not hide what comes behind it
+			for errors.Is(err, bufio.ErrBufferFull) {
+				_, err = lines.ReadSlice('\n')
+			}
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			b.opt.Log.Warn("a part of the events of messages cannot be read", "file", s.String(), "err", err)
+		}
+		return nil
 	}
-	if err := lines.Err(); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		b.opt.Log.Warn("a part of the events of messages cannot be read", "file", s.String(), "err", err)
-	}
-	return nil
 }
 
 // finder collects stories while events come by in order of time.

@@ -26,6 +26,7 @@ func (b *Book) Note(e Event) {
 	if more := len(e.To) - maxRecipients; more > 0 {
 		e.To, e.More = e.To[:maxRecipients], more
 	}
+	e.bound()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.buf = append(appendEvent(b.buf, &e), '\n')
