@@ -16,7 +16,7 @@ import (
 type hostile struct {
 	name    string                             // below evil.example
 	records string                             // its MX and more; empty: a host that talks
-	talk    func(c net.Conn, in *bufio.Reader) // what the host does; nil: it is polite
+	talk    func(c net.Conn, in *bufio.Reader) // what the host does
 	state   string                             // what becomes of the message
 	say     string                             // words of the reason, or of the answer
 }
