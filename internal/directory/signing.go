@@ -25,8 +25,8 @@ const (
 // signingAlgorithms, and what ends the selectors of their keys.
 var signingAlgorithms = [...]struct{ name, suffix string }{{Ed25519, "-ed"}, {RSA, "-rsa"}}
 
-// rsaBits is what RFC 8301, 3.2 asks of signers; longer keys do not fit into one string of
-// a TXT record, nor into many providers' forms.
+// rsaBits is what RFC 8301, 3.2 asks of signers; longer keys do not fit into many providers'
+// forms.
 const rsaBits = 2048
 
 // KeyState is where a signing key stands in its life.
