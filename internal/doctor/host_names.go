@@ -254,7 +254,11 @@ func (d *Doctor) blocklists(ctx context.Context) finding {
 	for _, a := range d.Site.Addresses {
 		for _, hit := range dnsbl.Ask(ctx, d.Resolver, a, zones) {
 			if hit.Listed() {
-				return fail("find out why, and ask to be taken off: search for "+hit.Zone.Name+" removal", "%s is on the list %s, by which many refuse mail: %s", a, hit.Zone.Name, hit.Text)
+				why := fmt.Sprintf("%s is on the list %s, by which many refuse mail", a, hit.Zone.Name)
+				if hit.Text != "" {
+					why += ": " + hit.Text
+				}
+				return fail("find out why, and ask to be taken off: search for "+hit.Zone.Name+" removal", "%s", why)
 			}
 		}
 	}
