@@ -41,6 +41,7 @@ type Message struct {
 type Verdict struct {
 	Peer     Peer
 	Envelope mail.Envelope
+	Authors  []string // domains of From, in A-labels; more than one: see DMARC.Problem
 
 	SPF     spf.Result    // of MAIL FROM; of HELO if that is null
 	SPFHelo spf.Result    // of HELO

@@ -63,6 +63,9 @@ func (c *Checker) Check(ctx context.Context, peer Peer, env mail.Envelope, msg M
 	if msg.Cut && problem == "" {
 		problem = "the header is too long to be read whole"
 	}
+	for _, a := range authors {
+		v.Authors = append(v.Authors, canonical(a))
+	}
 	r := &run{v: v}
 	r.start("SPF", func() {
 		v.SPF = spf.Check(ctx, c.opt.Resolver, c.query(peer, env.From))

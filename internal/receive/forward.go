@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/martlet-mail/martlet/internal/check"
 	"github.com/martlet-mail/martlet/internal/check/arc"
 	"github.com/martlet-mail/martlet/internal/check/dkim"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -13,17 +14,56 @@ import (
 )
 
 // Assessment is what was found out about a message as it came in, for those it is sent on to
-// (RFC 8617, 4.1.1).
+// (RFC 8617, 4.1.1), and for whether it is sent on at all.
 type Assessment struct {
 	// Results is the value of its Authentication-Results field, the name of the service first.
 	Results string
 	Chain   arc.Result
+
+	verdict *check.Verdict // nil: only the above is known
+	here    bool           // an author is of a domain here, or below one
 }
 
 // assessment is what those who get the message from here are told.
-func (r *Receiver) assessment(o Observation) *Assessment {
+func (r *Receiver) assessment(ctx context.Context, o Observation) *Assessment {
 	_, results, _ := strings.Cut(string(o.Verdict.Field(r.opt.AuthservID)), ":")
-	return &Assessment{Results: strings.TrimSpace(results), Chain: o.Verdict.ARC}
+	a := &Assessment{Results: strings.TrimSpace(results), Chain: o.Verdict.ARC, verdict: o.Verdict}
+	asked := 0
+	for _, name := range o.Verdict.Authors {
+		a.here = a.here || r.isOurs(ctx, name, &asked)
+	}
+	return a
+}
+
+// forgedSender tells whether the sender of the envelope may be somebody else.
+func (a *Assessment) forgedSender() bool {
+	return a != nil && a.verdict != nil && !a.verdict.SenderProven()
+}
+
+// launders tells whether a message would pass DMARC elsewhere if a domain here sent it on, though
+// nobody stands behind its author.
+func (r *Receiver) launders(a *Assessment, via string) bool {
+	if a == nil || a.verdict == nil || a.verdict.AuthorProven() {
+		return false
+	}
+	return a.here || a.verdict.IsOfAuthor(via) || a.verdict.IsOfAuthor(r.opt.AuthservID)
+}
+
+// withheld says why a message is not sent on by a domain here to another host, if it must
+// not be (docs/decisions/0030-forged-mail.md): with us as its sender what is forged would pass there, and
+// what is junk would be ours. A reason that may go is temporary.
+func (r *Receiver) withheld(f findings, junk bool, via string) Result {
+	switch {
+	case !r.launders(f.found, via):
+	case f.found.verdict.Unknown():
+		return Result{fault.New(fault.Limited, "whether the author's domain stands behind your message cannot be found out now, and else it is not sent on; try again later"), "4.7.1"}
+	default:
+		return Result{fault.New(fault.Denied, "your message is not sent on: the author's domain does not stand behind it"), "5.7.1"}
+	}
+	if junk {
+		return Result{fault.New(fault.Denied, "your message is not sent on: it is taken for junk"), "5.7.1"}
+	}
+	return Result{}
 }
 
 // bundle is the recipients elsewhere that get a message in one form: with one sender, sealed
@@ -49,15 +89,16 @@ func bundles(remote []*onward) (all []*bundle) {
 }
 
 // sentOn returns sender and message as they leave for a bundle. A stranger's sender becomes one of
-// the domain that sends the message on, since SPF of his own does not know this host; what
-// was found out when it came in is sealed beside it. Either may fail without harm: the
+// the domain that sends the message on, since SPF of his own does not know this host; so does a
+// sender of a domain here that a stranger has only written there. What was found out when
+// it came in is sealed beside it. Either may fail without harm: the
 // message goes as it is.
 func (r *Receiver) sentOn(ctx context.Context, env mail.Envelope, b *bundle, p *plan, msg *store.Parcel) (mail.Address, *store.Parcel) {
 	if b.via == "" {
 		return env.From, msg
 	}
 	from := env.From
-	if local, err := r.opt.Directory.IsLocal(ctx, from.Domain); err == nil && !local && r.opt.Returns != nil && !from.IsZero() {
+	if local, err := r.opt.Directory.IsLocal(ctx, from.Domain); err == nil && (!local || p.found.forgedSender()) && r.opt.Returns != nil && !from.IsZero() {
 		if a, ok := r.opt.Returns.Forward(from, b.via); ok {
 			from = a
 		} else {

@@ -58,7 +58,8 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 	}
 	o := r.rule(ctx, env, r.inspect(ctx, env, msg))
 	o.Message = msg
-	f := findings{o.junk(env), o.Verdict.String(), o.action(), r.assessment(o)}
+	env.To = reportable(env.To, o.Verdict)
+	f := findings{o.junk(env), o.Verdict.String(), o.action(), r.assessment(ctx, o)}
 	if o.Disposition > check.None {
 		r.opt.Log.Info("message checked", "id", env.ID, "outcome", o.Disposition.String(), "reason", f.action)
 	}
@@ -83,6 +84,23 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 		r.observed(o) // else it comes again
 	}
 	return results
+}
+
+// reportable leaves out what a stranger wants reports of success for, if the sender to whom they
+// would go may be forged.
+func reportable(to []mail.Recipient, v *check.Verdict) []mail.Recipient {
+	if v.SenderProven() || !slices.ContainsFunc(to, func(t mail.Recipient) bool { return t.Notify&mail.NotifySuccess != 0 }) {
+		return to
+	}
+	to = slices.Clone(to)
+	for i := range to {
+		if n := &to[i].Notify; *n&mail.NotifySuccess != 0 {
+			if *n &^= mail.NotifySuccess; *n == mail.NotifyDefault {
+				*n = mail.NotifyNever
+			}
+		}
+	}
+	return to
 }
 
 func (r *Receiver) observed(o Observation) {

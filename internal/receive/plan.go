@@ -50,18 +50,22 @@ type onward struct {
 
 // route resolves the recipients (rewritten senders, aliases, details, catch-alls).
 //
-// junk tells of each recipient whether his message goes into Junk; nil: of none. An account
+// f.junk tells of each recipient whether his message goes into Junk; nil: of none. An account
 // that several of them lead to has it there if any of them wants it so.
-func (r *Receiver) route(ctx context.Context, env mail.Envelope, junk []bool) *plan {
+func (r *Receiver) route(ctx context.Context, env mail.Envelope, f findings) *plan {
 	p := &plan{recipients: make([]recipient, len(env.To))}
 	drops := map[mail.AccountID]*drop{}
 	remote := map[mail.Address]*onward{}
 	for i, to := range env.To {
 		rcpt := &p.recipients[i]
 		rcpt.Recipient = to
-		rcpt.junk = env.Junk || junk != nil && junk[i]
+		rcpt.junk = env.Junk || f.junk != nil && f.junk[i]
 		if back, ok := r.returns(env.From, to.Address); ok {
-			p.addRemote(remote, rcpt, to, back, "")
+			if why := r.withheld(f, rcpt.junk, ""); why.Err != nil {
+				rcpt.withhold(why, f)
+			} else {
+				p.addRemote(remote, rcpt, to, back, "")
+			}
 			continue
 		}
 		found, err := r.opt.Directory.Resolve(ctx, to.Address)
@@ -79,15 +83,37 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope, junk []bool) *p
 			d.junk = d.junk || rcpt.junk
 			rcpt.drops = append(rcpt.drops, d)
 		}
-		for _, a := range found.Remote {
-			via := to.Address.Domain
-			if a.Folded() == to.Address.Folded() {
-				via = ""
-			}
-			p.addRemote(remote, rcpt, to, a, via)
-		}
+		r.routeRemote(p, remote, rcpt, found.Remote, f)
 	}
 	return p
+}
+
+// routeRemote lets a recipient lead to the addresses elsewhere that an alias has, but for
+// what must not be sent on.
+func (r *Receiver) routeRemote(p *plan, known map[mail.Address]*onward, rcpt *recipient, all []mail.Address, f findings) {
+	var why Result
+	for _, a := range all {
+		via := rcpt.Address.Domain
+		if a.Folded() == rcpt.Address.Folded() {
+			via = ""
+		} else if why = r.withheld(f, rcpt.junk, via); why.Err != nil {
+			r.opt.Log.Info("not sent on", "alias", rcpt.Address.String(), "to", a.String(), "reason", fault.Say(why.Err))
+			continue
+		}
+		p.addRemote(known, rcpt, rcpt.Recipient, a, via)
+	}
+	if why.Err != nil && len(rcpt.drops)+len(rcpt.remote) == 0 {
+		rcpt.withhold(why, f)
+	}
+}
+
+// withhold is for a recipient who leads only to where the message is not sent on. If others
+// have it, the queue refuses it once more, with a report unless its sender may be forged.
+func (t *recipient) withhold(why Result, f findings) {
+	t.failed, t.junk = why, true
+	if f.found.forgedSender() {
+		t.Notify = mail.NotifyNever
+	}
 }
 
 // addRemote lets a recipient lead to an address elsewhere.

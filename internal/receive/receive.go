@@ -117,7 +117,7 @@ func (r *Receiver) way(ctx context.Context, env mail.Envelope, msg *store.Parcel
 	if circles(msg, r.opt.MaxReceived) {
 		return refused(env, Result{errLoop, "5.4.6"})
 	}
-	p := r.route(ctx, env, f.junk)
+	p := r.route(ctx, env, f)
 	p.found = f.found
 	return p
 }
