@@ -249,7 +249,8 @@ func (t tx) settleDest(name string, to *toll) error {
 	is, first := l.due, to.first
 	was := *l
 	l.classes |= to.classes
-	if to.removed || !had || len(to.changes) > 0 || first == 0 {
+	// What is new of a priority says nothing of when the others are due.
+	if to.removed || !had || len(to.changes) > 0 || first == 0 || l.classes != was.classes {
 		if first, l.classes, err = t.firstLane(name, l.classes); err != nil {
 			return err
 		}
