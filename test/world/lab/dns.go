@@ -45,13 +45,14 @@ const (
 type Zone struct {
 	Name  string
 	Trust Trust
+	Text  string // more of its file, as somebody writes it by hand
 }
 
 // the zones that are always there. Parents come first.
 var (
 	reverse4 = "18.198.in-addr.arpa."
 	reverse6 = "8.b.d.0.1.0.0.2.ip6.arpa."
-	ground   = []Zone{{".", Signed}, {"example.", Signed}, {reverse4, Signed}, {reverse6, Signed}}
+	ground   = []Zone{{Name: "."}, {Name: "example."}, {Name: reverse4}, {Name: reverse6}}
 )
 
 // DNS is the name server that has every zone, by Knot, and the resolver, by Unbound.
@@ -131,6 +132,7 @@ func (d *DNS) AddZones(zones ...Zone) error {
 		if slices.Contains([]string{".", "example."}, zones[i].Name) { // glue, so that there is a way in
 			text += fmt.Sprintf("ns.example. 3600 IN A %s\nns.example. 3600 IN AAAA %s\n", authority4, authority6)
 		}
+		text += zones[i].Text
 		if err := os.WriteFile(d.file(zones[i].Name), []byte(text), 0o644); err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func world(t *testing.T) *World {
 // The chain of trust holds from the root to a name, and breaks where it is broken.
 func TestTrust(t *testing.T) {
 	w := world(t)
-	if err := w.DNS.AddZones(Zone{"good.example", Signed}, Zone{"plain.example", Insecure}, Zone{"bad.example", Bogus}); err != nil {
+	if err := w.DNS.AddZones(Zone{Name: "good.example"}, Zone{Name: "plain.example", Trust: Insecure}, Zone{Name: "bad.example", Trust: Bogus}); err != nil {
 		t.Fatal(err)
 	}
 	for _, zone := range []string{"good", "plain", "bad"} {

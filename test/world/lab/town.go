@@ -22,8 +22,8 @@ type Town struct {
 
 // Zones of the town.
 var townZones = []Zone{
-	{"martlet.example", Signed}, {"postfix.example", Signed}, {"exim.example", Signed}, {"smtpd.example", Signed},
-	{"sts.example", Insecure}, {"evil.example", Signed}, {"bogus.example", Bogus},
+	{Name: "martlet.example"}, {Name: "postfix.example"}, {Name: "exim.example"}, {Name: "smtpd.example"}, {Name: "evil.example"},
+	{Name: "sts.example", Trust: Insecure}, {Name: "bogus.example", Trust: Bogus},
 }
 
 // NewTown builds it. Settings go to Martlet's configuration.
