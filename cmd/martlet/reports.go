@@ -22,17 +22,25 @@ import (
 
 // newReports makes what [reports] says.
 func (h *house) newReports() (*reports.Book, error) {
+	o, err := h.reportOptions()
+	if err != nil {
+		return nil, err
+	}
+	return reports.New(o), nil
+}
+
+func (h *house) reportOptions() (reports.Options, error) {
 	roots, _, err := authorities(h.cfg.Queue.CA)
 	if err != nil {
-		return nil, misconfigured(err)
+		return reports.Options{}, misconfigured(err)
 	}
 	r := h.cfg.Reports
-	return reports.New(reports.Options{
+	return reports.Options{
 		Engine: h.engine, Resolver: h.resolver, Now: time.Now, Log: h.log,
 		Collect: r.Send, Hostname: string(h.cfg.Hostname), Organization: r.Organisation, Version: thisBuild().Version,
 		From: h.reporter, Mail: h.mailReport, Dial: new(net.Dialer).DialContext, Roots: roots, AllowPrivate: h.cfg.Queue.AllowPrivate,
 		Asked: h.askedForReports, Keep: time.Duration(r.Keep),
-	}), nil
+	}, nil
 }
 
 // keepReports counts, sends and reads reports.
@@ -69,7 +77,11 @@ func (h *house) reporter(ctx context.Context) (mail.Address, error) {
 		names = append(names, d.Name)
 	}
 	for _, name := range names {
-		if ascii, err := dnsx.ASCII(name); err == nil && h.signs(ctx, ascii) == nil {
+		ascii, err := dnsx.ASCII(name)
+		if err != nil {
+			continue
+		}
+		if local, err := h.directory.IsLocal(ctx, ascii); err == nil && local && h.signs(ctx, ascii) == nil {
 			return mail.Address{Local: "postmaster", Domain: ascii}, nil
 		}
 	}
