@@ -67,6 +67,7 @@ type Verdict struct {
 type Forwarder struct {
 	Domain string
 	ARC    bool // it, or one before it that is trusted, too, says that DMARC passed there
+	Open   bool // it may be: whether it was could not be found out now
 	Detail string
 }
 

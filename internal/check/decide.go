@@ -68,6 +68,9 @@ func (v *Verdict) believe(d *Decision, p Policy) {
 		return // no list makes such a From field
 	}
 	switch {
+	case v.Trusted.Open: // a name service that is away for an hour must not bounce a list's mail
+		d.Disposition = min(d.Disposition, Junk)
+		d.override("other", "it may be of a trusted forwarder, which cannot be found out now: "+v.Trusted.Detail)
 	case v.Trusted.ARC:
 		d.Disposition = min(d.Disposition, None)
 		d.override("local_policy", "arc=pass "+v.Trusted.Detail)
@@ -119,7 +122,10 @@ func (c *Checker) sender(v *Verdict, p Policy) Decision {
 	case PolicyReport:
 		d.Disposition = None
 	}
-	if v.Trusted.Domain != "" {
+	switch {
+	case v.Trusted.Open:
+		d.Disposition = min(d.Disposition, Junk)
+	case v.Trusted.Domain != "":
 		d.Disposition = min(d.Disposition, Mark)
 	}
 	return d
@@ -128,30 +134,12 @@ func (c *Checker) sender(v *Verdict, p Policy) Decision {
 var actions = map[dnsbl.Action]Disposition{dnsbl.Mark: Mark, dnsbl.Junk: Junk, dnsbl.Reject: Reject}
 
 // listed is what lists of hosts, and the names of the host, lead to. A host that a list of
-// good ones has is not held against the message by anything else.
+// good ones has is not held against the message by anything else; while such a list does not
+// answer, nothing is refused.
 func (c *Checker) listed(v *Verdict) Decision {
-	var d Decision
-	score := 0
-	if v.Reverse.Status == fail || v.Reverse.Status == permerror {
-		score += c.opt.ReverseWeight
-	}
-	if v.Name.Status == fail {
-		score += c.opt.HeloWeight
-	}
-	for _, h := range v.Lists {
-		if !h.Listed() {
-			continue
-		}
-		if h.Zone.Action == dnsbl.Accept {
-			return Decision{}
-		}
-		score += h.Zone.Weight
-		if a := actions[h.Zone.Action]; a > d.Disposition {
-			d = Decision{Disposition: a, Code: 550, Enhanced: "5.7.1", Text: fmt.Sprintf("%s is listed in %s", v.Peer.Addr.Unmap().WithZone(""), h.Zone.Name)}
-			if h.Text != "" {
-				d.Text += ": " + h.Text
-			}
-		}
+	d, score, most := c.hits(v)
+	if most == None {
+		return Decision{}
 	}
 	switch {
 	case c.opt.RejectScore > 0 && score >= c.opt.RejectScore && d.Disposition < Reject:
@@ -159,9 +147,41 @@ func (c *Checker) listed(v *Verdict) Decision {
 	case c.opt.JunkScore > 0 && score >= c.opt.JunkScore && d.Disposition < Junk:
 		d.Disposition = Junk
 	default:
+		d.Disposition = min(d.Disposition, most)
 		return d
 	}
+	d.Disposition = min(d.Disposition, most)
 	d.Code, d.Enhanced = 550, "5.7.1"
 	d.Text = fmt.Sprintf("what is known of the host %s has a score of %d", v.Peer.Addr.Unmap().WithZone(""), score)
 	return d
+}
+
+// hits weighs what is known of the host. most is the worst that may be done about it.
+func (c *Checker) hits(v *Verdict) (d Decision, score int, most Disposition) {
+	most = Reject
+	if v.Reverse.Status == fail || v.Reverse.Status == permerror {
+		score += c.opt.ReverseWeight
+	}
+	if v.Name.Status == fail {
+		score += c.opt.HeloWeight
+	}
+	for _, h := range v.Lists {
+		good := h.Zone.Action == dnsbl.Accept || h.Zone.Weight < 0
+		switch {
+		case h.Err != nil && good:
+			most = Junk
+		case !h.Listed():
+		case h.Zone.Action == dnsbl.Accept:
+			return d, score, None
+		default:
+			score += h.Zone.Weight
+			if a := actions[h.Zone.Action]; a > d.Disposition {
+				d = Decision{Disposition: a, Code: 550, Enhanced: "5.7.1", Text: fmt.Sprintf("%s is listed in %s", v.Peer.Addr.Unmap().WithZone(""), h.Zone.Name)}
+				if h.Text != "" {
+					d.Text += ": " + h.Text
+				}
+			}
+		}
+	}
+	return d, score, most
 }

@@ -41,28 +41,45 @@ func (v *Verdict) relayed(header []byte) string {
 	return ""
 }
 
-// trusted looks for a forwarder of Options.Trusted that stands behind the message.
-func (c *Checker) trusted(v *Verdict) Forwarder {
-	if f, ok := c.sealed(v); ok {
+// trusted looks for a forwarder of Options.Trusted that stands behind the message, or, if
+// there is none, for one of whom that cannot be found out now.
+func (c *Checker) trusted(v *Verdict) (open Forwarder) {
+	if f, ok := c.sealed(v); ok && !f.Open {
 		return f
+	} else if ok {
+		open = f
+	}
+	note := func(domain, detail string) {
+		if open.Domain == "" {
+			open = Forwarder{Domain: domain, Open: true, Detail: detail}
+		}
 	}
 	for _, domain := range c.opt.Trusted {
 		for _, s := range v.DKIM {
-			if s.Status == dkim.Pass && below(s.Domain, domain) {
+			switch {
+			case !below(s.Domain, domain):
+			case s.Status == dkim.Pass:
 				return Forwarder{Domain: domain, Detail: "dkim=pass header.d=" + s.Domain}
+			case s.Status == dkim.TempError:
+				note(domain, "dkim=temperror header.d="+s.Domain)
 			}
 		}
-		if v.SPF.Status == spf.Pass && below(v.SPF.Domain, domain) {
+		switch {
+		case !below(v.SPF.Domain, domain):
+		case v.SPF.Status == spf.Pass:
 			return Forwarder{Domain: domain, Detail: "spf=pass smtp.mailfrom=" + v.SPF.Domain}
+		case v.SPF.Status == spf.TempError:
+			note(domain, "spf=temperror smtp.mailfrom="+v.SPF.Domain)
 		}
 	}
-	return Forwarder{}
+	return open
 }
 
 // sealed looks for a set of a valid chain that says that DMARC passed for the author, with
-// nobody but trusted sealers from there on (RFC 8617, 7.2.1).
+// nobody but trusted sealers from there on (RFC 8617, 7.2.1). A chain of which a key cannot
+// be had now leaves it open.
 func (c *Checker) sealed(v *Verdict) (Forwarder, bool) {
-	if v.ARC.Status != arc.Pass || v.ARC.Weak || v.DMARC.Author == "" {
+	if v.ARC.Status != arc.Pass && !v.ARC.Temporary || v.ARC.Weak || v.DMARC.Author == "" {
 		return Forwarder{}, false
 	}
 	for i := len(v.ARC.Sets) - 1; i >= 0; i-- {
@@ -71,7 +88,7 @@ func (c *Checker) sealed(v *Verdict) (Forwarder, bool) {
 			break
 		}
 		if saysPass(set.Results, v.DMARC.Author) {
-			return Forwarder{Domain: set.Domain, ARC: true, Detail: fmt.Sprintf("as[%d].d=%s as[%d].s=%s", set.Instance, set.Domain, set.Instance, set.Selector)}, true
+			return Forwarder{Domain: set.Domain, ARC: true, Open: v.ARC.Temporary, Detail: fmt.Sprintf("as[%d].d=%s as[%d].s=%s", set.Instance, set.Domain, set.Instance, set.Selector)}, true
 		}
 	}
 	return Forwarder{}, false

@@ -41,6 +41,7 @@ type Result struct {
 	Highest    int   // the highest instance that any field names, for the next seal
 	Weak       bool  // the newest signature does not cover From: it says nothing of the author
 	Over       bool  // the newest seal says that the chain failed before: nothing is added to it any more
+	Temporary  bool  // it fails for want of a key that could not be looked up now
 }
 
 // Set is what one host added.
@@ -55,7 +56,7 @@ type Set struct {
 }
 
 // Verify checks the chain of a message (RFC 8617, 5.2). Keys that cannot be looked up make it
-// fail, as all errors do.
+// fail, as all errors do; Temporary says so.
 func Verify(ctx context.Context, m *dkim.Message, keys *dkim.Keys, now time.Time) Result {
 	c := &chain{m: m, keys: keys, now: now}
 	c.collect()
@@ -69,6 +70,7 @@ func Verify(ctx context.Context, m *dkim.Message, keys *dkim.Keys, now time.Time
 		return c.fail(fault.Say(err))
 	}
 	if err := c.verify(ctx); err != nil {
+		c.r.Temporary = fault.Of(err) == fault.Unavailable
 		return c.fail(fault.Say(err))
 	}
 	c.r.Status = Pass
@@ -212,14 +214,23 @@ func (c *chain) verify(ctx context.Context) error {
 		return fault.New(fault.Denied, "l= leaves the end of the body open")
 	}
 	if _, err := newest.Verified(ctx, c.m, c.keys); err != nil {
-		return fault.Newf(fault.Denied, "ARC-Message-Signature %d: %s", c.r.Highest, fault.Say(err))
+		return broken(err, "ARC-Message-Signature", c.r.Highest)
 	}
 	for i := c.r.Highest; i >= 1; i-- {
 		if _, err := c.keys.Check(ctx, c.sets[i].sealed, c.sealedBy(i), dkim.Relaxed); err != nil {
-			return fault.Newf(fault.Denied, "ARC-Seal %d: %s", i, fault.Say(err))
+			return broken(err, "ARC-Seal", i)
 		}
 	}
 	return nil
+}
+
+// broken is the failure of one signature: Denied, or Unavailable if it may go.
+func broken(err error, field string, instance int) error {
+	kind := fault.Denied
+	if dkim.Temporary(err) {
+		kind = fault.Unavailable
+	}
+	return fault.Newf(kind, "%s %d: %s", field, instance, fault.Say(err))
 }
 
 // sealedBy returns what a seal signs beside itself, in canonical form (RFC 8617, 5.1.1).

@@ -213,3 +213,6 @@ func statusOf(err error) Status {
 	}
 	return TempError
 }
+
+// Temporary tells whether an error of a signature may be gone later.
+func Temporary(err error) bool { return statusOf(err) == TempError }
