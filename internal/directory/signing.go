@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -162,8 +161,11 @@ func (d *Directory) makeKeys(ctx context.Context, domain string, state KeyState)
 		return all, nil
 	}
 	now := d.keyTime()
+	word, err := newWord(all, now, d.opt.Rand)
+	if err != nil {
+		return nil, err
+	}
 	return d.changeKeys(ctx, domain, func(name string, all []SigningKey) ([]SigningKey, error) {
-		word := freeWord(all, now)
 		for _, alg := range signingAlgorithms {
 			if made[alg.name] == nil || has(all, alg.name, state) {
 				continue
@@ -196,14 +198,26 @@ func newSigner(algorithm string, random io.Reader) (crypto.Signer, error) {
 	return key, nil
 }
 
-// freeWord returns how the selectors of new keys begin: the year and the first letter that
-// no key of the domain had, as in 2026a, 2026b, ... 2026z, 2026za.
-func freeWord(all []SigningKey, now time.Time) string {
-	for word := fmt.Sprintf("%d", now.Year()); ; word += "z" {
-		for letter := 'a'; letter <= 'z'; letter++ {
-			if begin := word + string(letter); !slices.ContainsFunc(all, func(k SigningKey) bool { return strings.HasPrefix(k.Selector, begin+"-") }) {
-				return begin
-			}
+// wordLetters are those of selectors: none that is taken for another, and no vowels, lest
+// they make words.
+const wordLetters = "bcdfghjkmnpqrstvwxz"
+
+// newWord returns how the selectors of new keys begin: the month and five letters by chance,
+// as in 202611kwqzt. A selector must never come again with another key, for the DNS may still
+// have the first: not even if the domain was removed meanwhile, or brought back from a backup,
+// and nobody remembers it.
+func newWord(all []SigningKey, now time.Time, random io.Reader) (string, error) {
+	for {
+		var chance [5]byte
+		if _, err := io.ReadFull(random, chance[:]); err != nil {
+			return "", fault.Wrap(fault.Internal, "", err)
+		}
+		for i, c := range chance {
+			chance[i] = wordLetters[int(c)%len(wordLetters)]
+		}
+		word := now.Format("200601") + string(chance[:])
+		if !slices.ContainsFunc(all, func(k SigningKey) bool { return strings.HasPrefix(k.Selector, word+"-") }) {
+			return word, nil
 		}
 	}
 }

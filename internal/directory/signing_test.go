@@ -2,9 +2,11 @@ package directory
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,36 +14,50 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-func states(all []SigningKey) string {
-	var words []string
-	for _, k := range all {
-		words = append(words, k.Selector+" "+k.State.String())
-	}
-	return strings.Join(words, ", ")
+// words calls the words of selectors, which are made by chance, a, b, ... as a test comes to see them.
+type words struct {
+	mu    sync.Mutex
+	known []string
 }
 
-func wantKeys(t *testing.T, all []SigningKey, err error, want string) {
+func (w *words) states(all []SigningKey) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var told []string
+	for _, k := range all {
+		word, kind, _ := strings.Cut(k.Selector, "-")
+		i := slices.Index(w.known, word)
+		if i < 0 {
+			i = len(w.known)
+			w.known = append(w.known, word)
+		}
+		told = append(told, string(rune('a'+i))+"-"+kind+" "+k.State.String())
+	}
+	return strings.Join(told, ", ")
+}
+
+func (w *words) want(t *testing.T, all []SigningKey, err error, want string) {
 	t.Helper()
-	if err != nil || states(all) != want {
-		t.Fatalf("%v: the keys are %q, not %q", err, states(all), want)
+	if got := w.states(all); err != nil || got != want {
+		t.Fatalf("%v: the keys are %q, not %q", err, got, want)
 	}
 }
 
 // A domain that was made before there were keys, as AddDomain makes one, gets them when
 // something is to be signed, and keeps them.
 func TestSignersOfADomainWithoutKeys(t *testing.T) {
-	f := setUp(t)
+	f, keys := setUp(t), new(words)
 	all, err := f.Keys(bg, "example.org")
-	wantKeys(t, all, err, "")
+	keys.want(t, all, err, "")
 	first, err := f.Signers(bg, "EXAMPLE.org")
-	wantKeys(t, first, err, "2027a-ed active, 2027a-rsa active")
+	keys.want(t, first, err, "a-ed active, a-rsa active")
 	if k, ok := first[1].Signer.(*rsa.PrivateKey); !ok || k.N.BitLen() != 2048 || first[1].Algorithm != RSA || first[0].Algorithm != Ed25519 {
 		t.Errorf("%+v", first)
 	}
 	f.Close()
 	f.open(t)
 	again, err := f.Signers(bg, "example.org")
-	wantKeys(t, again, err, "2027a-ed active, 2027a-rsa active")
+	keys.want(t, again, err, "a-ed active, a-rsa active")
 	if !again[1].Signer.(*rsa.PrivateKey).Equal(first[1].Signer) || !again[0].same(first[0]) {
 		t.Error("they are other keys")
 	}
@@ -57,46 +73,46 @@ func TestSignersOfADomainWithoutKeys(t *testing.T) {
 // From one key to the next there is no moment at which nothing signs or what has signed
 // cannot be verified.
 func TestRotationHasNoGap(t *testing.T) {
-	f := setUp(t)
+	f, keys := setUp(t), new(words)
 	_, err := f.Activate(bg, "example.org")
 	wantKind(t, "nothing follows", err, fault.NotFound)
 	_, err = f.MakeKeys(bg, "example.org")
 	f.mustDo(t, err)
 	f.pass(180 * 24 * time.Hour)
 	all, err := f.NextKeys(bg, "example.org")
-	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active, 2027b-ed next, 2027b-rsa next")
+	keys.want(t, all, err, "a-ed active, a-rsa active, b-ed next, b-rsa next")
 	all, err = f.NextKeys(bg, "example.org")
-	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active, 2027b-ed next, 2027b-rsa next")
+	keys.want(t, all, err, "a-ed active, a-rsa active, b-ed next, b-rsa next")
 	signers, err := f.Signers(bg, "example.org")
-	wantKeys(t, signers, err, "2027a-ed active, 2027a-rsa active")
-	f.mustDo(t, f.KeysSeen(bg, "example.org", "2027b-ed", "2027b-rsa", "of-another"))
+	keys.want(t, signers, err, "a-ed active, a-rsa active")
+	f.mustDo(t, f.KeysSeen(bg, "example.org", all[2].Selector, all[3].Selector, "of-another"))
 	all, err = f.Activate(bg, "example.org")
-	wantKeys(t, all, err, "2027a-ed retired, 2027a-rsa retired, 2027b-ed active, 2027b-rsa active")
+	keys.want(t, all, err, "a-ed retired, a-rsa retired, b-ed active, b-rsa active")
 	if all[2].Published.IsZero() || all[0].Gone.Sub(all[0].Retired) < 7*24*time.Hour || all[0].Signer == nil {
 		t.Errorf("%+v", all)
 	}
 	signers, err = f.Signers(bg, "example.org")
-	wantKeys(t, signers, err, "2027b-ed active, 2027b-rsa active")
+	keys.want(t, signers, err, "b-ed active, b-rsa active")
 
 	f.pass(f.opt.KeepKeys + 14*24*time.Hour - time.Hour)
 	all, err = f.ExpireKeys(bg, "example.org")
-	wantKeys(t, all, err, "2027a-ed retired, 2027a-rsa retired, 2027b-ed active, 2027b-rsa active")
+	keys.want(t, all, err, "a-ed retired, a-rsa retired, b-ed active, b-rsa active")
 	f.pass(time.Hour)
 	all, err = f.ExpireKeys(bg, "example.org")
-	wantKeys(t, all, err, "2027a-ed gone, 2027a-rsa gone, 2027b-ed active, 2027b-rsa active")
+	keys.want(t, all, err, "a-ed gone, a-rsa gone, b-ed active, b-rsa active")
 	all, err = f.Keys(bg, "example.org")
-	wantKeys(t, all, err, "2027a-ed gone, 2027a-rsa gone, 2027b-ed active, 2027b-rsa active")
+	keys.want(t, all, err, "a-ed gone, a-rsa gone, b-ed active, b-rsa active")
 	if all[0].Signer != nil {
 		t.Error("the private key is still there")
 	}
 	f.pass(goneKept + time.Hour)
 	all, err = f.ExpireKeys(bg, "example.org")
-	wantKeys(t, all, err, "2027b-ed active, 2027b-rsa active")
+	keys.want(t, all, err, "b-ed active, b-rsa active")
 }
 
 // Two that need keys at the same time do not make two sets.
 func TestKeysAreMadeOnce(t *testing.T) {
-	f := setUp(t)
+	f, keys := setUp(t), new(words)
 	got := make(chan string, 4)
 	for range 4 {
 		go func() {
@@ -104,36 +120,59 @@ func TestKeysAreMadeOnce(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			got <- states(all)
+			got <- keys.states(all)
 		}()
 	}
 	for range 4 {
-		if s := <-got; s != "2027a-ed active, 2027a-rsa active" {
+		if s := <-got; s != "a-ed active, a-rsa active" {
 			t.Error(s)
 		}
 	}
 	all, err := f.Keys(bg, "example.org")
-	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active")
+	keys.want(t, all, err, "a-ed active, a-rsa active")
 }
 
+// A word that is there is not taken, whatever chance says.
 func TestSelectorsAreNotUsedTwice(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	var all []SigningKey
-	for range 30 {
-		all = append(all, SigningKey{Selector: freeWord(all, now) + "-ed"})
+	now := time.Unix(1_800_000_000, 0).UTC()
+	chance := strings.NewReader("\x00\x01\x02\x03\x12\x00\x01\x02\x03\x12\x00\x01\x02\x03\xff")
+	first, err := newWord(nil, now, chance)
+	if err != nil || first != "202701bcdfz" {
+		t.Errorf("%q %v", first, err)
 	}
-	if all[0].Selector != "2027a-ed" || all[25].Selector != "2027z-ed" || all[29].Selector != "2027zd-ed" {
-		t.Error(states(all))
+	second, err := newWord([]SigningKey{{Selector: first + "-ed"}}, now, chance)
+	if err != nil || second != "202701bcdfm" {
+		t.Errorf("%q %v", second, err)
 	}
-	slices.SortFunc(all, func(a, b SigningKey) int { return strings.Compare(a.Selector, b.Selector) })
-	if len(slices.CompactFunc(all, func(a, b SigningKey) bool { return a.Selector == b.Selector })) != 30 {
-		t.Error("a selector comes twice")
+	if _, err := newWord(nil, now, chance); !fault.Is(err, fault.Internal) {
+		t.Errorf("without chance: %v", err)
+	}
+}
+
+// A domain that is removed and made again, or that is made again after a backup in which it
+// was not came back, gets no selector under which the DNS may have another key.
+func TestSelectorsDoNotComeAgain(t *testing.T) {
+	f := setUp(t)
+	seen := map[string]bool{}
+	for range 3 {
+		f.mustDo(t, f.AddDomain(bg, "again.test"))
+		for _, makeMore := range []func(context.Context, string) ([]SigningKey, error){f.MakeKeys, f.NextKeys} {
+			all, err := makeMore(bg, "again.test")
+			f.mustDo(t, err)
+			for _, k := range all {
+				seen[k.Selector] = true
+			}
+		}
+		f.mustDo(t, f.RemoveDomain(bg, "again.test"))
+	}
+	if len(seen) != 12 {
+		t.Errorf("%d selectors for 12 keys: %v", len(seen), seen)
 	}
 }
 
 // What belongs to a domain goes with it, and nothing of a domain whose name begins alike.
 func TestRemovedDomainTakesItsKeys(t *testing.T) {
-	f := setUp(t)
+	f, keys := setUp(t), new(words)
 	f.mustDo(t, f.AddDomain(bg, "example.org.uk"))
 	for _, name := range []string{"example.org", "example.org.uk"} {
 		_, err := f.NextKeys(bg, name)
@@ -144,9 +183,9 @@ func TestRemovedDomainTakesItsKeys(t *testing.T) {
 	wantKind(t, "gone", err, fault.NotFound)
 	f.mustDo(t, f.AddDomain(bg, "example.org"))
 	all, err := f.Keys(bg, "example.org")
-	wantKeys(t, all, err, "")
+	keys.want(t, all, err, "")
 	all, err = f.Keys(bg, "example.org.uk")
-	wantKeys(t, all, err, "2027a-ed next, 2027a-rsa next")
+	keys.want(t, all, err, "a-ed next, a-rsa next")
 	for name, want := range map[string]string{"example.org": "none", "example.org.uk": "reject"} {
 		if s, err := f.Settings(bg, name); err != nil || s.DMARC != want {
 			t.Errorf("%s: %v %v", name, s.DMARC, err)
@@ -215,22 +254,23 @@ func TestSettingRows(t *testing.T) {
 // all that is left is one again.
 func TestRepairOfKeysAndSettings(t *testing.T) {
 	eng := newEngine(t)
-	f := newFixture(t, eng)
+	f, keys := newFixture(t, eng), new(words)
 	f.mustDo(t, f.AddDomain(bg, "example.org"), f.AddDomain(bg, "example.net"), f.Set(bg, "example.org", map[string]string{"sign": "no"}))
-	for _, name := range []string{"example.org", "example.net"} {
-		_, err := f.MakeKeys(bg, name)
-		f.mustDo(t, err)
-	}
+	_, err := f.MakeKeys(bg, "example.net")
+	f.mustDo(t, err)
+	all, err := f.MakeKeys(bg, "example.org")
+	keys.want(t, all, err, "a-ed active, a-rsa active")
+	spoilt := all[0].Selector
 	f.Close()
 	f.mustDo(t, eng.Update(bg, shard, func(w engine.Writer) error {
-		for _, key := range [][]byte{signingKey("example.org", "2027a-ed"), settingsKey("example.org")} {
+		for _, key := range [][]byte{signingKey("example.org", spoilt), settingsKey("example.org")} {
 			value, _, err := w.Get(key)
 			if err != nil {
 				return err
 			}
-			spoilt := bytes.Clone(value)
-			spoilt[len(spoilt)/2] ^= 1
-			if err := w.Put(key, spoilt); err != nil {
+			bad := bytes.Clone(value)
+			bad[len(bad)/2] ^= 1
+			if err := w.Put(key, bad); err != nil {
 				return err
 			}
 		}
@@ -238,14 +278,14 @@ func TestRepairOfKeysAndSettings(t *testing.T) {
 	}))
 	var told []string
 	f.mustDo(t, Repair(bg, eng, nil, nil, f.now(), func(m Mended) { told = append(told, m.Address+": "+m.What) }))
-	if all := strings.Join(told, "\n"); len(told) != 3 || !strings.Contains(all, "2027a-ed") || !strings.Contains(all, "martlet domain set") || !strings.Contains(all, "example.net: the domain was lost") {
+	if all := strings.Join(told, "\n"); len(told) != 3 || !strings.Contains(all, spoilt) || !strings.Contains(all, "martlet domain set") || !strings.Contains(all, "example.net: the domain was lost") {
 		t.Error(all)
 	}
 	f.open(t)
-	all, err := f.Signers(bg, "example.org")
-	wantKeys(t, all, err, "2027b-ed active, 2027a-rsa active")
+	all, err = f.Signers(bg, "example.org")
+	keys.want(t, all, err, "b-ed active, a-rsa active")
 	all, err = f.Signers(bg, "example.net")
-	wantKeys(t, all, err, "2027a-ed active, 2027a-rsa active")
+	keys.want(t, all, err, "c-ed active, c-rsa active")
 	for _, problem := range f.problems(t) {
 		t.Error(problem)
 	}

@@ -70,7 +70,7 @@ func (r *Receiver) sign(ctx context.Context, env *mail.Envelope, p *plan, msg *s
 	return msg.Prepend(fields), nil
 }
 
-// signature tells of keys in the story of a message: "example.org (2026a-ed, 2026a-rsa)".
+// signature tells of keys in the story of a message: "example.org (202611kwqzt-ed, 202611kwqzt-rsa)".
 func signature(keys []dkim.Key) string {
 	var selectors []string
 	for _, k := range keys {
