@@ -1,9 +1,12 @@
 package send
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -213,6 +216,133 @@ func TestRequireTLSManyHosts(t *testing.T) {
 		if r := once(t, c, env); short(r) != tc.want {
 			t.Errorf("%+v, want %s", r, tc.want)
 		}
+	}
+}
+
+// stalling offers TLS and never gets on with it.
+func stalling(conn net.Conn) {
+	r := bufio.NewReader(conn)
+	io.WriteString(conn, "220 x\r\n")
+	r.ReadString('\n')
+	io.WriteString(conn, "250-x\r\n250-REQUIRETLS\r\n250 STARTTLS\r\n")
+	r.ReadString('\n')
+	io.WriteString(conn, "220 go\r\n")
+	io.Copy(io.Discard, conn)
+}
+
+// A message with REQUIRETLS does not go back because we were stopped, or a host was too slow,
+// during a handshake: that says nothing of the host.
+func TestRequireTLSStoppedInHandshake(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limit time.Duration // for the handshake; 0: we are stopped
+		want  string
+		seen  int // failures that reports tell of
+	}{"stopped": {0, "421 4.4.2", 0}, "too slow": {100 * time.Millisecond, "454 4.7.5", 1}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := &peer{raw: stalling}
+		seen := 0
+		c := courier(t, peers(t, p), oneHost+"! ad example.org\n", func(o *Options) {
+			o.Timeouts.TLS = tc.limit
+			o.Observed = func(TLSObservation) { seen++ }
+		})
+		if tc.limit == 0 {
+			time.AfterFunc(200*time.Millisecond, cancel)
+		}
+		env := envelope("s@martlet.test", "a@example.org")
+		env.RequireTLS = true
+		if r := c.Send(ctx, env, text("Subject: x\r\n\r\nx\r\n"), nil)[0]; short(r) != tc.want || seen != tc.seen {
+			t.Errorf("%s: %+v, %d observed", name, r, seen)
+		}
+	}
+}
+
+// endsAfter is a connection that ends something with what it reads after last is closed.
+type endsAfter struct {
+	net.Conn
+	last chan struct{}
+	end  func()
+}
+
+func (e *endsAfter) Read(b []byte) (int, error) {
+	n, err := e.Conn.Read(b)
+	select {
+	case <-e.last:
+		e.end()
+	default:
+	}
+	return n, err
+}
+
+// Nor does it as long as there is a host that was not asked: because we were stopped before
+// its turn, because others had all the attempts of one call, or because its address cannot
+// be looked up now.
+func TestRequireTLSHostsNotTried(t *testing.T) {
+	a := newCA(t)
+	c1, _ := a.sign("mx1.example.org", time.Hour, true)
+	c2, _ := a.sign("mx2.example.org", time.Hour, true)
+	env := envelope("s@martlet.test", "a@example.org")
+	env.RequireTLS = true
+	roots := func(o *Options) { o.TLS = &tls.Config{RootCAs: a.pool()} }
+	second := func() *peer { return &peer{tls: c2, ext: []string{"STARTTLS", "REQUIRETLS"}} }
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	last := make(chan struct{})
+	first := &peer{tls: c1, ext: []string{"STARTTLS"}, answers: map[string]func(int, string) string{"EHLO": func(n int, _ string) string {
+		if n == 2 {
+			close(last)
+		}
+		return ""
+	}}}
+	c := courier(t, peers(t, first, second()), twoHosts+"! ad example.org\n", func(o *Options) {
+		roots(o)
+		dial := o.Dial
+		o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			return &endsAfter{conn, last, cancel}, err
+		}
+	})
+	if r := c.Send(ctx, env, text("Subject: x\r\n\r\nx\r\n"), nil)[0]; r.Code/100 != 4 {
+		t.Errorf("stopped: %+v", r)
+	}
+
+	zone := "! ad example.org\nmx2.example.org. IN A 127.0.0.2\nexample.org. IN MX 100 mx2.example.org.\n"
+	for i := range maxAttempts {
+		zone += fmt.Sprintf("example.org. IN MX %d m%d.example.org.\nm%d.example.org. IN A 127.0.0.1\n", i, i, i)
+	}
+	c = courier(t, peers(t, &peer{tls: c1, ext: []string{"STARTTLS"}}, second()), zone, roots)
+	if r := once(t, c, env); r.Code/100 != 4 {
+		t.Errorf("one host more than attempts: %+v", r)
+	}
+	c = courier(t, peers(t, &peer{tls: c1, ext: []string{"STARTTLS"}}, second()), strings.Replace(zone, "example.org. IN MX 100 mx2.example.org.\n", "", 1), roots)
+	if r := once(t, c, env); short(r) != "550 5.7.10" {
+		t.Errorf("as many hosts as attempts: %+v", r)
+	}
+
+	c = courier(t, peers(t, &peer{tls: c1, ext: []string{"STARTTLS"}}, second()), twoHosts+"! ad example.org\n! servfail mx2.example.org\n", roots)
+	if r := once(t, c, env); short(r) != "450 4.7.30" {
+		t.Errorf("address not known: %+v", r)
+	}
+}
+
+// What a host says of itself for now is not what it lacks, even if its TLSA records are of no
+// use.
+func TestRequireTLSHostBusy(t *testing.T) {
+	a := newCA(t)
+	good, _ := a.sign("mx1.example.org", time.Hour, true)
+	p := &peer{tls: good, ext: []string{"STARTTLS", "REQUIRETLS"}, answers: map[string]func(int, string) string{"EHLO": func(n int, _ string) string {
+		if n == 2 {
+			return "450 4.3.2 later"
+		}
+		return ""
+	}}}
+	port := peers(t, p)
+	c := courier(t, port, signedZone(port, "0 0 1 00"), func(o *Options) { o.TLS = &tls.Config{RootCAs: a.pool()} })
+	env := envelope("s@martlet.test", "a@example.org")
+	env.RequireTLS = true
+	if r := once(t, c, env); short(r) != "450 4.3.2" {
+		t.Errorf("%+v", r)
 	}
 }
 

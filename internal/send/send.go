@@ -273,32 +273,39 @@ func (c *Courier) run(ctx context.Context, j *job) {
 		j.settleAll(resultOf(err))
 		return
 	}
-	defer j.conclude()
+	if c.every(ctx, route, j) {
+		j.conclude()
+	}
+}
+
+// every tries the targets of a route in turn, as long as some recipient is open and another
+// host may help. It tells whether that were all the hosts there are: not if we were stopped
+// or have had enough, nor if one of them has an address that is not known now.
+func (c *Courier) every(ctx context.Context, route *route, j *job) bool {
 	for attempts := 0; attempts < maxAttempts; {
 		targets, err := route.next(ctx)
 		if err != nil {
 			j.settleAll(resultOf(err))
 		}
 		if len(targets) == 0 {
-			return
+			break
 		}
 		for _, t := range c.sorted(targets) {
 			if attempts++; attempts > maxAttempts {
-				return
+				return false
 			}
 			j.tried++
-			if goOn := c.attempt(ctx, t, j); !goOn || len(j.open) == 0 {
-				return
-			}
-			if ctx.Err() != nil {
-				return
+			if goOn := c.attempt(ctx, t, j); !goOn || len(j.open) == 0 || ctx.Err() != nil {
+				return false
 			}
 		}
 	}
+	return len(route.hosts) == 0 && !route.hitch && ctx.Err() == nil
 }
 
-// conclude gives up a message whose sender wants protection that no host of the domain
-// can give (RFC 8689, 4.2.1), unless one of them may when it can be reached.
+// conclude gives up a message whose sender wants protection, or a delivery in time, that no
+// host of the domain can give (RFC 8689, 4.2.1), unless one of them may when it can be
+// reached. All of them must have been tried.
 func (j *job) conclude() {
 	if len(j.open) > 0 && j.unfit > 0 && j.unfit == j.tried {
 		j.lacking.Code = 550

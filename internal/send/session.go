@@ -53,12 +53,17 @@ func (c *Courier) connect(ctx context.Context, j *job, t target, r *rule, key st
 		ticket{&c.tickets, key}.Put("", nil)
 		s, err = c.open(ctx, j, t, r, key, true)
 	}
-	if errors.Is(err, errHandshake) {
+	switch {
+	case errors.Is(err, errHandshake) && ctx.Err() != nil:
+		return nil, ours(421, "4.4.2", t.host+": we stopped while TLS was being set up") // which says nothing of the host
+	case errors.Is(err, errHandshake):
 		line := mail.Line{Failure: mail.NotValid, Why: short200(err.Error())}
 		c.observe(j, t, nil, *r, line)
 		if r.wantsTLS() {
 			bad := ours(454, "4.7.5", t.host+": TLS, which is required, could not be set up")
-			bad.Line = line
+			if !errors.Is(err, context.DeadlineExceeded) { // that is a host which cannot be reached now
+				bad.Line = line
+			}
 			return nil, bad
 		}
 		if s, err = c.open(ctx, j, t, r, key, false); err == nil {
@@ -287,7 +292,7 @@ func (s *session) handshake(ctx context.Context, j *job, r *rule) error {
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.dead = true
-		return fmt.Errorf("%w: %v", errHandshake, err)
+		return fmt.Errorf("%w: %w", errHandshake, err)
 	}
 	state := conn.ConnectionState()
 	proof, bad := r.judge(state, conf)
