@@ -128,33 +128,57 @@ func (q *Queue) note(ctx context.Context, now int64) error {
 
 // excuse puts off the alarms that came due between two looks.
 func (q *Queue) excuse(ctx context.Context, before, now int64) error {
-	return q.moveAlarms(ctx, before, now, func(a alarm) int64 {
+	return q.moveAlarms(ctx, before, now, func(_ tx, a alarm) (int64, error) {
 		if a.kind == alarmReport {
-			return a.at
+			return a.at, nil
 		}
-		return now + max(a.at-before, lateBy.Milliseconds())
+		return now + max(a.at-before, lateBy.Milliseconds()), nil
 	})
 }
 
 // hastenAlarms brings alarms near that are farther away than any can be.
 func (q *Queue) hastenAlarms(ctx context.Context, now int64) error {
-	farthest := max(q.opt.Lifetime, q.opt.DelayAfter, keyAge) + stray
-	return q.moveAlarms(ctx, now+farthest.Milliseconds(), math.MaxInt64-1, func(a alarm) int64 {
+	// One look at those of mail that lives longer than other mail, and the queue knows of it.
+	longest := time.Duration(q.longest.Load())
+	farthest := max(longest, q.opt.DelayAfter, keyAge) + stray
+	return q.moveAlarms(ctx, now+farthest.Milliseconds(), math.MaxInt64-1, func(t tx, a alarm) (int64, error) {
 		d := time.Duration(0)
 		switch a.kind {
 		case alarmDelay:
 			d = max(q.opt.DelayAfter, 0)
 		case alarmExpiry:
-			d = q.opt.Lifetime
+			var err error
+			if d, err = t.look().lifetime(q, a.id); err != nil {
+				return 0, err
+			}
 		case alarmForget:
 			d = keyAge
 		}
-		return now + d.Milliseconds()
+		if a.at <= now+(d+stray).Milliseconds() {
+			return a.at, nil
+		}
+		return now + d.Milliseconds(), nil
 	})
 }
 
+// lifetime is the longest that mail to the domains of a message lives. What cannot be read
+// is nothing of it: verify tells of it.
+func (l look) lifetime(q *Queue, id ID) (longest time.Duration, err error) {
+	prefix := engine.Key(famGroup, uint64(id))
+	err = l.Scan(prefix, engine.After(prefix), false, func(_, v []byte) bool {
+		if g, err := decodeGroup(v); err == nil && g.lane != "" {
+			longest = max(longest, q.rules(g.lane).Lifetime)
+		}
+		return true
+	})
+	if longest == 0 {
+		longest = q.opt.Lifetime
+	}
+	return longest, err
+}
+
 // moveAlarms gives other times to the alarms after a time and up to another.
-func (q *Queue) moveAlarms(ctx context.Context, after, to int64, when func(alarm) int64) error {
+func (q *Queue) moveAlarms(ctx context.Context, after, to int64, when func(tx, alarm) (int64, error)) error {
 	from, end := engine.Key(famAlarm, uint64(after+1)), engine.Key(famAlarm, uint64(to+1))
 	for {
 		var batch []alarm
@@ -170,7 +194,11 @@ func (q *Queue) moveAlarms(ctx context.Context, after, to int64, when func(alarm
 		}
 		err = q.update(ctx, func(t tx) error {
 			for _, a := range batch {
-				if err := t.move(a, when(a)); err != nil {
+				to, err := when(t, a)
+				if err == nil {
+					err = t.move(a, to)
+				}
+				if err != nil {
 					return err
 				}
 			}
@@ -215,7 +243,11 @@ func (t tx) move(a alarm, to int64) error {
 	case a.kind == alarmExpiry && m.expiryAt == a.at:
 		m.expiryAt = to
 		if m.expires = to; m.release() > 0 {
-			m.expires = max(to, m.release()+t.b.q.opt.Lifetime.Milliseconds())
+			d, err := t.look().lifetime(t.b.q, m.id)
+			if err != nil {
+				return err
+			}
+			m.expires = max(to, m.release()+d.Milliseconds())
 		}
 	default:
 		return nil

@@ -145,3 +145,62 @@ func TestClockRecordDamaged(t *testing.T) {
 	b.pump()
 	b.empty()
 }
+
+// slowly lets mail to slow.test live for two weeks.
+func slowly(o *Options) {
+	o.DelayAfter = -1
+	o.Rules = func(d string) Rules {
+		if d == "slow.test" {
+			return Rules{Lifetime: 14 * 24 * time.Hour}
+		}
+		return Rules{}
+	}
+}
+
+// Mail to a domain with a long life of its own has it, through restarts, whether or not it
+// is to be released later; other mail is given up meanwhile.
+func TestLongLifetime(t *testing.T) {
+	b := newBench(t, slowly)
+	b.courier.script = always(greylist)
+	b.put("alice@martlet.test", "bob@slow.test")
+	b.put("alice@martlet.test", "carol@example.org")
+	b.asking(b.later(24*time.Hour), "dan@slow.test")
+	for day := 1; day <= 16; day++ {
+		if day%3 == 0 {
+			b.restart()
+		}
+		b.pass(24*time.Hour, time.Hour)
+		want := map[bool]int{day < 5: 3, day > 5 && day < 14: 2}[true]
+		if n := len(b.list()); want != 0 && n != want {
+			t.Errorf("day %d: %d messages wait", day, n)
+		}
+	}
+	if n := len(b.reports.all()); n != 3 || len(b.list()) != 0 {
+		t.Errorf("after 16 days there are %d reports", n)
+	}
+	b.sound()
+}
+
+// A clock that was ahead does not make it longer.
+func TestLongLifetimeAndClock(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		b := newBench(t, slowly)
+		b.courier.script = always(greylist)
+		b.clock.add(10 * year)
+		b.put("alice@martlet.test", "bob@slow.test")
+		b.pass(time.Hour, 10*time.Minute)
+		b.clock.add(-10 * year)
+		if restart {
+			b.restart()
+		}
+		b.pass(13*24*time.Hour, time.Hour)
+		if n := len(b.list()); n != 1 {
+			t.Errorf("restart %v: given up within 13 days", restart)
+		}
+		b.pass(2*24*time.Hour, time.Hour)
+		if n := len(b.list()); n != 0 {
+			t.Errorf("restart %v: it is there after 15 days", restart)
+		}
+		b.sound()
+	}
+}

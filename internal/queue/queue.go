@@ -179,6 +179,8 @@ type Queue struct {
 	clock timekeeper
 	swept int64 // when bounces were looked through; of ring
 
+	longest atomic.Int64 // lifetime that rules have named, in nanoseconds
+
 	heads    heads
 	arrivals committer // of messages
 	outcomes committer // of attempts
@@ -209,6 +211,7 @@ func New(eng engine.Engine, st *store.Store, opt Options) *Queue {
 		freed: make(chan struct{}, 1),
 	}
 	q.arrivals.q, q.outcomes.q = q, q
+	q.longest.Store(int64(q.opt.Lifetime))
 	seq, _ := q.number() // any will do
 	q.seq.Store(seq)
 	st.AddReferrer(q.Blobs)

@@ -26,7 +26,12 @@ func (q *Queue) rules(lane string) Rules {
 	if r.PerDomain <= 0 {
 		r.PerDomain = q.opt.PerDomain
 	}
-	return r
+	for {
+		was := q.longest.Load()
+		if int64(r.Lifetime) <= was || q.longest.CompareAndSwap(was, int64(r.Lifetime)) {
+			return r
+		}
+	}
 }
 
 func (r Rules) gapAfter(n int) time.Duration { return r.Gaps[min(max(n, 1), len(r.Gaps))-1] }
