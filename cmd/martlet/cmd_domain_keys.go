@@ -41,8 +41,9 @@ diff" tells.`,
 		Long: `Takes the next step from a domain's keys to new ones, without a moment at which signatures
 cannot be verified. First the next keys are made, and published if the server may change
 the zone. Once they are in the DNS, the second call (or the server by itself, within hours)
-lets them sign. The old ones must stay in the DNS for 14 days more, for mail that is still
-under way; "martlet dns diff" tells when to take them out.`,
+lets them sign. The old ones must stay in the DNS for as long as mail may wait here and a
+week more (42 days, unless the configuration says otherwise); "martlet dns diff" tells when
+to take them out.`,
 		Example: `  martlet domain rotate example.org
   martlet domain rotate example.org --json
   martlet domain rotate example.org --force`,

@@ -49,13 +49,27 @@ func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, er
 	return directory.Options{
 		Now: time.Now, Rand: rand.Reader,
 		DetailSeparator: string(cfg.Addresses.DetailSeparator), Postmaster: postmaster,
-		KeepKeys:           max(14*24*time.Hour, time.Duration(cfg.Queue.MaxAge)+7*24*time.Hour), // other hosts have queues, too
+		KeepKeys:           keysStay(cfg),
 		PasswordMemory:     int64(cfg.Limits.PasswordMemory),
 		FailuresPerAccount: cfg.Limits.LoginFailuresPerAccount,
 		FailuresPerAddress: cfg.Limits.LoginFailuresPerAddress,
 		Forgive:            time.Duration(cfg.Limits.LoginForgiveness), RememberFor: known, Log: log,
 		Tokens: tokens, CertificateNames: certificateNames(cfg.TLS.Clients),
 	}, err
+}
+
+// keysStay is how long a key stays published that signs no more: a message is signed when it
+// comes in, may wait for its time of release, and then in the queue; and other hosts have
+// queues, too.
+func keysStay(cfg *conf.Config) time.Duration {
+	age := cfg.Queue.MaxAge
+	for _, s := range cfg.Queue.Schedule {
+		age = max(age, s.MaxAge)
+	}
+	for _, b := range cfg.BackupMX {
+		age = max(age, b.MaxAge)
+	}
+	return max(14*24*time.Hour, time.Duration(cfg.Submission.FutureRelease+age)+7*24*time.Hour)
 }
 
 func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
