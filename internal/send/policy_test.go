@@ -403,6 +403,44 @@ func TestTLSOptionalDANE(t *testing.T) {
 	}
 }
 
+// It is about what the recipient's side publishes: what the administrator asks for on a route
+// stands (RFC 8689, 4.2.2).
+func TestTLSOptionalAndRoutes(t *testing.T) {
+	a := newCA(t)
+	good, leaf := a.sign("mx1.example.org", time.Hour, true)
+	wrong, _ := a.sign("elsewhere.test", time.Hour, true)
+	offered := []string{"STARTTLS"}
+	for name, tc := range map[string]struct {
+		mode TLSMode
+		peer *peer
+		zone string
+		want string
+	}{
+		"required, no TLS":            {TLSRequired, &peer{}, oneHost, "454 4.7.0"},
+		"required, any certificate":   {TLSRequired, &peer{tls: wrong, ext: offered}, oneHost, "250 2.0.0"},
+		"verified, no TLS":            {TLSVerified, &peer{}, oneHost, "454 4.7.0"},
+		"verified, wrong certificate": {TLSVerified, &peer{tls: wrong, ext: offered}, oneHost, "454 4.7.5"},
+		"verified, broken TLS":        {TLSVerified, &peer{tls: &tls.Config{}, ext: offered}, oneHost, "454 4.7.5"},
+		"dane, no records":            {TLSDANE, &peer{tls: good, ext: offered}, oneHost, "451 4.7.5"},
+		"dane, no match":              {TLSDANE, &peer{tls: good, ext: offered}, signedZone(0, tlsaOf(3, 1, 1, a.cert)), "454 4.7.5"},
+		"dane, bogus answer":          {TLSDANE, &peer{}, signedZone(0, tlsaOf(3, 1, 1, leaf)) + "! servfail _0._tcp.mx1.example.org\n", "451 4.7.5"},
+		"auto, no match":              {TLSAuto, &peer{tls: good, ext: offered}, signedZone(0, tlsaOf(3, 1, 1, a.cert)), "250 2.0.0"},
+		"opportunistic, no TLS":       {TLSOpportunistic, &peer{}, oneHost, "250 2.0.0"},
+	} {
+		port := peers(t, tc.peer)
+		c := courier(t, port, strings.ReplaceAll(tc.zone, "_0.", fmt.Sprintf("_%d.", port)), func(o *Options) {
+			o.TLS = &tls.Config{RootCAs: a.pool()}
+			o.Routes = []Route{{Domain: "example.org", TLS: tc.mode}}
+		})
+		env := envelope("s@martlet.test", "a@example.org")
+		env.TLSOptional = true
+		r := once(t, c, env)
+		if n, _ := tc.peer.got(); short(r) != tc.want || n == 1 != (r.Code == 250) {
+			t.Errorf("%s: %+v, %d mails", name, r, n)
+		}
+	}
+}
+
 // What the administrator says of a domain counts before what DNS says.
 func TestOwnRoutes(t *testing.T) {
 	a := newCA(t)

@@ -106,7 +106,9 @@ func (c *Courier) rule(ctx context.Context, j *job, t target) (rule, error) {
 	if j.mustRequire() {
 		return r, j.stricter(t, &r)
 	}
-	r.soft = r.soft || j.env.TLSOptional // RFC 8689, 4.2.2
+	if mode == TLSAuto { // what the administrator asks for stands
+		r.soft = r.soft || j.env.TLSOptional // RFC 8689, 4.2.2
+	}
 	return r, nil
 }
 
@@ -121,7 +123,7 @@ func (c *Courier) byDANE(ctx context.Context, j *job, t target, r *rule, mode TL
 		bad := forbidden(mail.DNSSECInvalid, "4.7.5", "the TLSA records of "+t.host+" cannot be looked up now: "+fault.Say(err))
 		r.policy.Type = "tlsa"
 		c.observe(j, t, nil, *r, bad.Line)
-		if r.soft = j.env.TLSOptional && !j.env.RequireTLS; r.soft {
+		if r.soft = mode == TLSAuto && j.env.TLSOptional && !j.env.RequireTLS; r.soft {
 			return nil
 		}
 		return bad
