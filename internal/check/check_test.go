@@ -182,7 +182,7 @@ func TestDecisions(t *testing.T) {
 	const (
 		refuse   = "reject 5.7.1, reject 5.7.1, junk/local_policy, mark/local_policy, none/local_policy"
 		fine     = "none, none, none, none, none"
-		doubtful = "mark, mark, mark, mark, mark"
+		doubtful = "junk/other, junk/other, junk/other, mark/other, none/other"
 	)
 	pass := "list.test; dmarc=pass header.from=bank.test"
 	for _, one := range []struct {

@@ -55,8 +55,11 @@ func New(o Options) *Checker {
 // error: what could not be found out has the result temperror.
 func (c *Checker) Check(ctx context.Context, peer Peer, env mail.Envelope, msg Message) *Verdict {
 	start := c.opt.Now()
-	ctx, cancel := context.WithTimeout(ctx, c.opt.Deadline)
+	whole, cancel := context.WithTimeout(ctx, c.opt.Deadline)
 	defer cancel()
+	// A stranger's name service may use up no more than its part of the time: DMARC comes last.
+	ctx, cancelFirst := context.WithTimeout(whole, c.opt.Deadline*3/4)
+	defer cancelFirst()
 	v := &Verdict{Peer: peer, Envelope: env}
 	v.begin()
 	authors, problem := dmarc.Authors(msg.Header)
@@ -77,14 +80,10 @@ func (c *Checker) Check(ctx context.Context, peer Peer, env mail.Envelope, msg M
 	r.start("iprev", func() { v.Reverse = c.reverse(ctx, peer) })
 	r.start("HELO", func() { v.Name = c.name(ctx, peer) })
 	r.start("lists", func() { v.Lists = dnsbl.Ask(ctx, c.opt.Resolver, peer.Addr, c.opt.Zones) })
-	if len(authors) > 0 {
-		// Ahead of its time: the answers will be there when DMARC needs them.
-		r.start("DMARC", func() { _, _ = dmarc.Organization(ctx, c.opt.Resolver, authors[0]) })
-	}
+	policies := dmarc.NewPolicies(c.opt.Resolver)
+	r.start("DMARC", func() { policies.Prepare(ctx, authors) })
 	r.wait()
-	r.start("DMARC", func() {
-		v.DMARC = dmarc.Evaluate(ctx, c.opt.Resolver, v.evidence(authors, problem))
-	})
+	r.start("DMARC", func() { v.DMARC = policies.Evaluate(whole, v.evidence(authors, problem)) })
 	r.wait()
 	r.start("forwarders", func() {
 		v.Relayed = v.relayed(msg.Header)
@@ -99,9 +98,10 @@ func (c *Checker) query(peer Peer, from mail.Address) spf.Query {
 	return spf.Query{Addr: peer.Addr, Helo: peer.Helo, From: from, Receiver: c.opt.Hostname, Now: c.opt.Now()}
 }
 
+const failed = "the check failed"
+
 // begin fills in what holds of checks that do not come to their end.
 func (v *Verdict) begin() {
-	const failed = "the check failed"
 	v.SPF = spf.Result{Status: spf.TempError, Reason: failed}
 	v.SPFHelo = v.SPF
 	v.DMARC = dmarc.Result{Status: dmarc.TempError, Reason: failed}
@@ -121,6 +121,9 @@ func (c *Checker) signatures(ctx context.Context, v *Verdict, msg Message) {
 // evidence is what DMARC goes by. A signature with l= or the like is no pass (package dkim).
 func (v *Verdict) evidence(authors []string, problem string) dmarc.Message {
 	m := dmarc.Message{Authors: authors, Problem: problem}
+	if len(v.Faults) > 0 {
+		m.Open = failed
+	}
 	if v.SPF.Domain != "" {
 		m.SPF = dmarc.Identifier{Domain: v.SPF.Domain, Pass: v.SPF.Status == spf.Pass, Temp: v.SPF.Status == spf.TempError}
 	}

@@ -10,7 +10,8 @@ import (
 
 // Decide says what becomes of a message to a domain with this policy: the worst of what
 // DMARC, SPF, and lists and names of hosts call for. Reasons that lie in the name service, or in us,
-// never refuse or move a message.
+// never refuse a message; where nothing stands behind it they keep it from the INBOX only
+// if its author's domain is known to want that.
 func (c *Checker) Decide(v *Verdict, p Policy) Decision {
 	d := v.forged(p)
 	for _, other := range []Decision{c.sender(v, p), c.listed(v)} {
@@ -19,19 +20,23 @@ func (c *Checker) Decide(v *Verdict, p Policy) Decision {
 			d = other
 		}
 	}
+	if d.Disposition == Reject && len(v.Faults) > 0 {
+		d.Disposition = Junk
+		d.override("other", failed)
+	}
 	return d
 }
 
 // forged is what DMARC calls for (RFC 9989, 5.3.6, 5.4, 7.4).
 func (v *Verdict) forged(p Policy) Decision {
+	d := Decision{Disposition: Mark, Text: v.failed(), Code: 550, Enhanced: v.code()}
 	switch v.DMARC.Status {
 	case dmarc.Fail:
 	case dmarc.TempError, dmarc.PermError:
-		return Decision{Disposition: Mark, Text: "whether the author's domain stands behind the message is not known: " + v.DMARC.Reason}
+		d = Decision{Disposition: Mark, Text: "whether the author's domain stands behind the message is not known: " + v.DMARC.Reason}
 	default:
 		return v.tested(Decision{})
 	}
-	d := Decision{Disposition: Mark, Text: v.failed(), Code: 550, Enhanced: v.code()}
 	switch v.DMARC.Applied {
 	case dmarc.PolicyReject:
 		d.Disposition = Reject
@@ -42,7 +47,12 @@ func (v *Verdict) forged(p Policy) Decision {
 		d.Disposition = max(d.Disposition, Junk)
 	}
 	asked := d.Disposition
-	if p == PolicyReject && asked == Junk {
+	switch {
+	case v.DMARC.Status != dmarc.Fail && asked == Reject: // a name that does not answer is easily found, or made
+		d.Disposition = Junk
+		d.override("other", "it is not known now")
+	case v.DMARC.Status != dmarc.Fail:
+	case p == PolicyReject && asked == Junk:
 		d.Disposition = Reject
 	}
 	v.believe(&d, p)

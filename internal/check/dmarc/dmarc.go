@@ -70,6 +70,7 @@ type Message struct {
 	Problem string   // what is wrong with its From field, in our words; "" if nothing is
 	SPF     Identifier
 	DKIM    []Identifier
+	Open    string // why there may be more that stands behind it, in our words; "" if all is known
 }
 
 // Result is what came of an evaluation.
@@ -81,7 +82,7 @@ type Result struct {
 	Record       Record
 	NonExistent  bool   // the Author Domain does not exist, so that np applies
 	Policy       Policy // what the record has for this author; "" without a record
-	Applied      Policy // what it wants done: Policy, or one step below it if it is tested (t=y)
+	Applied      Policy // what it wants done: Policy, or one step below it if it is tested (t=y). Both may be known where Status is TempError
 
 	SPF     bool     // SPF passed for an aligned domain
 	DKIM    []string // aligned domains whose signatures passed

@@ -18,7 +18,31 @@ const maxAuthors = 4
 // A message without exactly one author domain, or with a From field that others could read
 // in another way, never passes: of the policies of all domains in it the strictest holds.
 func Evaluate(ctx context.Context, resolver dnsx.Resolver, m Message) Result {
-	t := newTree(resolver)
+	return NewPolicies(resolver).Evaluate(ctx, m)
+}
+
+// Policies is what is known of the policies for one message. It is for one goroutine at a
+// time.
+type Policies struct{ tree *tree }
+
+// NewPolicies returns Policies that know nothing yet.
+func NewPolicies(resolver dnsx.Resolver) *Policies { return &Policies{newTree(resolver)} }
+
+// Prepare looks up all that Evaluate will want to know of authors, however SPF and DKIM turn out. What
+// has no answer is asked for again.
+func (p *Policies) Prepare(ctx context.Context, authors []string) {
+	for _, author := range authors[:min(len(authors), maxAuthors)] {
+		if name, err := dnsx.ASCII(author); err == nil {
+			if res, found, _ := p.tree.policy(ctx, name); found {
+				_, _ = p.tree.missing(ctx, &res)
+			}
+		}
+	}
+}
+
+// Evaluate is as the function of this name.
+func (p *Policies) Evaluate(ctx context.Context, m Message) Result {
+	t := p.tree
 	authors, problem := m.Authors, m.Problem
 	switch {
 	case len(authors) == 0 && problem == "":
@@ -50,22 +74,32 @@ var strictness = map[Policy]int{"": 0, PolicyNone: 1, PolicyQuarantine: 2, Polic
 // worse tells whether a asks for more than b.
 func worse(a, b Result) bool { return strictness[a.Applied] > strictness[b.Applied] }
 
-// evaluate is for one Author Domain.
-func (t *tree) evaluate(ctx context.Context, author string, m Message) Result {
-	res := Result{Author: author, Organization: author}
+// policy finds the policy of one Author Domain. res.Domain is empty if it has none, and
+// res.Status says if that is not known; doubt is why the walk did not come to its end.
+func (t *tree) policy(ctx context.Context, author string) (res Result, found bool, doubt error) {
+	res = Result{Author: author, Organization: author}
 	w, err := t.climb(ctx, author)
 	if err != nil {
 		// Names above may not answer: the author's own record is enough for most.
 		own, bad := t.at(ctx, author)
 		if bad != nil || !own.ok {
 			res.Status, res.Reason = TempError, err.Error()
-			return res
+			return res, false, err
 		}
 		w = walk{steps: []step{{author, own.record}}, organization: author, doubt: err}
 	}
 	res.Organization = w.organization
 	if !res.discover(author, w) {
 		res.Status, res.Reason = None, author+" has no DMARC policy"
+		return res, false, nil
+	}
+	return res, true, w.doubt
+}
+
+// evaluate is for one Author Domain.
+func (t *tree) evaluate(ctx context.Context, author string, m Message) Result {
+	res, found, above := t.policy(ctx, author)
+	if !found {
 		return res
 	}
 	if res.Record.Malformed && len(res.Record.RUA) == 0 {
@@ -73,7 +107,10 @@ func (t *tree) evaluate(ctx context.Context, author string, m Message) Result {
 		res.Policy, res.Applied = PolicyNone, PolicyNone
 		return res
 	}
-	doubt := t.align(ctx, &res, m, w.doubt)
+	doubt := t.align(ctx, &res, m, above)
+	if doubt == "" {
+		doubt = m.Open
+	}
 	if res.SPF || len(res.DKIM) > 0 {
 		res.Status = Pass
 		res.choose(false)
@@ -137,12 +174,14 @@ func (t *tree) missing(ctx context.Context, r *Result) (bool, error) {
 	if r.Record.NonExistent == "" || r.Author == r.Domain {
 		return false, nil
 	}
+	if gone, ok := t.gone[r.Author]; ok {
+		return gone, nil
+	}
 	_, _, err := t.dns.LookupIP(ctx, r.Author, false)
-	switch {
-	case err == nil:
-		return false, nil
-	case fault.Is(err, fault.NotFound):
-		return dnsx.NoName(err), nil
+	if err == nil || fault.Is(err, fault.NotFound) {
+		gone := err != nil && dnsx.NoName(err)
+		t.gone[r.Author] = gone
+		return gone, nil
 	}
 	return false, fmt.Errorf("the name service does not say now whether %s exists", r.Author)
 }

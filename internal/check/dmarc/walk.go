@@ -17,6 +17,7 @@ type tree struct {
 	dns   dnsx.Resolver
 	known map[string]found
 	walks map[string]walk
+	gone  map[string]bool // of domains that were asked for: whether they do not exist
 }
 
 // found is the record at a name, if there is exactly one.
@@ -132,5 +133,5 @@ func Organization(ctx context.Context, resolver dnsx.Resolver, domain string) (s
 }
 
 func newTree(resolver dnsx.Resolver) *tree {
-	return &tree{resolver, map[string]found{}, map[string]walk{}}
+	return &tree{resolver, map[string]found{}, map[string]walk{}, map[string]bool{}}
 }
