@@ -65,6 +65,10 @@ func newAllowance(h *house) *queue.Allowance {
 		Engine: h.engine, Now: time.Now, Log: h.log, Alarm: c.Alarm, Own: map[string]queue.Limits{},
 		Default: queue.Limits{MessagesPerHour: c.MessagesPerHour, MessagesPerDay: c.MessagesPerDay, RecipientsPerHour: c.RecipientsPerHour, RecipientsPerDay: c.RecipientsPerDay},
 	}
+	o.Domain = func(ctx context.Context, domain string) (queue.Limits, error) {
+		s, err := h.directory.Settings(ctx, domain)
+		return queue.Limits{MessagesPerHour: s.SendPerHour, MessagesPerDay: s.SendPerDay}, err
+	}
 	for _, l := range c.Limit {
 		o.Own[l.For] = queue.Limits{MessagesPerHour: l.MessagesPerHour, MessagesPerDay: l.MessagesPerDay, RecipientsPerHour: l.RecipientsPerHour, RecipientsPerDay: l.RecipientsPerDay}
 	}

@@ -25,8 +25,11 @@ type AllowanceOptions struct {
 	Default Limits
 	// Own limits, by address of an account, by domain for all accounts of it together, or
 	// by "*" for each account that has none; wherever they send from.
-	Own   map[string]Limits
-	Alarm int // percent of a limit at which a warning is logged; 0: 50
+	Own map[string]Limits
+	// Domain says what all accounts of a domain together may send besides, wherever from; of
+	// two limits the lower one counts. nil: nothing more.
+	Domain func(ctx context.Context, domain string) (Limits, error)
+	Alarm  int // percent of a limit at which a warning is logged; 0: 50
 	Now   func() time.Time
 	Log   *slog.Logger // nil: discard
 }
@@ -76,19 +79,17 @@ func NewAllowance(opt AllowanceOptions) *Allowance {
 	return &Allowance{opt: opt, known: map[string]*sent{}, dirty: map[string]bool{}}
 }
 
-// counted are the names under which an account's mail counts, with their limits.
-func (a *Allowance) counted(login string, trusted bool) map[string]Limits {
+// counted are the names under which an account's mail counts, with their limits. Faults:
+// those of AllowanceOptions.Domain.
+func (a *Allowance) counted(ctx context.Context, login string, trusted bool) (map[string]Limits, error) {
 	login = strings.ToLower(login)
 	_, domain, _ := strings.Cut(login, "@")
-	all := map[string]Limits{}
-	if l, ok := a.opt.Own[login]; ok {
-		all[login] = l
-	} else if l, ok := a.opt.Own["*"]; ok {
-		all[login] = l
-	} else if !trusted {
-		all[login] = a.opt.Default
-	}
-	if l, ok := a.opt.Own[domain]; ok {
+	all := map[string]Limits{login: a.ofAccount(login, trusted)}
+	if domain != "" {
+		l, err := a.ofDomain(ctx, domain)
+		if err != nil {
+			return nil, err
+		}
 		all[domain] = l
 	}
 	for name, l := range all {
@@ -96,12 +97,49 @@ func (a *Allowance) counted(login string, trusted bool) map[string]Limits {
 			delete(all, name)
 		}
 	}
-	return all
+	return all, nil
+}
+
+func (a *Allowance) ofAccount(login string, trusted bool) Limits {
+	if l, ok := a.opt.Own[login]; ok {
+		return l
+	}
+	if l, ok := a.opt.Own["*"]; ok {
+		return l
+	}
+	if trusted {
+		return Limits{}
+	}
+	return a.opt.Default
+}
+
+func (a *Allowance) ofDomain(ctx context.Context, domain string) (Limits, error) {
+	l := a.opt.Own[domain]
+	if a.opt.Domain == nil {
+		return l, nil
+	}
+	set, err := a.opt.Domain(ctx, domain)
+	if err != nil {
+		return Limits{}, err
+	}
+	return l.and(set), nil
+}
+
+// and is the lower of two limits, each.
+func (l Limits) and(o Limits) Limits {
+	lower := func(a, b int) int {
+		if a == 0 || b == 0 {
+			return a + b
+		}
+		return min(a, b)
+	}
+	return Limits{lower(l.MessagesPerHour, o.MessagesPerHour), lower(l.MessagesPerDay, o.MessagesPerDay),
+		lower(l.RecipientsPerHour, o.RecipientsPerHour), lower(l.RecipientsPerDay, o.RecipientsPerDay)}
 }
 
 // Check tells whether an account may send one more message to so many recipients. trusted
 // tells that it sends from a trusted network. A fault of kind Limited says which limit is
-// reached.
+// reached; others are those of the engine and of AllowanceOptions.Domain.
 func (a *Allowance) Check(ctx context.Context, login string, recipients int, trusted bool) error {
 	return a.spend(ctx, login, recipients, trusted, false)
 }
@@ -112,7 +150,10 @@ func (a *Allowance) Spend(ctx context.Context, login string, recipients int, tru
 }
 
 func (a *Allowance) spend(ctx context.Context, login string, recipients int, trusted, count bool) error {
-	names := a.counted(login, trusted)
+	names, err := a.counted(ctx, login, trusted)
+	if err != nil {
+		return err
+	}
 	for name := range names {
 		if err := a.load(ctx, name); err != nil {
 			return err
@@ -341,7 +382,8 @@ type SentLine struct {
 	Limits                            Limits
 }
 
-// Sent lists what was sent in the last day, by those who sent anything. Faults: those of the engine.
+// Sent lists what was sent in the last day, by those who sent anything. Faults: those of the
+// engine and of AllowanceOptions.Domain.
 func (a *Allowance) Sent(ctx context.Context) (list []SentLine, err error) {
 	if err := a.Flush(ctx); err != nil {
 		return nil, err
@@ -359,10 +401,6 @@ func (a *Allowance) Sent(ctx context.Context) (list []SentLine, err error) {
 			l := SentLine{Name: string(k[1:])}
 			l.MessagesInHour, l.RecipientsInHour = sum(five, now/300-12)
 			if l.MessagesInDay, l.RecipientsInDay = sum(hour, now/3600-24); l.MessagesInDay > 0 {
-				l.Limits = a.counted(l.Name, false)[l.Name]
-				if own, ok := a.opt.Own[l.Name]; ok {
-					l.Limits = own
-				}
 				list = append(list, l)
 			}
 			return true
@@ -372,5 +410,13 @@ func (a *Allowance) Sent(ctx context.Context) (list []SentLine, err error) {
 		}
 		return err
 	})
+	for i := range list {
+		l := &list[i]
+		if strings.Contains(l.Name, "@") {
+			l.Limits = a.ofAccount(l.Name, false)
+		} else if limits, failed := a.ofDomain(ctx, l.Name); err == nil {
+			l.Limits, err = limits, failed
+		}
+	}
 	return list, err
 }

@@ -103,6 +103,40 @@ func TestAllowanceOwn(t *testing.T) {
 	}
 }
 
+// What is set for a domain counts for all its accounts together, from the next message on;
+// of it and the configuration the lower one. Whoever cannot say what is set lets nobody pass.
+func TestAllowanceOfDomain(t *testing.T) {
+	b := newBench(t, nil)
+	set, fails := map[string]Limits{"martlet.test": {MessagesPerHour: 10}}, error(nil)
+	a := NewAllowance(AllowanceOptions{
+		Engine: b.eng, Now: b.clock.now, Own: map[string]Limits{"martlet.test": {MessagesPerHour: 20, MessagesPerDay: 12}},
+		Domain: func(_ context.Context, domain string) (Limits, error) { return set[domain], fails },
+	})
+	send := func(want int, who ...string) {
+		t.Helper()
+		n := 0
+		for i := range 30 {
+			if a.Spend(t.Context(), who[i%len(who)], 1, true) == nil {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%v sent %d, not %d", who, n, want)
+		}
+	}
+	send(10, "alice@martlet.test", "Bob@Martlet.test")
+	send(30, "carol@other.test")
+	if l, err := a.Sent(t.Context()); err != nil || len(l) != 1 || l[0].Limits != (Limits{MessagesPerHour: 10, MessagesPerDay: 12}) {
+		t.Errorf("%+v, %v", l, err)
+	}
+	delete(set, "martlet.test")
+	send(2, "alice@martlet.test") // of the day's
+	fails = fault.New(fault.Unavailable, "the disk is gone")
+	if err := a.Check(t.Context(), "carol@other.test", 1, true); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestAllowanceAtOnce: many sessions at the same time send no more, and the counts may be
 // written down beside them.
 func TestAllowanceAtOnce(t *testing.T) {
