@@ -30,8 +30,8 @@ type AllowanceOptions struct {
 	// two limits the lower one counts. nil: nothing more.
 	Domain func(ctx context.Context, domain string) (Limits, error)
 	Alarm  int // percent of a limit at which a warning is logged; 0: 50
-	Now   func() time.Time
-	Log   *slog.Logger // nil: discard
+	Now    func() time.Time
+	Log    *slog.Logger // nil: discard
 }
 
 // Allowance counts what accounts send, so that whoever has stolen a password can do little
