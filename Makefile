@@ -5,6 +5,7 @@
 #             BENCH=-quick shows in a few minutes that all of it works)
 # make bench-growth  at growing sizes, into docs/benchmarks-growth.md
 # make bench-outbound  how fast mail goes out, beside Postfix (root; BENCH='-sign both' signs)
+# make world  a small internet around the server, to look at (docs/world.md; as root)
 # make sim    the whole server, simulated with faults (SEEDS=100000)
 # make reliability  every promise of docs/reliability.md, and its figures into the page
 #             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
@@ -18,7 +19,7 @@ SEEDS    ?= 1000
 ONLY     ?=
 LONG     ?=
 
-.PHONY: build run test check bench bench-peers bench-growth bench-outbound queue-million bench-deps fuzz vuln sim reliability crash deps clean
+.PHONY: world build run test check bench bench-peers bench-growth bench-outbound queue-million bench-deps fuzz vuln sim reliability crash deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -54,6 +55,9 @@ bench-outbound: bench-deps build
 
 queue-million: deps build
 	MARTLET_PEERS=1 MARTLET_QUEUE=1000000 $(GO) test ./test/peers -count=1 -timeout 60m -v -run TestQueueSize
+
+world: deps
+	$(GO) run ./test/world -up
 
 vuln:
 	./test/vuln.sh

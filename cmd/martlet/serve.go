@@ -84,10 +84,13 @@ func beServer() {
 	signal.Ignore(syscall.SIGPIPE)
 }
 
+// commandTime is how long a command may have the house that a server is to open.
+const commandTime = 15 * time.Second
+
 // openToServe opens the house for a server. A command may have it for a moment; whoever
 // does not leave soon is named.
 func openToServe(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house, error) {
-	for deadline := time.Now().Add(startWait); lockHolder(engineLock(cfg)) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(commandTime); lockHolder(engineLock(cfg)) > 0 && time.Now().Before(deadline); {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()

@@ -169,8 +169,8 @@ type ACME struct {
 	// Names to be in certificates; empty means the hostname.
 	Names []Hostname `toml:"names" default:""`
 
-	// Whether the names of hosted domains that clients use get certificates, too, as soon as
-	// DNS leads them here: mail., imap., smtp., pop., autoconfig., autodiscover., mta-sts.
+	// Whether the names of hosted domains that clients use get certificates, too, within ten
+	// minutes after DNS leads them here: mail., imap., smtp., pop., autoconfig., autodiscover., mta-sts.
 	// and ua-auto-config. of each.
 	Domains bool `toml:"domains" default:"true"`
 
