@@ -77,7 +77,14 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 	if err != nil {
 		return refused(env, Result{Err: err}).results()
 	}
-	results := r.filtered(ctx, env, r.cleaned(ctx, plain), f, o.Verdict.Reverse.Name, func(env mail.Envelope, msg *store.Parcel, f findings) []Result {
+	if clean, ok := r.cleaned(ctx, plain); ok {
+		plain = clean
+	} else {
+		o.Disposition = check.Junk
+		f.junk = slices.Repeat([]bool{true}, len(env.To))
+		f.note("junk: the header is too long to take out what only we may write")
+	}
+	results := r.filtered(ctx, env, plain, f, o.Verdict.Reverse.Name, func(env mail.Envelope, msg *store.Parcel, f findings) []Result {
 		return r.take(ctx, env, msg.Prepend(received).Prepend(r.field(o)), f)
 	})
 	if slices.ContainsFunc(results, func(one Result) bool { return one.Err == nil || !fault.Of(one.Err).Temporary() }) {
@@ -209,16 +216,17 @@ func (o *Observation) action() string {
 	return o.Disposition.String() + ": " + text
 }
 
-// cleaned takes out fields that only we may write.
-func (r *Receiver) cleaned(ctx context.Context, msg *store.Parcel) *store.Parcel {
+// cleaned takes out fields that only we may write. ok is false if that cannot be done: what
+// lies behind the part of a header that is looked at may hold some, too.
+func (r *Receiver) cleaned(ctx context.Context, msg *store.Parcel) (clean *store.Parcel, ok bool) {
 	asked := 0
 	header, n := authres.Remove(msg.Header(), func(id string) bool { return r.isOurs(ctx, id, &asked) })
 	if n == 0 {
-		return msg
+		return msg, store.WholeHeader(header)
 	}
-	out, ok := msg.WithHeader(bytes.Clone(header))
+	clean, ok = msg.WithHeader(bytes.Clone(header))
 	r.opt.Log.Info("forged Authentication-Results", "fields", n, "removed", ok)
-	return out
+	return clean, ok
 }
 
 // Bounds of what a stranger's Authentication-Results can make us look up.

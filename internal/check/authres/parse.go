@@ -17,7 +17,7 @@ const (
 // Results of methods whose version is not 1 are kept, with their version.
 func Parse(text string) (Field, error) {
 	p := parser{s: text}
-	f := Field{ID: p.value()}
+	f := Field{ID: p.token()}
 	if f.ID == "" {
 		return f, p.bad("names no host")
 	}
@@ -122,8 +122,15 @@ func skipComment(s string) (text string, n int, ok bool) {
 	return b.String(), len(s), false
 }
 
-// value reads a token, a quoted string, or [local "@"] domain.
-func (p *parser) value() string {
+// token reads a token or a quoted string.
+func (p *parser) token() string { return p.word(`()<>,;:\"[]=`) }
+
+// value reads a token, a quoted string, or [local "@"] domain. Many write an equals sign in it
+// without quotes: signatures and return addresses have some.
+func (p *parser) value() string { return p.word(`()<>,;:\"[]`) }
+
+// word reads up to one of some bytes.
+func (p *parser) word(stop string) string {
 	p.space()
 	if p.end() {
 		return ""
@@ -135,10 +142,10 @@ func (p *parser) value() string {
 		p.i += n
 		v = text
 	} else {
-		v = p.run(`()<>,;:\"[]=`)
+		v = p.run(stop)
 	}
 	if p.eat('@') { // behind a quoted local part
-		v += "@" + p.run(`()<>@,;:\"[]=`)
+		v += "@" + p.run("@"+stop)
 	}
 	return v
 }

@@ -15,8 +15,12 @@ import (
 //
 // Fields of other hosts stay: nobody takes them for ours. So do those of ARC.
 func Remove(header []byte, ours func(id string) bool) (clean []byte, removed int) {
-	start := 0
-	for _, end := range bounds(header) {
+	for start := 0; start < len(header); {
+		end := start + fieldLength(header[start:])
+		if end == start {
+			clean = append(clean, header[start:]...)
+			break
+		}
 		field := header[start:end]
 		if isField(field) && forged(field, ours) {
 			if removed == 0 {
@@ -31,42 +35,44 @@ func Remove(header []byte, ours func(id string) bool) (clean []byte, removed int
 	if removed == 0 {
 		return header, 0
 	}
-	return append(clean, header[start:]...), removed
+	return clean, removed
 }
 
-// bounds are the ends of the fields of a header with their folded lines, up to the empty
+// fieldLength is that of the first field of a header with its folded lines, 0 at the empty
 // line.
-func bounds(header []byte) (ends []int) {
+func fieldLength(header []byte) int {
 	for i := 0; i < len(header); {
 		n := bytes.IndexByte(header[i:], '\n') + 1
 		if n == 0 {
 			n = len(header) - i
 		}
-		line := header[i : i+n]
-		if len(bytes.TrimRight(line, "\r\n")) == 0 {
-			return ends
+		if len(bytes.TrimRight(header[i:i+n], "\r\n")) == 0 {
+			return i
 		}
 		if i += n; i == len(header) || header[i] != ' ' && header[i] != '\t' {
-			ends = append(ends, i)
+			return i
 		}
 	}
-	return ends
+	return 0
 }
 
 // isField tells whether a line is, or could be taken for, an Authentication-Results field:
-// white space and what cannot be seen do not count.
+// white space and what cannot be seen do not count, however much there is.
 func isField(field []byte) bool {
-	name, _, found := bytes.Cut(field, []byte{':'})
-	if !found || len(name) > 200 {
-		return false
-	}
-	var letters []byte
-	for _, c := range name {
-		if c > ' ' && c < 0x7f {
-			letters = append(letters, c)
+	const name = "authentication-results"
+	n := 0
+	for _, c := range field {
+		switch {
+		case c == ':':
+			return n == len(name)
+		case c <= ' ' || c >= 0x7f:
+		case n == len(name) || c|0x20 != name[n]:
+			return false
+		default:
+			n++
 		}
 	}
-	return strings.EqualFold(string(letters), "Authentication-Results")
+	return false
 }
 
 // forged tells whether a field from outside must go. Names are looked for in whatever a
@@ -78,7 +84,7 @@ func forged(field []byte, ours func(id string) bool) bool {
 	if f.Version != "" && f.Version != "1" {
 		return true
 	}
-	if isOurs(f.ID, ours) {
+	if !told(text) || isOurs(f.ID, ours) {
 		return true
 	}
 	head := text
@@ -95,6 +101,16 @@ func forged(field []byte, ours func(id string) bool) bool {
 		}
 	}
 	return false
+}
+
+// told tells whether a field begins with one name, as it must: else each reader looks for it
+// elsewhere.
+func told(text string) bool {
+	p := parser{s: text}
+	id := p.token()
+	p.number()
+	p.space()
+	return id != "" && !p.broken && (p.end() || p.s[p.i] == ';')
 }
 
 // identifier is what stands before the first semicolon that is outside of comments and
