@@ -178,8 +178,15 @@ func (t tx) again(m *message, a alarm, to int64) error {
 // the record of their attempt will see that the time is over.
 func (q *Queue) expire(t tx, m *message, now int64, story *trace.Event) error {
 	left := false
+	kept, err := q.keptBy(t, m, now)
+	if err != nil {
+		return err
+	}
 	closed := map[int]int{}
-	err := t.each(m, func(_ int, r *recipient) bool {
+	err = t.each(m, func(_ int, r *recipient) bool {
+		if kept[r.group] {
+			return false
+		}
 		q.mu.Lock()
 		flying := q.flying[flight{m.id, r.group}]
 		q.mu.Unlock()
@@ -200,12 +207,54 @@ func (q *Queue) expire(t tx, m *message, now int64, story *trace.Event) error {
 		return err
 	}
 	next := int64(0)
-	if left {
+	switch {
+	case left:
 		next = now + (5 * time.Minute).Milliseconds()
+	case len(kept) > 0:
+		next, m.expires = now+keptAgain.Milliseconds(), now+keptLife.Milliseconds()
+		if m.returns() {
+			next, m.expires = min(next, m.deadline()), min(m.expires, m.deadline())
+		}
 	}
 	err = t.setAlarm(alarmExpiry, m.id, m.expiryAt, next)
 	m.expiryAt = next
 	return err
+}
+
+// Mail of a domain that a schedule holds is not given up meanwhile. Every so often its end is
+// put off, so that it has at least the difference once the hold is over.
+const (
+	keptAgain = time.Hour
+	keptLife  = 25 * time.Hour
+)
+
+// keptBy returns the groups of a message that wait for a domain that is held, or was until a
+// moment ago: then they have not been tried yet. A deadline stands.
+func (q *Queue) keptBy(t tx, m *message, now int64) (map[int]bool, error) {
+	if m.road != Remote || q.opt.Rules == nil || m.returns() && now >= m.deadline() {
+		return nil, nil
+	}
+	kept, bad := map[int]bool{}, error(nil)
+	err := t.look().eachGroup(m.id, func(n int, g *group) {
+		if g.waiting == 0 || g.lane == "" {
+			return
+		}
+		if q.rules(g.lane).Hold {
+			kept[n] = true
+			return
+		}
+		l, ok, err := t.look().lane(g.lane)
+		if err != nil {
+			bad = err
+		}
+		if ok && l.reason == heldReason && l.notBefore > now {
+			kept[n] = true
+		}
+	})
+	if err == nil {
+		err = bad
+	}
+	return kept, err
 }
 
 // each calls fn for the recipients that wait, and writes back those for which it

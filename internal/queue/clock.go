@@ -164,12 +164,10 @@ func (q *Queue) hastenAlarms(ctx context.Context, now int64) error {
 // lifetime is the longest that mail to the domains of a message lives. What cannot be read
 // is nothing of it: verify tells of it.
 func (l look) lifetime(q *Queue, id ID) (longest time.Duration, err error) {
-	prefix := engine.Key(famGroup, uint64(id))
-	err = l.Scan(prefix, engine.After(prefix), false, func(_, v []byte) bool {
-		if g, err := decodeGroup(v); err == nil && g.lane != "" {
+	err = l.eachGroup(id, func(_ int, g *group) {
+		if g.lane != "" {
 			longest = max(longest, q.rules(g.lane).Lifetime)
 		}
-		return true
 	})
 	if longest == 0 {
 		longest = q.opt.Lifetime
@@ -242,7 +240,8 @@ func (t tx) move(a alarm, to int64) error {
 		m.reportAt = to
 	case a.kind == alarmExpiry && m.expiryAt == a.at:
 		m.expiryAt = to
-		if m.expires = to; m.release() > 0 {
+		more := min(max(0, m.expires-a.at), keptLife.Milliseconds())
+		if m.expires = to + more; m.release() > 0 {
 			d, err := t.look().lifetime(t.b.q, m.id)
 			if err != nil {
 				return err

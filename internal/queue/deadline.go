@@ -48,14 +48,14 @@ func (m *message) times(r Rules, delayAfter time.Duration) {
 }
 
 // early returns when an alarm is to ring instead, that is there only because the message
-// was not to be released yet; 0 if it rings rightly.
+// was not to be released yet, or its domain was held; 0 if it rings rightly.
 func (q *Queue) early(m *message, kind int, now int64) int64 {
 	wait := int64(0)
 	switch release := m.release(); {
-	case release == 0:
-		return 0
 	case kind == alarmExpiry:
 		wait = m.expires - now
+	case release == 0:
+		return 0
 	case m.env.By.Mode != mail.ByNotify:
 		wait = release + q.opt.DelayAfter.Milliseconds() - now
 	}

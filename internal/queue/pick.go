@@ -73,12 +73,15 @@ func (q *Queue) due(ctx context.Context) (picks []pick, next int64, err error) {
 // heldFor is how long a destination that its schedule holds is not looked at.
 const heldFor = 10 * time.Minute
 
+// heldReason is why it waits then.
+const heldReason = "its domain is held by a [[queue.schedule]]"
+
 // shutOut lets destinations wait that their schedules hold.
 func (q *Queue) shutOut(ctx context.Context, names []string, now int64) {
 	err := q.update(ctx, func(t tx) error {
 		for _, name := range names {
 			t.b.dest(name).change(func(l *lane) {
-				l.notBefore, l.reason = now+heldFor.Milliseconds(), "its domain is held by a [[queue.schedule]]"
+				l.notBefore, l.reason = now+heldFor.Milliseconds(), heldReason
 			})
 		}
 		return nil

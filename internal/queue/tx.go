@@ -42,6 +42,18 @@ func (l look) group(id ID, n int) (*group, error) {
 	return decodeGroup(v)
 }
 
+// eachGroup reads the groups of a message. One that cannot be read is left out: verify tells
+// of it.
+func (l look) eachGroup(id ID, fn func(n int, g *group)) error {
+	prefix := engine.Key(famGroup, uint64(id))
+	return l.Scan(prefix, engine.After(prefix), false, func(k, v []byte) bool {
+		if g, err := decodeGroup(v); err == nil {
+			fn(int(engine.Num(k, 1)), g)
+		}
+		return true
+	})
+}
+
 // parcel returns the encoded parcel of a message.
 func (l look) parcel(m *message) ([]byte, error) {
 	var b []byte
