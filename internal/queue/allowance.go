@@ -197,9 +197,28 @@ func add(list []bucket, at, recipients int64) []bucket {
 	if n := len(list); n == 0 || list[n-1].at < at {
 		list = append(list, bucket{at: at})
 	}
-	b := &list[len(list)-1] // a clock that was set back counts on here
+	b := &list[len(list)-1]
 	b.messages, b.recipients = b.messages+1, b.recipients+recipients
 	return list
+}
+
+// past makes what a clock that was ahead has counted later than at part of that: else it would
+// count until then.
+func past(list []bucket, at int64) []bucket {
+	var last bucket
+	for n := len(list); n > 0 && list[n-1].at > at; n-- {
+		last.messages, last.recipients = last.messages+list[n-1].messages, last.recipients+list[n-1].recipients
+		list = list[:n-1]
+	}
+	if last.messages == 0 {
+		return list
+	}
+	if n := len(list); n > 0 && list[n-1].at == at {
+		last.messages, last.recipients = last.messages+list[n-1].messages, last.recipients+list[n-1].recipients
+		list = list[:n-1]
+	}
+	last.at = at
+	return append(list, last)
 }
 
 // sum counts the buckets from one on.
@@ -215,6 +234,7 @@ func sum(list []bucket, from int64) (messages, recipients int64) {
 // over says which limit one more message would pass.
 func (a *Allowance) over(name string, l Limits, recipients int, now int64) error {
 	s := a.of(name)
+	s.five, s.hour, s.warn = past(s.five, now/300), past(s.hour, now/3600), min(s.warn, now)
 	hm, hr := sum(s.five, now/300-12)
 	dm, dr := sum(s.hour, now/3600-24)
 	for _, c := range [...]struct {
@@ -398,6 +418,7 @@ func (a *Allowance) Sent(ctx context.Context) (list []SentLine, err error) {
 				bad = fmt.Errorf("%s: %w", k[1:], err)
 				return true
 			}
+			five, hour = past(five, now/300), past(hour, now/3600)
 			l := SentLine{Name: string(k[1:])}
 			l.MessagesInHour, l.RecipientsInHour = sum(five, now/300-12)
 			if l.MessagesInDay, l.RecipientsInDay = sum(hour, now/3600-24); l.MessagesInDay > 0 {

@@ -137,6 +137,52 @@ func TestAllowanceOfDomain(t *testing.T) {
 	}
 }
 
+// What a clock that ran ahead has counted counts for a day once it is right, and no longer;
+// whether or not the server was started anew.
+func TestAllowanceAndClock(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		b := newBench(t, nil)
+		var log bytes.Buffer
+		a := b.allowance(&log, nil, Limits{MessagesPerDay: 10})
+		send := func(want int) {
+			t.Helper()
+			n := 0
+			for range 20 {
+				if a.Spend(t.Context(), "alice@martlet.test", 1, false) == nil {
+					n++
+				}
+			}
+			if n != want {
+				t.Errorf("restart %v: %d sent, not %d", restart, n, want)
+			}
+		}
+		b.clock.add(10 * year)
+		for range 6 {
+			b.clock.add(20 * time.Minute)
+			if err := a.Spend(t.Context(), "alice@martlet.test", 1, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.clock.add(-10 * year)
+		if restart {
+			if err := a.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			a = b.allowance(&log, nil, Limits{MessagesPerDay: 10})
+		}
+		if l, err := a.Sent(t.Context()); err != nil || len(l) != 1 || l[0].MessagesInDay != 6 {
+			t.Errorf("restart %v: %+v, %v", restart, l, err)
+		}
+		send(4)
+		b.clock.add(20 * time.Hour)
+		send(0)
+		for range 30 {
+			b.clock.add(26 * time.Hour)
+			send(10)
+		}
+	}
+}
+
 // TestAllowanceAtOnce: many sessions at the same time send no more, and the counts may be
 // written down beside them.
 func TestAllowanceAtOnce(t *testing.T) {
