@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +205,42 @@ func TestVERP(t *testing.T) {
 	}
 	if len(to) != 3 || !to["alice+bob=example.org@martlet.test"] || !to["alice@martlet.test"] {
 		t.Errorf("reports to %v", to)
+	}
+	b.empty()
+}
+
+// TestVERPOnce: mail with VERP that was to be released later comes by the local road, and is
+// queued anew then: its recipient is in its sender once, on either road.
+func TestVERPOnce(t *testing.T) {
+	b := newBench(t, nil)
+	froms := map[string]bool{}
+	b.local.script = func(j Job, _ mail.Recipient) Result { // as receive.Local does
+		froms["here "+j.Envelope.From.String()] = true
+		env := j.Envelope
+		env.ReleaseAt = time.Time{}
+		b.enqueue(Entry{Envelope: env, Parcel: b.parcel(sample)})
+		return ok
+	}
+	b.courier.script = func(j Job, _ mail.Recipient) Result {
+		froms[j.Envelope.From.String()] = true
+		return unknown
+	}
+	env := envelope("list@martlet.test", "bob@example.org", "eve@example.org")
+	env.VERP = true
+	b.later(time.Hour)(&env)
+	b.enqueue(Entry{Envelope: env, Parcel: b.parcel(sample), Road: Local})
+	b.pass(2*time.Hour, 10*time.Minute)
+	for _, to := range []string{"bob", "eve"} {
+		from := "list+" + to + "=example.org@martlet.test"
+		if !froms[from] || !froms["here "+from] {
+			t.Errorf("nothing goes out from %s: %v", from, froms)
+		}
+		if !slices.ContainsFunc(b.reports.envs, func(e mail.Envelope) bool { return e.To[0].Address.String() == from }) {
+			t.Errorf("no report goes to %s", from)
+		}
+	}
+	if len(froms) != 4 || len(b.reports.envs) != 2 {
+		t.Errorf("%v, %d reports", froms, len(b.reports.envs))
 	}
 	b.empty()
 }

@@ -174,7 +174,9 @@ func (q *Queue) load(l look, f flight, now int64) *loaded {
 		}
 	})
 	if m.env.VERP && len(out.job.Envelope.To) == 1 {
+		// This is done once: mail that waits here for its release is queued anew after that.
 		out.job.Envelope.From = verp(m.env.From, out.job.Envelope.To[0].Address)
+		out.job.Envelope.VERP = false
 	}
 	if out.err == nil && m.pieces == 1 && m.size <= maxCarried {
 		out.parcel, out.err = l.parcel(m)
