@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/dnsx"
@@ -76,29 +77,36 @@ func (c *Cache) land(domain, id string) bool {
 	if c.base.Err() != nil || !tried {
 		return false
 	}
-	c.mu.Lock()
-	e := c.known[domain]
-	if e == nil { // it made room for others meanwhile
-		e = &entry{}
-		c.known[domain] = e
+	e, err := c.entry(c.base, domain) // it may have made room for others meanwhile
+	if err != nil {
+		c.opt.Log.Error("an MTA-STS policy cannot be compared with the one that is kept", "domain", domain, "err", err)
+		return false
 	}
 	now := c.now()
 	if bad.kind != "" {
+		c.mu.Lock()
+		e = c.remember(domain, e)
 		e.failed, e.failedAt, e.failure = id, now, bad
 		holds := e.holds(now)
 		c.mu.Unlock()
 		c.opt.Log.Warn("an MTA-STS policy could not be fetched", "domain", domain, "kind", string(bad.kind), "why", bad.why, "older_holds", holds)
 		return true
 	}
-	e.failed, e.failedAt, e.failure = "", 0, problem{}
-	e.kept = kept{ID: id, Fetched: now, Used: max(e.Used, now), Policy: *policy}
-	k := e.kept
+	c.mu.Lock()
+	k := kept{ID: id, Fetched: now, Used: max(e.Used, now), Policy: *policy}
 	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.base), 10*time.Second)
 	defer cancel()
+	// The engine has it first: memory may be asked for room at any moment.
 	if err := c.write(ctx, domain, k); err != nil {
 		c.opt.Log.Error("an MTA-STS policy cannot be kept", "domain", domain, "err", err)
 	}
+	c.mu.Lock()
+	e = c.remember(domain, e)
+	e.failed, e.failedAt, e.failure = "", 0, problem{}
+	e.kept = k
+	c.weigh(domain, e)
+	c.mu.Unlock()
 	c.opt.Log.Info("MTA-STS policy", "domain", domain, "mode", string(policy.Mode), "id", id, "max_age", policy.MaxAge)
 	return true
 }
@@ -205,7 +213,7 @@ func kindOf(err error) mail.TLSFault {
 
 func clip(s string) string {
 	if len(s) > 200 {
-		s = s[:200]
+		s = strings.Clone(s[:200]) // not the rest, too
 	}
 	return s
 }

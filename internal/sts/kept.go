@@ -83,20 +83,30 @@ func (c *Cache) write(ctx context.Context, domain string, k kept) error {
 	return c.opt.Engine.Update(ctx, Shard, func(w engine.Writer) error { return w.Put(key(domain), k.encode()) })
 }
 
-// all returns every policy there is.
-func (c *Cache) all(ctx context.Context) (map[string]kept, error) {
-	all := map[string]kept{}
-	err := c.opt.Engine.View(ctx, Shard, func(r engine.Reader) error {
-		return r.Scan([]byte{famPolicy}, []byte{famPolicy + 1}, false, func(k, v []byte) bool {
+// dated is a domain and when it has which policy, without the hosts that this names.
+type dated struct {
+	domain string
+	kept
+}
+
+// maxStep is how many policies are looked at in one go.
+const maxStep = 500
+
+// after returns the policies of the domains that follow one, n at most, in order; none at
+// the end. All hosts that others name are more than memory may have to hold.
+func (c *Cache) after(ctx context.Context, domain string, n int) (some []dated, err error) {
+	err = c.opt.Engine.View(ctx, Shard, func(r engine.Reader) error {
+		return r.Scan(append(key(domain), 0), []byte{famPolicy + 1}, false, func(k, v []byte) bool {
 			one, err := decode(v)
 			if err != nil { // it has run out, as far as we can tell
 				one = kept{}
 			}
-			all[string(k[1:])] = one
-			return true
+			one.Policy.MX = nil
+			some = append(some, dated{string(k[1:]), one})
+			return len(some) < n
 		})
 	})
-	return all, err
+	return some, err
 }
 
 // forget removes a policy that has run out, unless it was renewed meanwhile.

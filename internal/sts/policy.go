@@ -107,7 +107,7 @@ func (p *Policy) field(name, value string) error {
 			return fault.Newf(fault.Invalid, "the policy is of version %.40q", value)
 		}
 	case "mode":
-		if p.Mode = Mode(value); p.Mode != Enforce && p.Mode != Testing && p.Mode != None {
+		if p.Mode = Mode(strings.Clone(value)); p.Mode != Enforce && p.Mode != Testing && p.Mode != None {
 			return fault.Newf(fault.Invalid, "the policy has the mode %.40q", value)
 		}
 	case "max_age":
@@ -122,7 +122,7 @@ func (p *Policy) field(name, value string) error {
 			return fault.Newf(fault.Invalid, "the policy has the mail host %.80q", value)
 		}
 		if len(p.MX) < maxMX {
-			p.MX = append(p.MX, pattern)
+			p.MX = append(p.MX, strings.Clone(pattern)) // not the whole text, too
 		}
 	}
 	return nil
@@ -194,7 +194,7 @@ func ParseTXT(records []string) (id string, ok bool) {
 		}
 		id = value
 	}
-	return id, id != ""
+	return strings.Clone(id), id != ""
 }
 
 // notInTXT tells what cannot stand in a field's value.

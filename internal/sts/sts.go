@@ -50,12 +50,13 @@ type Options struct {
 }
 
 const (
-	refreshAfter = 24 * time.Hour      // a policy in use is fetched again (RFC 8461, 3.3)
-	unusedAfter  = 30 * 24 * time.Hour // nothing has gone there: it is left to run out
-	retryAfter   = 5 * time.Minute     // after a failure, for the same id (RFC 8461, 3.3)
-	crowdedWait  = 2 * time.Second     // that mail waits for a policy while many others do:
-	maxWaiting   = 16                  // these
-	maxKnown     = 10_000              // domains remembered in memory
+	refreshAfter  = 24 * time.Hour      // a policy in use is fetched again (RFC 8461, 3.3)
+	unusedAfter   = 30 * 24 * time.Hour // nothing has gone there: it is left to run out
+	retryAfter    = 5 * time.Minute     // after a failure, for the same id (RFC 8461, 3.3)
+	crowdedWait   = 2 * time.Second     // that mail waits for a policy while many others do:
+	maxWaiting    = 16                  // these
+	maxKnown      = 10_000              // domains remembered in memory,
+	maxKnownBytes = 16 << 20            // with policies of as many bytes; most have 200
 )
 
 // Cache is the policies. It may be used by many goroutines.
@@ -65,6 +66,7 @@ type Cache struct {
 
 	mu      sync.Mutex
 	known   map[string]*entry // by domain
+	weight  int               // of all known, in bytes
 	flights map[string]*flight
 	waiting int
 	slots   chan struct{} // fetches under way
@@ -80,6 +82,7 @@ type entry struct {
 	failed   string  // id whose fetch failed,
 	failedAt int64   // in ms,
 	failure  problem // and why
+	weight   int     // in Cache.weight
 }
 
 // problem is a failure as reports know it.
@@ -165,6 +168,9 @@ func (c *Cache) Policy(ctx context.Context, domain string) (Found, error) {
 		if err := c.wait(ctx, c.fetch(domain, id), holds); err != nil {
 			return Found{}, fault.Wrap(fault.Unavailable, "the MTA-STS policy of "+domain+" is still being fetched", err)
 		}
+		if e, err = c.entry(ctx, domain); err != nil {
+			return Found{}, err
+		}
 	}
 	return c.found(domain, e), nil
 }
@@ -205,17 +211,38 @@ func (c *Cache) entry(ctx context.Context, domain string) (*entry, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e = c.known[domain]; e == nil {
-		for other := range c.known { // any one: what it has lies in the engine
-			if len(c.known) < maxKnown {
-				break
-			}
+	return c.remember(domain, &entry{kept: k}), nil
+}
+
+// remember returns what memory knows of a domain, which is e if it knew nothing. c.mu is held.
+func (c *Cache) remember(domain string, e *entry) *entry {
+	if known := c.known[domain]; known != nil {
+		return known
+	}
+	c.known[domain] = e
+	c.weigh(domain, e)
+	return e
+}
+
+// weigh notes how much memory an entry takes, and lets others go until there is room: any
+// ones, for what they have lies in the engine. c.mu is held.
+func (c *Cache) weigh(domain string, e *entry) {
+	c.weight -= e.weight
+	e.weight = len(domain) + len(e.ID) + 500
+	for _, mx := range e.Policy.MX {
+		e.weight += len(mx) + 16
+	}
+	c.weight += e.weight
+	for other, o := range c.known {
+		if len(c.known) <= maxKnown && c.weight <= maxKnownBytes {
+			break
+		}
+		if other != domain {
+			c.weight -= o.weight
+			o.weight = 0
 			delete(c.known, other)
 		}
-		e = &entry{kept: k}
-		c.known[domain] = e
 	}
-	return e, nil
 }
 
 var errLate = errors.New("the policy host has not answered yet")
@@ -271,33 +298,37 @@ func (c *Cache) Run(ctx context.Context) {
 
 // Refresh fetches again what is due, one after another, and forgets what has run out.
 func (c *Cache) Refresh(ctx context.Context) error {
-	all, err := c.all(ctx)
-	if err != nil {
-		return err
+	for last := ""; ; {
+		some, err := c.after(ctx, last, maxStep)
+		if err != nil || len(some) == 0 {
+			return err
+		}
+		for _, r := range some {
+			if err := c.refreshOne(ctx, r); err != nil {
+				return err
+			}
+		}
+		last = some[len(some)-1].domain
+	}
+}
+
+func (c *Cache) refreshOne(ctx context.Context, r dated) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	now := c.now()
-	for domain, r := range all {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		c.mu.Lock()
-		if e := c.known[domain]; e != nil {
-			r.Used = max(r.Used, e.Used)
-		}
-		c.mu.Unlock()
-		switch {
-		case !r.holds(now):
-			if err := c.forget(ctx, domain, r); err != nil {
-				return err
-			}
-		case now-r.Fetched < refreshAfter.Milliseconds() || now-r.Used > unusedAfter.Milliseconds():
-		default:
-			if err := c.again(ctx, domain); err != nil {
-				return err
-			}
-		}
+	c.mu.Lock()
+	if e := c.known[r.domain]; e != nil {
+		r.Used = max(r.Used, e.Used)
 	}
-	return nil
+	c.mu.Unlock()
+	switch {
+	case !r.holds(now):
+		return c.forget(ctx, r.domain, r.kept)
+	case now-r.Fetched < refreshAfter.Milliseconds() || now-r.Used > unusedAfter.Milliseconds():
+		return nil
+	}
+	return c.again(ctx, r.domain)
 }
 
 // again fetches one policy again and waits for it.

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -399,9 +400,105 @@ func TestRefresh(t *testing.T) {
 	if err := w.cache.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := w.cache.all(t.Context()); err != nil || len(list) != 0 {
+	if list, err := w.cache.after(t.Context(), "", 9); err != nil || len(list) != 0 {
 		t.Errorf("%v %v", list, err)
 	}
+}
+
+// A policy that made room in memory for others while its renewal failed still holds: it lies
+// in the engine.
+func TestRoomMadeDuringFailedFetch(t *testing.T) {
+	w := start(t, "", nil)
+	w.expect("first", "example.org", "enforce 1", 1)
+	w.zone(zone("2"))
+	w.answer(func(rw http.ResponseWriter, _ *http.Request) {
+		w.cache.mu.Lock()
+		delete(w.cache.known, "example.org")
+		w.cache.mu.Unlock()
+		http.Error(rw, "no", http.StatusInternalServerError)
+	})
+	for range 3 {
+		w.expect("made room", "example.org", "enforce 1 sts-policy-fetch-error", 2)
+	}
+}
+
+// What others publish takes no more memory than it may, neither in the course of a refresh
+// nor of mail, and what had to make room holds.
+func TestMemoryOfPolicies(t *testing.T) {
+	w := start(t, "", nil)
+	mx := make([]string, 0, 250)
+	for i := range 250 { // 62 KB: within maxPolicy
+		mx = append(mx, fmt.Sprintf("%s%03d.test", strings.Repeat(strings.Repeat("a", 59)+".", 4), i))
+	}
+	const n = 1000
+	now := w.clock().UnixMilli()
+	for i := range n {
+		if err := w.cache.write(t.Context(), fmt.Sprintf("d%d.test", i), kept{ID: "1", Fetched: now, Used: now, Policy: Policy{Enforce, 300 * 24 * time.Hour, mx}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := func(what string, do func()) {
+		t.Helper()
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		do()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if used := int64(after.HeapAlloc) - int64(before.HeapAlloc); used > 32<<20 {
+			t.Errorf("%s holds %d MB", what, used>>20)
+		}
+	}
+	var steps [][]dated
+	held("a refresh", func() {
+		for last := ""; ; {
+			some, err := w.cache.after(t.Context(), last, 300)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(some) == 0 {
+				return
+			}
+			last = some[len(some)-1].domain
+			steps = append(steps, some)
+		}
+	})
+	if len(steps) != 4 || len(steps[3]) != 100 || !steps[0][0].holds(now) {
+		t.Errorf("%d steps", len(steps))
+	}
+	held("memory", func() {
+		for range 2 {
+			for i := range n {
+				domain := fmt.Sprintf("d%d.test", i)
+				f := w.cache.found(domain, must(w.cache.entry(t.Context(), domain)))
+				if f.Policy == nil || len(f.Policy.MX) != len(mx) {
+					t.Fatalf("%s: %+v", domain, f)
+				}
+			}
+		}
+	})
+	sum := 0
+	for _, e := range w.cache.known {
+		sum += e.weight
+	}
+	if sum != w.cache.weight || sum > maxKnownBytes || len(w.cache.known) < 200 {
+		t.Errorf("%d domains of %d bytes; %d were counted", len(w.cache.known), sum, w.cache.weight)
+	}
+	runtime.KeepAlive(steps)
+	w.pass(400 * 24 * time.Hour)
+	if err := w.cache.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if some, err := w.cache.after(t.Context(), "", 1); err != nil || len(some) != 0 {
+		t.Errorf("all have run out, and there is %v, %v", some, err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 // Each way in which a fetch fails has its kind, and none makes a policy.
