@@ -202,6 +202,9 @@ func tellSteps(cmd *cobra.Command, domain string, steps []publish.Step) (changes
 		if len(s.Found) > 0 {
 			value += " (in its place: " + shortened(strings.Join(s.Found, " | ")) + ")"
 		}
+		if s.Action == publish.Leave && s.Need == "" {
+			value += " (" + s.Why + ")"
+		}
 		t.row(s.Action, orDash(string(s.Need)), s.Host(domain), s.Type, value)
 	}
 	return changes, t.end("")

@@ -68,8 +68,9 @@ func newUpdater(cfg *conf.Config) *publish.Updater {
 
 // site is what records of all domains have in common.
 func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
+	addresses, unsure := publicAddresses(ctx, h.cfg, resolver, net.InterfaceAddrs)
 	s := publish.Site{
-		Hostname: asciiName(string(h.cfg.Hostname)), Addresses: publicAddresses(ctx, h.cfg, resolver),
+		Hostname: asciiName(string(h.cfg.Hostname)), Addresses: addresses, Unsure: unsure,
 		Services: map[string]uint16{}, Smarthost: h.cfg.Queue.Smarthost.Host, TLSKeys: h.tlsKeys(), Issuer: issuerOf(h.cfg),
 	}
 	for _, l := range h.cfg.Listen {
@@ -88,13 +89,13 @@ func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
 
 // publicAddresses are those at which others reach this host: the configured ones, else those
 // of the interfaces, else what the DNS has for the hostname. Of several interfaces those
-// count that the hostname leads to, if it does to any.
-func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolver) []netip.Addr {
+// count that the hostname leads to, if it does to any. An error says that the DNS did not
+// answer, so that others may be right.
+func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolver, interfaces func() ([]net.Addr, error)) (found []netip.Addr, unsure error) {
 	if len(cfg.DNS.Addresses) > 0 {
-		return cfg.DNS.Addresses
+		return cfg.DNS.Addresses, nil
 	}
-	var found []netip.Addr
-	if all, err := net.InterfaceAddrs(); err == nil {
+	if all, err := interfaces(); err == nil {
 		for _, a := range all {
 			if p, err := netip.ParsePrefix(a.String()); err == nil && isPublic(p.Addr()) {
 				found = append(found, p.Addr().Unmap())
@@ -102,7 +103,10 @@ func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolv
 		}
 	}
 	if len(found) != 1 {
-		named, _, _ := resolver.LookupAddr(ctx, string(cfg.Hostname)) // none if it fails: the doctor tells
+		named, _, err := resolver.LookupAddr(ctx, string(cfg.Hostname))
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			unsure = err
+		}
 		both := slices.DeleteFunc(slices.Clone(found), func(a netip.Addr) bool { return !slices.Contains(named, a) })
 		switch {
 		case len(both) > 0:
@@ -112,7 +116,7 @@ func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolv
 		}
 	}
 	slices.SortFunc(found, netip.Addr.Compare)
-	return found
+	return found, unsure
 }
 
 // carrier are the addresses of RFC 6598, which others cannot reach either.

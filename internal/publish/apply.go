@@ -17,7 +17,7 @@ type Action string
 const (
 	Add     Action = "add"     // it is missing
 	Remove  Action = "remove"  // it was made here, and is not wanted any more
-	Leave   Action = "keep"    // it is there
+	Leave   Action = "keep"    // it is there, or whether it is wanted is not known
 	Blocked Action = "blocked" // something that was not made here is in its place
 	ByHand  Action = "by hand" // it lies in no zone that can be changed from here
 )
@@ -33,7 +33,9 @@ type Step struct {
 }
 
 // Plan asks the zones' servers and says what is to be done so that the wanted records are
-// there. ours are the records that were made here before: only these are ever removed.
+// there. ours are the records that were made here before: only these are ever removed, and of
+// those that follow from what the machine is found to have none is, unless want has another of
+// the kind: no address and no certificate is more often one that is not known just now.
 func Plan(ctx context.Context, u *Updater, want, ours []Record) ([]Step, error) {
 	var steps []Step
 	for _, r := range want {
@@ -47,15 +49,36 @@ func Plan(ctx context.Context, u *Updater, want, ours []Record) ([]Step, error) 
 		if holds(want, r) {
 			continue
 		}
-		s := Step{Record: r, Action: Remove}
-		s.Why = "made here, and not wanted any more"
-		var found bool
-		if s.zone, found = u.ZoneOf(r.Name); !found {
-			s.Action = ByHand
-		}
-		steps = append(steps, s)
+		steps = append(steps, unwanted(u, want, r))
 	}
 	return steps, nil
+}
+
+// unwanted decides about a record that was made here and is none of those that are wanted.
+func unwanted(u *Updater, want []Record, r Record) Step {
+	s := Step{Record: r, Action: Remove}
+	s.Why = "made here, and not wanted any more"
+	var found bool
+	s.zone, found = u.ZoneOf(r.Name)
+	switch {
+	case !known(want, r):
+		s.Action, s.Why = Leave, "made here; what it should be now is not known; take it out by hand if it is wrong"
+	case !found:
+		s.Action = ByHand
+	}
+	return s
+}
+
+// known tells whether want says what there should be of a record's kind.
+func known(want []Record, r Record) bool {
+	switch r.Type {
+	case "A", "AAAA", "TLSA", "PTR":
+	default:
+		return true
+	}
+	return slices.ContainsFunc(want, func(w Record) bool {
+		return w.Type == r.Type && (w.Type != "PTR" || below(w.Name, "ip6.arpa") == below(r.Name, "ip6.arpa"))
+	})
 }
 
 func holds(list []Record, r Record) bool {

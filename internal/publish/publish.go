@@ -43,11 +43,12 @@ type Record struct {
 // Site is what the records of all domains of a server have in common.
 type Site struct {
 	Hostname  string            // in A-labels; what MX records name
-	Addresses []netip.Addr      // at which others reach it
+	Addresses []netip.Addr      // at which others reach it; none: not known
+	Unsure    error             // why these may be others; nil: they are right
 	Services  map[string]uint16 // ports of what people's programs use: imaps, submissions, imap, submission, pop3s, pop3
 	Web       uint16            // port of https, 0: none is served
 	Smarthost string            // that all mail goes out through; "": none
-	TLSKeys   [][32]byte        // SHA-256 of the public keys of the certificates, present and next
+	TLSKeys   [][32]byte        // SHA-256 of the public keys of the certificates, present and next; none: not known
 	Issuer    string            // who gives certificates, as CAA names him; "": not known
 }
 

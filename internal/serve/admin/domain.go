@@ -213,22 +213,22 @@ func errNoNames() error {
 }
 
 // wanted are the records that a domain should have, and those that it should not.
-func (a *api) wanted(r *request) (d directory.Domain, want, stale []publish.Record, err error) {
+func (a *api) wanted(r *request) (site publish.Site, want, stale []publish.Record, err error) {
 	if a.Names.Site == nil {
-		return d, nil, nil, errNoNames()
+		return site, nil, nil, errNoNames()
 	}
-	if d, err = a.domain(r); err != nil {
-		return d, nil, nil, err
+	d, err := a.domain(r)
+	if err != nil {
+		return site, nil, nil, err
 	}
 	of, err := publish.DomainOf(r.ctx, a.Directory, d.Name)
 	if err != nil {
-		return d, nil, nil, err
+		return site, nil, nil, err
 	}
-	site, err := a.Names.Site(r.ctx)
-	if err != nil {
-		return d, nil, nil, err
+	if site, err = a.Names.Site(r.ctx); err != nil {
+		return site, nil, nil, err
 	}
-	return d, publish.Records(site, of), publish.Stale(of), nil
+	return site, publish.Records(site, of), publish.Stale(of), nil
 }
 
 func (a *api) showDNS(r *request) error {
@@ -276,13 +276,20 @@ func (a *api) applyDNS(r *request) error {
 	if err := r.read(&in); err != nil {
 		return err
 	}
-	d, want, _, err := a.wanted(r)
+	site, want, _, err := a.wanted(r)
+	if err != nil {
+		return err
+	}
+	d, err := a.domain(r)
 	if err != nil {
 		return err
 	}
 	k := a.Names.Keeper
 	if k.Updater == nil {
 		return fault.New(fault.Unavailable, "no zone can be changed from here; add a [[dns.update]] block to the configuration, or make the records by hand: martlet dns show "+d.Name)
+	}
+	if site.Unsure != nil {
+		return fault.Wrap(fault.Unavailable, "the addresses of this server are not sure, so nothing is changed; set addresses of [dns] in the configuration, or try again", site.Unsure)
 	}
 	steps, err := k.Plan(r.ctx, d.Name, want)
 	if err != nil {
