@@ -18,13 +18,15 @@ import (
 
 // Bounds on what is read of mail that may be a report.
 const (
-	maxInbox    = 64       // messages that wait to be read
-	maxPart     = 30 << 20 // bytes of an attachment, as it travels
-	maxParts    = 30       // parts that are looked at
-	readTime    = 30 * time.Second
-	oldest      = 60 * 24 * time.Hour // of what is reported
-	youngest    = 2 * 24 * time.Hour  // in the future, for clocks that are wrong
-	unverifieds = 200                 // rows that are kept of a report that nobody vouches for
+	maxInbox = 64       // messages that wait to be read
+	maxPart  = 30 << 20 // bytes of an attachment, as it travels
+	maxParts = 30       // parts that are looked at
+	readTime = 30 * time.Second
+	oldest   = 60 * 24 * time.Hour // of what is reported
+	youngest = 2 * 24 * time.Hour  // in the future, for clocks that are wrong
+
+	unverifieds  = 200     // rows that are kept of a report that nobody vouches for
+	doubtedBytes = 2 << 20 // that are read of it, unpacked
 )
 
 // Letter is a message from outside that may be a report.
@@ -118,14 +120,21 @@ func (b *Book) Take(ctx context.Context, l Letter) (all bool) {
 	return all
 }
 
-// readAll reads what waits until ctx ends.
+// readAll reads what waits until ctx ends. It rests for as long as it has worked, so that a
+// flood of reports has half of one processor at most.
 func (b *Book) readAll(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case l := <-b.inbox:
+			began := b.opt.Now()
 			b.Take(ctx, l.Letter)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(min(max(b.opt.Now().Sub(began), 0), readTime)):
+			}
 		}
 	}
 }
@@ -147,7 +156,7 @@ func (b *Book) read(ctx context.Context, l Letter) (all bool, err error) {
 		return false, err
 	}
 	defer body.Close()
-	got, err := parse(ctx, mime.NewDecoder(l.Part.Encoding, body))
+	got, err := parse(ctx, mime.NewDecoder(l.Part.Encoding, body), l.Verified)
 	if err != nil {
 		return false, err
 	}
@@ -156,15 +165,21 @@ func (b *Book) read(ctx context.Context, l Letter) (all bool, err error) {
 	return b.keep(ctx, got, l.To)
 }
 
-// parse reads a file that may be packed.
-func parse(ctx context.Context, r io.Reader) (*Received, error) {
+// parse reads a file that may be packed, and less of it if nobody vouches for it.
+func parse(ctx context.Context, r io.Reader, verified bool) (*Received, error) {
+	var forXML aggregate.Limits
+	var forJSON tlsrpt.Limits
+	if !verified {
+		forXML = aggregate.Limits{Bytes: doubtedBytes, Tokens: doubtedBytes / 10}
+		forJSON.Bytes = doubtedBytes
+	}
 	what, in, err := unpack(r)
 	if err != nil {
 		return nil, err
 	}
 	got := &Received{Kind: DMARC}
 	if what == xmlForm {
-		a, err := aggregate.Parse(ctx, in, aggregate.Limits{})
+		a, err := aggregate.Parse(ctx, in, forXML)
 		if err != nil {
 			return nil, err
 		}
@@ -173,7 +188,7 @@ func parse(ctx context.Context, r io.Reader) (*Received, error) {
 		got.Organization, got.Email, got.ID, got.More = a.Organization, a.Email, a.ID, a.More
 		return got, nil
 	}
-	t, err := tlsrpt.Parse(ctx, in, tlsrpt.Limits{})
+	t, err := tlsrpt.Parse(ctx, in, forJSON)
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +227,7 @@ func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all 
 
 // fileOwn keeps a report of ours about a domain that is here, too.
 func (b *Book) fileOwn(ctx context.Context, f *file) error {
-	got, err := parse(ctx, bytes.NewReader(f.plain))
+	got, err := parse(ctx, bytes.NewReader(f.plain), true)
 	if err != nil {
 		return fault.Wrap(fault.Internal, fmt.Sprintf("our own report about %s cannot be read", f.domain), err)
 	}

@@ -55,10 +55,7 @@ func newHouse(t *testing.T, zone string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.eng, err = pebble.Open("data", pebble.Options{FS: vfs.NewMem(), Now: time.Now}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.eng.Close() })
+	h.eng = freshEngine(t)
 	h.opt = report.Options{
 		Engine: h.eng, Resolver: resolver, Now: h.clock, Collect: true, Hostname: "mx.here.test", Organization: "Here", Version: "1",
 		From: func(context.Context) (mail.Address, error) {
@@ -131,3 +128,13 @@ func (h *house) owed() string {
 }
 
 var errBusy = fault.New(fault.Busy, "not now")
+
+func freshEngine(t *testing.T) engine.Engine {
+	t.Helper()
+	eng, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem(), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eng.Close() })
+	return eng
+}
