@@ -28,6 +28,7 @@ var (
 		"sender", "content-disposition", "content-id", "content-description", "content-language", "content-location",
 		"list-id", "list-help", "list-unsubscribe", "list-unsubscribe-post", "list-subscribe", "list-post", "list-owner", "list-archive",
 		"auto-submitted", "disposition-notification-to", "feedback-id", "autocrypt", "openpgp", "tls-required",
+		"tls-report-domain", "tls-report-submitter", // RFC 8460, 5.3
 	}
 	// Blocks are signed as often as they are there, not once more: each resending puts its own
 	// in front (RFC 5322, 3.6.6).
