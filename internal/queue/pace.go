@@ -12,6 +12,7 @@ import (
 // destination is tried gently again.
 type pace struct {
 	active int     // attempts under way
+	begun  int     // attempts that were begun
 	window float64 // of them that it takes
 	steady bool    // there has been trouble
 	well   int     // attempts since then that went well
@@ -72,6 +73,7 @@ func (q *Queue) room(dest string, now int64) int {
 func (q *Queue) spend(dest string, now int64) (epoch int) {
 	p := q.pace(dest, now)
 	p.active++
+	p.begun++
 	if r := q.rules(dest); r.PerMinute > 0 {
 		p.next = max(p.next, now) + time.Minute.Milliseconds()/int64(r.PerMinute)
 	}

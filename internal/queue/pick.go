@@ -2,7 +2,9 @@ package queue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -180,12 +182,10 @@ func (q *Queue) dueIn(l look, dest string, now int64, share, chosen int) (picks 
 		room = min(room, max(more, 1-active))
 	}
 	q.mu.Unlock()
-	prefix := turnsPrefix(dest)
-	for p := byte('a'); p < 'a'+19 && len(picks) < room; p++ { // the most urgent first
-		if rec.classes&(1<<(p-'a')) == 0 {
-			continue
-		}
-		lanes, err := q.dueLanes(l, dest, append(prefix[:len(prefix):len(prefix)], p), now, room)
+	least := uint32(0)
+	for rest := rec.classes; rest != 0 && len(picks) < room; rest &= rest - 1 { // the most urgent first
+		class := rest & -rest
+		lanes, _, err := q.dueLanes(l, dest, class, now, room)
 		if err != nil {
 			return nil, err
 		}
@@ -193,35 +193,87 @@ func (q *Queue) dueIn(l look, dest string, now int64, share, chosen int) (picks 
 		if err != nil {
 			return nil, err
 		}
-		picks = append(picks, found...)
+		if picks = append(picks, found...); len(found) > 0 {
+			least = class
+		}
 	}
-	if rec.classes&plain != 0 && len(picks) < room {
-		found, err := q.inTurn(l, []string{dest}, now, room-len(picks))
-		return append(picks, found...), err
+	if below := rec.classes &^ (2*least - 1); room > 0 && len(picks) == room && below != 0 {
+		return q.spare(l, dest, below, now, picks)
 	}
 	return picks, nil
 }
 
+// spareEvery is how many attempts of a destination one comes among that mail has which is less
+// urgent than all the others: where there is always more that is urgent than goes out, the
+// rest has that share.
+const spareEvery = 8
+
+// spare gives the places that are due to the less urgent to the classes below, first to the
+// one whose turn has been for longest.
+func (q *Queue) spare(l look, dest string, below uint32, now int64, picks []pick) ([]pick, error) {
+	q.mu.Lock()
+	begun := 0
+	if p := q.paces[dest]; p != nil {
+		begun = p.begun
+	}
+	q.mu.Unlock()
+	n := (begun+len(picks))/spareEvery - begun/spareEvery
+	if n == 0 {
+		return picks, nil
+	}
+	type wait struct {
+		lanes []string
+		since int64
+	}
+	var waits []wait
+	for rest := below; rest != 0; rest &= rest - 1 {
+		lanes, since, err := q.dueLanes(l, dest, rest&-rest, now, n)
+		if err != nil {
+			return nil, err
+		}
+		waits = append(waits, wait{lanes, since})
+	}
+	slices.SortStableFunc(waits, func(a, b wait) int { return cmp.Compare(a.since, b.since) })
+	var others []pick
+	for _, w := range waits {
+		found, err := q.inTurn(l, w.lanes, now, n-len(others))
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, found...)
+	}
+	return append(picks[:len(picks)-len(others)], others...), nil
+}
+
 // dueLanes returns lanes of one priority of a destination that are due, in the order of
-// their turns. Some of them may have nothing that is not under way.
-func (q *Queue) dueLanes(l look, dest string, class []byte, now int64, room int) (lanes []string, err error) {
+// their turns, and since when the first one is. Some of them may have nothing that is not
+// under way.
+func (q *Queue) dueLanes(l look, dest string, class uint32, now int64, room int) (lanes []string, since int64, err error) {
+	if class == plain {
+		return []string{dest}, 0, nil
+	}
 	q.mu.Lock()
 	enough := room + len(q.arriving)
 	if p := q.paces[dest]; p != nil {
 		enough += p.active
 	}
 	q.mu.Unlock()
-	low, _ := q.heads.from(class)
-	n := len(class) - 1
-	err = l.Scan(low, engine.After(class), false, func(k, _ []byte) bool {
+	prefix := turnsPrefix(dest)
+	n := len(prefix)
+	prefix = append(prefix, 'a'+byte(bits.TrailingZeros32(class)))
+	low, _ := q.heads.from(prefix)
+	err = l.Scan(low, engine.After(prefix), false, func(k, _ []byte) bool {
 		lane, at := splitTurn(dest, k[n:])
 		if at > now {
 			return false
 		}
+		if len(lanes) == 0 {
+			since = at
+		}
 		lanes = append(lanes, lane)
 		return len(lanes) < enough
 	})
-	return lanes, err
+	return lanes, since, err
 }
 
 // inTurn takes groups out of lanes, each time from the one that has least under way; of
