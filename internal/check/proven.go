@@ -65,3 +65,7 @@ func canonical(name string) string {
 func (v *Verdict) SenderProven() bool {
 	return v.SPF.Status == spf.Pass && !v.SPF.IsHelo || v.DMARC.Status == dmarc.Pass && below(v.Envelope.From.Domain, v.DMARC.Organization)
 }
+
+// Mailboxes reads the authors of a message of our own people, to vouch for them: see
+// dmarc.Mailboxes.
+func Mailboxes(header []byte) (addresses []string, problem string) { return dmarc.Mailboxes(header) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/martlet-mail/martlet/internal/check"
 	"github.com/martlet-mail/martlet/internal/check/dkim"
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -94,12 +95,16 @@ func forRoad(keys []dkim.Key, leaves bool) []dkim.Key {
 }
 
 // keysFor returns the keys that sign for the author of a message: the domain of all the
-// addresses in From. They must be the login's own, or anybody here could sign as anybody
+// addresses that anybody could find in From. They must be the login's own, or anybody here could sign as anybody
 // else. A report of ours (own) is from this host, whose name may lie below a domain here.
 func (r *Receiver) keysFor(ctx context.Context, env *mail.Envelope, msg *store.Parcel, own bool) ([]dkim.Key, error) {
 	domain := ""
-	for _, a := range msg.Message().From {
-		from, err := mail.ParseAddress(a.Mailbox + "@" + a.Host)
+	all, problem := check.Mailboxes(msg.Header())
+	if problem != "" {
+		return nil, fault.New(fault.Invalid, "From holds what is no address for sure: "+problem)
+	}
+	for _, a := range all {
+		from, err := mail.ParseAddress(a)
 		switch {
 		case err != nil:
 			return nil, fault.New(fault.Invalid, "From holds what is no address")

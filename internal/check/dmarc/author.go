@@ -78,24 +78,29 @@ func fieldsOf(header []byte) (out [][]byte) {
 
 // looksLikeFrom tells whether a name is "From" but for what is not seen of it.
 func looksLikeFrom(name []byte) bool {
-	if len(name) > 100 {
-		return false
-	}
-	var letters []byte
+	const from = "from"
+	n := 0
 	for _, c := range name {
-		if c > ' ' && c < 0x7f {
-			letters = append(letters, c)
+		switch {
+		case c <= ' ' || c >= 0x7f:
+		case n == len(from) || c|0x20 != from[n]:
+			return false
+		default:
+			n++
 		}
 	}
-	return strings.EqualFold(string(letters), "From")
+	return n == len(from)
 }
 
 // parseFrom reads a mailbox-list (RFC 5322, 3.4). It knows what mail really has: empty
 // elements, dots and at signs in names without quotes, letters beyond ASCII.
 func parseFrom(s string) (domains []string, problem string) {
 	p := fromParser{s: s}
-	for p.i < len(p.s) {
-		p.mailbox()
+	p.mailboxes()
+	for _, q := range disguised(s) {
+		for _, d := range q.domains {
+			p.add(d)
+		}
 	}
 	odd := false
 	if p.problem != "" { // whatever some other parser makes of it
@@ -106,7 +111,7 @@ func parseFrom(s string) (domains []string, problem string) {
 		p.anything(s)
 		p.anything(mime.DecodeWords(s))
 	}
-	if strings.IndexFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) >= 0 {
+	if controls(s) {
 		return p.domains, "the From field has a control character in it"
 	}
 	switch {
@@ -118,11 +123,42 @@ func parseFrom(s string) (domains []string, problem string) {
 	return p.domains, p.problem
 }
 
+// disguised reads a From field as programs do that decode it before they look for addresses,
+// or take wide forms of characters for those that they look like. What is a name there, be
+// it of the form of an address, stays one.
+func disguised(s string) (all []fromParser) {
+	if decoded := mime.DecodeWords(s); decoded != s {
+		all = append(all, fromParser{s: narrow(decoded), decoded: true})
+	}
+	if n := narrow(s); n != s {
+		all = append(all, fromParser{s: n})
+	}
+	for i := range all {
+		all[i].mailboxes()
+	}
+	return all
+}
+
+func narrow(s string) string {
+	if strings.IndexByte(s, 0xef) < 0 {
+		return s
+	}
+	return strings.NewReplacer("\uff20", "@", "\ufe6b", "@", "\uff0c", ",", "\uff1c", "<", "\uff1e", ">", "\ufe64", "<", "\ufe65", ">").Replace(s)
+}
+
 type fromParser struct {
-	s       string
-	i       int
-	domains []string
-	problem string
+	s         string
+	i         int
+	decoded   bool // s was decoded: names in it mean nothing
+	domains   []string
+	addresses []string
+	problem   string
+}
+
+func (p *fromParser) mailboxes() {
+	for p.i < len(p.s) {
+		p.mailbox()
+	}
 }
 
 func (p *fromParser) fail(problem string) {
@@ -197,7 +233,7 @@ func (p *fromParser) bare(words []string, angles int) {
 	text := strings.Join(words, "")
 	at := strings.Count(text, "@")
 	switch {
-	case text == "" && angles == 0, at == 0 && angles > 0:
+	case text == "" && angles == 0, at == 0 && angles > 0, angles > 0 && p.decoded:
 		return // an empty element, a name
 	case at == 0:
 		p.fail("the From field has an author without a domain")
@@ -217,6 +253,7 @@ func (p *fromParser) bare(words []string, angles int) {
 			p.fail(malformed)
 		}
 		p.add(domain)
+		p.addresses = append(p.addresses, part)
 	}
 }
 
@@ -247,7 +284,8 @@ func isLetterDigit(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= 
 func (p *fromParser) angle() {
 	p.i++
 	var b strings.Builder
-	at, quoted := 0, false
+	at := 0
+	var quotes []string
 	for p.i < len(p.s) && p.s[p.i] != '>' {
 		switch c := p.s[p.i]; c {
 		case ' ', '\t', '\r', '\n':
@@ -256,8 +294,9 @@ func (p *fromParser) angle() {
 		case '(':
 			p.comment()
 		case '"':
+			start := p.i
 			p.quoted()
-			quoted = true
+			quotes = append(quotes, p.s[start:p.i])
 			b.WriteString("q")
 		case '<', ',', ':', ';', '\\', ')', '[', ']':
 			if c == ':' || c == ',' {
@@ -284,9 +323,16 @@ func (p *fromParser) angle() {
 	case at == 0:
 		p.fail("the From field has an author without a domain")
 		return
-	case at > 1 || local == "" && !quoted || !plausible(domain) || strings.Contains(local, " "):
+	case at > 1 || local == "" || !plausible(domain) || strings.Contains(local, " "):
 		p.fail(malformed)
 	}
+	switch {
+	case len(quotes) == 1 && local == "q":
+		local = quotes[0]
+	case len(quotes) > 0: // of quoted and other words, which nobody writes any more
+		local = ""
+	}
+	p.addresses = append(p.addresses, local+"@"+domain)
 	for _, d := range strings.Split(text, "@")[1:] {
 		if plausible(strings.TrimSpace(d)) {
 			p.add(strings.TrimSpace(d))

@@ -40,6 +40,18 @@ func TestAttack67OddFrom(t *testing.T) {
 		{"From: \"a b\"@a.test\r\n", "a.test", true},
 		{"From: \"a@v.test\"@a.test\r\n", "a.test", true},
 
+		{"From: =?utf-8?q?b=40v.test_via_A?= <a@a.test>\r\n", "a.test", true},
+		{"From: =?utf-8?q?B=2C_C_=28b=40v.test=29?= <a@a.test>\r\n", "a.test", true},
+		{"From: \xef\xbc\xa0x <a@a.test>\r\n", "a.test", true},
+
+		// Names that are an address to whoever decodes them first.
+		{"From: =?utf-8?q?b=40v.test=2C?= <a@a.test>\r\n", "a.test v.test", false},
+		{"From: =?utf-8?b?PGJAdi50ZXN0Pg==?= <a@a.test>\r\n", "a.test v.test", false},
+		{"From: =?utf-8?b?PGJAdi50ZXN0Piw=?= <a@a.test>\r\n", "a.test v.test", false},
+		{"From: =?utf-8?q?=EF=BC=9Cb=EF=BC=A0v.test=EF=BC=9E?= <a@a.test>\r\n", "a.test v.test", false},
+		{"From: b\xef\xbc\xa0v.test <a@a.test>\r\n", "a.test v.test", false},
+		{"From: a@a.test\r\nFrom" + strings.Repeat("\x00", 120) + ": b@v.test\r\n", "a.test v.test", false},
+
 		// Two fields, and lines that some take for one.
 		{"From: a@a.test\r\nFrom: b@v.test\r\n", "a.test v.test", false},
 		{"From: a@a.test\r\nFrom: a@a.test\r\n", "a.test", false},
@@ -123,4 +135,51 @@ func FuzzAuthors(f *testing.F) {
 			t.Fatal(fmt.Sprint(fields, " fields and no problem"))
 		}
 	})
+}
+
+// Who vouches for a message asks for each address that anybody could read in it.
+func TestMailboxes(t *testing.T) {
+	var many []string
+	for i := range 101 {
+		many = append(many, fmt.Sprintf("a+%d@a.test", i))
+	}
+	for from, want := range map[string]string{
+		"a@a.test":                             "a@a.test",
+		"A <a@a.test>":                         "a@a.test",
+		"a@a.test (A, b@b.test)":               "a@a.test",
+		"\"x, y\" <a@a.test>, b@a.test":        "a@a.test b@a.test",
+		"b@a.test <a@a.test>":                  "a@a.test b@a.test",
+		"\"b@a.test\" <a@a.test>":              "a@a.test",
+		"<\"a b\"@a.test>":                     "\"a b\"@a.test",
+		"=?utf-8?q?b=40a.test=2C?= a@a.test":   "?",
+		"=?utf-8?q?b=40a.test=2C?= <a@a.test>": "a@a.test b@a.test a@a.test",
+		"=?utf-8?q?b=40a.test?= <a@a.test>":    "a@a.test a@a.test",
+		"J\u00fcrgen <a@a.test>":               "a@a.test",
+		"<a@a.test>b@a.test":                   "?",
+		"<a@a.test b@a.test>":                  "?",
+		"a@a.test <b@a.test":                   "?",
+		"a@a.test@b@a.test":                    "?",
+		"team: a@a.test;":                      "?",
+		"a":                                    "?",
+		"":                                     "?",
+		"<a@a.test>\x00":                       "?",
+		strings.Join(many, ",\r\n "):           "?",
+		strings.Join(many[1:], ",\r\n "):       strings.Join(many[1:], " "),
+		"<a.\"b\"@a.test>":                     "@a.test",
+	} {
+		got, problem := dmarc.Mailboxes([]byte("To: x@x.test\r\nFrom: " + from + "\r\n\r\n"))
+		text := strings.Join(got, " ")
+		if problem != "" {
+			text = "?"
+		}
+		if text != want {
+			t.Errorf("%q: %q, %s; want %q", from, got, problem, want)
+		}
+	}
+	if got, problem := dmarc.Mailboxes([]byte("From: a@a.test\r\nFROM : a@a.test\r\n\r\n")); problem == "" {
+		t.Errorf("two fields: %q", got)
+	}
+	if got, problem := dmarc.Mailboxes([]byte("Subject: x\r\n\r\n")); len(got) > 0 || problem != "" {
+		t.Errorf("no field: %q, %s", got, problem)
+	}
 }
