@@ -33,7 +33,7 @@ type Domain struct {
 type Options struct {
 	Domains []Domain
 	// Probe asks the domain's own host whether it would take mail for an address, as RCPT
-	// does. code is the answer's: 2xx, 4xx or 5xx.
+	// does. code is the answer's: 2xx, 4xx or 5xx, which must be about the address alone.
 	Probe func(ctx context.Context, to mail.Address) (code int, text string)
 	Now   func() time.Time
 }

@@ -153,7 +153,7 @@ func (s *session) transact(ctx context.Context, j *job, who []int) (later []int,
 	replies, err := s.exchange(cmds)
 	if len(replies) == 0 || replies[0].Code != 250 {
 		if len(replies) > 0 && err == nil {
-			err = s.refused(replies[0])
+			err = s.refusedBy(j, replies[0], false)
 		}
 		j.settle(who, resultOf(err))
 		return nil, nextHost
@@ -227,7 +227,7 @@ func (s *session) sortOut(j *job, who []int, replies []*smtp.Reply, err error) (
 			later = append(later, i)
 			j.settle([]int{i}, s.softened(rep).Result)
 		default:
-			j.settle([]int{i}, s.refused(rep).Result)
+			j.settle([]int{i}, s.refusedBy(j, rep, true).Result)
 		}
 	}
 	return accepted, later
