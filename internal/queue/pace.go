@@ -83,6 +83,9 @@ func (q *Queue) spend(dest string, now int64) (epoch int) {
 // learn adapts the pace of a destination to what came of an attempt, and tells whether it
 // is to be left alone for a while.
 func (q *Queue) learn(k pick, results []Result) (down bool) {
+	if k.load != nil && ofMessage(k.load.m, results) {
+		return false
+	}
 	unreached, strained := len(results) > 0, false
 	for _, r := range results {
 		unreached = unreached && r.Code/100 == 4 && r.Host == ""
@@ -107,6 +110,21 @@ func (q *Queue) learn(k pick, results []Result) (down bool) {
 		p.window, p.well = min(most, p.window+1), p.well+1
 	}
 	return down
+}
+
+// ofMessage tells whether an attempt failed for what the message asks for or is, which says
+// nothing of others for the same destination: some host lacks REQUIRETLS or DELIVERBY or is not
+// safe enough for this sender, or the message cannot be read here.
+func ofMessage(m *message, results []Result) bool {
+	for _, r := range results {
+		about := r.Enhanced == "4.3.0" ||
+			r.Enhanced == "4.3.3" && m.returns() ||
+			strings.HasPrefix(r.Enhanced, "4.7.") && m.env.RequireTLS
+		if r.Code/100 != 4 || r.Host != "" || !about {
+			return false
+		}
+	}
+	return len(results) > 0
 }
 
 // strains tells whether an answer asks for less at a time: the connection was refused or

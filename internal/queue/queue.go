@@ -82,6 +82,7 @@ type Result struct {
 	DSN      bool // the next host reports success itself
 	Line     mail.Line
 	InTime   bool // the next host knows DELIVERBY
+	Unsure   bool // the host had the whole message, and its answer was not heard
 }
 
 // Message is the content of a job. It has the shape of send.Message.

@@ -288,7 +288,8 @@ func (q *Queue) record(ctx context.Context, p pick, results []Result, down, stop
 			if r.state != waiting {
 				continue
 			}
-			if stopped && results[i].Code/100 == 4 && results[i].Host == "" {
+			// What a host may have taken was an attempt: a restart must not send it at once.
+			if stopped && results[i].Code/100 == 4 && results[i].Host == "" && !results[i].Unsure {
 				cut++
 				continue
 			}
@@ -306,7 +307,7 @@ func (q *Queue) record(ctx context.Context, p pick, results []Result, down, stop
 			nextIn(story, g)
 		}
 		t.b.lane(p.lane).served = true
-		if m.road == Remote && cut < len(results) {
+		if m.road == Remote && cut < len(results) && !ofMessage(m, results) {
 			t.b.dest(destOf(p.lane)).change(pause(down, results, now, wait))
 		}
 		after = m

@@ -141,7 +141,7 @@ func TestDeadConnections(t *testing.T) {
 				c := courier(t, peers(t, p), oneHost, nil)
 				once(t, c, envelope("", "a@example.org"))
 				r := once(t, c, envelope("", "b@example.org"))
-				if short(r) != tc.want {
+				if short(r) != tc.want || r.Unsure != (tc.name == "after the dot") {
 					t.Errorf("%+v", r)
 				}
 				if n, conns := p.got(); n != tc.mails || conns != tc.conns {

@@ -43,6 +43,7 @@ type Result struct {
 	DSN      bool      // the next host takes over the duty to report success (RFC 3461, 5.2.1)
 	Line     mail.Line // the same for programs
 	InTime   bool      // the host knows DELIVERBY (RFC 2852)
+	Unsure   bool      // the host had the whole message, and its answer was not heard (RFC 1047)
 }
 
 // Message is what is sent. It is opened once for each host that gets as far as

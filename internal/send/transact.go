@@ -351,8 +351,10 @@ func (s *session) data(ctx context.Context, j *job, f form, accepted []int) agai
 	}
 	// Nobody can know whether the peer has the message (RFC 5321, 4.5.3.2.6 and
 	// RFC 1047). Another host now would make a second copy likely.
-	j.settle(accepted, ours(451, "4.4.2", resultOf(err).Text+
-		" after the whole message was sent; it may have been taken, and could arrive twice").Result)
+	unsure := ours(451, "4.4.2", resultOf(err).Text+
+		" after the whole message was sent; it may have been taken, and could arrive twice").Result
+	unsure.Unsure = true
+	j.settle(accepted, unsure)
 	return noHost
 }
 
