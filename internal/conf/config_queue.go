@@ -1,6 +1,9 @@
 package conf
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Submission says what people who send mail may ask for, and how much they may send.
 type Submission struct {
@@ -109,7 +112,7 @@ func (r *reader) checkSending(c *Config) {
 		}
 	}
 	for i, b := range c.BackupMX {
-		r.needed(element("backup_mx", i), "domain", string(b.Domain))
+		r.checkBackup(element("backup_mx", i), string(b.Domain), &c.Queue)
 	}
 	limited := map[string]int{}
 	for i, l := range c.Submission.Limit {
@@ -122,8 +125,44 @@ func (r *reader) checkSending(c *Config) {
 	}
 }
 
+// checkBackup refuses ways around the hosts that DNS prefers to this one: a relay takes
+// everybody, so that everybody would seem to exist, and brings the mail back here.
+func (r *reader) checkBackup(key, domain string, q *Queue) {
+	r.needed(key, "domain", domain)
+	if domain == "" {
+		return
+	}
+	if q.Smarthost.Host != "" {
+		r.fail(key, "does not go with queue.smarthost: mail for %s has to go to that domain's own host, and %s would send it back here", domain, q.Smarthost.Host)
+	}
+	if i := q.routeOf(domain); i >= 0 && q.Route[i].Host != "" {
+		r.fail(key, "does not go with queue.route[%d].host: mail for %s has to go to that domain's own host, which DNS names; give %s a route without host", i, domain, domain)
+	}
+}
+
+// routeOf is the index of the route for a domain, the closest one; -1 if there is none.
+func (q *Queue) routeOf(domain string) int {
+	is := func(name string) int {
+		return slices.IndexFunc(q.Route, func(o Route) bool { return strings.EqualFold(o.Domain, name) })
+	}
+	if i := is(domain); i >= 0 {
+		return i
+	}
+	for up := domain; ; {
+		_, rest, below := strings.Cut(up, ".")
+		if !below {
+			return is("*")
+		}
+		if i := is("." + rest); i >= 0 {
+			return i
+		}
+		up = rest
+	}
+}
+
 // BackupMX is a domain whose own mail host is another one, for which this one keeps mail
-// while that is down. DNS must name this host in an MX record of lower preference.
+// while that is down. DNS must name this host in an MX record of lower preference, and the
+// mail must go where DNS says: not to a smarthost, nor by a route with a host.
 type BackupMX struct {
 	// Domain whose mail is kept.
 	Domain Hostname `toml:"domain" default:""`
