@@ -41,6 +41,7 @@ type Message struct {
 type Verdict struct {
 	Peer     Peer
 	Envelope mail.Envelope
+	Cut      bool     // only the first part of the header was looked at
 	Authors  []string // domains of From, in A-labels; more than one: see DMARC.Problem
 
 	SPF     spf.Result    // of MAIL FROM; of HELO if that is null

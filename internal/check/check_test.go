@@ -40,6 +40,7 @@ none.test.        TXT "v=spf1 ip4:198.51.100.1 -all"
 list.test.        TXT "v=spf1 ip4:198.51.100.2 -all"
 evil.test.        TXT "v=spf1 +all"
 ! servfail down.test
+! servfail _dmarc.away.test
 _dmarc.down.test. TXT "v=DMARC1; p=reject"
 1.100.51.198.in-addr.arpa. PTR mail.bank.test.
 mail.bank.test.   A 198.51.100.1
@@ -180,9 +181,10 @@ func TestDecisions(t *testing.T) {
 	}
 	const asked = "reject 5.7.26, reject 5.7.26, junk/local_policy, mark/local_policy, none/local_policy"
 	const (
-		refuse   = "reject 5.7.1, reject 5.7.1, junk/local_policy, mark/local_policy, none/local_policy"
-		fine     = "none, none, none, none, none"
-		doubtful = "junk/other, junk/other, junk/other, mark/other, none/other"
+		refuse    = "reject 5.7.1, reject 5.7.1, junk/local_policy, mark/local_policy, none/local_policy"
+		fine      = "none, none, none, none, none"
+		unclaimed = "mark, mark, mark, mark, none/local_policy"
+		doubtful  = "junk/other, junk/other, junk/other, mark/other, none/other"
 	)
 	pass := "list.test; dmarc=pass header.from=bank.test"
 	for _, one := range []struct {
@@ -236,8 +238,12 @@ func TestDecisions(t *testing.T) {
 		{"two authors", "198.51.100.1", "a@bank.test", message("a@evil.test, a@bank.test"), "fail", refuse},
 		{"two fields", "198.51.100.7", "a@evil.test", "From: a@evil.test\r\n" + bank, "fail", refuse},
 		{"two fields, trusted list", "198.51.100.2", "b@list.test", "List-Id: x\r\nFrom: a@evil.test\r\n" + bank, "fail", refuse},
-		{"no author", "198.51.100.1", "a@bank.test", "Subject: x\r\n\r\nx\r\n", "fail", "junk, reject 5.7.1, junk, mark/local_policy, none/local_policy"},
-		{"two authors without a policy", "198.51.100.7", "a@evil.test", message("a@evil.test, b@none.test"), "fail", "junk, reject 5.7.1, junk, mark/local_policy, none/local_policy"},
+		{"no author", "198.51.100.1", "a@bank.test", "Subject: x\r\n\r\nx\r\n", "fail", unclaimed},
+		{"two authors without a policy", "198.51.100.7", "a@evil.test", message("a@evil.test, b@none.test"), "fail", unclaimed},
+		{"an author of this host", "198.51.100.7", "a@evil.test", message("root (Cron Daemon)"), "fail", unclaimed},
+		{"authors without a policy, before one who has", "198.51.100.7", "a@evil.test", message("a@a.test, b@b.test, c@c.test, d@d.test, a@bank.test"), "fail", "junk, reject 5.7.1, junk, mark/local_policy, none/local_policy"},
+		{"of which one is not known", "198.51.100.7", "a@evil.test", message("a@evil.test, b@away.test"), "fail", "junk, reject 5.7.1, junk, mark/local_policy, none/local_policy"},
+		{"a damaged header", "198.51.100.7", "a@evil.test", "no field\r\n" + signed(t, "bank.test", bank), "fail", "junk/mailing_list, reject 5.7.1, junk/mailing_list, mark/mailing_list, none/mailing_list"},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			v := ask(t, c, one.peer, "client.test", one.from, one.text)

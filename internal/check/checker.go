@@ -60,7 +60,7 @@ func (c *Checker) Check(ctx context.Context, peer Peer, env mail.Envelope, msg M
 	// A stranger's name service may use up no more than its part of the time: DMARC comes last.
 	ctx, cancelFirst := context.WithTimeout(whole, c.opt.Deadline*3/4)
 	defer cancelFirst()
-	v := &Verdict{Peer: peer, Envelope: env}
+	v := &Verdict{Peer: peer, Envelope: env, Cut: msg.Cut}
 	v.begin()
 	authors, problem := dmarc.Authors(msg.Header)
 	if msg.Cut && problem == "" {

@@ -43,7 +43,9 @@ func (v *Verdict) forged(p Policy) Decision {
 	case dmarc.PolicyQuarantine:
 		d.Disposition = Junk
 	}
-	if v.DMARC.Problem != "" { // a From field that nobody can check is worse than none
+	// A From field that nobody can check is worse than a policy for nothing; but "root", of
+	// programs that tell of their work, pretends to be nobody.
+	if v.DMARC.Problem != "" && (!v.DMARC.Unclaimed || v.Cut) {
 		d.Disposition = max(d.Disposition, Junk)
 	}
 	asked := d.Disposition

@@ -34,6 +34,9 @@ func (v *Verdict) relayed(header []byte) string {
 		return "by a forwarder (SRS)"
 	}
 	for _, s := range v.DKIM {
+		if s.Status == dkim.PermError && s.Domain == "" { // a header that is odd as a whole, most often
+			return "by somebody who damaged its header (a signature cannot be read)"
+		}
 		if s.Status == dkim.Fail && v.DMARC.Organization != "" && below(s.Domain, v.DMARC.Organization) {
 			return "by somebody who changed it (the author's signature is broken)"
 		}

@@ -84,8 +84,11 @@ type Result struct {
 	Policy       Policy // what the record has for this author; "" without a record
 	Applied      Policy // what it wants done: Policy, or one step below it if it is tested (t=y). Both may be known where Status is TempError
 
-	SPF     bool     // SPF passed for an aligned domain
-	DKIM    []string // aligned domains whose signatures passed
-	Problem string   // what is wrong with From
-	Reason  string   // why it is as it is, in one sentence
+	SPF  bool     // SPF passed for an aligned domain
+	DKIM []string // aligned domains whose signatures passed
+	// Unclaimed: no domain in From has a policy, and all of them were asked. So nobody has
+	// said that a message like this must not be.
+	Unclaimed bool
+	Problem   string // what is wrong with From
+	Reason    string // why it is as it is, in one sentence
 }

@@ -51,14 +51,16 @@ func (p *Policies) Evaluate(ctx context.Context, m Message) Result {
 		problem = "the message has authors of several domains"
 	}
 	res := Result{Status: None, Problem: problem}
-	first := true
+	first, unclaimed := true, len(authors) <= maxAuthors
 	for _, author := range authors[:min(len(authors), maxAuthors)] {
 		name, err := dnsx.ASCII(author)
 		if err != nil {
 			res.Problem = "the author's domain is none"
+			unclaimed = false
 			continue
 		}
 		one := t.evaluate(ctx, name, m)
+		unclaimed = unclaimed && one.Status == None
 		if one.Problem = res.Problem; first || worse(one, res) {
 			res, first = one, false
 		}
@@ -66,6 +68,7 @@ func (p *Policies) Evaluate(ctx context.Context, m Message) Result {
 	if res.Problem != "" { // nobody can stand behind it
 		res.Status, res.Reason = Fail, res.Problem
 	}
+	res.Unclaimed = unclaimed
 	return res
 }
 
