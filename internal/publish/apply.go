@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,7 +194,7 @@ func inTheWay(want, there Record) bool {
 
 // Apply does what a plan says, zone by zone, and returns the records that are then made
 // here. remember is told before each change what may be made by it, so that nothing is
-// forgotten whatever happens on the way.
+// forgotten whatever happens on the way, and again when it is sure what became of it.
 func Apply(ctx context.Context, u *Updater, steps []Step, ours []Record, remember func([]Record) error) ([]Record, error) {
 	done := slices.Clone(ours)
 	for _, zone := range u.Zones {
@@ -217,6 +218,9 @@ func Apply(ctx context.Context, u *Updater, steps []Step, ours []Record, remembe
 		if len(c.Add)+len(c.Remove) == 0 {
 			continue
 		}
+		if zone.Broken != nil {
+			return done, zone.Broken
+		}
 		for _, r := range c.Add {
 			if !holds(done, r) {
 				done = append(done, r)
@@ -225,7 +229,11 @@ func Apply(ctx context.Context, u *Updater, steps []Step, ours []Record, remembe
 		if err := remember(done); err != nil {
 			return done, err
 		}
-		if err := u.Send(ctx, zone, c); err != nil {
+		if err := u.Send(ctx, zone, c); errors.Is(err, errUntouched) {
+			// What was not made is not ours: somebody may make the same by hand, to stay.
+			done = slices.DeleteFunc(done, func(r Record) bool { return holds(c.Add, r) })
+			return done, errors.Join(err, remember(done))
+		} else if err != nil {
 			return done, err
 		}
 		done = slices.DeleteFunc(done, func(r Record) bool { return holds(c.Remove, r) && !holds(c.Add, r) })

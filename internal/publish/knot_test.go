@@ -149,8 +149,8 @@ autoconfig A 192.0.2.80
 	wrong := *u
 	wrong.Zones = []Zone{u.Zones[0]}
 	wrong.Zones[0].Secret = "AAAA" + tsigSecret[4:]
-	if _, err := Apply(ctx, &wrong, steps, nil, func([]Record) error { return nil }); !fault.Is(err, fault.Denied) {
-		t.Errorf("with the wrong key: %v", err)
+	if _, err := Apply(ctx, &wrong, steps, nil, remember); !fault.Is(err, fault.Denied) || len(ours) != 0 {
+		t.Errorf("with the wrong key: %v; made here: %v", err, ours)
 	}
 	if got := tell(plan(), Add); len(got) != len(want)-4 {
 		t.Errorf("the wrong key has changed something: %q", got)
@@ -218,8 +218,12 @@ func TestApplyThatCameTooLate(t *testing.T) {
 	if err := u.Send(ctx, u.Zones[0], Change{Add: []Record{other}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Apply(ctx, u, steps, nil, func([]Record) error { return nil }); !fault.Is(err, fault.Exists) {
+	var told [][]Record
+	if _, err := Apply(ctx, u, steps, nil, func(now []Record) error { told = append(told, slices.Clone(now)); return nil }); !fault.Is(err, fault.Exists) {
 		t.Errorf("%v", err)
+	}
+	if len(told) != 2 || !holds(told[0], mail) || len(told[1]) != 0 {
+		t.Errorf("made here: before the change, and after it was refused: %v", told)
 	}
 	if end, _, err := client.LookupCNAME(ctx, "mail.example.org"); err != nil || end != "ns.example.org" {
 		t.Errorf("%q %v", end, err)

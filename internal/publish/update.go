@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -74,12 +75,14 @@ type Change struct {
 	ttl map[[2]string]uint32
 }
 
+// errUntouched is the cause of failures after which it is sure that a zone is as it was: the
+// change did not leave this host, or its refusal came back (RFC 2136, 3.8: all of it is done or
+// nothing). Without it nobody knows.
+var errUntouched = errors.New("nothing was changed")
+
 // Send makes a change in a zone. Faults: Denied (the server refuses it), Exists (something
 // is there that should be absent), Unavailable.
 func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
-	if zone.Broken != nil {
-		return zone.Broken
-	}
 	m := new(dns.Msg)
 	m.SetUpdate(dns.Fqdn(zone.Name))
 	m.Id = u.ID()
@@ -90,7 +93,7 @@ func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
 		for _, r := range part.records {
 			rr, err := r.rr()
 			if err != nil {
-				return err
+				return errors.Join(err, errUntouched)
 			}
 			if ttl, ok := c.ttl[[2]string{r.Name, r.Type}]; ok {
 				rr.Header().Ttl = ttl
@@ -104,15 +107,18 @@ func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
 	if err != nil {
 		return err
 	}
+	text := dns.RcodeToString[answer.Rcode]
 	switch answer.Rcode {
 	case dns.RcodeSuccess:
 		return nil
 	case dns.RcodeYXRrset, dns.RcodeYXDomain, dns.RcodeNXRrset:
-		return fault.Newf(fault.Exists, "the zone %s has changed meanwhile; try again", zone.Name)
+		return fault.Wrap(fault.Exists, "the zone "+zone.Name+" has changed meanwhile; try again", errUntouched)
 	case dns.RcodeNotAuth, dns.RcodeRefused:
-		return fault.Newf(fault.Denied, "%s refuses changes of %s with the key %s (%s); see key_name, key_algorithm and key_file of dns.update, and what the name server allows the key", zone.Server, zone.Name, zone.KeyName, dns.RcodeToString[answer.Rcode])
+		return fault.Wrap(fault.Denied, fmt.Sprintf("%s refuses changes of %s with the key %s (%s); see key_name, key_algorithm and key_file of dns.update, and what the name server allows the key", zone.Server, zone.Name, zone.KeyName, text), errUntouched)
+	case dns.RcodeFormatError, dns.RcodeNotImplemented, dns.RcodeNotZone, dns.RcodeNameError:
+		return fault.Wrap(fault.Unavailable, fmt.Sprintf("%s answers %s to a change of %s", zone.Server, text, zone.Name), errUntouched)
 	}
-	return fault.Newf(fault.Unavailable, "%s answers %s to a change of %s", zone.Server, dns.RcodeToString[answer.Rcode], zone.Name)
+	return fault.Newf(fault.Unavailable, "%s answers %s to a change of %s", zone.Server, text, zone.Name) // it may have been done by another to whom the server handed it
 }
 
 // exchange does one question over TCP, on a connection of its own.
@@ -128,7 +134,7 @@ func (u *Updater) exchange(ctx context.Context, zone Zone, m *dns.Msg) (*dns.Msg
 	defer cancel()
 	sock, err := u.Dial(ctx, "tcp", zone.Server)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "the name server "+zone.Server+" of "+zone.Name+" cannot be reached", err)
+		return nil, fault.Wrap(fault.Unavailable, "the name server "+zone.Server+" of "+zone.Name+" cannot be reached", fmt.Errorf("%w; %w", err, errUntouched))
 	}
 	defer sock.Close()
 	defer context.AfterFunc(ctx, func() { sock.Close() })()
