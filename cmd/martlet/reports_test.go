@@ -103,7 +103,7 @@ _smtp._tls.far.example. TXT "v=TLSRPTv1; rua=mailto:postmaster@far.example"
 	text := func(last int, more string) string {
 		return fmt.Sprintf("[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.%d:%d\"\n%s[queue]\nresolver = %q\nport = %d\nallow_private = true\n[checks]\ntrusted = true\n", last, port, more, dns.Addr(), port)
 	}
-	nearConfig := server(t, "near.example", text(2, "[[listen]]\nprotocol = \"submission\"\naddress = \"127.0.0.1:0\"\n"))
+	nearConfig := server(t, "near.example", text(2, "[[listen]]\nprotocol = \"submission\"\naddress = \"127.0.0.1:0\"\n")+"[reports]\nfile_only = true\n")
 	farConfig := server(t, "far.example", text(3, ""))
 	for _, c := range []struct{ config, domain string }{{nearConfig, "near.example"}, {farConfig, "far.example"}} {
 		if got := command(t, "", "alias", "add", "postmaster@"+c.domain, "carol@"+c.domain, "--config", c.config); got.code != 0 {
@@ -185,7 +185,10 @@ _smtp._tls.far.example. TXT "v=TLSRPTv1; rua=mailto:postmaster@far.example"
 			t.Errorf("a report of reports: %+v", left)
 		}
 	}
-	// The mail itself is in the mailbox, too.
+	// The mail itself is in the mailbox, too, but for the server that only files it.
+	if boxes := command(t, "", "mailbox", "list", "carol@near.example", "--json", "--config", nearConfig); !strings.Contains(boxes.out, `"messages":0`) || strings.Contains(boxes.out, `"messages":1`) {
+		t.Error(boxes.out)
+	}
 	if boxes := command(t, "", "mailbox", "list", "carol@far.example", "--json", "--config", farConfig); !strings.Contains(boxes.out, `"messages":2`) {
 		t.Error(boxes.out)
 	}

@@ -71,6 +71,8 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 		return p.results()
 	}
 	if r.opt.Kept != nil && r.opt.Kept(ctx, o) {
+		r.opt.Log.Info("message kept without a mailbox", "id", env.ID, "message_id", msg.Message().MessageID)
+		r.observed(o)
 		return make([]Result, len(env.To))
 	}
 	plain, err := withoutNUL(ctx, msg)

@@ -225,3 +225,28 @@ func TestNothingToCheck(t *testing.T) {
 		t.Errorf("%v, %v", res, *seen)
 	}
 }
+
+// What somebody else has taken over goes into no mailbox, and is told of; what he has not
+// taken, or what is refused, is nobody's but ours.
+func TestKept(t *testing.T) {
+	w := newWorld(t)
+	seen := w.checked(zone)
+	take, asked := true, 0
+	w.opt.Kept = func(_ context.Context, o Observation) bool {
+		asked++
+		return take && o.Message.Size() > 0
+	}
+	send := func(from string) []Result {
+		return w.FromOutside(t.Context(), outside("bob@here.test"), w.parcel("From: a@"+from+"\r\n\r\nbody\r\n"), []byte(received))
+	}
+	if res := send("else.test"); len(res) != 1 || res[0].Err != nil || len(w.in("bob", "INBOX")) != 0 || len(*seen) != 1 {
+		t.Errorf("%+v, %q, %d seen", res, w.in("bob", "INBOX"), len(*seen))
+	}
+	if res := send("bank.test"); !fault.Is(res[0].Err, fault.Denied) || asked != 1 {
+		t.Errorf("%+v, asked %d times", res, asked)
+	}
+	take = false
+	if res := send("else.test"); res[0].Err != nil || len(w.in("bob", "INBOX")) != 1 {
+		t.Errorf("%+v, %q", res, w.in("bob", "INBOX"))
+	}
+}

@@ -213,7 +213,7 @@ func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all 
 	wanted := 0
 	for _, a := range to {
 		for _, domain := range []string{got.Domain, a.Domain} {
-			if at, ok := b.opt.Asked(ctx, got.Kind, domain); ok && !at.IsZero() && at.Folded() == a.Folded() {
+			if at, ok := b.opt.Asked(ctx, got.Kind, domain); ok && !at.IsZero() && ascii(at).Folded() == ascii(a).Folded() {
 				wanted++
 				break
 			}

@@ -95,6 +95,8 @@ func TestArrival(t *testing.T) {
 		{"another form", post("Report Domain: here.test", "application/gzip", "x.xml.gz", gz(outlook)), "postmaster@here.test", "dmarc here.test 198.51.100.7 1 spf=fail dkim=fail reject by big.test true\n"},
 		{"TLS", post("Report Domain: here.test", "application/tlsrpt+gzip", fileName+".json.gz", gz(tls)), "postmaster@here.test", tlsLine},
 		{"TLS, plain", post("", "application/tlsrpt+json", "", tls), "postmaster@here.test", tlsLine},
+		{"of a domain with umlauts", post("Report Domain: x", "application/gzip", "", gz(bytes.ReplaceAll(google, []byte("here.test"), []byte("xn--grn-ioa.test")))), "postmaster@gr\u00fcn.test",
+			strings.ReplaceAll(dmarcLine, "here.test", "xn--grn-ioa.test")},
 		{"to somebody else", post("Report Domain: here.test", "application/gzip", "", gz(google)), "bob@here.test", ""},
 		{"no attachment", "Subject: Report Domain: here.test\r\n\r\nhello\r\n", "postmaster@here.test", ""},
 		{"a picture", post("Report Domain: here.test", "image/png", fileName, google), "postmaster@here.test", ""},

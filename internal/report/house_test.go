@@ -72,6 +72,8 @@ func asked(_ context.Context, _ report.Kind, domain string) (mail.Address, bool)
 	switch domain {
 	case "here.test":
 		return mail.Address{Local: "postmaster", Domain: domain}, true
+	case "xn--grn-ioa.test", "gr\u00fcn.test":
+		return mail.Address{Local: "postmaster", Domain: "gr\u00fcn.test"}, true
 	case "quiet.test":
 		return mail.Address{}, true
 	}
