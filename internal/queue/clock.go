@@ -372,32 +372,32 @@ func (q *Queue) hastenGroups(ctx context.Context, far []pick, now int64) error {
 
 // hastenLanes ends pauses that are longer than any.
 func (q *Queue) hastenLanes(ctx context.Context, now int64) error {
-	var names []string
 	far := now + reach(longestPause)
-	err := q.eng.View(ctx, shard, func(r engine.Reader) error {
-		names = nil
-		return r.Scan(engine.Key(famDue, uint64(far)), []byte{famDue + 1}, false, func(k, _ []byte) bool {
-			names = append(names, string(k[9:]))
-			return true
+	for from := engine.Key(famDue, uint64(far)); ; {
+		var keys [][]byte
+		err := q.eng.View(ctx, shard, func(r engine.Reader) error {
+			keys = nil
+			return r.Scan(from, []byte{famDue + 1}, false, func(k, _ []byte) bool {
+				keys = append(keys, slices.Clone(k))
+				return len(keys) < walkUpdate
+			})
 		})
-	})
-	if err != nil {
-		return err
-	}
-	for part := range slices.Chunk(names, walkUpdate) {
-		err := q.update(ctx, func(t tx) error {
-			for _, name := range part {
-				rec, ok, err := t.look().lane(name)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		err = q.update(ctx, func(t tx) error {
+			for _, k := range keys {
+				rec, ok, err := t.look().lane(string(k[9:]))
 				if err != nil || !ok || rec.due <= far {
 					continue
 				}
-				t.b.dest(name).change(func(l *lane) { l.notBefore = min(l.notBefore, now) })
+				t.b.dest(string(k[9:])).change(func(l *lane) { l.notBefore = min(l.notBefore, now) })
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
+		from = append(keys[len(keys)-1], 0)
 	}
-	return nil
 }

@@ -18,32 +18,34 @@ type pace struct {
 	well   int     // attempts since then that went well
 	epoch  int     // counts the times that the window shrank
 	next   int64   // time before which its rate lets nothing go; 0: none
-	used   int64   // last time
 }
 
 // Bounds of paces.
 const (
 	firstWindow = 5
-	maxPaces    = 10_000 // destinations that are remembered
+	// Destinations from which on those are forgotten that need not be remembered. There are more
+	// of them where a rate for everybody holds up as many as were served in the last minute.
+	maxPaces    = 10_000
+	forgetEvery = time.Second // at most: it is a look at all of them
 )
 
 // pace returns that of a destination. q.mu is held.
 func (q *Queue) pace(dest string, now int64) *pace {
 	p := q.paces[dest]
 	if p == nil {
-		if len(q.paces) >= maxPaces {
+		if len(q.paces) >= maxPaces && (now < q.forgot || now-q.forgot >= forgetEvery.Milliseconds()) {
 			q.forgetPaces(now)
 		}
 		p = &pace{window: firstWindow}
 		q.paces[dest] = p
 	}
-	p.used = now
 	return p
 }
 
 // forgetPaces makes room: those of which nothing is under way go, but for what a rate
 // still holds up.
 func (q *Queue) forgetPaces(now int64) {
+	q.forgot = now
 	for name, p := range q.paces {
 		if p.active == 0 && p.next <= now {
 			delete(q.paces, name)

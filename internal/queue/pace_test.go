@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -74,4 +75,63 @@ func TestWishesPauseNobody(t *testing.T) {
 			b.sound()
 		})
 	}
+}
+
+// TestPacesAreForgotten: what a rate holds up is remembered for as long as it does, however
+// many destinations there are, and no longer; the looks for what can go are few.
+func TestPacesAreForgotten(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Rules = func(string) Rules { return Rules{PerMinute: 1} } })
+	spend := func(round int) (looks int) {
+		b.q.mu.Lock()
+		defer b.q.mu.Unlock()
+		for i := range 2 * maxPaces {
+			dest := fmt.Sprintf("r%d-%d.test", round, i)
+			if b.q.room(dest, b.q.now()) != 1 {
+				t.Fatalf("%s may not begin", dest)
+			}
+			was := b.q.forgot
+			b.q.spend(dest, b.q.now())
+			b.q.paces[dest].active--
+			if b.q.room(dest, b.q.now()) != 0 {
+				t.Fatalf("%s may go on at once", dest)
+			}
+			if b.q.forgot != was {
+				looks++
+			}
+			if i%100 == 0 {
+				b.clock.add(50 * time.Millisecond)
+			}
+		}
+		return looks
+	}
+	for round := range 3 {
+		if looks := spend(round); looks > 12 {
+			t.Errorf("%d looks in ten seconds", looks)
+		}
+		if n := len(b.q.paces); n > 2*maxPaces+200 {
+			t.Errorf("%d are remembered after round %d", n, round)
+		}
+		b.clock.add(2 * time.Minute)
+	}
+}
+
+// Nor does a walk over all pauses leave one out, wherever the clock has put them.
+func TestClockAndManyPauses(t *testing.T) {
+	b := newBench(t, nil)
+	b.courier.script = alwaysOff
+	b.clock.add(10 * year)
+	const many = 2*walkUpdate + 50
+	for i := range many {
+		b.put("alice@martlet.test", fmt.Sprintf("bob@d%d.test", i))
+	}
+	b.pump()
+	b.clock.add(-10 * year)
+	b.courier.script = alwaysOK
+	before := b.courier.count()
+	b.pass(13*time.Minute, time.Minute)
+	if n := b.courier.count() - before; n != many {
+		t.Errorf("%d of %d were sent", n, many)
+	}
+	b.empty()
+	b.sound()
 }

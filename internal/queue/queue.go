@@ -192,6 +192,7 @@ type Queue struct {
 	shut     []string         // destinations that a look has found held by their schedules
 	busy     map[string]int   // attempts under way, by lane
 	paces    map[string]*pace // of destinations
+	forgot   int64            // when some of them were last forgotten
 	arriving map[ID]bool      // not to be touched before Enqueue has returned
 	freed    chan struct{}    // ticks when an attempt ends
 	jobs     sync.WaitGroup
