@@ -94,7 +94,7 @@ type Schedule struct {
 	// Messages a minute at most; 0 is any number.
 	Rate int `toml:"rate" default:"0" min:"0" max:"100000"`
 
-	// Nothing is tried while this stands here.
+	// Nothing is tried while this stands here, and nothing given up but what has a deadline.
 	Hold bool `toml:"hold" default:"false"`
 }
 
