@@ -46,7 +46,8 @@ any more is taken out again. No other record is ever touched: one that is in the
 shown, and left alone.
 
 The plan is shown first. On a terminal you are asked before anything is done; off a terminal
---yes has to be given.`,
+--yes has to be given. Exit code 1 if a record that must be there is left for you to make:
+blocked by another, or by hand since it lies in none of those zones.`,
 		Example: `  martlet dns apply example.org --dry-run
   martlet dns apply example.org
   martlet dns apply example.org --all --yes --json`,
@@ -167,8 +168,11 @@ func applyDNS(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	changes, err := tellSteps(cmd, asciiName(args[0]), steps)
-	if err != nil || dry || changes == 0 {
+	if err != nil {
 		return err
+	}
+	if dry || changes == 0 {
+		return leftToDo(args[0], steps)
 	}
 	if !yes && !isTerminal(cmd.InOrStdin()) {
 		return failed("%s to be made; run it with --yes", counted(int64(changes), "change"))
@@ -182,7 +186,33 @@ func applyDNS(cmd *cobra.Command, args []string) error {
 	if !wantsJSON(cmd) {
 		fmt.Fprintln(cmd.OutOrStdout(), "done")
 	}
-	return nil
+	return leftToDo(args[0], steps)
+}
+
+// leftToDo is an error if a plan leaves out a record that must be there.
+func leftToDo(domain string, steps []publish.Step) error {
+	blocked, byHand := 0, 0
+	for _, s := range steps {
+		switch {
+		case s.Need != publish.Must:
+		case s.Action == publish.Blocked:
+			blocked++
+		case s.Action == publish.ByHand:
+			byHand++
+		}
+	}
+	if blocked+byHand == 0 {
+		return nil
+	}
+	var left []string
+	if blocked > 0 {
+		left = append(left, fmt.Sprintf("%d blocked (take out or change what is in the way)", blocked))
+	}
+	if byHand > 0 {
+		left = append(left, fmt.Sprintf("%d by hand (in no zone of a [[dns.update]] block; of a PTR, ask whoever gave you the address)", byHand))
+	}
+	return failed("%s that must be there %s left for you: %s; the values in full: martlet dns show %s --format forms",
+		counted(int64(blocked+byHand), "record"), map[bool]string{true: "is", false: "are"}[blocked+byHand == 1], strings.Join(left, ", "), domain)
 }
 
 // tellSteps shows a plan and returns how many changes it makes.

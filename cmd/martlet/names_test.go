@@ -61,6 +61,41 @@ func TestDNSShowAndDiff(t *testing.T) {
 	}
 }
 
+// What dns apply cannot make, and the DNS does not have, is in its exit code.
+func TestDNSApplyTellsWhatIsLeft(t *testing.T) {
+	config, names := namesConfig(t, "[[dns.update]]\nzone = \"elsewhere.example\"\nserver = \"127.0.0.1:9\"\nkey_name = \"k\"\nkey_file = \"key\"\n")
+	if err := os.WriteFile(filepath.Join(filepath.Dir(config), "key"), []byte("c2VjcmV0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args string) ran { return command(t, "", strings.Fields(args+" --config "+config)...) }
+	run("domain add example.org")
+	for _, args := range []string{"dns apply example.org", "dns apply example.org --dry-run"} {
+		if got := run(args); got.code != 1 || !strings.Contains(got.err, "records that must be there are left for you: ") || !strings.Contains(got.err, "by hand (in no zone") || !strings.Contains(got.out, "by hand") {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	zone := strings.ReplaceAll(run("dns show example.org --format zone").out, "; (not in this zone) ", "")
+	if err := names.SetZone(zone); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("dns apply example.org --all"); got.code != 0 || strings.Contains(got.out, "by hand") {
+		t.Errorf("all is there: %+v", got)
+	}
+	if err := names.SetZone(strings.Replace(zone, "IN\tMX\t", "IN\tTXT\t", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := run("dns apply example.org"); got.code != 1 || !strings.Contains(got.err, "1 record that must be there is left for you") {
+		t.Errorf("no MX: %+v", got)
+	}
+	steps := []publish.Step{{Record: publish.Record{Need: publish.Must}, Action: publish.Blocked}, {Record: publish.Record{Need: publish.Should}, Action: publish.Blocked}}
+	if err := leftToDo("example.org", steps); err == nil || !strings.Contains(err.Error(), "1 blocked") {
+		t.Errorf("blocked: %v", err)
+	}
+	if err := leftToDo("example.org", steps[1:]); err != nil {
+		t.Errorf("what only should be there: %v", err)
+	}
+}
+
 // Next keys do not sign before they are in the DNS, and the old ones stay there.
 func TestDomainRotate(t *testing.T) {
 	config, names := namesConfig(t, "")

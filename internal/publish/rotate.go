@@ -156,13 +156,20 @@ func (k Keeper) remember(ctx context.Context, domain string, now []Record) error
 	return k.Directory.SetPublished(ctx, domain, list)
 }
 
-// Plan says what is to be done so that a domain has all of want in the DNS.
+// Plan says what is to be done so that a domain has all of want in the DNS. What cannot be
+// changed from here is by hand only if the DNS does not have it.
 func (k Keeper) Plan(ctx context.Context, domain string, want []Record) ([]Step, error) {
 	ours, err := k.made(ctx, domain)
 	if err != nil {
 		return nil, err
 	}
-	return Plan(ctx, k.Updater, want, ours)
+	steps, err := Plan(ctx, k.Updater, want, ours)
+	for i, s := range steps {
+		if s.Action == ByHand && holds(want, s.Record) && Compare(ctx, k.Resolver, []Record{s.Record}, nil)[0].Status == Same {
+			steps[i].Action = Leave
+		}
+	}
+	return steps, err
 }
 
 // Apply does it, and looks whether it is done.
