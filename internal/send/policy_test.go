@@ -326,6 +326,36 @@ func TestRequireTLSHostsNotTried(t *testing.T) {
 	}
 }
 
+// Nor does it while nobody can know whether the domain has a policy that vouches for its host.
+func TestRequireTLSPolicyUnknown(t *testing.T) {
+	a := newCA(t)
+	good, _ := a.sign("mx1.example.org", time.Hour, true)
+	for _, tc := range []struct {
+		found sts.Found
+		want  string
+	}{
+		{sts.Found{Unknown: true}, "451 4.7.5"},
+		{sts.Found{Failure: mail.STSFetchError, Why: "no connection"}, "451 4.7.5"},
+		{sts.Found{Failure: mail.STSPolicyInvalid, Why: "no mode"}, "550 5.7.10"},
+		{sts.Found{}, "550 5.7.10"},
+	} {
+		p := &peer{tls: good, ext: []string{"STARTTLS", "REQUIRETLS"}}
+		c := courier(t, peers(t, p), oneHost, func(o *Options) {
+			o.TLS = &tls.Config{RootCAs: a.pool()}
+			o.STS = func(context.Context, string) (sts.Found, error) { return tc.found, nil }
+		})
+		env := envelope("s@martlet.test", "a@example.org")
+		env.RequireTLS = true
+		if r := once(t, c, env); short(r) != tc.want {
+			t.Errorf("%+v: %+v", tc.found, r)
+		}
+		env.RequireTLS = false
+		if r := once(t, c, env); r.Code != 250 {
+			t.Errorf("%+v, without REQUIRETLS: %+v", tc.found, r)
+		}
+	}
+}
+
 // What a host says of itself for now is not what it lacks, even if its TLSA records are of no
 // use.
 func TestRequireTLSHostBusy(t *testing.T) {

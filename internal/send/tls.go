@@ -197,6 +197,9 @@ func (j *job) sts(ctx context.Context, c *Courier) (sts.Found, error) {
 // MTA-STS vouches for, or that did not come from DNS, and a certificate that proves it.
 func (j *job) stricter(t target, r *rule) error {
 	vouched := t.signed || t.fixed || t.literal || r.policy.Type == "sts" && j.policy.Policy != nil && j.policy.Policy.Matches(t.host)
+	if f := j.policy; !vouched && f.Policy == nil && (f.Unknown || f.Failure == mail.STSFetchError) {
+		return forbidden(mail.STSFetchError, "4.7.5", "whether a policy of "+j.domain+" vouches for "+t.host+" cannot be found out now; the sender wants TLS with a host that is vouched for")
+	}
 	if !vouched {
 		return forbidden(mail.NotValid, "4.7.10", t.host+" takes mail for "+j.domain+" by the word of a name service that nobody has signed; the sender wants TLS with a host that is vouched for")
 	}

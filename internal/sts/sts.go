@@ -98,6 +98,8 @@ type Found struct {
 	// Failure tells of a policy that could not be had, even if an older one holds.
 	Failure mail.TLSFault
 	Why     string
+	// Unknown: DNS could not say whether there is a policy, and none is known here.
+	Unknown bool
 }
 
 // New returns the cache that lies in the engine.
@@ -152,7 +154,9 @@ func (c *Cache) Policy(ctx context.Context, domain string) (Found, error) {
 	texts, _, err := c.opt.Resolver.LookupTXT(ctx, "_mta-sts."+domain)
 	id, ok := ParseTXT(texts)
 	if err != nil || !ok {
-		return c.found(domain, e), nil
+		f := c.found(domain, e)
+		f.Unknown = f.ID == "" && err != nil && !fault.Is(err, fault.NotFound)
+		return f, nil
 	}
 	c.mu.Lock()
 	now := c.now()

@@ -373,6 +373,22 @@ func TestLifeOfAPolicy(t *testing.T) {
 	w.expect("after its time", "example.org", "none sts-policy-fetch-error", 6)
 }
 
+// That DNS cannot be asked whether there is a policy is told, unless one is known here.
+func TestUnknown(t *testing.T) {
+	w := start(t, "! servfail _mta-sts.lame.test\n_mta-sts.odd.test. IN TXT \"hello\"\n", nil)
+	unknown := func(domain string) bool {
+		f, err := w.cache.Policy(t.Context(), domain)
+		return f.Unknown && err == nil
+	}
+	if !unknown("lame.test") || unknown("odd.test") || unknown("nothing.test") || unknown("example.org") {
+		t.Error("it is not told apart")
+	}
+	w.zone("! servfail _mta-sts.example.org\n")
+	if unknown("example.org") {
+		t.Error("the policy of example.org is known")
+	}
+}
+
 // A policy in use is fetched again each day, so that it never ends.
 func TestRefresh(t *testing.T) {
 	w := start(t, "", nil)
