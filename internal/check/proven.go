@@ -11,8 +11,11 @@ import (
 
 // AuthorProven tells whether somebody stands behind the one domain that the message says it is from:
 // DMARC passes, or, where the domain has no policy, would with one that asks for nothing
-// special.
+// special; or a forwarder whose word is taken has sent it on.
 func (v *Verdict) AuthorProven() bool {
+	if v.Trusted.Domain != "" && !v.Trusted.Open && v.DMARC.Problem == "" {
+		return true
+	}
 	switch v.DMARC.Status {
 	case dmarc.Pass:
 		return true
