@@ -124,6 +124,13 @@ func (q *Queue) strike(ctx context.Context, a alarm) error {
 			return t.Delete(alarmKey(a.kind, a.id, a.at))
 		}
 		if to := q.early(m, a.kind, now); to != 0 {
+			if a.kind == alarmExpiry && m.expires < now+keptLife.Milliseconds() {
+				if kept, err := q.keptBy(t, m, now); err != nil {
+					return err
+				} else if len(kept) > 0 {
+					to = m.keep(now)
+				}
+			}
 			return t.again(m, a, to)
 		}
 		if q.late(m, a, now) {
@@ -211,10 +218,7 @@ func (q *Queue) expire(t tx, m *message, now int64, story *trace.Event) error {
 	case left:
 		next = now + (5 * time.Minute).Milliseconds()
 	case len(kept) > 0:
-		next, m.expires = now+keptAgain.Milliseconds(), now+keptLife.Milliseconds()
-		if m.returns() {
-			next, m.expires = min(next, m.deadline()), min(m.expires, m.deadline())
-		}
+		next = m.keep(now)
 	}
 	err = t.setAlarm(alarmExpiry, m.id, m.expiryAt, next)
 	m.expiryAt = next
@@ -227,6 +231,15 @@ const (
 	keptAgain = time.Hour
 	keptLife  = 25 * time.Hour
 )
+
+// keep puts a message's end off, and returns when to look at it again.
+func (m *message) keep(now int64) (next int64) {
+	next, m.expires = now+keptAgain.Milliseconds(), now+keptLife.Milliseconds()
+	if m.returns() {
+		next, m.expires = min(next, m.deadline()), min(m.expires, m.deadline())
+	}
+	return next
+}
 
 // keptBy returns the groups of a message that wait for a domain that is held, or was until a
 // moment ago: then they have not been tried yet. A deadline stands.

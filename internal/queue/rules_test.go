@@ -71,3 +71,32 @@ func TestHoldThatEndsLate(t *testing.T) {
 		b.empty()
 	}
 }
+
+// The mail has a day after the hold, whenever that ends, and whether or not the server is
+// started anew for it; and not much more.
+func TestDayAfterHold(t *testing.T) {
+	for i := range 13 {
+		hold := true
+		b := newBench(t, func(o *Options) {
+			o.DelayAfter = -1
+			o.Rules = func(d string) Rules { return Rules{Hold: hold} }
+		})
+		b.courier.script = always(greylist)
+		b.put("alice@martlet.test", "bob@held.test")
+		b.pass(6*24*time.Hour, time.Hour)
+		b.pass(time.Duration(i)*130*time.Minute, 10*time.Minute)
+		hold = false
+		if i%2 == 0 {
+			b.restart()
+		}
+		b.pass(24*time.Hour-20*time.Minute, 10*time.Minute)
+		if len(b.reports.all()) != 0 {
+			t.Errorf("%d: given up within a day", i)
+		}
+		b.pass(2*time.Hour, 10*time.Minute)
+		if n := b.courier.count(); n < 8 || len(b.reports.all()) != 1 {
+			t.Errorf("%d: %d attempts, %d reports", i, n, len(b.reports.all()))
+		}
+		b.empty()
+	}
+}
