@@ -245,13 +245,19 @@ func (d *Directory) Activate(ctx context.Context, domain string) ([]SigningKey, 
 	})
 }
 
-// KeysSeen notes which keys of a domain were found in the DNS.
+// KeysSeen notes which keys of a domain were found in the DNS. A next key that is not one of
+// them has to be seen anew: some servers may not have it when it comes back.
 func (d *Directory) KeysSeen(ctx context.Context, domain string, selectors ...string) error {
 	now := d.keyTime()
 	_, err := d.changeKeys(ctx, domain, func(_ string, all []SigningKey) ([]SigningKey, error) {
 		for i := range all {
-			if all[i].Published.IsZero() && slices.Contains(selectors, all[i].Selector) {
-				all[i].Published = now
+			k := &all[i]
+			seen := slices.Contains(selectors, k.Selector)
+			switch {
+			case seen && k.Published.IsZero():
+				k.Published = now
+			case !seen && k.State == KeyNext:
+				k.Published = time.Time{}
 			}
 		}
 		return all, nil

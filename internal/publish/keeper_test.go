@@ -121,6 +121,58 @@ func inStates(stand string) string {
 	return strings.Join(words, " ")
 }
 
+// Of a domain that signs nothing no key is made, published or begins to sign; one whose time is
+// over goes, and when it signs again the next keys have to be seen anew.
+func TestKeeperOfADomainThatDoesNotSign(t *testing.T) {
+	u, client := startKnot(t, "$ORIGIN example.org.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n")
+	clock := time.Now()
+	d := people(t, &clock)
+	k := Keeper{Directory: d, Resolver: client, Updater: u, Rotate: 180 * 24 * time.Hour, Now: func() time.Time { return clock }}
+	ctx := context.Background()
+	tend := func(after time.Duration, want string) {
+		t.Helper()
+		clock = clock.Add(after)
+		if _, err := k.Tend(ctx, "example.org"); err != nil {
+			t.Fatal(err)
+		}
+		if got := inStates(stand(t, d)); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
+	sign := func(yes string) {
+		t.Helper()
+		if err := d.Set(ctx, "example.org", map[string]string{"sign": yes}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inDNS := func(want int) {
+		t.Helper()
+		if made, err := d.Published(ctx, "example.org"); err != nil || len(made) != want {
+			t.Errorf("%d records, not %d: %v %v", len(made), want, made, err)
+		}
+	}
+	sign("no")
+	if _, err := d.MakeKeys(ctx, "example.org"); err != nil {
+		t.Fatal(err)
+	}
+	tend(0, "active active")
+	inDNS(0)
+	sign("yes")
+	tend(0, "active active")
+	inDNS(2)
+	tend(181*24*time.Hour, "active active next next")
+	tend(0, "active active next next")
+	inDNS(4)
+	sign("no")
+	tend(24*time.Hour, "active active next next")
+	sign("yes")
+	tend(24*time.Hour, "active active next next")
+	tend(settled, "retired retired active active")
+	sign("no")
+	tend(200*24*time.Hour, "gone gone active active")
+	inDNS(2)
+}
+
 // Without one, the next keys wait until somebody has published them.
 func TestKeeperWaitsForPeople(t *testing.T) {
 	clock := time.Unix(1_800_000_000, 0)
@@ -162,6 +214,19 @@ func TestKeeperWaitsForPeople(t *testing.T) {
 	tend()
 	if got := inStates(stand(t, d)); got != "active active next next" {
 		t.Errorf("keys sign as soon as one server has them: %s", got)
+	}
+	clock = clock.Add(settled - time.Minute)
+	if err := server.SetZone(""); err != nil { // a secondary has not got them, or they are lost
+		t.Fatal(err)
+	}
+	tend()
+	if err := server.SetZone(zone.String()); err != nil {
+		t.Fatal(err)
+	}
+	clock = clock.Add(time.Hour)
+	tend()
+	if got := inStates(stand(t, d)); got != "active active next next" {
+		t.Errorf("keys that had vanished sign as soon as they are seen again: %s", got)
 	}
 	clock = clock.Add(settled)
 	tend()

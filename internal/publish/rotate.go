@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -24,14 +25,23 @@ type Keeper struct {
 const settled = time.Hour
 
 // Tend does what is due about the keys of a domain, and returns what it did in a sentence,
-// "" if nothing. It is to be called every hour or so.
+// "" if nothing. It is to be called every hour or so. Of a domain that signs nothing, keys
+// that are gone are taken out of the DNS, and that is all.
 func (k Keeper) Tend(ctx context.Context, domain string) (string, error) {
 	keys, err := k.Directory.ExpireKeys(ctx, domain)
 	if err != nil {
 		return "", err
 	}
+	settings, err := k.Directory.Settings(ctx, domain)
+	if err != nil {
+		return "", err
+	}
 	next := inState(keys, directory.KeyNext)
 	switch {
+	case !settings.Sign && k.changes(domain):
+		return "", errors.Join(k.Directory.KeysSeen(ctx, domain), k.publish(ctx, domain, keys, Remove))
+	case !settings.Sign:
+		return "", k.Directory.KeysSeen(ctx, domain)
 	case len(next) > 0:
 		return k.follow(ctx, domain, next)
 	case k.due(keys) && k.changes(domain):
@@ -51,9 +61,15 @@ func (k Keeper) follow(ctx context.Context, domain string, next []directory.Sign
 	if err != nil {
 		return "", err
 	}
+	var selectors []string
+	for _, n := range next {
+		if !slices.Contains(missing, DKIMName(n)) {
+			selectors = append(selectors, n.Selector)
+		}
+	}
 	if len(missing) > 0 {
-		if !k.changes(domain) {
-			return "", nil
+		if err := k.Directory.KeysSeen(ctx, domain, selectors...); err != nil || !k.changes(domain) {
+			return "", err
 		}
 		keys, err := k.Directory.Keys(ctx, domain)
 		if err != nil {
@@ -61,10 +77,8 @@ func (k Keeper) follow(ctx context.Context, domain string, next []directory.Sign
 		}
 		return "", k.Publish(ctx, domain, keys)
 	}
-	var selectors []string
 	ready := true
 	for _, n := range next {
-		selectors = append(selectors, n.Selector)
 		ready = ready && !n.Published.IsZero() && k.Now().Sub(n.Published) >= settled
 	}
 	if !ready {
@@ -117,6 +131,11 @@ func (k Keeper) Missing(ctx context.Context, keys []directory.SigningKey) (names
 // Other records are left alone. Faults: those of Plan and Apply; Exists if something that was
 // not made here is in the way.
 func (k Keeper) Publish(ctx context.Context, domain string, keys []directory.SigningKey) error {
+	return k.publish(ctx, domain, keys, Add, Blocked, Remove)
+}
+
+// publish is Publish for steps of some kinds alone.
+func (k Keeper) publish(ctx context.Context, domain string, keys []directory.SigningKey, kinds ...Action) error {
 	settings, err := k.Directory.Settings(ctx, domain)
 	if err != nil {
 		return err
@@ -130,6 +149,7 @@ func (k Keeper) Publish(ctx context.Context, domain string, keys []directory.Sig
 	if err != nil {
 		return err
 	}
+	steps = slices.DeleteFunc(steps, func(s Step) bool { return !slices.Contains(kinds, s.Action) })
 	for _, s := range steps {
 		if s.Action == Blocked {
 			return fault.Newf(fault.Exists, "%s has a record that was not made here: %s", s.Name, strings.Join(s.Found, ", "))
