@@ -262,6 +262,15 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// A signature that cannot be read is not said to be none.
+func TestUnreadableSignature(t *testing.T) {
+	c := check.New(options(resolver(t, world+keyRecords(t, "bank.test"))))
+	v := ask(t, c, "198.51.100.7", "client.test", "a@evil.test", "no field\r\n"+signed(t, "bank.test", message("a@bank.test")))
+	if !strings.Contains(v.DMARC.Reason, "no DKIM signature is valid") {
+		t.Error(v.DMARC.Reason)
+	}
+}
+
 // What lists say moves a message; what they do not say, or refuse to say, does not.
 func TestHostLists(t *testing.T) {
 	r := resolver(t, world)

@@ -127,10 +127,8 @@ func (v *Verdict) evidence(authors []string, problem string) dmarc.Message {
 	if v.SPF.Domain != "" {
 		m.SPF = dmarc.Identifier{Domain: v.SPF.Domain, Pass: v.SPF.Status == spf.Pass, Temp: v.SPF.Status == spf.TempError}
 	}
-	for _, s := range v.DKIM {
-		if s.Domain != "" {
-			m.DKIM = append(m.DKIM, dmarc.Identifier{Domain: s.Domain, Pass: s.Status == dkim.Pass, Temp: s.Status == dkim.TempError})
-		}
+	for _, s := range v.DKIM { // without a domain, too: that there is one is worth telling
+		m.DKIM = append(m.DKIM, dmarc.Identifier{Domain: s.Domain, Pass: s.Status == dkim.Pass, Temp: s.Status == dkim.TempError})
 	}
 	return m
 }
