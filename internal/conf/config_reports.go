@@ -21,7 +21,7 @@ type Reports struct {
 	// Time for which reports of others, and what is known of those that were sent, are kept.
 	Keep Duration `toml:"keep" default:"400d" min:"1d"`
 
-	// Whether reports of others that could be read are only kept for "martlet reports", and
-	// not put into the mailbox that they are addressed to, too.
+	// Whether reports of others that are verified and were read whole are only kept for
+	// "martlet reports", and not put into the mailbox that they are addressed to, too.
 	FileOnly bool `toml:"file_only" default:"false"`
 }

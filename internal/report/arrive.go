@@ -106,8 +106,9 @@ func (b *Book) forUs(ctx context.Context, l Letter) bool {
 	return false
 }
 
-// Take reads a message as a report and keeps it. It tells whether it did, durably, and all
-// recipients are addresses for reports.
+// Take reads a message as a report and keeps it. It tells whether nothing of it is lost without
+// the message: it is kept durably and whole, it is verified, and all recipients are addresses
+// for reports.
 func (b *Book) Take(ctx context.Context, l Letter) (all bool) {
 	if b == nil || b.opt.Asked == nil || l.Part == nil || !b.forUs(ctx, l) {
 		return false
@@ -199,7 +200,7 @@ func parse(ctx context.Context, r io.Reader, verified bool) (*Received, error) {
 }
 
 // keep keeps a report if it is one for us: about a domain that asks for it at this address,
-// or at an address that is for reports.
+// or at an address that is for reports. all is as Take has it.
 func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all bool, err error) {
 	name, err := dnsx.ASCII(got.Domain)
 	if err != nil {
@@ -222,7 +223,7 @@ func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all 
 	if wanted == 0 {
 		return false, fault.Newf(fault.Invalid, "the report is about %s, and nobody asks for it at this address", got.Domain)
 	}
-	return wanted == len(to), b.store(ctx, got)
+	return wanted == len(to) && got.Verified && got.More == 0, b.store(ctx, got)
 }
 
 // fileOwn keeps a report of ours about a domain that is here, too.

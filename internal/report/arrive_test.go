@@ -127,8 +127,9 @@ func TestForgedReports(t *testing.T) {
 	forged := arrived(post("Report Domain: here.test", "application/gzip", "", gz(bytes.ReplaceAll(google, []byte("<count>7"), []byte("<count>7000")))), "google.com", "postmaster@here.test")
 	forged.Verified, forged.Signed = false, false
 	for range 2 { // one that comes twice counts once
-		h.book.Take(t.Context(), real)
-		h.book.Take(t.Context(), forged)
+		if !h.book.Take(t.Context(), real) || h.book.Take(t.Context(), forged) {
+			t.Error("who may do without the message?")
+		}
 	}
 	if got := h.view(report.Query{}); strings.Contains(got, "7000") || !strings.Contains(got, " 7 spf=pass") {
 		t.Error(got)
@@ -144,7 +145,6 @@ func TestForgedReports(t *testing.T) {
 	if got := h.view(report.Query{Kind: report.TLS}); !strings.HasSuffix(got, "by google.com false\n") {
 		t.Error(got)
 	}
-	full := false
 	for i := range 200 {
 		var many strings.Builder
 		for n := range 250 {
@@ -153,10 +153,10 @@ func TestForgedReports(t *testing.T) {
 		flood := bytes.Replace(google, []byte("</feedback>"), []byte(many.String()+"</feedback>"), 1)
 		l := arrived(post("Report Domain: here.test", "application/gzip", "", gz(flood)), fmt.Sprintf("e%d.test", i), "postmaster@here.test")
 		l.Verified = false
-		full = full || !h.book.Take(t.Context(), l)
+		h.book.Take(t.Context(), l)
 	}
-	if !full {
-		t.Error("a flood of forged reports is kept whole")
+	if n := h.book.Kept(t.Context()); n < 20 || n > 100 {
+		t.Errorf("%d reports of a flood of 200 are kept", n)
 	}
 	real.Reporter = "another.test"
 	if !h.book.Take(t.Context(), real) {

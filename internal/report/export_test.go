@@ -42,3 +42,11 @@ func (b *Book) Owed(ctx context.Context) (string, error) {
 	})
 	return out.String(), err
 }
+
+// Kept tells how many reports of others are kept.
+func (b *Book) Kept(ctx context.Context) (n int) {
+	_ = b.opt.Engine.View(ctx, Shard, func(r engine.Reader) error {
+		return r.Scan([]byte{famReport}, []byte{famReport + 1}, false, func(_, _ []byte) bool { n++; return true })
+	})
+	return n
+}
