@@ -83,6 +83,9 @@ var errUntouched = errors.New("nothing was changed")
 // Send makes a change in a zone. Faults: Denied (the server refuses it), Exists (something
 // is there that should be absent), Unavailable.
 func (u *Updater) Send(ctx context.Context, zone Zone, c Change) error {
+	if zone.Broken != nil {
+		return zone.Broken
+	}
 	m := new(dns.Msg)
 	m.SetUpdate(dns.Fqdn(zone.Name))
 	m.Id = u.ID()
