@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -241,6 +242,9 @@ func TestACME(t *testing.T) {
 		t.Error("there is a certificate for a name that leads elsewhere")
 	}
 	waitFor(t, "a renewed one", func() bool { return shown(t, imaps).SerialNumber.Cmp(first.SerialNumber) != 0 })
+	if !bytes.Equal(shown(t, imaps).RawSubjectPublicKeyInfo, first.RawSubjectPublicKeyInfo) {
+		t.Error("the renewed certificate has another key: a TLSA record that names the first stops mail")
+	}
 	dropped := open.dropped()
 
 	ca.run.Process.Signal(syscall.SIGSTOP) // it is there, and does not answer

@@ -71,8 +71,9 @@ func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
 	addresses, unsure := publicAddresses(ctx, h.cfg, resolver, net.InterfaceAddrs)
 	s := publish.Site{
 		Hostname: asciiName(string(h.cfg.Hostname)), Addresses: addresses, Unsure: unsure,
-		Services: map[string]uint16{}, Smarthost: h.cfg.Queue.Smarthost.Host, TLSKeys: h.tlsKeys(), Issuer: issuerOf(h.cfg),
+		Services: map[string]uint16{}, TLSKeys: h.tlsKeys(), KeepsKey: h.cfg.TLS.ACME.Enabled, Issuer: issuerOf(h.cfg),
 	}
+	s.Sources, s.Smarthost = waysOut(&h.cfg.Queue, addresses)
 	for _, l := range h.cfg.Listen {
 		_, port, _ := net.SplitHostPort(string(l.Address))
 		n, _ := strconv.ParseUint(port, 10, 16)
@@ -117,6 +118,28 @@ func publicAddresses(ctx context.Context, cfg *conf.Config, resolver dnsx.Resolv
 	}
 	slices.SortFunc(found, netip.Addr.Compare)
 	return found, unsure
+}
+
+// waysOut are the public addresses that mail leaves from beside those of the server, and the
+// host that all mail, or all that has no way of its own, goes through.
+func waysOut(q *conf.Queue, addresses []netip.Addr) (sources []netip.Addr, through string) {
+	through = q.Smarthost.Host
+	all := q.SourceAddresses
+	for _, r := range q.Route {
+		all = slices.Concat(all, r.SourceAddresses)
+		if r.Domain == "*" && r.Host != "" {
+			through = r.Host
+		}
+	}
+	for _, a := range all {
+		if a = a.Unmap(); isPublic(a) && !slices.Contains(addresses, a) && !slices.Contains(sources, a) {
+			sources = append(sources, a)
+		}
+	}
+	if _, err := netip.ParseAddr(through); err != nil && through != "" {
+		through = asciiName(through)
+	}
+	return sources, through
 }
 
 // carrier are the addresses of RFC 6598, which others cannot reach either.

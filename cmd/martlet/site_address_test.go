@@ -57,3 +57,23 @@ func TestPublicAddresses(t *testing.T) {
 		}
 	}
 }
+
+// What mail leaves from beside the server's own addresses has to be in SPF records.
+func TestWaysOut(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "[] ",
+		"[queue]\nsource_addresses = [\"198.51.100.1\", \"198.51.100.2\", \"10.0.0.1\"]\n":                                     "[198.51.100.2] ",
+		"[queue]\n[[queue.route]]\ndomain = \"example.net\"\nhost = \"relay.example\"\nsource_addresses = [\"2001:db9::2\"]\n": "[2001:db9::2] ",
+		"[queue.smarthost]\nhost = \"relay.example\"\n":                                                                        "[] relay.example",
+		"[[queue.route]]\ndomain = \"*\"\nhost = \"203.0.113.5\"\n":                                                            "[] 203.0.113.5",
+	} {
+		cfg, err := conf.Parse("x", []byte("hostname = \"mx.example.org\"\n"+text))
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		sources, through := waysOut(&cfg.Queue, []netip.Addr{netip.MustParseAddr("198.51.100.1")})
+		if got := fmt.Sprintf("%v %s", sources, through); got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+}

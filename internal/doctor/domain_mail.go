@@ -145,7 +145,7 @@ func (d *Doctor) spfAddresses(ctx context.Context, dom publish.Domain) finding {
 	if d.Site.Smarthost != "" {
 		return skip("mail goes out through %s, and from which addresses is not known here", d.Site.Smarthost)
 	}
-	for _, a := range d.Site.Addresses {
+	for _, a := range slices.Concat(d.Site.Addresses, d.Site.Sources) {
 		r := spf.Check(ctx, d.Resolver, d.spfQuery(a, dom))
 		switch r.Status {
 		case spf.Pass:

@@ -108,6 +108,10 @@ func (u *Updater) step(ctx context.Context, r Record, want, ours []Record) (Step
 		s.Action, s.Found = Blocked, []string{"records of other types, beside which there can be no alias"}
 		return s, nil
 	}
+	if only := slices.DeleteFunc(slices.Clone(there), func(o Record) bool { return purpose(o.Value) != "v=spf1" }); r.Type == "TXT" && len(only) == 1 && !holds(ours, only[0]) && lets(only[0].Value, r.Value) {
+		s.Action = Leave // somebody has added others who send for the domain
+		return s, nil
+	}
 	for _, o := range there {
 		if holds(ours, o) || !inTheWay(r, o) || holds(want, o) {
 			continue

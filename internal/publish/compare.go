@@ -151,7 +151,7 @@ func (c *comparison) txt(ctx context.Context, f *Finding) error {
 		f.Status = Missing
 		return nil
 	}
-	f.set(len(texts) == 1 && sameText(texts[0], f.Value), texts...)
+	f.set(len(texts) == 1 && (sameText(texts[0], f.Value) || lets(texts[0], f.Value)), texts...)
 	if len(texts) > 1 {
 		f.Note = "there are several, and then none counts"
 	}
@@ -173,6 +173,22 @@ func sameText(a, b string) bool {
 		return true
 	}
 	return slices.Equal(tags(a), tags(b))
+}
+
+// lets tells whether one SPF record lets those send whom another does, and maybe others, but not
+// all the world.
+func lets(have, want string) bool {
+	if purpose(have) != "v=spf1" || purpose(want) != "v=spf1" {
+		return false
+	}
+	terms := strings.Fields(strings.ToLower(have))
+	for _, t := range strings.Fields(strings.ToLower(want)) {
+		if !strings.HasSuffix(t, "all") && !slices.Contains(terms, t) {
+			return false
+		}
+	}
+	last := terms[len(terms)-1]
+	return last == "-all" || last == "~all"
 }
 
 func tags(text string) (list []string) {

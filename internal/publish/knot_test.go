@@ -229,3 +229,27 @@ func TestApplyThatCameTooLate(t *testing.T) {
 		t.Errorf("%q %v", end, err)
 	}
 }
+
+// An SPF record to which somebody has added others who send for the domain is left as it is; one
+// that was made here follows what is wanted.
+func TestApplyLeavesWiderSPF(t *testing.T) {
+	u, _ := startKnot(t, "$ORIGIN example.org.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\n@ TXT \"v=spf1 mx include:spf.example.net ~all\"\nns A 127.0.0.1\n")
+	want := Record{"example.org", "TXT", "v=spf1 mx -all", Must, ""}
+	theirs := want
+	theirs.Value = "v=spf1 mx include:spf.example.net ~all"
+	for _, c := range []struct {
+		what, value string
+		ours        []Record
+		told        []string
+	}{
+		{"made by others", want.Value, nil, []string{"keep example.org TXT"}},
+		{"that lets us not send", "v=spf1 mx ip4:192.0.2.9 -all", nil, []string{"blocked example.org TXT"}},
+		{"made here", want.Value, []Record{theirs}, []string{"add example.org TXT", "remove example.org TXT"}},
+	} {
+		want.Value = c.value
+		steps, err := Plan(context.Background(), u, []Record{want}, c.ours)
+		if got := tell(steps, Add, Remove, Leave, Blocked); err != nil || !slices.Equal(got, c.told) {
+			t.Errorf("%s: %q %v", c.what, got, err)
+		}
+	}
+}

@@ -17,6 +17,7 @@ package publish
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/directory"
 )
@@ -47,8 +48,10 @@ type Site struct {
 	Unsure    error             // why these may be others; nil: they are right
 	Services  map[string]uint16 // ports of what people's programs use: imaps, submissions, imap, submission, pop3s, pop3
 	Web       uint16            // port of https, 0: none is served
-	Smarthost string            // that all mail goes out through; "": none
+	Sources   []netip.Addr      // that mail leaves from, beside Addresses
+	Smarthost string            // that all mail goes out through, by name or address; "": none
 	TLSKeys   [][32]byte        // SHA-256 of the public keys of the certificates, present and next; none: not known
+	KeepsKey  bool              // a renewed certificate has the same key
 	Issuer    string            // who gives certificates, as CAA names him; "": not known
 }
 
@@ -78,5 +81,5 @@ func Records(s Site, d Domain) []Record {
 	} {
 		all = append(all, part(s, d)...)
 	}
-	return all
+	return slices.DeleteFunc(all, func(r Record) bool { return r.Type == "CNAME" && r.Name == r.Value }) // the host has a name that people guess
 }

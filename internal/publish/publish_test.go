@@ -28,7 +28,7 @@ func site() Site {
 	return Site{
 		Hostname: "mx.example.org", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.25"), netip.MustParseAddr("2001:db8::25")},
 		Services: map[string]uint16{"imaps": 993, "submissions": 465, "submission": 587}, Web: 443,
-		TLSKeys: [][32]byte{{1, 2, 3}}, Issuer: "letsencrypt.org",
+		TLSKeys: [][32]byte{{1, 2, 3}}, KeepsKey: true, Issuer: "letsencrypt.org",
 	}
 }
 
@@ -129,6 +129,18 @@ func TestRecordsFollowSettings(t *testing.T) {
 		{"nothing is signed any more", func(_ *Site, d *Domain) { d.Settings.Sign = false }, "2026a-ed._domainkey.example.org", "TXT", DKIMText(domain().Keys[2])},
 		{"a key is gone", func(*Site, *Domain) {}, "2024a-ed._domainkey.example.org", "TXT", "-"},
 		{"smarthost", func(s *Site, _ *Domain) { s.Smarthost = "relay.example.net" }, "example.org", "TXT", "v=spf1 mx a:relay.example.net ~all"},
+		{"smarthost by address", func(s *Site, _ *Domain) { s.Smarthost = "2001:db8::1" }, "example.org", "TXT", "v=spf1 mx ip6:2001:db8::1 ~all"},
+		{"smarthost beside us", func(s *Site, _ *Domain) { s.Smarthost = "10.0.0.1" }, "example.org", "TXT", "v=spf1 mx ~all"},
+		{"smarthost on this machine", func(s *Site, _ *Domain) { s.Smarthost = "localhost" }, "example.org", "TXT", "v=spf1 mx ~all"},
+		{"mail leaves from elsewhere", func(s *Site, _ *Domain) {
+			s.Sources = []netip.Addr{netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8::9")}
+		}, "example.org", "TXT", "v=spf1 mx ip4:192.0.2.9 ip6:2001:db8::9 -all"},
+		{"mail without a sender, too", func(s *Site, _ *Domain) { s.Sources = []netip.Addr{netip.MustParseAddr("192.0.2.9")} }, "mx.example.org", "TXT", "v=spf1 a ip4:192.0.2.9 -all"},
+		{"the host has a name that is guessed", func(s *Site, _ *Domain) { s.Hostname = "autoconfig.example.org" }, "autoconfig.example.org", "CNAME", "-"},
+		{"an address in the long form", func(s *Site, _ *Domain) { s.Addresses = []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.25")} }, "mx.example.org", "A", "192.0.2.25"},
+		{"the host lies elsewhere", func(s *Site, _ *Domain) { s.Hostname = "mx.example.net" }, "example.org", "MX", "10 mx.example.net"},
+		{"its certificate", func(s *Site, _ *Domain) { s.Hostname = "mx.example.net" }, "mx.example.net", "CAA", `0 issue "letsencrypt.org"`},
+		{"way back of IPv6", func(*Site, *Domain) {}, "5.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", "PTR", "mx.example.org"},
 		{"the host is the domain", func(s *Site, _ *Domain) { s.Hostname = "example.org" }, "example.org", "TXT", "v=spf1 mx -all"},
 		{"no POP3", func(*Site, *Domain) {}, "_pop3s._tcp.example.org", "SRV", "0 0 0 ."},
 		{"POP3", func(s *Site, _ *Domain) { s.Services["pop3s"] = 995 }, "_pop3s._tcp.example.org", "SRV", "20 1 995 mx.example.org"},
@@ -138,6 +150,14 @@ func TestRecordsFollowSettings(t *testing.T) {
 		if got := find(Records(s, d), c.name, c.kind); got != c.want {
 			t.Errorf("%s: %q, not %q", c.what, got, c.want)
 		}
+	}
+	kept, other := site(), site()
+	other.KeepsKey = false
+	if why := dane(kept, domain())[0].Why; strings.Contains(why, "same key") {
+		t.Errorf("of a key that stays: %s", why)
+	}
+	if why := dane(other, domain())[0].Why; !strings.Contains(why, "same key") {
+		t.Errorf("of a key that may change with each certificate: %s", why)
 	}
 	s, d := site(), domain()
 	was := PolicyID(Policy(s, d))
@@ -223,6 +243,9 @@ func TestCompare(t *testing.T) {
 		{"a second MX", "example.org", "MX", line("example.org", "MX") + "example.org. MX 20 backup.example.net.\n", "example.org MX extra 20 backup.example.net"},
 		{"no SPF among texts", "example.org", "TXT", "example.org. TXT \"google-site-verification=x\"\n", "example.org TXT missing"},
 		{"SPF in another order beside a text", "example.org", "TXT", "example.org. TXT \"google-site-verification=x\"\nexample.org. TXT \"v=spf1  -all mx\"\n", ""},
+		{"SPF with another who sends", "example.org", "TXT", "example.org. TXT \"v=spf1 mx include:spf.example.net ~all\"\n", ""},
+		{"SPF without us", "example.org", "TXT", "example.org. TXT \"v=spf1 include:spf.example.net -all\"\n", "example.org TXT wrong v=spf1 include:spf.example.net -all"},
+		{"SPF for all the world", "example.org", "TXT", "example.org. TXT \"v=spf1 mx +all\"\n", "example.org TXT wrong v=spf1 mx +all"},
 		{"two SPF", "example.org", "TXT", line("example.org", "TXT") + "example.org. TXT \"v=spf1 ~all\"\n", "example.org TXT wrong v=spf1 mx -all v=spf1 ~all"},
 		{"key without its version, split", "2026a-ed._domainkey.example.org", "TXT", "2026a-ed._domainkey.example.org. TXT \"k=ed25519; \" \"p=" + strings.TrimPrefix(DKIMText(d.Keys[2]), "v=DKIM1; k=ed25519; p=") + "\"\n", ""},
 		{"another key", "2026a-ed._domainkey.example.org", "TXT", "2026a-ed._domainkey.example.org. TXT \"v=DKIM1; k=ed25519; p=AAAA\"\n", "2026a-ed._domainkey.example.org TXT wrong v=DKIM1; k=ed25519; p=AAAA"},

@@ -22,6 +22,7 @@ func mx(s Site, d Domain) []Record {
 
 func addresses(s Site, d Domain) (all []Record) {
 	for _, a := range s.Addresses {
+		a = a.Unmap()
 		kind := "A"
 		if a.Is6() {
 			kind = "AAAA"
@@ -49,17 +50,43 @@ func ReverseName(a netip.Addr) string {
 	return strings.TrimSuffix(name, ".")
 }
 
+// spf names the mail host, and what else mail leaves from. Through a smarthost it leaves from
+// addresses that only its owner knows all of.
 func spf(s Site, d Domain) []Record {
-	value, why := "v=spf1 mx -all", "mail of the domain comes from its mail host and from nobody else (SPF)"
+	sources := ""
+	for _, a := range s.Sources {
+		sources += " " + spfAddress(a)
+	}
+	value, why := "v=spf1 mx"+sources+" -all", "mail of the domain comes from its mail host and from nobody else (SPF)"
 	if s.Smarthost != "" {
-		value = "v=spf1 mx a:" + s.Smarthost + " ~all"
+		value = "v=spf1 mx" + relay(s.Smarthost) + " ~all"
 		why += "; add in front of ~all what the smarthost's documentation tells, such as include:spf.example.net"
 	}
 	all := []Record{{d.Name, "TXT", value, Must, why}}
 	if s.Hostname != d.Name {
-		all = append(all, Record{s.Hostname, "TXT", "v=spf1 a -all", Should, "mail that has no sender, such as reports of failures, is judged by the name that the server greets with (RFC 7208, 2.3)"})
+		all = append(all, Record{s.Hostname, "TXT", "v=spf1 a" + sources + " -all", Should, "mail that has no sender, such as reports of failures, is judged by the name that the server greets with (RFC 7208, 2.3)"})
 	}
 	return all
+}
+
+// relay is the term for a smarthost, by name or address; none for one that only we can reach.
+func relay(host string) string {
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	switch {
+	case err != nil && strings.Contains(host, "."):
+		return " a:" + host
+	case err != nil || !a.IsGlobalUnicast() || a.IsPrivate():
+		return ""
+	}
+	return " " + spfAddress(a)
+}
+
+// spfAddress is the term for one address (RFC 7208, 5.6).
+func spfAddress(a netip.Addr) string {
+	if a = a.Unmap(); a.Is4() {
+		return "ip4:" + a.String()
+	}
+	return "ip6:" + a.String()
 }
 
 func dkim(s Site, d Domain) (all []Record) {
@@ -165,9 +192,12 @@ func tlsReports(s Site, d Domain) []Record {
 }
 
 func dane(s Site, d Domain) (all []Record) {
+	why := "public key of the server's certificate, so that nobody can put another in its place (DANE); of use only in zones with DNSSEC"
+	if !s.KeepsKey {
+		why += ". Have the certificate renewed with the same key (certbot renew --reuse-key), or put the record of the next key beside this one a day before; else mail stops"
+	}
 	for _, sum := range s.TLSKeys {
-		all = append(all, Record{"_25._tcp." + s.Hostname, "TLSA", "3 1 1 " + hex.EncodeToString(sum[:]), Optional,
-			"public key of the server's certificate, so that nobody can put another in its place (DANE); of use only in zones with DNSSEC"})
+		all = append(all, Record{"_25._tcp." + s.Hostname, "TLSA", "3 1 1 " + hex.EncodeToString(sum[:]), Optional, why})
 	}
 	return all
 }
