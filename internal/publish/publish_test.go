@@ -151,6 +151,11 @@ func TestRecordsFollowSettings(t *testing.T) {
 			t.Errorf("%s: %q, not %q", c.what, got, c.want)
 		}
 	}
+	apex := site()
+	apex.Hostname = "example.org"
+	if why := caa(apex, domain())[0].Why; !strings.Contains(why, "below it") || strings.Contains(caa(site(), domain())[0].Why, "below it") {
+		t.Errorf("CAA of a host that is the domain: %s", why)
+	}
 	kept, other := site(), site()
 	other.KeepsKey = false
 	if why := dane(kept, domain())[0].Why; strings.Contains(why, "same key") {

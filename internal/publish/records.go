@@ -255,7 +255,11 @@ func caa(s Site, d Domain) []Record {
 	if s.Issuer == "" {
 		return nil
 	}
-	return []Record{{s.Hostname, "CAA", `0 issue "` + s.Issuer + `"`, Optional, "nobody else may give certificates for the server's name"}}
+	why := "nobody else may give certificates for the server's name"
+	if s.Hostname == d.Name {
+		why += ", nor for those below it, such as www, that have no CAA record of their own (RFC 8659, 3)"
+	}
+	return []Record{{s.Hostname, "CAA", `0 issue "` + s.Issuer + `"`, Optional, why}}
 }
 
 // Stale returns the records of keys that are gone and should not be there any more.
