@@ -73,7 +73,7 @@ var script = []string{
 	"verify --json",
 }
 
-var varies = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+Z)?|password: \S+|"password":"\S+"|"uidvalidity":[0-9]+`)
+var varies = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+Z)?|password: \S+|"password":"\S+"|"uidvalidity":[0-9]+|[0-9]{6}[a-z]{5}-(ed|rsa)`)
 
 // play runs the script and returns everything that was printed.
 func play(t *testing.T, config string) []string {
