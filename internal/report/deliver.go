@@ -114,11 +114,12 @@ func (b *Book) bring(ctx context.Context, f *file, t target) (State, error) {
 	if t.limit > 0 && int64(len(message)) > t.limit {
 		return "", fault.Newf(fault.TooLarge, "the report has %d bytes, and no more than %d are taken", len(message), t.limit)
 	}
-	env := mail.Envelope{ // a null sender: nobody needs to be told that a report did not arrive
+	// A null sender: nobody needs to be told that a report did not arrive. Its time is the
+	// queue's own: a deadline would keep it from hosts without DELIVERBY, which are most.
+	env := mail.Envelope{
 		To:          []mail.Recipient{{Address: t.to, Notify: mail.NotifyNever}},
 		UTF8:        !t.to.IsASCII(),
 		TLSOptional: f.kind == TLS, // RFC 8460, 3: whatever TLS is like
-		By:          mail.DeliverBy{Mode: mail.ByReturn, At: b.opt.Now().Add(giveUp)},
 	}
 	sum := sha256.Sum256([]byte(f.id + "\x00" + t.uri))
 	return Delivered, b.opt.Mail(ctx, "feedback "+hex.EncodeToString(sum[:16]), env, message)

@@ -212,7 +212,7 @@ func TestAggregateMessage(t *testing.T) {
 		t.Fatal(len(got))
 	}
 	env := got[0].env
-	if !env.From.IsZero() || env.To[0].Address.String() != "r@bank.test" || env.TLSOptional || env.By.Mode != mail.ByReturn {
+	if !env.From.IsZero() || env.To[0].Address.String() != "r@bank.test" || env.TLSOptional || env.To[0].Notify != mail.NotifyNever || env.By != (mail.DeliverBy{}) {
 		t.Errorf("%+v", env)
 	}
 	head, _, _ := strings.Cut(got[0].text, "\r\n\r\n")
