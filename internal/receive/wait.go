@@ -20,9 +20,9 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 	if len(p.remote) == 0 {
 		return
 	}
-	// The wish is one of who submits. Mail of strangers that is sent on does not lift what
-	// the next host's domain asks for.
-	env.TLSOptional = env.Login != "" && !env.RequireTLS && waivesTLS(msg.Header())
+	// The wish is one of who submits, or of TLS reports of ours, which set it themselves. Mail
+	// of strangers that is sent on does not lift what the next host's domain asks for.
+	env.TLSOptional = !env.RequireTLS && (env.TLSOptional || env.Login != "" && waivesTLS(msg.Header()))
 	var entries []queue.Entry
 	var of []*onward // recipients in the order of the entries
 	for _, b := range bundles(p.remote) {
