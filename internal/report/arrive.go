@@ -223,7 +223,8 @@ func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all 
 	if wanted == 0 {
 		return false, fault.Newf(fault.Invalid, "the report is about %s, and nobody asks for it at this address", got.Domain)
 	}
-	return wanted == len(to) && got.Verified && got.More == 0, b.store(ctx, got)
+	err = b.store(ctx, got) // cuts what is too long
+	return err == nil && wanted == len(to) && got.Verified && got.More == 0, err
 }
 
 // fileOwn keeps a report of ours about a domain that is here, too.

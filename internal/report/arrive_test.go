@@ -164,6 +164,36 @@ func TestForgedReports(t *testing.T) {
 	}
 }
 
+// What is cut when it is stored is not whole without the message.
+func TestCutReportNeedsItsMessage(t *testing.T) {
+	google := string(fixture(t, "aggregate/testdata/google.xml"))
+	i, j := strings.Index(google, "<record>"), strings.LastIndex(google, "</feedback>")
+	long := strings.Repeat("y", 290)
+	for _, c := range []struct {
+		rows int
+		all  bool
+	}{{1000, true}, {11_000, false}} {
+		h := newHouse(t, "")
+		h.set(midnight.Add(10 * time.Hour))
+		var rows strings.Builder
+		for n := range c.rows {
+			fmt.Fprintf(&rows, "<record><row><source_ip>10.0.%d.%d</source_ip><count>1</count></row><auth_results><dkim><domain>here.test</domain><selector>%s</selector><result>pass</result><human_result>%s</human_result></dkim></auth_results></record>", n>>8, n&255, long, long)
+		}
+		took := h.book.Take(t.Context(), arrived(post("Report Domain: here.test", "application/gzip", "", gz([]byte(google[:i]+rows.String()+google[j:]))), "google.com", "postmaster@here.test"))
+		sources, _, err := h.book.View(t.Context(), report.Query{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := 0
+		for _, s := range sources {
+			sum += int(s.Messages)
+		}
+		if took != c.all || (sum == c.rows) != c.all || sum == 0 {
+			t.Errorf("of %d rows %d are kept, and the message is not needed: %v", c.rows, sum, took)
+		}
+	}
+}
+
 // zeros is a long file, without end if it need be.
 type zeros struct{ head, unit, tail string }
 
