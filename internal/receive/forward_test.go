@@ -101,6 +101,28 @@ func TestForgeryNotKnownNow(t *testing.T) {
 	}
 }
 
+// Nor is it where somebody else would be served, be it another recipient or one that the same
+// alias leads to: the queue could not find it out any more.
+func TestForgeryNotKnownNowBesideOthers(t *testing.T) {
+	const unknown = "! servfail _dmarc.too.test\n! servfail too.test\n"
+	for _, to := range [][]string{{"alice@here.test", "fwd@too.test"}, {"fwd@too.test", "alice@here.test"}, {"all@too.test"}} {
+		s := forwarding(t, unknown)
+		seen := 0
+		s.opt.Observed = func(Observation) { seen++ }
+		for _, res := range s.sendOn("x@too.test", "ceo@too.test", to...) {
+			if code, enhanced, text := res.Reply(); code != 451 || enhanced != "4.7.1" {
+				t.Errorf("to %q: %d %s %s", to, code, enhanced, text)
+			}
+		}
+		if n := len(s.inbox("alice")) + len(s.mailbox("alice", "Junk")); n != 0 || s.queue.queued() != "" || seen != 0 {
+			t.Errorf("to %q: alice has %d messages, queued %q, told of %d", to, n, s.queue.queued(), seen)
+		}
+		if res := s.sendOn("x@too.test", "ceo@too.test", "alice@here.test"); res[0].Err != nil { // the control
+			t.Errorf("to nobody elsewhere: %v", res)
+		}
+	}
+}
+
 // A report of success to a sender who may be forged is mail that its recipient did not ask
 // for, from us.
 func TestNoReportToForgedSender(t *testing.T) {

@@ -18,7 +18,8 @@ type plan struct {
 	thrown     bool       // a filter throws it away
 	ids        []queue.ID // of what waits after a failure
 	found      *Assessment
-	refused    bool // as a whole: nothing is to be done
+	refused    bool   // as a whole: nothing is to be done
+	later      Result // why it is to come again as a whole, if it is
 }
 
 // recipient is one of the envelope with the places it leads to.
@@ -62,7 +63,7 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope, f findings) *pl
 		rcpt.junk = env.Junk || f.junk != nil && f.junk[i]
 		if back, ok := r.returns(env.From, to.Address); ok {
 			if why := r.withheld(f, rcpt.junk, ""); why.Err != nil {
-				rcpt.withhold(why, f)
+				p.withhold(rcpt, why, f)
 			} else {
 				p.addRemote(remote, rcpt, to, back, "")
 			}
@@ -85,6 +86,9 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope, f findings) *pl
 		}
 		r.routeRemote(p, remote, rcpt, found.Remote, f)
 	}
+	if p.later.Err != nil {
+		return refused(env, p.later)
+	}
 	return p
 }
 
@@ -98,21 +102,31 @@ func (r *Receiver) routeRemote(p *plan, known map[mail.Address]*onward, rcpt *re
 			via = ""
 		} else if why = r.withheld(f, rcpt.junk, via); why.Err != nil {
 			r.opt.Log.Info("not sent on", "alias", rcpt.Address.String(), "to", a.String(), "reason", fault.Say(why.Err))
+			p.postpone(why)
 			continue
 		}
 		p.addRemote(known, rcpt, rcpt.Recipient, a, via)
 	}
 	if why.Err != nil && len(rcpt.drops)+len(rcpt.remote) == 0 {
-		rcpt.withhold(why, f)
+		p.withhold(rcpt, why, f)
 	}
 }
 
 // withhold is for a recipient who leads only to where the message is not sent on. If others
 // have it, the queue refuses it once more, with a report unless its sender may be forged.
-func (t *recipient) withhold(why Result, f findings) {
+func (p *plan) withhold(t *recipient, why Result, f findings) {
+	p.postpone(why)
 	t.failed, t.junk = why, true
 	if f.found.forgedSender() {
 		t.Notify = mail.NotifyNever
+	}
+}
+
+// postpone has the sender come again with the whole message if the reason may go: what was
+// found out about it does not wait in the queue, so it could not be found out anew there.
+func (p *plan) postpone(why Result) {
+	if fault.Of(why.Err).Temporary() {
+		p.later = why
 	}
 }
 
