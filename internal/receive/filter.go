@@ -54,6 +54,7 @@ func (r *Receiver) filtered(ctx context.Context, env mail.Envelope, msg *store.P
 			return make([]Result, len(to))
 		}
 	}
+	f.unheard = unheard(to, env.To)
 	return inOrder(to, env.To, goOn(env, msg, f))
 }
 
@@ -163,14 +164,38 @@ func readdress(env *mail.Envelope, f *findings, out milter.Outcome) {
 	env.To, f.junk = to, junk
 }
 
+// unheard tells of each recipient whether inOrder gives his result to nobody: filters have added
+// him, and taken nobody out. Nil: of none.
+func unheard(asked, had []mail.Recipient) []bool {
+	if slices.Equal(asked, had) {
+		return nil
+	}
+	for _, t := range asked {
+		if indexOf(had, t) < 0 {
+			return nil
+		}
+	}
+	var out []bool
+	for i, h := range had {
+		if indexOf(asked, h) < 0 {
+			if out == nil {
+				out = make([]bool, len(had))
+			}
+			out[i] = true
+		}
+	}
+	return out
+}
+
+func indexOf(list []mail.Recipient, t mail.Recipient) int {
+	return slices.IndexFunc(list, func(h mail.Recipient) bool { return h.Address == t.Address })
+}
+
 // inOrder gives each recipient of the client his result. Whom a filter has taken out has that of
 // those it has added in his place: if one of them cannot be served, the client is to know.
 func inOrder(asked, had []mail.Recipient, results []Result) []Result {
 	if slices.Equal(asked, had) {
 		return results
-	}
-	indexOf := func(list []mail.Recipient, t mail.Recipient) int {
-		return slices.IndexFunc(list, func(h mail.Recipient) bool { return h.Address == t.Address })
 	}
 	var instead Result
 	for i, h := range had {

@@ -3,6 +3,7 @@ package receive
 import (
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +131,32 @@ func TestFilterRedirectsInVain(t *testing.T) {
 			if r[0].Err == nil {
 				t.Errorf("%s to %s: acknowledged, stored nowhere, queued %q", dialect, instead, w.queue.queued())
 			}
+		}
+	}
+}
+
+// Whom a filter adds, and of whom the client hears nothing, waits if he cannot have it now: but
+// only if the client is told that others have it.
+func TestFilterAddsInVain(t *testing.T) {
+	for _, c := range []struct{ dialect, to, queued, answer string }{
+		{"LMTP", "bob@here.test", "local alice@here.test", "250"},
+		{"ESMTP", "bob@here.test", "local alice@here.test", "250"},
+		{"LMTP", "nobody@here.test", "", "550"},
+		{"LMTP", "alice@here.test", "", "452"}, // the control: he is told of her
+	} {
+		w := newWorld(t)
+		w.must(w.store.Account(w.accounts["alice"].ID).Update(t.Context(), func(tx *store.Tx) error {
+			tx.SetQuota(store.Quota{Bytes: 1})
+			return nil
+		}))
+		f := filterAt(startProgram(t, func(m protocol.Modifier) (*protocol.Response, error) {
+			return protocol.RespAccept, m.AddRecipient("<alice@here.test>", "")
+		}))
+		f.LMTP = true
+		w.opt.Filters = []Filter{f}
+		res := w.Deliver(t.Context(), envelope(c.dialect, c.to), w.parcel(plainMessage))
+		if code, _, _ := res[0].Reply(); len(res) != 1 || strconv.Itoa(code) != c.answer || w.queue.queued() != c.queued {
+			t.Errorf("%s to %s: %v, queued %q", c.dialect, c.to, res, w.queue.queued())
 		}
 	}
 }

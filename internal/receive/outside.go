@@ -39,6 +39,7 @@ type findings struct {
 	junk            []bool // by recipient; nil: none
 	verdict, action string // for the story of the message
 	found           *Assessment
+	unheard         []bool // by recipient, of whom the client hears nothing; nil: of all he does
 }
 
 // FromOutside is Deliver for a message from a host that nobody vouches for. It is checked as
@@ -59,7 +60,7 @@ func (r *Receiver) FromOutside(ctx context.Context, env mail.Envelope, msg *stor
 	o := r.rule(ctx, env, r.inspect(ctx, env, msg))
 	o.Message = msg
 	env.To = reportable(env.To, o.Verdict)
-	f := findings{o.junk(env), o.Verdict.String(), o.action(), r.assessment(ctx, o)}
+	f := findings{junk: o.junk(env), verdict: o.Verdict.String(), action: o.action(), found: r.assessment(ctx, o)}
 	if o.Disposition > check.None {
 		r.opt.Log.Info("message checked", "id", env.ID, "outcome", o.Disposition.String(), "reason", f.action)
 	}

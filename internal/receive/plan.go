@@ -30,6 +30,8 @@ type recipient struct {
 	drops  []*drop
 	remote []*onward
 	queued bool // the whole of it waits in the queue
+
+	unheard bool // the client gets no answer of him
 }
 
 // drop is an account that gets the message.
@@ -61,6 +63,7 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope, f findings) *pl
 		rcpt := &p.recipients[i]
 		rcpt.Recipient = to
 		rcpt.junk = env.Junk || f.junk != nil && f.junk[i]
+		rcpt.unheard = f.unheard != nil && f.unheard[i]
 		if back, ok := r.returns(env.From, to.Address); ok {
 			if why := r.withheld(f, rcpt.junk, ""); why.Err != nil {
 				p.withhold(rcpt, why, f)

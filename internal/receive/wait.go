@@ -64,14 +64,14 @@ func waivesTLS(header []byte) bool {
 }
 
 // queueFailed lets those wait whose failure cannot be reported: because the answer
-// is one for all recipients and another is served, or because a part of the
-// recipient itself is.
+// is one for all recipients and another is served, or is none for this one, or because a
+// part of the recipient itself is.
 func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, each bool) {
 	w := waiting{to: map[why][]mail.Recipient{}}
-	all := !each && p.anyServed()
+	any := p.anyServed()
 	for i := range p.recipients {
 		t := &p.recipients[i]
-		if !all && !t.served() {
+		if told := each && !t.unheard; !t.served() && (told || !any) {
 			continue
 		}
 		if t.failed.Err != nil {
