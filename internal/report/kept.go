@@ -59,9 +59,13 @@ func open(b []byte) (*record.Dec, error) {
 		return nil, err
 	}
 	if kind != version {
-		return nil, fault.Newf(fault.Corrupt, "a stored report has version %d; this server knows %d", kind, version)
+		return nil, unknownVersion(kind)
 	}
 	return &record.Dec{Rest: payload}, nil
+}
+
+func unknownVersion(kind byte) error {
+	return fault.Newf(fault.Corrupt, "a stored report has version %d, which this server does not know", kind)
 }
 
 // prefix is the key of a place in a family; what follows in keys that have more begins with

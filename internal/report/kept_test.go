@@ -5,6 +5,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,9 +70,76 @@ func TestOldForms(t *testing.T) {
 	if r, err := decodeReceived(keptReport.key(famReport), old(receivedForm)); err != nil || r.Reporter != "big.test" || r.More != 4 || !r.Verified || r.Domain != "a.test" || r.Aggregate.Policy != keptReport.Aggregate.Policy || !r.End.Equal(keptReport.End) {
 		t.Errorf("%+v %v", r, err)
 	}
+	// A piece of a report: in version 1 each row has its policy, in version 2 each that differs.
+	for _, c := range []struct {
+		form string
+		rows int
+	}{{piece1Form, 2}, {piece2Form, 3}} {
+		rows, err := readPiece(nil, TLS, old(c.form))
+		if err != nil || len(rows) != c.rows {
+			t.Fatal(len(rows), err)
+		}
+		for i, one := range rows {
+			if want := []tlsrpt.Failure{{}, keptFailure, {Result: "validation-failure"}}[i]; fmt.Sprint(one.policy, one.failure) != fmt.Sprint(keptPolicy, want) {
+				t.Errorf("row %d: %+v %+v", i, one.policy, one.failure)
+			}
+		}
+	}
+	if got := hex.EncodeToString(keptTLS().pieces()[0]); got != piece2Form {
+		t.Errorf("a piece is written as\n%s", got)
+	}
 	other := record.Seal(version+1, record.Enc("x"))
 	if _, err := decodeOwed(other); !fault.Is(err, fault.Corrupt) {
 		t.Errorf("a later version: %v", err)
+	}
+}
+
+func keptTLS() *Received {
+	p := keptPolicy
+	p.Successes, p.Failed, p.Failures = 5, 9, []tlsrpt.Failure{keptFailure}
+	p.Failures[0].Sessions = 8
+	return &Received{Kind: TLS, Verified: true, TLS: &tlsrpt.Report{Policies: []tlsrpt.Policy{p}}}
+}
+
+// What is kept of a report is bounded, and what is made on the way to it: rows are short, and
+// are made only as far as they are kept.
+func TestPiecesAreBounded(t *testing.T) {
+	p := tlsrpt.Policy{Type: "sts", Domain: "a.test", Strings: slices.Repeat([]string{strings.Repeat("x", 200)}, 50)}
+	p.Hosts, p.Failures = p.Strings, slices.Repeat([]tlsrpt.Failure{{Result: "x", Sessions: 1}}, 20_000)
+	long := slices.Repeat([]aggregate.Record{{Count: 1, Reasons: []aggregate.Reason{{Comment: strings.Repeat("x", 1000)}}}}, 20_000)
+	for _, c := range []struct {
+		name       string
+		r          Received
+		kept, size int
+	}{
+		{"TLS that nobody vouches for", Received{Kind: TLS, TLS: &tlsrpt.Report{Policies: []tlsrpt.Policy{p}}}, unverifieds, 30 << 10},
+		{"TLS", Received{Kind: TLS, Verified: true, TLS: &tlsrpt.Report{Policies: []tlsrpt.Policy{p}}}, 20_001, 500 << 10},
+		{"policies", Received{Kind: TLS, Verified: true, TLS: &tlsrpt.Report{Policies: slices.Repeat([]tlsrpt.Policy{{Type: "sts", Strings: p.Strings}}, 20_000)}}, 0, reportBytes + 200<<10},
+		{"DMARC", Received{Kind: DMARC, Verified: true, Aggregate: &aggregate.Report{Records: long}}, 0, reportBytes + 200<<10},
+	} {
+		all := 0
+		for range c.r.rows() {
+			all++
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		list := c.r.pieces()
+		runtime.ReadMemStats(&after)
+		var rows []row
+		size := 0
+		for _, one := range list {
+			size += len(one)
+			var err error
+			if rows, err = readPiece(rows, c.r.Kind, one); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(rows)+c.r.More != all || len(rows) == 0 || c.kept > 0 && len(rows) != c.kept {
+			t.Errorf("%s: %d of %d rows are kept, %d are not", c.name, len(rows), all, c.r.More)
+		}
+		if made := int(after.TotalAlloc - before.TotalAlloc); size > c.size || made > 16*c.size {
+			t.Errorf("%s: %d KB are kept, and %d KB were made for them", c.name, size>>10, made>>10)
+		}
 	}
 }
 
@@ -78,6 +148,8 @@ const (
 	countForm    = "010704c0000201046e6f6e65010001056f74686572017806612e7465737406622e74657374000106612e746573740173000470617373000106622e7465737400056d66726f6d046661696c007fc03bce"
 	sessionForm  = "01080373747306612e74657374010e76657273696f6e3a20535453763101082a2e612e746573741363657274696669636174652d65787069726564093139322e302e322e31096d782e612e7465737400093139322e302e322e3200017240599fa8"
 	sentForm     = "0180c0a7e296670473656e740177036940680209010f6d61696c746f3a7240612e7465737417b62f6e"
+	piece1Form   = "0127050373747306612e74657374010e76657273696f6e3a20535453763101082a2e612e74657374005c080373747306612e74657374010e76657273696f6e3a20535453763101082a2e612e746573741363657274696669636174652d65787069726564093139322e302e322e31096d782e612e7465737400093139322e302e322e32000172767f072f"
+	piece2Form   = "0227050373747306612e74657374010e76657273696f6e3a20535453763101082a2e612e74657374003b08000000001363657274696669636174652d65787069726564093139322e302e322e31096d782e612e7465737400093139322e302e322e320001721e01000000001276616c69646174696f6e2d6661696c75726500000000000007ba78d3"
 	receivedForm = "0180d8bb9a0dfe9dc69a0dc085ca9a0d086269672e7465737401034269670a72406269672e7465737401310401046e6f6e65000001720001729382b3"
 )
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"time"
 
@@ -36,9 +37,13 @@ type Received struct {
 const (
 	pieceBytes   = 60 << 10 // of one record of rows
 	reportBytes  = 6 << 20  // of all rows of a report
+	maxRows      = 50_000   // of these
 	dailyBytes   = 64 << 20 // of the reports about one domain that come in a day
 	dailyDoubted = 2 << 20  // of these that nobody vouches for
 )
+
+// versionShort is of pieces of which a row of TLS without a policy has that of the row before.
+const versionShort = 2
 
 // famTaken: kind, day, domain, 0, whether they are verified: how many bytes came.
 const famTaken = 'b'
@@ -105,61 +110,90 @@ func parseReceived(key []byte) (kind Kind, domain string, ok bool) {
 	return Kind(key[5]), string(key[6 : 6+i]), true
 }
 
-// lines are the rows of a report as they are kept.
-func (r *Received) lines() (rows [][]byte) {
-	if r.Aggregate != nil {
-		for _, one := range r.Aggregate.Records {
-			var e record.Enc
-			e.U(one.Count)
-			rows = append(rows, append(e, encodeRecord(one)...))
+// rows are those of a report, one after the other: written out they may be a thousand times
+// what came, as each session has its policy.
+func (r *Received) rows() iter.Seq[row] {
+	return func(yield func(row) bool) {
+		if r.Aggregate != nil {
+			for _, one := range r.Aggregate.Records {
+				if !yield(row{count: one.Count, record: one}) {
+					return
+				}
+			}
 		}
-	}
-	if r.TLS != nil {
-		for _, p := range r.TLS.Policies {
-			add := func(count uint64, f tlsrpt.Failure) {
-				var e record.Enc
-				e.U(count)
-				rows = append(rows, append(e, encodeSession(p, f)...))
-			}
-			if p.Type == "" {
-				p.Type = "no-policy-found"
-			}
-			add(p.Successes, tlsrpt.Failure{})
-			told := uint64(0)
-			for _, f := range p.Failures {
-				add(f.Sessions, f)
-				told += f.Sessions
-			}
-			if p.Failed > told { // counted, and not explained
-				add(p.Failed-told, tlsrpt.Failure{Result: "validation-failure"})
+		if r.TLS != nil {
+			for _, p := range r.TLS.Policies {
+				if !sessions(p, yield) {
+					return
+				}
 			}
 		}
 	}
-	return rows
 }
 
-// pieces packs rows into records, as many as are kept.
+// sessions yields the rows of one policy.
+func sessions(p tlsrpt.Policy, yield func(row) bool) bool {
+	if p.Type == "" {
+		p.Type = "no-policy-found"
+	}
+	if !yield(row{count: p.Successes, policy: p}) {
+		return false
+	}
+	told := uint64(0)
+	for _, f := range p.Failures {
+		if !yield(row{count: f.Sessions, policy: p, failure: f, again: true}) {
+			return false
+		}
+		told += f.Sessions
+	}
+	return p.Failed <= told || // else counted, and not explained
+		yield(row{count: p.Failed - told, policy: p, failure: tlsrpt.Failure{Result: "validation-failure"}, again: true})
+}
+
+// encode writes a row as it is kept; short leaves out the policy.
+func (r *row) encode(kind Kind, short bool) []byte {
+	var e record.Enc
+	e.U(r.count)
+	switch {
+	case kind == DMARC:
+		return append(e, encodeRecord(r.record)...)
+	case short:
+		return append(e, encodeSession(tlsrpt.Policy{}, r.failure)...)
+	}
+	return append(e, encodeSession(r.policy, r.failure)...)
+}
+
+// pieces packs rows into records, as many as are kept, and counts the others.
 func (r *Received) pieces() (list [][]byte) {
-	rows := r.lines()
-	most := len(rows)
+	form, most := byte(version), maxRows
+	if r.Kind == TLS {
+		form = versionShort
+	}
 	if !r.Verified {
-		most = min(most, unverifieds)
+		most = unverifieds
 	}
 	var e record.Enc
-	sum := 0
-	for i, row := range rows {
-		if sum += len(row); i == most || sum > reportBytes || len(row) > pieceBytes {
-			r.More += len(rows) - i
-			break
+	kept, sum, full := 0, 0, false
+	for one := range r.rows() {
+		if full = full || kept == most; full {
+			r.More++
+			continue
 		}
-		if len(e)+len(row) > pieceBytes {
-			list = append(list, record.Seal(version, e))
-			e = nil
+		line := one.encode(r.Kind, one.again && len(e) > 0)
+		if len(e) > 0 && len(e)+len(line) > pieceBytes {
+			list, e = append(list, record.Seal(form, e)), nil
+			line = one.encode(r.Kind, false)
 		}
-		e.Bytes(row)
+		if sum += len(line); sum > reportBytes || len(line) > pieceBytes {
+			full = true
+			r.More++
+			continue
+		}
+		kept++
+		e.Bytes(line)
 	}
 	if len(e) > 0 {
-		list = append(list, record.Seal(version, e))
+		list = append(list, record.Seal(form, e))
 	}
 	return list
 }
@@ -257,29 +291,46 @@ type row struct {
 	record  aggregate.Record
 	policy  tlsrpt.Policy
 	failure tlsrpt.Failure
+	again   bool // the policy is that of the row before
 }
 
 func (b *Book) readRows(r engine.Reader, kind Kind, from []byte) (rows []row, err error) {
 	err = r.Scan(from, engine.After(from), false, func(_, v []byte) bool {
-		d, bad := open(v)
-		for bad == nil && len(d.Rest) > 0 {
-			line := &record.Dec{Rest: d.Bytes()}
-			one := row{count: line.U()}
-			if kind == DMARC {
-				one.record, bad = decodeRecord(line.Rest)
-			} else {
-				one.policy, one.failure, bad = decodeSession(line.Rest)
-			}
-			if bad = cmp.Or(bad, d.Err("row")); bad == nil {
-				rows = append(rows, one)
-			}
-		}
-		if bad != nil {
+		var bad error
+		if rows, bad = readPiece(rows, kind, v); bad != nil {
 			b.opt.Log.Error("rows of a report cannot be read", "err", bad)
 		}
 		return true
 	})
 	return rows, err
+}
+
+// readPiece adds the rows of a piece, as far as it can be read.
+func readPiece(rows []row, kind Kind, v []byte) ([]row, error) {
+	form, payload, err := record.Open(v)
+	if err != nil {
+		return rows, err
+	}
+	if form != version && form != versionShort {
+		return rows, unknownVersion(form)
+	}
+	d := &record.Dec{Rest: payload}
+	var last tlsrpt.Policy
+	for len(d.Rest) > 0 {
+		line := &record.Dec{Rest: d.Bytes()}
+		one := row{count: line.U()}
+		if kind == DMARC {
+			one.record, err = decodeRecord(line.Rest)
+		} else {
+			one.policy, one.failure, err = nextSession(line.Rest, last)
+			last = one.policy
+		}
+		if err = cmp.Or(err, line.Err("row"), d.Err("row")); err != nil {
+			return rows, err
+		}
+		rows = append(rows, one)
+	}
+	return rows, nil
 }
 
 // SentSince returns what became of our own reports, the oldest first.

@@ -71,6 +71,11 @@ func encodeSession(p tlsrpt.Policy, f tlsrpt.Failure) []byte {
 }
 
 func decodeSession(b []byte) (p tlsrpt.Policy, f tlsrpt.Failure, err error) {
+	return nextSession(b, tlsrpt.Policy{})
+}
+
+// nextSession is decodeSession for a row that has, if it has no policy, that of the row before.
+func nextSession(b []byte, last tlsrpt.Policy) (p tlsrpt.Policy, f tlsrpt.Failure, err error) {
 	d := &record.Dec{Rest: b}
 	p.Type, p.Domain = d.Str(), d.Str()
 	for _, list := range []*[]string{&p.Strings, &p.Hosts} {
@@ -80,6 +85,9 @@ func decodeSession(b []byte) (p tlsrpt.Policy, f tlsrpt.Failure, err error) {
 	}
 	if f.Result = d.Str(); f.Result != "" {
 		f = tlsrpt.Failure{Result: f.Result, Sending: d.Str(), Host: d.Str(), Helo: d.Str(), Receiving: d.Str(), Information: d.Str(), Reason: d.Str()}
+	}
+	if p.Type == "" {
+		p = last
 	}
 	if p.Type == "" && d.Err("") == nil {
 		return p, f, fault.New(fault.Corrupt, "a stored row of a TLS report has no policy")
