@@ -22,6 +22,7 @@ type Assessment struct {
 
 	verdict *check.Verdict // nil: only the above is known
 	here    bool           // an author is of a domain here, or below one
+	unsure  error          // why that cannot be known now
 }
 
 // assessment is what those who get the message from here are told.
@@ -30,7 +31,14 @@ func (r *Receiver) assessment(ctx context.Context, o Observation) *Assessment {
 	a := &Assessment{Results: strings.TrimSpace(results), Chain: o.Verdict.ARC, verdict: o.Verdict}
 	asked := 0
 	for _, name := range o.Verdict.Authors {
-		a.here = a.here || r.isOurs(ctx, name, &asked)
+		ours, err := r.knownOurs(ctx, name, &asked)
+		if ours {
+			a.here = true
+			break
+		}
+		if err != nil {
+			a.unsure = err
+		}
 	}
 	return a
 }
@@ -41,20 +49,25 @@ func (a *Assessment) forgedSender() bool {
 }
 
 // launders tells whether a message would pass DMARC elsewhere if a domain here sent it on, though
-// nobody stands behind its author.
-func (r *Receiver) launders(a *Assessment, via string) bool {
-	if a == nil || a.verdict == nil || a.verdict.AuthorProven() {
-		return false
+// nobody stands behind its author. An error says why that is not known now.
+func (r *Receiver) launders(a *Assessment, via string) (bool, error) {
+	switch {
+	case a == nil || a.verdict == nil || a.verdict.AuthorProven():
+		return false, nil
+	case a.here || a.verdict.IsOfAuthor(via) || a.verdict.IsOfAuthor(r.opt.AuthservID):
+		return true, nil
 	}
-	return a.here || a.verdict.IsOfAuthor(via) || a.verdict.IsOfAuthor(r.opt.AuthservID)
+	return false, a.unsure
 }
 
 // withheld says why a message is not sent on by a domain here to another host, if it must
 // not be (docs/decisions/0030-forged-mail.md): with us as its sender what is forged would pass there, and
 // what is junk would be ours. A reason that may go is temporary.
 func (r *Receiver) withheld(f findings, junk bool, via string) Result {
-	switch {
-	case !r.launders(f.found, via):
+	switch launders, err := r.launders(f.found, via); {
+	case err != nil:
+		return Result{fault.Wrap(fault.Limited, "whether your message may be sent on cannot be found out now; try again later", err), "4.7.1"}
+	case !launders:
 	case f.found.verdict.Unknown():
 		return Result{fault.New(fault.Limited, "whether the author's domain stands behind your message cannot be found out now, and else it is not sent on; try again later"), "4.7.1"}
 	default:

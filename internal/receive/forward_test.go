@@ -123,6 +123,27 @@ func TestForgeryNotKnownNowBesideOthers(t *testing.T) {
 	}
 }
 
+// While the directory cannot be read, nobody knows whether an author is of a domain here: that is no
+// reason to refuse him for good. Who is proven needs no such answer.
+func TestForgeryUnknownToDirectory(t *testing.T) {
+	for author, want := range map[string]int{"x@nothing.test": 451, "x@far.test": 250, "ceo@too.test": 550} {
+		s := forwarding(t, ours)
+		for _, known := range []string{"fwd@too.test", "x@far.test"} { // from now on, without the disk
+			_, err := s.dir.Resolve(t.Context(), addr(known))
+			s.must(err)
+		}
+		s.eng.away = true
+		res := s.sendOn("x@far.test", author, "fwd@too.test")
+		if code, enhanced, text := res[0].Reply(); code != want || code == 451 && enhanced != "4.7.1" || (code == 250) != (len(s.queue.entries) == 1) {
+			t.Errorf("%s: %d %s %s, queued %q", author, code, enhanced, text, s.queue.queued())
+		}
+		s.eng.away = false
+		if res := s.sendOn("x@far.test", author, "fwd@too.test"); (res[0].Err == nil) != (want != 550) {
+			t.Errorf("%s, when it is back: %v", author, res)
+		}
+	}
+}
+
 // A report of success to a sender who may be forged is mail that its recipient did not ask
 // for, from us.
 func TestNoReportToForgedSender(t *testing.T) {

@@ -239,23 +239,30 @@ const (
 )
 
 // isOurs tells whether a name is ours, or that of a host of a domain here. When it cannot be
-// known, it is: so is what is too long for a name, and what comes after too many questions,
-// which asked counts for a whole message.
+// known, it is.
 func (r *Receiver) isOurs(ctx context.Context, id string, asked *int) bool {
+	ours, err := r.knownOurs(ctx, id, asked)
+	return ours || err != nil
+}
+
+// knownOurs is isOurs where what cannot be known now is an error. What is too long for a name is ours,
+// and so is what comes after too many questions, which asked counts for a whole message: it
+// would be no other the next time.
+func (r *Receiver) knownOurs(ctx context.Context, id string, asked *int) (bool, error) {
 	if len(id) > maxName || strings.EqualFold(id, r.opt.AuthservID) {
-		return true
+		return true, nil
 	}
 	for {
 		if *asked++; *asked > maxQuestions {
-			return true
+			return true, nil
 		}
 		local, err := r.opt.Directory.IsLocal(ctx, id)
 		if local || err != nil {
-			return true
+			return local, err
 		}
 		_, above, found := strings.Cut(id, ".")
 		if !found {
-			return false
+			return false, nil
 		}
 		id = above
 	}

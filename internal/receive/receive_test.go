@@ -77,6 +77,7 @@ type doubtful struct {
 	engine.Engine
 	shard engine.Shard
 	doubt bool
+	away  bool
 }
 
 func (d *doubtful) Update(ctx context.Context, shard engine.Shard, fn func(engine.Writer) error) error {
@@ -86,6 +87,14 @@ func (d *doubtful) Update(ctx context.Context, shard engine.Shard, fn func(engin
 		return fault.New(fault.Unknown, "nobody knows")
 	}
 	return err
+}
+
+// View fails on the shard of the directory while it is away.
+func (d *doubtful) View(ctx context.Context, shard engine.Shard, fn func(engine.Reader) error) error {
+	if d.away && shard == store.DirectoryShard {
+		return fault.New(fault.Unavailable, "the directory is away")
+	}
+	return d.Engine.View(ctx, shard, fn)
 }
 
 type world struct {
