@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"crypto/sha256"
@@ -21,13 +20,6 @@ import (
 	"github.com/martlet-mail/martlet/internal/report/aggregate"
 	"github.com/martlet-mail/martlet/internal/report/tlsrpt"
 )
-
-// target is where a report goes.
-type target struct {
-	uri   string       // as the domain has it, without a size
-	to    mail.Address // of a mailto:
-	limit int64        // bytes that it takes; 0: any number
-}
 
 // file is a report as it is sent.
 type file struct {
@@ -105,6 +97,9 @@ func (b *Book) spread(ctx context.Context, f *file, targets []target, done Sent,
 // bring takes a report to one place.
 func (b *Book) bring(ctx context.Context, f *file, t target) (State, error) {
 	if t.to.IsZero() {
+		if err := b.reserve(ctx, f.kind, t); err != nil {
+			return "", err
+		}
 		return Delivered, b.post(ctx, t.uri, f.packed)
 	}
 	if b.isOurs(ctx, f.kind, t.to) {
@@ -121,8 +116,15 @@ func (b *Book) bring(ctx context.Context, f *file, t target) (State, error) {
 		UTF8:        !t.to.IsASCII(),
 		TLSOptional: f.kind == TLS, // RFC 8460, 3: whatever TLS is like
 	}
+	if err := b.reserve(ctx, f.kind, t); err != nil {
+		return "", err
+	}
 	sum := sha256.Sum256([]byte(f.id + "\x00" + t.uri))
-	return Delivered, b.opt.Mail(ctx, "feedback "+hex.EncodeToString(sum[:16]), env, message)
+	err := b.opt.Mail(ctx, "feedback "+hex.EncodeToString(sum[:16]), env, message)
+	if err != nil {
+		b.giveBack(ctx, f.kind, t)
+	}
+	return Delivered, err
 }
 
 // isOurs tells whether an address is of a domain here.
@@ -132,78 +134,6 @@ func (b *Book) isOurs(ctx context.Context, kind Kind, to mail.Address) bool {
 	}
 	_, ok := b.opt.Asked(ctx, kind, to.Domain)
 	return ok
-}
-
-// targets finds out where a report is wanted. why says what is wrong with other places.
-func (b *Book) targets(ctx context.Context, p pending) (list []target, why string, err error) {
-	if p.kind == TLS {
-		return b.tlsTargets(ctx, p.domain)
-	}
-	record, ok := dmarc.ParseRecord(p.Policy)
-	if !ok || len(record.RUA) == 0 {
-		return nil, "", nil
-	}
-	var wrong []string
-	for _, uri := range record.RUA {
-		to, ok, err := dmarc.ReportTo(ctx, b.opt.Resolver, p.domain, uri)
-		switch {
-		case err != nil:
-			return nil, "", err
-		case !ok:
-			wrong = append(wrong, "no report goes to "+clip(uri)+": it is no address, or its domain does not say that it takes reports about "+p.domain)
-		case !slices.ContainsFunc(list, func(t target) bool { return t.to.Folded() == to.Folded() }):
-			list = append(list, target{"mailto:" + to.String(), ascii(to), limitOf(p.Policy, uri)})
-		}
-	}
-	return list, strings.Join(wrong, "; "), nil
-}
-
-func (b *Book) tlsTargets(ctx context.Context, domain string) (list []target, why string, err error) {
-	texts, _, err := b.opt.Resolver.LookupTXT(ctx, "_smtp._tls."+domain)
-	switch {
-	case fault.Is(err, fault.NotFound), fault.Is(err, fault.Invalid):
-		return nil, "", nil
-	case err != nil:
-		return nil, "", err
-	}
-	for _, uri := range tlsrpt.Wanted(texts) {
-		if strings.HasPrefix(strings.ToLower(uri), "https:") {
-			list = append(list, target{uri: uri})
-		} else if to, ok := dmarc.MailTo(uri); ok {
-			list = append(list, target{uri: "mailto:" + to.String(), to: ascii(to)})
-		} else {
-			why = "no report goes to " + clip(uri) + ": it is no address"
-		}
-	}
-	return list, why, nil
-}
-
-// ascii is an address with its domain in A-labels, which any host knows.
-func ascii(a mail.Address) mail.Address {
-	if name, err := dnsx.ASCII(a.Domain); err == nil {
-		a.Domain = name
-	}
-	return a
-}
-
-// limitOf reads the size that may stand behind a URI in the rua of a record, as in
-// mailto:a@example.org!10m (RFC 7489, 6.2; RFC 9989 has given it up, records have not); 0 is none.
-func limitOf(record, uri string) int64 {
-	_, rest, ok := strings.Cut(record, uri+"!")
-	if !ok {
-		return 0
-	}
-	digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
-	n, err := strconv.ParseInt(digits, 10, 40)
-	if err != nil || n == 0 {
-		return 0
-	}
-	if rest = rest[len(digits):]; rest != "" {
-		if i := strings.IndexByte("kmgt", rest[0]|0x20); i >= 0 && n < 1<<20 {
-			n <<= 10 * (i + 1)
-		}
-	}
-	return n
 }
 
 // compose makes the report of a day.

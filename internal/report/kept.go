@@ -17,6 +17,7 @@ const (
 	famOwed    = 'o' // kind, day, domain
 	famCount   = 'c' // kind, day, domain, 0, hash of the row
 	famDomains = 'n' // kind, day
+	famRoom    = 'h' // kind, day of sending, organization, 0, whether about it or to it
 	famSent    = 's' // day, kind, domain
 	famReport  = 'r' // day of its end, kind, domain, 0, hash
 	famRows    = 'x' // the same, number of the piece

@@ -72,7 +72,7 @@ func (b *Book) Sweep(ctx context.Context) error {
 				return err
 			}
 		}
-		for _, family := range []byte{famOwed, famCount, famDomains, famTaken} {
+		for _, family := range []byte{famOwed, famCount, famDomains, famTaken, famRoom} {
 			for _, kind := range []Kind{DMARC, TLS} {
 				head := []byte{family, byte(kind)}
 				if err := w.DeleteRange(head, dayOf(now.Add(-stale)).appendTo(head[:2:2])); err != nil {
