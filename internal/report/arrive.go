@@ -21,6 +21,7 @@ const (
 	maxInbox = 64       // messages that wait to be read
 	maxPart  = 30 << 20 // bytes of an attachment, as it travels
 	maxParts = 30       // parts that are looked at
+	maxBelow = 8        // labels between a name and the domain here that it is below
 	readTime = 30 * time.Second
 	oldest   = 60 * 24 * time.Hour // of what is reported
 	youngest = 2 * 24 * time.Hour  // in the future, for clocks that are wrong
@@ -199,8 +200,8 @@ func parse(ctx context.Context, r io.Reader, verified bool) (*Received, error) {
 	return got, nil
 }
 
-// keep keeps a report if it is one for us: about a domain that asks for it at this address,
-// or at an address that is for reports. all is as Take has it.
+// keep keeps a report if it is one for us: about a domain here, or below one, that asks for it
+// at this address, or at an address that is for reports. all is as Take has it.
 func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all bool, err error) {
 	name, err := dnsx.ASCII(got.Domain)
 	if err != nil {
@@ -210,6 +211,10 @@ func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all 
 	now := b.opt.Now()
 	if got.End.Before(now.Add(-oldest)) || got.Begin.After(now.Add(youngest)) {
 		return false, fault.Newf(fault.Invalid, "the report is about %s to %s, which is too long ago or has not been yet", got.Begin.Format(time.DateOnly), got.End.Format(time.DateOnly))
+	}
+	home, ok := b.home(ctx, got)
+	if !ok {
+		return false, fault.Newf(fault.Invalid, "the report is about %s, which is no domain here", got.Domain)
 	}
 	wanted := 0
 	for _, a := range to {
@@ -223,18 +228,37 @@ func (b *Book) keep(ctx context.Context, got *Received, to []mail.Address) (all 
 	if wanted == 0 {
 		return false, fault.Newf(fault.Invalid, "the report is about %s, and nobody asks for it at this address", got.Domain)
 	}
-	err = b.store(ctx, got) // cuts what is too long
+	err = b.store(ctx, got, home) // cuts what is too long
 	return err == nil && wanted == len(to) && got.Verified && got.More == 0, err
 }
 
-// fileOwn keeps a report of ours about a domain that is here, too.
+// home is the domain here that a report is about, itself or a name below it. The names that
+// strangers can think of are without end; the domains here, to which they count, are not.
+func (b *Book) home(ctx context.Context, got *Received) (string, bool) {
+	name := got.Domain
+	for range maxBelow {
+		if _, ok := b.opt.Asked(ctx, got.Kind, name); ok {
+			return name, true
+		}
+		if _, name, _ = strings.Cut(name, "."); name == "" {
+			break
+		}
+	}
+	return "", false
+}
+
+// fileOwn keeps a report of ours that is asked for at an address here.
 func (b *Book) fileOwn(ctx context.Context, f *file) error {
 	got, err := parse(ctx, bytes.NewReader(f.plain), true)
 	if err != nil {
 		return fault.Wrap(fault.Internal, fmt.Sprintf("our own report about %s cannot be read", f.domain), err)
 	}
 	got.Domain, got.Reporter, got.Verified, got.Arrived = f.domain, f.from.Domain, true, b.opt.Now()
-	return b.store(ctx, got)
+	home, ok := b.home(ctx, got)
+	if !ok { // others may ask for reports at an address here
+		home = f.from.Domain
+	}
+	return b.store(ctx, got, home)
 }
 
 // cut bounds a domain that a stranger claims.

@@ -164,6 +164,30 @@ func TestForgedReports(t *testing.T) {
 	}
 }
 
+// Whatever names a stranger thinks of: what is about none of our domains is not kept, and what
+// is below one counts to it.
+func TestReportsAboutManyNames(t *testing.T) {
+	google := fixture(t, "aggregate/testdata/google.xml")
+	big := strings.Repeat("<record><row><source_ip>10.0.0.1</source_ip><count>1</count></row><auth_results><spf><domain>"+strings.Repeat("x", 250)+"</domain></spf></auth_results></record>", 250)
+	for _, c := range []struct {
+		name        string
+		least, most int
+	}{{"d%d.nowhere.example", 0, 0}, {"here%d.test", 0, 0}, {"d%d.here.test", 20, 60}, {"a.b.c.d.e.f.g.h.i.j%d.here.test", 0, 0}} {
+		h := newHouse(t, "")
+		h.set(midnight.Add(10 * time.Hour))
+		for i := range 100 {
+			text := bytes.ReplaceAll(google, []byte("here.test"), fmt.Appendf(nil, c.name, i))
+			text = bytes.Replace(text, []byte("</feedback>"), []byte(big+"</feedback>"), 1)
+			l := arrived(post("Report Domain: x", "application/gzip", "", gz(text)), "evil.test", "postmaster@here.test")
+			l.Verified, l.Signed = false, false
+			h.book.Take(t.Context(), l)
+		}
+		if n := h.book.Kept(t.Context()); n < c.least || n > c.most {
+			t.Errorf("%d of 100 reports about %s are kept", n, c.name)
+		}
+	}
+}
+
 // What is cut when it is stored is not whole without the message.
 func TestCutReportNeedsItsMessage(t *testing.T) {
 	google := string(fixture(t, "aggregate/testdata/google.xml"))

@@ -38,14 +38,14 @@ const (
 	pieceBytes   = 60 << 10 // of one record of rows
 	reportBytes  = 6 << 20  // of all rows of a report
 	maxRows      = 50_000   // of these
-	dailyBytes   = 64 << 20 // of the reports about one domain that come in a day
+	dailyBytes   = 64 << 20 // of the reports about a domain here, and what is below it, that come in a day
 	dailyDoubted = 2 << 20  // of these that nobody vouches for
 )
 
 // versionShort is of pieces of which a row of TLS without a policy has that of the row before.
 const versionShort = 2
 
-// famTaken: kind, day, domain, 0, whether they are verified: how many bytes came.
+// famTaken: kind, day, domain here, 0, whether they are verified: how many bytes came.
 const famTaken = 'b'
 
 func (r *Received) place() place { return place{r.Kind, dayOf(r.End), r.Domain} }
@@ -198,19 +198,20 @@ func (r *Received) pieces() (list [][]byte) {
 	return list
 }
 
-// store keeps a report. What is verified is never replaced by what is not.
-func (b *Book) store(ctx context.Context, r *Received) error {
+// store keeps a report, and counts its bytes to a domain here. What is verified is never
+// replaced by what is not.
+func (b *Book) store(ctx context.Context, r *Received, home string) error {
 	pieces := r.pieces()
-	size, most := uint64(0), uint64(dailyBytes)
+	key, rows, head := r.key(famReport), r.key(famRows), r.encode(len(pieces))
+	size, most := uint64(len(key)+len(head)), uint64(dailyBytes)
 	for _, p := range pieces {
-		size += uint64(len(p))
+		size += uint64(len(rows) + 4 + len(p))
 	}
 	flag := byte('v')
 	if !r.Verified {
 		flag, most = 'u', dailyDoubted
 	}
-	budget := append(place{r.Kind, dayOf(b.opt.Now()), r.Domain}.prefix(famTaken), 0, flag)
-	key, rows := r.key(famReport), r.key(famRows)
+	budget := append(place{r.Kind, dayOf(b.opt.Now()), home}.prefix(famTaken), 0, flag)
 	return b.opt.Engine.Update(ctx, Shard, func(w engine.Writer) error {
 		v, found, err := w.Get(key)
 		if err != nil {
@@ -226,9 +227,9 @@ func (b *Book) store(ctx context.Context, r *Received) error {
 			taken, _, _ = decodeCount(v)
 		}
 		if taken+size > most {
-			return fault.Newf(fault.Limited, "too many reports about %s have come today", r.Domain)
+			return fault.Newf(fault.Limited, "too many reports about %s have come today", home)
 		}
-		if err := w.Put(budget, encodeCount(taken+size+200, "")); err != nil {
+		if err := w.Put(budget, encodeCount(taken+size, "")); err != nil {
 			return err
 		}
 		if err := w.DeleteRange(rows, engine.After(rows)); err != nil {
@@ -239,7 +240,7 @@ func (b *Book) store(ctx context.Context, r *Received) error {
 				return err
 			}
 		}
-		return w.Put(key, r.encode(len(pieces)))
+		return w.Put(key, head)
 	})
 }
 
