@@ -152,6 +152,7 @@ type Envelope struct {
 	Release   string    // how that was asked for: "for;3600" or "until;" and a time
 	VERP      bool      // each recipient gets it from a sender of his own, which names him
 	Junk      bool      // it goes into Junk, not into INBOX: a check of it failed
+	Stays     bool      // no alias sends it on to other hosts: nobody stands behind its author
 }
 
 // DeliverBy is a time by which a message is to be delivered (RFC 2852, 4).

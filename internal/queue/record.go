@@ -151,6 +151,7 @@ const (
 	tagTLSOptional            // no value
 	tagJunk                   // no value
 	tagRelease                // string
+	tagStays                  // no value
 )
 
 // enc writes a record.
@@ -228,6 +229,7 @@ func (e *enc) fields(m *message) {
 	put(tagTLSOptional, env.TLSOptional, func(*enc) {})
 	put(tagJunk, env.Junk, func(*enc) {})
 	put(tagRelease, env.Release != "", func(f *enc) { f.Str(env.Release) })
+	put(tagStays, env.Stays, func(*enc) {})
 }
 
 // fields reads what fields wrote. A field of a later version is not passed over: who
@@ -257,6 +259,8 @@ func (d *dec) fields(m *message) error {
 			env.Junk = true
 		case tagRelease:
 			env.Release = f.Str()
+		case tagStays:
+			env.Stays = true
 		default:
 			return fault.Newf(fault.Corrupt, "a queue record has the field %d, which this server does not know", tag)
 		}

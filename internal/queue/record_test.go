@@ -52,7 +52,7 @@ func TestOldMessageRecord(t *testing.T) {
 func withFields() *message {
 	m := ofVersion1()
 	m.env.RequireTLS, m.env.Priority, m.env.VERP, m.env.TLSOptional = true, -4, true, true
-	m.env.Junk = true
+	m.env.Junk, m.env.Stays = true, true
 	m.env.By = mail.DeliverBy{Mode: mail.ByReturn, Trace: true, At: time.UnixMilli(1772366500000)}
 	m.env.ReleaseAt, m.env.Release = time.UnixMilli(1772366600000), "for;60"
 	return m
@@ -63,7 +63,7 @@ func withFields() *message {
 func TestMessageFields(t *testing.T) {
 	all := withFields()
 	alone := []*message{all}
-	for n := range 8 {
+	for n := range 9 {
 		m := ofVersion1()
 		switch n {
 		case 0:
@@ -82,6 +82,8 @@ func TestMessageFields(t *testing.T) {
 			m.env.Junk = true
 		case 7:
 			m.env.Release = all.env.Release
+		case 8:
+			m.env.Stays = true
 		}
 		alone = append(alone, m)
 	}

@@ -65,18 +65,28 @@ func (r *Receiver) launders(a *Assessment, via string) (bool, error) {
 // what is junk would be ours. A reason that may go is temporary.
 func (r *Receiver) withheld(f findings, junk bool, via string) Result {
 	switch launders, err := r.launders(f.found, via); {
+	case f.stays:
+		return errForged
 	case err != nil:
 		return Result{fault.Wrap(fault.Limited, "whether your message may be sent on cannot be found out now; try again later", err), "4.7.1"}
 	case !launders:
 	case f.found.verdict.Unknown():
 		return Result{fault.New(fault.Limited, "whether the author's domain stands behind your message cannot be found out now, and else it is not sent on; try again later"), "4.7.1"}
 	default:
-		return Result{fault.New(fault.Denied, "your message is not sent on: the author's domain does not stand behind it"), "5.7.1"}
+		return errForged
 	}
 	if junk {
 		return Result{fault.New(fault.Denied, "your message is not sent on: it is taken for junk"), "5.7.1"}
 	}
 	return Result{}
+}
+
+var errForged = Result{fault.New(fault.Denied, "your message is not sent on: the author's domain does not stand behind it"), "5.7.1"}
+
+// stays tells whether no alias may send on what waits for a recipient: when its time comes, nothing
+// else is known of it any more.
+func (r *Receiver) stays(env mail.Envelope, p *plan, to mail.Recipient, junk bool) bool {
+	return r.withheld(findings{found: p.found, stays: env.Stays}, junk, to.Address.Domain).Err != nil
 }
 
 // bundle is the recipients elsewhere that get a message in one form: with one sender, sealed

@@ -144,6 +144,72 @@ func TestForgeryUnknownToDirectory(t *testing.T) {
 	}
 }
 
+// An alias that cannot be looked up now waits beside a recipient who is served: what was found out
+// about the message holds when it can be.
+func TestForgeryWaitsForDirectory(t *testing.T) {
+	for _, c := range []struct {
+		author, sender string
+		code           int // of the retry
+		notify         mail.Notify
+	}{{"alice@here.test", "x@far.test", 550, mail.NotifyDefault}, {"alice@here.test", "x@nothing.test", 550, mail.NotifyNever}, {"x@far.test", "x@far.test", 250, mail.NotifyDefault}} {
+		s := forwarding(t, ours)
+		_, err := s.dir.Resolve(t.Context(), addr("alice@here.test"))
+		s.must(err)
+		for _, known := range []string{"too.test", "far.test", "nothing.test"} {
+			_, err := s.dir.IsLocal(t.Context(), known)
+			s.must(err)
+		}
+		s.eng.away = true
+		res := s.sendOn(c.sender, c.author, "alice@here.test", "fwd@too.test", "both@too.test")
+		if res[1].Err != nil || res[2].Err != nil || s.queue.queued() != "local fwd@too.test, local both@too.test" {
+			t.Fatalf("%+v: %v, queued %q", c, res, s.queue.queued())
+		}
+		waits := s.queue.entries[0].Envelope
+		if waits.Junk || waits.Stays != (c.code == 550) || waits.To[0].Notify != c.notify {
+			t.Errorf("%+v: waits as %+v", c, waits)
+		}
+		s.eng.away = false
+		again := (&Local{s.Receiver}).Deliver(t.Context(), s.queue.job(0))
+		if again[0].Code != c.code || (len(s.queue.entries) == 2) != (c.code == 250) {
+			t.Errorf("%+v: %+v, queued %q", c, again, s.queue.queued())
+		}
+		if again[1].Code != 250 || len(s.inbox("bob")) != 1 { // who is here has it all the same
+			t.Errorf("%+v: %+v, bob has %d", c, again, len(s.inbox("bob")))
+		}
+	}
+}
+
+// One of which nothing can be found out now does not wait: later it could not be found out either.
+func TestForgeryUnknownWaitsForNobody(t *testing.T) {
+	s := forwarding(t, "! servfail _dmarc.too.test\n! servfail too.test\n")
+	_, err := s.dir.Resolve(t.Context(), addr("alice@here.test"))
+	s.must(err)
+	_, err = s.dir.IsLocal(t.Context(), "too.test")
+	s.must(err)
+	s.eng.away = true
+	for _, res := range s.sendOn("x@too.test", "ceo@too.test", "alice@here.test", "fwd@too.test") {
+		if code, enhanced, text := res.Reply(); code != 451 || enhanced != "4.7.1" || s.queue.queued() != "" {
+			t.Errorf("%d %s %s, queued %q", code, enhanced, text, s.queue.queued())
+		}
+	}
+}
+
+// A report of success is owed for an alias of which a part is not sent on: to make it, the queue
+// delivers once more.
+func TestForgeryAndReportOfSuccess(t *testing.T) {
+	s := forwarding(t, ours)
+	env := outside("all@too.test")
+	env.From, env.To[0].Notify = addr("x@far.test"), mail.NotifySuccess
+	res := s.FromOutside(t.Context(), env, s.parcel("From: alice@here.test\r\n\r\npay\r\n"), []byte(received))
+	if res[0].Err != nil || s.queue.queued() != "local all@too.test" {
+		t.Fatalf("%v, queued %q", res, s.queue.queued())
+	}
+	again := (&Local{s.Receiver}).Deliver(t.Context(), s.queue.job(0))
+	if again[0].Code != 250 || len(s.queue.entries) != 1 || len(s.inbox("alice"))+len(s.mailbox("alice", "Junk")) != 1 {
+		t.Errorf("%+v, queued %q", again, s.queue.queued())
+	}
+}
+
 // A report of success to a sender who may be forged is mail that its recipient did not ask
 // for, from us.
 func TestNoReportToForgedSender(t *testing.T) {

@@ -39,6 +39,7 @@ type findings struct {
 	junk            []bool // by recipient; nil: none
 	verdict, action string // for the story of the message
 	found           *Assessment
+	stays           bool   // a forgery, as was found out before it waited in the queue
 	unheard         []bool // by recipient, of whom the client hears nothing; nil: of all he does
 }
 

@@ -57,6 +57,7 @@ type onward struct {
 // that several of them lead to has it there if any of them wants it so.
 func (r *Receiver) route(ctx context.Context, env mail.Envelope, f findings) *plan {
 	p := &plan{recipients: make([]recipient, len(env.To))}
+	f.stays = f.stays || env.Stays
 	drops := map[mail.AccountID]*drop{}
 	remote := map[mail.Address]*onward{}
 	for i, to := range env.To {
@@ -75,6 +76,7 @@ func (r *Receiver) route(ctx context.Context, env mail.Envelope, f findings) *pl
 		found, err := r.opt.Directory.Resolve(ctx, to.Address)
 		if err != nil {
 			rcpt.failed.Err = err
+			r.mayStay(p, rcpt, f)
 			continue
 		}
 		for _, t := range found.Accounts {
@@ -115,11 +117,27 @@ func (r *Receiver) routeRemote(p *plan, known map[mail.Address]*onward, rcpt *re
 	}
 }
 
+// mayStay is for a recipient who leads nowhere now, and later perhaps to where the message must not be sent on.
+func (r *Receiver) mayStay(p *plan, t *recipient, f findings) {
+	if !fault.Of(t.failed.Err).Temporary() {
+		return
+	}
+	if why := r.withheld(f, t.junk, t.Address.Domain); why.Err != nil {
+		p.postpone(why)
+		t.quiet(f)
+	}
+}
+
 // withhold is for a recipient who leads only to where the message is not sent on. If others
 // have it, the queue refuses it once more, with a report unless its sender may be forged.
 func (p *plan) withhold(t *recipient, why Result, f findings) {
 	p.postpone(why)
 	t.failed, t.junk = why, true
+	t.quiet(f)
+}
+
+// quiet has the queue tell no sender who may be forged what becomes of his message.
+func (t *recipient) quiet(f findings) {
 	if f.found.forgedSender() {
 		t.Notify = mail.NotifyNever
 	}

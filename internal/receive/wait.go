@@ -75,17 +75,17 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 			continue
 		}
 		if t.failed.Err != nil {
-			w.add(t.Recipient, t.failed.Err, t.junk, &t.queued)
+			w.add(t.Recipient, why{fault.Say(t.failed.Err), t.junk, r.stays(env, p, t.Recipient, false)}, &t.queued)
 		}
 		for _, d := range t.drops {
 			if d.err != nil && !slices.Contains(w.done, &d.queued) {
-				w.add(d.rcpt, d.err, d.junk, &d.queued)
+				w.add(d.rcpt, why{fault.Say(d.err), d.junk, r.stays(env, p, d.rcpt, false)}, &d.queued)
 			}
 		}
 	}
 	var entries []queue.Entry
 	for _, reason := range w.reasons {
-		env.Junk = reason.junk
+		env.Junk, env.Stays = reason.junk, reason.stays
 		entries = append(entries, entriesFor(env, w.to[reason], msg, queue.Entry{Road: queue.Local, Reason: reason.text})...)
 	}
 	if len(entries) == 0 {
@@ -102,8 +102,8 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 	p.ids = ids
 }
 
-// waiting are recipients on their way to the queue, by the reason for it and by where they
-// will have the message.
+// waiting are recipients on their way to the queue, by the reason for it, by where they will have
+// the message, and by whether it may be sent on.
 type waiting struct {
 	reasons []why
 	to      map[why][]mail.Recipient
@@ -111,12 +111,11 @@ type waiting struct {
 }
 
 type why struct {
-	text string
-	junk bool
+	text        string
+	junk, stays bool
 }
 
-func (w *waiting) add(to mail.Recipient, err error, junk bool, queued *bool) {
-	reason := why{fault.Say(err), junk}
+func (w *waiting) add(to mail.Recipient, reason why, queued *bool) {
 	if w.to[reason] == nil {
 		w.reasons = append(w.reasons, reason)
 	}
@@ -131,17 +130,24 @@ func (r *Receiver) reportSuccess(ctx context.Context, env mail.Envelope, p *plan
 	if env.From.IsZero() {
 		return
 	}
-	var to []mail.Recipient
+	var to [2][]mail.Recipient // by whether the message may be sent on
 	for i := range p.recipients {
 		t := &p.recipients[i]
 		if t.Notify&mail.NotifySuccess != 0 && len(t.remote) == 0 && t.failure().Err == nil && !t.anyQueued() {
-			to = append(to, t.Recipient)
+			may := &to[0]
+			if r.stays(env, p, t.Recipient, t.junk) {
+				may = &to[1]
+			}
+			*may = append(*may, t.Recipient)
 		}
 	}
-	if len(to) == 0 {
+	entries := entriesFor(env, to[0], msg, queue.Entry{Road: queue.Local})
+	env.Stays = true
+	entries = append(entries, entriesFor(env, to[1], msg, queue.Entry{Road: queue.Local})...)
+	if len(entries) == 0 {
 		return
 	}
-	if _, err := r.opt.Queue.Enqueue(ctx, entriesFor(env, to, msg, queue.Entry{Road: queue.Local})...); err != nil {
+	if _, err := r.opt.Queue.Enqueue(ctx, entries...); err != nil {
 		r.opt.Log.Warn("report of success not queued", "err", err)
 	}
 }
