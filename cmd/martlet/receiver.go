@@ -23,7 +23,9 @@ func (h *house) newReceiver() (*receive.Receiver, error) {
 	in.Filters = filters(h.cfg)
 	in.Observed = h.observed
 	if h.cfg.Reports.FileOnly {
-		in.Kept = func(ctx context.Context, o receive.Observation) bool { return h.reports.Take(ctx, reportLetter(o)) }
+		in.Kept = func(ctx context.Context, o receive.Observation) bool {
+			return h.reports.TakeAtOnce(ctx, reportLetter(o))
+		}
 	}
 	return receive.New(in), nil
 }

@@ -30,6 +30,22 @@ const (
 	doubtedBytes = 2 << 20 // that are read of it, unpacked
 )
 
+// bounds are those on one reading; zero: those of the formats.
+type bounds struct {
+	part int64 // bytes of the attachment
+	time time.Duration
+	xml  aggregate.Limits
+	json tlsrpt.Limits
+}
+
+// whole are the bounds when nobody waits, and atOnce while a host waits for our reply. doubted
+// are of what nobody vouches for.
+var (
+	whole   = bounds{part: maxPart, time: readTime}
+	atOnce  = bounds{4 << 20, 5 * time.Second, aggregate.Limits{Bytes: 6 << 20, Tokens: 500_000}, tlsrpt.Limits{Bytes: 2 << 20}}
+	doubted = bounds{maxPart, readTime, aggregate.Limits{Bytes: doubtedBytes, Tokens: doubtedBytes / 10}, tlsrpt.Limits{Bytes: doubtedBytes}}
+)
+
 // Letter is a message from outside that may be a report.
 type Letter struct {
 	At   time.Time
@@ -114,12 +130,46 @@ func (b *Book) Take(ctx context.Context, l Letter) (all bool) {
 	if b == nil || b.opt.Asked == nil || l.Part == nil || !b.forUs(ctx, l) {
 		return false
 	}
-	all, err := b.read(ctx, l)
+	lim := whole
+	if !l.Verified {
+		lim = doubted
+	}
+	all, err := b.read(ctx, l, lim)
+	return b.took(l, all, err)
+}
+
+func (b *Book) took(l Letter, all bool, err error) bool {
 	if err != nil {
 		b.opt.Log.Warn("a report cannot be read; it is only in its mailbox", "reporter", l.Reporter, "reason", fault.Say(err), "err", err)
+	}
+	return all && err == nil
+}
+
+// TakeAtOnce is Take while a host waits for our reply: for one message at a time, of those that
+// are verified, and with lower bounds. Others are read as by Arrived, and need their mailbox.
+// As in readAll, there is a rest after each.
+func (b *Book) TakeAtOnce(ctx context.Context, l Letter) (all bool) {
+	if b == nil || b.opt.Asked == nil || l.Part == nil || !b.forUs(ctx, l) {
 		return false
 	}
-	return all
+	if !l.Verified || l.Part.Size() > atOnce.part {
+		b.Arrived(l)
+		return false
+	}
+	select {
+	case b.desk <- struct{}{}:
+	default:
+		b.Arrived(l)
+		return false
+	}
+	began := b.opt.Now()
+	all, err := b.read(ctx, l, atOnce)
+	time.AfterFunc(min(max(b.opt.Now().Sub(began), 0), readTime), func() { <-b.desk })
+	if fault.Is(err, fault.TooLarge) || fault.Is(err, fault.Closed) {
+		b.Arrived(l)
+		return false
+	}
+	return b.took(l, all, err)
 }
 
 // readAll reads what waits until ctx ends. It rests for as long as it has worked, so that a
@@ -141,24 +191,24 @@ func (b *Book) readAll(ctx context.Context) {
 	}
 }
 
-// read is Take.
-func (b *Book) read(ctx context.Context, l Letter) (all bool, err error) {
+// read is Take within bounds.
+func (b *Book) read(ctx context.Context, l Letter, lim bounds) (all bool, err error) {
 	defer func() { // here so that a report fails, not the process
 		if p := recover(); p != nil {
 			all, err = false, fault.Newf(fault.Internal, "panic in a report: %v", p)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, readTime)
+	ctx, cancel := context.WithTimeout(ctx, lim.time)
 	defer cancel()
-	if l.Part.Size() > maxPart {
-		return false, fault.Newf(fault.TooLarge, "the attachment has %d bytes, more than %d", l.Part.Size(), maxPart)
+	if l.Part.Size() > lim.part {
+		return false, fault.Newf(fault.TooLarge, "the attachment has %d bytes, more than %d", l.Part.Size(), lim.part)
 	}
 	body, err := l.Open(ctx, l.Part.Body, l.Part.Size())
 	if err != nil {
 		return false, err
 	}
 	defer body.Close()
-	got, err := parse(ctx, mime.NewDecoder(l.Part.Encoding, body), l.Verified)
+	got, err := parse(ctx, mime.NewDecoder(l.Part.Encoding, body), lim)
 	if err != nil {
 		return false, err
 	}
@@ -167,21 +217,15 @@ func (b *Book) read(ctx context.Context, l Letter) (all bool, err error) {
 	return b.keep(ctx, got, l.To)
 }
 
-// parse reads a file that may be packed, and less of it if nobody vouches for it.
-func parse(ctx context.Context, r io.Reader, verified bool) (*Received, error) {
-	var forXML aggregate.Limits
-	var forJSON tlsrpt.Limits
-	if !verified {
-		forXML = aggregate.Limits{Bytes: doubtedBytes, Tokens: doubtedBytes / 10}
-		forJSON.Bytes = doubtedBytes
-	}
+// parse reads a file that may be packed.
+func parse(ctx context.Context, r io.Reader, lim bounds) (*Received, error) {
 	what, in, err := unpack(r)
 	if err != nil {
 		return nil, err
 	}
 	got := &Received{Kind: DMARC}
 	if what == xmlForm {
-		a, err := aggregate.Parse(ctx, in, forXML)
+		a, err := aggregate.Parse(ctx, in, lim.xml)
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +234,7 @@ func parse(ctx context.Context, r io.Reader, verified bool) (*Received, error) {
 		got.Organization, got.Email, got.ID, got.More = a.Organization, a.Email, a.ID, a.More
 		return got, nil
 	}
-	t, err := tlsrpt.Parse(ctx, in, forJSON)
+	t, err := tlsrpt.Parse(ctx, in, lim.json)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +293,7 @@ func (b *Book) home(ctx context.Context, got *Received) (string, bool) {
 
 // fileOwn keeps a report of ours that is asked for at an address here.
 func (b *Book) fileOwn(ctx context.Context, f *file) error {
-	got, err := parse(ctx, bytes.NewReader(f.plain), true)
+	got, err := parse(ctx, bytes.NewReader(f.plain), whole)
 	if err != nil {
 		return fault.Wrap(fault.Internal, fmt.Sprintf("our own report about %s cannot be read", f.domain), err)
 	}

@@ -188,6 +188,64 @@ func TestReportsAboutManyNames(t *testing.T) {
 	}
 }
 
+// While a host waits, one report is read at a time, of those that are verified and not large;
+// the others go into the mailbox and are read later.
+func TestTakeAtOnce(t *testing.T) {
+	google := string(fixture(t, "aggregate/testdata/google.xml"))
+	i, j := strings.Index(google, "<record>"), strings.LastIndex(google, "</feedback>")
+	large := google[:i] + strings.Repeat("<record><row><source_ip>10.0.0.1</source_ip><count>1</count></row></record>", 60_000) + google[j:]
+	letter := func(from, text string) report.Letter {
+		return arrived(post("Report Domain: here.test", "application/gzip", "x.xml.gz", gz([]byte(text))), from, "postmaster@here.test")
+	}
+	forged := letter("forged.test", google)
+	forged.Verified, forged.Signed = false, false
+	h := newHouse(t, "")
+	h.set(midnight.Add(10 * time.Hour))
+	opened := 0
+	forged.Open = func(context.Context, int64, int64) (io.ReadCloser, error) { opened++; return nil, errBusy }
+	if h.book.TakeAtOnce(t.Context(), forged) || opened > 0 {
+		t.Error("a report that nobody vouches for is read at once")
+	}
+	reading, release, done := make(chan struct{}), make(chan struct{}), make(chan bool)
+	slow := letter("slow.test", google)
+	open := slow.Open
+	slow.Open = func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+		close(reading)
+		<-release
+		return open(ctx, off, n)
+	}
+	go func() { done <- h.book.TakeAtOnce(t.Context(), slow) }()
+	<-reading
+	if h.book.TakeAtOnce(t.Context(), letter("second.test", google)) {
+		t.Error("two reports are read at once")
+	}
+	close(release)
+	if !<-done {
+		t.Error("a true report is not taken")
+	}
+	for try := 0; !h.book.TakeAtOnce(t.Context(), letter("third.test", google)); try++ { // it rests for a moment
+		if try == 1000 {
+			t.Fatal("the place of one that was read is not free again")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	h = newHouse(t, "")
+	h.set(midnight.Add(10 * time.Hour))
+	if h.book.TakeAtOnce(t.Context(), letter("large.test", large)) || h.book.Kept(t.Context()) > 0 {
+		t.Error("a large report is read at once")
+	}
+	h.book.TakeAtOnce(t.Context(), func() report.Letter { l := letter("forged.test", google); l.Verified = false; return l }())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go h.book.Run(ctx, nil)
+	for try := 0; h.book.Kept(t.Context()) < 2; try++ {
+		if try == 10_000 {
+			t.Fatal("what was not read at once is not read later")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // What is cut when it is stored is not whole without the message.
 func TestCutReportNeedsItsMessage(t *testing.T) {
 	google := string(fixture(t, "aggregate/testdata/google.xml"))
@@ -292,6 +350,7 @@ func TestAttack73ReportBombs(t *testing.T) {
 		{"gzip in gzip", "application/gzip", gz(gz([]byte(google))), ""},
 		{"a million records", "application/gzip", zeros{start, record, "</feedback>"}.gz(len(record) * 1_000_000), ""},
 		{"as many records as are read", "application/gzip", zeros{start, record, "</feedback>"}.gz(len(record) * 60_000), "dmarc here.test 192.0.2.1 20000 "},
+		{"records of many results", "application/gzip", zeros{start, "<record><row><source_ip>192.0.2.1</source_ip><count>1</count></row><auth_results>" + strings.Repeat("<dkim/>", 20) + strings.Repeat("<spf/>", 20) + "</auth_results></record>", "</feedback>"}.gz(380 * 19_000), "dmarc here.test 192.0.2.1 5000 "},
 		{"empty records", "application/gzip", zeros{start, "<record/>", "</feedback>"}.gz(9 * 500_000), ""},
 		{"JSON of 1 GB", "application/gzip", zeros{jsonStart, " ", ""}.gz(1 << 30), ""},
 		{"JSON of many lists", "application/gzip", zeros{jsonStart, "{},", "{}]}"}.gz(3 << 20), ""},

@@ -89,7 +89,8 @@ type Book struct {
 	lost    uint64           // not counted: there was too much
 	full    chan struct{}    // ticks when seen is half full
 	inbox   chan letter
-	writing sync.Mutex // one flush at a time
+	desk    chan struct{} // full while TakeAtOnce reads
+	writing sync.Mutex    // one flush at a time
 }
 
 // New returns a book.
@@ -106,5 +107,5 @@ func New(o Options) *Book {
 	if o.MaxDomains <= 0 {
 		o.MaxDomains = 20_000
 	}
-	return &Book{opt: o, seen: map[rowKey]*seen{}, known: map[place]source{}, full: make(chan struct{}, 1), inbox: make(chan letter, maxInbox)}
+	return &Book{opt: o, seen: map[rowKey]*seen{}, known: map[place]source{}, full: make(chan struct{}, 1), inbox: make(chan letter, maxInbox), desk: make(chan struct{}, 1)}
 }

@@ -22,18 +22,19 @@ type Limits struct {
 	Depth   int   // of elements: 16
 	Records int   // that are kept; more are counted: 20,000
 	Results int   // of SPF or DKIM, and reasons, of one record: 20
+	Notes   int   // of these in all records; records with more are counted as too many: 200,000
 	Text    int   // bytes of a text that are kept: 300
 }
 
 func (l Limits) filled() Limits {
-	def := Limits{32 << 20, 64 << 10, 4_000_000, 16, 20_000, 20, 300}
+	def := Limits{32 << 20, 64 << 10, 4_000_000, 16, 20_000, 20, 200_000, 300}
 	if l.Bytes <= 0 {
 		l.Bytes = def.Bytes
 	}
 	for _, f := range []struct {
 		have *int
 		want int
-	}{{&l.Token, def.Token}, {&l.Tokens, def.Tokens}, {&l.Depth, def.Depth}, {&l.Records, def.Records}, {&l.Results, def.Results}, {&l.Text, def.Text}} {
+	}{{&l.Token, def.Token}, {&l.Tokens, def.Tokens}, {&l.Depth, def.Depth}, {&l.Records, def.Records}, {&l.Results, def.Results}, {&l.Notes, def.Notes}, {&l.Text, def.Text}} {
 		if *f.have <= 0 {
 			*f.have = f.want
 		}
@@ -149,6 +150,7 @@ type parser struct {
 	record *Record
 	reason *Reason
 	result *Result
+	notes  int  // reasons and results that are kept
 	bad    bool // the record has something that cannot be read
 	begun  bool
 	done   bool
@@ -217,10 +219,12 @@ func (p *parser) end() {
 	switch {
 	case p.at("record"):
 		p.record = nil
-		if p.bad || !r.Source.IsValid() || len(p.report.Records) >= p.lim.Records {
+		notes := len(r.Reasons) + len(r.DKIMResults) + len(r.SPFResults)
+		if p.bad || !r.Source.IsValid() || len(p.report.Records) >= p.lim.Records || p.notes+notes > p.lim.Notes {
 			p.report.More++
 			return
 		}
+		p.notes += notes
 		p.report.Records = append(p.report.Records, *r)
 	case p.at("record", "row", "policy_evaluated", "reason"):
 		if len(r.Reasons) < p.lim.Results {
