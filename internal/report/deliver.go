@@ -38,7 +38,9 @@ type file struct {
 // tried again.
 func (b *Book) deliver(ctx context.Context, p pending) (done Sent, again error) {
 	done = Sent{Kind: p.kind, Domain: p.domain, Day: p.day.begin()}
-	targets, why, err := b.targets(ctx, p)
+	asking, cancel := context.WithTimeout(ctx, askTime)
+	targets, why, err := b.targets(asking, p)
+	cancel()
 	if err != nil {
 		return done, err
 	}

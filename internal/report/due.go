@@ -1,9 +1,11 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,9 +20,10 @@ import (
 const (
 	spread   = 4 * time.Hour
 	giveUp   = 24 * time.Hour
-	perTick  = 500 // reports that are begun at one tick
+	perTick  = 500 // reports that are begun at one tick, half of them of each kind
 	parallel = 8   // of these at a time
 	oneTime  = time.Minute
+	askTime  = 5 * time.Second // of it, for DNS to say where it goes
 )
 
 // dueAt is when a report is sent. It follows from what it is about: a restart changes
@@ -37,30 +40,53 @@ type pending struct {
 	owed
 }
 
-// due returns the reports whose time has come.
+// due returns reports whose time has come: those first that were tried least, so that what
+// hangs does not keep the rest, and of both kinds in turn, as far as both have some.
 func (b *Book) due(ctx context.Context, now time.Time) (list []pending, err error) {
-	today := dayOf(now)
 	err = b.opt.Engine.View(ctx, Shard, func(r engine.Reader) error {
-		list = nil
-		for _, kind := range []Kind{DMARC, TLS} {
-			from := []byte{famOwed, byte(kind)}
-			err := r.Scan(from, today.appendTo([]byte{famOwed, byte(kind)}), false, func(k, v []byte) bool {
-				p, _, ok := parsePlace(k)
-				o, bad := decodeOwed(v)
-				if !ok || b.dueAt(p).After(now) || bad == nil && time.UnixMilli(o.Next).After(now) {
-					return true
-				}
-				list = append(list, pending{p, o})
-				return len(list) < perTick
-			})
-			if err != nil {
-				return err
-			}
+		ofDMARC, err := b.dueOf(r, DMARC, now)
+		if err != nil {
+			return err
 		}
+		ofTLS, err := b.dueOf(r, TLS, now)
+		if err != nil {
+			return err
+		}
+		list = nil
+		for i := 0; len(list) < perTick && i < max(len(ofDMARC), len(ofTLS)); i++ {
+			list = append(list, ofDMARC[min(i, len(ofDMARC)):min(i+1, len(ofDMARC))]...)
+			list = append(list, ofTLS[min(i, len(ofTLS)):min(i+1, len(ofTLS))]...)
+		}
+		slices.SortStableFunc(list, fewerAttempts)
 		return nil
 	})
 	return list, err
 }
+
+// dueOf returns at most as many reports of a kind as begin at one tick.
+func (b *Book) dueOf(r engine.Reader, kind Kind, now time.Time) (list []pending, err error) {
+	most := func() {
+		slices.SortStableFunc(list, fewerAttempts)
+		clear(list[min(len(list), perTick):])
+		list = list[:min(len(list), perTick)]
+	}
+	head := []byte{famOwed, byte(kind)}
+	err = r.Scan(head, dayOf(now).appendTo(head[:2:2]), false, func(k, v []byte) bool {
+		p, _, ok := parsePlace(k)
+		o, bad := decodeOwed(v)
+		if !ok || b.dueAt(p).After(now) || bad == nil && time.UnixMilli(o.Next).After(now) {
+			return true
+		}
+		if list = append(list, pending{p, o}); len(list) == 2*perTick {
+			most()
+		}
+		return true
+	})
+	most()
+	return list, err
+}
+
+func fewerAttempts(x, y pending) int { return cmp.Compare(x.Attempts, y.Attempts) }
 
 // Send sends the reports that are due. Its faults are those of the engine; what becomes of
 // each report is kept.
