@@ -60,6 +60,9 @@ func (b *Book) deliver(ctx context.Context, p pending) (done Sent, again error) 
 	if err != nil {
 		return done, err
 	}
+	if !slices.ContainsFunc(targets, func(t target) bool { return !t.to.IsZero() && b.isOurs(ctx, f.kind, t.to) }) {
+		f.plain = nil // only what is filed here is read from it
+	}
 	done.ID, done.Rows, done.Count = f.id, f.rows, f.count
 	if f.rows == 0 {
 		done.State, done.Reason = Dropped, "nothing of what was counted could be read"
@@ -138,8 +141,11 @@ func (b *Book) isOurs(ctx context.Context, kind Kind, to mail.Address) bool {
 	return ok
 }
 
-// compose makes the report of a day.
+// compose makes the report of a day. One is made at a time: its rows, its file and what that
+// is packed from are in memory together.
 func (b *Book) compose(ctx context.Context, p pending, from mail.Address) (*file, error) {
+	b.composing.Lock()
+	defer b.composing.Unlock()
 	domain, err := dnsx.ASCII(from.Domain)
 	if err != nil {
 		return nil, err
@@ -197,11 +203,13 @@ func (b *Book) dmarcFile(ctx context.Context, p pending, f *file) ([]byte, error
 	if record.Malformed {
 		r.Error = "the DMARC record has no valid policy"
 	}
-	if p.Left > 0 {
-		r.Error = strings.TrimPrefix(r.Error+fmt.Sprintf("; %d more messages are not told of: their sources were too many", p.Left), "; ")
-	}
 	var records []aggregate.Record
+	room := b.opt.MaxBytes
 	err := b.rows(ctx, p.place, func(count uint64, row []byte) error {
+		if room -= len(row); room < 0 {
+			f.skipped += count
+			return nil
+		}
 		one, err := decodeRecord(row)
 		if err == nil {
 			one.Count = count
@@ -213,6 +221,9 @@ func (b *Book) dmarcFile(ctx context.Context, p pending, f *file) ([]byte, error
 	slices.SortFunc(records, func(x, y aggregate.Record) int {
 		return cmp.Or(x.Source.Compare(y.Source), cmp.Compare(x.HeaderFrom, y.HeaderFrom), cmp.Compare(x.EnvelopeFrom, y.EnvelopeFrom), cmp.Compare(x.Disposition, y.Disposition), cmp.Compare(string(encodeRecord(x)), string(encodeRecord(y))))
 	})
+	if f.skipped > 0 {
+		r.Error = strings.TrimPrefix(r.Error+fmt.Sprintf("; %d more messages are not told of: their sources were too many", f.skipped), "; ")
+	}
 	r.Records, f.rows = records, len(records)
 	return r.XML(), err
 }
@@ -229,15 +240,21 @@ func published(domain string, r dmarc.Record) aggregate.Policy {
 
 func (b *Book) tlsFile(ctx context.Context, p pending, f *file) ([]byte, error) {
 	r := tlsrpt.Report{Organization: b.organization(f.from), Contact: f.from.String(), ID: f.id, Begin: p.day.begin(), End: p.day.end().Add(-1e9)}
-	at := map[string]int{}
+	at, room := map[string]int{}, b.opt.MaxBytes
 	err := b.rows(ctx, p.place, func(count uint64, row []byte) error {
+		if room -= len(row); room < 0 {
+			f.skipped += count
+			return nil
+		}
 		policy, failure, err := decodeSession(row)
 		if err != nil {
 			return err
 		}
 		key := string(encodeSession(policy, tlsrpt.Failure{}))
 		i, ok := at[key]
-		if !ok {
+		if ok {
+			room += len(key) - 1 // the policy is told of once; the 1 is of an empty Result
+		} else {
 			i = len(r.Policies)
 			at[key] = i
 			r.Policies = append(r.Policies, policy)

@@ -75,6 +75,7 @@ type Options struct {
 	Keep time.Duration
 
 	MaxRows    int // of one report that we send; 0: 5000
+	MaxBytes   int // of its rows, as they are kept; what is over it is left out and told of; 0: 4 MiB
 	MaxDomains int // that are told of in one day; 0: 20000
 }
 
@@ -91,6 +92,8 @@ type Book struct {
 	inbox   chan letter
 	desk    chan struct{} // full while TakeAtOnce reads
 	writing sync.Mutex    // one flush at a time
+
+	composing sync.Mutex // one report at a time is made
 }
 
 // New returns a book.
@@ -103,6 +106,9 @@ func New(o Options) *Book {
 	}
 	if o.MaxRows <= 0 {
 		o.MaxRows = 5000
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 4 << 20
 	}
 	if o.MaxDomains <= 0 {
 		o.MaxDomains = 20_000
