@@ -4,6 +4,8 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +34,7 @@ func TestSigningKeysComeBack(t *testing.T) {
 	if err != nil || len(now) != 4 || len(was) != 4 {
 		t.Fatalf("%d of %d keys, %v", len(now), len(was), err)
 	}
+	slices.SortFunc(was, func(a, b directory.SigningKey) int { return strings.Compare(a.Selector, b.Selector) }) // as Keys has them
 	for i, k := range was {
 		same := now[i].Selector == k.Selector && now[i].State == k.State && now[i].Created.Equal(k.Created)
 		switch private := k.Signer.(type) {
