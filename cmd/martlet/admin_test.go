@@ -133,6 +133,13 @@ func startHouse(t *testing.T, config string) map[string]int {
 // serveHouse is startHouse with a log, and with a pace for certificates.
 func serveHouse(t *testing.T, config string, log *slog.Logger, pace renewal) map[string]int {
 	t.Helper()
+	_, ports := runHouse(t, config, log, pace)
+	return ports
+}
+
+// runHouse is serveHouse that hands out the house, too.
+func runHouse(t *testing.T, config string, log *slog.Logger, pace renewal) (*house, map[string]int) {
+	t.Helper()
 	cfg, _, err := loadConfigFile(config)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +167,7 @@ func serveHouse(t *testing.T, config string, log *slog.Logger, pace renewal) map
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return ports(doors)
+	return h, ports(doors)
 }
 
 // TestInProcess: the transport without a socket streams, keeps the status, and lets go

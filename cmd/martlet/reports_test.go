@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -30,38 +29,6 @@ func lateBook(t *testing.T, h *house) *reports.Book {
 	}
 	o.Now = func() time.Time { return time.Now().Add(30 * time.Hour) }
 	return reports.New(o)
-}
-
-// served is serveHouse that hands out the house.
-func served(t *testing.T, config string) (*house, map[string]int) {
-	t.Helper()
-	cfg, _, err := loadConfigFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	doors, err := openDoors(cfg.Listen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := openToServe(context.Background(), cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ready, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- h.serve(ctx, doors, func() error { close(ready); return nil }) }()
-	select {
-	case <-ready:
-	case err := <-done:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	return h, ports(doors)
 }
 
 // keysOf are the DNS records of the keys of a domain.
@@ -110,8 +77,8 @@ _smtp._tls.far.example. TXT "v=TLSRPTv1; rua=mailto:postmaster@far.example"
 			t.Fatal(got.err)
 		}
 	}
-	near, at := served(t, nearConfig)
-	far, _ := served(t, farConfig)
+	near, at := runHouse(t, nearConfig, slog.New(slog.DiscardHandler), renewal{})
+	far, _ := runHouse(t, farConfig, slog.New(slog.DiscardHandler), renewal{})
 	if err := dns.SetZone(zone + keysOf(t, near, "near.example") + keysOf(t, far, "far.example")); err != nil {
 		t.Fatal(err)
 	}

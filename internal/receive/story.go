@@ -13,7 +13,7 @@ func (r *Receiver) note(env mail.Envelope, p *plan, msg *store.Parcel, f finding
 	}
 	info := msg.Message()
 	e := trace.Event{
-		What: trace.Received, ID: env.ID, MessageID: info.MessageID, From: env.From.String(), Subject: clip(info.Subject),
+		What: trace.Received, ID: env.ID, MessageID: info.MessageID, From: env.From.String(), Subject: info.Subject,
 		Login: env.Login, Peer: env.Peer, Helo: env.Helo, Protocol: env.Protocol, TLS: env.TLS, Size: msg.Size(),
 		Verdict: f.verdict, Action: f.action, Signed: p.signed,
 	}
@@ -83,17 +83,4 @@ func (p *plan) outcomes(t *recipient) (all []trace.Recipient) {
 		outcome(t.Recipient, state(trace.Delivered, t.failed.Err, t.queued), waits, t.failed.Err)
 	}
 	return all
-}
-
-// clip bounds what is kept of a subject.
-func clip(s string) string {
-	const most = 200
-	if len(s) <= most {
-		return s
-	}
-	n := most
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }
