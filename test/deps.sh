@@ -19,10 +19,19 @@ missing() {
 }
 
 updated=""
+quiet=""
+# install leaves no server running: the tests start their own, and clamd with all its
+# signatures takes a gigabyte of memory.
 install() {
 	echo "installing: $*"
 	[ -n "$updated" ] || $sudo apt-get update -qq
 	updated=yes
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		printf '#!/bin/sh\nexit 101\n' | $sudo tee /usr/sbin/policy-rc.d >/dev/null
+		$sudo chmod +x /usr/sbin/policy-rc.d
+		quiet=yes
+		trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT
+	fi
 	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Acquire::Retries=3 "$@"
 }
 
@@ -31,13 +40,6 @@ sudo=""
 if [ "${1:-}" = bench ]; then
 	# shellcheck disable=SC2086
 	need=$(missing $bench)
-	quiet=""
-	if [ -n "$need" ] && [ ! -e /usr/sbin/policy-rc.d ]; then # no server is to be started by being installed
-		printf '#!/bin/sh\nexit 101\n' | $sudo tee /usr/sbin/policy-rc.d >/dev/null
-		$sudo chmod +x /usr/sbin/policy-rc.d
-		quiet=yes
-		trap '$sudo rm -f /usr/sbin/policy-rc.d' EXIT
-	fi
 	# shellcheck disable=SC2086
 	[ -z "$need" ] || install $need
 	[ -z "$quiet" ] || $sudo systemctl disable cyrus-imapd dovecot postfix >/dev/null 2>&1 || true
