@@ -46,18 +46,10 @@ func (w *world) checked(zone string) (seen *[]Observation) {
 	return seen
 }
 
-// in returns the messages in a mailbox of an account, with their keywords.
+// in returns the keywords of the messages in a mailbox of an account.
 func (w *world) in(name, mailbox string) (all []string) {
 	w.t.Helper()
-	ctx := context.Background()
-	acct := w.store.Account(w.accounts[name].ID)
-	var box store.Mailbox
-	w.must(acct.View(ctx, func(s *store.Snapshot) (err error) {
-		box, err = s.Mailbox(mailbox)
-		return err
-	}))
-	pic, err := acct.Picture(ctx, box.ID)
-	w.must(err)
+	_, pic := w.picture(name, mailbox)
 	for _, m := range pic.Messages(store.All()) {
 		all = append(all, fmt.Sprint(pic.Keywords(m)))
 	}

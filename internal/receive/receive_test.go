@@ -181,8 +181,8 @@ func (w *world) inbox(name string) []string {
 	return w.mailbox(name, "INBOX")
 }
 
-// mailbox returns the messages in a mailbox of an account.
-func (w *world) mailbox(name, mailbox string) []string {
+// picture opens a mailbox of an account.
+func (w *world) picture(name, mailbox string) (*store.Account, *store.Picture) {
 	w.t.Helper()
 	ctx := context.Background()
 	acct := w.store.Account(w.accounts[name].ID)
@@ -193,6 +193,14 @@ func (w *world) mailbox(name, mailbox string) []string {
 	}))
 	pic, err := acct.Picture(ctx, box.ID)
 	w.must(err)
+	return acct, pic
+}
+
+// mailbox returns the messages in a mailbox of an account.
+func (w *world) mailbox(name, mailbox string) []string {
+	w.t.Helper()
+	ctx := context.Background()
+	acct, pic := w.picture(name, mailbox)
 	var all []string
 	for _, m := range pic.Messages(store.All()) {
 		r, err := acct.Open(ctx, m.ID, 0, -1)
