@@ -459,11 +459,17 @@ func TestMemoryOfPolicies(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		do()
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		if used := int64(after.HeapAlloc) - int64(before.HeapAlloc); used > 32<<20 {
-			t.Errorf("%s holds %d MB", what, used>>20)
+		// The store is in memory, too, and may be writing a file of its own just now: that
+		// passes, and what is held stays.
+		for range 50 {
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			if int64(after.HeapAlloc)-int64(before.HeapAlloc) <= 32<<20 {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
 		}
+		t.Errorf("%s holds %d MB", what, (after.HeapAlloc-before.HeapAlloc)>>20)
 	}
 	var steps [][]dated
 	held("a refresh", func() {
