@@ -71,6 +71,9 @@ var plan = map[string][]string{
 
 	"doctor": {"mail", "fault", "dnsx", "directory", "publish", "check/spf", "check/dkim", "check/dmarc", "check/dnsbl", "sts"},
 
+	"discover": {"mail", "fault", "dnsx", "golang.org/x/net"},
+	"move":     {"mail", "fault", "store"},
+
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
 	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},
