@@ -74,6 +74,9 @@ var plan = map[string][]string{
 	"discover": {"mail", "fault", "dnsx", "golang.org/x/net"},
 	"move":     {"mail", "fault", "store"},
 
+	"move/signin":            {"fault"},
+	"move/signin/signintest": {},
+
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
 	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},
