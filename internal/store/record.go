@@ -36,6 +36,8 @@ const (
 	famOrigin   = 'r' // UID of a deleted message that is kept -> where it lay
 	famLost     = 'u' // mailbox id -> name and role of a deleted mailbox, of which messages are kept
 	famDraft    = 'D' // hash of a Message-ID -> UID, message id of the newest deleted draft that is kept
+	famTie      = 'I' // mailbox elsewhere, key there -> message that was brought
+	famTiedBox  = 'J' // mailbox elsewhere -> what is known of it
 	famRegistry = 'A' // (registry shard) account id
 	famOpen     = 'O' // (registry shard) account that has shared a mailbox with anyone
 	famKeepTime = 'T' // (registry shard) the time by which deleted mail is kept
@@ -81,6 +83,8 @@ const (
 	recKeptDoomed     // a deleted mailbox whose messages are kept
 	recKeepTime       // readings of the clock
 	recSteadyTime     // the same, and for how long it has gone steadily
+	recTie            // a message that was brought from elsewhere
+	recTiedBox        // a mailbox elsewhere
 	recEnd            // not a record: one more than the last
 )
 

@@ -155,7 +155,7 @@ func (r *mender) flush() {
 func (r *mender) account() error {
 	r.box = Mailbox{}
 	err := r.told(func(tx *Tx) error {
-		return errors.Join(tx.dropDerived(), tx.dropBroken(r.note), tx.rebuildSide(r.gone))
+		return errors.Join(tx.dropDerived(), tx.dropBroken(r.note), tx.mendTies(r.note), tx.rebuildSide(r.gone))
 	})
 	if err != nil {
 		return err

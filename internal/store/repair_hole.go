@@ -22,6 +22,7 @@ var lossy = [...]struct {
 	{famHeader, "messages"}, {famOnce, "which deliveries were made already"}, {famURLKey, "keys of URLs"}, {famMailbox, "mailboxes"}, {famName, "mailboxes"},
 	{famPage, "messages"}, {famMarks, "flags"}, {famOrigin, "where deleted messages lay"}, {famSub, "subscriptions"},
 	{famLost, "deleted mailboxes"}, {famGuest, "what guests have seen"}, {famSeen, "what guests have seen"}, {famNote, "annotations"}, {famPiece, "messages"},
+	{famTie, "which messages were imported"}, {famTiedBox, "which messages were imported"},
 }
 
 // Held says what records between two keys of an account's shard tell that nothing else

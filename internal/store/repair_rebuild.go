@@ -149,6 +149,10 @@ func (s *survey) one(k, v []byte) {
 		}
 	case famLog:
 		s.highest = max(s.highest, mail.ModSeq(keyNum(k, 1)))
+	case famTie:
+		if t, err := decodeTie(k, v); err == nil { // an id that it names is not given out again
+			s.message = max(s.message, t.Message)
+		}
 	case famFacts, famKeys, famHeader, famBody:
 		s.message = max(s.message, mail.MessageID(keyNum(k, 0)))
 	}

@@ -25,6 +25,8 @@ type Tx struct {
 
 	lay map[mail.MessageID][]place // what is on record of where messages lie; nil: nothing
 
+	taken map[uint32]int // how many mailboxes took a UIDVALIDITY over, once that was asked
+
 	gramsKept *bool // whether the account has grams, once that was asked
 	keepsMore bool  // deleted mail that is kept has come
 }

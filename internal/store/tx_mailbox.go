@@ -212,6 +212,9 @@ func (tx *Tx) renameOne(m Mailbox, name string) error {
 	if err := tx.putName(name, m.ID); err != nil {
 		return err
 	}
+	if err := tx.renamedTied(b); err != nil {
+		return err
+	}
 	b.Name = name
 	b.dirty, tx.acctDirty = true, true
 	tx.account0.Changed.Add(mail.UID(m.ID))

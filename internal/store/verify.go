@@ -148,6 +148,9 @@ func (v *verifier) account(a *Account) error {
 		if err := v.guests(boxes); err != nil {
 			return err
 		}
+		if err := v.ties(); err != nil {
+			return err
+		}
 		return v.records()
 	})
 	switch fault.Of(err) {
