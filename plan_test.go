@@ -72,18 +72,22 @@ var plan = map[string][]string{
 	"doctor": {"mail", "fault", "dnsx", "directory", "publish", "check/spf", "check/dkim", "check/dmarc", "check/dnsbl", "sts"},
 
 	"discover": {"mail", "fault", "dnsx", "golang.org/x/net"},
-	"move":     {"mail", "fault", "store"},
+
+	"discover/format": {"fault", "discover", "github.com/smallstep/pkcs7", "rsc.io/qr"},
+
+	"move": {"mail", "fault", "store"},
 
 	"move/signin":            {"fault"},
 	"move/signin/signintest": {},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
-	"serve/netsrv": {"fault", "turn", "golang.org/x/sys"},
-	"serve/imapd":  {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
-	"serve/smtpd":  {"guard", "mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
-	"serve/pop3d":  {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
-	"serve/admin":  {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "report", "dnsx", "serve/netsrv"},
+	"serve/netsrv":   {"fault", "turn", "golang.org/x/sys"},
+	"serve/imapd":    {"mail", "fault", "turn", "store", "directory", "serve/netsrv", "syntax/*", "golang.org/x/text"},
+	"serve/smtpd":    {"guard", "mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
+	"serve/pop3d":    {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
+	"serve/autoconf": {"mail", "fault", "dnsx", "discover", "discover/format"},
+	"serve/admin":    {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "report", "dnsx", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

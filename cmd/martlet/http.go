@@ -48,10 +48,14 @@ func (h *house) publicHTTP(sessions *netsrv.Server) http.Handler {
 	mux.HandleFunc("GET /.well-known/mta-sts.txt", h.ownPolicy)
 	metrics := promhttp.HandlerFor(newMetrics(h, sessions), promhttp.HandlerOpts{})
 	mux.Handle("GET /metrics", trustedOnly(h.cfg.Trusted, metrics))
-	if h.acme != nil {
-		return h.acme.challenges(mux)
+	public := http.Handler(mux)
+	if h.cfg.Autoconfig.Enabled {
+		public = h.settings().Wrap(public)
 	}
-	return mux
+	if h.acme != nil {
+		return h.acme.challenges(public)
+	}
+	return public
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

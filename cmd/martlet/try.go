@@ -90,6 +90,7 @@ func runTry(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	h.trying = tryDomain
 	return h.serve(cmd.Context(), doors, func() error {
 		people, err := t.people(cmd.Context(), h)
 		if err != nil {

@@ -54,6 +54,7 @@ type house struct {
 	reports   *reports.Book        // what others are told, and tell, of mail
 	trace     *trace.Book          // tells the story of each message; nil: none is kept
 
+	trying  string            // domain that settings are told of whatever the Host, on a try-out server
 	certs   certificateSource // nil: no TLS; once it serves
 	acme    *authority        // nil: certificates come from files
 	renewal renewal           // zero: as package certmagic has it

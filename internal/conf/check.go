@@ -34,6 +34,7 @@ func (r *reader) check(c *Config) {
 	r.checkDeleted(&c.Deleted)
 	r.checkChecks(&c.Checks)
 	r.checkDNS(&c.DNS, &c.DKIM)
+	r.checkAutoconfig(c)
 	r.checkRoutes(&c.Queue)
 	r.checkSending(c)
 	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {

@@ -74,6 +74,9 @@ type Config struct {
 	// Whether deleted mail can be given back, and for how long.
 	Deleted Deleted `toml:"deleted"`
 
+	// What mail programs are told of this server.
+	Autoconfig Autoconfig `toml:"autoconfig"`
+
 	// Records of the domain name system.
 	DNS DNS `toml:"dns"`
 

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/discover"
+	"github.com/martlet-mail/martlet/internal/discover/format"
+	"github.com/martlet-mail/martlet/internal/guard"
+	"github.com/martlet-mail/martlet/internal/serve/autoconf"
+)
+
+// This file says what mail programs are told of this server.
+
+// settings answers programs that ask for them.
+func (h *house) settings() *autoconf.Server {
+	a := h.cfg.Autoconfig
+	ask := guard.New(guard.Options{Now: time.Now, PerAddress: a.Requests, PerNetwork: 5 * a.Requests})
+	o := autoconf.Options{
+		Hostname: asciiName(string(h.cfg.Hostname)), Services: announced(h.cfg), Provider: announcedProvider(h.cfg), Web: webBase(h.cfg),
+		IsLocal: h.directory.IsLocal, Any: h.trying, Log: h.log,
+		Allow: func(peer netip.Addr) error {
+			if slices.ContainsFunc(h.cfg.Trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+				return nil
+			}
+			return ask.Begin(peer)
+		},
+	}
+	return autoconf.New(o)
+}
+
+// peoplesProtocols are those that people's programs speak, in the order in which they are
+// told of them, and what each is called there.
+var peoplesProtocols = []struct{ listener, protocol conf.Protocol }{
+	{"imaps", "imap"}, {"imap", "imap"}, {"pop3s", "pop3"}, {"pop3", "pop3"}, {"submissions", "smtp"}, {"submission", "smtp"},
+}
+
+// announced are the services of a configuration, those with TLS from the first byte first. A
+// protocol without TLS is told of only where nobody else can listen.
+func announced(cfg *conf.Config) (all []discover.Service) {
+	auth := []string{"password"}
+	if cfg.Autoconfig.OAuth {
+		auth = append(auth, "oauth2")
+	}
+	host := announcedHost(cfg)
+	for _, p := range peoplesProtocols {
+		i := slices.IndexFunc(cfg.Listen, func(l conf.Listen) bool { return l.Protocol == p.listener && !l.Legacy })
+		if i < 0 {
+			continue
+		}
+		l := cfg.Listen[i]
+		s := discover.Service{
+			Protocol: string(p.protocol), Host: host, Port: announcedPort(cfg, l), Security: discover.TLS,
+			Username: format.WholeAddress, Auth: auth, Source: "configuration", Confidence: discover.Verified,
+		}
+		hasTLS := cfg.TLS.Certificate != "" || cfg.TLS.ACME.Enabled
+		switch {
+		case l.TLS == conf.Implicit:
+		case l.TLS == conf.StartTLS && hasTLS:
+			s.Security = discover.StartTLS
+		case loopback(l.Address) && host == "localhost":
+			s.Security = "none"
+		default:
+			continue
+		}
+		if s.Port > 0 {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// announcedPort is where clients reach a listener.
+func announcedPort(cfg *conf.Config, l conf.Listen) int {
+	if port := cfg.Autoconfig.Port(l.Protocol); port > 0 {
+		return port
+	}
+	_, port, _ := net.SplitHostPort(string(l.Address))
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+// announcedHost is the name that clients are told, which has a certificate for sure.
+func announcedHost(cfg *conf.Config) string {
+	switch host := string(cfg.Autoconfig.Host); {
+	case host != "":
+		return asciiName(host)
+	case onlyHere(cfg):
+		return "localhost"
+	}
+	return asciiName(string(cfg.Hostname))
+}
+
+// onlyHere tells whether a server can be reached on this machine alone: everything listens on
+// loopback, and no name service ever knows its name (RFC 6761).
+func onlyHere(cfg *conf.Config) bool {
+	name := string(cfg.Hostname)
+	unknown := name == "localhost" || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".test") || strings.HasSuffix(name, ".invalid")
+	return unknown && !slices.ContainsFunc(cfg.Listen, func(l conf.Listen) bool { return !loopback(l.Address) })
+}
+
+func announcedProvider(cfg *conf.Config) format.Provider {
+	a, o := cfg.Autoconfig, cfg.OAuth
+	p := format.Provider{Name: a.Name, Help: string(a.Help), MX: asciiName(string(cfg.Hostname))}
+	if a.OAuth {
+		p.OAuth = &format.OAuth{Issuer: string(o.Issuer), Authorization: string(a.OAuthAuthorizationURL), Token: string(a.OAuthTokenURL), Scope: o.Scope}
+	}
+	return p
+}
+
+// webBase is where URLs that lead here begin, "" without https.
+func webBase(cfg *conf.Config) string {
+	i := slices.IndexFunc(cfg.Listen, func(l conf.Listen) bool { return l.Protocol == "https" })
+	if i < 0 {
+		return ""
+	}
+	host := announcedHost(cfg)
+	if port := announcedPort(cfg, cfg.Listen[i]); port != 443 {
+		host = net.JoinHostPort(host, strconv.Itoa(port))
+	}
+	return "https://" + host
+}
