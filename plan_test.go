@@ -80,6 +80,9 @@ var plan = map[string][]string{
 	"move/signin":            {"fault"},
 	"move/signin/signintest": {},
 
+	"move/account": {"mail", "fault", "move"},
+	"move/outward": {"mail", "fault", "move", "move/account", "move/imapc", "move/imapsource", "syntax/*", "golang.org/x/text"},
+
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
 	"serve/netsrv":   {"fault", "turn", "golang.org/x/sys"},
@@ -87,7 +90,7 @@ var plan = map[string][]string{
 	"serve/smtpd":    {"guard", "mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":    {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
 	"serve/autoconf": {"mail", "fault", "dnsx", "discover", "discover/format"},
-	"serve/admin":    {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "report", "dnsx", "serve/netsrv"},
+	"serve/admin":    {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "report", "dnsx", "move", "move/account", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

@@ -101,6 +101,7 @@ type Item struct {
 	Date      time.Time // internal date; zero: that of the message's Date field, else now
 	MessageID string    // if known, without brackets
 	Places    []string  // further mailboxes here in which it lies: labels
+	Content   Content   // of the bytes that Put will hand over, if the source knows it; else zero
 	Broken    string    // what is wrong with it, if the source sees that; it may be wanted all the same
 }
 

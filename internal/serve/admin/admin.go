@@ -86,6 +86,9 @@ func New(o Options) http.Handler {
 		"PUT /v1/accounts/{address}/quota":     a.setQuota,
 		"GET /v1/accounts/{address}/mailboxes": a.listMailboxes,
 
+		"GET /v1/accounts/{address}/export":           a.listExport,
+		"GET /v1/accounts/{address}/export/{mailbox}": a.exportMessages,
+
 		"GET /v1/accounts/{address}/deleted":   a.listDeleted,
 		"POST /v1/accounts/{address}/undelete": a.undelete,
 

@@ -1,0 +1,210 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/move/account"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// get is how a command calls a handler.
+func (w *world) get(ctx context.Context, path string) (io.ReadCloser, error) {
+	rec := httptest.NewRecorder()
+	w.ServeHTTP(rec, httptest.NewRequest("GET", path, nil).WithContext(ctx))
+	if rec.Code != http.StatusOK {
+		return nil, fmt.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	return io.NopCloser(rec.Body), nil
+}
+
+// taken is what a source has handed over.
+type taken struct {
+	items  []move.Item
+	bodies []string
+	skips  []string
+	wanted func()
+	not    map[mail.UID]bool
+}
+
+func (v *taken) Want(_ context.Context, items []move.Item) ([]bool, error) {
+	if len(items) > move.MaxItems {
+		return nil, fmt.Errorf("%d items at once", len(items))
+	}
+	want := make([]bool, len(items))
+	for i, it := range items {
+		want[i] = !v.not[it.UID]
+	}
+	if v.wanted != nil {
+		v.wanted()
+	}
+	return want, nil
+}
+
+func (v *taken) Put(_ context.Context, it move.Item, r io.Reader) error {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	v.items = append(v.items, it)
+	v.bodies = append(v.bodies, string(b))
+	return nil
+}
+
+func (v *taken) Skip(_ context.Context, it move.Item, why error) error {
+	v.skips = append(v.skips, fmt.Sprint(it.UID, " ", fault.Say(why)))
+	return nil
+}
+func (v *taken) Gone(context.Context, []string) error { return nil }
+func (v *taken) State(context.Context, []byte) error  { return nil }
+
+func TestExportReadsAnAccountOut(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	for _, line := range []string{`POST /v1/domains {"domain":"example.org"}`, `POST /v1/accounts {"address":"carol@example.org"}`} {
+		if code, text := w.call(t, line); code >= 300 {
+			t.Fatal(line, code, text)
+		}
+	}
+	addr, _ := mail.ParseAddress("carol@example.org")
+	acct, err := w.directory.Lookup(ctx, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := w.store.Account(acct.ID)
+	bodies := []string{
+		"Subject: one\r\n\r\nbody\r\n", "", "\r\n", "no header end", "Subject: x\r\n\r\n",
+		"Subject: bare\n\nlines\nof\rodd\r\r\nkinds", "\r\nbody only",
+		"X-Long: " + strings.Repeat("a", 300<<10) + "\r\n\r\nbody after a long header\r\n",
+		"Subject: big\r\n\r\n" + strings.Repeat("0123456789abcdef0123456789abcde\r\n", 20000),
+		"Subject: nul\r\n\r\n\x00\xff\xfe\r\n",
+	}
+	for range 1100 {
+		bodies = append(bodies, fmt.Sprintf("Subject: %d\r\n\r\nbody %d\r\n", len(bodies), len(bodies)))
+	}
+	var box store.Mailbox
+	date := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	var parcels []*store.Parcel
+	for _, b := range bodies {
+		p, err := w.store.Receive(ctx, strings.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		parcels = append(parcels, p)
+	}
+	for from := 0; from < len(parcels); from += 100 {
+		err := a.Update(ctx, func(tx *store.Tx) error {
+			if box, err = tx.Mailbox("INBOX"); err != nil {
+				return err
+			}
+			for _, p := range parcels[from:min(from+100, len(parcels))] {
+				if _, err := tx.Append(box.ID, store.NewMessage{Parcel: p, Flags: mail.Seen | mail.Flagged, Keywords: []string{"$Label1"}, InternalDate: date}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	src := account.New(account.Options{Call: w.get, Address: "carol@example.org"})
+	list, err := src.Mailboxes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 6 || list[0].Name != "INBOX" || list[0].Messages != int64(len(bodies)) || list[0].UIDValidity == 0 || !list[0].Subscribed {
+		t.Fatalf("%+v", list)
+	}
+	if !slices.ContainsFunc(list, func(m move.Mailbox) bool { return m.Name == "Trash" && m.Role == mail.RoleTrash }) {
+		t.Errorf("no trash in %+v", list)
+	}
+	v := &taken{not: map[mail.UID]bool{3: true}}
+	v.wanted = func() { // between what is listed and what is asked for
+		v.wanted = nil
+		err := a.Update(ctx, func(tx *store.Tx) error {
+			_, err := tx.Expunge(box.ID, mail.SetOf(11, 12), false)
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := src.Read(ctx, list[0], move.Reading{}, v); err != nil {
+		t.Fatal(err)
+	}
+	want := append(slices.Clone(bodies[:2]), bodies[3:10]...)
+	want = append(want, bodies[12:]...)
+	if len(v.skips) != 2 || !strings.Contains(v.skips[0], "expunged") {
+		t.Errorf("skipped: %q", v.skips)
+	}
+	if !slices.Equal(v.bodies, want) {
+		t.Fatalf("%d messages of %d, or other ones", len(v.bodies), len(want))
+	}
+	for i, it := range v.items {
+		var h account.Hash
+		io.Copy(&h, strings.NewReader(v.bodies[i]))
+		if it.Content != h.Sum() || it.Flags != mail.Seen|mail.Flagged || !slices.Equal(it.Keywords, []string{"$Label1"}) || !it.Date.Equal(date) || it.Size != int64(len(v.bodies[i])) {
+			t.Fatalf("%+v is not what was stored", it)
+		}
+	}
+	since := account.New(account.Options{Call: w.get, Address: "carol@example.org", Since: date.Add(time.Second)})
+	since.Mailboxes(ctx)
+	v = &taken{}
+	if err := since.Read(ctx, list[0], move.Reading{}, v); err != nil || len(v.items) != 0 {
+		t.Errorf("%d messages before the time asked for, %v", len(v.items), err)
+	}
+}
+
+// TestExportedBytesAreCompared gives a source bytes that are not those that were promised.
+func TestExportedBytesAreCompared(t *testing.T) {
+	var h account.Hash
+	h.Write([]byte("Subject: x\r\n\r\n"))
+	sum := h.Sum()
+	line := func(after string) string {
+		return fmt.Sprintf(`{"uid":1,"size":14,"flags":[],"keywords":[],"date":"2001-02-03T04:05:06Z","content":"%x"}`+"\n", sum[:]) + after
+	}
+	const end = `{"done":true,"more":false}` + "\n"
+	for _, c := range []struct{ what, answer, skip, fail string }{
+		{"right", "Subject: x\r\n\r\n{}\n" + end, "", ""},
+		{"other", "Subject: y\r\n\r\n{}\n" + end, "not those", ""},
+		{"broken", "Subject: x\r\n\x00\x00{\"error\":\"fails its checksum\"}\n" + end, "fails its checksum", ""},
+		{"cut in the body", "Subject", "", "cut short"},
+		{"cut after it", "Subject: x\r\n\r\n{}\n", "", "cut short"},
+		{"failed", "Subject: x\r\n\r\n{}\n" + `{"error":"disk","kind":"unavailable"}` + "\n", "", "disk"},
+	} {
+		call := func(_ context.Context, path string) (io.ReadCloser, error) {
+			switch {
+			case strings.HasSuffix(path, "/export"):
+				return io.NopCloser(strings.NewReader(`{"id":7,"mailbox":"INBOX","uidvalidity":5}` + "\n" + end)), nil
+			case strings.Contains(path, "bodies=yes"):
+				return io.NopCloser(strings.NewReader(line(c.answer))), nil
+			}
+			return io.NopCloser(bytes.NewReader([]byte(line("") + end))), nil
+		}
+		src := account.New(account.Options{Call: call, Address: "a@b"})
+		list, err := src.Mailboxes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := &taken{}
+		err = src.Read(t.Context(), list[0], move.Reading{}, v)
+		if c.fail != "" && (err == nil || !strings.Contains(fault.Say(err), c.fail)) || c.fail == "" && err != nil {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if got := strings.Join(v.skips, ";"); !strings.Contains(got, c.skip) || c.skip == "" && got != "" {
+			t.Errorf("%s: skipped %q", c.what, got)
+		}
+	}
+}
