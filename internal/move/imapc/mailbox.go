@@ -1,0 +1,379 @@
+package imapc
+
+import (
+	"context"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
+)
+
+// Select opens a mailbox. With how.Since the server tells what has changed, if it knows
+// QRESYNC (Selected.Resynced) and the UIDVALIDITY is still the same.
+func (c *Client) Select(ctx context.Context, wire string, how Select) (*Selected, error) {
+	if c.dead != nil {
+		return nil, c.dead
+	}
+	name, err := c.mailbox(wire)
+	if err != nil {
+		return nil, err
+	}
+	line := "SELECT "
+	if how.ReadOnly {
+		line = "EXAMINE "
+	}
+	line += name
+	since := how.Since
+	switch {
+	case since != nil && since.ModSeq > 0 && c.qresync:
+		line += " (QRESYNC (" + uintString(uint64(since.UIDValidity)) + " " + uintString(since.ModSeq)
+		if known := since.Known.String(); known != "" && len(known) < 8000 {
+			line += " " + known
+		}
+		line += "))"
+	case c.Capable("CONDSTORE") || c.Capable("QRESYNC"):
+		line += " (CONDSTORE)"
+		since = nil
+	default:
+		since = nil
+	}
+	sel := &Selected{Keywords: true, ReadOnly: how.ReadOnly}
+	c.sel = sel
+	p := c.command("SELECT", line)
+	p.untagged = func(word string) bool { return c.selectData(sel, p, word) }
+	if err := c.wait(ctx, p); err != nil {
+		c.sel, c.selName = nil, ""
+		return nil, err
+	}
+	c.selName = wire
+	if p.st.code == "READ-ONLY" {
+		sel.ReadOnly = true
+	}
+	sel.Resynced = since != nil && since.UIDValidity == sel.UIDValidity && sel.ModSeq > 0
+	if !sel.Resynced {
+		sel.Changed, sel.Vanished = nil, nil
+	}
+	return sel, nil
+}
+
+// selectData takes what SELECT says on the way.
+func (c *Client) selectData(sel *Selected, p *Pending, word string) bool {
+	number := func() uint64 {
+		var n uint64
+		for _, d := range p.st.args {
+			if d < '0' || d > '9' || n > 1<<59 {
+				break
+			}
+			n = n*10 + uint64(d-'0')
+		}
+		return n
+	}
+	switch word {
+	case "[UIDVALIDITY]":
+		sel.UIDValidity = uint32(number())
+	case "[UIDNEXT]":
+		sel.UIDNext = uint32(number())
+	case "[HIGHESTMODSEQ]":
+		sel.ModSeq = number()
+	case "[NOMODSEQ]":
+		sel.ModSeq = 0
+	case "[CLOSED]":
+		// What came before was of the mailbox that is left.
+		uid, next, mod := sel.UIDValidity, sel.UIDNext, sel.ModSeq
+		*sel = Selected{Keywords: true, ReadOnly: sel.ReadOnly, UIDValidity: uid, UIDNext: next, ModSeq: mod}
+	case "[PERMANENTFLAGS]":
+		sel.Keywords = strings.Contains(p.st.args, `\*`)
+		for _, f := range strings.Fields(strings.Trim(p.st.args, "()")) {
+			sel.Permanent |= mail.SystemFlag(f)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// Selected returns the mailbox that is open, "" if none is.
+func (c *Client) Selected() string { return c.selName }
+
+// Search finds messages of the open mailbox by criteria of SEARCH, such as "UID 5:*" or
+// "DELETED".
+func (c *Client) Search(ctx context.Context, criteria string) (mail.UIDSet, error) {
+	var found mail.UIDSet
+	line := "UID SEARCH "
+	extended := c.Capable("ESEARCH") || c.Capable("IMAP4REV2")
+	if extended {
+		line += "RETURN (ALL) "
+	}
+	p := c.command("SEARCH", line, criteria)
+	p.untagged = func(word string) bool {
+		switch word {
+		case "SEARCH":
+			c.s.set(&found)
+			c.searchModSeq()
+		case "ESEARCH":
+			c.esearch(&found)
+		default:
+			return false
+		}
+		return true
+	}
+	if err := c.wait(ctx, p); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// searchModSeq skips "(MODSEQ n)" (RFC 7162, 3.1.5).
+func (c *Client) searchModSeq() {
+	if c.s.spaces(); c.s.peek() == '(' {
+		c.s.list(c.s.value)
+	}
+}
+
+// esearch reads what follows ESEARCH (RFC 4731, 3.1).
+func (c *Client) esearch(found *mail.UIDSet) {
+	s := &c.s
+	if s.peek() == '(' {
+		s.list(s.value)
+		s.spaces()
+	}
+	for s.err == nil && !s.atLineEnd() {
+		switch strings.ToUpper(s.atom()) {
+		case "UID":
+		case "ALL":
+			s.spaces()
+			s.set(found)
+		default:
+			s.spaces()
+			s.value()
+		}
+		s.spaces()
+	}
+}
+
+// Storing says what Store does with flags.
+type Storing string
+
+const (
+	SetFlags    Storing = "FLAGS"
+	AddFlags    Storing = "+FLAGS"
+	RemoveFlags Storing = "-FLAGS"
+)
+
+// Store changes flags of messages of the open mailbox.
+func (c *Client) Store(ctx context.Context, uids mail.UIDSet, how Storing, flags mail.Flags, keywords []string) error {
+	list := imap.FlagSet{System: flags, Keywords: keywords}.AppendText(nil)
+	return c.eachSet(uids, func(set string) error {
+		return c.simple(ctx, "STORE", "UID STORE ", set, " ", string(how), ".SILENT ", string(list))
+	})
+}
+
+// StoreLabels changes Gmail's labels of messages; labels are in UTF-8.
+func (c *Client) StoreLabels(ctx context.Context, uids mail.UIDSet, how Storing, labels []string) error {
+	sign := strings.TrimSuffix(string(how), "FLAGS")
+	list := make([]string, len(labels))
+	for i, l := range labels {
+		if list[i] = l; !imap.IsSystemLabel(l) {
+			name, err := c.mailbox(imap.EncodeUTF7(l))
+			if err != nil {
+				return err
+			}
+			list[i] = name
+		}
+	}
+	return c.eachSet(uids, func(set string) error {
+		return c.simple(ctx, "STORE", "UID STORE ", set, " ", sign, "X-GM-LABELS.SILENT (", strings.Join(list, " "), ")")
+	})
+}
+
+// eachSet calls fn with sets that fit on a command line.
+func (c *Client) eachSet(uids mail.UIDSet, fn func(set string) error) error {
+	for len(uids) > 0 {
+		n := min(len(uids), 300)
+		if err := fn(uids[:n].String()); err != nil {
+			return err
+		}
+		uids = uids[n:]
+	}
+	return nil
+}
+
+// Copy copies messages of the open mailbox into another.
+func (c *Client) Copy(ctx context.Context, uids mail.UIDSet, wire string) (Copied, error) {
+	return c.transfer(ctx, "COPY", uids, wire)
+}
+
+// Move moves messages of the open mailbox into another. A server without MOVE is asked to
+// copy and then to remove (RFC 6851, 1): a connection that breaks between leaves them in
+// both.
+func (c *Client) Move(ctx context.Context, uids mail.UIDSet, wire string) (Copied, error) {
+	if c.Capable("MOVE") || c.Capable("IMAP4REV2") {
+		return c.transfer(ctx, "MOVE", uids, wire)
+	}
+	to, err := c.transfer(ctx, "COPY", uids, wire)
+	if err != nil {
+		return to, err
+	}
+	return to, c.Expunge(ctx, uids)
+}
+
+func (c *Client) transfer(ctx context.Context, verb string, uids mail.UIDSet, wire string) (out Copied, err error) {
+	name, err := c.mailbox(wire)
+	if err != nil {
+		return out, err
+	}
+	err = c.eachSet(uids, func(set string) error {
+		p := c.command(verb, "UID ", verb, " ", set, " ", name)
+		p.untagged = func(word string) bool { // MOVE says it before its expunges
+			if word == "[COPYUID]" {
+				out.add(p.st.args)
+			}
+			return false
+		}
+		err := c.wait(ctx, p)
+		if p.st.code == "COPYUID" && err == nil {
+			out.add(p.st.args)
+		}
+		return err
+	})
+	return out, err
+}
+
+// add reads the arguments of COPYUID (RFC 4315, 3). Sets of different lengths say nothing.
+func (o *Copied) add(args string) {
+	f := strings.Fields(args)
+	if len(f) != 3 {
+		return
+	}
+	validity, from, to := parseUIDs(f[0]), parseUIDs(f[1]), parseUIDs(f[2])
+	if len(validity) != 1 || len(from) != len(to) {
+		return
+	}
+	o.UIDValidity = uint32(validity[0])
+	o.From, o.To = append(o.From, from...), append(o.To, to...)
+}
+
+// parseUIDs reads a set in the order it is written, at most 100,000 UIDs.
+func parseUIDs(text string) (uids []mail.UID) {
+	for _, part := range strings.Split(text, ",") {
+		a, b, isRange := strings.Cut(part, ":")
+		from, ok := parseUID(a)
+		to := from
+		if isRange {
+			var ok2 bool
+			to, ok2 = parseUID(b)
+			ok = ok && ok2
+		}
+		if from > to {
+			from, to = to, from
+		}
+		if !ok || len(uids)+int(to-from) > 100_000 {
+			return nil
+		}
+		for u := from; ; u++ {
+			uids = append(uids, u)
+			if u == to {
+				break
+			}
+		}
+	}
+	return uids
+}
+
+func parseUID(text string) (mail.UID, bool) {
+	var n uint64
+	for _, d := range text {
+		if d < '0' || d > '9' || n > 1<<33 {
+			return 0, false
+		}
+		n = n*10 + uint64(d-'0')
+	}
+	return mail.UID(n), text != "" && n > 0 && n < 1<<32
+}
+
+// Expunge removes messages of the open mailbox for good. A server without UID EXPUNGE
+// (RFC 4315) removes all that are marked \Deleted at once: if others are, these ones are
+// marked and stay.
+func (c *Client) Expunge(ctx context.Context, uids mail.UIDSet) error {
+	if err := c.Store(ctx, uids, AddFlags, mail.Deleted, nil); err != nil {
+		return err
+	}
+	if c.Capable("UIDPLUS") || c.Capable("IMAP4REV2") {
+		return c.eachSet(uids, func(set string) error { return c.simple(ctx, "EXPUNGE", "UID EXPUNGE ", set) })
+	}
+	marked, err := c.Search(ctx, "DELETED")
+	if err != nil {
+		return err
+	}
+	for u := range marked.All() {
+		if !uids.Contains(u) {
+			return nil
+		}
+	}
+	return c.simple(ctx, "EXPUNGE", "EXPUNGE")
+}
+
+// Create makes a mailbox, with a role if the server takes one (RFC 6154, 3). That it exists
+// already is an error of kind Exists where the server says so.
+func (c *Client) Create(ctx context.Context, wire string, role mail.Role) error {
+	name, err := c.mailbox(wire)
+	if err != nil {
+		return err
+	}
+	if role != "" && role != mail.RoleInbox && c.Capable("CREATE-SPECIAL-USE") {
+		if err := c.simple(ctx, "CREATE", "CREATE ", name, ` (USE (\`, string(role), "))"); err == nil || c.dead != nil {
+			return err
+		}
+	}
+	return c.simple(ctx, "CREATE", "CREATE ", name)
+}
+
+// Rename renames a mailbox and what is below it.
+func (c *Client) Rename(ctx context.Context, from, to string) error {
+	a, err := c.mailbox(from)
+	if err != nil {
+		return err
+	}
+	b, err := c.mailbox(to)
+	if err != nil {
+		return err
+	}
+	return c.simple(ctx, "RENAME", "RENAME ", a, " ", b)
+}
+
+// Delete removes a mailbox with all that is in it.
+func (c *Client) Delete(ctx context.Context, wire string) error { return c.named(ctx, "DELETE", wire) }
+
+// Subscribe subscribes to a mailbox.
+func (c *Client) Subscribe(ctx context.Context, wire string) error {
+	return c.named(ctx, "SUBSCRIBE", wire)
+}
+
+// Unsubscribe undoes that.
+func (c *Client) Unsubscribe(ctx context.Context, wire string) error {
+	return c.named(ctx, "UNSUBSCRIBE", wire)
+}
+
+func (c *Client) named(ctx context.Context, verb, wire string) error {
+	name, err := c.mailbox(wire)
+	if err != nil {
+		return err
+	}
+	return c.simple(ctx, verb, verb, " ", name)
+}
+
+// Unselect leaves the open mailbox without expunging, if the server can (RFC 3691).
+func (c *Client) Unselect(ctx context.Context) error {
+	c.sel, c.selName = nil, ""
+	if !c.Capable("UNSELECT") && !c.Capable("IMAP4REV2") {
+		return nil
+	}
+	return c.simple(ctx, "UNSELECT", "UNSELECT")
+}
+
+// Noop lets the server tell what is new: who OnNews named is told.
+func (c *Client) Noop(ctx context.Context) error { return c.simple(ctx, "NOOP", "NOOP") }
+
+// OnNews names who is told of what the server says unasked of the open mailbox. fn must not
+// use the client.
+func (c *Client) OnNews(fn func(News)) { c.news = fn }
