@@ -120,6 +120,8 @@ type Tie struct {
 	Keywords []string
 	Size     int64   // bytes that were read from the source
 	Content  Content // of what was read from the source
+	Stored   Content // of what was put into the account: the same, unless Changed says why not
+	Changed  string
 }
 
 // Place is a mailbox of the account.
@@ -200,8 +202,9 @@ type Incoming struct {
 type Outcome struct {
 	UID     mail.UID // where it is; 0 if Refused
 	Before  bool     // it had been tied already
-	Content Content
-	Refused string // why it was not taken: too large, over quota, ...
+	Content Content  // of what was read
+	Refused string   // why it was not taken: too large, over quota, ...
+	Changed string   // what was changed of it: keywords that cannot be, NUL bytes, ...
 }
 
 // Change is a change at a source that the account is to follow.
