@@ -83,8 +83,11 @@ var plan = map[string][]string{
 	"move/account": {"mail", "fault", "move"},
 	"move/outward": {"mail", "fault", "move", "move/account", "move/imapc", "move/imapsource", "syntax/*", "golang.org/x/text"},
 
-	"move/imapc":      {"mail", "fault", "syntax/imap", "github.com/xdg-go/scram"},
-	"move/imapsource": {"mail", "fault", "syntax/imap", "syntax/mime", "move", "move/imapc"},
+	"move/imapc":             {"mail", "fault", "syntax/imap", "github.com/xdg-go/scram"},
+	"move/rfc822":            {"mail", "fault", "move", "syntax/mime", "github.com/klauspost/compress"},
+	"move/rfc822/rfc822test": {"move"},
+	"move/mbox":              {"mail", "fault", "move", "move/rfc822", "syntax/mime"},
+	"move/imapsource":        {"mail", "fault", "syntax/imap", "syntax/mime", "move", "move/imapc"},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
