@@ -47,6 +47,10 @@ type Mailbox struct {
 	Messages    int64     `json:"messages"`              // -1: not known without reading it
 	Bytes       int64     `json:"bytes"`                 // -1: not known
 	Skip        string    `json:"skip,omitempty"`        // why it is left out unless asked for by name
+	// Scattered: it is a way of reading, and no mailbox here is made of it. A message of it is
+	// put into the first of its Places and copied into the others; one with no place goes into
+	// Name. So an archive that can be read only from its beginning to its end is read once.
+	Scattered bool `json:"scattered,omitempty"`
 }
 
 // Order is the order in which a mailbox is read.
