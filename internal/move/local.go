@@ -179,10 +179,14 @@ func (l *Local) Ties(ctx context.Context, box Box, keys []string) (list []*Tie, 
 }
 
 func tieOf(t *store.Tie) *Tie {
-	return &Tie{
+	tie := &Tie{
 		Key: t.Key, Message: t.Message, Mailbox: t.Mailbox, UID: t.UID, Flags: t.Flags, Keywords: t.Keywords,
 		Size: t.Size, Content: t.Content, Stored: t.Stored, Changed: t.Changed,
 	}
+	if t.Date != 0 {
+		tie.Date = time.Unix(t.Date, 0).UTC()
+	}
+	return tie
 }
 
 // tiesAtOnce is how many ties one View reads, with what they lead to.
@@ -195,19 +199,59 @@ func (l *Local) EachTie(ctx context.Context, box Box, fn func(t Tie, now *Now) e
 		if err != nil || len(list) == 0 {
 			return err
 		}
+		if err := l.prove(ctx, list); err != nil {
+			return err
+		}
 		for i := range list {
-			t, now := list[i].tie, list[i].now
-			if now != nil && IsProving(ctx) {
-				if now.Content, err = l.content(ctx, t.Message, now.Content); err != nil {
-					return err
-				}
-			}
-			if err := fn(*tieOf(&t), now); err != nil {
+			if err := fn(*tieOf(&list[i].tie), list[i].now); err != nil {
 				return err
 			}
 		}
 		behind = list[len(list)-1].tie.Key
 	}
+}
+
+// Look tells how the messages of some ties are now.
+func (l *Local) Look(ctx context.Context, box Box, keys []string) (list []Looked, err error) {
+	var found []tieNow
+	var at []int
+	err = l.account.View(ctx, func(s *store.Snapshot) error {
+		found, at = found[:0], at[:0]
+		boxes := map[mail.MailboxID]*store.Mailbox{}
+		for i, key := range keys {
+			t, ok, err := s.Tie(tied(box), key)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			tn := tieNow{tie: t}
+			if err := tn.look(ctx, s, boxes); err != nil {
+				return err
+			}
+			found, at = append(found, tn), append(at, i)
+		}
+		return nil
+	})
+	if err == nil {
+		err = l.prove(ctx, found)
+	}
+	list = make([]Looked, len(keys))
+	for i, f := range found {
+		list[at[i]] = Looked{tieOf(&f.tie), f.now}
+	}
+	return list, err
+}
+
+// prove reads what look has not.
+func (l *Local) prove(ctx context.Context, list []tieNow) (err error) {
+	for i := 0; err == nil && i < len(list) && IsProving(ctx); i++ {
+		if now := list[i].now; now != nil {
+			now.Content, err = l.content(ctx, list[i].tie.Message, now.Content)
+		}
+	}
+	return err
 }
 
 // tieNow is a tie and how its message is now.
@@ -225,14 +269,21 @@ func (l *Local) someTies(ctx context.Context, box Box, behind string) (list []ti
 		})
 		boxes := map[mail.MailboxID]*store.Mailbox{}
 		for i := 0; err == nil && i < len(list); i++ {
-			list[i].now, err = nowOf(s, boxes, &list[i].tie)
-			if err == nil && list[i].now != nil && IsProving(ctx) {
-				err = smallContent(s, list[i].tie.Message, list[i].now)
-			}
+			err = list[i].look(ctx, s, boxes)
 		}
 		return err
 	})
 	return list, err
+}
+
+// look finds how the message is now. Its content only if it is a small one: a large one is not
+// read with a View open.
+func (t *tieNow) look(ctx context.Context, s *store.Snapshot, boxes map[mail.MailboxID]*store.Mailbox) (err error) {
+	t.now, err = nowOf(s, boxes, &t.tie)
+	if err == nil && t.now != nil && IsProving(ctx) {
+		err = smallContent(s, t.tie.Message, t.now)
+	}
+	return err
 }
 
 // nowOf returns how a message is now, nil if it is nowhere but among deleted mail.

@@ -217,10 +217,14 @@ func (w *writing) one(i int) error {
 	if m.InternalDate.IsZero() {
 		m.InternalDate = parcel.Message().Date
 	}
-	t, err := w.tx.AppendTied(w.at, m, item.UID, w.box, store.Tie{
+	tie := store.Tie{
 		Key: item.Key, Flags: item.Flags, Keywords: item.Keywords, Size: w.list[i].Size,
 		Content: w.out[i].Content, Stored: w.stored[i], Changed: w.out[i].Changed,
-	})
+	}
+	if !item.Date.IsZero() {
+		tie.Date = item.Date.Unix()
+	}
+	t, err := w.tx.AppendTied(w.at, m, item.UID, w.box, tie)
 	if fault.Is(err, fault.OverQuota) {
 		w.out[i] = Outcome{Refused: fault.Say(err)}
 		return nil

@@ -122,9 +122,10 @@ type Tie struct {
 	UID      mail.UID
 	Flags    mail.Flags // as the source had them when they were last made equal
 	Keywords []string
-	Size     int64   // bytes that were read from the source
-	Content  Content // of what was read from the source
-	Stored   Content // of what was put into the account: the same, unless Changed says why not
+	Size     int64     // bytes that were read from the source
+	Date     time.Time // internal date there, to the second; zero: there was none
+	Content  Content   // of what was read from the source
+	Stored   Content   // of what was put into the account: the same, unless Changed says why not
 	Changed  string
 }
 
@@ -220,4 +221,29 @@ type Change struct {
 	Keywords []string
 	Gone     bool   // the message goes into Trash here, or is expunged if it lies there
 	MoveTo   string // a mailbox here; "" where it is
+}
+
+// Advised is a Source that knows how it wants to be read.
+type Advised interface{ Advice() Advice }
+
+// Advice is about a source.
+type Advice struct {
+	Files     bool    // it is not read over a network: its order is kept whatever its size
+	Throttles bool    // its provider limits what is read: what is newest comes first
+	Bytes     int64   // a second, at most; 0: no limit
+	Messages  float64 // a second, at most; 0: no limit
+	// Expected is how many bytes a second are read as a rule, for the plan; 0: not known.
+	Expected int64
+}
+
+// Prover is a Target that can tell how single messages are now, as EachTie does of all. The
+// entries are those of keys; one without a tie has none.
+type Prover interface {
+	Look(ctx context.Context, box Box, keys []string) ([]Looked, error)
+}
+
+// Looked is a tie and how its message is now: nil if there is none, or not any more.
+type Looked struct {
+	Tie *Tie
+	Now *Now
 }

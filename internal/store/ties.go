@@ -33,6 +33,7 @@ type Tie struct {
 	Flags    mail.Flags // as the source had them
 	Keywords []string
 	Size     int64 // bytes at the source
+	Date     int64 // internal date there, seconds since 1970; 0: there is none
 	Content  [sha256.Size]byte
 	// Stored is the Fingerprint of what was stored, and Changed says why, if that is not what
 	// the source gave.
@@ -76,6 +77,7 @@ func (t *Tie) encode() []byte {
 		e.Str(k)
 	}
 	e.I(t.Size)
+	e.I(t.Date)
 	e.Raw(t.Content[:]...)
 	if e.Str(t.Changed); t.Changed != "" {
 		e.Raw(t.Stored[:]...)
@@ -97,7 +99,7 @@ func decodeTie(key, v []byte) (Tie, error) {
 	for range d.Count() {
 		t.Keywords = append(t.Keywords, d.Str())
 	}
-	t.Size = d.I()
+	t.Size, t.Date = d.I(), d.I()
 	copy(t.Content[:], d.Take(sha256.Size))
 	if t.Stored, t.Changed = t.Content, d.Str(); t.Changed != "" {
 		copy(t.Stored[:], d.Take(sha256.Size))

@@ -39,7 +39,7 @@ func TestTiesAreKept(t *testing.T) {
 	sum := sha256.Sum256([]byte("x"))
 	for i, want := range []Tie{
 		{Key: "1", Message: 1},
-		{Key: "2.3", Message: 1, Mailbox: 2, UID: 1<<32 - 1, Flags: mail.Seen | mail.Draft, Keywords: []string{"a", ""}, Size: 1 << 40, Content: sum},
+		{Key: "2.3", Message: 1, Mailbox: 2, UID: 1<<32 - 1, Flags: mail.Seen | mail.Draft, Keywords: []string{"a", ""}, Size: 1 << 40, Date: -5, Content: sum},
 		{Key: strings.Repeat("\xff", maxTieKey), Message: 1, Size: -1, Content: sum, Stored: sha256.Sum256(nil), Changed: "NUL"},
 	} {
 		w.bring(t, inbox, box, fmt.Sprint("other", i), 0, letter(i))

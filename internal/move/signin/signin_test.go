@@ -303,7 +303,9 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 	hits := 0
 	mux := http.NewServeMux()
 	mux.HandleFunc("/elsewhere", func(http.ResponseWriter, *http.Request) { hits++ })
-	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) })
+	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
