@@ -43,7 +43,9 @@ var plan = map[string][]string{
 
 	"store": {"mail", "fault", "turn", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
-	"directory":     {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
+	"directory":         {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "directory/foreign", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
+	"directory/foreign": {"fault", "syntax/sasl", "github.com/go-crypt/x", "golang.org/x/crypto"},
+
 	"token":         {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},
 	"backupmx":      {"mail", "fault"},
 	"queue":         {"mail", "fault", "turn", "trace", "engine", "record", "store", "syntax/mime"},
