@@ -21,17 +21,19 @@ func newAccountCommand() *cobra.Command {
 		Long: `Makes an account with INBOX, Archive, Drafts, Junk, Sent and Trash. Its login name is
 the full address. Without --password-stdin a password is made and printed once.`,
 		Example: `  martlet account add carol@example.org
-  pass show carol | martlet account add carol@example.org --password-stdin
-  martlet account add carol@example.org --quota 5GB
-  martlet account add carol@example.org --json | jq -r .password`,
+  pass show carol | martlet account add carol@example.org --quota 5GB --password-stdin
+  pass show carol-hash | martlet account add carol@example.org --hash-stdin
+  martlet account add carol@example.org --waiting`,
 		Args: arguments(1, 1), RunE: addAccount,
 	}
 	passwordFlag(add)
+	elsewhereFlags(add)
 	add.Flags().String("quota", "0", "most bytes of mail, such as 5GB; 0 is no limit")
 	list := &cobra.Command{
 		Use: "list [DOMAIN]", Short: "List the accounts, of all domains or of one",
 		Example: `  martlet account list
-  martlet account list example.org --json | jq -r .address`,
+  martlet account list example.org --json | jq -r .address
+  martlet account list example.org --json | jq -r 'select(.waiting).address'`,
 		Args: arguments(0, 1), RunE: listAccounts,
 	}
 	show := &cobra.Command{
@@ -45,10 +47,12 @@ the full address. Without --password-stdin a password is made and printed once.`
 		Long: `Gives an account another password. Without --password-stdin one is made and printed
 once. Sessions that are logged in stay so.`,
 		Example: `  martlet account passwd carol@example.org
-  pass show carol | martlet account passwd carol@example.org --password-stdin`,
+  pass show carol | martlet account passwd carol@example.org --password-stdin
+  doveadm pw -s SHA512-CRYPT | martlet account passwd carol@example.org --hash-stdin`,
 		Args: arguments(1, 1), RunE: setPassword,
 	}
 	passwordFlag(passwd)
+	elsewhereFlags(passwd)
 	quota := &cobra.Command{
 		Use: "quota ADDRESS SIZE", Short: "Set how much mail an account may keep",
 		Long: "Sets how many bytes of mail an account may keep; 0 is no limit. Mail that is over it stays.",
@@ -109,6 +113,15 @@ func passwordSentence(done string) func(map[string]any) string {
 		if pw, ok := a["password"]; ok {
 			text += fmt.Sprintf("; password: %v", pw)
 		}
+		if scheme, ok := a["scheme"]; ok {
+			text += fmt.Sprintf("; logs in with the password of the hash (%v)", scheme)
+		}
+		if on, _ := a["waiting"].(bool); on {
+			text += "; its password is the one that the domain's former server takes at its first login (martlet domain set DOMAIN migrate-from=...)"
+		}
+		if warning, ok := a["warning"]; ok {
+			text += fmt.Sprintf("\nwarning: %v", warning)
+		}
 		return text
 	}
 }
@@ -119,20 +132,20 @@ func addAccount(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	pw, err := givenPassword(cmd)
+	body, err := givenLogin(cmd)
 	if err != nil {
 		return err
 	}
-	body := map[string]any{"address": args[0], "password": pw, "quota_bytes": quota}
+	body["address"], body["quota_bytes"] = args[0], quota
 	return change(cmd, call{"POST", "/v1/accounts", body, true}, passwordSentence("made %v"))
 }
 
 func setPassword(cmd *cobra.Command, args []string) error {
-	pw, err := givenPassword(cmd)
+	body, err := givenLogin(cmd)
 	if err != nil {
 		return err
 	}
-	c := call{"PUT", accountPath(args[0]) + "/password", map[string]any{"password": pw}, false}
+	c := call{"PUT", accountPath(args[0]) + "/password", body, false}
 	return change(cmd, c, passwordSentence("%v has a new password"))
 }
 
@@ -174,17 +187,26 @@ func listAccounts(cmd *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		path += "?domain=" + url.QueryEscape(args[0])
 	}
-	t := newTable(cmd.OutOrStdout(), "ADDRESS", "CREATED")
+	t := newTable(cmd.OutOrStdout(), "ADDRESS", "CREATED", "PASSWORD")
 	return list(cmd, path, func(line json.RawMessage) error {
 		var a struct {
 			Address string `json:"address"`
 			Created string `json:"created"`
+			Foreign bool   `json:"foreign"`
+			Waiting bool   `json:"waiting"`
 		}
 		if err := json.Unmarshal(line, &a); err != nil {
 			return err
 		}
 		day, _, _ := strings.Cut(a.Created, "T")
-		t.row(a.Address, day)
+		password := ""
+		switch {
+		case a.Waiting:
+			password = "waits for the first login"
+		case a.Foreign:
+			password = "of another server"
+		}
+		t.row(a.Address, day, password)
 		return nil
 	}, func() error { return t.end("there are no accounts; add one with: martlet account add ADDRESS") })
 }
@@ -199,6 +221,9 @@ func showAccount(cmd *cobra.Command, args []string) error {
 			Messages  int64  `json:"messages"`
 			Bytes     int64  `json:"bytes"`
 			Quota     int64  `json:"quota_bytes"`
+			Scheme    string `json:"password_scheme"`
+			Foreign   bool   `json:"foreign"`
+			Waiting   bool   `json:"waiting"`
 		}
 		if err := json.Unmarshal(line, &a); err != nil {
 			return err
@@ -207,8 +232,8 @@ func showAccount(cmd *cobra.Command, args []string) error {
 		if a.Quota > 0 {
 			allowed = bytesText(a.Quota)
 		}
-		_, err := fmt.Fprintf(out, "%s\nCreated  %s\nHolds    %s in %s, %s\nQuota    %s\n", paint(out, bold, clean(a.Address)),
-			a.Created, bytesText(a.Bytes), counted(a.Messages, "message"), counted(a.Mailboxes, "mailbox"), allowed)
+		_, err := fmt.Fprintf(out, "%s\nCreated  %s\nHolds    %s in %s, %s\nQuota    %s\nPassword %s\n", paint(out, bold, clean(a.Address)),
+			a.Created, bytesText(a.Bytes), counted(a.Messages, "message"), counted(a.Mailboxes, "mailbox"), allowed, passwordState(a.Scheme, a.Foreign, a.Waiting))
 		return err
 	}, func() error { return nil })
 }

@@ -55,6 +55,8 @@ func directoryOptions(cfg *conf.Config, log *slog.Logger) (directory.Options, er
 		FailuresPerAddress: cfg.Limits.LoginFailuresPerAddress,
 		Forgive:            time.Duration(cfg.Limits.LoginForgiveness), RememberFor: known, Log: log,
 		Tokens: tokens, CertificateNames: certificateNames(cfg.TLS.Clients),
+		KeepForeign: cfg.Migrate.KeepHashes,
+		Scram:       map[string]directory.Scram{"auto": directory.ScramAuto, "always": directory.ScramAlways, "never": directory.ScramNever}[cfg.Migrate.Scram],
 	}, err
 }
 

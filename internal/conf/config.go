@@ -32,6 +32,9 @@ type Config struct {
 	// Logging in with access tokens of an issuer (OAUTHBEARER, XOAUTH2).
 	OAuth OAuth `toml:"oauth"`
 
+	// Accounts that come from another server.
+	Migrate Migrate `toml:"migrate"`
+
 	// Where mailboxes and the queue are kept.
 	Store Store `toml:"store"`
 

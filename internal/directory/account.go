@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"iter"
 	"time"
 
@@ -25,11 +26,16 @@ type Account struct {
 // call goes on where the first stopped. Faults: Exists, NotFound (the domain),
 // Invalid.
 func (d *Directory) AddAccount(ctx context.Context, addr mail.Address, password string, quota store.Quota) (Account, error) {
+	return d.AddAccountWith(ctx, addr, Login{Password: password}, quota)
+}
+
+// AddAccountWith is AddAccount for any kind of login. Faults: those of ParseHash, too.
+func (d *Directory) AddAccountWith(ctx context.Context, addr mail.Address, with Login, quota store.Quota) (Account, error) {
 	rec := &accountRecord{address: addr, created: d.opt.Now()}
 	if addr.Local == "" {
 		return Account{}, fault.New(fault.Invalid, "account address has no local part")
 	}
-	if err := d.setCredentials(ctx, rec, password); err != nil {
+	if err := d.setLogin(ctx, rec, with); err != nil {
 		return Account{}, err
 	}
 	d.accounts.Lock()
@@ -57,7 +63,7 @@ func (d *Directory) moveIn(ctx context.Context, addr mail.Address, id mail.Accou
 		if err := w.Delete(pendingKey(folded)); err != nil {
 			return err
 		}
-		if err := w.Put(accountKey(id), rec.encode()); err != nil {
+		if err := putAccount(w, id, rec); err != nil {
 			return err
 		}
 		return w.Put(entryKey(folded), entry{account: id}.encode())
@@ -129,7 +135,7 @@ func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error 
 		if err := w.Delete(entryKey(folded)); err != nil {
 			return err
 		}
-		if err := w.Delete(accountKey(id)); err != nil {
+		if err := errors.Join(w.Delete(accountKey(id)), w.Delete(elsewhereKey(id))); err != nil {
 			return err
 		}
 		return w.Put(removedKey(id), seal(recRemoved, nil))
@@ -191,8 +197,13 @@ func (d *Directory) finishRemovals(ctx context.Context) error {
 // SetPassword changes an account's password; "" takes it away. Sessions that are
 // logged in stay so. Faults: NotFound, Invalid.
 func (d *Directory) SetPassword(ctx context.Context, addr mail.Address, password string) error {
+	return d.SetLogin(ctx, addr, Login{Password: password})
+}
+
+// SetLogin is SetPassword for any kind of login. Faults: those of ParseHash, too.
+func (d *Directory) SetLogin(ctx context.Context, addr mail.Address, with Login) error {
 	var made accountRecord
-	if err := d.setCredentials(ctx, &made, password); err != nil {
+	if err := d.setLogin(ctx, &made, with); err != nil {
 		return err
 	}
 	folded := canonical(addr)
@@ -205,9 +216,9 @@ func (d *Directory) SetPassword(ctx context.Context, addr mail.Address, password
 		if err != nil {
 			return err
 		}
-		rec.hash, rec.scram = made.hash, made.scram
+		rec.take(&made)
 		rec.version++
-		return w.Put(accountKey(e.account), rec.encode())
+		return putAccount(w, e.account, rec)
 	})
 	d.known.forget(folded.String())
 	return err
@@ -348,14 +359,14 @@ func (d *Directory) account(ctx context.Context, id mail.AccountID) (rec *accoun
 		return rec, nil
 	}
 	err = d.eng.View(ctx, shard, func(r engine.Reader) error {
-		_, dec, found, err := get(r, accountKey(id), recAccount)
+		kind, dec, found, err := get(r, accountKey(id), recAccount, recAccountElsewhere)
 		if err != nil {
 			return err
 		}
 		if !found {
 			return fault.New(fault.NotFound, "there is no such account")
 		}
-		rec, err = decodeAccount(dec)
+		rec, err = decodeAccount(kind, dec)
 		return err
 	})
 	if err != nil {

@@ -335,7 +335,7 @@ func TestHasherIsBounded(t *testing.T) {
 		t.Errorf("%v, %d hashes ran", err, h.ran.Load())
 	}
 	for range cap(h.slots) {
-		h.leave()
+		h.leave(1)
 	}
 	if small, _ := newHasher(Options{Now: time.Now, Argon: Argon{MemoryKiB: 19 << 10}, PasswordMemory: 1, Rand: rand.Reader}); cap(small.slots) != 1 {
 		t.Error("less memory than one hash needs must still let one run")
@@ -566,19 +566,19 @@ func TestRecordsRoundTrip(t *testing.T) {
 			return mail.Address{Local: word.Draw(t, "local"), Domain: word.Draw(t, "domain")}
 		})
 		when := time.Unix(rapid.Int64Range(0, 1<<40).Draw(t, "when"), 0).UTC()
-		a := &accountRecord{addr.Draw(t, "a"), when, rapid.Uint64().Draw(t, "version"), word.Draw(t, "hash"), map[string]sasl.Keys{}}
+		a := &accountRecord{addr.Draw(t, "a"), when, rapid.Uint64().Draw(t, "version"), word.Draw(t, "hash"), map[string]sasl.Keys{}, word.Draw(t, "foreign"), rapid.Bool().Draw(t, "waiting")}
 		if rapid.Bool().Draw(t, "keys") {
 			a.scram[sasl.ScramSHA1] = sasl.Keys{Salt: []byte("s"), Iterations: 4096, StoredKey: []byte("k"), ServerKey: []byte("v")}
 		}
-		_, d, err := unseal(a.encode())
+		kind, d, err := unseal(a.encode())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := decodeAccount(d); err != nil || !reflect.DeepEqual(got, a) {
+		if got, err := decodeAccount(kind, d); err != nil || !reflect.DeepEqual(got, a) {
 			t.Fatalf("%+v -> %+v, %v", a, got, err)
 		}
 		e := entry{targets: rapid.SliceOfN(addr, 1, 5).Draw(t, "targets")}
-		kind, d, err := unseal(e.encode())
+		kind, d, err = unseal(e.encode())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,7 @@ type cache struct {
 	first      mail.AccountID
 	signers    map[string][]SigningKey
 	settings   map[string]Settings
+	elsewhere  map[struct{}]bool // whether there are accounts with a password elsewhere
 }
 
 // maybeDomain is a domain's record, if it is local.
@@ -50,7 +51,7 @@ func (c *cache) clear() uint64 {
 	defer c.mu.Unlock()
 	c.generation++
 	c.domains, c.entries, c.accounts, c.first = nil, nil, nil, 0
-	c.signers, c.settings = nil, nil
+	c.signers, c.settings, c.elsewhere = nil, nil, nil
 	return c.generation
 }
 

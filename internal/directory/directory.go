@@ -58,6 +58,11 @@ type Options struct {
 	// 0: 10 minutes, less than 0: never.
 	RememberFor time.Duration
 
+	// KeepForeign keeps hashes that other servers made as they are, for ever; else ours take
+	// their place at the first login with the password.
+	KeepForeign bool
+	Scram       Scram // when SCRAM is offered
+
 	// Tokens checks access tokens; nil: none is taken.
 	Tokens Tokens
 	// CertificateNames maps the subjects of clients' certificates, as RFC 2253 writes

@@ -26,6 +26,8 @@ func FuzzRecords(f *testing.F) {
 	keys := map[string]sasl.Keys{sasl.ScramSHA256: {Iterations: 4096, Salt: []byte("s"), StoredKey: []byte("k"), ServerKey: []byte("v")}}
 	for _, b := range [][]byte{
 		(&accountRecord{address: mail.Address{Local: "a", Domain: "b"}, created: time.Unix(1, 0), hash: "x", scram: keys}).encode(),
+		(&accountRecord{address: mail.Address{Local: "a", Domain: "b"}, created: time.Unix(1, 0), foreign: "{SHA}b+EBB60C2GpM+87U5kr1zSBlavQ="}).encode(),
+		(&accountRecord{address: mail.Address{Local: "a", Domain: "b"}, created: time.Unix(1, 0), waiting: true}).encode(),
 		entry{targets: []mail.Address{{Local: "a", Domain: "b"}}}.encode(),
 		entry{account: 7}.encode(),
 		seal(recAccountEntry, []byte{0}),
@@ -80,6 +82,8 @@ func FuzzRecords(f *testing.F) {
 		},
 	}
 	forms[recAliasEntry] = forms[recAccountEntry]
+	forms[recAccountElsewhere] = forms[recAccount]
+	twins := map[byte]byte{recAccountEntry: recAliasEntry, recAliasEntry: recAccountEntry, recAccount: recAccountElsewhere, recAccountElsewhere: recAccount}
 	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
 		b := seal(kind, payload)
 		for k, form := range forms {
@@ -87,7 +91,7 @@ func FuzzRecords(f *testing.F) {
 			var written []byte
 			var err error
 			memory.Bounded(t, 200*len(b), func() { is, written, err = form(one{b}) })
-			own := k == kind || k == recAccountEntry && kind == recAliasEntry || k == recAliasEntry && kind == recAccountEntry
+			own := k == kind || twins[k] == kind
 			if err != nil || !own {
 				if !fault.Is(err, fault.Corrupt) {
 					t.Fatalf("kind %d read as %d: %v", kind, k, err)

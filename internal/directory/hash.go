@@ -36,6 +36,7 @@ const (
 type hasher struct {
 	cost    Argon
 	slots   chan struct{} // one for each hash at a time
+	several chan struct{} // held by the one who is about to take several of them
 	waiting atomic.Int64
 	ran     atomic.Int64 // hashes computed, for tests and metrics
 	rand    io.Reader
@@ -44,7 +45,7 @@ type hasher struct {
 
 func newHasher(opt Options) (*hasher, error) {
 	slots := max(1, opt.PasswordMemory/(int64(opt.Argon.MemoryKiB)<<10))
-	h := &hasher{cost: opt.Argon, slots: make(chan struct{}, min(slots, 1024)), rand: opt.Rand}
+	h := &hasher{cost: opt.Argon, slots: make(chan struct{}, min(slots, 1024)), several: make(chan struct{}, 1), rand: opt.Rand}
 	random := make([]byte, saltLen+keyLen)
 	if _, err := io.ReadFull(opt.Rand, random); err != nil {
 		return nil, fault.Wrap(fault.Internal, "", err)
@@ -57,7 +58,7 @@ func newHasher(opt Options) (*hasher, error) {
 func (h *hasher) enter(ctx context.Context) error {
 	if h.waiting.Add(1) > maxWaiting {
 		h.waiting.Add(-1)
-		return fault.New(fault.Limited, "too many logins at the same time, try again")
+		return errTooMany()
 	}
 	defer h.waiting.Add(-1)
 	work := turn.Of(ctx)
@@ -71,7 +72,15 @@ func (h *hasher) enter(ctx context.Context) error {
 	}
 }
 
-func (h *hasher) leave() { <-h.slots }
+func errTooMany() error {
+	return fault.New(fault.Limited, "too many logins at the same time, try again")
+}
+
+func (h *hasher) leave(places int) {
+	for range places {
+		<-h.slots
+	}
+}
 
 // make returns the PHC string of a prepared password.
 func (h *hasher) make(ctx context.Context, password string) (string, error) {
@@ -82,7 +91,7 @@ func (h *hasher) make(ctx context.Context, password string) (string, error) {
 	if err := h.enter(ctx); err != nil {
 		return "", err
 	}
-	defer h.leave()
+	defer h.leave(1)
 	return encodePHC(h.cost, salt, h.run(h.cost, password, salt, keyLen)), nil
 }
 
@@ -100,7 +109,7 @@ func (h *hasher) check(ctx context.Context, phc, password string) (bool, error) 
 	if err := h.enter(ctx); err != nil {
 		return false, err
 	}
-	defer h.leave()
+	defer h.leave(1)
 	got := h.run(cost, password, salt, uint32(len(want)))
 	return subtle.ConstantTimeCompare(got, want) == 1 && real, nil
 }

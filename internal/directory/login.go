@@ -61,12 +61,16 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string) (A
 	if err != nil {
 		return Account{}, err
 	}
+	typed := password
 	password, prepErr := sasl.PreparePassword(password)
 	if prepErr != nil {
 		password = "" // is nobody's
 	}
 	if id != 0 && d.known.knows(l.name, id, password, rec.version) {
 		return Account{id, rec.address, rec.created}, nil
+	}
+	if rec.foreign != "" {
+		return d.verifyForeign(ctx, l, id, rec, typed, password)
 	}
 	ok, err := d.hashes.check(ctx, rec.hash, password)
 	switch {
@@ -86,19 +90,23 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string) (A
 // ever uses SCRAM keeps its old cost until the password is changed. A failure is no
 // failure of the login: the next one tries again.
 func (d *Directory) refresh(ctx context.Context, id mail.AccountID, rec *accountRecord, password string) {
-	if !d.stale(rec) {
-		return
+	if d.stale(rec) {
+		d.renew(ctx, id, rec, password)
 	}
+}
+
+// renew makes what is kept of a prepared password, known to be right, anew.
+func (d *Directory) renew(ctx context.Context, id mail.AccountID, rec *accountRecord, password string) {
 	var made accountRecord
 	err := d.setCredentials(ctx, &made, password)
 	if err == nil {
 		err = d.update(ctx, func(w engine.Writer) error {
 			now, err := getAccount(w, id)
-			if err != nil || now.version != rec.version || now.hash != rec.hash {
+			if err != nil || now.version != rec.version || now.hash != rec.hash || now.foreign != rec.foreign {
 				return err // changed meanwhile
 			}
-			now.hash, now.scram = made.hash, made.scram // of the same password: the version stays
-			return w.Put(accountKey(id), now.encode())
+			now.take(&made) // of the same password: the version stays
+			return putAccount(w, id, now)
 		})
 	}
 	if err != nil {

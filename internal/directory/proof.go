@@ -36,7 +36,7 @@ type Line interface {
 // Offer says which mechanisms a line may use: tokens if there is who checks them,
 // EXTERNAL if its certificate names an account.
 func (d *Directory) Offer(ctx context.Context, line Line) sasl.Offer {
-	o := sasl.Offer{Protected: line.MayLogin(), Bindings: sasl.Bindings(line.ChannelBinding), Nonce: d.nonce}
+	o := sasl.Offer{Protected: line.MayLogin(), Bindings: sasl.Bindings(line.ChannelBinding), Nonce: d.nonce, WithoutScram: !d.offersScram(ctx)}
 	if d.opt.Tokens != nil {
 		hints := d.opt.Tokens.Hints()
 		o.Bearer = &hints

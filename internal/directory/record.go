@@ -23,6 +23,8 @@ const (
 	famSigning   = 'k' // domain, NUL, selector -> a key that signs its mail
 	famSettings  = 's' // domain -> what is set for it
 	famPublished = 'w' // domain -> the DNS records that were made here
+
+	famElsewhere = 'x' // account id -> nothing; its password is known in the form of another server only
 )
 
 // The first byte of every record: what it is and in which version. A record ends in
@@ -38,6 +40,8 @@ const (
 	recSigning
 	recSettings
 	recPublished
+	recAccountElsewhere
+	recElsewhere
 	recEnd // not a record: one more than the last
 )
 
@@ -47,6 +51,7 @@ func settingsKey(domain string) []byte      { return engine.KeyString(famSetting
 func publishedKey(domain string) []byte     { return engine.KeyString(famPublished, domain) }
 func accountKey(id mail.AccountID) []byte   { return engine.Key(famAccount, uint64(id)) }
 func removedKey(id mail.AccountID) []byte   { return engine.Key(famRemoved, uint64(id)) }
+func elsewhereKey(id mail.AccountID) []byte { return engine.Key(famElsewhere, uint64(id)) }
 func entryKey(folded mail.Address) []byte   { return addressKey(famEntry, folded) }
 func pendingKey(folded mail.Address) []byte { return addressKey(famPending, folded) }
 
@@ -195,23 +200,41 @@ type accountRecord struct {
 	version uint64 // of the credentials: it grows with each change of password
 	hash    string // argon2id, PHC string; "": no password, no login
 	scram   map[string]sasl.Keys
+
+	foreign string // a hash that another server made, as package foreign keeps it; "": none
+	waiting bool   // its password is where the domain's mail was before, until its first login
 }
+
+// elsewhere tells whether there is something that only the password itself can bring in.
+func (a *accountRecord) elsewhere() bool { return a.foreign != "" || a.waiting }
 
 // scramMechanisms are the ones keys are kept for, in the order of the record.
 var scramMechanisms = [...]string{sasl.ScramSHA1, sasl.ScramSHA256}
 
 func getAccount(r engine.Reader, id mail.AccountID) (*accountRecord, error) {
-	_, d, found, err := get(r, accountKey(id), recAccount)
+	kind, d, found, err := get(r, accountKey(id), recAccount, recAccountElsewhere)
 	if err != nil {
 		return nil, err
 	}
 	if !found {
 		return nil, fault.Newf(fault.Corrupt, "the directory has lost the record of account %d", id)
 	}
-	return decodeAccount(d)
+	return decodeAccount(kind, d)
 }
 
-func decodeAccount(d *decoder) (*accountRecord, error) {
+// putAccount writes an account's record, and notes whether it is one of those of which the
+// password is known elsewhere only.
+func putAccount(w engine.Writer, id mail.AccountID, rec *accountRecord) error {
+	if err := w.Put(accountKey(id), rec.encode()); err != nil {
+		return err
+	}
+	if rec.elsewhere() {
+		return w.Put(elsewhereKey(id), seal(recElsewhere, nil))
+	}
+	return w.Delete(elsewhereKey(id))
+}
+
+func decodeAccount(kind byte, d *decoder) (*accountRecord, error) {
 	a := &accountRecord{address: d.address(), scram: map[string]sasl.Keys{}}
 	a.created = time.Unix(int64(d.number()), 0).UTC()
 	a.version = d.number()
@@ -220,6 +243,13 @@ func decodeAccount(d *decoder) (*accountRecord, error) {
 		k := sasl.Keys{Iterations: int(d.number()), Salt: d.bytes(), StoredKey: d.bytes(), ServerKey: d.bytes()}
 		if k.Iterations > 0 {
 			a.scram[mech] = k
+		}
+	}
+	if kind == recAccountElsewhere {
+		a.foreign = string(d.bytes())
+		a.waiting = d.number() != 0
+		if !a.elsewhere() && d.done() == nil {
+			return a, fault.New(fault.Corrupt, "an account is said to have its password elsewhere, and has not")
 		}
 	}
 	return a, d.done()
@@ -237,5 +267,12 @@ func (a *accountRecord) encode() []byte {
 		b = appendBytes(b, k.StoredKey)
 		b = appendBytes(b, k.ServerKey)
 	}
-	return seal(recAccount, b)
+	if !a.elsewhere() {
+		return seal(recAccount, b)
+	}
+	b = appendBytes(b, a.foreign)
+	if a.waiting {
+		return seal(recAccountElsewhere, append(b, 1))
+	}
+	return seal(recAccountElsewhere, append(b, 0))
 }

@@ -60,7 +60,8 @@ type mender struct {
 	given    map[string]bool         // domains of addresses that were given
 	highest  mail.AccountID
 
-	ofDomains []string // that have keys or settings
+	ofDomains []string         // that have keys or settings
+	noted     []mail.AccountID // as having their password elsewhere
 }
 
 func (m *mender) note(id mail.AccountID, address string, lost bool, what string) {
@@ -83,6 +84,9 @@ func (m *mender) all(data []mail.AccountID) error {
 		return err
 	}
 	if err := m.needDomains(); err != nil {
+		return err
+	}
+	if err := m.notes(); err != nil {
 		return err
 	}
 	return m.meta()
@@ -119,9 +123,9 @@ func (m *mender) one(key []byte, kind byte, d *decoder) error {
 		}
 		m.holders[addressOf(key)] = e.account
 	case famAccount:
-		rec, err := decodeAccount(d)
-		if err == nil && rec.hash != "" {
-			_, _, _, err = decodePHC(rec.hash)
+		rec, err := decodeAccount(kind, d)
+		if err == nil {
+			err = rec.sound()
 		}
 		if err != nil {
 			return err
@@ -148,6 +152,28 @@ func (m *mender) one(key []byte, kind byte, d *decoder) error {
 	case famPublished:
 		_, err := decodePublished(d)
 		return err
+	case famElsewhere:
+		m.noted = append(m.noted, mail.AccountID(engine.Num(key, 0)))
+	}
+	return nil
+}
+
+// notes brings what is noted of accounts into accord with their records: those that were
+// lost have no password elsewhere any more.
+func (m *mender) notes() error {
+	for _, id := range m.noted {
+		if rec := m.accounts[id]; rec == nil || !rec.elsewhere() {
+			if err := m.w.Delete(elsewhereKey(id)); err != nil {
+				return err
+			}
+		}
+	}
+	for id, rec := range m.accounts {
+		if rec.elsewhere() {
+			if err := m.w.Put(elsewhereKey(id), seal(recElsewhere, nil)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -176,6 +202,8 @@ func (m *mender) mend(key []byte) error {
 	case famSettings:
 		m.note(0, string(key[1:]), true, "what was set for the domain is lost: set it again, martlet domain set")
 		return m.w.Delete(key)
+	case famElsewhere:
+		return m.w.Delete(key) // its account tells
 	case famPublished:
 		m.note(0, string(key[1:]), false, "which records of the DNS were made here is forgotten; what is not wanted any more is to be taken out by hand")
 		return m.w.Delete(key)

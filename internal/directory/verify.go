@@ -14,17 +14,20 @@ import (
 // is to have data in the store.
 func (d *Directory) Verify(ctx context.Context, report func(string), live func(mail.AccountID)) error {
 	return d.eng.View(ctx, shard, func(r engine.Reader) error {
-		v := &verifier{report: report, domains: map[string]bool{}, entries: map[mail.AccountID]mail.Address{}}
+		v := &verifier{report: report, domains: map[string]bool{}, entries: map[mail.AccountID]mail.Address{}, awaited: map[mail.AccountID]bool{}}
 		for _, check := range []struct {
 			family byte
 			fn     func(key []byte, kind byte, d *decoder) error
 		}{
 			{famDomain, v.domain}, {famEntry, v.entry}, {famAccount, v.account}, {famPending, v.pending}, {famMeta, v.meta},
-			{famSigning, v.signing}, {famSettings, v.settings}, {famPublished, v.published},
+			{famSigning, v.signing}, {famSettings, v.settings}, {famPublished, v.published}, {famElsewhere, v.elsewhere},
 		} {
 			if err := v.all(r, check.family, check.fn); err != nil {
 				return err
 			}
+		}
+		for id := range v.awaited {
+			report(fmt.Sprintf("account %d has its password elsewhere, and is not noted as such", id))
 		}
 		for id, address := range v.entries {
 			report(fmt.Sprintf("%s names account %d, which has no record", address, id))
@@ -66,6 +69,7 @@ type verifier struct {
 	report  func(string)
 	domains map[string]bool
 	entries map[mail.AccountID]mail.Address // without an account record yet
+	awaited map[mail.AccountID]bool         // whose password is elsewhere
 	highest mail.AccountID
 	live    []mail.AccountID
 }
@@ -113,23 +117,33 @@ func (v *verifier) entry(key []byte, kind byte, d *decoder) error {
 	return nil
 }
 
-func (v *verifier) account(key []byte, _ byte, d *decoder) error {
+func (v *verifier) account(key []byte, kind byte, d *decoder) error {
 	id := mail.AccountID(engine.Num(key, 0))
-	rec, err := decodeAccount(d)
+	rec, err := decodeAccount(kind, d)
 	if err != nil {
 		return err
 	}
 	if address, ok := v.entries[id]; !ok || address != canonical(rec.address) {
 		v.report(fmt.Sprintf("account %d says it is %s, which does not name it", id, rec.address))
 	}
-	if rec.hash != "" {
-		if _, _, _, err := decodePHC(rec.hash); err != nil {
-			return err
-		}
+	if err := rec.sound(); err != nil {
+		return err
+	}
+	if rec.elsewhere() {
+		v.awaited[id] = true
 	}
 	delete(v.entries, id)
 	v.highest = max(v.highest, id)
 	v.live = append(v.live, id)
+	return nil
+}
+
+func (v *verifier) elsewhere(key []byte, _ byte, _ *decoder) error {
+	id := mail.AccountID(engine.Num(key, 0))
+	if !v.awaited[id] {
+		v.report(fmt.Sprintf("account %d is noted as one that has its password elsewhere, and has not", id))
+	}
+	delete(v.awaited, id)
 	return nil
 }
 

@@ -90,6 +90,13 @@ type accountLine struct {
 	Created time.Time      `json:"created"`
 }
 
+// accountListed is a line of the list, with what is still to come of its password.
+type accountListed struct {
+	accountLine
+	Foreign bool `json:"foreign,omitempty"`
+	Waiting bool `json:"waiting,omitempty"`
+}
+
 func lineOf(acct directory.Account) accountLine {
 	return accountLine{acct.Address.String(), acct.ID, acct.Created.UTC()}
 }
@@ -99,7 +106,13 @@ func (a *api) listAccounts(r *request) error {
 		if err != nil {
 			return err
 		}
-		if err := r.send(lineOf(acct)); err != nil {
+		line := accountListed{accountLine: lineOf(acct)}
+		s, err := a.Directory.LoginOf(r.ctx, acct.ID)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		line.Foreign, line.Waiting = s.Foreign, s.Waiting
+		if err := r.send(line); err != nil {
 			return err
 		}
 	}
@@ -108,6 +121,7 @@ func (a *api) listAccounts(r *request) error {
 
 type accountAnswer struct {
 	accountLine
+	loginAnswer
 	Mailboxes     int   `json:"mailboxes"`
 	Messages      int64 `json:"messages"`
 	Bytes         int64 `json:"bytes"`
@@ -121,6 +135,9 @@ func (a *api) showAccount(r *request) error {
 		return err
 	}
 	out := accountAnswer{accountLine: lineOf(acct)}
+	if out.loginAnswer, err = a.loginOf(r, acct.ID); err != nil {
+		return err
+	}
 	err = a.Store.Account(acct.ID).View(r.ctx, func(s *store.Snapshot) error {
 		boxes, err := s.Mailboxes()
 		quota, used := s.Quota()
@@ -144,24 +161,59 @@ func (a *api) lookup(r *request) (directory.Account, error) {
 }
 
 type passwordIn struct {
-	Password *string `json:"password"` // null or left out: make one
+	Password *string `json:"password"`          // null or left out: make one
+	Hash     string  `json:"hash,omitempty"`    // instead of it: one that another server made
+	Waiting  bool    `json:"waiting,omitempty"` // instead of it: the domain's former server knows it
 }
 
 type passwordAnswer struct {
 	Address  string `json:"address"`
 	Password string `json:"password,omitempty"` // only if it was made here
+	Scheme   string `json:"scheme,omitempty"`   // of a hash
+	Waiting  bool   `json:"waiting,omitempty"`
+	Warning  string `json:"warning,omitempty"`
 }
 
-// chosen returns the password given, or a new one and what to answer.
-func (a *api) chosen(in *string, addr mail.Address) (string, passwordAnswer, error) {
-	if in != nil {
-		if *in == "" {
-			return "", passwordAnswer{}, fault.New(fault.Invalid, "the password is empty")
+// chosen returns the login given, or one with a new password, and what to answer.
+func (a *api) chosen(in passwordIn, addr mail.Address) (directory.Login, passwordAnswer, error) {
+	answer := passwordAnswer{Address: addr.String()}
+	switch {
+	case in.Hash != "" && (in.Password != nil || in.Waiting) || in.Password != nil && in.Waiting:
+		return directory.Login{}, answer, fault.New(fault.Invalid, "password, hash and waiting exclude one another")
+	case in.Hash != "":
+		h, err := a.Directory.ParseHash(in.Hash)
+		if err != nil {
+			return directory.Login{}, answer, err
 		}
-		return *in, passwordAnswer{Address: addr.String()}, nil
+		answer.Scheme = h.Scheme()
+		if _, plain := h.Plain(); plain {
+			answer.Warning = "the password was given in the clear: it is hashed now, but who has seen the input knows it"
+		}
+		return directory.Login{Hash: in.Hash}, answer, nil
+	case in.Waiting:
+		answer.Waiting = true
+		return directory.Login{Waiting: true}, answer, nil
+	case in.Password != nil:
+		if *in.Password == "" {
+			return directory.Login{}, answer, fault.New(fault.Invalid, "the password is empty")
+		}
+		return directory.Login{Password: *in.Password}, answer, nil
 	}
 	pw, err := NewPassword(a.Rand)
-	return pw, passwordAnswer{addr.String(), pw}, err
+	answer.Password = pw
+	return directory.Login{Password: pw}, answer, err
+}
+
+// loginAnswer tells how an account's password is kept.
+type loginAnswer struct {
+	Scheme  string `json:"password_scheme"`   // argon2id is ours; "": none is known here
+	Foreign bool   `json:"foreign,omitempty"` // as another server made it, until the next login with the password
+	Waiting bool   `json:"waiting,omitempty"` // it will be known at the first login
+}
+
+func (a *api) loginOf(r *request, id mail.AccountID) (loginAnswer, error) {
+	s, err := a.Directory.LoginOf(r.ctx, id)
+	return loginAnswer(s), err
 }
 
 func (a *api) addAccount(r *request) error {
@@ -177,11 +229,11 @@ func (a *api) addAccount(r *request) error {
 	if err != nil {
 		return err
 	}
-	pw, answer, err := a.chosen(in.Password, addr)
+	login, answer, err := a.chosen(in.passwordIn, addr)
 	if err != nil {
 		return err
 	}
-	if _, err := a.Directory.AddAccount(r.ctx, addr, pw, in.quota()); err != nil {
+	if _, err := a.Directory.AddAccountWith(r.ctx, addr, login, in.quota()); err != nil {
 		return err
 	}
 	return r.send(answer)
@@ -196,11 +248,11 @@ func (a *api) setPassword(r *request) error {
 	if err != nil {
 		return err
 	}
-	pw, answer, err := a.chosen(in.Password, acct.Address)
+	login, answer, err := a.chosen(in, acct.Address)
 	if err != nil {
 		return err
 	}
-	if err := a.Directory.SetPassword(r.ctx, acct.Address, pw); err != nil {
+	if err := a.Directory.SetLogin(r.ctx, acct.Address, login); err != nil {
 		return err
 	}
 	return r.send(answer)

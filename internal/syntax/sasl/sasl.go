@@ -70,6 +70,9 @@ type Offer struct {
 	Bearer *Bearer
 	// External is true where the connection itself proves who the client is.
 	External bool
+	// WithoutScram is true where there are logins whose passwords are only known in forms that
+	// SCRAM can do nothing with.
+	WithoutScram bool
 	// Nonce makes what nobody may guess, in printable letters without a comma. It is
 	// needed for SCRAM.
 	Nonce func() string
@@ -84,10 +87,12 @@ func (o Offer) Mechanisms() (names []string) {
 	if o.External {
 		names = append(names, External)
 	}
-	if len(o.Bindings) > 0 {
+	if len(o.Bindings) > 0 && !o.WithoutScram {
 		names = append(names, ScramSHA256Plus, ScramSHA1Plus)
 	}
-	names = append(names, ScramSHA256, ScramSHA1)
+	if !o.WithoutScram {
+		names = append(names, ScramSHA256, ScramSHA1)
+	}
 	if o.Bearer != nil {
 		names = append(names, OAuthBearer, XOAuth2)
 	}

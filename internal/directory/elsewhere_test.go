@@ -1,0 +1,316 @@
+package directory
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/sasl"
+)
+
+// setUpForeign is setUp with as much memory for passwords as a server has.
+func setUpForeign(t testing.TB) *fixture {
+	f := setUp(t)
+	f.Close()
+	f.opt.PasswordMemory = 128 << 20
+	f.open(t)
+	return f
+}
+
+const foreignPassword = "Blaue Möwe 7!"
+
+// foreignHashes are those of real programs.
+func foreignHashes(t testing.TB) (all []string) {
+	t.Helper()
+	file, err := os.Open("foreign/testdata/hashes.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for s := bufio.NewScanner(file); s.Scan(); {
+		if _, hash, ok := strings.Cut(s.Text(), "\t"); ok {
+			all = append(all, hash)
+		}
+	}
+	return all
+}
+
+func (f *fixture) addWith(t failer, addr string, with Login) Account {
+	t.Helper()
+	a, err := f.AddAccountWith(bg, at(addr), with, store.Quota{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (f *fixture) state(t failer, id mail.AccountID) LoginState {
+	t.Helper()
+	s, err := f.LoginOf(bg, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Whatever made the hash: its password logs in, another one does not, and then the hash is
+// ours and SCRAM works.
+func TestForeignHashesLogIn(t *testing.T) {
+	f := setUpForeign(t)
+	schemes := map[string]bool{}
+	for i, hash := range foreignHashes(t) {
+		h, err := f.ParseHash(hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schemes[h.Scheme()] {
+			continue
+		}
+		schemes[h.Scheme()] = true
+		addr := fmt.Sprintf("u%d@example.org", i)
+		a := f.addWith(t, addr, Login{Hash: hash})
+		_, plain := h.Plain()
+		if s := f.state(t, a.ID); s.Foreign == plain || !plain && s.Scheme != h.Scheme() {
+			t.Errorf("%s: %+v", h.Scheme(), s)
+		}
+		f.pass(time.Hour)
+		wantKind(t, h.Scheme(), f.try(addr, "Blaue Möwe 7", home), fault.Unauthenticated)
+		if s := f.state(t, a.ID); s.Foreign == plain {
+			t.Errorf("%s: after a wrong password %+v", h.Scheme(), s)
+		}
+		f.mustDo(t, f.try(addr, foreignPassword, home))
+		if s := f.state(t, a.ID); s.Foreign || s.Scheme != "argon2id" {
+			t.Errorf("%s: after the login %+v", h.Scheme(), s)
+		}
+		f.known.forget(addr)
+		f.mustDo(t, f.try(addr, foreignPassword, home))
+		wantKind(t, h.Scheme(), f.try(addr, "Blaue Möwe 7", home), fault.Unauthenticated)
+		rec, err := f.account(bg, a.ID)
+		f.mustDo(t, err)
+		prepared, _ := sasl.PreparePassword(foreignPassword)
+		for _, mech := range scramMechanisms {
+			k := rec.scram[mech]
+			if want, err := sasl.DeriveKeys(mech, prepared, k.Salt, k.Iterations); err != nil || !slices.Equal(want.StoredKey, k.StoredKey) {
+				t.Errorf("%s: no keys for %s, %v", h.Scheme(), mech, err)
+			}
+		}
+	}
+	if len(schemes) < 26 {
+		t.Errorf("only %d schemes", len(schemes))
+	}
+}
+
+// Nothing of a password or of who has it may be told by work: an account with a hash of
+// others costs our hash, too, and a wrong password has the one answer.
+func TestForeignHashesCostOursToo(t *testing.T) {
+	f := setUpForeign(t)
+	f.addWith(t, "a@example.org", Login{Hash: "{SHA}b+EBB60C2GpM+87U5kr1zSBlavQ="})
+	for _, login := range []string{"a@example.org", "nobody@example.org"} {
+		f.pass(time.Hour)
+		ran := f.hashes.ran.Load()
+		err := f.try(login, "wrong", home)
+		if n := f.hashes.ran.Load() - ran; n != 1 || err == nil || err.Error() != errWrong().Error() {
+			t.Errorf("%s: %d hashes, %v", login, n, err)
+		}
+	}
+}
+
+// A password in the clear is nowhere in the store.
+func TestPlainIsNotStored(t *testing.T) {
+	f := setUpForeign(t)
+	f.addWith(t, "a@example.org", Login{Hash: "{PLAIN}Gänseblümchen99"})
+	f.mustDo(t, f.try("a@example.org", "Gänseblümchen99", home))
+	f.mustDo(t, f.SetLogin(bg, at("a@example.org"), Login{Hash: "{CLEARTEXT}Löwenzahn88"}), f.try("a@example.org", "Löwenzahn88", home))
+	records := 0
+	f.mustDo(t, f.eng.View(bg, shard, func(r engine.Reader) error {
+		return r.Scan(nil, nil, false, func(key, value []byte) bool {
+			records++
+			for _, secret := range []string{"nseblümchen99", "wenzahn88"} {
+				if strings.Contains(string(value)+string(key), secret) {
+					t.Errorf("record %q holds the password", key)
+				}
+			}
+			return true
+		})
+	}))
+	if records < 4 {
+		t.Errorf("%d records", records)
+	}
+}
+
+// A hash over the limits is refused when it is brought, and so is one of no known scheme; the
+// account stays as it was.
+func TestForeignHashesAreRefused(t *testing.T) {
+	f := setUp(t) // 64 KiB for passwords
+	f.add(t, "a@example.org", "secret")
+	for hash, kind := range map[string]fault.Kind{
+		"{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$MTIzNDU2Nzg$AAAAAAAAAAAAAAAAAAAAAA": fault.TooLarge,
+		"{SHA512-CRYPT}$6$rounds=99999999$a$" + strings.Repeat("a", 86):               fault.TooLarge,
+		"{DES-CRYPT}8CRXWF0oaD2yc": fault.Unsupported, "{SSHA}x": fault.Invalid, "{PLAIN}a\x01": fault.Invalid,
+	} {
+		wantKind(t, hash, f.SetLogin(bg, at("a@example.org"), Login{Hash: hash}), kind)
+		_, err := f.AddAccountWith(bg, at("b@example.org"), Login{Hash: hash}, store.Quota{})
+		wantKind(t, hash, err, kind)
+	}
+	f.mustDo(t, f.try("a@example.org", "secret", home))
+	_, err := f.Lookup(bg, at("b@example.org"))
+	wantKind(t, "b", err, fault.NotFound)
+}
+
+func TestForeignHashesCanBeKept(t *testing.T) {
+	f := setUpForeign(t)
+	f.Close()
+	f.opt.KeepForeign = true
+	f.open(t)
+	a := f.addWith(t, "a@example.org", Login{Hash: "{SHA}b+EBB60C2GpM+87U5kr1zSBlavQ="})
+	for range 2 {
+		f.mustDo(t, f.try("a@example.org", foreignPassword, home))
+		f.known.forget("a@example.org")
+	}
+	if s := f.state(t, a.ID); !s.Foreign || s.Scheme != "SHA" {
+		t.Errorf("%+v", s)
+	}
+	f.mustDo(t, f.SetPassword(bg, a.Address, "new one"), f.try("a@example.org", "new one", home))
+	wantKind(t, "the old one", f.try("a@example.org", foreignPassword, home), fault.Unauthenticated)
+	if s := f.state(t, a.ID); s.Foreign || s.Scheme != "argon2id" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Programs that prefer SCRAM are not led into a failure: it is offered when nobody's password
+// is elsewhere, and what is asked for all the same fails as for a login that is not there.
+func TestScramWaitsForPasswords(t *testing.T) {
+	f := setUpForeign(t)
+	offered := func() bool { return slices.Contains(f.Offer(bg, line{from: home}).Mechanisms(), sasl.ScramSHA256) }
+	if !offered() {
+		t.Fatal("not offered to begin with")
+	}
+	a := f.addWith(t, "a@example.org", Login{Hash: "{SHA}b+EBB60C2GpM+87U5kr1zSBlavQ="})
+	b := f.addWith(t, "b@example.org", Login{Waiting: true})
+	if offered() {
+		t.Error("offered while an account cannot use it")
+	}
+	for _, login := range []string{"a@example.org", "b@example.org", "nobody@example.org"} {
+		k, err := f.Attempt(bg, line{from: home}).ScramKeys(login, sasl.ScramSHA256)
+		if err != nil || len(k.Salt) != saltLen || k.Iterations != f.opt.ScramIterations {
+			t.Errorf("%s: %+v, %v", login, k, err)
+		}
+	}
+	f.mustDo(t, f.try("a@example.org", foreignPassword, home))
+	if offered() {
+		t.Error("offered while an account waits")
+	}
+	f.mustDo(t, f.SetPassword(bg, b.Address, "now"))
+	if !offered() {
+		t.Error("not offered when all is known")
+	}
+	f.mustDo(t, f.SetLogin(bg, a.Address, Login{Waiting: true}))
+	if offered() {
+		t.Error("offered while an account waits again")
+	}
+	f.mustDo(t, f.RemoveAccount(bg, a.Address))
+	if !offered() {
+		t.Error("not offered after the last one is gone")
+	}
+	f.addWith(t, "c@example.org", Login{Waiting: true})
+	f.opt.Scram = ScramAlways
+	f.Close()
+	f.open(t)
+	if !offered() {
+		t.Error("not offered although always")
+	}
+	f.opt.Scram = ScramNever
+	f.Close()
+	f.open(t)
+	if offered() {
+		t.Error("offered although never")
+	}
+}
+
+// Hashes that take the memory of several of ours wait for it and let nobody starve.
+func TestLargeHashesShareTheMemory(t *testing.T) {
+	f := setUpForeign(t)
+	f.Close()
+	f.opt.Argon, f.opt.PasswordMemory = Argon{MemoryKiB: 2 << 10, Passes: 1, Lanes: 1}, 9<<20
+	f.open(t)
+	hash := "$argon2id$v=19$m=8192,t=2,p=2$rDXmfE8pBSDE2Pu/19q7tw$e3CmaMNl6O7Mk09lD8pprA"
+	var wg sync.WaitGroup
+	for i := range 6 {
+		addr := fmt.Sprintf("u%d@example.org", i)
+		if i%2 == 0 {
+			f.addWith(t, addr, Login{Hash: hash})
+		} else {
+			f.add(t, addr, foreignPassword)
+		}
+		wg.Go(func() {
+			if err := f.try(addr, foreignPassword, home); err != nil {
+				t.Errorf("%s: %v", addr, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(f.hashes.slots); n != 0 || cap(f.hashes.slots) != 4 {
+		t.Errorf("%d of %d places are taken", n, cap(f.hashes.slots))
+	}
+	if places, err := f.hashes.enterFor(bg, 8<<20); places != 4 || err != nil {
+		t.Errorf("%d places, %v", places, err)
+	}
+}
+
+// The record of an account with an ordinary login has the form that earlier versions wrote.
+func TestOldAccountRecords(t *testing.T) {
+	old := seal(recAccount, []byte("\x01a\x07example\x01\x02\x01h\x00\x00\x00\x00\x00\x00\x00\x00"))
+	kind, d, err := unseal(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := decodeAccount(kind, d)
+	if err != nil || rec.address != (mail.Address{Local: "a", Domain: "example"}) || rec.version != 2 || rec.hash != "h" || rec.elsewhere() {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+	if got := rec.encode(); string(got) != string(old) {
+		t.Errorf("%q, was %q", got, old)
+	}
+	rec.waiting = true
+	if got := rec.encode(); got[0] != recAccountElsewhere {
+		t.Errorf("kind %d", got[0])
+	}
+}
+
+// What is noted of accounts is held against their records, and brought into accord.
+func TestElsewhereIsVerifiedAndRepaired(t *testing.T) {
+	eng := newEngine(t)
+	defer eng.Close()
+	f := newFixture(t, eng)
+	f.mustDo(t, f.AddDomain(bg, "example.org"))
+	a := f.addWith(t, "a@example.org", Login{Waiting: true})
+	b := f.add(t, "b@example.org", "x")
+	f.mustDo(t, eng.Update(bg, shard, func(w engine.Writer) error {
+		if err := w.Delete(elsewhereKey(a.ID)); err != nil {
+			return err
+		}
+		return w.Put(elsewhereKey(b.ID), seal(recElsewhere, nil))
+	}))
+	if p := f.problems(t); len(p) != 2 {
+		t.Errorf("%q", p)
+	}
+	f.Close()
+	f.mustDo(t, Repair(bg, eng, []mail.AccountID{a.ID, b.ID}, nil, f.now(), func(Mended) {}))
+	f.open(t)
+	defer f.Close()
+	if p := f.problems(t); len(p) != 0 {
+		t.Errorf("%q", p)
+	}
+	if s := f.state(t, a.ID); !s.Waiting {
+		t.Errorf("%+v", s)
+	}
+}
