@@ -35,6 +35,7 @@ func (r *reader) check(c *Config) {
 	r.checkChecks(&c.Checks)
 	r.checkDNS(&c.DNS, &c.DKIM)
 	r.checkAutoconfig(c)
+	r.checkDiscover(&c.Discover)
 	r.checkRoutes(&c.Queue)
 	r.checkSending(c)
 	if c.Limits.ConnectionsPerAddress > c.Limits.Connections {

@@ -95,6 +95,9 @@ type Config struct {
 	// Whom "martlet doctor" asks.
 	Doctor Doctor `toml:"doctor"`
 
+	// How the settings of other providers are found.
+	Discover Discover `toml:"discover"`
+
 	// How other commands of this machine reach the running server.
 	Admin Admin `toml:"admin"`
 
