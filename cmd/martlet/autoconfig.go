@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/discover/format"
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/serve/autoconf"
 )
@@ -23,7 +26,8 @@ func (h *house) settings() *autoconf.Server {
 	ask := guard.New(guard.Options{Now: time.Now, PerAddress: a.Requests, PerNetwork: 5 * a.Requests})
 	o := autoconf.Options{
 		Hostname: asciiName(string(h.cfg.Hostname)), Services: announced(h.cfg), Provider: announcedProvider(h.cfg), Web: webBase(h.cfg),
-		IsLocal: h.directory.IsLocal, Any: h.trying, Log: h.log,
+		IsLocal: h.directory.IsLocal, Any: h.trying, Now: time.Now, Log: h.log,
+		Sign: h.profileSigner(),
 		Allow: func(peer netip.Addr) error {
 			if slices.ContainsFunc(h.cfg.Trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
 				return nil
@@ -32,6 +36,34 @@ func (h *house) settings() *autoconf.Server {
 		},
 	}
 	return autoconf.New(o)
+}
+
+// profileSigner signs profiles for Apple's devices, if the configuration wants that: by default
+// only with a certificate that devices know, as they show others as broken.
+func (h *house) profileSigner() func(context.Context, []byte) ([]byte, error) {
+	how := h.cfg.Autoconfig.Sign
+	if how == "never" {
+		return nil
+	}
+	return func(_ context.Context, profile []byte) ([]byte, error) {
+		cert, chain, err := h.mailKeyPair()
+		if err != nil {
+			return nil, err
+		}
+		if len(chain) == 0 {
+			return nil, fault.New(fault.NotFound, "there is no certificate yet")
+		}
+		if how == "auto" {
+			between := x509.NewCertPool()
+			for _, c := range chain[1:] {
+				between.AddCert(c)
+			}
+			if _, err := chain[0].Verify(x509.VerifyOptions{Intermediates: between, CurrentTime: time.Now(), DNSName: announcedHost(h.cfg)}); err != nil {
+				return nil, fault.Wrap(fault.NotFound, "the authorities of this system do not vouch for the certificate", err)
+			}
+		}
+		return format.Sign(profile, chain, cert.PrivateKey)
+	}
 }
 
 // peoplesProtocols are those that people's programs speak, in the order in which they are

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/miekg/dns"
@@ -74,9 +73,11 @@ func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
 		Services: map[string]uint16{}, TLSKeys: h.tlsKeys(), KeepsKey: h.cfg.TLS.ACME.Enabled, Issuer: issuerOf(h.cfg),
 	}
 	s.Sources, s.Smarthost = waysOut(&h.cfg.Queue, addresses)
+	if h.cfg.Autoconfig.Enabled {
+		s.Agents, s.Programs = h.settings().Agents, asciiName(string(h.cfg.Autoconfig.Host))
+	}
 	for _, l := range h.cfg.Listen {
-		_, port, _ := net.SplitHostPort(string(l.Address))
-		n, _ := strconv.ParseUint(port, 10, 16)
+		n := announcedPort(h.cfg, l)
 		switch {
 		case l.TLS == conf.NoTLS || l.Legacy:
 		case l.Protocol == "https":
@@ -195,14 +196,8 @@ func (h *house) mailChain() ([]*x509.Certificate, error) {
 		return nil, nil
 	}
 	if h.certs != nil {
-		here, there := net.Pipe() // a source may ask where a client is
-		defer here.Close()
-		defer there.Close()
-		cert, err := h.certs.Get(&tls.ClientHelloInfo{Conn: here, ServerName: name, SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256}})
-		if err != nil {
-			return nil, err
-		}
-		return parseChain(cert.Certificate)
+		_, chain, err := h.mailKeyPair()
+		return chain, err
 	}
 	file := string(h.cfg.TLS.Certificate)
 	if h.cfg.TLS.ACME.Enabled {
@@ -222,6 +217,24 @@ func (h *house) mailChain() ([]*x509.Certificate, error) {
 		der = append(der, block.Bytes)
 	}
 	return parseChain(der)
+}
+
+// mailKeyPair is the certificate of the hostname with its key, as a server shows it; none if
+// there is none yet.
+func (h *house) mailKeyPair() (*tls.Certificate, []*x509.Certificate, error) {
+	name := string(h.cfg.Hostname)
+	if h.certs == nil || h.acme != nil && slices.Contains(h.acme.missing(), name) {
+		return nil, nil, nil
+	}
+	here, there := net.Pipe() // a source may ask where a client is
+	defer here.Close()
+	defer there.Close()
+	cert, err := h.certs.Get(&tls.ClientHelloInfo{Conn: here, ServerName: name, SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256}})
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, err := parseChain(cert.Certificate)
+	return cert, chain, err
 }
 
 func parseChain(der [][]byte) (chain []*x509.Certificate, err error) {

@@ -10,7 +10,7 @@
 // does not judge whether mail arrives; that is the doctor's.
 //
 // RFC 1035 (master files), RFC 2136 and 8945 (updates), RFC 5321, 5 (MX), RFC 6186 and 8314
-// (services), RFC 6376 and 8463 (DKIM), RFC 7208 (SPF), RFC 9989 (DMARC), RFC 8461 (MTA-STS),
+// (services), draft-ietf-mailmaint-pacc, RFC 6376 and 8463 (DKIM), RFC 7208 (SPF), RFC 9989 (DMARC), RFC 8461 (MTA-STS),
 // RFC 8460 (TLS reports), RFC 6698 and 7672 (DANE), RFC 8659 (CAA).
 package publish
 
@@ -47,12 +47,16 @@ type Site struct {
 	Addresses []netip.Addr      // at which others reach it; none: not known
 	Unsure    error             // why these may be others; nil: they are right
 	Services  map[string]uint16 // ports of what people's programs use: imaps, submissions, imap, submission, pop3s, pop3
+	Programs  string            // host that mail programs are told, in A-labels; "": Hostname
 	Web       uint16            // port of https, 0: none is served
 	Sources   []netip.Addr      // that mail leaves from, beside Addresses
 	Smarthost string            // that all mail goes out through, by name or address; "": none
 	TLSKeys   [][32]byte        // SHA-256 of the public keys of the certificates, present and next; none: not known
 	KeepsKey  bool              // a renewed certificate has the same key
 	Issuer    string            // who gives certificates, as CAA names him; "": not known
+	// Agents returns what is served at ua-auto-config.DOMAIN, of which the DNS has the digest;
+	// an error: nothing is. Nil: nothing ever is.
+	Agents func(domain string) ([]byte, error)
 }
 
 // Domain is one domain of a server.

@@ -29,6 +29,7 @@ func site() Site {
 		Hostname: "mx.example.org", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.25"), netip.MustParseAddr("2001:db8::25")},
 		Services: map[string]uint16{"imaps": 993, "submissions": 465, "submission": 587}, Web: 443,
 		TLSKeys: [][32]byte{{1, 2, 3}}, KeepsKey: true, Issuer: "letsencrypt.org",
+		Agents: func(domain string) ([]byte, error) { return []byte("settings of " + domain), nil },
 	}
 }
 

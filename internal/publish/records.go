@@ -3,6 +3,7 @@ package publish
 import (
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -215,10 +216,14 @@ var serviceRows = []struct {
 }
 
 func services(s Site, d Domain) (all []Record) {
+	host := s.Programs
+	if host == "" {
+		host = s.Hostname
+	}
 	for i, row := range serviceRows {
 		name := "_" + row.service + "._tcp." + d.Name
 		if port := s.Services[row.service]; port > 0 {
-			all = append(all, Record{name, "SRV", fmt.Sprintf("%d 1 %d %s", i/2*10, port, s.Hostname), row.need, "mail programs find the server for " + row.what})
+			all = append(all, Record{name, "SRV", fmt.Sprintf("%d 1 %d %s", i/2*10, port, host), row.need, "mail programs find the server for " + row.what})
 		} else {
 			all = append(all, Record{name, "SRV", "0 0 0 .", Optional, "there is no service for " + row.what})
 		}
@@ -230,12 +235,21 @@ func autoconfig(s Site, d Domain) []Record {
 	if s.Web == 0 {
 		return nil
 	}
-	return []Record{
+	all := []Record{
 		{"autoconfig." + d.Name, "CNAME", s.Hostname, Should, "Thunderbird and others read settings here"},
 		{"autodiscover." + d.Name, "CNAME", s.Hostname, Should, "Outlook reads settings here"},
 		{"_autodiscover._tcp." + d.Name, "SRV", fmt.Sprintf("0 1 %d %s", s.Web, s.Hostname), Optional, "the same, for versions that look for a service"},
 		{"ua-auto-config." + d.Name, "CNAME", s.Hostname, Optional, "newer programs read settings here"},
 	}
+	if s.Agents == nil {
+		return all
+	}
+	if body, err := s.Agents(d.Name); err == nil {
+		sum := sha256.Sum256(body)
+		all = append(all, Record{"_ua-auto-config." + d.Name, "TXT", "v=UAAC1; a=sha256; d=" + base64.StdEncoding.EncodeToString(sum[:]), Optional,
+			"digest of these settings (PACC), by which programs know that they are yours; it changes with the ports and names of [autoconfig] and [[listen]]"})
+	}
+	return all
 }
 
 // names are those that people guess.

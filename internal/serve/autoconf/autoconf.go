@@ -13,11 +13,13 @@ package autoconf
 
 import (
 	"context"
+	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/discover/format"
@@ -26,7 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
-// Options of New. Hostname and IsLocal must be given.
+// Options of New. Hostname, IsLocal and Now must be given.
 type Options struct {
 	Hostname string                                        // in A-labels, has a certificate for sure
 	Services []discover.Service                            // best first; their user names are format.WholeAddress
@@ -36,13 +38,16 @@ type Options struct {
 	Any      string                                        // domain that is meant whatever the Host, on a try-out server; "": none
 	Sign     func(context.Context, []byte) ([]byte, error) // signs a profile; a fault of kind NotFound, or nil: profiles are not signed
 	Allow    func(peer netip.Addr) error                   // whether somebody may ask once more; nil: always
-	Log      *slog.Logger                                  // nil: discard
+	Now      func() time.Time
+	Log      *slog.Logger // nil: discard
 }
 
 // Server answers programs.
 type Server struct {
 	opt Options
 	on  map[string]handler // by path, in lower case
+
+	template *template.Template
 }
 
 // handler answers a request about a domain that is hosted here.
@@ -53,10 +58,19 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opt: o}
+	s := &Server{opt: o, template: newTemplate()}
 	s.on = map[string]handler{
 		"/mail/config-v1.1.xml":                        s.get(s.autoconfig),
 		"/.well-known/autoconfig/mail/config-v1.1.xml": s.get(s.autoconfig),
+		"/.well-known/user-agent-configuration.json":   s.get(s.agents),
+		"/autodiscover/autodiscover.xml":               s.autodiscover,
+		"/autodiscover/autodiscover.json":              s.get(s.autodiscoverJSON),
+		"/account":                                     s.get(s.page),
+		"/account/":                                    s.get(s.page),
+		"/account/style.css":                           s.get(func(w http.ResponseWriter, _ *http.Request, _ string) { give(w, "text/css; charset=utf-8", styleText) }),
+		"/account/mail.mobileconfig":                   s.file("application/x-apple-aspen-config", s.profile),
+		"/account/qr.svg":                              s.file("image/svg+xml", drawSVG),
+		"/account/qr.png":                              s.file("image/png", drawPNG),
 	}
 	return s
 }
@@ -65,7 +79,7 @@ func New(o Options) *Server {
 // redirects nobody, and paths may be in any letter case, as some programs have it.
 func (s *Server) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := s.on[strings.ToLower(r.URL.Path)]
+		h := s.handler(r.URL.Path)
 		if h == nil {
 			next.ServeHTTP(w, r)
 			return
@@ -87,6 +101,16 @@ func (s *Server) Wrap(next http.Handler) http.Handler {
 			h(w, r, domain)
 		}
 	})
+}
+
+// handler returns what answers at a path, or nil.
+func (s *Server) handler(path string) handler {
+	path = strings.ToLower(path)
+	// Version 1.0 of the newer Autodiscover has the address in the path.
+	if strings.HasPrefix(strings.TrimPrefix(path, "/autodiscover/"), "autodiscover.json/v1.0/") || strings.HasPrefix(path, "/autodiscover.json/v1.0/") {
+		path = "/autodiscover/autodiscover.json"
+	}
+	return s.on[path]
 }
 
 // get lets only GET and HEAD through.
@@ -129,10 +153,13 @@ func (s *Server) domain(r *http.Request) (string, error) {
 	if s.opt.Any == "" && !s.own(host) && !s.own(bare) {
 		return "", nil
 	}
-	_, asked, _ := cutAddress(r.URL.Query().Get("emailaddress"))
-	if name, err := dnsx.ASCII(asked); err == nil {
-		if here, err := s.local(r.Context(), name); here || err != nil {
-			return name, err
+	query := r.URL.Query()
+	for _, key := range []string{"emailaddress", "address"} {
+		_, asked, _ := strings.Cut(query.Get(key), "@")
+		if name, err := dnsx.ASCII(asked); err == nil {
+			if here, err := s.local(r.Context(), name); here || err != nil {
+				return name, err
+			}
 		}
 	}
 	if s.opt.Any != "" {
@@ -166,14 +193,6 @@ func hostOf(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-func cutAddress(address string) (local, domain string, ok bool) {
-	at := strings.LastIndexByte(address, '@')
-	if at <= 0 || at == len(address)-1 {
-		return "", "", false
-	}
-	return address[:at], address[at+1:], true
-}
-
 // answer is what is told of a domain.
 func (s *Server) answer(domain string) discover.Answer {
 	return discover.Answer{Domain: domain, Services: s.opt.Services}
@@ -201,4 +220,20 @@ func (s *Server) autoconfig(w http.ResponseWriter, r *http.Request, domain strin
 		return
 	}
 	give(w, "application/xml; charset=utf-8", body)
+}
+
+// agents answers programs that know draft-ietf-mailmaint-pacc.
+func (s *Server) agents(w http.ResponseWriter, _ *http.Request, domain string) {
+	body, err := s.Agents(domain)
+	if err != nil {
+		say(w, http.StatusNotFound, fault.Say(err))
+		return
+	}
+	give(w, "application/json", body)
+}
+
+// Agents returns the document of draft-ietf-mailmaint-pacc of a domain, whose digest belongs
+// into the DNS: the same bytes for as long as the configuration is the same. Faults: NotFound.
+func (s *Server) Agents(domain string) ([]byte, error) {
+	return format.PACC(s.answer(domain), s.opt.Provider)
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/discover/format"
@@ -24,7 +26,7 @@ func options() Options {
 		return discover.Service{Protocol: protocol, Host: "mx.host.example", Port: port, Security: security, Username: format.WholeAddress, Auth: []string{"password"}}
 	}
 	return Options{
-		Hostname: "mx.host.example", Web: "https://mx.host.example",
+		Now: func() time.Time { return time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC) }, Hostname: "mx.host.example", Web: "https://mx.host.example",
 		Services: []discover.Service{
 			service("imap", 993, discover.TLS), service("imap", 143, discover.StartTLS), service("pop3", 995, discover.TLS),
 			service("smtp", 465, discover.TLS), service("smtp", 587, discover.StartTLS),
@@ -40,7 +42,11 @@ func options() Options {
 
 // ask sends a request to a server with these options.
 func ask(o Options, method, host, target, body string) *http.Response {
-	r := httptest.NewRequest(method, "http://x"+target, strings.NewReader(body))
+	return askBody(o, method, host, target, strings.NewReader(body))
+}
+
+func askBody(o Options, method, host, target string, body io.Reader) *http.Response {
+	r := httptest.NewRequest(method, "http://x"+target, body)
 	r.Host = host
 	w := httptest.NewRecorder()
 	New(o).Wrap(http.NotFoundHandler()).ServeHTTP(w, r)
@@ -49,12 +55,11 @@ func ask(o Options, method, host, target, body string) *http.Response {
 
 func bodyOf(t *testing.T, r *http.Response) string {
 	t.Helper()
-	var b strings.Builder
-	if err := r.Write(&b); err != nil {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, body, _ := strings.Cut(b.String(), "\r\n\r\n")
-	return body
+	return string(body)
 }
 
 const configPath = "/mail/config-v1.1.xml"
