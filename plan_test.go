@@ -89,7 +89,7 @@ var plan = map[string][]string{
 	"move/rfc822":            {"mail", "fault", "move", "syntax/mime", "github.com/klauspost/compress"},
 	"move/rfc822/rfc822test": {"move"},
 	"move/mbox":              {"mail", "fault", "move", "move/rfc822", "syntax/mime"},
-	"move/imapsource":        {"mail", "fault", "syntax/imap", "syntax/mime", "move", "move/imapc"},
+	"move/imapsource":        {"mail", "fault", "syntax/imap", "move", "move/imapc", "golang.org/x/text"},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
