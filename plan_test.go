@@ -86,10 +86,18 @@ var plan = map[string][]string{
 	"move/outward": {"mail", "fault", "move", "move/account", "move/imapc", "move/imapsource", "syntax/*", "golang.org/x/text"},
 
 	"move/imapc":             {"mail", "fault", "syntax/imap", "github.com/xdg-go/scram"},
+	"move/imapsource":        {"mail", "fault", "syntax/imap", "move", "move/imapc", "golang.org/x/text"},
+
+	// Sources that are files, and POP3.
 	"move/rfc822":            {"mail", "fault", "move", "syntax/mime", "github.com/klauspost/compress"},
 	"move/rfc822/rfc822test": {"move"},
 	"move/mbox":              {"mail", "fault", "move", "move/rfc822", "syntax/mime"},
-	"move/imapsource":        {"mail", "fault", "syntax/imap", "move", "move/imapc", "golang.org/x/text"},
+	"move/takeout":           {"mail", "fault", "move", "move/rfc822", "move/mbox", "syntax/mime", "golang.org/x/text"},
+	"move/maildir":           {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
+	"move/eml":               {"mail", "fault", "move", "move/rfc822", "move/account"},
+	"move/emlx":              {"mail", "fault", "move", "move/rfc822", "syntax/mime"},
+	"move/dbox":              {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
+	"move/pop3source":        {"mail", "fault", "move", "move/rfc822", "github.com/xdg-go/scram"},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 
