@@ -106,6 +106,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if who.Former, err = newFormer(cfg, h.log); err != nil {
+		return err
+	}
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
 		return err
 	}

@@ -63,6 +63,10 @@ type Options struct {
 	KeepForeign bool
 	Scram       Scram // when SCRAM is offered
 
+	// Former is asked about passwords of accounts that wait for their first login; nil: they
+	// wait for ever.
+	Former Former
+
 	// Tokens checks access tokens; nil: none is taken.
 	Tokens Tokens
 	// CertificateNames maps the subjects of clients' certificates, as RFC 2253 writes
@@ -129,6 +133,8 @@ type Directory struct {
 	hashes *hasher
 	known  *rememberer
 	slow   *brake
+
+	flights flights // logins that a former server is asked about
 
 	secret []byte // from the meta record: salts of logins that do not exist
 	stop   func()

@@ -2,8 +2,12 @@ package directory
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"maps"
+	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -312,5 +316,229 @@ func TestElsewhereIsVerifiedAndRepaired(t *testing.T) {
 	}
 	if s := f.state(t, a.ID); !s.Waiting {
 		t.Errorf("%+v", s)
+	}
+}
+
+// former is a former server that knows passwords.
+type former struct {
+	mu      sync.Mutex
+	knows   map[string]string
+	down    bool
+	gate    chan struct{} // not nil: it answers when this is closed
+	asked   []string
+	arrived []string
+}
+
+func (o *former) Check(ctx context.Context, at Origin, user, password string) error {
+	o.mu.Lock()
+	o.asked = append(o.asked, user)
+	down, gate, want := o.down, o.gate, o.knows[user]
+	o.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	switch {
+	case down:
+		return fault.New(fault.Closed, "no answer from "+at.Server)
+	case want == "" || want != password:
+		return fault.New(fault.Unauthenticated, "no")
+	}
+	return nil
+}
+
+func (o *former) Arrived(a Account, at Origin, user, password string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.arrived = append(o.arrived, fmt.Sprintf("%s as %s from %s, mail %v", a.Address, user, at.Server, at.Mail))
+}
+
+func (o *former) questions() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(o.asked)
+	o.asked = nil
+	return n
+}
+
+// setUpFormer is setUp with a former server of example.org.
+func setUpFormer(t testing.TB, settings map[string]string) (*fixture, *former) {
+	f := setUp(t)
+	f.Close()
+	old := &former{knows: map[string]string{"anna@example.org": "Veilchen", "anna": "Veilchen", "bert@example.org": "Nelken", "bert": "Nelken"}}
+	f.opt.Former = old
+	f.open(t)
+	all := map[string]string{"migrate-from": "imaps://old.example:993"}
+	maps.Copy(all, settings)
+	f.mustDo(t, f.Set(bg, "example.org", all))
+	return f, old
+}
+
+// The first login asks the former server, the second one does not.
+func TestFirstLogin(t *testing.T) {
+	f, old := setUpFormer(t, nil)
+	a := f.addWith(t, "Anna@example.org", Login{Waiting: true})
+	old.knows["Anna@example.org"] = "Veilchen"
+	wantKind(t, "wrong", f.try("anna@example.org", "Rosen", home), fault.Unauthenticated)
+	if s := f.state(t, a.ID); !s.Waiting || old.questions() != 1 {
+		t.Errorf("after a wrong password: %+v", s)
+	}
+	f.mustDo(t, f.try("ANNA@example.org", "Veilchen", home))
+	if s := f.state(t, a.ID); s.Waiting || s.Scheme != "argon2id" || old.questions() != 1 {
+		t.Errorf("after the login: %+v", s)
+	}
+	f.known.forget("anna@example.org")
+	old.down = true
+	f.mustDo(t, f.try("anna@example.org", "Veilchen", home))
+	wantKind(t, "wrong again", f.try("anna@example.org", "Rosen", home), fault.Unauthenticated)
+	if n := old.questions(); n != 0 || len(old.arrived) != 1 || old.arrived[0] != "Anna@example.org as Anna@example.org from imaps://old.example:993, mail true" {
+		t.Errorf("%d questions, %q", n, old.arrived)
+	}
+	if _, err := scramLogin(t, f, sasl.ScramSHA256, "anna@example.org", "Veilchen", func() {}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFirstLoginSettings(t *testing.T) {
+	f, old := setUpFormer(t, map[string]string{"migrate-user": "localpart", "migrate-mail": "no", "migrate-until": "2027-02-01"}) // now is 2027-01-15
+	f.addWith(t, "anna@example.org", Login{Waiting: true})
+	f.addWith(t, "bert@example.org", Login{Waiting: true})
+	f.mustDo(t, f.try("anna@example.org", "Veilchen", home))
+	if len(old.arrived) != 1 || old.arrived[0] != "anna@example.org as anna from imaps://old.example:993, mail false" {
+		t.Errorf("%q", old.arrived)
+	}
+	f.pass(20 * 24 * time.Hour)
+	old.questions()
+	wantKind(t, "too late", f.try("bert@example.org", "Nelken", home), fault.Unauthenticated)
+	f.mustDo(t, f.Set(bg, "example.org", map[string]string{"migrate-until": ""}), f.try("bert@example.org", "Nelken", home))
+	f.addWith(t, "anna@example.net", Login{Waiting: true}) // of a domain without a former server
+	wantKind(t, "other domain", f.try("anna@example.net", "Veilchen", home), fault.Unauthenticated)
+	if n := old.questions(); n != 1 {
+		t.Errorf("%d questions", n)
+	}
+}
+
+// With migrate-create whoever the former server knows gets an account: nobody else, and no
+// name that a server may take for another one.
+func TestFirstLoginCreates(t *testing.T) {
+	f, old := setUpFormer(t, nil)
+	wantKind(t, "not set", f.try("anna@example.org", "Veilchen", home), fault.Unauthenticated)
+	if old.questions() != 0 {
+		t.Error("asked though nobody is to be made")
+	}
+	f.mustDo(t, f.Set(bg, "example.org", map[string]string{"migrate-create": "yes"}))
+	owner := f.add(t, "owner@example.org", "x")
+	f.mustDo(t, f.AddAlias(bg, at("bert@example.org"), owner.Address))
+	for _, login := range []string{"bert@example.org", "anna*master@example.org", "anna+x@example.org", "anna%x@example.org", "\"an na\"@example.org", "anna", "anna@example.com", "", "owner@example.org"} {
+		old.knows[login] = "Veilchen"
+		f.pass(time.Hour)
+		wantKind(t, login, f.try(login, "Veilchen", home), fault.Unauthenticated)
+	}
+	if n := old.questions(); n != 0 {
+		t.Errorf("%d questions about names that nobody arrives under", n)
+	}
+	wantKind(t, "wrong", f.try("anna@example.org", "Rosen", home), fault.Unauthenticated)
+	_, err := f.Lookup(bg, at("anna@example.org"))
+	wantKind(t, "not made", err, fault.NotFound)
+	f.mustDo(t, f.try("Anna@Example.org", "Veilchen", home), f.try("anna@example.org", "Veilchen", home))
+	if a, err := f.Lookup(bg, at("anna@example.org")); err != nil || a.Address.String() != "anna@example.org" || old.questions() != 2 || len(old.arrived) != 1 {
+		t.Errorf("%+v, %v, %q", a, err, old.arrived)
+	}
+}
+
+// A former server that does not answer makes no login wrong: it is a failure for a time, and
+// counts against nobody.
+func TestFormerServerDown(t *testing.T) {
+	f, old := setUpFormer(t, nil)
+	a := f.addWith(t, "anna@example.org", Login{Waiting: true})
+	old.down = true
+	for range 100 {
+		wantKind(t, "down", f.try("anna@example.org", "Veilchen", home), fault.Unavailable)
+	}
+	if s := f.state(t, a.ID); !s.Waiting || len(f.slept) != 0 {
+		t.Errorf("%+v, slept %v", s, f.slept)
+	}
+	old.down = false
+	f.mustDo(t, f.try("anna@example.org", "Veilchen", home))
+}
+
+// Whoever guesses through us is stopped by the brake before the former server hears of it;
+// an empty password, which LDAP takes for a visit without a name, it never hears of.
+func TestAttackGuessingAtTheFormerServer(t *testing.T) {
+	f, old := setUpFormer(t, map[string]string{"migrate-create": "yes"})
+	f.addWith(t, "anna@example.org", Login{Waiting: true})
+	old.knows["anna@example.org"] = ""
+	for _, p := range []string{"", "\x00", "\u00ad"} {
+		wantKind(t, "empty", f.try("anna@example.org", p, home), fault.Unauthenticated)
+	}
+	if n := old.questions(); n != 0 {
+		t.Errorf("%d questions about empty passwords", n)
+	}
+	old.knows["anna@example.org"] = "Veilchen"
+	f.pass(time.Hour)
+	for i := range 200 { // one account, many addresses
+		f.try("anna@example.org", fmt.Sprintf("guess %d", i), netip.AddrFrom4([4]byte{192, 0, byte(i), 1}))
+	}
+	if n := old.questions(); n != f.opt.withDefaults().FailuresPerAccount {
+		t.Errorf("%d guesses at one account went through", n)
+	}
+	f.pass(24 * time.Hour)
+	for i := range 200 { // one address, many accounts
+		f.try(fmt.Sprintf("user%d@example.org", i), "guess", home)
+	}
+	if n := old.questions(); n != f.opt.withDefaults().FailuresPerAddress {
+		t.Errorf("%d guesses from one address went through", n)
+	}
+}
+
+// Connections that a program opens at once ask one question together.
+func TestOneQuestionForManyConnections(t *testing.T) {
+	f, old := setUpFormer(t, nil)
+	f.addWith(t, "anna@example.org", Login{Waiting: true})
+	f.Close()
+	f.opt.Sleep = func(ctx context.Context, _ time.Duration) error { <-ctx.Done(); return ctx.Err() } // time stands
+	f.open(t)
+	old.gate = make(chan struct{})
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			if err := f.try("anna@example.org", "Veilchen", home); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for old.wasAsked() == 0 {
+		runtime.Gosched()
+	}
+	close(old.gate)
+	wg.Wait()
+	if n := old.questions(); n != 1 || len(old.arrived) != 1 || len(f.flights.going) != 0 {
+		t.Errorf("%d questions, %d arrivals, %d flights", n, len(old.arrived), len(f.flights.going))
+	}
+}
+
+func (o *former) wasAsked() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.asked)
+}
+
+// mirror is a former server that is this one: the name of it has moved along.
+type mirror struct{ f *fixture }
+
+func (m mirror) Check(_ context.Context, _ Origin, user, password string) error {
+	return m.f.try(user, password, netip.MustParseAddr("127.0.0.1"))
+}
+func (mirror) Arrived(Account, Origin, string, string) {}
+
+// migrate-from that leads here ends in a failure for a time, and in no loop.
+func TestFormerServerIsThisOne(t *testing.T) {
+	f, _ := setUpFormer(t, nil)
+	f.addWith(t, "anna@example.org", Login{Waiting: true})
+	f.Close()
+	f.opt.Former = mirror{f}
+	f.open(t)
+	wantKind(t, "itself", f.try("anna@example.org", "Veilchen", home), fault.Unavailable)
+	if len(f.flights.going) != 0 {
+		t.Error("still in the air")
 	}
 }

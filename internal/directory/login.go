@@ -26,7 +26,7 @@ func (d *Directory) Authenticate(ctx context.Context, login, password string, fr
 		return Account{}, err
 	}
 	defer try.over() // after a panic, too
-	account, err := d.verify(ctx, l, password)
+	account, err := d.verify(ctx, l, password, from)
 	switch {
 	case err == nil:
 		try.worked()
@@ -56,7 +56,7 @@ func (d *Directory) login(text string) loginName {
 }
 
 // verify does the same work whether or not there is such a login.
-func (d *Directory) verify(ctx context.Context, l loginName, password string) (Account, error) {
+func (d *Directory) verify(ctx context.Context, l loginName, password string, from netip.Addr) (Account, error) {
 	id, rec, err := d.credentials(ctx, l)
 	if err != nil {
 		return Account{}, err
@@ -71,6 +71,11 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string) (A
 	}
 	if rec.foreign != "" {
 		return d.verifyForeign(ctx, l, id, rec, typed, password)
+	}
+	if at, awaited, err := d.awaits(ctx, l, id, rec); err != nil {
+		return Account{}, err
+	} else if awaited {
+		return d.arrive(ctx, l, at, typed, password, from)
 	}
 	ok, err := d.hashes.check(ctx, rec.hash, password)
 	switch {

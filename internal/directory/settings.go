@@ -31,6 +31,12 @@ type Settings struct {
 
 	SendPerHour int // messages that the domain's accounts may send; 0: as many as they like
 	SendPerDay  int
+
+	MigrateFrom   server // where the domain's mail was before; "": nowhere
+	MigrateUser   string // what its accounts are called there: address, localpart
+	MigrateUntil  day    // when it is not asked any more; "": as long as it is set
+	MigrateCreate bool   // whether a login makes an account that the former server knows
+	MigrateMail   bool   // whether the mail there is fetched after a first login
 }
 
 // Setting is one of them as a person sees it.
@@ -61,6 +67,11 @@ var settingRows = []settingRow{
 	{"tls-reports", "postmaster@", func(s *Settings) any { return (*address)(&s.TLSReports) }, "", "address for reports of deliveries to the domain that failed for TLS; - for none"},
 	{"send-per-hour", "0", func(s *Settings) any { return &s.SendPerHour }, "", "messages that all accounts of the domain together may send in an hour; 0 is any number"},
 	{"send-per-day", "0", func(s *Settings) any { return &s.SendPerDay }, "", "the same in a day"},
+	{"migrate-from", "", func(s *Settings) any { return &s.MigrateFrom }, "", "the domain's former server, such as imaps://old.example:993: it is asked whether a password is right when somebody logs in for the first time to an account that waits for that (martlet account add --waiting)"},
+	{"migrate-user", "address", func(s *Settings) any { return &s.MigrateUser }, "address|localpart", "what accounts are called there"},
+	{"migrate-until", "", func(s *Settings) any { return &s.MigrateUntil }, "", "day such as 2027-03-31 from which on it is not asked any more; empty is as long as migrate-from is set"},
+	{"migrate-create", "no", func(s *Settings) any { return &s.MigrateCreate }, "", "whether a login makes an account that is not here, if the former server knows it with this password"},
+	{"migrate-mail", "yes", func(s *Settings) any { return &s.MigrateMail }, "", "whether the mailbox there is fetched after a first login; else only the password is taken over"},
 }
 
 // address is a setting that is a mail address, or - for none.
@@ -209,6 +220,16 @@ func (r settingRow) set(s *Settings, text string) error {
 			}
 			*at = address(text)
 		}
+	case *server:
+		if text != "" && !parseServer(text) {
+			return wrong("a server such as imaps://old.example:993, without a path or a user")
+		}
+		*at = server(text)
+	case *day:
+		if _, err := time.Parse(time.DateOnly, text); text != "" && err != nil {
+			return wrong("a day such as 2027-03-31")
+		}
+		*at = day(text)
 	case *bool:
 		if text != "yes" && text != "no" {
 			return wrong("yes or no")
