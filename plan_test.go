@@ -86,8 +86,8 @@ var plan = map[string][]string{
 	"move/account": {"mail", "fault", "move"},
 	"move/outward": {"mail", "fault", "move", "move/account", "move/imapc", "move/imapsource", "syntax/*", "golang.org/x/text"},
 
-	"move/imapc":             {"mail", "fault", "syntax/imap", "github.com/xdg-go/scram"},
-	"move/imapsource":        {"mail", "fault", "syntax/imap", "move", "move/imapc", "golang.org/x/text"},
+	"move/imapc":      {"mail", "fault", "syntax/imap", "github.com/xdg-go/scram"},
+	"move/imapsource": {"mail", "fault", "syntax/imap", "move", "move/imapc", "golang.org/x/text"},
 
 	// Sources that are files, and POP3.
 	"move/rfc822":            {"mail", "fault", "move", "syntax/mime", "github.com/klauspost/compress"},
