@@ -293,7 +293,7 @@ type body struct {
 	f      *frames
 	left   int64
 	want   move.Content
-	hash   Hash
+	hash   move.Summer
 	done   bool
 	broken error
 }
@@ -331,7 +331,7 @@ func (b *body) end() error {
 	switch {
 	case after.Error != "":
 		b.broken = fault.New(fault.Corrupt, after.Error)
-	case b.hash.Sum() != b.want:
+	case b.hash.Content() != b.want:
 		b.broken = fault.New(fault.Corrupt, "its bytes are not those that the server told the hash of")
 	default:
 		return io.EOF

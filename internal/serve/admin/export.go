@@ -12,6 +12,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/account"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -248,10 +249,10 @@ func (e *exported) pass(err error) error {
 func (x *exporter) hash(ctx context.Context, e *exported) error {
 	r, err := x.account.Open(ctx, e.id, 0, -1)
 	if err == nil {
-		var h account.Hash
+		var h move.Summer
 		_, err = io.Copy(&h, r)
 		r.Close()
-		sum := h.Sum()
+		sum := h.Content()
 		e.Content = hex.EncodeToString(sum[:])
 	}
 	return e.pass(err)

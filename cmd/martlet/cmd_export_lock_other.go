@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// lockFolder does nothing where folders cannot be locked.
+func lockFolder(string) (free func(), err error) { return func() {}, nil }
