@@ -74,7 +74,9 @@ func (c *Client) selectData(sel *Selected, p *Pending, word string) bool {
 	case "[UIDNEXT]":
 		sel.UIDNext = uint32(number())
 	case "[HIGHESTMODSEQ]":
-		sel.ModSeq = number()
+		if c.Capable("CONDSTORE") || c.Capable("QRESYNC") {
+			sel.ModSeq = number()
+		}
 	case "[NOMODSEQ]":
 		sel.ModSeq = 0
 	case "[CLOSED]":

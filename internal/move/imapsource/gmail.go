@@ -1,6 +1,7 @@
 package imapsource
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -67,7 +68,9 @@ func (s *Source) label(it *move.Item, m *imapc.Message) {
 		case l == imap.LabelStarred:
 			it.Flags |= mail.Flagged
 		case l == imap.LabelImportant:
-			it.Keywords = append(it.Keywords, importantKeyword)
+			if !slices.Contains(it.Keywords, importantKeyword) {
+				it.Keywords = append(it.Keywords, importantKeyword)
+			}
 		case l == imap.LabelAll:
 		case place != "" && (s.opt.Labels == LabelMailboxes || imap.IsSystemLabel(l)):
 			it.Places = append(it.Places, place)

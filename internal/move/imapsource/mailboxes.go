@@ -109,7 +109,7 @@ func counts(ctx context.Context, c *imapc.Client, all []imapc.Mailbox) error {
 func order(all []imapc.Mailbox) {
 	weight := func(m *imapc.Mailbox) int {
 		switch m.Role {
-		case mail.RoleInbox:
+		case mail.RoleInbox, mail.RoleAll:
 			return 0
 		case mail.RoleJunk:
 			return 2

@@ -210,4 +210,3 @@ func idle(t *testing.T, c *imapc.Client, opt imapc.Options, cred imapc.Credentia
 	}
 	must(t, c.Noop(ctx))
 }
-
