@@ -51,6 +51,7 @@ type Probe struct {
 	OK       bool     `json:"ok"`
 	TLS      string   `json:"tls,omitempty"`
 	Expires  string   `json:"expires,omitempty"` // of the certificate, RFC 3339
+	Names    []string `json:"names,omitempty"`   // of the certificate
 	Greeting string   `json:"greeting,omitempty"`
 	Offers   []string `json:"offers,omitempty"` // CAPABILITY, CAPA, EHLO
 	Auth     []string `json:"auth,omitempty"`

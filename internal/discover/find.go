@@ -138,6 +138,7 @@ type step struct {
 	began time.Time
 	took  time.Duration
 	done  bool
+	sure  bool // what it found so far of imap and smtp will not become better
 	err   error
 	found found
 }

@@ -72,7 +72,7 @@ func (h *hunt) state(known, late bool) enough {
 	defer h.mu.Unlock()
 	services, ranks, missing := h.chosen()
 	all := !slices.ContainsFunc(h.steps, func(s *step) bool { return !s.done })
-	if all || late && len(services) > 0 {
+	if all || late && hasMail(services) {
 		return ready
 	}
 	if h.f.opt.Explain || !complete(services) {
@@ -84,7 +84,7 @@ func (h *hunt) state(known, late bool) enough {
 	} else {
 		worst = max(worst, ranks["pop3"])
 	}
-	better := slices.ContainsFunc(h.steps, func(s *step) bool { return !s.done && s.rank <= worst })
+	better := slices.ContainsFunc(h.steps, func(s *step) bool { return !s.done && (s.rank < worst || s.rank == worst && !s.sure) })
 	switch {
 	case better && !(known && worst <= rankTable):
 		return wait
@@ -92,6 +92,11 @@ func (h *hunt) state(known, late bool) enough {
 		return lingered
 	}
 	return ready
+}
+
+// hasMail tells whether there is anything to read or send mail with.
+func hasMail(services []Service) bool {
+	return slices.ContainsFunc(services, func(s Service) bool { return s.Protocol == "imap" || s.Protocol == "pop3" || s.Protocol == "smtp" })
 }
 
 // answer puts together what was found.

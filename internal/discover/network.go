@@ -2,6 +2,7 @@ package discover
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -9,7 +10,7 @@ import (
 func (h *hunt) network(stop context.CancelFunc) {
 	defer h.running.Wait()
 	defer stop()
-	if h.f.opt.Resolver == nil {
+	if h.f.opt.Resolver == nil || h.f.opt.Dial == nil {
 		return
 	}
 	h.ask()
@@ -43,13 +44,35 @@ func (h *hunt) network(stop context.CancelFunc) {
 	}
 }
 
-// ask starts all sources that are asked over the network.
-func (h *hunt) ask() {}
+// ask starts all sources that are asked over the network. What is worse than the table is not
+// asked about a domain that the table has, unless every step is to be told.
+func (h *hunt) ask() {
+	d := h.who.Domain
+	h.mx = &mailHosts{done: make(chan struct{})}
+	h.start(rankPACC, "pacc", "https://ua-auto-config."+d, h.pacc)
+	h.start(rankAutoconfig, "autoconfig", "https://autoconfig."+d+", https://"+d, func(ctx context.Context, _ *step) (found, error) {
+		return h.autoconfig(ctx, gets(false, h.autoconfigURLs("https", d)...), Published)
+	})
+	if h.f.table.byDomain(d) != nil && !h.f.opt.Explain {
+		return
+	}
+	h.start(rankTableMX, "table-mx", "the built-in table, by mail host", h.tableByHost)
+	if h.f.opt.Database != "" {
+		h.start(rankDatabase, "database", h.f.opt.Database+d, func(ctx context.Context, _ *step) (found, error) {
+			return h.autoconfig(ctx, gets(true, h.f.opt.Database+d), Database)
+		})
+	}
+	h.start(rankSRV, "srv", "SRV records of "+d, h.services)
+	h.start(rankMX, "mx", "autoconfig of the mail host", h.byMailHost)
+	if h.f.opt.Database != "" {
+		h.start(rankMX, "mx-database", "the database, about the mail host", h.databaseByHost)
+	}
+	h.start(rankAutodiscover, "autodiscover", "https://autodiscover."+d+", https://"+d, h.outlook)
+	h.start(rankPlain, "autoconfig-http", "http://autoconfig."+d+", http://"+d, func(ctx context.Context, _ *step) (found, error) {
+		return h.autoconfig(ctx, gets(true, h.autoconfigURLs("http", d)...), Published)
+	})
+	h.start(rankGuess, "guess", "the usual names of "+d, h.guess)
+	h.start(rankHost, "mx-host", "the mail host itself", h.guessHost)
+}
 
-type lookup struct{}
-
-type mailHosts struct{}
-
-func describe(err error) string { return err.Error() }
-
-func (h *hunt) probe(ctx context.Context, a *Answer) {}
+var errNothing = errors.New("names no server that is known here")

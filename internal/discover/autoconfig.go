@@ -1,0 +1,175 @@
+package discover
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxServices is how many a document may name.
+const maxServices = 32
+
+// autoconfigURLs are where a domain publishes its settings (draft-ietf-mailmaint-autoconfig,
+// 3.1). The address goes to hosts of the domain only, and over HTTPS only.
+func (h *hunt) autoconfigURLs(scheme, domain string) []string {
+	query := ""
+	if h.who.Address != "" && scheme == "https" {
+		query = "?emailaddress=" + url.QueryEscape(h.who.Address)
+	}
+	return []string{
+		scheme + "://autoconfig." + domain + "/mail/config-v1.1.xml" + query,
+		scheme + "://" + domain + "/.well-known/autoconfig/mail/config-v1.1.xml",
+	}
+}
+
+// autoconfig asks several places at once, and takes the first in their order.
+func (h *hunt) autoconfig(ctx context.Context, requests []request, confidence string) (found, error) {
+	type result struct {
+		got found
+		err error
+	}
+	results := make([]chan result, len(requests))
+	for i, r := range requests {
+		results[i] = make(chan result, 1)
+		h.running.Go(func() {
+			got, err := h.autoconfigAt(ctx, r, confidence)
+			results[i] <- result{got, err}
+		})
+	}
+	var failures []error
+	for i := range results {
+		r := <-results[i]
+		if r.err == nil && len(r.got.services) > 0 {
+			return r.got, nil
+		}
+		if r.err == nil {
+			r.err = errNothing
+		}
+		failures = append(failures, r.err)
+	}
+	return found{}, failures[0]
+}
+
+// gets are requests for documents.
+func gets(sameWay bool, urls ...string) (all []request) {
+	for _, at := range urls {
+		all = append(all, request{url: at, sameWay: sameWay})
+	}
+	return all
+}
+
+func (h *hunt) autoconfigAt(ctx context.Context, r request, confidence string) (found, error) {
+	d, err := h.fetch(ctx, r)
+	if err != nil {
+		return found{}, err
+	}
+	got, err := parseAutoconfig(d.body, h.who)
+	for i := range got.services {
+		got.services[i].Confidence = confidence
+		got.services[i].Insecure = strings.HasPrefix(r.url, "http:")
+	}
+	if d.foreign {
+		got.notes = append(got.notes, "the settings come from "+d.from+", to which the domain redirects")
+	}
+	return got, err
+}
+
+// parseAutoconfig reads a client configuration, versions 1.1 and 1.2
+// (draft-ietf-mailmaint-autoconfig, 4).
+func parseAutoconfig(body []byte, who subject) (found, error) {
+	root, err := parseXML(body)
+	if err != nil {
+		return found{}, err
+	}
+	provider := root.child("emailProvider")
+	if root.name != "clientConfig" || provider == nil {
+		return found{}, errors.New("is no client configuration")
+	}
+	got := found{provider: clip(who.fill(provider.value("displayName")))}
+	for _, n := range slices.Concat(provider.kids, root.kids) {
+		var s Service
+		var ok bool
+		switch strings.ToLower(n.name) {
+		case "incomingserver", "outgoingserver":
+			s, ok = server(n, who)
+		case "calendar", "addressbook":
+			s, ok = webServer(n, who, strings.ToLower(n.attr["type"]))
+		case "enable":
+			if at := n.attr["visiturl"]; hostOfURL(at) != "" {
+				got.notes = append(got.notes, "the provider wants something to be switched on first: "+clip(at))
+			}
+		}
+		if ok && len(got.services) < maxServices {
+			got.services = append(got.services, s)
+		}
+	}
+	return got, nil
+}
+
+// server reads an incomingServer or outgoingServer; ok is false for one that cannot be used.
+func server(n *node, who subject) (s Service, ok bool) {
+	kind := strings.ToLower(n.attr["type"])
+	if kind == "managesieve" {
+		kind = "sieve"
+	}
+	s = Service{Protocol: kind, Host: properHost(who.fill(n.value("hostname"))), Username: clip(who.fill(n.value("username"))), Auth: signIns(n)}
+	switch kind {
+	case "jmap":
+		return webServer(n, who, kind)
+	case "imap", "pop3", "sieve":
+		ok = strings.EqualFold(n.name, "incomingServer")
+	case "smtp":
+		ok = strings.EqualFold(n.name, "outgoingServer")
+	}
+	port, err := strconv.Atoi(n.value("port"))
+	s.Port = port
+	switch strings.ToUpper(n.value("socketType")) {
+	case "SSL", "TLS":
+		s.Security = TLS
+	case "STARTTLS":
+		s.Security = StartTLS
+	case "PLAIN":
+		s.Security = "none"
+	default:
+		ok = false
+	}
+	if s.Username == "" {
+		s.Username = who.user("address")
+	}
+	return s, ok && s.Host != "" && err == nil && port > 0 && port < 1<<16
+}
+
+// webServer reads one of those spoken over HTTP.
+func webServer(n *node, who subject, kind string) (Service, bool) {
+	at := n.value("url")
+	if at == "" {
+		at = n.value("serverURL")
+	}
+	at = who.fill(at)
+	s := Service{Protocol: kind, Host: hostOfURL(at), Port: 443, Security: TLS, URL: at, Username: clip(who.fill(n.value("username"))), Auth: signIns(n)}
+	if s.Username == "" {
+		s.Username = who.user("address")
+	}
+	return s, overHTTP(kind) && s.Host != "" && at == clip(at)
+}
+
+// signIns translates ways to sign in.
+func signIns(n *node) []string {
+	names := map[string]string{
+		"password-cleartext": "password", "plain": "password", "http-basic": "password", "password-encrypted": "cram-md5", "secure": "cram-md5",
+		"oauth2": "oauth2", "ntlm": "ntlm", "gssapi": "gssapi", "tls-client-cert": "client-certificate", "client-ip-address": "client-address", "none": "none",
+	}
+	var all []string
+	for _, a := range n.all("authentication") {
+		if name := names[strings.ToLower(a.text)]; name != "" && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	if len(all) == 0 {
+		all = []string{"password"}
+	}
+	return all
+}

@@ -1,0 +1,193 @@
+package discover
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// Bounds on what a stranger's web server can make us do.
+const (
+	maxDocument  = 256 << 10
+	maxHeaders   = 64 << 10
+	maxRedirects = 4
+)
+
+// document is what a web server gave.
+type document struct {
+	body    []byte
+	from    string // host of the last URL
+	foreign bool   // a redirect led to another owner
+}
+
+// request is one question to a web server. It never carries a password, a cookie or anything
+// else that signs in.
+type request struct {
+	url     string
+	post    string // body; "" asks with GET
+	sameWay bool   // redirects to other owners are not followed
+	within  string // the host whose owner redirects are measured by; "" is that of the URL
+}
+
+// fetch asks over HTTP. Redirects keep scheme and port, and are few; the body is bounded.
+func (h *hunt) fetch(ctx context.Context, r request) (d document, err error) {
+	at, err := url.Parse(r.url)
+	if err != nil {
+		return d, err
+	}
+	owner := registrable(at.Hostname())
+	if r.within != "" {
+		owner = registrable(r.within)
+	}
+	for range maxRedirects + 1 {
+		if err := proper(at); err != nil {
+			return d, err
+		}
+		d.from = at.Hostname()
+		d.foreign = d.foreign || registrable(d.from) != owner
+		if d.foreign && r.sameWay {
+			return d, fmt.Errorf("redirects to %s, of another owner; it was not followed", clip(d.from))
+		}
+		next, body, err := h.exchange(ctx, at, r.post)
+		if err != nil {
+			return d, err
+		}
+		if next == nil {
+			d.body = body
+			return d, nil
+		}
+		if next.Scheme != at.Scheme {
+			return d, fmt.Errorf("redirects to %s://%s; only %s is followed", clip(next.Scheme), clip(next.Host), at.Scheme)
+		}
+		at = next
+	}
+	return d, fmt.Errorf("redirects more than %d times", maxRedirects)
+}
+
+// proper refuses URLs that no provider needs.
+func proper(u *url.URL) error {
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("%s is not spoken", clip(u.Scheme))
+	case u.User != nil:
+		return errors.New("a URL with a user is not asked")
+	case u.Port() != "" && u.Port() != map[string]string{"https": "443", "http": "80"}[u.Scheme]:
+		return fmt.Errorf("port %s is not the one of %s", clip(u.Port()), u.Scheme)
+	case properHost(u.Hostname()) == "":
+		return fmt.Errorf("%q is no host of a provider", clip(u.Hostname()))
+	}
+	return nil
+}
+
+// exchange is one request and its answer: a document, or where to go instead.
+func (h *hunt) exchange(ctx context.Context, at *url.URL, post string) (next *url.URL, body []byte, err error) {
+	method, content := http.MethodGet, io.Reader(nil)
+	if post != "" {
+		method, content = http.MethodPost, strings.NewReader(post)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, at.String(), content)
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("User-Agent", "martlet")
+	req.Header.Set("Accept-Encoding", "identity")
+	if post != "" {
+		req.Header.Set("Content-Type", "text/xml; charset=utf-8")
+	}
+	resp, err := h.transport().RoundTrip(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		next, err := resp.Location()
+		if err != nil {
+			return nil, nil, errors.New("redirects to nowhere")
+		}
+		return next, nil, nil
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+		return nil, nil, errors.New("wants a password; none was sent")
+	default:
+		return nil, nil, fmt.Errorf("answers %d", resp.StatusCode)
+	}
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	if err == nil && len(body) > maxDocument {
+		err = fmt.Errorf("gives more than %d KB", maxDocument>>10)
+	}
+	return nil, body, err
+}
+
+// transport knows no proxy, cookie or login, and connects to what addresses permits.
+func (h *hunt) transport() *http.Transport {
+	return &http.Transport{
+		Proxy: nil, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeaders,
+		TLSClientConfig: &tls.Config{RootCAs: h.f.opt.Roots, Time: h.f.opt.Now, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			host, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			n, err := strconv.Atoi(port)
+			if err != nil {
+				return nil, err
+			}
+			return h.dial(ctx, host, n)
+		},
+	}
+}
+
+// describe says in a few words what went wrong.
+func describe(err error) string {
+	var unverified *tls.CertificateVerificationError
+	var name x509.HostnameError
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.Is(err, context.Canceled):
+		return "not waited for"
+	case errors.As(err, &name):
+		return "the certificate is for another name"
+	case errors.As(err, &unverified):
+		return "the certificate is not valid: " + clip(unverified.Err.Error())
+	}
+	var f *fault.Error
+	if errors.As(err, &f) {
+		if f.Kind == fault.NotFound {
+			return "no such record"
+		}
+		return clip(f.Say)
+	}
+	return clip(err.Error())
+}
+
+// clip bounds what a stranger said, and takes out what a terminal would obey.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = s[:most]
+		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) {
+			s = s[:len(s)-1]
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError || r == '\u2028' || r == '\u2029' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return ' '
+		}
+		return r
+	}, s)
+}

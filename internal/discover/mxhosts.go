@@ -1,0 +1,135 @@
+package discover
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/martlet-mail/martlet/internal/dnsx"
+)
+
+// mailHosts are the domain's, asked for once.
+type mailHosts struct {
+	once  sync.Once
+	done  chan struct{}
+	hosts []string
+	err   error
+}
+
+var errNoMail = errors.New("the domain takes no mail")
+
+// mailHosts returns those that take mail for the domain, best first.
+func (h *hunt) mailHosts(ctx context.Context) ([]string, error) {
+	m := h.mx
+	m.once.Do(func() {
+		h.running.Go(func() {
+			defer close(m.done)
+			ctx, cancel := context.WithTimeout(h.ctx, h.f.opt.Deadline/4)
+			defer cancel()
+			var all []dnsx.MX
+			all, _, m.err = h.f.opt.Resolver.LookupMX(ctx, h.who.Domain)
+			for _, one := range all {
+				if host := properHost(one.Host); host != "" {
+					m.hosts = append(m.hosts, host)
+				}
+			}
+			if m.err == nil && len(m.hosts) == 0 {
+				m.err = errNoMail
+			}
+		})
+	})
+	select {
+	case <-m.done:
+		return m.hosts, m.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// tableByHost looks the mail hosts up in the table.
+func (h *hunt) tableByHost(ctx context.Context, _ *step) (found, error) {
+	hosts, err := h.mailHosts(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	for _, t := range []*table{h.f.overrides, h.f.table} {
+		for _, host := range hosts {
+			if p := t.byHost(host); p != nil {
+				return h.entry(p, "table-mx"), nil
+			}
+		}
+	}
+	return found{result: "none of " + strings.Join(hosts[:min(len(hosts), 4)], ", ") + " is known"}, nil
+}
+
+// hostDomains are the domains that may know about the first mail host: its name without the
+// first label, and what is registrable of it (draft-ietf-mailmaint-autoconfig, 3.4).
+func hostDomains(host, asked string) (all []string) {
+	_, full, _ := strings.Cut(host, ".")
+	base := registrable(host)
+	if strings.HasSuffix(full, "."+base) && full != asked {
+		all = append(all, full)
+	}
+	if base != asked && base != host {
+		all = append(all, base)
+	}
+	return all
+}
+
+// byMailHost asks the provider of the mail host.
+func (h *hunt) byMailHost(ctx context.Context, s *step) (found, error) {
+	hosts, err := h.mailHosts(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	query := ""
+	if h.who.Address != "" {
+		query = "?emailaddress=" + url.QueryEscape(h.who.Address)
+	}
+	var urls []string
+	domains := hostDomains(hosts[0], h.who.Domain)
+	for _, d := range domains {
+		urls = append(urls, "https://autoconfig."+d+"/mail/config-v1.1.xml"+query)
+		urls = append(urls, "https://"+d+"/.well-known/autoconfig/mail/config-v1.1.xml")
+	}
+	if len(urls) == 0 {
+		return found{result: "the mail host is of the domain itself"}, nil
+	}
+	h.asked(s, "https autoconfig of "+strings.Join(domains, ", "))
+	return h.autoconfig(ctx, gets(false, urls...), Published)
+}
+
+// databaseByHost asks the database about the provider of the mail host.
+func (h *hunt) databaseByHost(ctx context.Context, s *step) (found, error) {
+	hosts, err := h.mailHosts(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	var urls []string
+	for _, d := range hostDomains(hosts[0], h.who.Domain) {
+		urls = append(urls, h.f.opt.Database+d)
+	}
+	if len(urls) == 0 {
+		return found{result: "the mail host is of the domain itself"}, nil
+	}
+	h.asked(s, strings.Join(urls, ", "))
+	return h.autoconfig(ctx, gets(true, urls...), Database)
+}
+
+// asked says what a step asks, if that is known only now.
+func (h *hunt) asked(s *step, what string) {
+	h.mu.Lock()
+	s.asked = what
+	h.mu.Unlock()
+}
+
+func hostPort(host string, port int) string {
+	if port == 443 {
+		return host
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
