@@ -52,7 +52,7 @@ func readFile(t *testing.T, file string, opt Options) *rfc822test.Visitor {
 	}
 	var first *rfc822test.Visitor
 	for _, name := range []string{"a.mbox", "b.mbox.gz", "c.mbox.zst"} {
-		_, got, err := rfc822test.ReadAll(t.Context(), New(fsys, name, opt), move.Reading{})
+		_, got, err := rfc822test.ReadAll(t.Context(), New(fsys, name, opt), rfc822test.Reading{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -193,7 +193,7 @@ func TestUIDsAreKept(t *testing.T) {
 	m := func(uid int) string { return fmt.Sprintf("%sX-UID: %d\nSubject: %[2]d\n\nx\n\n", f1, uid) }
 	base := strings.Replace(m(3), "X-UID", "X-IMAPbase: 1234567890 0000000009 $a\nX-UID", 1)
 	fsys := fstest.MapFS{"INBOX": {Data: []byte(base + m(5) + m(9) + m(8) + m(10))}}
-	list, got, err := rfc822test.ReadAll(t.Context(), New(fsys, ".", Options{}), move.Reading{})
+	list, got, err := rfc822test.ReadAll(t.Context(), New(fsys, ".", Options{}), rfc822test.Reading{})
 	if err != nil || list[0].UIDValidity != 1234567890 || list[0].Role != mail.RoleInbox {
 		t.Fatalf("%+v %v", list, err)
 	}
@@ -241,7 +241,7 @@ func TestProfile(t *testing.T) {
 		"Apple.mbox/mbox": {Data: one}, "Apple.mbox/table_of_contents": {Data: []byte{0, 1}}, "note.txt": {Data: []byte("From nobody\n")},
 		"link": {Data: one, Mode: fs.ModeSymlink | 0o777}, "pipe": {Data: one, Mode: fs.ModeNamedPipe},
 	}
-	list, got, err := rfc822test.ReadAll(t.Context(), New(fsys, ".", Options{}), move.Reading{})
+	list, got, err := rfc822test.ReadAll(t.Context(), New(fsys, ".", Options{}), rfc822test.Reading{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestNotMbox(t *testing.T) {
 	}
 	_ = z.Close()
 	cut := fstest.MapFS{"a.mbox.gz": {Data: packed.Bytes()[:packed.Len()-100]}}
-	_, got, err := rfc822test.ReadAll(t.Context(), New(cut, "a.mbox.gz", Options{}), move.Reading{})
+	_, got, err := rfc822test.ReadAll(t.Context(), New(cut, "a.mbox.gz", Options{}), rfc822test.Reading{})
 	if !fault.Is(errors.Unwrap(err), fault.Corrupt) {
 		t.Errorf("%v, %d", err, len(got))
 	}

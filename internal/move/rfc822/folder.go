@@ -1,10 +1,10 @@
 package rfc822
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
-	"path"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -109,37 +109,64 @@ func Walk(fsys fs.FS, fn func(name string, d fs.DirEntry, err error) error) erro
 	})
 }
 
-// File is what a message lies in, or a piece of it.
-type File struct {
+// message is one that is a file of its own.
+type message struct {
 	io.Reader
 	io.Closer
 }
 
-// OpenMessage returns a way to read a message that is a file of its own.
-func OpenMessage(fsys fs.FS, name string, form Form) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) {
-		f, _, err := Open(fsys, name)
-		if err != nil {
-			return nil, err
-		}
-		return File{NewReader(f, form), f}, nil
+// OpenMessage opens a message that is a file of its own. One whose first line ends in CRLF is
+// taken as it is; of others, lines that end in LF are given CRLF.
+func OpenMessage(fsys fs.FS, name string) (io.ReadCloser, error) {
+	f, _, err := Open(fsys, name)
+	if err != nil {
+		return nil, err
 	}
+	r, err := Message(f)
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return message{r, f}, nil
 }
 
-// FormOf returns the form of a message that is a file of its own: one whose first line ends
-// in CRLF is taken as it is, and lines in LF are given CRLF.
-func FormOf(r io.Reader) (Form, error) {
-	buf := make([]byte, 4<<10)
-	n, err := io.ReadFull(r, buf)
+// Message reads a message in the form of OpenMessage.
+func Message(r io.Reader) (io.Reader, error) {
+	start := make([]byte, 4<<10)
+	n, err := io.ReadFull(r, start)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return Form{}, err
+		return nil, err
 	}
-	for i, c := range buf[:n] {
-		if c == '\n' {
-			return Form{AsIs: i > 0 && buf[i-1] == '\r'}, nil
+	whole := io.MultiReader(bytes.NewReader(start[:n]), r)
+	if i := bytes.IndexByte(start[:n], '\n'); i > 0 && start[i-1] == '\r' {
+		return whole, nil
+	}
+	return NewReader(whole, Form{}), nil
+}
+
+// List calls fn with what a folder holds, in no order and in pieces: it may hold millions.
+func List(fsys fs.FS, name string, fn func(fs.DirEntry)) error {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return refused(name, err)
+	}
+	defer f.Close()
+	dir, ok := f.(fs.ReadDirFile)
+	if !ok {
+		return fault.Newf(fault.Invalid, "%s is no folder", name)
+	}
+	for {
+		some, err := dir.ReadDir(1000)
+		for _, d := range some {
+			fn(d)
+		}
+		if err == io.EOF || err == nil && len(some) == 0 {
+			return nil
+		}
+		if err != nil {
+			return refused(name, err)
 		}
 	}
-	return Form{}, nil
 }
 
 // Level makes a level of a mailbox name of a file's name, without one of the endings.
@@ -151,6 +178,3 @@ func Level(file string, endings ...string) string {
 	}
 	return file
 }
-
-// Join joins levels of a mailbox name.
-func Join(levels ...string) string { return path.Join(levels...) }

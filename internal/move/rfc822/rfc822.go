@@ -14,10 +14,9 @@ import (
 	"io"
 )
 
-// Form says in which form a message's bytes are handed over.
+// Form says in which form a message's bytes are handed over, besides that a line that ends in
+// LF alone is given CRLF.
 type Form struct {
-	// AsIs passes lines on as they end. Otherwise a line that ends in LF alone is given CRLF.
-	AsIs bool
 	// Unquote says how many bytes to take away from the beginning of a line of the body; nil: none.
 	Unquote func(line []byte) int
 	// Drop tells of a field by its name, in lower case, whether it is left out; nil: none is.
@@ -105,9 +104,9 @@ func (r *Reader) take(piece []byte) {
 	}
 	r.last = piece[len(piece)-1]
 	r.within = r.last != '\n'
-	addCR := !r.within && !r.form.AsIs && before != '\r'
+	addCR := !r.within && before != '\r'
 	if first && len(piece) == 1 && !r.within { // an empty line: what was before it is of the line before
-		addCR = !r.form.AsIs
+		addCR = true
 	}
 	if inHeader {
 		r.keep(piece, addCR)

@@ -68,6 +68,9 @@ func New(opt Options) (*Source, error) {
 // ID names the source.
 func (s *Source) ID() string { return s.opt.ID }
 
+// Advice says that files are read, whose order is kept.
+func (s *Source) Advice() move.Advice { return move.Advice{Files: true} }
+
 // Close does nothing: files are open only while they are read.
 func (s *Source) Close() error { return nil }
 

@@ -24,6 +24,7 @@ type Visitor struct {
 	Skipped map[string]error
 	Refuse  func(move.Item) bool // what is not wanted
 	Discard bool                 // contents are counted and not kept
+	Rough   bool                 // sizes are guessed
 	Bytes   int64
 	Faults  []string
 	keys    map[string]bool
@@ -83,7 +84,7 @@ func (v *Visitor) Put(_ context.Context, item move.Item, r io.Reader) error {
 		return err
 	}
 	v.Bytes += n
-	if item.Size != n && item.Size >= 0 {
+	if item.Size != n && item.Size >= 0 && !v.Rough {
 		v.fault("%s has %d bytes, %d were told", item.Key, n, item.Size)
 	}
 	if !v.Discard {
@@ -108,8 +109,14 @@ func (v *Visitor) Gone(context.Context, []string) error {
 // State does nothing.
 func (v *Visitor) State(context.Context, []byte) error { return nil }
 
+// Reading is how ReadAll goes.
+type Reading struct {
+	move.Reading
+	Rough bool // sizes are guessed
+}
+
 // ReadAll reads every mailbox of a source that is not to be left out, by its name here.
-func ReadAll(ctx context.Context, s move.Source, how move.Reading) (list []move.Mailbox, got map[string]*Visitor, err error) {
+func ReadAll(ctx context.Context, s move.Source, how Reading) (list []move.Mailbox, got map[string]*Visitor, err error) {
 	list, err = s.Mailboxes(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -119,8 +126,8 @@ func ReadAll(ctx context.Context, s move.Source, how move.Reading) (list []move.
 		if m.Skip != "" {
 			continue
 		}
-		v := &Visitor{}
-		if err := s.Read(ctx, m, how, v); err != nil {
+		v := &Visitor{Rough: how.Rough}
+		if err := s.Read(ctx, m, how.Reading, v); err != nil {
 			return list, got, fmt.Errorf("%s: %w", m.Name, err)
 		}
 		if len(v.Faults) > 0 {
