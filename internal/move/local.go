@@ -31,6 +31,9 @@ func placeOf(m *store.Mailbox) Place {
 	return Place{ID: m.ID, Name: m.Name, Role: m.Role, UIDValidity: m.UIDValidity, UIDNext: m.UIDNext, Messages: m.Messages, Bytes: m.Bytes}
 }
 
+// MaxMessage returns how many bytes a message may have.
+func (l *Local) MaxMessage(context.Context) (int64, error) { return l.store.MaxMessage(), nil }
+
 // Mailboxes lists the account's mailboxes, but that of deleted mail.
 func (l *Local) Mailboxes(ctx context.Context) (list []Place, err error) {
 	err = l.account.View(ctx, func(s *store.Snapshot) error {
@@ -195,20 +198,31 @@ const tiesAtOnce = 500
 // EachTie goes through the ties of a mailbox of a source.
 func (l *Local) EachTie(ctx context.Context, box Box, fn func(t Tie, now *Now) error) error {
 	for behind := ""; ; {
-		list, err := l.someTies(ctx, box, behind)
+		list, err := l.TiesBehind(ctx, box, behind)
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		if err := l.prove(ctx, list); err != nil {
-			return err
-		}
 		for i := range list {
-			if err := fn(*tieOf(&list[i].tie), list[i].now); err != nil {
+			if err := fn(*list[i].Tie, list[i].Now); err != nil {
 				return err
 			}
 		}
-		behind = list[len(list)-1].tie.Key
+		behind = list[len(list)-1].Tie.Key
 	}
+}
+
+// TiesBehind returns the next few hundred ties that EachTie tells of behind a key; none at the
+// end.
+func (l *Local) TiesBehind(ctx context.Context, box Box, behind string) ([]Looked, error) {
+	found, err := l.someTies(ctx, box, behind)
+	if err == nil {
+		err = l.prove(ctx, found)
+	}
+	list := make([]Looked, len(found))
+	for i := range found {
+		list[i] = Looked{tieOf(&found[i].tie), found[i].now}
+	}
+	return list, err
 }
 
 // Look tells how the messages of some ties are now.

@@ -210,7 +210,7 @@ func (w *writing) one(i int) error {
 	size := parcel.Size()
 	q, u := w.tx.Quota()
 	if n := int64(1 + len(item.Places)); q.Bytes > 0 && u.Bytes+n*size > q.Bytes || q.Messages > 0 && u.Messages+n > q.Messages {
-		w.out[i] = Outcome{Refused: "the account is full; raise its quota: martlet account quota"}
+		w.out[i] = Outcome{Refused: "the account is full; raise its quota: martlet account quota", Later: true}
 		return nil
 	}
 	m := store.NewMessage{Parcel: parcel, Flags: item.Flags, Keywords: w.takeKeywords(i), InternalDate: item.Date}
@@ -226,7 +226,7 @@ func (w *writing) one(i int) error {
 	}
 	t, err := w.tx.AppendTied(w.at, m, item.UID, w.box, tie)
 	if fault.Is(err, fault.OverQuota) {
-		w.out[i] = Outcome{Refused: fault.Say(err)}
+		w.out[i] = Outcome{Refused: fault.Say(err), Later: true}
 		return nil
 	}
 	if err != nil {

@@ -124,7 +124,7 @@ func TestContentIsTheStores(t *testing.T) {
 func TestNamesHere(t *testing.T) {
 	for name, want := range map[string]string{
 		"inbox": "INBOX", "Inbox/a": "INBOX/a", "a/b": "a/b", "Entwürfe": "Entwürfe", "a=b": "a=b", "50%": "50=25", "a*": "a=2A", "a\x01": "a=01",
-		"a//b": "a/=/b", "": "=", ".": "=2E", "a/..": "a/=2E=2E", "=25": "=3D25", "a\xff": "a=FF", " a ": " a ", "a\\b": "a\\b",
+		"a//b": "a/=/b", "": "=", ".": "=2E", "a/..": "a/=2E=2E", "=25": "=25", "%=25": "=25=3D25", "=25=3D25": "=25=3D25", "a\xff": "a=FF", " a ": " a ", "a\\b": "a\\b",
 	} {
 		if got := NameHere(name); got != want {
 			t.Errorf("%q is %q here, not %q", name, got, want)
@@ -139,7 +139,7 @@ func TestNamesHere(t *testing.T) {
 		seen[got] = name
 	}
 	for name, want := range map[string]string{
-		"$Forwarded": "$Forwarded", "$forwarded": "$Forwarded", "Très bien": "Tr=C3=A8s=20bien", "": "=", "(a)": "=28a=29", `\Weird`: "=5CWeird", "=20": "=3D20",
+		"$Forwarded": "$Forwarded", "$forwarded": "$Forwarded", "Très bien": "Tr=C3=A8s=20bien", "": "=", "(a)": "=28a=29", `\Weird`: "=5CWeird", "=20": "=20", "( =20": "=28=20=3D20",
 	} {
 		if got := KeywordHere(name); got != want {
 			t.Errorf("keyword %q is %q here, not %q", name, got, want)

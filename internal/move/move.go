@@ -67,6 +67,8 @@ type Reading struct {
 	// Plan: nothing will be wanted. The items should have what a plan tells of: size, date,
 	// Message-ID, what is wrong.
 	Plan bool
+	// Identify: the items should have their Message-ID, even if that takes longer.
+	Identify bool
 	// Since is what an earlier reading of this mailbox returned as its state; a source that
 	// is able to tells only of what has changed since, and of what is gone (Gone). nil: all.
 	Since []byte
@@ -209,6 +211,7 @@ type Outcome struct {
 	Before  bool     // it had been tied already
 	Content Content  // of what was read
 	Refused string   // why it was not taken: too large, over quota, ...
+	Later   bool     // it was refused, and may be taken another time
 	Changed string   // what was changed of it: keywords that cannot be, NUL bytes, ...
 }
 

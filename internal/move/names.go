@@ -13,12 +13,13 @@ import (
 )
 
 // What cannot be in a name here is written as "=" and two hexadecimal digits for each byte,
-// and so is an "=" that would read as such: what it was can be told.
+// and so is an "=" of such a name that would read as one: what it was can be told. Names that
+// can be stay as they are, and so does what was written in this way.
 
 // NameHere returns the name that a mailbox can have here, which is the same unless it cannot.
 // A name that is too long loses its end, which cannot be told from it any more.
 func NameHere(name string) string {
-	if clean, err := store.CleanName(name); err == nil && !escapes(name) {
+	if clean, err := store.CleanName(name); err == nil {
 		return clean
 	}
 	levels := strings.Split(name, store.Separator)
@@ -52,9 +53,11 @@ func NameHere(name string) string {
 // KeywordHere returns the keyword that stands for one of elsewhere, which is the same unless
 // it cannot be one (RFC 9051, 9: an atom).
 func KeywordHere(name string) string {
-	k := escape(name, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`(){%*"\]`, r)
-	})
+	bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`(){%*"\]`, r) }
+	k := name
+	if strings.ContainsFunc(name, bad) {
+		k = escape(name, bad)
+	}
 	if k == "" {
 		k = "="
 	}
@@ -62,16 +65,6 @@ func KeywordHere(name string) string {
 		k = shorten(k, store.MaxKeyword)
 	}
 	return mail.Keyword(k)
-}
-
-// escapes tells whether s has what escape would write.
-func escapes(s string) bool {
-	for i := range len(s) {
-		if isEscape(s[i:]) {
-			return true
-		}
-	}
-	return false
 }
 
 func isEscape(s string) bool {

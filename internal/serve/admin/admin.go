@@ -115,6 +115,9 @@ func New(o Options) http.Handler {
 	} {
 		mux.Handle(pattern, a.wrap(h))
 	}
+	for pattern, h := range a.moveCalls() {
+		mux.Handle(pattern, a.wrap(h))
+	}
 	mux.Handle("/", a.wrap(func(*request) error {
 		return fault.New(fault.NotFound, "no such call; is the server older than this command?")
 	}))
@@ -147,17 +150,19 @@ type handler func(*request) error
 // request is one call under way.
 type request struct {
 	*http.Request
-	ctx  context.Context
-	w    http.ResponseWriter
-	sent bool
+	ctx   context.Context
+	w     http.ResponseWriter
+	whole io.Reader // the body without its bound, for a call that bounds what it keeps of it
+	sent  bool
 }
 
 func (a *api) wrap(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		whole := r.Body
+		r.Body = http.MaxBytesReader(w, whole, maxBody)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store") // answers hold passwords
-		req := &request{Request: r, ctx: r.Context(), w: w}
+		req := &request{Request: r, ctx: r.Context(), w: w, whole: whole}
 		err := h(req)
 		if err == nil {
 			return

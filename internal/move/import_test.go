@@ -1,0 +1,521 @@
+package move
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// memory is a source in memory.
+type memory struct {
+	boxes []memoryBox
+	cut   int // messages after which its connection is lost, each time it is opened; 0: never
+	opens int
+	left  int
+}
+
+type memoryBox struct {
+	Mailbox
+	mail []memoryMail
+}
+
+type memoryMail struct {
+	Item
+	text   string
+	cannot error
+}
+
+func (s *memory) open(context.Context) (Source, error) {
+	s.opens++
+	s.left = s.cut
+	return s, nil
+}
+
+func (s *memory) ID() string   { return "memory" }
+func (s *memory) Close() error { return nil }
+
+func (s *memory) Mailboxes(context.Context) (list []Mailbox, err error) {
+	for _, b := range s.boxes {
+		b.Messages = int64(len(b.mail))
+		list = append(list, b.Mailbox)
+	}
+	return list, nil
+}
+
+func (s *memory) Read(ctx context.Context, m Mailbox, how Reading, v Visitor) error {
+	i := slices.IndexFunc(s.boxes, func(b memoryBox) bool { return b.Source == m.Source })
+	list := s.boxes[i].mail
+	blocks := slices.Collect(slices.Chunk(list, MaxItems))
+	if how.Order == NewestFirst {
+		slices.Reverse(blocks)
+	}
+	for _, block := range blocks {
+		items := make([]Item, len(block))
+		for i := range block {
+			items[i] = block[i].Item
+		}
+		want, err := v.Want(ctx, items)
+		if err != nil {
+			return err
+		}
+		for i, m := range block {
+			if !want[i] {
+				continue
+			}
+			if s.cut > 0 {
+				if s.left--; s.left < 0 {
+					return &net.OpError{Op: "read", Err: errors.New("connection reset")}
+				}
+			}
+			if m.cannot != nil {
+				err = v.Skip(ctx, items[i], m.cannot)
+			} else {
+				err = v.Put(ctx, items[i], strings.NewReader(m.text))
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return v.State(ctx, []byte("state"))
+}
+
+// add adds a message to a mailbox of the source.
+func (b *memoryBox) add(text string, item Item) {
+	n := len(b.mail) + 1
+	if item.Key == "" {
+		item.Key = fmt.Sprint(b.UIDValidity, ".", n)
+	}
+	if item.UID == 0 && b.UIDValidity != 0 {
+		item.UID = mail.UID(n * 3)
+	}
+	if item.Size == 0 {
+		item.Size = int64(len(text))
+	}
+	b.mail = append(b.mail, memoryMail{Item: item, text: text})
+}
+
+func newMemory(messages int) *memory {
+	s := &memory{}
+	for i, m := range []Mailbox{
+		{Name: "INBOX", Source: "INBOX", Role: mail.RoleInbox, UIDValidity: 71},
+		{Name: "Sent Items", Source: "Sent Items", Role: mail.RoleSent},
+		{Name: "Work/50%", Source: "Work.50%", UIDValidity: 71, Subscribed: true},
+	} {
+		b := memoryBox{Mailbox: m}
+		for n := range messages {
+			b.add(letter(100*i+n), Item{Flags: mail.Flags(n % 32), Keywords: []string{"$Forwarded", fmt.Sprint("k", n%3)}[:n%3],
+				Date: time.Unix(1_500_000_000+int64(n), 0), MessageID: fmt.Sprint(100*i+n, "@example.org")})
+		}
+		s.boxes = append(s.boxes, b)
+	}
+	return s
+}
+
+func noWait(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+
+func (w *world) options(s *memory) Options {
+	return Options{Open: s.open, Target: w.Local, Now: func() time.Time { return time.Unix(0, 0) }, Wait: noWait}
+}
+
+// proves fails unless all that the source has is here once, as it is there.
+func (w *world) proves(t testing.TB, o Options, r *Report) (list []Proof) {
+	t.Helper()
+	tell := func(d Difference) { t.Errorf("%+v", d) }
+	row := func(p Proof) {
+		if list = append(list, p); !p.Whole() {
+			t.Errorf("not whole: %+v", p)
+		}
+	}
+	if err := Prove(ctx, o.Target, r, tell, row); err != nil {
+		t.Error(err)
+	}
+	if err := Verify(ctx, o, tell, row); err != nil {
+		t.Error(err)
+	}
+	w.verify(t)
+	return list
+}
+
+func TestImport(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(40)
+	o := w.options(s)
+	plan, err := MakePlan(ctx, o)
+	if err != nil || plan.Total.New != 120 || plan.Mailboxes[1].Mailbox != "Sent" || plan.Mailboxes[2].Mailbox != "Work/50=25" || !plan.Mailboxes[2].Made || !plan.Mailboxes[0].Kept {
+		t.Fatalf("%+v %v", plan, err)
+	}
+	for round := range 2 {
+		r, err := Import(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range r.Mailboxes {
+			want := MailboxReport{Source: m.Source, Mailbox: []string{"INBOX", "Sent", "Work/50=25"}[i], Kept: i != 1, Messages: 40, Bytes: m.Bytes, Before: int64(40 * round), Brought: int64(40 - 40*round), Read: m.Read, box: m.box}
+			if !equalRows(m, want) {
+				t.Errorf("round %d: %+v", round, m)
+			}
+		}
+		w.proves(t, o, r)
+	}
+	if p := w.place(t, "INBOX"); p.Messages != 40 || p.UIDValidity != 71 || p.UIDNext != 121 {
+		t.Errorf("%+v", p)
+	}
+	// Something comes, and the flags of something change: the one is brought, the other if asked.
+	s.boxes[0].add(letter(7000), Item{})
+	s.boxes[0].mail[3].Flags, s.boxes[0].mail[3].Keywords = mail.Seen|mail.Draft, []string{"new"}
+	o.FollowFlags = true
+	r, err := Import(ctx, o)
+	if err != nil || r.Mailboxes[0].Brought != 1 || r.Mailboxes[0].Before != 40 {
+		t.Errorf("%+v %v", r, err)
+	}
+	for _, p := range w.proves(t, o, r) {
+		if p.Flags != 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+func equalRows(a, b MailboxReport) bool {
+	a.Skips, b.Skips = nil, nil
+	return fmt.Sprint(a) == fmt.Sprint(b)
+}
+
+// A lost connection is opened again, and costs no message and makes none twice.
+func TestImportOverABadLine(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(40)
+	s.cut = 7
+	o := w.options(s)
+	waits := 0
+	o.Tell = func(e Event) {
+		if e.Event == "waiting" {
+			waits++
+		}
+	}
+	r, err := Import(ctx, o)
+	if err != nil || waits < 3 {
+		t.Fatal(err, waits)
+	}
+	for i := range r.Mailboxes {
+		if m := &r.Mailboxes[i]; m.Brought != 40 || m.Problem != "" {
+			t.Errorf("%+v", m)
+		}
+	}
+	s.cut = 0
+	w.proves(t, o, r)
+	// One that never works is given up, and the others are not.
+	s.boxes[1].add(letter(1), Item{})
+	s.cut, s.boxes[1].mail[40].cannot = 0, nil
+	broken := o
+	broken.Open = func(ctx context.Context) (Source, error) { return nil, fault.New(fault.Unauthenticated, "wrong password") }
+	if _, err := Import(ctx, broken); !fault.Is(err, fault.Unauthenticated) {
+		t.Error(err)
+	}
+}
+
+func TestImportTellsWhatItDoesNotBring(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(3)
+	b := &s.boxes[0]
+	b.add(strings.Repeat("x", 5<<20), Item{Key: "large"})
+	b.add("", Item{Key: "huge", Size: 1 << 40})
+	b.add(letter(9), Item{Key: "cannot"})
+	b.mail[5].cannot = fault.New(fault.Corrupt, "its bytes are not there")
+	b.add("Content-Type: text/plain\r\n\r\n\x00", Item{Key: "nul"})
+	o := w.options(s)
+	var told []string
+	o.Tell = func(e Event) {
+		if e.Event == "skipped" || e.Event == "changed" {
+			told = append(told, e.Event+" "+e.Key+" "+e.Why)
+		}
+	}
+	r, err := Import(ctx, o)
+	want := []string{
+		"changed nul parts with NUL bytes are encoded", "skipped cannot its bytes are not there", "skipped huge larger than the server takes", "skipped large message is larger than 4194304 bytes",
+	}
+	slices.Sort(told)
+	if row := r.Mailboxes[0]; err != nil || !slices.Equal(told, want) || row.Skipped != 3 || row.Changed != 1 || row.Brought != 4 || row.Before != 0 || len(SkippedOf(r)) != 3 {
+		t.Errorf("%q %+v %v", told, row, err)
+	}
+	s.boxes[0].mail = slices.Delete(s.boxes[0].mail, 3, 6)
+	r.Mailboxes[0].Skipped = 0
+	r.Mailboxes[0].Messages = 4
+	for _, p := range w.proves(t, o, r)[:1] {
+		if p.Changed != 1 || p.Same != 3 {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+func TestChoice(t *testing.T) {
+	for _, c := range []struct {
+		c    Choice
+		want string // messages in each mailbox
+	}{
+		{Choice{Mailboxes: []string{"inbox"}}, "INBOX 10"},
+		{Choice{Mailboxes: []string{"work/*"}}, "Work/50=25 10"},
+		{Choice{Mailboxes: []string{"W*"}}, "Work/50=25 10"},
+		{Choice{Exclude: []string{"*o*"}}, "Sent 10"},
+		{Choice{KeepNames: true, Exclude: []string{"Work*"}}, "INBOX 10 Sent Items 10"},
+		{Choice{Map: map[string]string{"INBOX": "Old/In", "Sent Items": "Old/Out"}}, "Old/In 10 Old/Out 10 Work/50=25 10"},
+		{Choice{Since: time.Unix(1_500_000_007, 0)}, "INBOX 3 Sent 3 Work/50=25 3"},
+		{Choice{Before: time.Unix(1_500_000_007, 0)}, "INBOX 7 Sent 7 Work/50=25 7"},
+		{Choice{MaxSize: int64(len(letter(100)) - 1)}, "INBOX 10"},
+	} {
+		w := newWorld(t, store.Quota{})
+		o := w.options(newMemory(10))
+		o.Choice = c.c
+		plan, err := MakePlan(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Import(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var planned int64
+		for i, m := range plan.Mailboxes {
+			if planned += m.New; m.Mailbox != r.Mailboxes[i].Mailbox && !m.LeftOut || m.New != r.Mailboxes[i].Brought {
+				t.Errorf("%+v was planned, and it was %+v", m, r.Mailboxes[i])
+			}
+		}
+		var got []string
+		places, _ := w.Mailboxes(ctx)
+		for _, p := range places {
+			if p.Messages > 0 {
+				got = append(got, fmt.Sprint(p.Name, " ", p.Messages))
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%+v: %q, not %q", c.c, got, c.want)
+		}
+		w.proves(t, o, r)
+	}
+	for _, bad := range []Choice{{Order: "oldest"}, {Mailboxes: []string{"["}}, {Since: time.Unix(2, 0), Before: time.Unix(1, 0)}} {
+		if _, err := Import(ctx, Options{Choice: bad}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+func TestDuplicates(t *testing.T) {
+	s := newMemory(5)
+	s.boxes[1].mail = append(s.boxes[1].mail, s.boxes[0].mail[:3]...)
+	for _, skip := range []bool{false, true} {
+		w := newWorld(t, store.Quota{})
+		o := w.options(s)
+		o.Choice.SkipDuplicates = skip
+		plan, err := MakePlan(ctx, o)
+		if err != nil || plan.Total.Duplicates != 3 {
+			t.Fatal(plan, err)
+		}
+		for range 2 {
+			r, err := Import(ctx, o)
+			if want := map[bool]uint32{true: 5, false: 8}[skip]; err != nil || w.place(t, "Sent").Messages != want {
+				t.Errorf("%v %+v", err, w.place(t, "Sent"))
+			}
+			w.proves(t, o, r)
+		}
+	}
+}
+
+func TestOrder(t *testing.T) {
+	for _, c := range []struct {
+		m     Mailbox
+		kept  bool
+		a     Advice
+		order string
+		want  Order
+	}{
+		{Mailbox{Messages: 20_000}, false, Advice{}, "", SourceOrder},
+		{Mailbox{Messages: 20_001}, false, Advice{}, "auto", NewestFirst},
+		{Mailbox{Messages: 20_001}, true, Advice{}, "newest", SourceOrder},
+		{Mailbox{Messages: 20_001}, false, Advice{Files: true}, "newest", SourceOrder},
+		{Mailbox{Messages: 20_001}, false, Advice{Throttles: true}, "source", SourceOrder},
+		{Mailbox{Messages: 1}, false, Advice{Throttles: true}, "", NewestFirst},
+		{Mailbox{Messages: -1}, false, Advice{}, "newest", NewestFirst},
+	} {
+		if got := (&Choice{Order: c.order}).order(&c.m, c.kept, c.a); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	// Newest first is the block of the newest first, and each as it is at the source.
+	w := newWorld(t, store.Quota{})
+	s := &memory{boxes: []memoryBox{{Mailbox: Mailbox{Name: "INBOX", Source: "INBOX"}}}}
+	for i := range 2500 {
+		s.boxes[0].add(letter(i), Item{})
+	}
+	o := w.options(s)
+	o.Choice.Order = "newest"
+	if _, err := Import(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	list, err := w.Ties(ctx, Box{"memory", "INBOX"}, []string{"0.2001", "0.2500", "0.1001", "0.2000", "0.1", "0.1000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var uids []mail.UID
+	for _, tie := range list {
+		uids = append(uids, tie.UID)
+	}
+	if !slices.Equal(uids, []mail.UID{1, 500, 501, 1500, 1501, 2500}) {
+		t.Error(uids)
+	}
+}
+
+// Large messages go alone, from a file, and those in memory are bounded.
+func TestImportOfLargeMessages(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(0)
+	var want []Content
+	for i := range 12 {
+		text := letter(i) + strings.Repeat(fmt.Sprint(i, "-"), 100_000*(i+1))
+		s.boxes[0].add(text, Item{})
+		want = append(want, contentOfText(text))
+	}
+	o := w.options(s)
+	files := 0
+	o.Spool = func() (store.SpoolFile, error) { files++; return &memoryFile{}, nil }
+	r, err := Import(ctx, o)
+	if err != nil || files == 0 {
+		t.Fatal(err, files)
+	}
+	w.proves(t, o, r)
+	ties, err := w.Ties(ctx, r.Mailboxes[0].box, []string{"71.1", "71.12"})
+	if err != nil || ties[0].Content != want[0] || ties[1].Content != want[11] {
+		t.Error(ties, err)
+	}
+}
+
+type memoryFile struct{ b []byte }
+
+func (f *memoryFile) Write(b []byte) (int, error) { f.b = append(f.b, b...); return len(b), nil }
+func (f *memoryFile) ReadAt(b []byte, at int64) (int, error) {
+	return bytes.NewReader(f.b).ReadAt(b, at)
+}
+func (f *memoryFile) Close() error { return nil }
+
+// An archive is one stream; its messages say where they lie.
+func TestImportOfAScatteredMailbox(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := &memory{boxes: []memoryBox{{Mailbox: Mailbox{Name: "Archive", Source: "all", Scattered: true}}}}
+	for i := range 30 {
+		s.boxes[0].add(letter(i), Item{Places: [][]string{{"INBOX", "a"}, nil, {"a"}}[i%3]})
+	}
+	o := w.options(s)
+	for range 2 {
+		r, err := Import(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range w.proves(t, o, r) {
+			if p.Brought != 30 {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+	if a, b, c := w.place(t, "INBOX").Messages, w.place(t, "a").Messages, w.place(t, "Archive").Messages; a != 10 || b != 20 || c != 10 {
+		t.Error(a, b, c)
+	}
+}
+
+// The proof finds what is wrong: it must be able to fail.
+func TestProofCanFail(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(5)
+	o := w.options(s)
+	r, err := Import(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acct := w.Store.Account(1)
+	inbox := w.place(t, "INBOX")
+	if _, err := acct.Expunge(ctx, inbox.ID, mail.SetOf(3), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := acct.SetFlags(ctx, inbox.ID, mail.SetOf(6), store.FlagChange{Op: store.AddFlags, Keywords: []string{"mine"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := acct.Update(ctx, func(tx *store.Tx) error {
+		tie, _, err := tx.Tie(tied(r.Mailboxes[1].box), "0.2")
+		if err != nil {
+			return err
+		}
+		tie.Content[0]++
+		tie.Stored = tie.Content
+		tie.Date++
+		return tx.PutTie(tied(r.Mailboxes[1].box), tie)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.Mailboxes[2].Messages++
+	var rows []Proof
+	told := 0
+	if err := Prove(ctx, o.Target, r, func(Difference) { told++ }, func(p Proof) { rows = append(rows, p) }); err != nil {
+		t.Fatal(err)
+	}
+	if p := rows[0]; !p.Whole() || p.Gone != 1 || p.Flags != 1 || p.Here != 4 {
+		t.Errorf("%+v", p)
+	}
+	if p := rows[1]; p.Whole() || p.Differ != 1 || p.Dates != 1 || p.Same != 4 || told != 1 {
+		t.Errorf("%+v", p)
+	}
+	if p := rows[2]; p.Whole() || p.Lost != 1 {
+		t.Errorf("%+v", p)
+	}
+	// What is another message at the source now.
+	s.boxes[0].mail[4].text += "more"
+	s.boxes[2].add(letter(1), Item{Key: "new"})
+	rows, told = nil, 0
+	if err := Verify(ctx, o, func(Difference) { told++ }, func(p Proof) { rows = append(rows, p) }); err != nil {
+		t.Fatal(err)
+	}
+	if rows[0].Differ != 1 || rows[2].Lost != 1 || told != 3 {
+		t.Errorf("%+v %d", rows, told)
+	}
+}
+
+func TestPace(t *testing.T) {
+	now := time.Unix(0, 0)
+	var slept time.Duration
+	o := Options{Now: func() time.Time { return now }, Wait: func(_ context.Context, d time.Duration) error {
+		slept += d
+		now = now.Add(d)
+		return nil
+	}}
+	for _, c := range []struct {
+		choice Choice
+		advice Advice
+		want   time.Duration
+	}{
+		{Choice{}, Advice{}, 0},
+		{Choice{Bytes: 1000}, Advice{}, 10 * time.Second},
+		{Choice{}, Advice{Bytes: 1000}, 10 * time.Second},
+		{Choice{Bytes: 1000, Messages: 1}, Advice{Messages: 500}, 100 * time.Second},
+	} {
+		slept, o.Choice = 0, c.choice
+		p := newPace(&o, c.advice)
+		for range 100 {
+			if err := p.after(ctx, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if slept != c.want {
+			t.Errorf("%+v: %v", c, slept)
+		}
+	}
+}
+
+var _ io.ReaderAt = (*memoryFile)(nil)
