@@ -69,7 +69,7 @@ once. Sessions that are logged in stay so.`,
 	}
 	remove.Flags().Bool("yes", false, "do not ask")
 	return family("account", "Add, list, show and remove accounts, set passwords",
-		"Accounts are those who have mailboxes here. Changes hold at once, also in a running server.", add, list, show, passwd, quota, remove)
+		"Accounts are those who have mailboxes here. Changes hold at once, also in a running server.", add, list, show, passwd, quota, newAccountImport(), remove)
 }
 
 func passwordFlag(cmd *cobra.Command) {
@@ -120,7 +120,7 @@ func passwordSentence(done string) func(map[string]any) string {
 			text += "; its password is the one that the domain's former server takes at its first login (martlet domain set DOMAIN migrate-from=...)"
 		}
 		if warning, ok := a["warning"]; ok {
-			text += fmt.Sprintf("\nwarning: %v", warning)
+			text += fmt.Sprintf("; warning: %v", warning)
 		}
 		return text
 	}

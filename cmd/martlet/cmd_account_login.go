@@ -49,3 +49,6 @@ func passwordState(scheme string, foreign, waiting bool) string {
 	}
 	return scheme
 }
+
+// lowered is an address as two spellings of it are compared.
+func lowered(address string) string { return strings.ToLower(address) }
