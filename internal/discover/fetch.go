@@ -1,16 +1,15 @@
 package discover
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -90,26 +89,70 @@ func proper(u *url.URL) error {
 	return nil
 }
 
-// exchange is one request and its answer: a document, or where to go instead.
+// exchange is one request and its answer: a document, or where to go instead. It is made on a
+// connection of its own, without a proxy, cookies or a login, and is over when ctx is.
 func (h *hunt) exchange(ctx context.Context, at *url.URL, post string) (next *url.URL, body []byte, err error) {
+	req, err := newRequest(ctx, at, post)
+	if err != nil {
+		return nil, nil, err
+	}
+	port := map[string]int{"https": 443, "http": 80}[at.Scheme]
+	conn, err := h.dial(ctx, properHost(at.Hostname()), port)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err()
+		}
+	}()
+	way := conn
+	if at.Scheme == "https" {
+		secured, err := h.secure(ctx, conn, properHost(at.Hostname()))
+		if err != nil {
+			return nil, nil, err
+		}
+		way = secured
+	}
+	if err := req.Write(way); err != nil {
+		return nil, nil, err
+	}
+	in := bufio.NewReader(io.LimitReader(way, maxDocument+maxHeaders))
+	resp, err := http.ReadResponse(in, req)
+	for range 2 { // that it goes on is no answer (RFC 9110, 15.2)
+		if err == nil && resp.StatusCode/100 == 1 {
+			resp, err = http.ReadResponse(in, req)
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	return answered(resp)
+}
+
+func newRequest(ctx context.Context, at *url.URL, post string) (*http.Request, error) {
 	method, content := http.MethodGet, io.Reader(nil)
 	if post != "" {
 		method, content = http.MethodPost, strings.NewReader(post)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, at.String(), content)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	req.Close = true
 	req.Header.Set("User-Agent", "martlet")
-	req.Header.Set("Accept-Encoding", "identity")
 	if post != "" {
 		req.Header.Set("Content-Type", "text/xml; charset=utf-8")
 	}
-	resp, err := h.transport().RoundTrip(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
+	return req, nil
+}
+
+// answered reads the document, or where it is.
+func answered(resp *http.Response) (next *url.URL, body []byte, err error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -124,29 +167,10 @@ func (h *hunt) exchange(ctx context.Context, at *url.URL, post string) (next *ur
 		return nil, nil, fmt.Errorf("answers %d", resp.StatusCode)
 	}
 	body, err = io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
-	if err == nil && len(body) > maxDocument {
+	if len(body) > maxDocument {
 		err = fmt.Errorf("gives more than %d KB", maxDocument>>10)
 	}
 	return nil, body, err
-}
-
-// transport knows no proxy, cookie or login, and connects to what addresses permits.
-func (h *hunt) transport() *http.Transport {
-	return &http.Transport{
-		Proxy: nil, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeaders,
-		TLSClientConfig: &tls.Config{RootCAs: h.f.opt.Roots, Time: h.f.opt.Now, MinVersion: tls.VersionTLS12},
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			host, port, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			n, err := strconv.Atoi(port)
-			if err != nil {
-				return nil, err
-			}
-			return h.dial(ctx, host, n)
-		},
-	}
 }
 
 // describe says in a few words what went wrong.

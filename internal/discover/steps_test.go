@@ -207,7 +207,7 @@ func TestAutodiscoverThatWantsAPasswordIsGivenUp(t *testing.T) {
 
 func TestAutodiscoverOfAnotherOwnerIsMarked(t *testing.T) {
 	pox := func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, poxXML("")) }
-	elsewhere := func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://other.net/x.xml", 302) }
+	elsewhere := func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://other.net/x.xml", http.StatusFound) }
 	for name, set := range map[string]func(*world){
 		"https redirect": func(w *world) { w.web("203.0.113.4", elsewhere, "autodiscover.example.org") },
 		"http redirect":  func(w *world) { w.web("203.0.113.4", elsewhere) },

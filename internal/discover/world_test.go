@@ -46,11 +46,12 @@ type world struct {
 	heard  bytes.Buffer
 	serial int64
 	wild   map[string]netip.Addr // names below these exist all
+	clock  func() time.Time
 }
 
 func newWorld(t *testing.T, zone string) *world {
 	t.Helper()
-	w := &world{t: t, zone: zone, places: map[string]string{}, wild: map[string]netip.Addr{}}
+	w := &world{t: t, zone: zone, places: map[string]string{}, wild: map[string]netip.Addr{}, clock: time.Now}
 	var err error
 	if w.dns, err = dnstest.Start(zone); err != nil {
 		t.Fatal(err)
@@ -82,7 +83,7 @@ func (w *world) certificate(names ...string) tls.Certificate {
 	serial := w.serial + 1
 	w.mu.Unlock()
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(serial), DNSNames: names, NotBefore: w.clock().Add(-time.Hour), NotAfter: w.clock().Add(time.Hour),
 	}, w.ca, &w.key.PublicKey, w.key)
 	if err != nil {
 		w.t.Fatal(err)
