@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"rsc.io/qr"
 
@@ -59,7 +61,8 @@ func QR(a discover.Answer, name string) (string, error) {
 	})
 }
 
-// compact writes JSON in as few characters as it can have.
+// compact writes JSON in few characters, all in ASCII: readers of QR codes guess how bytes of
+// other letters are meant.
 func compact(v any) (string, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -67,7 +70,17 @@ func compact(v any) (string, error) {
 	if err := e.Encode(v); err != nil {
 		return "", fault.Wrap(fault.Internal, "", err)
 	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
+	var ascii strings.Builder
+	for _, r := range strings.TrimSuffix(b.String(), "\n") {
+		if r < utf8.RuneSelf {
+			ascii.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&ascii, "\\u%04x", unit)
+		}
+	}
+	return ascii.String(), nil
 }
 
 // Picture is a QR code.

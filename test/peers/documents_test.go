@@ -1,0 +1,155 @@
+package peers
+
+import (
+	"bytes"
+	"encoding/json"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/discover"
+	"github.com/martlet-mail/martlet/internal/discover/format"
+	"github.com/martlet-mail/martlet/test/peers/martlet"
+)
+
+const documentName = `o'n&"x"` // not known to the server: the documents are the same
+
+// TestDocuments reads what the server tells of itself with programs that are not ours: the
+// profile by OpenSSL and Python's plistlib, the QR codes by a reader of such codes.
+func TestDocuments(t *testing.T) {
+	if against() != "" {
+		t.Skip("the documents are of our own server")
+	}
+	s := start(t, martlet.Options{Set: map[string]string{"autoconfig.sign": `"always"`}})
+	t.Run("profile", func(t *testing.T) { profile(t, s) })
+	t.Run("qr", func(t *testing.T) { qrCodes(t, s) })
+	t.Run("qr in a terminal", qrOfTerminal)
+}
+
+func document(t *testing.T, s *subject, path string) []byte {
+	t.Helper()
+	r, err := http.Get("http://" + s.addr("http") + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s %s %v", path, r.Status, body, err)
+	}
+	return body
+}
+
+const readProfile = `import json, plistlib, sys
+p = plistlib.load(sys.stdin.buffer, fmt=plistlib.FMT_XML)
+json.dump({"type": p["PayloadType"], "account": p["PayloadContent"][0]}, sys.stdout)`
+
+func profile(t *testing.T, s *subject) {
+	home := t.TempDir()
+	address := documentName[:3] + "@martlet.test"
+	signed := write(t, home, "p.mobileconfig", string(document(t, s, "/account/mail.mobileconfig?address="+url.QueryEscape(address))))
+	verify := func(ca string) result {
+		return program{name: "openssl", args: []string{"cms", "-verify", "-inform", "DER", "-in", signed, "-CAfile", ca, "-purpose", "any", "-binary", "-out", filepath.Join(home, "plain")}, home: home}.run(t)
+	}
+	if r := verify("/etc/ssl/certs/ca-certificates.crt"); r.code == 0 {
+		t.Error("any authority vouches for the signature")
+	}
+	if r := verify(s.caPath()); r.code != 0 {
+		t.Fatalf("OpenSSL refuses the signature: %s", r.err)
+	}
+	plain, _ := os.ReadFile(filepath.Join(home, "plain"))
+	r := program{name: "python3", args: []string{"-c", readProfile}, in: string(plain)}.succeed(t)
+	var p struct {
+		Type    string
+		Account map[string]any
+	}
+	if err := json.Unmarshal([]byte(r.out), &p); err != nil || p.Type != "Configuration" {
+		t.Fatalf("%s %v", r.out, err)
+	}
+	port := func(name string) float64 { return float64(s.Ports[name]) }
+	for key, want := range map[string]any{
+		"PayloadType": "com.apple.mail.managed", "EmailAccountType": "EmailTypeIMAP", "EmailAddress": address,
+		"IncomingMailServerHostName": "localhost", "IncomingMailServerPortNumber": port("imaps"), "IncomingMailServerUseSSL": true, "IncomingMailServerUsername": address,
+		"OutgoingMailServerHostName": "localhost", "OutgoingMailServerPortNumber": port("submissions"), "OutgoingMailServerUseSSL": true, "OutgoingMailServerUsername": address,
+		"OutgoingPasswordSameAsIncomingPassword": true, "IncomingPassword": nil, "OutgoingPassword": nil,
+	} {
+		if p.Account[key] != want {
+			t.Errorf("%s is %v, want %v", key, p.Account[key], want)
+		}
+	}
+}
+
+// scan reads a QR code from a file.
+func scan(t *testing.T, file string) string {
+	t.Helper()
+	return strings.TrimSuffix(program{name: "zbarimg", args: []string{"-q", "--raw", file}}.succeed(t).out, "\n")
+}
+
+func qrCodes(t *testing.T, s *subject) {
+	home, query := t.TempDir(), "?address=alice@martlet.test"
+	for _, file := range []string{"qr.png", "qr.svg"} {
+		text := scan(t, write(t, home, file, string(document(t, s, "/account/"+file+query))))
+		var code []any
+		if err := json.Unmarshal([]byte(text), &code); err != nil || len(code) != 4 {
+			t.Fatalf("%s says %s; %v", file, text, err)
+		}
+		in, out := code[2].([]any), code[3].([]any)[0].([]any)
+		want := []any{0.0, "localhost", float64(s.Ports["imaps"]), 3.0, 1.0, "alice@martlet.test"}
+		if !equal(in, want) || !equal(out[0].([]any), append([]any{0.0, "localhost", float64(s.Ports["submissions"])}, want[3:]...)) || !equal(out[1].([]any), []any{"alice@martlet.test", "alice@martlet.test"}) {
+			t.Errorf("%s says %s", file, text)
+		}
+	}
+}
+
+func equal(a, b []any) bool {
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	return bytes.Equal(x, y)
+}
+
+// What is drawn with characters is read, too, once the characters are points.
+func qrOfTerminal(t *testing.T) {
+	service := func(protocol string, port int, security string) discover.Service {
+		return discover.Service{Protocol: protocol, Host: strings.Repeat("long.", 8) + "example", Port: port, Security: security}
+	}
+	text, err := format.QR(discover.Answer{Address: `a"<>{}\@here.example`, Services: []discover.Service{service("pop3", 110, discover.StartTLS), service("smtp", 587, "none")}}, "Ünï")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := format.Draw(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(p.Text(false), "\n"), "\n")
+	const scale = 6
+	picture := image.NewGray(image.Rect(0, 0, scale*(len([]rune(lines[0]))+8), scale*(2*len(lines)+8)))
+	for i := range picture.Pix {
+		picture.Pix[i] = 255 // as the rest of a screen, which is far enough away
+	}
+	for y, line := range lines {
+		for x, r := range []rune(line) {
+			for half, on := range []bool{r == '█' || r == '▀', r == '█' || r == '▄'} {
+				for i := range scale * scale {
+					picture.SetGray(scale*(x+4)+i%scale, scale*(2*y+half+4)+i/scale, color.Gray{map[bool]uint8{true: 255, false: 0}[on]})
+				}
+			}
+		}
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, picture); err != nil {
+		t.Fatal(err)
+	}
+	if read := scan(t, write(t, t.TempDir(), "t.png", b.String())); read != text {
+		t.Errorf("%s is read as %s", text, read)
+	}
+	if want := `[1,[1,1],[1,"` + strings.Repeat("long.", 8) + `example",110,2,1,"a\"<>{}\\@here.example"]`; !strings.HasPrefix(text, want) {
+		t.Errorf("%s does not begin %s", text, want)
+	}
+}
