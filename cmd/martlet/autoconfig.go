@@ -88,7 +88,7 @@ func announced(cfg *conf.Config) (all []discover.Service) {
 		l := cfg.Listen[i]
 		s := discover.Service{
 			Protocol: string(p.protocol), Host: host, Port: announcedPort(cfg, l), Security: discover.TLS,
-			Username: format.WholeAddress, Auth: auth, Source: "configuration", Confidence: discover.Verified,
+			Username: format.WholeAddress, Auth: auth, Source: "own", Confidence: discover.Verified,
 		}
 		hasTLS := cfg.TLS.Certificate != "" || cfg.TLS.ACME.Enabled
 		switch {

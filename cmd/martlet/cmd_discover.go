@@ -39,8 +39,8 @@ once. No password is asked for, and nobody is sent one. It needs no configuratio
 Exit codes: 0 found, published by the provider or in a table; 3 only guessed; 4 nothing found;
 1 failed; 2 wrong usage.`,
 		Example: `  martlet discover me@example.org
-  martlet discover example.org --explain
   martlet discover me@example.org --probe
+  martlet discover me@example.org --format muttrc > ~/.muttrc
   martlet discover me@example.org --json | jq '.services[] | select(.protocol == "imap")'`,
 		Args: arguments(1, 1), RunE: runDiscover,
 	}
@@ -51,6 +51,7 @@ Exit codes: 0 found, published by the provider or in a table; 3 only guessed; 4 
 	f.String("resolver", "", "DNS server to ask, as host:port")
 	f.String("ca", "", "PEM file with authorities whose certificates count, in place of those of the system")
 	f.Bool("allow-private", false, "connect to addresses that are not public, too")
+	formatFlags(cmd)
 	return cmd
 }
 
@@ -68,6 +69,9 @@ func runDiscover(cmd *cobra.Command, args []string) error {
 		return misused("%s", fault.Say(err))
 	}
 	if err != nil {
+		return err
+	}
+	if done, err := writesFormat(cmd, *a); done {
 		return err
 	}
 	if wantsJSON(cmd) {
@@ -197,28 +201,8 @@ func ownDomains(cmd *cobra.Command, cfg *conf.Config) func(context.Context, stri
 		if err != nil || !ours {
 			return nil, err
 		}
-		return &discover.Own{Provider: "this server", Services: ownServices(cfg)}, nil
+		return &discover.Own{Provider: "this server", Services: announced(cfg)}, nil
 	}
-}
-
-// ownServices are the encrypted ways to this server.
-func ownServices(cfg *conf.Config) (all []discover.Service) {
-	kinds := map[conf.Protocol][2]string{
-		"imaps": {"imap", discover.TLS}, "imap": {"imap", discover.StartTLS}, "pop3s": {"pop3", discover.TLS}, "pop3": {"pop3", discover.StartTLS},
-		"submissions": {"smtp", discover.TLS}, "submission": {"smtp", discover.StartTLS},
-	}
-	for _, l := range cfg.Listen {
-		kind, ok := kinds[l.Protocol]
-		if !ok || l.TLS == conf.NoTLS || l.Legacy {
-			continue
-		}
-		_, text, _ := net.SplitHostPort(string(l.Address))
-		port, _ := strconv.Atoi(text)
-		all = append(all, discover.Service{
-			Protocol: kind[0], Host: asciiName(string(cfg.Hostname)), Port: port, Security: kind[1], Username: "address", Auth: []string{"password"},
-		})
-	}
-	return all
 }
 
 // sourceNames tell who says so, for people.
