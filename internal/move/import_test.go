@@ -219,7 +219,9 @@ func TestImportOverABadLine(t *testing.T) {
 	s.boxes[1].add(letter(1), Item{})
 	s.cut, s.boxes[1].mail[40].cannot = 0, nil
 	broken := o
-	broken.Open = func(ctx context.Context) (Source, error) { return nil, fault.New(fault.Unauthenticated, "wrong password") }
+	broken.Open = func(ctx context.Context) (Source, error) {
+		return nil, fault.New(fault.Unauthenticated, "wrong password")
+	}
 	if _, err := Import(ctx, broken); !fault.Is(err, fault.Unauthenticated) {
 		t.Error(err)
 	}

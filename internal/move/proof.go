@@ -63,6 +63,14 @@ func Prove(ctx context.Context, to Target, r *Report, tell func(Difference), row
 	return nil
 }
 
+// Unproven is what can be said of a mailbox without reading it: what the import itself found.
+func Unproven(m *MailboxReport) Proof {
+	return Proof{
+		Source: m.Source, Mailbox: m.Mailbox, Messages: m.Messages, LeftOut: m.LeftOut, Skipped: m.Skipped,
+		Brought: m.Before + m.Brought, Here: m.Before + m.Brought, Bytes: m.Read, Problem: m.Problem,
+	}
+}
+
 func proveOne(ctx context.Context, to Target, m *MailboxReport, tell func(Difference)) (Proof, error) {
 	p := Proof{Source: m.Source, Mailbox: m.Mailbox, Messages: m.Messages, LeftOut: m.LeftOut, Skipped: m.Skipped, Problem: m.Problem}
 	err := to.EachTie(Proving(ctx), m.box, func(t Tie, now *Now) error {

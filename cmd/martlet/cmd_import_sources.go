@@ -1,0 +1,9 @@
+package main
+
+// importSources are the kinds of sources, in the order of the overview. Each is a row and a
+// file of its own, cmd_import_NAME.go.
+func importSources() []importSource {
+	return []importSource{
+		importMbox(),
+	}
+}
