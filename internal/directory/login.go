@@ -86,9 +86,7 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string, fr
 	}
 	d.known.add(l.name, id, password, rec.version)
 	d.refresh(ctx, id, rec, password)
-	a := Account{id, rec.address, rec.created}
-	d.arrived(ctx, a, typed, Former.Present)
-	return a, nil
+	return Account{id, rec.address, rec.created}, nil
 }
 
 // refresh makes what is kept of a prepared password, known to be right, anew if the

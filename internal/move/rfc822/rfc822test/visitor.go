@@ -73,9 +73,7 @@ func (v *Visitor) next(item move.Item) {
 
 // Put keeps a message.
 func (v *Visitor) Put(_ context.Context, item move.Item, r io.Reader) error {
-	if len(v.waiting) > 0 && v.waiting[0].Key != item.Key {
-		v.fault("%s came out of turn", item.Key)
-	}
+	v.next(item)
 	var b strings.Builder
 	var w io.Writer = &b
 	if v.Discard {
@@ -83,9 +81,8 @@ func (v *Visitor) Put(_ context.Context, item move.Item, r io.Reader) error {
 	}
 	n, err := io.Copy(w, r)
 	if err != nil {
-		return err // and it may be Skipped
+		return err
 	}
-	v.next(item)
 	v.Bytes += n
 	if item.Size != n && item.Size >= 0 && !v.Rough {
 		v.fault("%s has %d bytes, %d were told", item.Key, n, item.Size)

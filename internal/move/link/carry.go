@@ -1,0 +1,200 @@
+package link
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
+)
+
+// Mirror is a source that changes can be carried to. What it returns without an error is done
+// there; messages that are no more there are passed over.
+type Mirror interface {
+	// SetFlags adds and takes away flags and keywords.
+	SetFlags(ctx context.Context, m move.Mailbox, list []FlagChange) error
+	// Move moves messages to another mailbox, and returns what they are called there, in
+	// order: "" where the server does not say, or the message is no more.
+	Move(ctx context.Context, from move.Mailbox, keys []string, to move.Mailbox) ([]string, error)
+	// Trash moves messages into the trash there; those that lie in it are deleted.
+	Trash(ctx context.Context, from move.Mailbox, keys []string) error
+}
+
+// FlagChange is what is to be changed of a message at the source.
+type FlagChange struct {
+	Key         string
+	Add, Remove mail.Flags
+	AddWords    []string
+	RemoveWords []string
+}
+
+// carriedAtOnce is how many changes are made at the source before it is noted here that they
+// are: after a crash so many are made again, which changes nothing.
+const carriedAtOnce = 200
+
+// carry makes at the source what was changed here since both sides were the same.
+func (r *round) carry(ctx context.Context) error {
+	places, err := r.target.Mailboxes(ctx)
+	if err != nil {
+		return err
+	}
+	names := map[mail.MailboxID]string{}
+	for _, p := range places {
+		names[p.ID] = p.Name
+	}
+	linked := map[string]*box{} // by the names here
+	for _, b := range r.boxes {
+		name := names[b.at.ID]
+		if _, twice := linked[name]; twice {
+			linked[name] = nil // it is not known which is meant
+			continue
+		}
+		linked[name] = b
+	}
+	for _, b := range r.boxes {
+		c := carrier{round: r, box: b, linked: linked, moves: map[*box][]string{}}
+		err := r.target.EachTie(ctx, b.id, func(t move.Tie, now *move.Now) error {
+			c.look(&t, now)
+			return nil
+		})
+		if err == nil {
+			err = c.run(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carrier carries the changes of one mailbox.
+type carrier struct {
+	*round
+	box    *box
+	linked map[string]*box
+
+	flags   []FlagChange
+	after   []move.Change // what the ties are to say then
+	moves   map[*box][]string
+	deletes []deleted
+}
+
+// deleted is a message that was deleted here.
+type deleted struct {
+	key     string
+	content move.Content
+}
+
+// look finds out what was changed here of a message.
+func (c *carrier) look(t *move.Tie, now *move.Now) {
+	if _, gone := c.box.gone[t.Key]; gone || t.Message == 0 {
+		return
+	}
+	if now == nil {
+		if c.rule.DeleteAtSource {
+			c.deletes = append(c.deletes, deleted{t.Key, t.Content})
+		}
+		return
+	}
+	if !c.rule.BothWays {
+		return
+	}
+	change, after := difference(t, now)
+	if change.Add|change.Remove != 0 || len(change.AddWords)+len(change.RemoveWords) > 0 {
+		c.flags, c.after = append(c.flags, change), append(c.after, after)
+		c.report.More = c.report.More || len(change.AddWords)+len(change.RemoveWords) > 0
+	}
+	if to := c.linked[now.Mailbox]; to != nil && to != c.box {
+		c.moves[to] = append(c.moves[to], t.Key)
+	}
+}
+
+// difference is what was changed here, and what the tie is to say when that is done there. It
+// keeps its keywords: not every server takes them, and what it took is seen when it is read.
+func difference(t *move.Tie, now *move.Now) (FlagChange, move.Change) {
+	had, has := t.Flags&carried, now.Flags&carried
+	out := FlagChange{Key: t.Key, Add: has &^ had, Remove: had &^ has}
+	var known []string
+	for _, w := range t.Keywords {
+		known = append(known, move.KeywordHere(w))
+	}
+	known = mail.Compatible(known)
+	for _, w := range now.Keywords {
+		if !hasWord(known, w) {
+			out.AddWords = append(out.AddWords, w)
+		}
+	}
+	for _, w := range t.Keywords {
+		if here := move.KeywordHere(w); t.Changed == "" && hasWord(known, here) && !hasWord(now.Keywords, here) { // changed: it may never have been here
+			out.RemoveWords = append(out.RemoveWords, w)
+		}
+	}
+	return out, move.Change{Key: t.Key, Flags: has, Keywords: t.Keywords}
+}
+
+// run carries what was found: flags first, as a message that moves has another key then.
+func (c *carrier) run(ctx context.Context) error {
+	for len(c.flags) > 0 {
+		n := min(len(c.flags), carriedAtOnce)
+		if err := c.mirror.SetFlags(ctx, c.box.Mailbox, c.flags[:n]); err != nil {
+			return err
+		}
+		if err := c.target.Change(ctx, c.box.id, c.after[:n]); err != nil {
+			return err
+		}
+		c.report.Carried += int64(n)
+		c.flags, c.after = c.flags[n:], c.after[n:]
+	}
+	for _, to := range c.round.boxes {
+		for part := range slices.Chunk(c.moves[to], carriedAtOnce) {
+			if err := c.move(ctx, part, to); err != nil {
+				return err
+			}
+		}
+	}
+	for part := range slices.Chunk(c.deletes, carriedAtOnce) {
+		keys := make([]string, len(part))
+		for i := range part {
+			keys[i] = part[i].key
+		}
+		if err := c.mirror.Trash(ctx, c.box.Mailbox, keys); err != nil {
+			return err
+		}
+		if c.again != nil {
+			var list []move.Leaving
+			for _, l := range part {
+				list = append(list, move.Leaving{Key: l.key, NewKey: limboKey(l.content)})
+			}
+			if err := c.again.Release(ctx, c.box.id, c.limbo(), list, false); err != nil {
+				return err
+			}
+		}
+		c.report.Carried += int64(len(part))
+	}
+	return nil
+}
+
+// move carries moves. Those of which the server does not say what became of them are found by
+// their content at the next reading.
+func (c *carrier) move(ctx context.Context, keys []string, to *box) error {
+	now, err := c.mirror.Move(ctx, c.box.Mailbox, keys, to.Mailbox)
+	if err != nil {
+		return err
+	}
+	if len(now) != len(keys) {
+		return fault.New(fault.Internal, "a source told of more or fewer messages than were moved")
+	}
+	var list []move.Renaming
+	for i, key := range now {
+		if key != "" {
+			list = append(list, move.Renaming{Box: c.box.id, Key: keys[i], To: to.id, NewKey: strings.Clone(key)})
+		}
+	}
+	c.report.Carried += int64(len(keys))
+	if c.again == nil || len(list) == 0 {
+		return nil
+	}
+	return c.again.Rename(ctx, list)
+}

@@ -1,0 +1,660 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/move/signin"
+	"github.com/martlet-mail/martlet/internal/move/signin/signintest"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+const password = "correct horse battery staple"
+
+// world is links to one side.
+type world struct {
+	*Links
+	h      *here
+	s      *side
+	log    bytes.Buffer
+	refuse error // of Open
+	gone   bool  // the account is
+	opens  int
+	last   Secret
+}
+
+func newWorld(t testing.TB, change func(*Options)) *world {
+	t.Helper()
+	w := &world{h: newHere(t, time.Now), s: newSide("INBOX", "Work", "Trash")}
+	o := Options{
+		Engine: w.h.engine, Now: time.Now, Chance: func() float64 { return 0.5 }, Random: rand.Reader, Key: bytes.Repeat([]byte{7}, 32),
+		Store: w.h.store, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		Open: func(_ context.Context, _ Rule, s Secret) (move.Source, error) {
+			w.opens++
+			w.last = s
+			if w.refuse != nil {
+				return nil, w.refuse
+			}
+			return w.s.open(), nil
+		},
+		Target: func(_ context.Context, id mail.AccountID) (move.Target, error) {
+			if w.gone {
+				return nil, NoAccount()
+			}
+			return move.NewLocal(w.h.store, id), nil
+		},
+	}
+	if change != nil {
+		change(&o)
+	}
+	w.Links = New(o)
+	return w
+}
+
+func rule() Rule {
+	r := *everything()
+	r.Account, r.Poll = 1, time.Minute
+	return r
+}
+
+func (w *world) add(t testing.TB, r Rule) Rule {
+	t.Helper()
+	r, err := w.Add(t.Context(), r, Secret{Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (w *world) show(t testing.TB, id ID) Status {
+	t.Helper()
+	s, err := w.Show(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run runs the scheduler in a bubble until the test ends.
+func (w *world) run(t testing.TB) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	synctest.Wait()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	w := newWorld(t, nil)
+	r := w.add(t, rule())
+	got := w.show(t, r.ID)
+	if got.State != Waiting || fmt.Sprint(got.Rule) != fmt.Sprint(r) || r.ID != 1 {
+		t.Errorf("%+v\n%+v", got.Rule, r)
+	}
+	if _, err := w.Add(t.Context(), rule(), Secret{}); !fault.Is(err, fault.Exists) {
+		t.Errorf("the same twice: %v", err)
+	}
+	for what, change := range map[string]func(*Rule){
+		"protocol": func(r *Rule) { r.Server.Protocol = "nntp" }, "host": func(r *Rule) { r.Server.Host = "a b" }, "port": func(r *Rule) { r.Server.Port = 0 },
+		"user": func(r *Rule) { r.User = "a\nb" }, "pattern": func(r *Rule) { r.Mailboxes = []string{"[a"} }, "poll": func(r *Rule) { r.Poll = time.Second },
+		"pop3": func(r *Rule) { r.Server.Protocol = "pop3" }, "into": func(r *Rule) { r.Into = "a//b" }, "security": func(r *Rule) { r.Server.Security = "no" },
+	} {
+		bad := rule()
+		bad.User = "another"
+		change(&bad)
+		if _, err := w.Add(t.Context(), bad, Secret{}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := w.Pause(t.Context(), r.ID); err != nil || w.show(t, r.ID).State != Paused {
+		t.Error(err)
+	}
+	if _, err := w.Now(t.Context(), r.ID); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a paused one runs: %v", err)
+	}
+	if err := w.Resume(t.Context(), r.ID); err != nil || w.show(t, r.ID).State != Waiting {
+		t.Error(err)
+	}
+	w.s.add("INBOX", letter(1), 0)
+	if done, err := w.Now(t.Context(), r.ID); err != nil || done.Brought != 1 || w.show(t, r.ID).Brought != 1 || w.show(t, r.ID).State != OK {
+		t.Errorf("%+v %v", done, err)
+	}
+	if err := w.Remove(t.Context(), r.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{w.Remove(t.Context(), r.ID), w.Pause(t.Context(), r.ID), w.SetSecret(t.Context(), r.ID, Secret{})} {
+		if !fault.Is(err, fault.NotFound) {
+			t.Error(err)
+		}
+	}
+	if next := w.add(t, rule()); next.ID != 2 {
+		t.Errorf("a number is given again: %d", next.ID)
+	}
+	if n, err := w.Verify(t.Context(), func(id ID, what string) { t.Errorf("%d: %s", id, what) }); err != nil || n != 1 {
+		t.Errorf("%d %v", n, err)
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		patterns, name string
+		want           bool
+	}{
+		{"", "Any", true}, {"inbox", "INBOX", true}, {"INBOX", "INBOX/a", false}, {"Lists/*", "Lists/a", true}, {"Lists/*", "Lists/a/b", false},
+		{"Lists/**", "Lists/a/b", true}, {"Lists/**", "Lists", false}, {"Li?ts", "Lists", true}, {"A,B*", "Bcd", true}, {"A,B*", "cA", false},
+	} {
+		r := Rule{}
+		if c.patterns != "" {
+			r.Mailboxes = strings.Split(c.patterns, ",")
+		}
+		if got := r.chosen(c.name); got != c.want {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+// stored is all bytes of the shard.
+func stored(t testing.TB, e engine.Engine) (all []byte, pairs [][2][]byte) {
+	t.Helper()
+	err := e.View(t.Context(), Shard, func(r engine.Reader) error {
+		return r.Scan(nil, nil, false, func(k, v []byte) bool {
+			all = append(append(all, k...), v...)
+			pairs = append(pairs, [2][]byte{bytes.Clone(k), bytes.Clone(v)})
+			return true
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all, pairs
+}
+
+// What signs in is nowhere: not in the store, in what is shown, in errors or in the log.
+func TestSecretIsSealed(t *testing.T) {
+	w := newWorld(t, nil)
+	r := w.add(t, rule())
+	w.refuse = fault.Wrap(fault.Unauthenticated, "the server said: wrong password "+password, fmt.Errorf("tried %s", password))
+	if _, err := w.Now(t.Context(), r.ID); err == nil || strings.Contains(err.Error(), password) {
+		t.Errorf("%v", err)
+	}
+	all, pairs := stored(t, w.h.engine)
+	if !bytes.Contains(all, []byte("imap.example.net")) {
+		t.Error("the test looks in the wrong place")
+	}
+	for _, word := range []string{password, password[:8], "cGFzc3dvcmQ"} {
+		if bytes.Contains(all, []byte(word)) {
+			t.Errorf("%q is stored", word)
+		}
+	}
+	shown, err := json.Marshal(w.show(t, r.ID))
+	if err != nil || strings.Contains(string(shown), password) || strings.Contains(w.log.String(), password) {
+		t.Errorf("%s\n%s %v", shown, &w.log, err)
+	}
+	if got, err := w.secret(t.Context(), r); err != nil || got.Password != password {
+		t.Errorf("%+v %v", got, err)
+	}
+	// Sealed twice it is not the same; it is opened with its own key and for its own link only.
+	one, _ := w.seal(r.ID, 1, Secret{Password: password})
+	two, _ := w.seal(r.ID, 1, Secret{Password: password})
+	if bytes.Equal(one, two) {
+		t.Error("the nonce is always the same")
+	}
+	if _, err := w.unsealSecret(r.ID+1, 1, one); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("another link opens it: %v", err)
+	}
+	if _, err := w.unsealSecret(r.ID, 2, one); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("another account opens it: %v", err)
+	}
+	other := newWorld(t, func(o *Options) { o.Key = bytes.Repeat([]byte{8}, 32) })
+	if _, err := other.unsealSecret(r.ID, 1, one); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("another server opens it: %v", err)
+	}
+	// Each bit that is turned over is noticed.
+	for _, kv := range pairs {
+		for bit := range 8 * len(kv[1]) {
+			hurt := bytes.Clone(kv[1])
+			hurt[bit/8] ^= 1 << (bit % 8)
+			put := func(v []byte) {
+				if err := w.h.engine.Update(t.Context(), Shard, func(wr engine.Writer) error { return wr.Put(kv[0], v) }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if bit%13 != 0 {
+				continue
+			}
+			put(hurt)
+			found := 0
+			if _, err := w.Verify(t.Context(), func(ID, string) { found++ }); err != nil || found == 0 {
+				t.Errorf("bit %d of %x is not noticed: %v", bit, kv[0], err)
+			}
+			put(kv[1])
+		}
+	}
+}
+
+// Records as they were written by the first version; a later one reads them, too.
+func TestFormsStay(t *testing.T) {
+	r := rule()
+	r.Mailboxes, r.Into, r.OAuth = []string{"INBOX", "Lists/*"}, "In", "google"
+	r.Since, r.Created = time.Unix(1_700_000_000, 0).UTC(), time.Unix(1_800_000_000, 0).UTC()
+	const ruleHex = "010104696d617003746c7310696d61702e6578616d706c652e6e6574e107000563617275"
+	if got := fmt.Sprintf("%x", r.encode()); !strings.HasPrefix(got, ruleHex[:60]) {
+		t.Errorf("%s", got)
+	}
+	back, err := decodeRule(0, r.encode())
+	if err != nil || fmt.Sprint(back) != fmt.Sprint(r) {
+		t.Errorf("%+v\n%+v %v", back, r, err)
+	}
+	s := state{Pause: needsSignIn, Failures: 3, Refusals: 2, Last: r.Since, Next: r.Created, Error: "no", Kind: fault.Limited, Brought: 5, Refused: 1, Why: "large"}
+	if got, err := decodeState(s.encode()); err != nil || got != s {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
+func FuzzRecords(f *testing.F) {
+	r := rule()
+	f.Add(r.encode())
+	f.Add(new(state).encode())
+	w := New(Options{Key: make([]byte, 32), Random: rand.Reader})
+	sealed, _ := w.seal(1, 1, Secret{Password: "x"})
+	f.Add(sealed)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := decodeRule(1, b); err == nil {
+			if again, err := decodeRule(1, r.encode()); err != nil || fmt.Sprint(again) != fmt.Sprint(r) {
+				t.Errorf("%+v %v", r, err)
+			}
+		}
+		_, _ = decodeState(b)
+		_, _ = w.unsealSecret(1, 1, b)
+	})
+}
+
+// A server that refuses the password is asked three times, with time between, and then no
+// more; another password begins anew.
+func TestRefusedPassword(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		stop := w.run(t)
+		defer stop()
+		w.refuse = fault.New(fault.Unauthenticated, "imap.example.net refuses the name or the password")
+		r := w.add(t, rule())
+		time.Sleep(time.Minute)
+		if s := w.show(t, r.ID); s.State != Failing || w.opens != 1 || s.Next.IsZero() || !strings.Contains(s.Fix, "martlet link passwd 1") {
+			t.Errorf("%d tries: %+v", w.opens, s)
+		}
+		time.Sleep(24 * time.Hour)
+		s := w.show(t, r.ID)
+		if s.State != Paused || w.opens != maxRefusals || !strings.HasPrefix(s.Error, "needs a password") || !s.Next.IsZero() {
+			t.Errorf("%d tries: %+v", w.opens, s)
+		}
+		w.refuse = nil
+		if err := w.SetSecret(t.Context(), r.ID, Secret{Password: "another"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if s := w.show(t, r.ID); s.State != OK || w.last.Password != "another" || s.Error != "" {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Failures are tried again, less and less often, and an hour at most apart.
+func TestBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.run(t)()
+		w.refuse = fault.New(fault.Unavailable, "no route")
+		r := w.add(t, rule())
+		time.Sleep(24 * time.Hour)
+		if w.opens < 24 || w.opens > 40 {
+			t.Errorf("%d tries a day", w.opens)
+		}
+		if s := w.show(t, r.ID); s.State != Failing || time.Until(s.Next) > time.Hour {
+			t.Errorf("%+v", s)
+		}
+		w.refuse = nil
+		time.Sleep(time.Hour)
+		if s := w.show(t, r.ID); s.State != OK {
+			t.Errorf("%+v", s)
+		}
+		opens := w.opens
+		w.refuse = fault.New(fault.Limited, "slow down")
+		time.Sleep(10*time.Minute + time.Minute)
+		if w.opens != opens+1 {
+			t.Errorf("a provider that wants less was asked %d times in ten minutes", w.opens-opens)
+		}
+	})
+}
+
+// New mail comes as soon as the server tells of it; without that at the next look.
+func TestNews(t *testing.T) {
+	for _, canWait := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.s.canWait = canWait
+			defer w.run(t)()
+			r := w.add(t, rule())
+			time.Sleep(10 * time.Second)
+			if s := w.show(t, r.ID); s.Watching != canWait || s.State != OK {
+				t.Errorf("%+v", s)
+			}
+			ticks, end := w.h.account().Watch()
+			defer end()
+			w.s.add("INBOX", letter(1), 0)
+			time.Sleep(time.Second)
+			if got := w.show(t, r.ID).Brought; got == 1 != canWait {
+				t.Errorf("%d brought after a second", got)
+			}
+			time.Sleep(time.Minute + 10*time.Second)
+			if got := w.show(t, r.ID).Brought; got != 1 {
+				t.Errorf("%d brought after a minute", got)
+			}
+			select {
+			case <-ticks: // sessions that IDLE here are woken by it
+			default:
+				t.Error("nobody is told of new mail")
+			}
+			if canWait && w.opens != 1 || !canWait && w.opens < 2 {
+				t.Errorf("%d connections", w.opens)
+			}
+			// It goes on so for hours: each wait ends before half an hour.
+			time.Sleep(3 * time.Hour)
+			if canWait && w.opens != 1 {
+				t.Errorf("%d connections", w.opens)
+			}
+		})
+	}
+}
+
+// A change here is carried soon, and what the link itself changes here wakes nobody: the
+// control is a context that is not marked.
+func TestChangesHere(t *testing.T) {
+	rounds := func(marked bool) (readings int) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.s.canWait = true
+			if !marked {
+				w.opt.Target = func(_ context.Context, id mail.AccountID) (move.Target, error) {
+					return unmarked{move.NewLocal(w.h.store, id)}, nil
+				}
+			}
+			defer w.run(t)()
+			r := rule()
+			r.Poll = 24 * time.Hour
+			w.add(t, r)
+			for i := range 3 {
+				w.s.add("INBOX", letter(i), 0)
+			}
+			time.Sleep(time.Minute)
+			before := w.s.readings
+			w.s.Lock()
+			w.s.mod++
+			w.s.box("INBOX").list[0].flags, w.s.box("INBOX").list[0].mod = mail.Flagged, w.s.mod
+			w.s.news()
+			w.s.Unlock()
+			time.Sleep(time.Minute)
+			readings = w.s.readings - before
+			if _, err := w.h.account().SetFlags(t.Context(), w.h.box(t, "INBOX"), store.All(), store.FlagChange{Op: store.AddFlags, Flags: mail.Seen}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			for _, m := range w.s.box("INBOX").list {
+				if !m.flags.Has(mail.Seen) {
+					t.Error("a flag was not carried")
+				}
+			}
+			if w.s.changes != 3 {
+				t.Errorf("%d changes there", w.s.changes)
+			}
+		})
+		return readings
+	}
+	marked, control := rounds(true), rounds(false)
+	if marked != 3 || control <= marked {
+		t.Errorf("after a change there its mailboxes were read %d times, and %d times without marks", marked, control)
+	}
+}
+
+// unmarked loses the mark of who changes.
+type unmarked struct{ *move.Local }
+
+func (u unmarked) Change(_ context.Context, box move.Box, list []move.Change) error {
+	return u.Local.Change(context.Background(), box, list)
+}
+
+// Thousands of links that wait need no goroutine each, few run at the same time, and they are
+// spread over their time.
+func TestManyLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now, most, running := time.Duration(0), 0, 0
+		_ = now
+		gate := make(chan struct{})
+		w := newWorld(t, func(o *Options) {
+			o.MaxRuns, o.Store = 5, nil
+			o.Chance = chance()
+		})
+		w.opt.Open = func(ctx context.Context, _ Rule, _ Secret) (move.Source, error) {
+			w.mu.Lock()
+			running++
+			most = max(most, running)
+			w.opens++
+			w.mu.Unlock()
+			time.Sleep(10 * time.Millisecond)
+			w.mu.Lock()
+			running--
+			w.mu.Unlock()
+			return nil, fault.New(fault.Unavailable, "down")
+		}
+		close(gate)
+		for i := range 500 {
+			r := rule()
+			r.Account, r.Poll = mail.AccountID(1+i), time.Hour
+			w.add(t, r)
+		}
+		defer w.run(t)()
+		time.Sleep(2 * time.Minute)
+		if w.opens < 500 || most != 5 {
+			t.Errorf("%d runs, %d at the same time", w.opens, most)
+		}
+		states, _ := w.Count()
+		if states[Failing] != 500 {
+			t.Errorf("%v", states)
+		}
+	})
+}
+
+func chance() func() float64 {
+	n := uint32(1)
+	return func() float64 {
+		n = n*1664525 + 1013904223
+		return float64(n>>8) / (1 << 24)
+	}
+}
+
+// POP3 servers may want some time between two logins.
+func TestLoginDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.s.delay = 15 * time.Minute
+		defer w.run(t)()
+		r := rule()
+		r.Server.Protocol, r.BothWays, r.FollowDeletes = "pop3", false, false
+		w.add(t, r)
+		time.Sleep(time.Hour)
+		if w.opens < 3 || w.opens > 4 {
+			t.Errorf("%d logins in an hour", w.opens)
+		}
+	})
+}
+
+// A stop waits for nothing but what is under way, and closes what is open.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.s.canWait = true
+		stop := w.run(t)
+		w.add(t, rule())
+		time.Sleep(time.Second)
+		began := time.Now()
+		stop()
+		if time.Since(began) > 0 || w.s.opened != w.s.closed || w.s.waiting != 0 {
+			t.Errorf("%v, %d opened, %d closed", time.Since(began), w.s.opened, w.s.closed)
+		}
+	})
+}
+
+func TestPauseRemoveAndAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.s.canWait = true
+		defer w.run(t)()
+		r := w.add(t, rule())
+		time.Sleep(time.Second)
+		w.s.Lock()
+		w.s.insert(w.s.box("Work"), &sideMessage{text: letter(1)}) // without news
+		w.s.Unlock()
+		if done, err := w.Now(t.Context(), r.ID); err != nil || done.Brought != 1 {
+			t.Errorf("%+v %v", done, err)
+		}
+		if err := w.Pause(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if w.s.opened != w.s.closed || w.show(t, r.ID).State != Paused {
+			t.Errorf("%+v", w.show(t, r.ID))
+		}
+		w.s.add("INBOX", letter(2), 0)
+		time.Sleep(time.Hour)
+		if w.show(t, r.ID).Brought != 1 {
+			t.Error("a paused link runs")
+		}
+		if err := w.Resume(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if s := w.show(t, r.ID); s.Brought != 2 || s.State != OK {
+			t.Errorf("%+v", s)
+		}
+		if err := w.Remove(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if w.s.opened != w.s.closed {
+			t.Errorf("%d opened, %d closed", w.s.opened, w.s.closed)
+		}
+		w.gone = true
+		r = w.add(t, rule())
+		time.Sleep(time.Second)
+		if _, err := w.Show(t.Context(), r.ID); !fault.Is(err, fault.NotFound) {
+			t.Errorf("the link of an account that is gone: %v", err)
+		}
+	})
+}
+
+// A restart goes on where it was, and knows how it was going.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.refuse = fault.New(fault.Unavailable, "down")
+		stop := w.run(t)
+		r := w.add(t, rule())
+		time.Sleep(10 * time.Minute)
+		stop()
+		was := w.show(t, r.ID)
+		opens := w.opens
+		w.Links = New(w.opt)
+		defer w.run(t)()
+		if s := w.show(t, r.ID); s.State != Failing || s.Error != was.Error || w.opens != opens {
+			t.Errorf("%+v, was %+v", s, was)
+		}
+	})
+}
+
+// An access token that ends is made anew, what comes with it is kept, and a sign-in that was
+// taken back is told of.
+func TestSignIn(t *testing.T) {
+	now := time.Now()
+	issuer := signintest.New(t, func() time.Time { return now })
+	w := newWorld(t, func(o *Options) {
+		o.Now = func() time.Time { return now }
+		o.SignIn = signin.Options{HTTP: &http.Client{Transport: http.DefaultTransport, CheckRedirect: signin.Direct}, Now: o.Now, Random: rand.Reader,
+			Listen: func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+			Show:   func(p signin.Prompt) { go issuer.Browse(t, p.URL) }}
+	})
+	refused := 0
+	w.opt.Open = func(_ context.Context, _ Rule, s Secret) (move.Source, error) {
+		if !issuer.Holds(s.Grant.Access) {
+			refused++
+			return nil, fault.New(fault.Unauthenticated, "refused")
+		}
+		return w.s.open(), nil
+	}
+	p, err := w.opt.SignIn.Issuer(t.Context(), issuer.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := w.opt.SignIn.Loopback(t.Context(), p, signin.Client{ID: issuer.ClientID, Secret: issuer.ClientSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rule()
+	r.OAuth = "tests"
+	if r, err = w.Add(t.Context(), r, Secret{Grant: &g}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		w.s.add("INBOX", letter(i), 0)
+		if done, err := w.Now(t.Context(), r.ID); err != nil || done.Brought != 1 {
+			t.Fatalf("%+v %v", done, err)
+		}
+		now = now.Add(2 * time.Hour)
+	}
+	if refused != 0 {
+		t.Errorf("%d connections with a token that had ended", refused)
+	}
+	all, _ := stored(t, w.h.engine)
+	for _, secret := range []string{g.Access, g.Refresh, "-of-the-tests", issuer.ClientSecret} {
+		if bytes.Contains(all, []byte(secret)) {
+			t.Errorf("%q is stored", secret)
+		}
+	}
+	issuer.Revoke()
+	if _, err := w.Now(t.Context(), r.ID); !fault.Is(err, fault.Unauthenticated) {
+		t.Error(err)
+	}
+	s := w.show(t, r.ID)
+	if s.State != Paused || !strings.HasPrefix(s.Error, "needs a sign-in") || !strings.Contains(s.Fix, "--oauth tests") {
+		t.Errorf("%+v", s)
+	}
+	if g, err = w.opt.SignIn.Loopback(t.Context(), p, signin.Client{ID: issuer.ClientID, Secret: issuer.ClientSecret}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.SetSecret(t.Context(), r.ID, Secret{Password: "x"}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a password for a sign-in: %v", err)
+	}
+	if err := w.SetSecret(t.Context(), r.ID, Secret{Grant: &g}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Now(t.Context(), r.ID); err != nil || w.show(t, r.ID).State != OK {
+		t.Error(err)
+	}
+}

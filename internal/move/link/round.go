@@ -1,0 +1,557 @@
+package link
+
+import (
+	"context"
+	"encoding/base64"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Report is what a run has done.
+type Report struct {
+	Mailboxes int    `json:"mailboxes"`
+	Brought   int64  `json:"brought"` // messages that came in
+	Followed  int64  `json:"changed"` // messages whose flags were changed here
+	Moved     int64  `json:"moved"`   // messages that were moved here
+	Thrown    int64  `json:"thrown"`  // messages that went into Trash here
+	Carried   int64  `json:"carried"` // changes that were made at the source
+	Refused   int64  `json:"refused"` // messages that could not be brought
+	Why       string `json:"why,omitempty"`
+	More      bool   `json:"-"` // the source changed while it was read: it is to be read again soon
+}
+
+// Again is a target that can tie messages anew (move.Local).
+type Again interface {
+	Rename(ctx context.Context, list []move.Renaming) error
+	Release(ctx context.Context, box, to move.Box, list []move.Leaving, throw bool) error
+}
+
+// round brings both sides into accord, once.
+//
+// The source is read first, so that what it changed is known here before what changed here is
+// carried there. A message that is new in one mailbox and gone from another was moved: so what
+// is new in a source that is known is not brought at once. All its mailboxes are read again
+// before, as messages may move while they are read one after another: what was new at the
+// first reading, and came from elsewhere, is gone there at the second. Then it is brought,
+// and compared by its content with what is gone.
+type round struct {
+	rule   *Rule
+	source move.Source
+	target move.Target
+	again  Again  // nil: a message that is moved there comes again
+	mirror Mirror // nil: nothing is carried to the source
+	spool  func() (store.SpoolFile, error)
+	report Report
+
+	boxes   []*box
+	known   bool // something was brought before
+	lost    map[move.Content][]*missing
+	settled bool // what is gone was gone at both readings, and nothing came meanwhile
+}
+
+// box is a mailbox of the source, and where it goes here.
+type box struct {
+	move.Mailbox
+	id    move.Box
+	at    move.Place
+	since []byte
+
+	prefix  string // of keys now: the UIDVALIDITY
+	renewed bool   // messages were brought under another one
+	broken  bool   // a message could not be brought: it is told of again the next time
+	told           // at the last reading
+	first   told   // at the one before
+}
+
+// told is what a reading has told of a mailbox.
+type told struct {
+	state []byte
+	held  map[string]struct{} // keys of what is new
+	gone  map[string]move.Content
+}
+
+// missing is a message that was brought and is no more in its mailbox there.
+type missing struct {
+	box  *box
+	key  string
+	used bool
+}
+
+func (r *round) run(ctx context.Context) error {
+	if again, ok := r.target.(Again); ok {
+		r.again = again
+	}
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	for _, b := range r.boxes {
+		if err := r.read(ctx, b, false); err != nil {
+			return err
+		}
+	}
+	r.settled = true
+	if r.waits() {
+		if err := r.fetch(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.follow(ctx); err != nil {
+		return err
+	}
+	if err := r.remember(ctx); err != nil {
+		return err
+	}
+	if r.mirror == nil {
+		return nil
+	}
+	return r.carry(ctx)
+}
+
+// open lists the mailboxes that are linked, and makes those that are not here.
+func (r *round) open(ctx context.Context) error {
+	all, err := r.source.Mailboxes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if !r.rule.chosen(m.Name) || m.Skip != "" && !slices.Contains(r.rule.Mailboxes, m.Name) {
+			continue
+		}
+		b := &box{Mailbox: m, id: move.Box{Source: r.source.ID(), Mailbox: m.Source}}
+		m.UIDValidity = 0 // new mail comes into it from elsewhere, too
+		if r.rule.Into != "" {
+			m.Name, m.Role = r.rule.Into, ""
+		}
+		if b.at, _, err = r.target.Open(ctx, b.id.Source, m); err != nil {
+			return err
+		}
+		if b.since, err = r.target.State(ctx, b.id); err != nil {
+			return err
+		}
+		if r.known = r.known || b.since != nil; !r.known {
+			err = r.target.EachTie(ctx, b.id, func(move.Tie, *move.Now) error { return errEnough })
+			if r.known = err == errEnough; err != nil && !r.known {
+				return err
+			}
+		}
+		r.boxes = append(r.boxes, b)
+	}
+	r.report.Mailboxes = len(r.boxes)
+	if len(r.boxes) == 0 {
+		return fault.New(fault.NotFound, "the source has no mailbox that the link's patterns mean")
+	}
+	return nil
+}
+
+var errEnough = fault.New(fault.Closed, "enough")
+
+// matches tells whether messages that are new may be ones that were moved.
+func (r *round) matches() bool {
+	return r.again != nil && r.rule.Server.Protocol == "imap" && r.known
+}
+
+// newestFirst is how many messages a mailbox has that is read from its end, so that people
+// find today's mail first.
+const newestFirst = 20_000
+
+// read goes through a mailbox of the source; last is the reading that brings what was new at
+// the first one.
+func (r *round) read(ctx context.Context, b *box, last bool) error {
+	v := &visitor{round: r, box: b, last: last, hold: r.matches() && !last}
+	if !last {
+		b.first = b.told
+		b.told = told{held: map[string]struct{}{}, gone: map[string]move.Content{}}
+	}
+	if v.hold && b.since == nil { // an earlier run was cut short, and what is gone is not told
+		v.seen = map[string]struct{}{}
+	}
+	how := move.Reading{Since: b.since}
+	if b.Messages > newestFirst && b.since == nil {
+		how.Order = move.NewestFirst
+	}
+	err := r.source.Read(ctx, b.Mailbox, how, v)
+	if err == nil {
+		err = v.flush(ctx)
+	}
+	if err == nil && v.hold && (b.since == nil || int64(len(b.held))*2 >= b.Messages && len(b.held) > 0) {
+		err = r.unseen(ctx, b, v.seen)
+	}
+	return err
+}
+
+// unseen takes for gone what a reading of the whole mailbox has not told of, and what was
+// brought under another UIDVALIDITY. The latter is looked for when most messages are new.
+func (r *round) unseen(ctx context.Context, b *box, seen map[string]struct{}) error {
+	return r.target.EachTie(ctx, b.id, func(t move.Tie, _ *move.Now) error {
+		if t.Message == 0 {
+			return nil
+		}
+		prefix, _, _ := strings.Cut(t.Key, ".")
+		if _, ok := seen[t.Key]; prefix != b.prefix && b.prefix != "" || seen != nil && !ok {
+			b.gone[t.Key] = t.Content
+			b.renewed = b.renewed || prefix != b.prefix
+		}
+		return nil
+	})
+}
+
+// waits tells whether something is new or gone that must be looked at twice.
+func (r *round) waits() bool {
+	return slices.ContainsFunc(r.boxes, func(b *box) bool { return len(b.held) > 0 || len(b.gone) > 0 })
+}
+
+// fetch reads all mailboxes again, and brings what was new at the first reading.
+func (r *round) fetch(ctx context.Context) error {
+	only := r.onlyNews()
+	for _, b := range r.boxes {
+		if b == only {
+			b.first = b.told
+			continue
+		}
+		if err := r.read(ctx, b, false); err != nil {
+			return err
+		}
+	}
+	r.lost = map[move.Content][]*missing{}
+	for _, b := range r.boxes {
+		for _, key := range slices.Sorted(maps.Keys(b.gone)) {
+			c := b.gone[key]
+			r.lost[c] = append(r.lost[c], &missing{box: b, key: key})
+		}
+		r.settled = r.settled && b.settled()
+	}
+	for _, b := range r.boxes {
+		if len(b.first.held) == 0 {
+			continue
+		}
+		if err := r.read(ctx, b, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onlyNews returns the mailbox that has all the news, if they are new messages alone: it need
+// not be read again to know what is gone from the others.
+func (r *round) onlyNews() (only *box) {
+	for _, b := range r.boxes {
+		if len(b.gone) > 0 || len(b.held) > 0 && only != nil {
+			return nil
+		}
+		if len(b.held) > 0 {
+			only = b
+		}
+	}
+	return only
+}
+
+// settled tells whether both readings have told the same.
+func (b *box) settled() bool {
+	if len(b.held) != len(b.first.held) || len(b.gone) != len(b.first.gone) {
+		return false
+	}
+	for k := range b.held {
+		if _, ok := b.first.held[k]; !ok {
+			return false
+		}
+	}
+	for k := range b.gone {
+		if _, ok := b.first.gone[k]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// moved looks whether a message that is new is one that is gone, now or since long. One
+// from the same mailbox goes first: it has another key now.
+func (r *round) moved(ctx context.Context, b *box, c move.Content) (*missing, error) {
+	var found *missing
+	for _, m := range r.lost[c] {
+		if !m.used && (found == nil || m.box == b) {
+			found = m
+		}
+	}
+	if found != nil || !r.matches() {
+		return found, nil
+	}
+	ties, err := r.target.Ties(ctx, r.limbo(), []string{limboKey(c)})
+	if err == nil && ties[0] != nil {
+		found = &missing{box: &box{id: r.limbo(), at: move.Place{ID: ties[0].Mailbox}}, key: limboKey(c)}
+	}
+	return found, err
+}
+
+// limbo is where ties are of messages that are in no mailbox of the source any more, under
+// their content. No mailbox has this name.
+func (r *round) limbo() move.Box { return move.Box{Source: r.source.ID(), Mailbox: "\x00gone"} }
+
+func limboKey(c move.Content) string { return base64.RawURLEncoding.EncodeToString(c[:]) }
+
+// follow lets go of what is gone at the source, when it is sure that it was not moved: into
+// Trash, if asked.
+func (r *round) follow(ctx context.Context) error {
+	if r.again == nil || !r.settled {
+		return nil
+	}
+	leaving := map[*box][]move.Leaving{}
+	for c, list := range r.lost {
+		for _, m := range list {
+			if !m.used {
+				leaving[m.box] = append(leaving[m.box], move.Leaving{Key: m.key, NewKey: limboKey(c)})
+			}
+		}
+	}
+	for _, b := range r.boxes {
+		list := leaving[b]
+		if len(list) == 0 {
+			continue
+		}
+		slices.SortFunc(list, func(x, y move.Leaving) int { return strings.Compare(x.Key, y.Key) })
+		throw := r.rule.FollowDeletes && !b.renewed // a mailbox that was made anew may not be full yet
+		if err := r.again.Release(ctx, b.id, r.limbo(), list, throw); err != nil {
+			return err
+		}
+		if throw {
+			r.report.Thrown += int64(len(list))
+		}
+	}
+	return nil
+}
+
+// remember keeps how far each mailbox was read, if all that was told of it has been done.
+func (r *round) remember(ctx context.Context) error {
+	for _, b := range r.boxes {
+		if b.state == nil || b.broken || string(b.state) == string(b.since) {
+			continue
+		}
+		if !r.settled && (len(b.gone) > 0 || !b.settled()) {
+			r.report.More = true
+			continue
+		}
+		if err := r.target.SetState(ctx, b.id, b.state); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuse notes a message that could not be brought.
+func (r *round) refuse(b *box, why string) {
+	b.broken = true
+	r.report.Refused++
+	if r.report.Why == "" {
+		r.report.Why = why
+	}
+}
+
+// sameWords compares sets of keywords.
+func sameWords(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, x := range a {
+		if !hasWord(b, x) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasWord(list []string, word string) bool {
+	return slices.ContainsFunc(list, func(w string) bool { return strings.EqualFold(w, word) })
+}
+
+// visitor takes the messages of one mailbox.
+type visitor struct {
+	*round
+	box  *box
+	last bool                // what was new at the first reading is brought
+	hold bool                // what is new is not
+	seen map[string]struct{} // keys of all messages; nil: nobody asks
+
+	changes []move.Change
+	batch   []move.Incoming
+	bytes   int64
+	close   []io.Closer
+}
+
+// What a batch holds before it is put.
+const (
+	batchMessages = 500
+	batchBytes    = 8 << 20
+	inMemory      = 512 << 10 // of a message; the rest is spooled
+)
+
+func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
+	keys := make([]string, len(items))
+	for i := range items {
+		keys[i] = items[i].Key
+	}
+	ties, err := v.target.Ties(ctx, v.box.id, keys)
+	if err != nil {
+		return nil, err
+	}
+	if len(items) > 0 {
+		prefix, _, _ := strings.Cut(items[0].Key, ".")
+		v.box.prefix = strings.Clone(prefix)
+	}
+	want := make([]bool, len(items))
+	for i, t := range ties {
+		item := &items[i]
+		if v.seen != nil {
+			v.seen[strings.Clone(item.Key)] = struct{}{}
+		}
+		switch {
+		case t != nil:
+			v.compare(t, item)
+		case !v.rule.Since.IsZero() && !item.Date.IsZero() && item.Date.Before(v.rule.Since):
+		case v.hold:
+			v.box.held[strings.Clone(item.Key)] = struct{}{}
+		case v.last:
+			_, want[i] = v.box.first.held[item.Key]
+		default:
+			want[i] = true
+		}
+	}
+	if len(v.changes) >= batchMessages {
+		err = v.change(ctx)
+	}
+	return want, err
+}
+
+// compare notes what the source has changed of a message since both sides were the same.
+func (v *visitor) compare(t *move.Tie, item *move.Item) {
+	if t.Message != 0 && (t.Flags&carried != item.Flags&carried || !sameWords(t.Keywords, item.Keywords)) {
+		v.changes = append(v.changes, move.Change{Key: strings.Clone(item.Key), Flags: item.Flags & carried, Keywords: slices.Clone(item.Keywords)})
+	}
+}
+
+func (v *visitor) change(ctx context.Context) error {
+	err := v.target.Change(ctx, v.box.id, v.changes)
+	if err == nil {
+		v.report.Followed += int64(len(v.changes))
+		v.changes = v.changes[:0]
+	}
+	return err
+}
+
+func (v *visitor) Put(ctx context.Context, item move.Item, r io.Reader) error {
+	text, sum, err := v.take(r)
+	if err != nil {
+		return err
+	}
+	m, err := v.moved(ctx, v.box, sum.Content())
+	if m != nil || err != nil {
+		text.drop()
+		if err == nil {
+			err = v.rename(ctx, item, m)
+		}
+		return err
+	}
+	if !v.rule.Since.IsZero() && item.Date.IsZero() && text.date().Before(v.rule.Since) {
+		text.drop()
+		return nil
+	}
+	if text.file != nil {
+		v.close = append(v.close, text.file)
+	}
+	item.Keywords, item.UID, item.Key = slices.Clone(item.Keywords), 0, strings.Clone(item.Key)
+	item.Flags &= carried
+	if v.rule.Into != "" {
+		item.Places = nil
+	}
+	v.batch = append(v.batch, move.Incoming{Item: item, Size: sum.Size(), Open: text.open})
+	v.bytes += min(sum.Size(), inMemory)
+	if len(v.batch) >= batchMessages || v.bytes >= batchBytes || len(v.close) >= 16 {
+		return v.put(ctx)
+	}
+	return nil
+}
+
+// rename ties a message that was moved to where it is now, and moves it here, too. If it was
+// deleted here, its tie alone goes along.
+func (v *visitor) rename(ctx context.Context, item move.Item, m *missing) error {
+	m.used = true
+	to := v.box.at.ID
+	if m.box.at.ID == to {
+		to = 0
+	} else {
+		v.report.Moved++
+	}
+	err := v.again.Rename(ctx, []move.Renaming{{Box: m.box.id, Key: m.key, To: v.box.id, NewKey: strings.Clone(item.Key), MoveTo: to, Over: m.box.id == v.limbo() || v.box.Role == mail.RoleTrash}})
+	if err != nil {
+		return err
+	}
+	return v.target.Change(ctx, v.box.id, []move.Change{{Key: item.Key, Flags: item.Flags & carried, Keywords: slices.Clone(item.Keywords)}})
+}
+
+// put hands the batch over.
+func (v *visitor) put(ctx context.Context) error {
+	if len(v.batch) == 0 {
+		return nil
+	}
+	out, err := v.target.Put(ctx, v.box.id, v.box.at.ID, v.batch)
+	for _, c := range v.close {
+		_ = c.Close()
+	}
+	if err != nil {
+		return err
+	}
+	for _, o := range out {
+		switch {
+		case o.Refused != "":
+			v.refuse(v.box, o.Refused)
+		case !o.Before:
+			v.report.Brought++
+		}
+	}
+	v.batch, v.bytes, v.close = v.batch[:0], 0, v.close[:0]
+	return nil
+}
+
+func (v *visitor) flush(ctx context.Context) error {
+	if err := v.put(ctx); err != nil {
+		return err
+	}
+	if len(v.changes) == 0 {
+		return nil
+	}
+	return v.change(ctx)
+}
+
+func (v *visitor) Skip(_ context.Context, _ move.Item, why error) error {
+	v.refuse(v.box, fault.Say(why))
+	return nil
+}
+
+func (v *visitor) Gone(ctx context.Context, keys []string) error {
+	if !v.hold { // at the last reading, which has told of it before
+		return nil
+	}
+	ties, err := v.target.Ties(ctx, v.box.id, keys)
+	for _, t := range ties {
+		if t != nil && t.Message != 0 {
+			v.box.gone[t.Key] = t.Content
+		}
+	}
+	return err
+}
+
+func (v *visitor) State(_ context.Context, state []byte) error {
+	if !v.last {
+		v.box.state = slices.Clone(state)
+	}
+	return nil
+}
+
+// carried are the flags that go both ways. \Deleted does not: it is how some programs delete,
+// and the other side may have one that expunges.
+const carried = mail.Seen | mail.Answered | mail.Flagged | mail.Draft

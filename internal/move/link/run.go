@@ -1,0 +1,339 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// Waiter is a source that is told of news by its server.
+type Waiter interface {
+	// Wait returns nil when there are news of the mailbox, or of any, and when ctx ends; the
+	// source can be used then. CanWait tells whether its server does that.
+	Wait(ctx context.Context, m move.Mailbox) error
+	CanWait() bool
+}
+
+// Delayer is a source whose server wants some time between two logins (RFC 2449, 6.5).
+type Delayer interface{ LoginDelay() time.Duration }
+
+// work runs a link once, and waits for news of it if that can be.
+func (l *Links) work(ctx context.Context, e *entry) {
+	report, err := l.once(ctx, e)
+	stopped := ctx.Err() != nil
+	if !stopped {
+		l.settled(ctx, e, report, err)
+	}
+	l.mu.Lock()
+	e.running = false
+	l.running--
+	asked := e.askers
+	if !stopped || l.known[e.rule.ID] != e {
+		e.askers = nil
+	} else {
+		asked = nil
+	}
+	now := l.opt.Now()
+	switch {
+	case stopped: // an administrator has changed something, or all ends
+	case (e.again || report.More) && err == nil:
+		e.due = now.Add(settle)
+	default:
+		e.due = now.Add(l.gap(e))
+	}
+	waits := !stopped && err == nil && l.mayWait(e)
+	if waits {
+		e.watching = true
+		l.idle++
+	}
+	l.mu.Unlock()
+	l.signal()
+	for _, ask := range asked {
+		ask <- outcome{report, err}
+	}
+	if waits {
+		l.await(ctx, e)
+	}
+	l.mu.Lock()
+	if waits {
+		e.watching = false
+		l.idle--
+	}
+	e.stop()
+	e.stop = nil
+	if e.source != nil && !waits {
+		_ = e.source.Close()
+		e.source = nil
+	}
+	l.put(e)
+	l.mu.Unlock()
+	l.signal()
+}
+
+// mayWait tells whether a link can wait at its server. It needs the lock.
+func (l *Links) mayWait(e *entry) bool {
+	w, ok := e.source.(Waiter)
+	return ok && w.CanWait() && l.idle < l.opt.MaxIdle && !e.again && l.known[e.rule.ID] == e && len(e.askers) == 0
+}
+
+// renewal is how long a server is waited at: it may log out who says nothing for 30 minutes
+// (RFC 2177).
+const renewal = 28 * time.Minute
+
+// await waits for news at the server, until the link is due for another reason.
+func (l *Links) await(ctx context.Context, e *entry) {
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		left := e.due.Sub(l.opt.Now())
+		l.mu.Unlock()
+		if left <= 0 {
+			break
+		}
+		mine, cancel := context.WithTimeout(ctx, min(left, renewal))
+		err := e.source.(Waiter).Wait(mine, move.Mailbox{Name: "INBOX", Source: "INBOX"})
+		news := mine.Err() == nil
+		cancel()
+		if err != nil { // the line is gone: the next run makes another
+			_ = e.source.Close()
+			e.source = nil
+			news = true
+		}
+		if news {
+			l.mu.Lock()
+			if now := l.opt.Now(); err == nil {
+				e.due = now
+			} else {
+				e.due = now.Add(time.Duration((1 + l.opt.Chance()) * float64(settle)))
+			}
+			l.mu.Unlock()
+			return
+		}
+	}
+	if ctx.Err() != nil && e.source != nil { // hurried, changed or stopped
+		l.mu.Lock()
+		closing := l.known[e.rule.ID] != e || e.state.Pause != notPaused
+		l.mu.Unlock()
+		if closing {
+			_ = e.source.Close()
+			e.source = nil
+		}
+	}
+}
+
+// once connects, if need be, and brings both sides into accord.
+func (l *Links) once(ctx context.Context, e *entry) (report Report, err error) {
+	target, err := l.opt.Target(ctx, e.rule.Account)
+	if err != nil {
+		return report, err
+	}
+	secret, err := l.secret(ctx, e.rule)
+	if err != nil {
+		return report, err
+	}
+	report, err = l.accord(ctx, e, target, &secret)
+	if err != nil {
+		if e.source != nil {
+			_ = e.source.Close()
+			e.source = nil
+		}
+		err = plain(err, secret)
+	}
+	return report, err
+}
+
+func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret *Secret) (report Report, err error) {
+	if e.source == nil {
+		if e.source, err = l.connect(ctx, e.rule, secret); err != nil {
+			return report, err
+		}
+	}
+	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool}
+	if e.rule.carries() {
+		if e.follower != nil && !e.dirty {
+			if e.dirty, err = l.concerned(ctx, e); err != nil {
+				return report, err
+			}
+		}
+		if mirror, ok := e.source.(Mirror); ok && e.dirty {
+			r.mirror = mirror
+		}
+	}
+	err = r.run(ctx)
+	if d, ok := e.source.(Delayer); ok {
+		e.least = d.LoginDelay()
+	}
+	if err == nil && e.follower != nil {
+		e.dirty = false
+	}
+	return r.report, err
+}
+
+// carries tells whether something is carried to the source.
+func (r *Rule) carries() bool {
+	return r.Server.Protocol == "imap" && (r.BothWays || r.DeleteAtSource)
+}
+
+// concerned tells whether others have changed something in the account that may have to be
+// carried: new mail is nothing of that kind.
+func (l *Links) concerned(ctx context.Context, e *entry) (yes bool, err error) {
+	touched := e.follower.Take()
+	if touched.Lost != 0 {
+		return true, nil
+	}
+	err = l.opt.Store.Account(e.rule.Account).View(ctx, func(s *store.Snapshot) error {
+		for id, t := range touched.Boxes {
+			if id == 0 || t.First == 0 {
+				continue
+			}
+			c, err := s.Changes(id, t.First-1)
+			if fault.Is(err, fault.NotFound) {
+				yes = true // the mailbox is gone, and its messages
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			yes = yes || !c.Complete || !c.Changed.IsEmpty() || !c.Expunged.IsEmpty()
+		}
+		return nil
+	})
+	return yes || err != nil, err
+}
+
+// connect signs in. An access token that is refused although it should hold is made anew, once.
+func (l *Links) connect(ctx context.Context, r Rule, s *Secret) (move.Source, error) {
+	if s.Grant == nil {
+		return l.opt.Open(ctx, r, *s)
+	}
+	for renew := l.opt.SignIn.Fresh; ; renew = l.opt.SignIn.Renew {
+		g, fresh, err := renew(ctx, *s.Grant)
+		if err != nil {
+			if fault.Is(err, fault.Unauthenticated) {
+				err = &gone{err}
+			}
+			return nil, err
+		}
+		if fresh { // kept first: the one before may hold no more
+			s.Grant = &g
+			if err := l.keepSecret(ctx, r, *s); err != nil {
+				return nil, err
+			}
+		}
+		source, err := l.opt.Open(ctx, r, *s)
+		if err == nil || fresh || !fault.Is(err, fault.Unauthenticated) {
+			return source, err
+		}
+	}
+}
+
+// gone says that a sign-in does not hold any more: to try again cannot help.
+type gone struct{ error }
+
+func (g *gone) Unwrap() error { return g.error }
+
+// settled notes what came of a run.
+func (l *Links) settled(ctx context.Context, e *entry, report Report, err error) {
+	now := l.opt.Now().UTC().Truncate(time.Second)
+	l.mu.Lock()
+	s := e.state
+	before := s
+	s.Brought += report.Brought
+	l.brought += report.Brought
+	if err == nil {
+		s.Failures, s.Refusals, s.Error, s.Kind, s.Last, s.Next = 0, 0, "", 0, now, time.Time{}
+		s.Refused, s.Why = report.Refused, report.Why
+	} else {
+		s.Failures++
+		s.Error, s.Kind = said(err), fault.Of(err)
+		if s.Kind == fault.Unauthenticated {
+			s.refused(e.rule, err)
+		}
+		e.state = s
+		s.Next = now.Add(l.gap(e)).Truncate(time.Second)
+	}
+	if before.Pause == byAdmin {
+		s.Pause = byAdmin
+	}
+	e.state = s
+	keep := err != nil || before.Failures > 0 || s.Brought != before.Brought || s.Refused != before.Refused || before.Last.IsZero() || now.Sub(e.saved) > remember
+	if keep {
+		e.saved = now
+	}
+	l.mu.Unlock()
+	if fault.Is(err, fault.NotFound) && errors.As(err, new(*noAccount)) {
+		l.opt.Log.Info("a link is removed, as its account was", "link", e.rule.ID)
+		_ = l.Remove(ctx, e.rule.ID)
+		return
+	}
+	if err != nil {
+		l.opt.Log.Warn("a link failed", "link", e.rule.ID, "host", e.rule.Server.Host, "user", e.rule.User, "failures", s.Failures, "paused", s.Pause != notPaused, "err", s.Error)
+	}
+	if !keep {
+		return
+	}
+	// The state only: of messages, the ties know.
+	if err := l.write(ctx, e.rule.ID, &s, nil); err != nil && ctx.Err() == nil && !fault.Is(err, fault.NotFound) {
+		l.opt.Log.Error("what became of a link cannot be stored", "link", e.rule.ID, "err", err)
+	}
+}
+
+// refused counts a refused sign-in, and gives up before the provider locks the account.
+func (s *state) refused(r Rule, err error) {
+	s.Refusals++
+	var g *gone
+	switch {
+	case errors.As(err, &g):
+		s.Pause = needsSignIn
+	case s.Refusals >= maxRefusals && r.OAuth != "":
+		s.Pause = needsSignIn
+	case s.Refusals >= maxRefusals:
+		s.Pause = needsPassword
+	}
+}
+
+// gap is how long a link waits for its next run.
+func (l *Links) gap(e *entry) time.Duration {
+	chance := l.opt.Chance()
+	s := &e.state
+	if s.Failures == 0 {
+		return time.Duration(float64(max(e.rule.Poll, e.least)) * (1 + 0.1*chance))
+	}
+	d := firstGap << min(s.Failures-1, 10)
+	switch s.Kind {
+	case fault.Unauthenticated:
+		d = refusedGap
+		for range s.Refusals - 1 {
+			d *= 3
+		}
+	case fault.Limited:
+		d = max(d, throttled)
+	}
+	d = time.Duration(float64(min(d, longestGap)) * (0.75 + 0.25*chance))
+	return max(d, e.least)
+}
+
+// noAccount says that the account of a link is no more.
+type noAccount struct{ error }
+
+func (n *noAccount) Unwrap() error { return n.error }
+
+// NoAccount is what Target returns of an account that was removed: its links go, too.
+func NoAccount() error {
+	return &noAccount{fault.New(fault.NotFound, "the account is no more")}
+}
+
+// RemoveAccount forgets all links of an account, and what signs in for them.
+func (l *Links) RemoveAccount(ctx context.Context, account mail.AccountID) error {
+	list, err := l.List(ctx, account)
+	for _, s := range list {
+		if err == nil {
+			err = l.Remove(ctx, s.ID)
+		}
+	}
+	return err
+}
