@@ -45,7 +45,7 @@ var plan = map[string][]string{
 
 	"directory":         {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "directory/foreign", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"directory/foreign": {"fault", "syntax/sasl", "github.com/go-crypt/x", "golang.org/x/crypto"},
-	"move/former":       {"fault", "directory", "move/imapc"},
+	"move/former":       {"mail", "fault", "directory", "move", "move/imapc", "move/imapsource"},
 	"move/roster":       {"mail", "fault"},
 
 	"token":         {"fault", "syntax/sasl", "github.com/go-jose/go-jose/v4"},

@@ -3,24 +3,48 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"log/slog"
 	"net"
+	"path/filepath"
 	"time"
 
-	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/disk"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/former"
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
-// Servers where accounts were before: they are asked about passwords at first logins.
+// Servers where accounts were before: they are asked about passwords at first logins, and for
+// the mail after that.
 
-// newFormer returns them.
-func newFormer(cfg *conf.Config, log *slog.Logger) (*former.Servers, error) {
-	roots, _, err := authorities(cfg.Migrate.CA)
+// newFormer returns them. The house has its store.
+func (h *house) newFormer() (*former.Servers, error) {
+	roots, _, err := authorities(h.cfg.Migrate.CA)
 	if err != nil {
 		return nil, misconfigured(err)
 	}
-	return former.New(former.Options{
-		Roots: roots, Parallel: cfg.Migrate.Parallel, Timeout: time.Duration(cfg.Migrate.Timeout),
-		Dial: new(net.Dialer).DialContext, Now: time.Now, Deadline: context.WithTimeout, Random: rand.Reader, Log: log,
+	spool := disk.NewSpool(vfs.Default, filepath.Join(string(h.cfg.Data), "spool"))
+	return former.New(context.Background(), former.Options{
+		Roots: roots, Parallel: h.cfg.Migrate.Parallel, Timeout: time.Duration(h.cfg.Migrate.Timeout),
+		Dial: new(net.Dialer).DialContext, Now: time.Now, Deadline: context.WithTimeout, Random: rand.Reader, Log: h.log,
+		Fetching: &former.Fetching{
+			Targets: func(id mail.AccountID) move.Target { return move.NewLocal(h.store, id) },
+			Spool:   move.Options{Now: time.Now, Wait: pause, Spool: func() (store.SpoolFile, error) { return spool.File() }},
+			Version: thisBuild().Version, Places: h.cfg.Migrate.Pulls,
+		},
 	}), nil
+}
+
+// pause waits for a time.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

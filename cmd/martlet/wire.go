@@ -20,6 +20,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/guard"
+	"github.com/martlet-mail/martlet/internal/move/former"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
 	reports "github.com/martlet-mail/martlet/internal/report"
@@ -42,6 +43,7 @@ type house struct {
 	engine    *pebble.Engine       // keeps bytes
 	store     *store.Store         // keeps mail
 	directory *directory.Directory // knows who exists
+	formers   *former.Servers      // know passwords, and have mail, of accounts that are to come
 	resolver  *dnsx.Client         // knows names
 	policies  *sts.Cache           // knows what other domains ask of TLS; nil: nobody asks it
 	names     admin.Names          // knows what they should lead to
@@ -106,9 +108,10 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if who.Former, err = newFormer(cfg, h.log); err != nil {
+	if h.formers, err = h.newFormer(); err != nil {
 		return err
 	}
+	who.Former = h.formers
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
 		return err
 	}
@@ -181,6 +184,9 @@ func (h *house) close() error {
 	}
 	if h.policies != nil {
 		h.policies.Close()
+	}
+	if h.formers != nil {
+		h.formers.Close()
 	}
 	if h.directory != nil {
 		h.directory.Close()

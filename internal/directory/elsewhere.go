@@ -174,7 +174,9 @@ func (d *Directory) verifyForeign(ctx context.Context, l loginName, id mail.Acco
 			d.renew(ctx, id, rec, prepared)
 		}
 	}
-	return Account{id, rec.address, rec.created}, nil
+	a := Account{id, rec.address, rec.created}
+	d.arrived(ctx, a, typed, Former.Arrived) // it is the password that it has at its former server
+	return a, nil
 }
 
 // anyElsewhere tells whether there is an account whose password is not known here in the form

@@ -327,6 +327,7 @@ type former struct {
 	gate    chan struct{} // not nil: it answers when this is closed
 	asked   []string
 	arrived []string
+	present []string
 }
 
 func (o *former) Check(ctx context.Context, at Origin, user, password string) error {
@@ -350,6 +351,12 @@ func (o *former) Arrived(a Account, at Origin, user, password string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.arrived = append(o.arrived, fmt.Sprintf("%s as %s from %s, mail %v", a.Address, user, at.Server, at.Mail))
+}
+
+func (o *former) Present(a Account, _ Origin, _, _ string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.present = append(o.present, a.Address.String())
 }
 
 func (o *former) questions() int {
@@ -390,6 +397,9 @@ func TestFirstLogin(t *testing.T) {
 	old.down = true
 	f.mustDo(t, f.try("anna@example.org", "Veilchen", home))
 	wantKind(t, "wrong again", f.try("anna@example.org", "Rosen", home), fault.Unauthenticated)
+	if len(old.present) != 1 {
+		t.Errorf("present %q", old.present)
+	}
 	if n := old.questions(); n != 0 || len(old.arrived) != 1 || old.arrived[0] != "Anna@example.org as Anna@example.org from imaps://old.example:993, mail true" {
 		t.Errorf("%d questions, %q", n, old.arrived)
 	}
@@ -529,6 +539,7 @@ func (m mirror) Check(_ context.Context, _ Origin, user, password string) error 
 	return m.f.try(user, password, netip.MustParseAddr("127.0.0.1"))
 }
 func (mirror) Arrived(Account, Origin, string, string) {}
+func (mirror) Present(Account, Origin, string, string) {}
 
 // migrate-from that leads here ends in a failure for a time, and in no loop.
 func TestFormerServerIsThisOne(t *testing.T) {
@@ -540,5 +551,18 @@ func TestFormerServerIsThisOne(t *testing.T) {
 	wantKind(t, "itself", f.try("anna@example.org", "Veilchen", home), fault.Unavailable)
 	if len(f.flights.going) != 0 {
 		t.Error("still in the air")
+	}
+}
+
+// Whoever comes with the hash of the former server arrives with his first login, too: it is the
+// password that he has there. A password that was never there is told to nobody.
+func TestArrivalWithAHash(t *testing.T) {
+	f, old := setUpFormer(t, nil)
+	f.addWith(t, "anna@example.org", Login{Hash: "{SHA}b+EBB60C2GpM+87U5kr1zSBlavQ="})
+	f.add(t, "new@example.net", "x")
+	wantKind(t, "wrong", f.try("anna@example.org", "Rosen", home), fault.Unauthenticated)
+	f.mustDo(t, f.try("anna@example.org", foreignPassword, home), f.try("new@example.net", "x", home))
+	if len(old.arrived) != 1 || old.questions() != 0 || len(old.present) != 0 {
+		t.Errorf("%q arrived, %q present", old.arrived, old.present)
 	}
 }

@@ -25,6 +25,9 @@ type Former interface {
 	// with what, so that its mail can be fetched. It returns at once, and keeps the password
 	// no longer than it needs it.
 	Arrived(account Account, at Origin, user, password string)
+	// Present is told of every later login with a password to an account of a domain that has
+	// a former server, whether the account was ever there or not. It returns at once.
+	Present(account Account, at Origin, user, password string)
 }
 
 // Origin is a domain's former server.
@@ -151,6 +154,18 @@ func (d *Directory) arrive(ctx context.Context, l loginName, at arrival, typed, 
 	d.opt.Log.Info("first login", "account", account.Address, "server", at.Server, "from", from)
 	d.opt.Former.Arrived(account, at.Origin, at.user(addr), typed)
 	return account, nil
+}
+
+// arrived tells the former server's keeper of a login with the password that the account has
+// had there, or has now.
+func (d *Directory) arrived(ctx context.Context, a Account, password string, tell func(Former, Account, Origin, string, string)) {
+	at, set, err := d.arrivals(ctx, canonical(a.Address).Domain)
+	if err != nil {
+		d.opt.Log.Warn("the former server of a domain could not be looked up", "account", a.Address, "err", err)
+	}
+	if set && err == nil {
+		tell(d.opt.Former, a, at.Origin, at.user(a.Address), password)
+	}
 }
 
 // refused is the answer to a wrong password, after the work that it has everywhere.

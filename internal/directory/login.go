@@ -86,7 +86,9 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string, fr
 	}
 	d.known.add(l.name, id, password, rec.version)
 	d.refresh(ctx, id, rec, password)
-	return Account{id, rec.address, rec.created}, nil
+	a := Account{id, rec.address, rec.created}
+	d.arrived(ctx, a, typed, Former.Present)
+	return a, nil
 }
 
 // refresh makes what is kept of a prepared password, known to be right, anew if the

@@ -34,40 +34,59 @@ type guessed struct {
 
 // guess tries the usual names of the domain.
 func (h *hunt) guess(ctx context.Context, s *step) (found, error) {
-	wild := h.wildcard(ctx)
-	var all []*guessed
+	all, acceptable := h.usualNames(ctx, h.who.Domain)
+	return h.confirm(ctx, s, all, acceptable)
+}
+
+// usualNames are the candidates of a domain. A name that exists only as every other name there
+// does is none: it says nothing.
+func (h *hunt) usualNames(ctx context.Context, domain string) (all []*guessed, acceptable func(string, []netip.Addr) error) {
+	wild := h.wildcard(ctx, domain)
 	for _, u := range usual {
 		for _, name := range u.hosts {
-			host := h.who.Domain
+			host := domain
 			if name != "" {
 				host = name + "." + host
 			}
 			all = append(all, h.candidates(u.protocol, host, u.ports)...)
 		}
 	}
-	return h.confirm(ctx, s, all, func(host string, addrs []netip.Addr) error {
-		if host != h.who.Domain && len(wild) > 0 && !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !slices.Contains(wild, a) }) {
-			return fmt.Errorf("exists only as every name below %s does", h.who.Domain)
+	return all, func(host string, addrs []netip.Addr) error {
+		if host != domain && len(wild) > 0 && !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !slices.Contains(wild, a) }) {
+			return fmt.Errorf("exists only as every name below %s does", domain)
 		}
 		return nil
-	})
+	}
 }
 
-// guessHost tries the hosts that take the domain's mail.
+// guessHost tries the hosts that take the domain's mail, and the usual names of their owner.
 func (h *hunt) guessHost(ctx context.Context, s *step) (found, error) {
 	hosts, err := h.mailHosts(ctx)
 	if err != nil {
 		return found{}, err
 	}
 	hosts = hosts[:min(len(hosts), 2)]
-	h.asked(s, strings.Join(hosts, ", "))
+	what := strings.Join(hosts, ", ")
 	var all []*guessed
 	for _, u := range usual {
 		for _, host := range hosts {
 			all = append(all, h.candidates(u.protocol, host, u.ports)...)
 		}
 	}
-	return h.confirm(ctx, s, all, func(string, []netip.Addr) error { return nil })
+	acceptable := func(string, []netip.Addr) error { return nil }
+	if owner := registrable(hosts[0]); owner != h.who.Domain {
+		what += ", the usual names of " + owner
+		more, check := h.usualNames(ctx, owner)
+		all = append(all, more...)
+		acceptable = func(host string, addrs []netip.Addr) error {
+			if slices.Contains(hosts, host) {
+				return nil
+			}
+			return check(host, addrs)
+		}
+	}
+	h.asked(s, what)
+	return h.confirm(ctx, s, all, acceptable)
 }
 
 func (h *hunt) candidates(protocol, host string, ports [2]int) (all []*guessed) {
@@ -79,8 +98,9 @@ func (h *hunt) candidates(protocol, host string, ports [2]int) (all []*guessed) 
 	return all
 }
 
-// wildcard returns the addresses of every name below the domain, if it has such.
-func (h *hunt) wildcard(ctx context.Context) []netip.Addr {
+// wildcard returns the addresses of every name below a domain, if it has such: those of a
+// name that nobody has made.
+func (h *hunt) wildcard(ctx context.Context, domain string) []netip.Addr {
 	var label [10]byte
 	if h.f.opt.Random == nil {
 		return nil
@@ -90,7 +110,7 @@ func (h *hunt) wildcard(ctx context.Context) []netip.Addr {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	addrs, _ := h.addresses(ctx, "x"+hex.EncodeToString(label[:])+"."+h.who.Domain)
+	addrs, _ := h.addresses(ctx, "x"+hex.EncodeToString(label[:])+"."+domain)
 	return addrs
 }
 

@@ -62,6 +62,11 @@ func (h *hunt) tableByHost(ctx context.Context, _ *step) (found, error) {
 				return h.entry(p, "table-mx"), nil
 			}
 		}
+		for _, domain := range hostDomains(hosts[0], h.who.Domain) { // a provider that has its own mail there, too
+			if p := t.domains[domain]; p != nil {
+				return h.entry(p, "table-mx"), nil
+			}
+		}
 	}
 	return found{result: "none of " + strings.Join(hosts[:min(len(hosts), 4)], ", ") + " is known"}, nil
 }

@@ -72,7 +72,7 @@ func (h *hunt) ask() {
 		return h.autoconfig(ctx, gets(true, h.autoconfigURLs("http", d)...), Published)
 	})
 	h.start(rankGuess, "guess", "the usual names of "+d, h.guess)
-	h.start(rankHost, "mx-host", "the mail host itself", h.guessHost)
+	h.start(rankHost, "mx-host", "the mail host, and its owner's usual names", h.guessHost)
 }
 
 var errNothing = errors.New("names no server that is known here")

@@ -207,7 +207,9 @@ func TestAutodiscoverThatWantsAPasswordIsGivenUp(t *testing.T) {
 
 func TestAutodiscoverOfAnotherOwnerIsMarked(t *testing.T) {
 	pox := func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, poxXML("")) }
-	elsewhere := func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://other.net/x.xml", http.StatusFound) }
+	elsewhere := func(rw http.ResponseWriter, r *http.Request) {
+		http.Redirect(rw, r, "https://other.net/x.xml", http.StatusFound)
+	}
 	for name, set := range map[string]func(*world){
 		"https redirect": func(w *world) { w.web("203.0.113.4", elsewhere, "autodiscover.example.org") },
 		"http redirect":  func(w *world) { w.web("203.0.113.4", elsewhere) },
@@ -282,6 +284,18 @@ func TestGuessOfTheMailHost(t *testing.T) {
 	w.want(w.find("me@example.org"), `imap mx.host-of-mail.net:993 tls mx-host guessed
 		pop3 mx.host-of-mail.net:995 tls mx-host guessed
 		smtp mx.host-of-mail.net:465 tls mx-host guessed`)
+}
+
+func TestGuessOfTheMailHostsOwner(t *testing.T) {
+	w := newWorld(t, zone+"imap.host-of-mail.net. A 203.0.113.40\nmail.host-of-mail.net. A 203.0.113.40\n")
+	w.mailAll("203.0.113.40", "imap.host-of-mail.net", "mail.host-of-mail.net")
+	a := w.find("me@example.org")
+	w.want(a, `imap imap.host-of-mail.net:993 tls mx-host guessed
+		pop3 mail.host-of-mail.net:995 tls mx-host guessed
+		smtp mail.host-of-mail.net:465 tls mx-host guessed`)
+	if !strings.Contains(strings.Join(a.Notes, " "), "host-of-mail.net: make sure") {
+		t.Error(a.Notes)
+	}
 }
 
 func TestGuessRefusesWhatIsNotTheHost(t *testing.T) {

@@ -234,7 +234,7 @@ func (t *table) byDomain(domain string) *provider {
 	for rest := domain; ; {
 		_, up, ok := strings.Cut(rest, ".")
 		if !ok {
-			return t.mx[domain]
+			return t.byHost(domain) // mail for a mail host itself
 		}
 		if p := t.domains["."+up]; p != nil {
 			return p

@@ -28,7 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 )
 
-// Options of New. All but Roots, Insecure, Pull and Log must be given.
+// Options of New. All but Roots, Fetching and Log must be given.
 type Options struct {
 	Roots    *x509.CertPool // nil: the system's
 	Parallel int            // questions under way
@@ -38,9 +38,9 @@ type Options struct {
 	// Deadline bounds a context in time.
 	Deadline func(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc)
 	Random   io.Reader
-	// Pull fetches the mail of an account that has arrived. It must return at once.
-	Pull func(account directory.Account, at directory.Origin, user, password string)
-	Log  *slog.Logger
+	// Fetching fetches the mail of accounts that have arrived; nil: nobody does.
+	Fetching *Fetching
+	Log      *slog.Logger
 }
 
 // waitingPerPlace is how many questions may wait for each that is under way.
@@ -53,6 +53,7 @@ const coolDown = 5 * time.Second
 type Servers struct {
 	opt    Options
 	places chan struct{}
+	fetch  *fetcher // nil: no mail is fetched
 
 	mu      sync.Mutex
 	waiting int
@@ -67,12 +68,23 @@ type outage struct {
 
 var _ directory.Former = (*Servers)(nil)
 
-// New returns them.
-func New(opt Options) *Servers {
+// New returns them. What they fetch ends with ctx.
+func New(ctx context.Context, opt Options) *Servers {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Servers{opt: opt, places: make(chan struct{}, max(1, opt.Parallel)), down: map[string]outage{}}
+	s := &Servers{opt: opt, places: make(chan struct{}, max(1, opt.Parallel)), down: map[string]outage{}}
+	if opt.Fetching != nil {
+		s.fetch = newFetcher(ctx, s, *opt.Fetching)
+	}
+	return s
+}
+
+// Close ends what is being fetched, and waits for it.
+func (s *Servers) Close() {
+	if s.fetch != nil {
+		s.fetch.close()
+	}
 }
 
 // Check asks a server. See directory.Former.
@@ -97,8 +109,15 @@ func (s *Servers) Check(ctx context.Context, at directory.Origin, user, password
 
 // Arrived has the mail fetched. See directory.Former.
 func (s *Servers) Arrived(account directory.Account, at directory.Origin, user, password string) {
-	if at.Mail && s.opt.Pull != nil {
-		s.opt.Pull(account, at, user, password)
+	if at.Mail && s.fetch != nil {
+		s.fetch.start(job{account, at, user, password, true})
+	}
+}
+
+// Present has it gone on with. See directory.Former.
+func (s *Servers) Present(account directory.Account, at directory.Origin, user, password string) {
+	if at.Mail && s.fetch != nil {
+		s.fetch.start(job{account, at, user, password, false})
 	}
 }
 
@@ -166,16 +185,23 @@ func Address(server string) (host string, port uint16, security imapc.Security, 
 	return u.Hostname(), port, security, nil
 }
 
+// imap are the options of a connection to a server.
+func (s *Servers) imap(server string) (imapc.Options, error) {
+	host, port, security, err := Address(server)
+	return imapc.Options{
+		Host: host, Port: port, Security: security, Roots: s.opt.Roots, Dial: s.opt.Dial, Now: s.opt.Now, Random: s.opt.Random,
+		Timeout: s.opt.Timeout, Compress: imapc.CompressNever,
+	}, err
+}
+
 // ask logs in and out again.
 func (s *Servers) ask(ctx context.Context, server, user, password string) error {
-	host, port, security, err := Address(server)
+	o, err := s.imap(server)
 	if err != nil {
 		return err
 	}
-	c, err := imapc.Dial(ctx, imapc.Options{
-		Host: host, Port: port, Security: security, Roots: s.opt.Roots, Dial: s.opt.Dial, Now: s.opt.Now, Random: s.opt.Random,
-		Timeout: s.opt.Timeout, Compress: imapc.CompressNever,
-	})
+	host := o.Host
+	c, err := imapc.Dial(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (o *old) serve(c net.Conn) {
 }
 
 func (o *old) servers(parallel int) *Servers {
-	return New(Options{
+	return New(context.Background(), Options{
 		Parallel: parallel, Timeout: 5 * time.Second, Random: rand.Reader, Deadline: context.WithTimeout,
 		Now: func() time.Time { o.mu.Lock(); defer o.mu.Unlock(); return o.now },
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -155,7 +155,7 @@ func TestAttackPasswordInTheClear(t *testing.T) {
 		}
 		return elsewhere{c}, nil
 	}
-	err := New(far).Check(context.Background(), directory.Origin{Server: "imap://old.example"}, "anna", "Veilchen")
+	err := New(context.Background(), far).Check(context.Background(), directory.Origin{Server: "imap://old.example"}, "anna", "Veilchen")
 	if err == nil || fault.Is(err, fault.Unauthenticated) || len(heard) != 0 {
 		t.Errorf("%v, heard %d passwords", err, len(heard))
 	}

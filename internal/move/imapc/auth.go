@@ -81,6 +81,7 @@ func (c *Client) offers(m mechanism, cred Credentials) bool {
 func (c *Client) authenticate(ctx context.Context, cred Credentials) error {
 	var refused error
 	tried := false
+	c.alert = ""
 	for _, m := range c.mechanisms() {
 		if !c.offers(m, cred) || tried && !m.clear {
 			continue

@@ -126,8 +126,9 @@ func (c *Client) simple(ctx context.Context, name string, line ...string) error 
 	return c.wait(ctx, c.command(name, line...))
 }
 
-// maxNoise is how many bytes nobody asked for a server may send while it owes an answer.
-const maxNoise = 1 << 30
+// maxNoise is how many responses a server may send while it owes an answer. The most there
+// are in truth is one for each message of a mailbox.
+const maxNoise = 10_000_000
 
 // response reads one response and acts on it. An error is the end of the connection.
 func (c *Client) response() error {
@@ -141,7 +142,7 @@ func (c *Client) response() error {
 		s.next()
 		s.space()
 		c.data()
-		if c.noise++; c.noise > maxNoise/32 {
+		if c.noise++; c.noise > maxNoise {
 			s.fail("it never comes to an answer")
 		}
 	case '+':

@@ -82,7 +82,7 @@ type Client struct {
 	news    func(News)
 	sel     *Selected // of the mailbox that is being selected or is
 	selName string
-	noise   int64 // responses nobody asked for since the last tagged one
+	noise   int64 // responses since the last tagged one
 	msg     Message
 	late    bool // the server sends UIDs after bodies
 }
@@ -205,6 +205,9 @@ func (c *Client) upgrade(ctx context.Context) error {
 // greeting reads the first line.
 func (c *Client) greeting(ctx context.Context) error {
 	c.s.begin()
+	if ch := c.s.peek(); c.s.err == nil && ch != '*' {
+		return c.lose(problem(Wrong, c.opt.Host+" is no IMAP server: it begins with "+strconv.Quote(clip(c.s.text())), nil))
+	}
 	c.s.expect('*')
 	c.s.space()
 	word := strings.ToUpper(c.s.atom())
@@ -219,7 +222,7 @@ func (c *Client) greeting(ctx context.Context) error {
 	case "BYE":
 		return c.lose(c.refusal("the connection", st, false))
 	default:
-		return c.lose(problem(Wrong, c.opt.Host+" is no IMAP server: its greeting begins with "+strconv.Quote(clip(word)), nil))
+		return c.lose(problem(Wrong, c.opt.Host+" is no IMAP server: it greets by "+strconv.Quote(clip(word)), nil))
 	}
 	if !c.fresh {
 		return c.capabilities(ctx)

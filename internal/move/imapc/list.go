@@ -76,6 +76,8 @@ type lister struct {
 	c   *Client
 	all []Mailbox
 	at  map[string]int // Wire to place in all
+
+	lines int
 }
 
 func (l *lister) ask(ctx context.Context, line, word string, add func(Mailbox)) error {
@@ -96,6 +98,10 @@ func (l *lister) ask(ctx context.Context, line, word string, add func(Mailbox)) 
 
 func (l *lister) add(m Mailbox) {
 	if l.c.s.err != nil {
+		return
+	}
+	if l.lines++; l.lines > 3*maxMailboxes { // the same ones, again and again
+		l.c.s.fail("more than %d mailboxes", maxMailboxes)
 		return
 	}
 	if i, again := l.at[m.Wire]; again { // two LISTs, of which one has more to say
@@ -128,7 +134,7 @@ func (l *lister) status(wire string, st *Status) {
 
 func (l *lister) roles() bool {
 	for _, m := range l.all {
-		if m.Role != "" {
+		if m.Role != "" && m.Role != mail.RoleInbox {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
@@ -323,7 +324,7 @@ func (c *Client) Create(ctx context.Context, wire string, role mail.Role) error 
 		return err
 	}
 	if role != "" && role != mail.RoleInbox && c.Capable("CREATE-SPECIAL-USE") {
-		if err := c.simple(ctx, "CREATE", "CREATE ", name, ` (USE (\`, string(role), "))"); err == nil || c.dead != nil {
+		if err := c.simple(ctx, "CREATE", "CREATE ", name, ` (USE (\`, string(role), "))"); err == nil || c.dead != nil || fault.Is(err, fault.Exists) {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package imapc
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -349,7 +350,9 @@ func (s *scanner) rest() {
 		case '"', '(', ')':
 			s.next()
 		default:
-			s.run(&restBytes)
+			if len(s.run(&restBytes)) == 0 { // a control character
+				s.next()
+			}
 		}
 	}
 	s.crlf()
@@ -372,18 +375,19 @@ func (s *scanner) maybeLiteral() {
 	s.discard(n)
 }
 
-// text reads what is left of the line, keeps the first of it and cleans it.
+// text reads what is left of the line, keeps the first of it and cleans it. A CR that ends
+// no line is a character like others.
 func (s *scanner) text() string {
 	var kept []byte
-	for s.err == nil && !s.atLineEnd() {
+	for s.err == nil && s.peek() != '\n' {
 		b, err := s.r.Peek(max(1, s.r.Buffered()))
 		if err != nil {
 			s.err = err
 			return ""
 		}
-		i := 0
-		for i < len(b) && b[i] != '\r' && b[i] != '\n' {
-			i++
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			i = len(b)
 		}
 		if room := maxText - len(kept); room > 0 {
 			kept = append(kept, b[:min(i, room)]...)
@@ -392,13 +396,7 @@ func (s *scanner) text() string {
 		if s.left -= int64(i); s.left < 0 {
 			s.fail("a response is too long")
 		}
-		if i < len(b) && b[i] == '\r' {
-			if two, err := s.r.Peek(2); err == nil && two[1] != '\n' { // a CR that ends no line
-				s.next()
-			}
-		}
 	}
-	s.take('\r')
 	s.expect('\n')
 	return clean(string(kept))
 }

@@ -38,6 +38,10 @@ type Options struct {
 	Certificate string // PEM files; empty means no TLS
 	Key         string
 
+	// Users and Masters are password files (name:{SCHEME}hash), of people and of those who may
+	// log in for anybody; without them any login name and Password are right.
+	Users, Masters string
+
 	// Hibernate has sessions in IDLE handed to one process that holds them all.
 	Hibernate bool
 	// Unsynced has nothing written through to the disk: for filling a mailbox in less
@@ -68,6 +72,9 @@ func text(opt Options, ids [2]string, ports []string) string {
 		imaps = ports[3]
 	}
 	out = fmt.Sprintf(out, opt.Dir, opt.Format, ids[0], ids[1], Password, ports[0], ports[1], ports[2], imaps)
+	if opt.Users != "" {
+		out = strings.Replace(out, fmt.Sprintf(anybody, Password), fmt.Sprintf(people, opt.Dir), 1)
+	}
 	if opt.Certificate == "" {
 		out += "ssl = no\n"
 	} else {
@@ -162,6 +169,26 @@ service stats {
 }
 `
 
+// anybody is replaced by people if they are known by name.
+const anybody = `passdb {
+  driver = static
+  args = password=%s
+}
+`
+
+const people = `auth_master_user_separator = *
+auth_mechanisms = plain login
+passdb {
+  driver = passwd-file
+  args = %[1]s/masters
+  master = yes
+}
+passdb {
+  driver = passwd-file
+  args = %[1]s/users
+}
+`
+
 const tlsConfig = `ssl = yes
 ssl_cert = <%s
 ssl_key = <%s
@@ -203,6 +230,11 @@ func Run(opt Options) (*Server, error) {
 		Log: filepath.Join(opt.Dir, "dovecot.log"), path: filepath.Join(opt.Dir, "dovecot.conf")}
 	if opt.Certificate != "" {
 		s.IMAPS = "127.0.0.1:" + ports[3]
+	}
+	for name, list := range map[string]string{"users": opt.Users, "masters": opt.Masters} {
+		if err := os.WriteFile(filepath.Join(opt.Dir, name), []byte(list), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	conf := text(opt, [2]string{u.Uid, u.Gid}, ports)
 	if err := os.WriteFile(s.path, []byte(conf), 0o644); err != nil {

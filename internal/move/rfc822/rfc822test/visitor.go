@@ -73,7 +73,9 @@ func (v *Visitor) next(item move.Item) {
 
 // Put keeps a message.
 func (v *Visitor) Put(_ context.Context, item move.Item, r io.Reader) error {
-	v.next(item)
+	if len(v.waiting) > 0 && v.waiting[0].Key != item.Key {
+		v.fault("%s came out of turn", item.Key)
+	}
 	var b strings.Builder
 	var w io.Writer = &b
 	if v.Discard {
@@ -81,8 +83,9 @@ func (v *Visitor) Put(_ context.Context, item move.Item, r io.Reader) error {
 	}
 	n, err := io.Copy(w, r)
 	if err != nil {
-		return err
+		return err // and it may be Skipped
 	}
+	v.next(item)
 	v.Bytes += n
 	if item.Size != n && item.Size >= 0 && !v.Rough {
 		v.fault("%s has %d bytes, %d were told", item.Key, n, item.Size)

@@ -1,0 +1,287 @@
+package movein
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move/imapc"
+	"github.com/martlet-mail/martlet/test/peers/dovecot"
+	"github.com/martlet-mail/martlet/test/peers/martlet"
+)
+
+// person is one of the domain old.test.
+type person struct{ name, password, scheme string }
+
+func (p person) address() string { return p.name + "@old.test" }
+
+var people = []person{
+	{"anna", "Veilchen 7", "SHA512-CRYPT"}, {"bert", "Nelke#8", "BLF-CRYPT"}, {"carl", "Rose\"9", "SSHA"},
+	{"dora", "Tulpe\\10", "PBKDF2"}, {"eva", "Möhre11", "SHA256-CRYPT"}, {"fritz", "Lilie12", "ARGON2ID"},
+}
+
+const master, masterPassword = "chief", "over all 1"
+
+// hashed has Dovecot's own program make a hash.
+func hashed(t *testing.T, scheme, password string) string {
+	t.Helper()
+	out, err := exec.Command("doveadm", "pw", "-s", scheme, "-p", password).Output()
+	if err != nil {
+		t.Fatalf("doveadm pw: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// former starts the domain's former server, with mail.
+func former(t *testing.T) (*dovecot.Server, string) {
+	t.Helper()
+	var users strings.Builder
+	for _, p := range people {
+		fmt.Fprintf(&users, "%s:%s::::::\n", p.address(), hashed(t, p.scheme, p.password))
+	}
+	s, err := dovecot.Run(dovecot.Options{Dir: filepath.Join(t.TempDir(), "dovecot"), Format: dovecot.Maildir, Unsynced: true,
+		Users: users.String(), Masters: master + ":" + hashed(t, "SSHA256", masterPassword) + "\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	for _, p := range people {
+		fill(t, s.IMAP, p)
+	}
+	return s, users.String()
+}
+
+func connect(t *testing.T, addr, user, password, authz string) *imapc.Client {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(addr)
+	n, _ := strconv.ParseUint(port, 10, 16)
+	c, err := imapc.Dial(context.Background(), imapc.Options{Host: host, Port: uint16(n), Security: imapc.OfferedTLS, Insecure: true,
+		Dial: new(net.Dialer).DialContext, Now: time.Now, Random: rand.Reader})
+	if err == nil {
+		err = c.Login(context.Background(), imapc.Credentials{User: user, Password: password, Authz: authz})
+	}
+	if err != nil {
+		t.Fatalf("%s at %s: %v", user, addr, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+const perBox = 20
+
+var boxes = []string{"INBOX", "Sent", "Projekte &- Reisen"} // modified UTF-7
+
+// fill puts mail into somebody's mailboxes.
+func fill(t *testing.T, addr string, p person) {
+	t.Helper()
+	c := connect(t, addr, master, masterPassword, p.address())
+	defer c.Close()
+	if err := c.Create(context.Background(), boxes[2], ""); err != nil {
+		t.Fatal(err)
+	}
+	for b, box := range boxes {
+		var list []imapc.Appending
+		for i := range perBox {
+			text := fmt.Sprintf("From: x@example.org\r\nTo: %s\r\nSubject: %d in %d\r\nMessage-ID: <%d.%d@%s>\r\n\r\n%s\r\n", p.address(), i, b, i, b, p.name, strings.Repeat("Zeile\r\n", i*7))
+			m := imapc.Appending{Date: time.Date(2020, 1, 1, 0, i, 0, 0, time.UTC), Size: int64(len(text)), Body: strings.NewReader(text)}
+			if i%3 == 0 {
+				m.Flags = mail.Seen
+			}
+			list = append(list, m)
+		}
+		if _, err := c.Append(context.Background(), box, list); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// content is what somebody has: how often each content lies in each mailbox, with its flags.
+func content(t *testing.T, c *imapc.Client) map[string]int {
+	t.Helper()
+	all := map[string]int{}
+	for _, box := range boxes {
+		if _, err := c.Select(context.Background(), box, imapc.Select{ReadOnly: true}); err != nil {
+			t.Fatalf("%s: %v", box, err)
+		}
+		var uids mail.UIDSet
+		uids.AddRange(1, 1<<31)
+		err := c.Fetch(context.Background(), imapc.Query{UIDs: uids, Flags: true, Date: true, Body: true}, func(m *imapc.Message) error {
+			b, err := io.ReadAll(m.Body)
+			all[fmt.Sprintf("%s %x %v %s", box, sha256.Sum256(b), m.Flags, m.Date.UTC())]++
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// house is a running martlet with the domain.
+type house struct {
+	*martlet.Server
+	t      *testing.T
+	binary string
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "martlet")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/martlet-mail/martlet/cmd/martlet").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s, err := martlet.Start(martlet.Options{Binary: binary, Dir: filepath.Join(dir, "data")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			log, _ := os.ReadFile(s.Log)
+			t.Logf("%s", log[max(0, len(log)-6000):])
+		}
+	})
+	h := &house{s, t, binary}
+	h.must("", "domain", "add", "old.test")
+	return h
+}
+
+// run runs a command beside the server.
+func (h *house) run(stdin string, args ...string) (string, error) {
+	cmd := exec.Command(h.binary, append(args, "--config", h.Config)...)
+	var out, errOut bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("martlet %q: %w\n%s%s", args, err, out.String(), errOut.String())
+	}
+	return out.String(), nil
+}
+
+func (h *house) must(stdin string, args ...string) string {
+	h.t.Helper()
+	out, err := h.run(stdin, args...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return out
+}
+
+func (h *house) at(protocol string) string { return fmt.Sprintf("127.0.0.1:%d", h.Ports[protocol]) }
+
+// curl logs in as a mail program does.
+func (h *house) curl(protocol string, p person) (string, error) {
+	args := []string{"--silent", "--show-error", "--max-time", "20", "--user", p.address() + ":" + p.password, protocol + "://" + h.at(map[string]string{"imap": "imap", "pop3": "pop3", "smtp": "submission"}[protocol])}
+	if protocol == "smtp" {
+		letter := filepath.Join(h.t.TempDir(), "letter")
+		os.WriteFile(letter, []byte("From: "+p.address()+"\r\nSubject: from the new server\r\n\r\nx\r\n"), 0o600)
+		args = append(args, "--mail-from", p.address(), "--mail-rcpt", "alice@martlet.test", "--upload-file", letter)
+	}
+	out, err := exec.Command("curl", append(args, "--verbose")...).CombinedOutput()
+	return string(out), err
+}
+
+func (h *house) logsIn(protocol string, p person) {
+	h.t.Helper()
+	if out, err := h.curl(protocol, p); err != nil {
+		h.t.Errorf("%s of %s: %v\n%s", protocol, p.name, err, out)
+	}
+}
+
+// arrives waits until all of somebody's mail is there, and holds it against the old server's.
+func (h *house) arrives(old string, p person) {
+	h.t.Helper()
+	var got, want map[string]int
+	want = content(h.t, connect(h.t, old, p.address(), p.password, ""))
+	for range 200 {
+		var shown struct {
+			Messages int `json:"messages"`
+		}
+		json.Unmarshal([]byte(h.must("", "account", "show", p.address(), "--json")), &shown)
+		if shown.Messages >= perBox*len(boxes) {
+			if got = content(h.t, connect(h.t, h.at("imap"), p.address(), p.password, "")); maps.Equal(got, want) {
+				break
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !maps.Equal(got, want) || len(want) != perBox*len(boxes) {
+		h.t.Errorf("%s has %d messages of %d that are as they were", p.name, len(got), len(want))
+	}
+}
+
+// People log in at the new server, each by another protocol and with the password they have
+// always had: with a hash that was brought, from the first login, and from nothing.
+func TestFirstLogins(t *testing.T) {
+	if os.Getenv("MARTLET_PEERS") == "" {
+		t.Skip("MARTLET_PEERS=1 moves people from a real Dovecot")
+	}
+	old, users := former(t)
+	h := newHouse(t)
+	anna, bert, carl, dora, eva, fritz := people[0], people[1], people[2], people[3], people[4], people[5]
+	lists := strings.SplitAfter(users, "\n")
+	h.must(lists[0]+lists[5], "account", "import", "-")
+	for _, p := range []person{bert, eva} {
+		h.must("", "account", "add", p.address(), "--waiting")
+	}
+	h.must("", "domain", "set", "old.test", "migrate-from=imap://"+old.IMAP, "migrate-create=yes")
+
+	wrong := bert
+	wrong.password = "Nelke#9"
+	if out, err := h.curl("imap", wrong); err == nil || !strings.Contains(out, "NO [AUTHENTICATIONFAILED]") {
+		t.Errorf("a wrong password: %v\n%s", err, out)
+	}
+	h.logsIn("imap", anna)
+	h.logsIn("pop3", bert)
+	h.logsIn("smtp", carl)
+	h.logsIn("imap", dora)
+	h.logsIn("smtp", fritz)
+	for _, p := range []person{anna, bert, carl, dora, fritz} {
+		h.arrives(old.IMAP, p)
+	}
+
+	if log, err := os.ReadFile(h.Log); err != nil || len(log) == 0 {
+		t.Error(err)
+	} else {
+		for _, p := range people {
+			if bytes.Contains(log, []byte(p.password)) {
+				t.Errorf("the log has the password of %s", p.name)
+			}
+		}
+	}
+
+	old.Stop()
+	for protocol, want := range map[string]string{"imap": "NO [UNAVAILABLE]", "pop3": "-ERR [SYS/TEMP]", "smtp": "454 4.7.0"} {
+		if out, err := h.curl(protocol, eva); err == nil || !strings.Contains(out, want) {
+			t.Errorf("%s, the former server being down: %v, want %q\n%s", protocol, err, want, out)
+		}
+	}
+	for _, p := range []person{anna, bert, carl, dora, fritz} {
+		h.logsIn("imap", p)
+	}
+	if err := old.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(6 * time.Second) // for which it is left alone
+	h.logsIn("pop3", eva)
+	h.arrives(old.IMAP, eva)
+	if out := h.must("", "account", "list", "old.test", "--json"); strings.Contains(out, "waiting") || strings.Contains(out, "foreign") || strings.Count(out, "\n") != len(people) {
+		t.Error(out)
+	}
+}
