@@ -98,8 +98,8 @@ var plan = map[string][]string{
 	"move/mbox":              {"mail", "fault", "move", "move/rfc822", "syntax/mime"},
 	"move/takeout":           {"mail", "fault", "move", "move/rfc822", "move/mbox", "syntax/mime", "golang.org/x/text"},
 	"move/maildir":           {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
-	"move/eml":               {"mail", "fault", "move", "move/rfc822"},
-	"move/emlx":              {"mail", "fault", "move", "move/rfc822", "syntax/mime"},
+	"move/eml":               {"mail", "fault", "move", "move/rfc822", "move/mbox"},
+	"move/emlx":              {"mail", "fault", "move", "move/rfc822", "move/mbox"},
 	"move/dbox":              {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
 	"move/pop3source":        {"mail", "fault", "move", "move/rfc822", "github.com/xdg-go/scram"},
 

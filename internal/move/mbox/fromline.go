@@ -48,6 +48,15 @@ func fromLine(line []byte) (sender string, date time.Time, bare, ok bool) {
 	return "", time.Time{}, false, false
 }
 
+// IsFromLine tells whether a line is a From_ line with a date.
+func IsFromLine(line []byte) bool {
+	if !bytes.HasPrefix(line, []byte("From ")) {
+		return false
+	}
+	_, _, bare, ok := fromLine(line)
+	return ok && !bare
+}
+
 // asctime reads "Mon Jan  2 15:04:05 2006" with a zone before or behind the year, or
 // without seconds. A time without zone is taken for UTC (RFC 4155, appendix A).
 func asctime(w []string) (time.Time, bool) {

@@ -143,7 +143,7 @@ func (p *Pass) begin(q Quoting, how move.Reading, v move.Visitor) *run {
 	if r.keys == nil {
 		r.keys = &rfc822.Keys{}
 	}
-	r.names = append(append([]string{"subject"}, statusFields...), p.Fields...)
+	r.names = append(StatusFields(), p.Fields...)
 	return r
 }
 
@@ -190,7 +190,7 @@ func (r *run) open(again func() (io.Reader, error)) (io.ReadCloser, error) {
 // item tells of the message at hand.
 func (r *run) item(scan *Scanner, look rfc822.Look) (move.Item, bool) {
 	h := rfc822.Glance(look.Header, r.names...)
-	status := readStatus(h)
+	status := ReadStatus(h)
 	if status.Gone {
 		return move.Item{}, false
 	}

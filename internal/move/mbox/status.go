@@ -25,9 +25,12 @@ type Status struct {
 	Gone     bool // it is no message, or one that was deleted and waits to be taken out of the file
 }
 
-// readStatus reads the fields of Dovecot, UW, mutt (Status, X-Status, X-Keywords, X-UID) and
+// StatusFields are those that ReadStatus asks a header about.
+func StatusFields() []string { return append([]string{"subject"}, statusFields...) }
+
+// ReadStatus reads the fields of Dovecot, UW, mutt (Status, X-Status, X-Keywords, X-UID) and
 // of Thunderbird (X-Mozilla-*).
-func readStatus(h *rfc822.Head) (s Status) {
+func ReadStatus(h *rfc822.Head) (s Status) {
 	for _, c := range h.Get("status") {
 		if c == 'R' {
 			s.Flags |= mail.Seen

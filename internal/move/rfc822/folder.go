@@ -1,7 +1,6 @@
 package rfc822
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -115,33 +114,13 @@ type message struct {
 	io.Closer
 }
 
-// OpenMessage opens a message that is a file of its own. One whose first line ends in CRLF is
-// taken as it is; of others, lines that end in LF are given CRLF.
+// OpenMessage opens a message that is a file of its own.
 func OpenMessage(fsys fs.FS, name string) (io.ReadCloser, error) {
 	f, _, err := Open(fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	r, err := Message(f)
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return message{r, f}, nil
-}
-
-// Message reads a message in the form of OpenMessage.
-func Message(r io.Reader) (io.Reader, error) {
-	start := make([]byte, 4<<10)
-	n, err := io.ReadFull(r, start)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return nil, err
-	}
-	whole := io.MultiReader(bytes.NewReader(start[:n]), r)
-	if i := bytes.IndexByte(start[:n], '\n'); i > 0 && start[i-1] == '\r' {
-		return whole, nil
-	}
-	return NewReader(whole, Form{}), nil
+	return message{NewReader(f, Form{}), f}, nil
 }
 
 // List calls fn with what a folder holds, in no order and in pieces: it may hold millions.
