@@ -4,6 +4,7 @@ package main
 // file of its own, cmd_import_NAME.go.
 func importSources() []importSource {
 	return []importSource{
+		importIMAP(),
 		importMbox(),
 	}
 }

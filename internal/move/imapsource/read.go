@@ -218,7 +218,7 @@ func (r *reading) missing(ctx context.Context, c *imapc.Client, w *window) error
 
 // query asks for the facts of messages.
 func (r *reading) query(uids mail.UIDSet) imapc.Query {
-	return imapc.Query{UIDs: uids, Flags: true, Date: true, Size: true, Gmail: r.s.gmail, MessageID: r.how.Plan || r.fresh}
+	return imapc.Query{UIDs: uids, Flags: true, Date: true, Size: true, Gmail: r.s.gmail, MessageID: r.how.Plan || r.how.Identify || r.fresh}
 }
 
 // enter opens the mailbox and, the first time, finds out what is to be read.

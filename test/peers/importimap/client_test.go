@@ -15,6 +15,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
+	"github.com/martlet-mail/martlet/internal/syntax/imap"
 	"github.com/martlet-mail/martlet/test/peers/dovecot"
 )
 
@@ -210,3 +211,5 @@ func idle(t *testing.T, c *imapc.Client, opt imapc.Options, cred imapc.Credentia
 	}
 	must(t, c.Noop(ctx))
 }
+
+func encode(name string) string { return imap.EncodeUTF7(name) }
