@@ -108,7 +108,7 @@ func Parse(name string, text []byte) (*Config, error) {
 // resolve makes the paths of c absolute.
 func (c *Config) resolve(dir string) {
 	paths := []*Path{
-		&c.Data, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.TLS.ACME.CA, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
+		&c.Data, &c.Discover.Overrides, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.TLS.ACME.CA, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
 		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket,
 	}
 	for i := range c.DNS.Update {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/discover"
+	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
+)
+
+// nobodyKnows is a name server that denies everything.
+func nobodyKnows(t *testing.T) string {
+	t.Helper()
+	s, err := dnstest.Start("other.example. A 203.0.113.1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s.Addr()
+}
+
+func TestDiscoverNeedsNoConfiguration(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dns := nobodyKnows(t)
+	got := command(t, "", "discover", "me@gmail.com", "--resolver", dns)
+	want := `gmail.com  Gmail  [the built-in table: database]
+  read      IMAP    imap.gmail.com   993  TLS       me@gmail.com  oauth2 | app-password
+            POP3    pop.gmail.com    995  TLS       me@gmail.com  oauth2 | app-password
+  send      SMTP    smtp.gmail.com   465  TLS       me@gmail.com  oauth2 | app-password
+            SMTP    smtp.gmail.com   587  STARTTLS  me@gmail.com  oauth2 | app-password
+`
+	if got.code != 0 || !strings.HasPrefix(got.out, want) || got.err != "" {
+		t.Errorf("code %d\n%s%s", got.code, got.out, got.err)
+	}
+	if lines := strings.Split(strings.TrimSpace(got.out), "\n"); !strings.Contains(lines[len(lines)-1], "martlet import imap --from imaps://imap.gmail.com:993 --user 'me@gmail.com' --password-stdin --to ") {
+		t.Errorf("the last line is %q", lines[len(lines)-1])
+	}
+	got = command(t, "", "discover", "me@icloud.com", "--json", "--resolver", dns)
+	var a discover.Answer
+	if err := json.Unmarshal([]byte(got.out), &a); err != nil || got.code != 0 || a.Domain != "icloud.com" || a.Address != "me@icloud.com" {
+		t.Fatal(err, got)
+	}
+	if !strings.Contains(strings.Join(a.Notes, " "), "iCloud has no POP3") || a.Services[0].Username != "me" || a.Services[1].Username != "me@icloud.com" {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestDiscoverExitCodes(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dns := nobodyKnows(t)
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"me@nobody.example", exitNothing, ""},
+		{"me@tuta.com", exitNothing, ""},
+		{"me@gmail.com --explain", 0, ""},
+		{"com", exitUsage, "no domain of a provider"},
+		{"me@[192.0.2.1]", exitUsage, "an IP address has no settings"},
+		{"", exitUsage, "missing argument"},
+		{"a@b.example --timeout -1s", exitUsage, "--timeout"},
+		{"a@b.example --ca /nonexistent", exitUsage, "cannot read the authorities"},
+		{"a@b.example --config /nonexistent", exitUsage, "no configuration file"},
+	} {
+		got := command(t, "", append(strings.Fields("discover "+c.args), "--resolver", dns)...)
+		if got.code != c.code || !strings.Contains(got.err, c.says) || c.says == "" && got.err != "" {
+			t.Errorf("%s: code %d, %s%s", c.args, got.code, got.out, got.err)
+		}
+	}
+}
+
+func TestDiscoverTakesTheConfiguration(t *testing.T) {
+	dns := nobodyKnows(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ours.txt"), []byte("[Ours]\nfrom us 2026-11\nat corp.example\nimap mail.corp.example 143\nsmtp mail.corp.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "martlet.toml")
+	text := "hostname = \"mail.example.org\"\ndata = \"data\"\n[discover]\noverrides = \"ours.txt\"\nresolver = \"" + dns + "\"\ndatabase = \"\"\n" +
+		"[[listen]]\nprotocol = \"imaps\"\naddress = \":993\"\n[[listen]]\nprotocol = \"submissions\"\naddress = \":465\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := command(t, "", "discover", "me@corp.example", "--config", path)
+	if got.code != 0 || !strings.Contains(got.out, "mail.corp.example   143  STARTTLS") || !strings.Contains(got.out, "the local file of overrides") {
+		t.Errorf("code %d\n%s%s", got.code, got.out, got.err)
+	}
+	if got := command(t, "", "domain", "add", "example.org", "--config", path); got.code != 0 {
+		t.Fatal(got)
+	}
+	got = command(t, "", "discover", "me@example.org", "--config", path, "--json")
+	if got.code != 0 || !strings.Contains(got.out, `"host":"mail.example.org","port":993,"security":"tls","username":"me@example.org"`) || !strings.Contains(got.out, `"source":"own","confidence":"verified"`) {
+		t.Errorf("code %d\n%s%s", got.code, got.out, got.err)
+	}
+	// A fault in the overrides is named, with its line.
+	if err := os.WriteFile(filepath.Join(dir, "ours.txt"), []byte("[Ours]\nimpa x.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got = command(t, "", "discover", "me@corp.example", "--config", path); got.code != exitUsage || !strings.Contains(got.err, "overrides:2") {
+		t.Errorf("code %d\n%s", got.code, got.err)
+	}
+}
