@@ -25,10 +25,20 @@ var ctx = context.Background()
 type world struct {
 	*store.Store
 	*Local
+	closeAll func()
 }
 
 func newWorld(t testing.TB, quota store.Quota) *world {
 	t.Helper()
+	w := newWorldFor(t)
+	t.Cleanup(w.closeAll)
+	if err := w.Store.Account(1).Update(ctx, func(tx *store.Tx) error { tx.SetQuota(quota); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func newWorldFor(t interface{ Fatal(...any) }) *world {
 	now := func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 	fs := vfs.NewMem()
 	eng, err := pebble.Open("data", pebble.Options{FS: fs, MemTableBytes: 4 << 20, Now: now, ReserveBytes: -1})
@@ -40,11 +50,10 @@ func newWorld(t testing.TB, quota store.Quota) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close(); eng.Close() })
-	if err := s.CreateAccount(ctx, 1, quota); err != nil {
+	if err := s.CreateAccount(ctx, 1, store.Quota{}); err != nil {
 		t.Fatal(err)
 	}
-	return &world{s, NewLocal(s, 1)}
+	return &world{s, NewLocal(s, 1), func() { s.Close(); eng.Close() }}
 }
 
 func (w *world) verify(t testing.TB) {
@@ -85,6 +94,8 @@ func incoming(item Item, text string) Incoming {
 func letter(i int) string {
 	return fmt.Sprintf("From: a@example.org\r\nSubject: %d\r\nMessage-ID: <%d@example.org>\r\nDate: Mon, 2 Feb 2026 10:00:00 +0000\r\n\r\nText %d\r\n", i, i, i)
 }
+
+func bytesOf(s string) io.Reader { return strings.NewReader(s) }
 
 func contentOfText(s string) Content {
 	c, _ := contentOf(strings.NewReader(s))
