@@ -77,7 +77,8 @@ var plan = map[string][]string{
 
 	"discover": {"mail", "fault", "dnsx", "golang.org/x/net"},
 
-	"discover/format": {"fault", "discover", "github.com/smallstep/pkcs7", "rsc.io/qr"},
+	"discover/format":  {"fault", "discover", "github.com/smallstep/pkcs7", "rsc.io/qr"},
+	"discover/clients": {"mail", "fault", "dnsx", "discover", "github.com/smallstep/pkcs7", "golang.org/x/net"},
 
 	"move":        {"mail", "fault", "store"},
 	"move/remote": {"mail", "fault", "move"},

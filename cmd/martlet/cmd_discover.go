@@ -37,10 +37,14 @@ guesses that count only if the host has a valid certificate for its name. All ar
 once. No password is asked for, and nobody is sent one. It needs no configuration.
 
 Exit codes: 0 found, published by the provider or in a table; 3 only guessed; 4 nothing found;
-1 failed; 2 wrong usage.`,
+1 failed; 2 wrong usage.
+
+With --serve-check it looks at what a domain tells mail programs: it asks as Thunderbird, Outlook
+and others do, reads the answers as strictly as they do, and connects to the servers named.
+Exit code 1 if one of them finds no settings that work.`,
 		Example: `  martlet discover me@example.org
-  martlet discover me@example.org --probe
   martlet discover me@example.org --format muttrc > ~/.muttrc
+  martlet discover example.org --serve-check
   martlet discover me@example.org --json | jq '.services[] | select(.protocol == "imap")'`,
 		Args: arguments(1, 1), RunE: runDiscover,
 	}
@@ -52,6 +56,7 @@ Exit codes: 0 found, published by the provider or in a table; 3 only guessed; 4 
 	f.String("ca", "", "PEM file with authorities whose certificates count, in place of those of the system")
 	f.Bool("allow-private", false, "connect to addresses that are not public, too")
 	formatFlags(cmd)
+	serveCheckFlags(cmd)
 	return cmd
 }
 
@@ -59,6 +64,9 @@ func runDiscover(cmd *cobra.Command, args []string) error {
 	o, err := discoverOptions(cmd)
 	if err != nil {
 		return err
+	}
+	if check, _ := cmd.Flags().GetBool("serve-check"); check {
+		return serveCheck(cmd, args[0], o)
 	}
 	finder, err := discover.New(o)
 	if err != nil {

@@ -42,7 +42,7 @@ func (l localCA) certFile() string { return filepath.Join(l.dir, "cert.pem") }
 func (l localCA) keyFile() string  { return filepath.Join(l.dir, "key.pem") }
 
 var (
-	tryNames = []string{"localhost", tryDomain, "mail." + tryDomain, "autoconfig." + tryDomain}
+	tryNames = []string{"localhost", tryDomain, "mail." + tryDomain, "autoconfig." + tryDomain, "autodiscover." + tryDomain, "ua-auto-config." + tryDomain}
 	tryAddrs = []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
 )
 
