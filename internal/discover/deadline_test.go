@@ -137,12 +137,12 @@ func TestHalfOfTheHostsNeverAnswer(t *testing.T) {
 	if got := lines(a); got != "imap mail.example.org:993 tls guess guessed\nsmtp mail.example.org:587 starttls guess guessed\n" {
 		t.Error(got)
 	}
-	if took > 2500*time.Millisecond {
+	if took > 2*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	// Also if the name server is silent about half of the names.
 	a, took = timed(t, quiet{addrs: allNames, silent: true}, &pipes{places: mailHost}, "me@example.org", nil)
-	if len(a.Services) != 2 || took > 2500*time.Millisecond {
+	if len(a.Services) != 2 || took > 2*time.Second {
 		t.Errorf("%s took %v", lines(a), took)
 	}
 	// And if hosts drip.
@@ -153,7 +153,7 @@ func TestHalfOfTheHostsNeverAnswer(t *testing.T) {
 		}
 	}
 	a, took = timed(t, quiet{addrs: allNames}, &pipes{places: mailHost, drips: drips}, "me@example.org", nil)
-	if len(a.Services) != 2 || took > 2500*time.Millisecond {
+	if len(a.Services) != 2 || took > 2*time.Second {
 		t.Errorf("%s took %v", lines(a), took)
 	}
 }
@@ -204,7 +204,7 @@ func TestBetterSourcesAreWaitedFor(t *testing.T) {
 		t.Errorf("%s took %v", lines(a), took)
 	}
 	a, took = timed(t, quiet{addrs: allNames}, &pipes{places: places}, "me@example.org", nil)
-	if len(a.Services) < 3 || took < time.Second || took > 2500*time.Millisecond {
+	if len(a.Services) < 3 || took < time.Second || took > 2*time.Second {
 		t.Errorf("%s took %v: autoconfig that does not answer is to be waited for a while", lines(a), took)
 	}
 }

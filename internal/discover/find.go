@@ -22,9 +22,8 @@ type Options struct {
 	Random   io.Reader      // for the label that no domain has
 	Roots    *x509.CertPool // whose certificates count; nil means those of the system
 
-	// Deadline for everything; 0 means 8 s. Nothing found is late: after three tenths of it
-	// the answer is given if there is one, and a host that did not even connect in a quarter
-	// of it is given up.
+	// Deadline for everything; 0 means 8 s. After a quarter of it the answer is given if there
+	// is one, and a host that has not even connected is given up.
 	Deadline time.Duration
 
 	// Database is the URL before the domain of a collection of autoconfig files; "" asks none.

@@ -21,7 +21,7 @@ func onlyAutoconfig(t *testing.T, handler http.HandlerFunc) *world {
 	return w
 }
 
-func TestXMLThatIsALie(t *testing.T) {
+func TestAttack80XMLThatIsALie(t *testing.T) {
 	server := `<incomingServer type="imap"><hostname>imap.example.org</hostname><port>993</port><socketType>SSL</socketType></incomingServer>`
 	good := `<clientConfig><emailProvider>` + server + `</emailProvider></clientConfig>`
 	bomb := "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\">"
@@ -60,7 +60,7 @@ func TestXMLThatIsALie(t *testing.T) {
 }
 
 // A hundred megabytes are not read: the server finds its connection closed.
-func TestHugeDocument(t *testing.T) {
+func TestAttack80HugeDocument(t *testing.T) {
 	sent := make(chan int, 1)
 	w := onlyAutoconfig(t, func(rw http.ResponseWriter, r *http.Request) {
 		chunk, n := bytes.Repeat([]byte("<!-- -->"), 4096), 0
@@ -88,7 +88,7 @@ func TestHugeDocument(t *testing.T) {
 	}
 }
 
-func TestRedirects(t *testing.T) {
+func TestAttack80Redirects(t *testing.T) {
 	to := func(at string) http.HandlerFunc {
 		return func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, at, http.StatusFound) }
 	}
@@ -124,7 +124,7 @@ func TestRedirects(t *testing.T) {
 }
 
 // Over plain HTTP anybody can redirect: what is of another owner, and HTTPS, is not followed.
-func TestPlainRedirects(t *testing.T) {
+func TestAttack80PlainRedirects(t *testing.T) {
 	for _, at := range []string{"http://other.net/c.xml", "https://example.org/c.xml"} {
 		w := newWorld(t, zone)
 		w.web("203.0.113.2", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, at, http.StatusFound) })
@@ -145,7 +145,7 @@ func TestCertificatesOfWebServersCount(t *testing.T) {
 }
 
 // Nobody's names can make us connect to what only we can reach.
-func TestNoPrivateAddressIsConnectedTo(t *testing.T) {
+func TestAttack80NoPrivateAddressIsConnectedTo(t *testing.T) {
 	for _, ip := range []string{
 		"127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1",
 		"::1", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "ff02::1",
@@ -194,7 +194,7 @@ func TestRebindingIsOfNoUse(t *testing.T) {
 	}
 }
 
-func TestMarkupInTheAddress(t *testing.T) {
+func TestAttack80MarkupInTheAddress(t *testing.T) {
 	for _, local := range []string{"a&b", "a'b", "a{b}", "a%41", "a#b", "a?b=c", `"<x>"`, `"a b"`} {
 		w := newWorld(t, zone)
 		w.web("203.0.113.2", files(map[string]string{"/mail/config-v1.1.xml": configXML("example.org")}), "autoconfig.example.org")

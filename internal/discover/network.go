@@ -14,7 +14,7 @@ func (h *hunt) network(stop context.CancelFunc) {
 		return
 	}
 	h.ask()
-	known, late := time.NewTimer(min(quick, h.f.opt.Deadline)), time.NewTimer(h.f.opt.Deadline*3/10)
+	known, late := time.NewTimer(min(quick, h.f.opt.Deadline)), time.NewTimer(h.f.opt.Deadline/4)
 	defer known.Stop()
 	defer late.Stop()
 	var over <-chan time.Time
