@@ -203,6 +203,7 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	part("signing keys", h.keepKeys)
 	part("guard", h.keepGuard)
 	part("reports", h.keepReports)
+	part("links", h.keepLinks)
 	part("disk", h.watchDisk)
 	part("memory", giveBack)
 	return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/move/former"
+	"github.com/martlet-mail/martlet/internal/move/link"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
 	reports "github.com/martlet-mail/martlet/internal/report"
@@ -54,6 +55,7 @@ type house struct {
 	road      *receive.Local       // that of mail made here
 	guard     *guard.Guard         // knows hosts by what they have sent
 	reports   *reports.Book        // what others are told, and tell, of mail
+	links     *link.Links          // keep accounts in step with mailboxes elsewhere
 	trace     *trace.Book          // tells the story of each message; nil: none is kept
 
 	trying  string            // domain that settings are told of whatever the Host, on a try-out server
@@ -113,6 +115,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	}
 	who.Former = h.formers
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
+		return err
+	}
+	if h.links, err = h.newLinks(); err != nil {
 		return err
 	}
 	if h.resolver, err = newResolver(cfg, h.log); err != nil {
@@ -211,7 +216,7 @@ func (h *house) backup() backup.House {
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
 	return admin.New(admin.Options{
-		Store: h.store, Directory: h.directory, Queue: h.queue, Allowance: h.allowance, Trace: h.trace, Reports: h.reports, Files: h.files, Backup: h.backup(), Names: h.names,
+		Store: h.store, Directory: h.directory, Queue: h.queue, Allowance: h.allowance, Trace: h.trace, Reports: h.reports, Links: h.links, Files: h.files, Backup: h.backup(), Names: h.names,
 		Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid(),
 	})
 }

@@ -25,6 +25,7 @@ func (r *reader) check(c *Config) {
 	}
 	r.checkACME(c)
 	r.checkMilters(c.Milters)
+	r.checkLinks(c.Links.Clients)
 	r.checkLogins(c)
 	r.checkQueue(&c.Queue)
 	r.checkIMAP(&c.IMAP)

@@ -109,7 +109,10 @@ func Parse(name string, text []byte) (*Config, error) {
 func (c *Config) resolve(dir string) {
 	paths := []*Path{
 		&c.Data, &c.Discover.Overrides, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.TLS.ACME.CA, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
-		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket,
+		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket, &c.Links.CA,
+	}
+	for i := range c.Links.Clients {
+		paths = append(paths, &c.Links.Clients[i].SecretFile)
 	}
 	for i := range c.DNS.Update {
 		paths = append(paths, &c.DNS.Update[i].KeyFile)

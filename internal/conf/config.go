@@ -35,6 +35,9 @@ type Config struct {
 	// Accounts that come from another server.
 	Migrate Migrate `toml:"migrate"`
 
+	// Accounts that are kept in step with mailboxes elsewhere.
+	Links Links `toml:"links"`
+
 	// Where mailboxes and the queue are kept.
 	Store Store `toml:"store"`
 

@@ -98,7 +98,7 @@ type Options struct {
 
 	Off     bool // nothing is done by itself
 	MaxRuns int  // at the same time; 0: 8
-	MaxIdle int  // that wait at their servers for news; 0: 200
+	MaxIdle int  // that wait at their servers for news; 0: 200, negative: none
 	Poll    time.Duration
 	Log     *slog.Logger // nil: discard
 }
@@ -126,7 +126,7 @@ func New(o Options) *Links {
 	if o.MaxRuns <= 0 {
 		o.MaxRuns = 8
 	}
-	if o.MaxIdle <= 0 {
+	if o.MaxIdle == 0 {
 		o.MaxIdle = 200
 	}
 	if o.Poll <= 0 {

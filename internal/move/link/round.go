@@ -121,7 +121,7 @@ func (r *round) open(ctx context.Context) error {
 		return err
 	}
 	for _, m := range all {
-		if !r.rule.chosen(m.Name) || m.Skip != "" && !slices.Contains(r.rule.Mailboxes, m.Name) {
+		if !r.rule.takes(&m) {
 			continue
 		}
 		b := &box{Mailbox: m, id: move.Box{Source: r.source.ID(), Mailbox: m.Source}}
@@ -179,6 +179,9 @@ func (r *round) read(ctx context.Context, b *box, last bool) error {
 	err := r.source.Read(ctx, b.Mailbox, how, v)
 	if err == nil {
 		err = v.flush(ctx)
+	}
+	if err == nil {
+		err = v.clear(ctx)
 	}
 	if err == nil && v.hold && (b.since == nil || int64(len(b.held))*2 >= b.Messages && len(b.held) > 0) {
 		err = r.unseen(ctx, b, v.seen)
@@ -378,6 +381,7 @@ type visitor struct {
 	seen map[string]struct{} // keys of all messages; nil: nobody asks
 
 	changes []move.Change
+	here    []string // keys of what is here, if it is to be removed there
 	batch   []move.Incoming
 	bytes   int64
 	close   []io.Closer
@@ -412,6 +416,7 @@ func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
 		switch {
 		case t != nil:
 			v.compare(t, item)
+			v.keep(item.Key)
 		case !v.rule.Since.IsZero() && !item.Date.IsZero() && item.Date.Before(v.rule.Since):
 		case v.hold:
 			v.box.held[strings.Clone(item.Key)] = struct{}{}
@@ -505,16 +510,45 @@ func (v *visitor) put(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range out {
-		switch {
-		case o.Refused != "":
+	for i, o := range out {
+		if o.Refused != "" {
 			v.refuse(v.box, o.Refused)
-		case !o.Before:
+			continue
+		}
+		if v.keep(v.batch[i].Item.Key); !o.Before {
 			v.report.Brought++
 		}
 	}
 	v.batch, v.bytes, v.close = v.batch[:0], 0, v.close[:0]
 	return nil
+}
+
+// Remover is a source whose messages can be removed.
+type Remover interface {
+	// Delete removes messages; of a source that has a trash, into that.
+	Delete(ctx context.Context, mailbox string, keys []string, trash bool) error
+}
+
+// removes tells whether what was brought is removed at the source: of POP3, if asked.
+func (r *Rule) removes() bool { return r.DeleteAtSource && r.Server.Protocol == "pop3" }
+
+func (v *visitor) keep(key string) {
+	if v.rule.removes() {
+		v.here = append(v.here, strings.Clone(key))
+	}
+}
+
+// clear removes at the source what is durable here.
+func (v *visitor) clear(ctx context.Context) error {
+	if len(v.here) == 0 {
+		return nil
+	}
+	source, ok := v.source.(Remover)
+	if !ok {
+		return fault.New(fault.Unsupported, "nothing can be removed at this source")
+	}
+	v.report.Carried += int64(len(v.here))
+	return source.Delete(ctx, v.box.Source, v.here, false)
 }
 
 func (v *visitor) flush(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -52,6 +53,11 @@ func (r *Rule) Check() error {
 
 func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// takes tells whether a mailbox of the source is linked.
+func (r *Rule) takes(m *move.Mailbox) bool {
+	return r.chosen(m.Name) && (m.Skip == "" || slices.Contains(r.Mailboxes, m.Name))
 }
 
 // chosen tells whether a mailbox of the source is one of the link's. In a pattern * stands for

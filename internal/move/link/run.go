@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -135,7 +136,13 @@ func (l *Links) once(ctx context.Context, e *entry) (report Report, err error) {
 	if err != nil {
 		return report, err
 	}
+	held := e.source != nil
 	report, err = l.accord(ctx, e, target, &secret)
+	if err != nil && held && ctx.Err() == nil { // what was connected for hours may have ended, and its token, too
+		_ = e.source.Close()
+		e.source = nil
+		report, err = l.accord(ctx, e, target, &secret)
+	}
 	if err != nil {
 		if e.source != nil {
 			_ = e.source.Close()
@@ -336,4 +343,35 @@ func (l *Links) RemoveAccount(ctx context.Context, account mail.AccountID) error
 		}
 	}
 	return err
+}
+
+// Try signs in at the source of a rule that is not stored yet and looks for its mailboxes; an
+// access token that is made anew for it is in the secret then.
+func (l *Links) Try(ctx context.Context, r *Rule, s *Secret) error {
+	if r.Poll == 0 {
+		r.Poll = l.opt.Poll
+	}
+	if err := r.Check(); err != nil {
+		return err
+	}
+	if s.Grant != nil {
+		g, _, err := l.opt.SignIn.Fresh(ctx, *s.Grant)
+		if err != nil {
+			return plain(err, *s)
+		}
+		s.Grant = &g
+	}
+	source, err := l.opt.Open(ctx, *r, *s)
+	if err != nil {
+		return plain(err, *s)
+	}
+	defer source.Close()
+	boxes, err := source.Mailboxes(ctx)
+	if err != nil {
+		return plain(err, *s)
+	}
+	if !slices.ContainsFunc(boxes, func(m move.Mailbox) bool { return r.takes(&m) }) {
+		return fault.New(fault.NotFound, "the source has no mailbox that the patterns mean")
+	}
+	return nil
 }

@@ -69,6 +69,8 @@ type Source struct {
 	c    *client
 	list []entry
 	nth  int // session
+
+	delay time.Duration // see LoginDelay
 }
 
 // entry is a message of the session.
@@ -134,7 +136,7 @@ func (s *Source) open(ctx context.Context) error {
 		_ = c.conn.Close()
 		return err
 	}
-	s.c, s.list = c, list
+	s.c, s.list, s.delay = c, list, c.loginDelay()
 	s.nth++
 	return nil
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move/link"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/report"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -40,6 +41,7 @@ type Options struct {
 	Allowance *queue.Allowance // may be nil
 	Trace     *trace.Book      // nil: no stories are kept
 	Reports   *report.Book     // nil: there are none
+	Links     *link.Links      // nil: there are none
 	Files     Files            // nil: nothing is known of files
 	Backup    backup.House     // the same, as backups see it
 	Names     Names            // zero: nothing is known of the DNS
@@ -116,6 +118,9 @@ func New(o Options) http.Handler {
 		mux.Handle(pattern, a.wrap(h))
 	}
 	for pattern, h := range a.moveCalls() {
+		mux.Handle(pattern, a.wrap(h))
+	}
+	for pattern, h := range a.linkCalls() {
 		mux.Handle(pattern, a.wrap(h))
 	}
 	mux.Handle("/", a.wrap(func(*request) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move/link"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -77,6 +78,12 @@ func (a *api) verify(r *request) error {
 	waiting, err := a.Queue.Verify(r.ctx, func(id queue.ID, what string) { report(problemLine{Queued: id.String(), What: what}) })
 	if err = damage(err, "the queue cannot be read to its end: ", report); err != nil {
 		return err
+	}
+	if a.Links != nil {
+		_, err := a.Links.Verify(r.ctx, func(id link.ID, what string) { report(problemLine{What: fmt.Sprintf("link %d: %s", id, what)}) })
+		if err = damage(err, "the links cannot be read to their end: ", report); err != nil {
+			return err
+		}
 	}
 	progress := func(v store.Verified) error {
 		err := r.send(progressLine{"progress", v.Messages, total, v.Bytes, found})

@@ -295,8 +295,17 @@ func (a *api) removeAccount(r *request) error {
 	if err != nil {
 		return err
 	}
+	who, err := a.Directory.Lookup(r.ctx, addr)
+	if err != nil {
+		return err
+	}
 	if err := a.Directory.RemoveAccount(r.ctx, addr); err != nil {
 		return err
+	}
+	if a.Links != nil {
+		if err := a.Links.RemoveAccount(r.ctx, who.ID); err != nil {
+			return err
+		}
 	}
 	return r.send(map[string]string{"removed": addr.String()})
 }
