@@ -101,7 +101,6 @@ var plan = map[string][]string{
 	"move/maildir":           {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
 	"move/eml":               {"mail", "fault", "move", "move/rfc822", "move/mbox"},
 	"move/emlx":              {"mail", "fault", "move", "move/rfc822", "move/mbox"},
-	"move/dbox":              {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
 	"move/pop3source":        {"mail", "fault", "move", "move/rfc822", "github.com/xdg-go/scram"},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},

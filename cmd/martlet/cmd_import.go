@@ -31,6 +31,8 @@ type importSource struct {
 	// open checks arguments and flags and reads what is read once, such as a password. The
 	// opener that it returns is called again when a connection was lost.
 	open func(cmd *cobra.Command, args []string) (opener, error)
+	// after is called when all has been brought and proven; nil: there is nothing to be done.
+	after func(ctx context.Context, run *importRun) error
 }
 
 // opener opens a source. tell may be told what is waited for, "" when it goes on.
@@ -119,7 +121,10 @@ func runImport(cmd *cobra.Command, args []string, s *importSource) error {
 			return err
 		}
 	}
-	return run.stopped(run.bring(ctx))
+	if err := run.bring(ctx); err != nil || s.after == nil {
+		return run.stopped(err)
+	}
+	return run.stopped(s.after(ctx, run))
 }
 
 // beginImport reads the flags and finds the account.

@@ -6,25 +6,44 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/mbox"
-	"github.com/martlet-mail/martlet/internal/move/rfc822"
 )
 
 func importMbox() importSource {
 	return importSource{
 		use: "mbox PATH", short: "Bring mail from mbox files",
-		long:    "Reads an mbox file, or a folder of them.",
-		example: "  martlet import mbox ~/mail/archive.mbox --to carol@example.org --plan\n  martlet import mbox ~/mail --to carol@example.org --json",
-		args:    arguments(1, 1),
-		open: func(_ *cobra.Command, args []string) (opener, error) {
-			dir, name, id, err := sourcePath("mbox", args[0])
+		long: `Reads an mbox file, or a folder of them such as a Thunderbird profile or what martlet export
+mbox has written. Files may be packed (gzip, bzip2, zstd). Flags, keywords and UIDs are
+taken from the fields in which Dovecot, mutt and Thunderbird keep them.
+
+Messages stay as they are, but for the quoting of lines that begin with "From "; the
+fields of status stay too, unless --strip-status is given.`,
+		example: `  martlet import mbox ~/mail/archive.mbox --to carol@example.org --plan
+  martlet import mbox ~/.thunderbird/x.default/Mail --to carol@example.org
+  martlet import mbox old.mbox.gz --quoting mboxcl2 --to carol@example.org --json`,
+		args: arguments(1, 1),
+		flags: func(f *pflag.FlagSet) {
+			f.String("quoting", "auto", "mboxo, mboxrd, mboxcl or mboxcl2; auto finds it out")
+			f.Bool("strip-status", false, "leave out the fields Status, X-Status, X-Keywords, X-UID, X-Mozilla-Status and their like")
+		},
+		open: func(cmd *cobra.Command, args []string) (opener, error) {
+			name, _ := cmd.Flags().GetString("quoting")
+			quoting, err := mbox.ParseQuoting(name)
+			if err != nil {
+				return nil, misused("%v", err)
+			}
+			strip, _ := cmd.Flags().GetBool("strip-status")
+			p, err := openSource("mbox", args[0])
 			if err != nil {
 				return nil, err
 			}
 			return func(context.Context, func(string)) (move.Source, error) {
-				return mbox.New(os.DirFS(dir), name, mbox.Options{ID: id, Temp: func() (rfc822.Temp, error) { return tempFile() }}), nil
+				return p.source(func() move.Source {
+					return mbox.New(p.folder, p.name, mbox.Options{ID: p.id, Quoting: quoting, StripStatus: strip, Temp: newTemp})
+				})
 			}, nil
 		},
 	}

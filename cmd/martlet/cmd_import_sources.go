@@ -5,6 +5,6 @@ package main
 func importSources() []importSource {
 	return []importSource{
 		importIMAP(),
-		importMbox(),
+		importPOP3(), importMbox(), importMaildir(), importTakeout(), importEmlx(), importEml(), importDbox(), importPST(),
 	}
 }
