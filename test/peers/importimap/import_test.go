@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/test/peers/dovecot"
@@ -163,7 +165,7 @@ func census(t *testing.T, c *imapc.Client) map[string][]row {
 		}
 		sel, err := c.Select(ctx, m.Wire, imapc.Select{ReadOnly: true})
 		must(t, err)
-		name := strings.ReplaceAll(m.Name, string(rune(m.Separator)), "/")
+		name := norm.NFC.String(strings.ReplaceAll(m.Name, string(rune(m.Separator)), "/")) // as every name is here
 		out[name] = []row{}
 		if sel.Exists == 0 {
 			continue
