@@ -32,6 +32,7 @@ type filler struct {
 	changes []Change
 	states  []byte
 	whole   bool // the source has told all
+	former  former
 }
 
 // batch is messages on their way.
@@ -64,6 +65,9 @@ func (f *filler) Want(ctx context.Context, items []Item) ([]bool, error) {
 	}
 	ties, err := f.im.Target.Ties(ctx, f.row.box, keys)
 	if err != nil {
+		return nil, &targetError{err}
+	}
+	if err := f.renumbered(ctx, items, ties); err != nil {
 		return nil, &targetError{err}
 	}
 	want, done := make([]bool, len(items)), 0
@@ -137,6 +141,15 @@ func (f *filler) Put(ctx context.Context, item Item, r io.Reader) error {
 	if err := f.take(r, &w); err != nil {
 		f.batch.bytes = f.batch.bytes[:w.from]
 		return err
+	}
+	if old := f.former.take(w.content, item.Key); old != "" {
+		f.batch.bytes = f.batch.bytes[:w.from]
+		if w.file != nil {
+			w.file.Close()
+		}
+		f.progress(1)
+		f.changes = append(f.changes, Change{Key: old, NewKey: strings.Clone(item.Key)})
+		return f.carry(ctx, changesAtOnce)
 	}
 	if w.file != nil && len(f.batch.list) > 0 { // it goes alone
 		if err := f.send(); err != nil {

@@ -18,7 +18,14 @@ func (l *Local) Change(ctx context.Context, box Box, list []Change) error {
 	for part := range slices.Chunk(list, changesAtOnce) {
 		err := l.account.Update(ctx, func(tx *store.Tx) error {
 			for i := range part {
-				if err := changeOne(tx, tied(box), &part[i]); err != nil {
+				c := &part[i]
+				if c.NewKey != "" {
+					if err := renameOne(tx, &Renaming{Box: box, Key: c.Key, To: box, NewKey: c.NewKey}); err != nil {
+						return err
+					}
+					continue
+				}
+				if err := changeOne(tx, tied(box), c); err != nil {
 					return err
 				}
 			}

@@ -224,6 +224,9 @@ type Change struct {
 	Keywords []string
 	Gone     bool   // the message goes into Trash here, or is expunged if it lies there
 	MoveTo   string // a mailbox here; "" where it is
+	// NewKey is what the source calls the message from now on, "" as before. The rest of the
+	// change is not looked at then.
+	NewKey string
 }
 
 // Advised is a Source that knows how it wants to be read.

@@ -262,7 +262,7 @@ func (t *Target) Change(ctx context.Context, box move.Box, list []move.Change) e
 	for from := 0; from < len(list); from += most {
 		var in []Change
 		for _, c := range list[from:min(from+most, len(list))] {
-			in = append(in, Change{[]byte(c.Key), c.Flags, c.Keywords, c.Gone, c.MoveTo})
+			in = append(in, Change{[]byte(c.Key), c.Flags, c.Keywords, c.Gone, c.MoveTo, []byte(c.NewKey)})
 		}
 		if err := t.one(ctx, "POST", "/change", Query(box), asJSON(in), nil); err != nil {
 			return err

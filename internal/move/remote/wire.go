@@ -174,11 +174,12 @@ type Change struct {
 	Keywords []string   `json:"keywords,omitempty"`
 	Gone     bool       `json:"gone,omitempty"`
 	MoveTo   string     `json:"move_to,omitempty"`
+	NewKey   []byte     `json:"new_key,omitempty"`
 }
 
 // Move returns the change.
 func (c *Change) Move() move.Change {
-	return move.Change{Key: string(c.Key), Flags: c.Flags, Keywords: c.Keywords, Gone: c.Gone, MoveTo: c.MoveTo}
+	return move.Change{Key: string(c.Key), Flags: c.Flags, Keywords: c.Keywords, Gone: c.Gone, MoveTo: c.MoveTo, NewKey: string(c.NewKey)}
 }
 
 // State is a state.

@@ -275,3 +275,39 @@ func TestImportFromDovecot(t *testing.T) {
 	}
 	equal(t, there, census(t, here(t, m)), true)
 }
+
+// A source that is restored from a backup has other UIDs: nothing comes twice, and what is
+// new comes.
+func TestImportAfterRenumbering(t *testing.T) {
+	d := startDovecot(t)
+	cred := imapc.Credentials{User: "carol", Password: dovecot.Password}
+	c := connect(t, options(t, d.IMAP), cred)
+	must(t, c.Create(t.Context(), "Box", ""))
+	give := func(from, to int) {
+		var list []imapc.Appending
+		for i := from; i < to; i++ {
+			list = append(list, appending(message(i/2), mail.Seen)) // each twice
+		}
+		done, err := c.Append(t.Context(), "Box", list)
+		must(t, err)
+		for _, a := range done {
+			must(t, a.Err)
+		}
+	}
+	give(0, 40)
+	m := startMartlet(t)
+	if out, err := run(t.Context(), m, d.IMAP, "carol", dovecot.Password, "--mailbox", "Box"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	must(t, c.Delete(t.Context(), "Box"))
+	time.Sleep(1100 * time.Millisecond) // UIDVALIDITY is a time
+	must(t, c.Create(t.Context(), "Box", ""))
+	give(0, 40)
+	give(100, 110)
+	for range 2 {
+		if out, err := run(t.Context(), m, d.IMAP, "carol", dovecot.Password, "--mailbox", "Box"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		equal(t, map[string][]row{"Box": census(t, c)["Box"]}, census(t, here(t, m)), false)
+	}
+}
