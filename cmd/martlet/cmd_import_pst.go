@@ -14,7 +14,7 @@ fit licence can be had. Two steps bring the mail:
 
 Folders, dates and attachments are kept; Outlook's flags are not in what readpst writes,
 except for read and unread.`,
-		example: "  mkdir out && readpst -r -D -j 0 -o out archive.pst\n  martlet import mbox out --to carol@example.org",
+		example: "  martlet import pst archive.pst --to carol@example.org\n  martlet import mbox OUT --to carol@example.org",
 		args:    arguments(1, 1),
 		open: func(_ *cobra.Command, args []string) (opener, error) {
 			return nil, failed("PST files are not read here: unpack it with readpst (package pst-utils), and import what it writes: mkdir OUT; readpst -r -D -j 0 -o OUT %q; martlet import mbox OUT --to ADDRESS", args[0])
