@@ -37,6 +37,7 @@ func TestAttack80XMLThatIsALie(t *testing.T) {
 		"deep":            {strings.Repeat("<a>", 80_000), "too many elements, or too deep"},
 		"wide":            {"<clientConfig>" + strings.Repeat("<a/>", 20_000), "too many elements"},
 		"attributes":      {"<clientConfig " + strings.Repeat(`a="b" `, 20_000), "syntax error"},
+		"text in pieces":  {"<clientConfig>" + strings.Repeat("a<!---->", 30_000) + "</clientConfig>", "no client configuration"},
 		"HTML":            {"<html><body>not found</body></html>", "no client configuration"},
 		"empty":           {"", "is not XML"},
 		"encoding":        {`<?xml version="1.0" encoding="x-evil"?>` + good, "encoding"},
@@ -278,5 +279,22 @@ func TestInterrupted(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if a, err := f.Find(ctx, "me@example.org"); err == nil {
 		t.Error(explained(a))
+	}
+}
+
+// Text that comes in pieces is not copied again and again.
+func TestTextInPiecesIsCheap(t *testing.T) {
+	cost := func(pieces int) uint64 {
+		body := []byte("<a>" + strings.Repeat("a<!---->", pieces) + "</a>")
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := parseXML(body); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	if few, many := cost(1_000), cost(16_000); many > 40*few {
+		t.Errorf("%d bytes for 1,000 pieces, and %d for 16,000", few, many)
 	}
 }

@@ -15,6 +15,8 @@ type node struct {
 	attr map[string]string
 	text string // of the element itself, trimmed
 	kids []*node
+
+	said []byte // text, until the element ends
 }
 
 const (
@@ -61,11 +63,12 @@ func parseXML(body []byte) (*node, error) {
 			open = append(open, n)
 		case xml.EndElement:
 			n := open[len(open)-1]
-			n.text = strings.TrimSpace(n.text)
+			n.text, n.said = string(bytes.TrimSpace(n.said)), nil
 			open = open[:len(open)-1]
 		case xml.CharData:
 			if len(open) > 0 {
-				open[len(open)-1].text += string(t)
+				n := open[len(open)-1]
+				n.said = append(n.said, t...)
 			}
 		}
 	}
