@@ -69,7 +69,7 @@ once. Sessions that are logged in stay so.`,
 	}
 	remove.Flags().Bool("yes", false, "do not ask")
 	return family("account", "Add, list, show and remove accounts, set passwords",
-		"Accounts are those who have mailboxes here. Changes hold at once, also in a running server.", add, list, show, passwd, quota, newAccountImport(), remove)
+		"Accounts are those who have mailboxes here. Changes hold at once, also in a running server.", add, list, show, newAccountCardCommand(), passwd, quota, newAccountImport(), remove)
 }
 
 func passwordFlag(cmd *cobra.Command) {

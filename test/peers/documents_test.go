@@ -16,6 +16,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/discover/format"
+	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
 	"github.com/martlet-mail/martlet/test/peers/martlet"
 )
 
@@ -31,6 +32,8 @@ func TestDocuments(t *testing.T) {
 	t.Run("profile", func(t *testing.T) { profile(t, s) })
 	t.Run("qr", func(t *testing.T) { qrCodes(t, s) })
 	t.Run("qr in a terminal", qrOfTerminal)
+	t.Run("serve-check", func(t *testing.T) { serveCheck(t, s) })
+	t.Run("autoconfig in thunderbird's forms", func(t *testing.T) { whateverHost(t, s) })
 }
 
 func document(t *testing.T, s *subject, path string) []byte {
@@ -151,5 +154,49 @@ func qrOfTerminal(t *testing.T) {
 	}
 	if want := `[1,[1,1],[1,"` + strings.Repeat("long.", 8) + `example",110,2,1,"a\"<>{}\\@here.example"]`; !strings.HasPrefix(text, want) {
 		t.Errorf("%s does not begin %s", text, want)
+	}
+}
+
+// serveCheck lets the real command play all programs against the real server. On ports of its
+// own there is no PACC document, which can tell of none; everything else works.
+func serveCheck(t *testing.T, s *subject) {
+	_, imaps, _ := strings.Cut(s.addr("imaps"), ":")
+	_, submissions, _ := strings.Cut(s.addr("submissions"), ":")
+	dns, err := dnstest.Start("martlet.test. 300 IN MX 10 mail.martlet.test.\nmail.martlet.test. 300 IN A 127.0.0.1\n" +
+		"_imaps._tcp.martlet.test. 300 IN SRV 0 1 " + imaps + " mail.martlet.test.\n_submissions._tcp.martlet.test. 300 IN SRV 0 1 " + submissions + " mail.martlet.test.\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dns.Close()
+	r := program{name: built, args: []string{"discover", "martlet.test", "--serve-check", "--json", "--connect", s.addr("https"), "--connect-http", s.addr("http"), "--ca", s.caPath(), "--resolver", dns.Addr()}}.run(t)
+	works := map[string]bool{}
+	for line := range strings.Lines(r.out) {
+		var o struct {
+			Client string
+			OK     bool
+			Tries  []struct{ Mechanism, Status, Why string }
+		}
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		works[o.Client] = o.OK
+		for _, try := range o.Tries {
+			if want := map[bool]string{true: "fail", false: "pass"}[try.Mechanism == "names" || try.Mechanism == "pacc"]; try.Status != want {
+				t.Errorf("%s %s: %s %s", o.Client, try.Mechanism, try.Status, try.Why)
+			}
+		}
+	}
+	if r.code != 1 || len(works) != 8 || works["PACC"] || !works["Thunderbird"] || !works["Thunderbird Android"] || !works["FairEmail"] || !works["aerc"] || !works["Outlook (POX)"] || !works["Outlook (JSON)"] || !works["Apple Mail"] {
+		t.Errorf("code %d, %v\n%s", r.code, works, r.err)
+	}
+}
+
+// whateverHost asks as Thunderbird does, by names that lead here only for this test.
+func whateverHost(t *testing.T, s *subject) {
+	for _, url := range []string{"http://autoconfig.martlet.test/mail/config-v1.1.xml?emailaddress=x%40martlet.test", "http://martlet.test/.well-known/autoconfig/mail/config-v1.1.xml"} {
+		r := program{name: "curl", args: []string{"-sS", "--fail", "--max-redirs", "0", "--connect-to", "::" + s.addr("http"), url}}.succeed(t)
+		if !strings.Contains(r.out, `<incomingServer type="imap">`) || strings.Contains(r.out, "plain<") {
+			t.Errorf("%s: %s", url, r.out)
+		}
 	}
 }
