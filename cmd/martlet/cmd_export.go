@@ -39,6 +39,7 @@ dovecot-uidlist with the UIDs and UIDVALIDITY, subscriptions, and the internal d
 time of each file.`),
 		newExportFolderCommand(outward.EML, "Write an account as a file for each message", `Writes each message byte for byte into a file of its own, NUMBER.eml in a folder for each
 mailbox, with an index beside them.`),
+		newExportIMAPCommand(),
 	)
 	return c
 }

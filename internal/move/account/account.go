@@ -44,7 +44,8 @@ type Message struct {
 	Keywords []string  `json:"keywords"`
 	Date     time.Time `json:"date"` // internal date, in UTC
 	Content  string    `json:"content,omitempty"`
-	Error    string    `json:"error,omitempty"` // why it cannot be read; no bytes follow
+	ID       string    `json:"message_id,omitempty"` // of its Message-ID field, without brackets
+	Error    string    `json:"error,omitempty"`      // why it cannot be read; no bytes follow
 }
 
 // After follows the bytes of a message. With an error they are not its bytes: what was

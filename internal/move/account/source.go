@@ -142,7 +142,7 @@ func (s *Source) items(ctx context.Context, box Mailbox, from mail.UID, limit in
 		}
 		it := move.Item{
 			Key: fmt.Sprintf("%d.%d", box.UIDValidity, m.UID), UID: m.UID, Size: m.Size,
-			Flags: ParseFlags(m.Flags), Keywords: m.Keywords, Date: m.Date, Broken: m.Error,
+			Flags: ParseFlags(m.Flags), Keywords: m.Keywords, Date: m.Date, MessageID: m.ID, Broken: m.Error,
 		}
 		if m.Error == "" {
 			if it.Content, err = ParseContent(m.Content); err != nil {

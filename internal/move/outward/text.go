@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/martlet-mail/martlet/internal/move"
 )
@@ -208,4 +209,38 @@ func (c *crlf) Read(p []byte) (int, error) {
 	n := copy(p, c.have)
 	c.have = c.have[n:]
 	return n, nil
+}
+
+// messageID returns the id of the first Message-ID field without its brackets, as the client
+// of IMAP (imapc) reads it; "" if there is none.
+func (t *text) messageID() string {
+	head := make([]byte, min(t.size, 256<<10))
+	n, _ := io.ReadFull(t.reader(), head)
+	var field []byte
+	for line := range bytes.Lines(head[:n]) {
+		folded := line[0] == ' ' || line[0] == '\t'
+		if len(bytes.TrimRight(line, "\r\n")) == 0 || field != nil && !folded {
+			break
+		}
+		name, _, ok := bytes.Cut(line, []byte(":"))
+		if field != nil || ok && bytes.EqualFold(bytes.TrimRight(name, " \t"), []byte("message-id")) {
+			field = append(field, line...)
+		}
+	}
+	_, v, _ := strings.Cut(string(field), ":")
+	if i := strings.IndexByte(v, '<'); i >= 0 {
+		if j := strings.IndexByte(v[i:], '>'); j > 0 {
+			v = v[i+1 : i+j]
+		}
+	}
+	v = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(v, "?")))
+	if len(v) > 998 {
+		return ""
+	}
+	return v
 }

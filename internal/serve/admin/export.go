@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -220,6 +221,11 @@ func (x *exporter) batch(ctx context.Context, from mail.UID) (rows []exported, n
 func (e *exported) describe(s *store.Snapshot) (whole bool, err error) {
 	head, err := s.Head(nil, e.id)
 	if err == nil {
+		var f store.Facts
+		f, err = s.Facts(e.id)
+		e.ID = messageID(f.Envelope)
+	}
+	if err == nil {
 		if !store.WholeHeader(head) {
 			return false, nil
 		}
@@ -228,6 +234,20 @@ func (e *exported) describe(s *store.Snapshot) (whole bool, err error) {
 		e.Content = hex.EncodeToString(print[:])
 	}
 	return true, e.pass(err)
+}
+
+// messageID returns the last field of an ENVELOPE in wire form, without its brackets; "" if
+// it is no quoted string.
+func messageID(envelope []byte) string {
+	s, ok := strings.CutSuffix(string(envelope), `")`)
+	if !ok {
+		return ""
+	}
+	id := s[strings.LastIndexByte(s, '"')+1:]
+	if strings.Contains(id, `\`) || len(id) > 998 {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">")
 }
 
 // pass keeps what is wrong with one message from ending the answer.
