@@ -280,9 +280,10 @@ func (s *scanner) astring() string {
 	return str
 }
 
-// name reads a mailbox name, which may be called NIL.
+// name reads a mailbox name, which may be called NIL, and may begin with "~": it is never a
+// literal8.
 func (s *scanner) name() string {
-	if c := s.peek(); c == '"' || c == '{' || c == '~' {
+	if c := s.peek(); c == '"' || c == '{' {
 		return s.astring()
 	}
 	return s.atom()
