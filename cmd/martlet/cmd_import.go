@@ -50,7 +50,7 @@ the source. Exit code 1 if anything differs or could not be brought.`
 func newImportCommand() *cobra.Command {
 	var children []*cobra.Command
 	for _, s := range importSources() {
-		children = append(children, importCommand(s))
+		children = append(children, importCommand(exported(s)))
 	}
 	return family("import", "Bring mail from elsewhere into an account", importLong, append(children, newImportSourcesCommand(), newImportForgetCommand())...)
 }

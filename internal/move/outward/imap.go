@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -21,6 +23,7 @@ type Server interface {
 	move.Source
 	CreateMailbox(ctx context.Context, name string, role mail.Role, subscribed bool) (source string, err error)
 	Append(ctx context.Context, source string, list []imapc.Appending, ids []string) ([]imapsource.Appended, error)
+	Delete(ctx context.Context, source string, keys []string, trash bool) error
 	SetFlags(ctx context.Context, source string, keys []string, how imapc.Storing, flags mail.Flags, keywords []string) error
 	Subscribe(ctx context.Context, source string, on bool) error
 }
@@ -34,9 +37,12 @@ type ServerOptions struct {
 	KeepNames bool     // roles do not count: a mailbox goes to the one of its name
 	// Proof reads everything back from the server and compares the bytes. Else what the server
 	// says of the messages is compared: Message-ID, size, date and flags.
-	Proof    bool
-	Progress func(Progress)
-	Wait     func(ctx context.Context, d time.Duration) error
+	Proof bool
+	// Unsettled: an export before this one was stopped a moment ago. What it had sent last may
+	// become mail only now: it is waited for until nothing comes any more.
+	Unsettled bool
+	Progress  func(Progress)
+	Wait      func(ctx context.Context, d time.Duration) error
 }
 
 // tries is how often in a row a batch is begun again after the connection broke.
@@ -95,14 +101,38 @@ func (r *serverRun) target(ctx context.Context, m move.Mailbox, taken map[string
 		}
 		return t, nil
 	}
-	source, err := r.Server.CreateMailbox(ctx, m.Name, m.Role, m.Subscribed)
+	name := m.Name
+	source, err := r.Server.CreateMailbox(ctx, name, m.Role, m.Subscribed)
+	if isRefusal(err) { // servers differ in what they take
+		if name = plainName(m.Name); name != m.Name {
+			source, err = r.Server.CreateMailbox(ctx, name, m.Role, m.Subscribed)
+		}
+	}
+	if isRefusal(err) && m.Role != "" {
+		source, err = r.Server.CreateMailbox(ctx, name, "", m.Subscribed)
+	}
 	if err != nil {
 		return move.Mailbox{}, err
 	}
-	t := move.Mailbox{Name: m.Name, Source: source, Role: m.Role, Subscribed: m.Subscribed}
+	t := move.Mailbox{Name: name, Source: source, Role: m.Role, Subscribed: m.Subscribed}
 	taken[source] = true
 	r.there = append(r.there, t)
 	return t, nil
+}
+
+// isRefusal tells that the server does not want a mailbox of that name.
+func isRefusal(err error) bool {
+	return imapc.ProblemOf(err) == imapc.No || imapc.ProblemOf(err) == imapc.Bad || fault.Is(err, fault.Invalid)
+}
+
+// plainName is a name with nothing in it but letters, digits, blanks and what any server takes.
+func plainName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" /-_,()", r) {
+			return r
+		}
+		return '_'
+	}, name)
 }
 
 func (r *serverRun) mailbox(ctx context.Context, m move.Mailbox, taken map[string]bool) error {
@@ -110,7 +140,7 @@ func (r *serverRun) mailbox(ctx context.Context, m move.Mailbox, taken map[strin
 	res := &r.report.Mailboxes[len(r.report.Mailboxes)-1]
 	to, err := r.target(ctx, m, taken)
 	if err != nil {
-		if imapc.ProblemOf(err) == imapc.No || fault.Is(err, fault.Invalid) { // a name that the server does not take
+		if isRefusal(err) {
 			res.Error = "the server does not make the mailbox: " + fault.Say(err)
 			return nil
 		}
@@ -118,7 +148,7 @@ func (r *serverRun) mailbox(ctx context.Context, m move.Mailbox, taken map[strin
 	}
 	res.Path = to.Name
 	v := &sender{serverRun: r, to: to, result: res}
-	if err := v.look(ctx); err != nil {
+	if err := v.settled(ctx, m.Messages); err != nil {
 		return err
 	}
 	err = r.Source.Read(ctx, m, move.Reading{}, v)
@@ -173,6 +203,7 @@ type sender struct {
 	result  *Result
 	have    map[like][]present // at the server, not taken by any of ours yet
 	all     map[like]int       // how many are at the server, as far as is known
+	own     map[like][]string  // keys of those that were sent now
 	waiting []*letterOut
 	held    int64
 	missing map[flagSet][]string // keys of messages by the flags that they lack
@@ -199,6 +230,34 @@ func (v *sender) look(ctx context.Context) error {
 		v.all[k] = len(list)
 	}
 	return err
+}
+
+// settled is look when nothing comes any more. The export before was at the first mailbox
+// that is not complete.
+func (v *sender) settled(ctx context.Context, messages int64) error {
+	if err := v.look(ctx); err != nil || !v.Unsettled {
+		return err
+	}
+	for _, n := range v.all {
+		messages -= int64(n)
+	}
+	if messages <= 0 {
+		return nil
+	}
+	v.Unsettled = false
+	for range 30 {
+		before := v.all
+		if err := v.Wait(ctx, time.Second); err != nil {
+			return err
+		}
+		if err := v.look(ctx); err != nil {
+			return err
+		}
+		if maps.Equal(before, v.all) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // looker gathers what is said of messages.
@@ -389,6 +448,10 @@ func (v *sender) send(ctx context.Context, list []*letterOut) error {
 		}
 		switch {
 		case refused == nil:
+			if v.own == nil {
+				v.own = map[like][]string{}
+			}
+			v.own[l.like] = append(v.own[l.like], done[i].Key)
 			v.drop(l)
 			v.arrive(l)
 		case len(list) > 1:
@@ -474,9 +537,34 @@ func (v *sender) flags(ctx context.Context) error {
 	return nil
 }
 
+// untwin takes back what was sent twice. What a run that was killed had sent last may have
+// become mail only after this run looked. Then there is one more than is known of a message
+// that was sent now, and what was sent now goes.
+func (v *sender) untwin(ctx context.Context) error {
+	known := v.all
+	if err := v.look(ctx); err != nil {
+		return err
+	}
+	var twins []string
+	for k, keys := range v.own {
+		for _, key := range keys[:max(0, min(len(keys), v.all[k]-known[k]))] {
+			if key != "" {
+				twins = append(twins, key)
+			}
+		}
+	}
+	if len(twins) == 0 {
+		return nil
+	}
+	if err := v.Server.Delete(ctx, v.to.Source, twins, false); err != nil {
+		return err
+	}
+	return v.look(ctx)
+}
+
 // prove compares what is at the server now with what the account has.
 func (v *sender) prove(ctx context.Context, m move.Mailbox) error {
-	if err := v.look(ctx); err != nil {
+	if err := v.untwin(ctx); err != nil {
 		return err
 	}
 	p := &serverProver{sender: v}

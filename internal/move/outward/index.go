@@ -170,6 +170,20 @@ func joined(keywords []string) string {
 	return strings.Join(keywords, " ")
 }
 
+// keywords returns all that any message was ever seen with.
+func (x *index) keywords() (all []string) {
+	seen := map[string]bool{}
+	for _, set := range x.words {
+		for _, w := range strings.Fields(set) {
+			if !seen[w] {
+				seen[w] = true
+				all = append(all, w)
+			}
+		}
+	}
+	return all
+}
+
 // find returns what is known of a UID, or nil.
 func (x *index) find(uid mail.UID) *mark {
 	x.sort()

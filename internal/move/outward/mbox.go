@@ -123,7 +123,7 @@ func (b *mboxBox) marks(l *Line, t *text, length int64) []byte {
 	eol := lineEnd(t.raw)
 	var m []byte
 	if b.first {
-		m = append(b.base(l.UID), eol...)
+		m = append(b.base(l.UID, l.Keywords), eol...)
 	}
 	if length >= 0 {
 		m = fmt.Appendf(m, "Content-Length: %d%s", length, eol)
@@ -132,9 +132,19 @@ func (b *mboxBox) marks(l *Line, t *text, length int64) []byte {
 	return append(m, flagFields(l, 0, eol)...)
 }
 
-// base is the field that tells UIDVALIDITY and the last UID, in the first message of a file.
-func (b *mboxBox) base(last mail.UID) []byte {
-	return fmt.Appendf(nil, "X-IMAPbase: %010d %010d", b.id, last)
+// baseRoom is how many bytes the keywords of a file have room for in its first message.
+const baseRoom = 500
+
+// base is the field that tells UIDVALIDITY, the last UID and which keywords there are, in the
+// first message of a file. Dovecot knows no others.
+func (b *mboxBox) base(last mail.UID, words []string) []byte {
+	text := ""
+	for _, w := range words {
+		if len(text)+len(w)+1 <= baseRoom {
+			text += " " + w
+		}
+	}
+	return fmt.Appendf(nil, "X-IMAPbase: %010d %010d%-*s", b.id, last, baseRoom, text)
 }
 
 func lineEnd(raw bool) string {
@@ -206,17 +216,17 @@ func (b *mboxBox) reflag(_, now Line) error {
 	return writing(b.name, err)
 }
 
-// finish writes the last UID into the first message.
+// finish writes the last UID and the keywords into the first message.
 func (b *mboxBox) finish(e *Entry, x *index) error {
 	if x.first == nil || x.first.At != 0 {
 		return nil
 	}
-	want := b.base(max(1, e.UIDNext) - 1)
+	want := b.base(max(1, e.UIDNext)-1, x.keywords())
 	have := make([]byte, len(want))
 	if _, err := b.f.ReadAt(have, x.first.Marks); err != nil {
 		return writing(b.name, err)
 	}
-	if bytes.Equal(have, want) || !bytes.HasPrefix(have, want[:len(want)-10]) {
+	if bytes.Equal(have, want) || !bytes.HasPrefix(have, []byte(fmt.Sprintf("X-IMAPbase: %010d ", b.id))) {
 		return nil
 	}
 	if _, err := b.f.WriteAt(want, x.first.Marks); err != nil {

@@ -93,8 +93,8 @@ func pieces(level string) (out []string) {
 
 // maildirName returns the folder of a mailbox in a Maildir++: all levels in one name with a
 // dot before each, in modified UTF-7. Dots within a level are written as Dovecot's plugin
-// listescape does. A name that is too long is cut, and ends in a hash of the whole; what it
-// was is in the manifest.
+// listescape does, and what could be taken for that. A name that is too long is cut, and
+// ends in a hash of the whole; what it was is in the manifest.
 func maildirName(mailbox string, spelt int) string {
 	if mailbox == "INBOX" {
 		return "."
@@ -107,10 +107,11 @@ func maildirName(mailbox string, spelt int) string {
 			b.WriteString(`\00`)
 		}
 		for j := 0; j < len(l); j++ {
-			switch c := l[j]; {
-			case c == '.' || c == '\\' || c == '/' || c == '~' && j == 0 || i == len(levels)-1 && j < spelt && c != '&' && !shifted(l, j):
+			c := l[j]
+			escaped := c == '\\' && len(l) > j+2 && isHex(l[j+1]) && isHex(l[j+2])
+			if c == '.' || escaped || c == '~' && i == 0 && j == 0 || i == len(levels)-1 && j < spelt && c != '&' && !shifted(l, j) {
 				b.WriteString(`\` + hex.EncodeToString([]byte{c}))
-			default:
+			} else {
 				b.WriteByte(c)
 			}
 		}
@@ -130,6 +131,8 @@ func maildirName(mailbox string, spelt int) string {
 	return strings.TrimRight(name[:cut], ".") + "~" + hex.EncodeToString(sum[:8])
 }
 
+func isHex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
+
 // shifted tells whether a byte of modified UTF-7 is within base64.
 func shifted(s string, at int) bool {
 	open := strings.LastIndexByte(s[:at], '&')
@@ -139,8 +142,16 @@ func shifted(s string, at int) bool {
 // folded is what two names have in common that are one name to some file systems.
 func folded(file string) string { return cases.Fold().String(norm.NFC.String(file)) }
 
-// place finds a name for the file of a mailbox that no other has, taken being the folded ones.
-func place(f Form, mailbox string, taken map[string]bool) string {
+// folds tells whether the disk is such a one.
+func folds(d Disk) (bool, error) {
+	if err := mkdirs(d, side); err != nil {
+		return false, err
+	}
+	return there(d, strings.ToUpper(side))
+}
+
+// place finds a name for the file of a mailbox that no other has, taken being those by fold.
+func place(f Form, mailbox string, taken map[string]bool, fold func(string) string) string {
 	name := ""
 	for spelt := 0; spelt <= len(mailbox); spelt++ {
 		if f == Maildir {
@@ -148,14 +159,14 @@ func place(f Form, mailbox string, taken map[string]bool) string {
 		} else {
 			name = fileName(mailbox, spelt)
 		}
-		if !taken[folded(name)] {
+		if !taken[fold(name)] {
 			break
 		}
 	}
-	for n := 0; taken[folded(name)]; n++ { // one that was made anew under the same name
+	for n := 0; taken[fold(name)]; n++ { // one that was made anew under the same name
 		name = again(f, mailbox, n)
 	}
-	taken[folded(name)] = true
+	taken[fold(name)] = true
 	return name
 }
 

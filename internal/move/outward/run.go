@@ -181,15 +181,25 @@ func (r *run) begin(list []move.Mailbox) error {
 	case m.Account != r.Account || m.Form != r.Form || r.Form == Mbox && m.Quoting != r.Quoting:
 		return fault.Newf(fault.Exists, "the folder holds an export of %s as %s%s; name another one", m.Account, m.Form, m.Quoting)
 	}
-	taken := map[string]bool{folded(side): true}
+	fold := folded
+	if r.Form == Maildir { // Dovecot shows its folders as they are called: other spellings only if they must be
+		one, err := folds(r.Disk)
+		if err != nil {
+			return err
+		}
+		if !one {
+			fold = strings.Clone
+		}
+	}
+	taken := map[string]bool{fold(side): true}
 	for _, e := range m.Mailboxes {
-		taken[folded(strings.TrimSuffix(e.Path, mboxEnding(r.Form)))] = true
+		taken[fold(strings.TrimSuffix(e.Path, mboxEnding(r.Form)))] = true
 	}
 	for _, b := range list {
 		i := slices.IndexFunc(m.Mailboxes, func(e Entry) bool { return e.Mailbox == b.Name && e.UIDValidity == b.UIDValidity })
 		if i < 0 {
 			i = len(m.Mailboxes)
-			m.Mailboxes = append(m.Mailboxes, newEntry(r.Form, b, taken, i))
+			m.Mailboxes = append(m.Mailboxes, newEntry(r.Form, b, place(r.Form, b.Name, taken, fold), i))
 		}
 		e := &m.Mailboxes[i]
 		e.Role, e.Subscribed, e.UIDNext, e.Gone = b.Role, b.Subscribed, r.Source.Next(b), false
@@ -214,9 +224,9 @@ func mboxEnding(f Form) string {
 	return ""
 }
 
-func newEntry(f Form, b move.Mailbox, taken map[string]bool, n int) Entry {
+func newEntry(f Form, b move.Mailbox, at string, n int) Entry {
 	e := Entry{Mailbox: b.Name, UIDValidity: b.UIDValidity}
-	e.Path = place(f, b.Name, taken) + mboxEnding(f)
+	e.Path = at + mboxEnding(f)
 	e.Index = path.Join(side, number(n)+".jsonl")
 	if f == EML {
 		e.Index = path.Join(e.Path, "index.jsonl")
