@@ -19,7 +19,7 @@ SEEDS    ?= 1000
 ONLY     ?=
 LONG     ?=
 
-.PHONY: world build run test check bench bench-peers bench-growth bench-outbound queue-million bench-deps fuzz vuln sim reliability crash deps clean
+.PHONY: world build run test check bench bench-peers bench-growth bench-outbound bench-import queue-million bench-deps fuzz vuln sim reliability crash deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -52,6 +52,9 @@ bench-growth: bench-deps build
 
 bench-outbound: bench-deps build
 	$(GO) run ./test/peers/benchoutbound $(BENCH)
+
+bench-import: bench-deps build
+	$(GO) run ./test/peers/benchimport $(BENCH)
 
 queue-million: deps build
 	MARTLET_PEERS=1 MARTLET_QUEUE=1000000 $(GO) test ./test/peers -count=1 -timeout 60m -v -run TestQueueSize

@@ -60,5 +60,12 @@ need=$(missing $large)
 [ -z "$need" ] || install $need || echo "not installed:$need; the tests with them will be skipped"
 # What only the benchmarks need has a test of its own.
 "$0" bench || echo "not installed: Cyrus; its test will be skipped"
+# Courier's imapd, as a source of imports; it may not be installed beside Dovecot either.
+courier="$(dirname "$0")/../bin/peers/courier"
+if [ ! -x "$courier/usr/bin/imapd" ]; then
+	mkdir -p "$courier"
+	(cd "$courier" && apt-get download -qq -o APT::Sandbox::User=root courier-imap courier-authlib courier-base libcourier-unicode4 && for deb in *.deb; do dpkg -x "$deb" .; done; rm -f ./*.deb) ||
+		echo "not unpacked: Courier; its test will be skipped"
+fi
 # The small internet of docs/world.md: unpacked too, nothing of it installed.
 "$(dirname "$0")/world/packages.sh" || echo "not unpacked: the small internet; its tests will be skipped"
