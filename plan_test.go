@@ -73,7 +73,7 @@ var plan = map[string][]string{
 
 	"publish": {"fault", "dnsx", "directory", "github.com/miekg/dns"},
 
-	"doctor": {"mail", "fault", "dnsx", "directory", "publish", "check/spf", "check/dkim", "check/dmarc", "check/dnsbl", "sts"},
+	"doctor": {"mail", "fault", "dnsx", "directory", "publish", "discover/clients", "check/spf", "check/dkim", "check/dmarc", "check/dnsbl", "sts"},
 
 	"discover": {"mail", "fault", "dnsx", "golang.org/x/net"},
 

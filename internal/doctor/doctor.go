@@ -317,6 +317,8 @@ var domainChecks = []domainCheck{
 	{"autodiscover", (*Doctor).autodiscover},
 	{"services", (*Doctor).services},
 	{"client-names", (*Doctor).clientNames},
+	{"agents", (*Doctor).agents},
+	{"programs", (*Doctor).programs},
 	{"postmaster", (*Doctor).postmaster},
 	{"abuse", (*Doctor).abuse},
 	{"name-lists", (*Doctor).nameLists},

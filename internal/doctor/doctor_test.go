@@ -19,6 +19,8 @@ import (
 	"io/fs"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"slices"
@@ -29,10 +31,13 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/discover"
+	"github.com/martlet-mail/martlet/internal/discover/format"
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/dnsx/dnstest"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/publish"
+	"github.com/martlet-mail/martlet/internal/serve/autoconf"
 	"github.com/martlet-mail/martlet/test/memory"
 )
 
@@ -101,6 +106,7 @@ func newWorld(t *testing.T) *world {
 		Site: publish.Site{
 			Hostname: "mx.example.org", Addresses: []netip.Addr{a4, a6}, Web: 443, Issuer: "ca.example",
 			Services: map[string]uint16{"imaps": 993, "submissions": 465},
+			Agents:   w.settings().Agents,
 		},
 		Listeners: []Listener{{"smtp", "127.0.0.1:25", false}, {"submissions", "127.0.0.1:465", true}, {"imaps", "127.0.0.1:993", true}, {"https", "127.0.0.1:443", true}},
 		Rotate:    180 * 24 * time.Hour, Now: func() time.Time { return now }, ACME: true,
@@ -160,6 +166,9 @@ func (w *world) serve() {
 	w.ports["198.51.100.1:25"] = func(c net.Conn) { fmt.Fprint(c, "220 mx.far.example\r\n"); bufio.NewReader(c).ReadString('\n') }
 	w.ports["127.0.0.1:465"] = w.behindTLS("220 mx.example.org ESMTP\r\n")
 	w.ports["127.0.0.1:993"] = w.behindTLS("* OK ready\r\n")
+	for _, at := range []string{"203.0.113.25:", "[2001:db8::25]:"} {
+		w.ports[at+"465"], w.ports[at+"993"] = w.ports["127.0.0.1:465"], w.ports["127.0.0.1:993"]
+	}
 	for _, at := range []string{"203.0.113.25:443", "[2001:db8::25]:443"} {
 		w.ports[at] = w.web
 	}
@@ -189,12 +198,28 @@ func (w *world) behindTLS(greeting string) func(net.Conn) {
 	}
 }
 
+// settings are what programs are told of this server.
+func (w *world) settings() *autoconf.Server {
+	service := func(protocol string, port int) discover.Service {
+		return discover.Service{Protocol: protocol, Host: "mx.example.org", Port: port, Security: discover.TLS, Username: format.WholeAddress, Auth: []string{"password"}}
+	}
+	return autoconf.New(autoconf.Options{
+		Now: func() time.Time { return now }, Hostname: "mx.example.org", Web: "https://mx.example.org", Services: []discover.Service{service("imap", 993), service("smtp", 465)},
+		IsLocal: func(_ context.Context, domain string) (bool, error) { return domain == "example.org", nil },
+	})
+}
+
 func (w *world) web(c net.Conn) {
 	t := tls.Server(c, w.tlsConfig())
-	if _, err := bufio.NewReader(t).ReadString('\n'); err != nil {
+	r, err := http.ReadRequest(bufio.NewReader(t))
+	if err != nil {
 		return
 	}
-	fmt.Fprintf(t, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: text/plain\r\n\r\n%s", len(w.policy), w.policy)
+	answer := httptest.NewRecorder()
+	w.settings().Wrap(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, w.policy) })).ServeHTTP(answer, r)
+	got := answer.Result()
+	got.ContentLength = int64(answer.Body.Len())
+	_ = got.Write(t)
 }
 
 func (w *world) smtp(c net.Conn) {
@@ -476,6 +501,9 @@ func TestBrokenOnPurpose(t *testing.T) {
 		{"autodiscover example.org", Warn, "replace it", edit("autodiscover.example.org CNAME", "autodiscover.example.org. A 192.0.2.80")},
 		{"services example.org", Warn, "put into the DNS: _imaps._tcp.example.org. IN SRV 0 1 993 mx.example.org.", edit("_imaps._tcp.example.org SRV", "")},
 		{"services example.org", Warn, "replace it", edit("_submissions._tcp.example.org SRV", "_submissions._tcp.example.org. SRV 0 1 465 smtp.provider.example.")},
+		{"agents example.org", Warn, "replace it: put into the DNS: _ua-auto-config.example.org. IN TXT", edit("_ua-auto-config.example.org TXT", "_ua-auto-config.example.org. TXT \"v=UAAC1; a=sha256; d=AAAA\"")},
+		{"programs example.org", Warn, "martlet discover example.org --serve-check", edit("autodiscover.example.org CNAME", "")},
+		{"programs example.org", Warn, "martlet discover example.org --serve-check", func(w *world) { w.ports["203.0.113.25:993"], w.ports["[2001:db8::25]:993"] = nil, nil }},
 		{"postmaster example.org", Fail, "martlet alias add postmaster@example.org", func(w *world) {
 			w.Exists = func(_ context.Context, a mail.Address) (bool, error) { return a.Local != "postmaster", nil }
 		}},
