@@ -72,13 +72,13 @@ func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptio
 		c.done.Messages += sh.Messages
 		opt.progress(Progress{"accounts", int64(c.done.Accounts), int64(o.snap.end.Accounts), c.done.Bytes})
 	}
-	for _, sh := range [...]engine.Shard{store.QueueShard, store.RegistryShard, store.DirectoryShard} {
+	for _, sh := range [...]engine.Shard{store.QueueShard, linksShard, store.RegistryShard, store.DirectoryShard} {
 		if err := c.shard(sh, c.write(sh), c.damaged); err != nil {
 			return c.done, err
 		}
 	}
 	for _, sh := range last {
-		if sh != store.QueueShard && sh != store.RegistryShard && sh != store.DirectoryShard {
+		if sh != store.QueueShard && sh != linksShard && sh != store.RegistryShard && sh != store.DirectoryShard {
 			return c.done, fault.Newf(fault.Unsupported, "the snapshot has a shard %d that this version does not know", sh)
 		}
 	}
@@ -125,6 +125,8 @@ func (c *carrier) damaged(sh engine.Shard, err error) error {
 		what = "a part of the account " + c.from.nameOf(c.ctx, id) + " (messages, or what is known of them)"
 	case sh == store.QueueShard:
 		what = "a part of the queue"
+	case sh == linksShard:
+		what = "a part of the links"
 	}
 	c.opt.problem(what + " is damaged in the backup and does not come back: " + fault.Say(err))
 	return nil

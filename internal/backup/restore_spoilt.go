@@ -38,6 +38,8 @@ func (c *carrier) tellSpoilt(sh engine.Shard) {
 		where = "the account " + c.from.nameOf(c.ctx, id)
 	case sh == store.QueueShard:
 		where = "the queue"
+	case sh == linksShard:
+		where = "the links"
 	}
 	what := fmt.Sprintf("%d records of %s were damaged when they were saved, and are", n, where)
 	if n == 1 {

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -96,6 +97,9 @@ func (s *saver) run(ctx context.Context) (Saved, error) {
 	if err := s.accounts(ctx); err != nil {
 		return Saved{}, err
 	}
+	if err := s.links(ctx); err != nil {
+		return Saved{}, err
+	}
 	if err := s.bodies(ctx); err != nil {
 		return Saved{}, err
 	}
@@ -185,6 +189,29 @@ func (s *saver) shard(ctx context.Context, sh engine.Shard, f form) error {
 	out.Tree = n.String()
 	out.Records, out.Messages, out.Bytes = t.records, t.messages, t.bytes
 	s.snap.shards = append(s.snap.shards, out)
+	return nil
+}
+
+// linksShard is where the rules of links are, and what signs in for them, sealed by a key of
+// the directory (internal/move/link).
+const linksShard engine.Shard = 6
+
+// links saves the links, if there are any: versions that know none can read a snapshot
+// without them.
+func (s *saver) links(ctx context.Context) error {
+	some := false
+	err := s.house.Engine.View(ctx, linksShard, func(r engine.Reader) error {
+		return r.Scan(nil, nil, false, func(_, _ []byte) bool { some = true; return false })
+	})
+	if err != nil || !some {
+		return err
+	}
+	if err := s.shard(ctx, linksShard, plain); err != nil {
+		return err
+	}
+	last := len(s.snap.shards) - 1
+	at, _ := slices.BinarySearchFunc(s.snap.shards[:last], linksShard, func(sh snapShard, n engine.Shard) int { return cmp.Compare(sh.Shard, n) })
+	s.snap.shards = slices.Insert(s.snap.shards[:last], at, s.snap.shards[last])
 	return nil
 }
 
@@ -451,6 +478,8 @@ func (s *saver) whereIs(ctx context.Context, sh engine.Shard) string {
 		return "the queue"
 	case sh == store.DirectoryShard:
 		return "the directory"
+	case sh == linksShard:
+		return "the links"
 	}
 	return "the list of accounts"
 }
