@@ -60,7 +60,9 @@ type newcomer struct {
 }
 
 func importAccounts(cmd *cobra.Command, args []string) error {
-	people, err := readRoster(cmd, args[0])
+	how := roster.Reading{}
+	how.Domain, _ = cmd.Flags().GetString("domain")
+	people, err := readRoster(cmd, args[0], how)
 	if err != nil {
 		return err
 	}
@@ -99,9 +101,7 @@ func importAccounts(cmd *cobra.Command, args []string) error {
 }
 
 // readRoster reads a list of people from a file, which nobody else should be able to read.
-func readRoster(cmd *cobra.Command, path string) ([]roster.Person, error) {
-	how := roster.Reading{}
-	how.Domain, _ = cmd.Flags().GetString("domain")
+func readRoster(cmd *cobra.Command, path string, how roster.Reading) ([]roster.Person, error) {
 	switch format, _ := cmd.Flags().GetString("format"); format {
 	case "", "auto":
 	case "csv":

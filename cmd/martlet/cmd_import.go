@@ -52,7 +52,7 @@ func newImportCommand() *cobra.Command {
 	for _, s := range importSources() {
 		children = append(children, importCommand(exported(s)))
 	}
-	return family("import", "Bring mail from elsewhere into an account", importLong, append(children, newImportSourcesCommand(), newImportForgetCommand())...)
+	return family("import", "Bring mail from elsewhere into an account", importLong, append(children, newImportDomainCommand(), newImportSourcesCommand(), newImportForgetCommand())...)
 }
 
 func importCommand(s importSource) *cobra.Command {
@@ -68,6 +68,15 @@ func importCommand(s importSource) *cobra.Command {
 	f.String("to", "", "account that the mail goes to (needed)")
 	f.Bool("plan", false, "show what would be done, and change nothing")
 	f.Bool("yes", false, "do not ask")
+	choiceFlags(f)
+	f.String("report", "", "write the proof to this file: a line of JSON for each mailbox and difference, and FILE.txt")
+	f.Bool("verify", false, "bring nothing: read every message at the source again and compare")
+	f.Bool("no-proof", false, "do not read back what was brought")
+	return c
+}
+
+// choiceFlags are those that importChoice reads.
+func choiceFlags(f *pflag.FlagSet) {
 	f.StringArray("mailbox", nil, "only mailboxes of this name, there or here; * is anything")
 	f.StringArray("exclude", nil, "not mailboxes of this name")
 	f.String("since", "", "only messages of this day or later: 2026-03-01, 90d")
@@ -79,10 +88,6 @@ func importCommand(s importSource) *cobra.Command {
 	f.String("order", "auto", "auto, source or newest first")
 	f.String("rate", "", "read at most so many bytes a second: 2MB")
 	f.Float64("messages-per-second", 0, "read at most so many messages a second")
-	f.String("report", "", "write the proof to this file: a line of JSON for each mailbox and difference, and FILE.txt")
-	f.Bool("verify", false, "bring nothing: read every message at the source again and compare")
-	f.Bool("no-proof", false, "do not read back what was brought")
-	return c
 }
 
 // importRun is an import of the command line.

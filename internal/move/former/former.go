@@ -47,7 +47,7 @@ type Options struct {
 const waitingPerPlace = 8
 
 // coolDown is for how long a server is left alone that could not be reached.
-const coolDown = 5 * time.Second
+const coolDown = 3 * time.Second
 
 // Servers are the former servers of all domains. All methods may be called at the same time.
 type Servers struct {

@@ -40,7 +40,7 @@ const (
 	Passwd             // name:hash:..., as Dovecot's passwd-file
 )
 
-// Person is a line of a list. Of Password and Hash one is set at most.
+// Person is a line of a list. Of Password and Hash one is set at most, but for Reading.Both.
 type Person struct {
 	Line     int // in which it begins, from 1
 	Address  mail.Address
@@ -55,6 +55,7 @@ type Person struct {
 type Reading struct {
 	Form   Form
 	Domain string // of names that have none
+	Both   bool   // a person may have both: the password that the other server takes, and a hash that is to be kept here
 }
 
 // Read reads a list. The first person that is wrong ends it: Invalid, with the line.
@@ -76,9 +77,9 @@ func Read(r io.Reader, how Reading) ([]Person, error) {
 	}
 	var all []Person
 	if form == Passwd {
-		all, err = readPasswd(text, how.Domain)
+		all, err = readPasswd(text, &how)
 	} else {
-		all, err = readCSV(text, how.Domain)
+		all, err = readCSV(text, &how)
 	}
 	if err != nil {
 		return nil, err
@@ -123,17 +124,17 @@ func guess(text []byte) Form {
 }
 
 // person makes one of texts.
-func person(line int, address, user, secret, hash, domain string) (Person, error) {
+func person(line int, address, user, secret, hash string, how *Reading) (Person, error) {
 	p := Person{Line: line, User: strings.TrimSpace(user), Hash: strings.TrimSpace(hash)}
 	address = strings.TrimSpace(address)
 	if address == "" {
 		return p, wrong(line, "there is no address")
 	}
 	if !strings.Contains(address, "@") {
-		if domain == "" {
+		if how.Domain == "" {
 			return p, wrong(line, "%q has no domain; say which with --domain", address)
 		}
-		address += "@" + domain
+		address += "@" + how.Domain
 	}
 	var err error
 	if p.Address, err = mail.ParseAddress(address); err != nil {
@@ -144,6 +145,8 @@ func person(line int, address, user, secret, hash, domain string) (Person, error
 	}
 	switch {
 	case secret == "":
+	case p.Hash != "" && how.Both:
+		p.Password = secret
 	case p.Hash != "":
 		return p, wrong(line, "there are a password and a hash")
 	case IsHash(secret):
@@ -183,7 +186,7 @@ func IsHash(secret string) bool {
 
 // readPasswd reads name:hash:uid:gid:gecos:home:shell:extra. Only the name and the hash count,
 // and of the extra fields a quota.
-func readPasswd(text []byte, domain string) (all []Person, err error) {
+func readPasswd(text []byte, how *Reading) (all []Person, err error) {
 	in := bufio.NewScanner(bytes.NewReader(text))
 	in.Buffer(nil, maxLine)
 	for n := 1; in.Scan(); n++ {
@@ -196,7 +199,7 @@ func readPasswd(text []byte, domain string) (all []Person, err error) {
 			return nil, wrong(n, "it has no colon; a password file has name:hash")
 		}
 		hash, extra, _ := strings.Cut(rest, ":")
-		p, err := person(n, name, name, "", hash, domain)
+		p, err := person(n, name, name, "", hash, how)
 		if err != nil {
 			return nil, err
 		}
@@ -257,7 +260,7 @@ var columns = map[string]string{
 
 // readCSV reads CSV with a header or without: then the columns are address, user, password or
 // hash; of two columns address, password or hash.
-func readCSV(text []byte, domain string) (all []Person, err error) {
+func readCSV(text []byte, how *Reading) (all []Person, err error) {
 	r := csv.NewReader(bytes.NewReader(text))
 	r.Comment, r.FieldsPerRecord, r.ReuseRecord, r.Comma = '#', -1, true, comma(firstLine(text))
 	var at map[string]int
@@ -278,7 +281,7 @@ func readCSV(text []byte, domain string) (all []Person, err error) {
 				continue
 			}
 		}
-		p, err := rowPerson(line, row, at, domain)
+		p, err := rowPerson(line, row, at, how)
 		if err != nil {
 			return nil, err
 		}
@@ -331,15 +334,15 @@ func header(line int, row []string) (map[string]int, error) {
 }
 
 // rowPerson reads a row. at is nil if there is no header.
-func rowPerson(line int, row []string, at map[string]int, domain string) (Person, error) {
+func rowPerson(line int, row []string, at map[string]int, how *Reading) (Person, error) {
 	if at == nil {
 		switch len(row) {
 		case 1:
-			return person(line, row[0], "", "", "", domain)
+			return person(line, row[0], "", "", "", how)
 		case 2:
-			return person(line, row[0], "", row[1], "", domain)
+			return person(line, row[0], "", row[1], "", how)
 		case 3:
-			return person(line, row[0], row[1], row[2], "", domain)
+			return person(line, row[0], row[1], row[2], "", how)
 		}
 		return Person{}, wrong(line, "it has %d columns, not one to three: address, user, password or hash; what has commas in it needs quotes", len(row))
 	}
@@ -349,7 +352,7 @@ func rowPerson(line int, row []string, at map[string]int, domain string) (Person
 		}
 		return ""
 	}
-	p, err := person(line, field("address"), field("user"), field("password"), field("hash"), domain)
+	p, err := person(line, field("address"), field("user"), field("password"), field("hash"), how)
 	if err != nil {
 		return p, err
 	}

@@ -41,6 +41,14 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// The password of another server and the hash that is kept here may stand beside each other.
+func TestReadBoth(t *testing.T) {
+	all, err := Read(strings.NewReader("email,password,hash\na@b.test,{x}y,{SHA}z\nc@b.test,{SHA}y,\n"), Reading{Both: true})
+	if got := show(all); got != "2 a@b.test||{x}y|{SHA}z|0|\n3 c@b.test|||{SHA}y|0|\n" || err != nil {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
 func TestWhatIsWrong(t *testing.T) {
 	for text, want := range map[string]string{
 		"anna@old.test,secret\nANNA@old.test,x\n": "line 2: ANNA@old.test is in line 1, too",

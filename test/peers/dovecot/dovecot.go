@@ -178,6 +178,12 @@ const anybody = `passdb {
 
 const people = `auth_master_user_separator = *
 auth_mechanisms = plain login
+auth_failure_delay = 0
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
 passdb {
   driver = passwd-file
   args = %[1]s/masters

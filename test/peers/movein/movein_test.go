@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,11 +141,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "martlet")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/martlet-mail/martlet/cmd/martlet").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	dir, binary := t.TempDir(), built(t)
 	s, err := martlet.Start(martlet.Options{Binary: binary, Dir: filepath.Join(dir, "data")})
 	if err != nil {
 		t.Fatal(err)
@@ -163,8 +160,38 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
+// binary is built once, for all tests.
+var binary struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(binary.dir)
+	os.Exit(code)
+}
+
+func built(t *testing.T) string {
+	t.Helper()
+	binary.once.Do(func() {
+		if binary.dir, binary.err = os.MkdirTemp("", "movein"); binary.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", filepath.Join(binary.dir, "martlet"), "github.com/martlet-mail/martlet/cmd/martlet").CombinedOutput(); err != nil {
+			binary.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if binary.err != nil {
+		t.Fatal(binary.err)
+	}
+	return filepath.Join(binary.dir, "martlet")
+}
+
 // run runs a command beside the server.
 func (h *house) run(stdin string, args ...string) (string, error) {
+	defer func(began time.Time) { h.t.Logf("%.2fs martlet %q", time.Since(began).Seconds(), args) }(time.Now())
 	cmd := exec.Command(h.binary, append(args, "--config", h.Config)...)
 	var out, errOut bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
@@ -278,10 +305,110 @@ func TestFirstLogins(t *testing.T) {
 	if err := old.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(6 * time.Second) // for which it is left alone
+	for range 40 { // it is left alone for a while
+		if _, err := h.curl("pop3", eva); err == nil {
+			break
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
 	h.logsIn("pop3", eva)
 	h.arrives(old.IMAP, eva)
 	if out := h.must("", "account", "list", "old.test", "--json"); strings.Contains(out, "waiting") || strings.Contains(out, "foreign") || strings.Count(out, "\n") != len(people) {
 		t.Error(out)
+	}
+}
+
+// A domain moves as a whole, by its master account: with hashes, made passwords and waiting
+// accounts, in several goes, and with a proof for each mailbox.
+func TestWholeDomain(t *testing.T) {
+	if os.Getenv("MARTLET_PEERS") == "" {
+		t.Skip("MARTLET_PEERS=1 moves people from a real Dovecot")
+	}
+	old, users := former(t)
+	h := newHouse(t)
+	var list strings.Builder
+	list.WriteString("username,password,active\n")
+	for i, line := range strings.Split(strings.TrimSpace(users), "\n") {
+		address, rest, _ := strings.Cut(line, ":")
+		hash := strings.TrimRight(rest, ":")
+		if i >= 3 {
+			hash = "" // these get another password, or wait
+		}
+		fmt.Fprintf(&list, "%s,\"%s\",1\n", address, hash)
+	}
+	list.WriteString("ghost@old.test,{DES-CRYPT}8CRXWF0oaD2yc,1\nsleeper@old.test,,0\n")
+	csv := filepath.Join(t.TempDir(), "people.csv")
+	if err := os.WriteFile(csv, []byte(list.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	made, report := filepath.Join(t.TempDir(), "passwords"), filepath.Join(t.TempDir(), "proof")
+	args := []string{"import", "domain", "old.test", "--from", "imap://" + old.IMAP, "--master-user", master, "--master-password-stdin", "--csv", csv, "--create", "--parallel", "3", "--json"}
+
+	out, err := h.run(masterPassword, append(args, "--plan")...)
+	if err != nil || strings.Count(out, `"messages":60`) != len(people) || !strings.Contains(out, "DES-CRYPT are not taken") {
+		t.Errorf("the plan: %v\n%s", err, out)
+	}
+	if out, err = h.run("wrong", append(args, "--plan")...); !strings.Contains(out, "refuses the name or the password") {
+		t.Errorf("a wrong master password: %v\n%s", err, out)
+	}
+
+	// The first go is cut short.
+	cut := exec.Command(h.binary, append(args, "--config", h.Config, "--passwords", made)...)
+	cut.Stdin = strings.NewReader(masterPassword)
+	line, err := cut.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cut.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line.Read(make([]byte, 1))
+	cut.Process.Kill()
+	cut.Wait()
+
+	out, err = h.run(masterPassword, append(args, "--passwords", made+"2", "--report", report)...)
+	if err == nil || !strings.Contains(err.Error(), "1 account not whole") || !strings.Contains(out, `"whole":6,"failed":1,"skipped":1`) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, p := range people {
+		proof, err := os.ReadFile(filepath.Join(report, p.address()+".jsonl"))
+		if err != nil || !bytes.Contains(proof, []byte(`"whole":true,"messages":60,`)) {
+			t.Errorf("%v: %s", err, proof)
+		}
+	}
+	if all, err := os.ReadFile(filepath.Join(report, "all.txt")); err != nil || bytes.Count(all, []byte(" ok ")) != len(people) {
+		t.Errorf("%v\n%s", err, all)
+	}
+	passwords := map[string]string{}
+	for _, name := range []string{made, made + "2"} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatal(info.Mode(), err)
+		}
+		b, _ := os.ReadFile(name)
+		for _, l := range strings.Split(string(b), "\n") {
+			address, password, _ := strings.Cut(l, ",")
+			passwords[address] = password
+		}
+	}
+	for i, p := range people {
+		if here := p; i >= 3 {
+			here.password = passwords[p.address()]
+			h.logsIn("imap", here)
+			h.must(p.password, "account", "passwd", p.address(), "--password-stdin")
+		}
+		h.logsIn("imap", p)
+		h.arrives(old.IMAP, p)
+	}
+
+	// Once more brings what is new, and nothing else.
+	c := connect(t, old.IMAP, master, masterPassword, people[0].address())
+	text := "Subject: late\r\n\r\nx\r\n"
+	if _, err := c.Append(context.Background(), "INBOX", []imapc.Appending{{Size: int64(len(text)), Body: strings.NewReader(text)}}); err != nil {
+		t.Fatal(err)
+	}
+	out, err = h.run(masterPassword, "import", "domain", "old.test", "--from", "imap://"+old.IMAP, "--master-user", master, "--master-password-stdin", "--master-form", "suffix", "--json", "--exclude", "Trash")
+	if err != nil || !strings.Contains(out, `"new":1,`) || strings.Count(out, `"new":0,`) != len(people)-1 {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
