@@ -250,9 +250,12 @@ func (r *reading) bodies(ctx context.Context, c *imapc.Client, w *window) error 
 		return r.singly(ctx, c, w)
 	}
 	var flight []*imapc.Pending
-	next := 0
+	next, most := 0, inFlight
+	if r.keep {
+		most = 1 // a server may answer commands out of turn, and UIDs that are kept go up
+	}
 	for {
-		for len(flight) < inFlight {
+		for len(flight) < most {
 			p := r.batch(ctx, c, w, &next)
 			if p == nil {
 				break
