@@ -17,6 +17,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/move/link"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -88,7 +89,13 @@ func (r *repairer) allRecords(eng *pebble.Engine, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	return queue.Repair(r.ctx, eng, st, time.Now(), r.mendedQueue)
+	if err := queue.Repair(r.ctx, eng, st, time.Now(), r.mendedQueue); err != nil {
+		return err
+	}
+	return link.Repair(r.ctx, eng, func(_ link.ID, what string) {
+		r.other++
+		_ = r.tell(repairLine{Event: "mended", Lost: true, What: what})
+	})
 }
 
 func (r *repairer) mended(m store.Mended) {
@@ -211,6 +218,9 @@ func (r *repairer) held(h pebble.Hole) string {
 	}
 	if _, _, ok := inside(uint64(store.QueueShard)); ok {
 		of = append(of, "the queue")
+	}
+	if _, _, ok := inside(uint64(link.Shard)); ok {
+		of = append(of, "the links")
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.addresses)) {
 		from, to, ok := inside(uint64(store.ShardOf(id)))

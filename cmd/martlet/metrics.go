@@ -56,7 +56,7 @@ func newMetrics(h *house, sessions *netsrv.Server) *prometheus.Registry {
 			return float64(ends.Unix())
 		})
 	}
-	r.MustRegister(queueMetrics{h.queue})
+	r.MustRegister(queueMetrics{h.queue}, linkMetrics{h.links})
 	return r
 }
 

@@ -92,6 +92,7 @@ type Options struct {
 	Missing    []string                            // names for which none has come yet
 	Healthy    func(context.Context) error         // of the store
 	Queue      func(context.Context) (Queue, error)
+	Links      func(context.Context) ([]LinkFact, error)
 	Exists     func(context.Context, mail.Address) (bool, error)
 	Loop       func(ctx context.Context, domain string) error // sends a message through port 25 and takes it out of its mailbox
 	Machine    Machine
@@ -288,6 +289,7 @@ var hostChecks = []hostCheck{
 	{"queue-size", (*Doctor).queueSize},
 	{"queue-age", (*Doctor).queueAge},
 	{"queue-failures", (*Doctor).queueFailures},
+	{"links", (*Doctor).links},
 	{"domains", (*Doctor).domains},
 }
 

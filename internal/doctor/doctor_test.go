@@ -113,6 +113,7 @@ func newWorld(t *testing.T) *world {
 		Chain:   func() ([]*x509.Certificate, error) { return w.chain, nil },
 		Healthy: func(context.Context) error { return nil },
 		Queue:   func(context.Context) (Queue, error) { return Queue{}, nil },
+		Links:   func(context.Context) ([]LinkFact, error) { return []LinkFact{{ID: 1}}, nil },
 		Exists:  func(_ context.Context, a mail.Address) (bool, error) { return a.Domain == "example.org", nil },
 		Loop:    func(context.Context, string) error { return nil },
 		Machine: Machine{
@@ -446,6 +447,14 @@ func TestBrokenOnPurpose(t *testing.T) {
 		}},
 		{"queue-failures", Warn, "martlet queue list", func(w *world) {
 			w.Queue = func(context.Context) (Queue, error) { return Queue{Messages: 50, Failing: 40, Reason: "refused"}, nil }
+		}},
+		{"links", Warn, "martlet link list", func(w *world) {
+			w.Links = func(context.Context) ([]LinkFact, error) { return []LinkFact{{ID: 1}, {ID: 2, Error: "no route"}}, nil }
+		}},
+		{"links", Fail, "martlet link passwd 3", func(w *world) {
+			w.Links = func(context.Context) ([]LinkFact, error) {
+				return []LinkFact{{ID: 2, Error: "no route"}, {ID: 3, Paused: true, Error: "needs a password", Fix: "martlet link passwd 3"}}, nil
+			}
 		}},
 
 		{"mx example.org", Fail, "put into the DNS: example.org. IN MX 10 mx.example.org.", edit("example.org MX", "")},

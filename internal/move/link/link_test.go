@@ -251,6 +251,56 @@ func TestSecretIsSealed(t *testing.T) {
 	}
 }
 
+// What is damaged is mended so far that the server starts and Verify is content.
+func TestRepair(t *testing.T) {
+	for family, want := range map[byte]int{famRule: 1, famSecret: 1, famState: 0, famLast: 0} {
+		w := newWorld(t, nil)
+		r := w.add(t, rule())
+		second := rule()
+		second.User = "another"
+		w.add(t, second)
+		k := key(family, r.ID)
+		if family == famLast {
+			k = []byte{famLast}
+		}
+		err := w.h.engine.Update(t.Context(), Shard, func(wr engine.Writer) error { return wr.Put(k, []byte("damaged")) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		if err := Repair(t.Context(), w.h.engine, func(_ ID, what string) { told = append(told, what) }); err != nil || len(told) != want {
+			t.Errorf("%c: %q %v", family, told, err)
+		}
+		if _, err := w.Verify(t.Context(), func(id ID, what string) {
+			t.Errorf("%c: link %d: %s", family, id, what)
+		}); err != nil {
+			t.Error(err)
+		}
+		list, err := w.List(t.Context(), 0)
+		if n := map[byte]int{famRule: 1}[family]; err != nil || len(list) != 2-n {
+			t.Errorf("%c: %d links, %v", family, len(list), err)
+		}
+		if third := rule(); family == famLast {
+			third.User = "third"
+			if third = w.add(t, third); third.ID != 3 {
+				t.Errorf("a number is given again: %d", third.ID)
+			}
+		}
+		if family != famSecret {
+			continue
+		}
+		if s := w.show(t, r.ID); s.State != Paused || !s.Refusing() {
+			t.Errorf("%+v", s)
+		}
+		if err := w.SetSecret(t.Context(), r.ID, Secret{Password: "new"}); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.Now(t.Context(), r.ID); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Records as they were written by the first version; a later one reads them, too.
 func TestFormsStay(t *testing.T) {
 	r := rule()

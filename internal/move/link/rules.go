@@ -400,7 +400,11 @@ func (l *Links) verifySecret(r engine.Reader, rule Rule) error {
 		return err
 	}
 	if !ok {
-		return fault.New(fault.Corrupt, "what signs in for it is missing; give it again with: martlet link passwd")
+		_, st, err := readBoth(r, rule.ID)
+		if err == nil && st.Pause != needsPassword && st.Pause != needsSignIn { // else a repair has told
+			err = fault.New(fault.Corrupt, "what signs in for it is missing; give it again with: martlet link passwd")
+		}
+		return err
 	}
 	_, err = l.unsealSecret(rule.ID, rule.Account, v)
 	return err

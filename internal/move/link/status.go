@@ -30,7 +30,12 @@ type Status struct {
 	Brought  int64     // messages, in all
 	Refused  int64     // messages of the last run that could not be brought
 	Why      string    // the first of them could not
+
+	pause pause
 }
+
+// Refusing tells whether a link is paused because its source refused the sign-in.
+func (s *Status) Refusing() bool { return s.pause == needsPassword || s.pause == needsSignIn }
 
 // status puts together what is stored and what is known in memory.
 func (l *Links) status(r Rule, s state) Status {
@@ -58,6 +63,7 @@ func (l *Links) status(r Rule, s state) Status {
 	if l.opt.Off {
 		out.Next = time.Time{}
 	}
+	out.pause = s.Pause
 	out.Error, out.Fix = words(r, s)
 	return out
 }
