@@ -178,7 +178,7 @@ func (m *domainMove) readFrom() error {
 	if from == "" {
 		return misused("--from is missing: the former server, such as imaps://old.example")
 	}
-	host, port, security, err := former.Address(from)
+	at, err := former.ParseServer(from)
 	if err != nil {
 		return misused("--from: %s", fault.Say(err))
 	}
@@ -188,7 +188,7 @@ func (m *domainMove) readFrom() error {
 		return failed("%s", describe(err))
 	}
 	m.imap = imapc.Options{
-		Host: host, Port: port, Security: security, Roots: roots, Dial: new(net.Dialer).DialContext, Now: time.Now, Random: rand.Reader, Version: thisBuild().Version,
+		Host: at.Host, Port: at.Port, Security: at.Security, Roots: roots, Dial: new(net.Dialer).DialContext, Now: time.Now, Random: rand.Reader, Version: thisBuild().Version,
 	}
 	m.imap.Insecure, _ = f.GetBool("insecure")
 	return nil

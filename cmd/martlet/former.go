@@ -9,10 +9,13 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/former"
+	"github.com/martlet-mail/martlet/internal/move/imapc"
+	"github.com/martlet-mail/martlet/internal/move/link"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -33,8 +36,23 @@ func (h *house) newFormer() (*former.Servers, error) {
 			Targets: func(id mail.AccountID) move.Target { return move.NewLocal(h.store, id) },
 			Spool:   move.Options{Now: time.Now, Wait: pause, Spool: func() (store.SpoolFile, error) { return spool.File() }},
 			Version: thisBuild().Version, Places: h.cfg.Migrate.Pulls,
+			Link: h.linkFormer,
 		},
 	}), nil
+}
+
+// linkFormer keeps an account in step with its former server. It is made to the account's
+// order when the links are there, which they are once the house is open.
+func (h *house) linkFormer(ctx context.Context, account directory.Account, at former.Server, user, password string) error {
+	security := "offered"
+	if at.Security == imapc.TLS {
+		security = "tls"
+	}
+	_, err := h.links.Add(ctx, link.Rule{
+		Account: account.ID, User: user, Created: time.Now(),
+		Server: link.Server{Protocol: "imap", Security: security, Host: at.Host, Port: at.Port},
+	}, link.Secret{Password: password})
+	return err
 }
 
 // pause waits for a time.

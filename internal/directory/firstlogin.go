@@ -35,6 +35,7 @@ type Origin struct {
 	Domain string
 	Server string // imaps://HOST:PORT or imap://HOST:PORT
 	Mail   bool   // whether the mail there is to be fetched, too
+	Link   bool   // and the account kept in step with it from then on
 }
 
 // arrival is what is set for first logins of a domain.
@@ -60,7 +61,7 @@ func (d *Directory) arrivals(ctx context.Context, domain string) (arrival, bool,
 		}
 	}
 	return arrival{
-		Origin:    Origin{Domain: s.Domain, Server: string(s.MigrateFrom), Mail: s.MigrateMail},
+		Origin:    Origin{Domain: s.Domain, Server: string(s.MigrateFrom), Mail: s.MigrateMail != "no", Link: s.MigrateMail == "link"},
 		localPart: s.MigrateUser == "localpart", create: s.MigrateCreate,
 	}, true, nil
 }

@@ -36,7 +36,7 @@ type Settings struct {
 	MigrateUser   string // what its accounts are called there: address, localpart
 	MigrateUntil  day    // when it is not asked any more; "": as long as it is set
 	MigrateCreate bool   // whether a login makes an account that the former server knows
-	MigrateMail   bool   // whether the mail there is fetched after a first login
+	MigrateMail   string // whether the mail there is fetched after a first login: yes, no, link
 }
 
 // Setting is one of them as a person sees it.
@@ -71,7 +71,7 @@ var settingRows = []settingRow{
 	{"migrate-user", "address", func(s *Settings) any { return &s.MigrateUser }, "address|localpart", "what accounts are called there"},
 	{"migrate-until", "", func(s *Settings) any { return &s.MigrateUntil }, "", "day such as 2027-03-31 from which on it is not asked any more; empty is as long as migrate-from is set"},
 	{"migrate-create", "no", func(s *Settings) any { return &s.MigrateCreate }, "", "whether a login makes an account that is not here, if the former server knows it with this password"},
-	{"migrate-mail", "yes", func(s *Settings) any { return &s.MigrateMail }, "", "whether the mailbox there is fetched after a first login; else only the password is taken over"},
+	{"migrate-mail", "yes", func(s *Settings) any { return &s.MigrateMail }, "yes|no|link", "whether the mailbox there is fetched: yes is after a first login, and what has come since at later ones; no takes only the password over; link keeps the account in step by a stored link (martlet link), for which the password is kept sealed"},
 }
 
 // address is a setting that is a mail address, or - for none.

@@ -197,7 +197,7 @@ func TestSettings(t *testing.T) {
 	f := setUp(t)
 	want := Settings{
 		Domain: "example.org", Sign: true, SignWith: "both", DMARC: "none", DMARCReports: "postmaster@example.org",
-		MTASTS: "testing", MTASTSAge: 7 * 24 * time.Hour, TLSReports: "postmaster@example.org", MigrateUser: "address", MigrateMail: true,
+		MTASTS: "testing", MTASTSAge: 7 * 24 * time.Hour, TLSReports: "postmaster@example.org", MigrateUser: "address", MigrateMail: "yes",
 	}
 	check := func() {
 		t.Helper()
@@ -211,7 +211,7 @@ func TestSettings(t *testing.T) {
 	check()
 	for name, text := range map[string]string{
 		"dmarc": "maybe", "sign": "true", "mta-sts-age": "-1h", "send-per-day": "many", "tls-reports": "nobody", "dmarc-reports": "a@b.example,c@d.example", "nonsense": "1",
-		"migrate-from": "https://old.example", "migrate-until": "tomorrow", "migrate-user": "name", "migrate-create": "maybe",
+		"migrate-from": "https://old.example", "migrate-until": "tomorrow", "migrate-user": "name", "migrate-create": "maybe", "migrate-mail": "maybe",
 	} {
 		wantKind(t, name, f.Set(bg, "example.org", map[string]string{"sign": "yes", name: text}), fault.Invalid)
 	}

@@ -165,31 +165,38 @@ func (s *Servers) note(server string, err error) {
 	}
 }
 
-// Address reads imaps://HOST:PORT or imap://HOST:PORT.
-func Address(server string) (host string, port uint16, security imapc.Security, err error) {
-	u, err := url.Parse(server)
-	if err != nil || u.Hostname() == "" || u.Scheme != "imaps" && u.Scheme != "imap" {
-		return "", 0, 0, fault.Newf(fault.Invalid, "%q is not a server such as imaps://old.example:993", server)
+// Server is where a former server is.
+type Server struct {
+	Host     string
+	Port     uint16 // never 0
+	Security imapc.Security
+}
+
+// ParseServer reads imaps://HOST[:PORT] or imap://HOST[:PORT]. Faults: Invalid.
+func ParseServer(text string) (Server, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.Scheme != "imaps" && u.Scheme != "imap" || u.User != nil {
+		return Server{}, fault.Newf(fault.Invalid, "%q is not a server such as imaps://old.example:993", text)
 	}
-	if text := u.Port(); text != "" {
-		n, err := strconv.ParseUint(text, 10, 16)
-		if err != nil || n == 0 {
-			return "", 0, 0, fault.Newf(fault.Invalid, "%q has no port of TCP", server)
-		}
-		port = uint16(n)
-	}
-	security = imapc.TLS
+	s := Server{Host: u.Hostname(), Port: 993, Security: imapc.TLS}
 	if u.Scheme == "imap" {
-		security = imapc.OfferedTLS
+		s.Port, s.Security = 143, imapc.OfferedTLS
 	}
-	return u.Hostname(), port, security, nil
+	if port := u.Port(); port != "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return Server{}, fault.Newf(fault.Invalid, "%q has no port of TCP", text)
+		}
+		s.Port = uint16(n)
+	}
+	return s, nil
 }
 
 // imap are the options of a connection to a server.
 func (s *Servers) imap(server string) (imapc.Options, error) {
-	host, port, security, err := Address(server)
+	at, err := ParseServer(server)
 	return imapc.Options{
-		Host: host, Port: port, Security: security, Roots: s.opt.Roots, Dial: s.opt.Dial, Now: s.opt.Now, Random: s.opt.Random,
+		Host: at.Host, Port: at.Port, Security: at.Security, Roots: s.opt.Roots, Dial: s.opt.Dial, Now: s.opt.Now, Random: s.opt.Random,
 		Timeout: s.opt.Timeout, Compress: imapc.CompressNever,
 	}, err
 }

@@ -239,13 +239,13 @@ func TestQuestionsAreBounded(t *testing.T) {
 	}
 }
 
-func TestAddress(t *testing.T) {
+func TestParseServer(t *testing.T) {
 	for text, want := range map[string]string{
-		"imaps://old.example": "old.example 0 0", "imap://old.example:1143/": "old.example 1143 2", "imaps://[::1]:993": "::1 993 0",
-		"https://x": "!", "imaps://": "!", "old.example": "!", "imaps://x:0": "!", "imaps://x:99999": "!",
+		"imaps://old.example": "{old.example 993 0}", "imap://old.example:1143/": "{old.example 1143 2}", "imaps://[::1]:993": "{::1 993 0}", "imap://[::1]": "{::1 143 2}",
+		"https://x": "!", "imaps://": "!", "old.example": "!", "imaps://x:0": "!", "imaps://x:99999": "!", "imaps://a:secret@x": "!",
 	} {
-		host, port, security, err := Address(text)
-		if got := fmt.Sprint(host, " ", port, " ", security); (err != nil) != (want == "!") || err == nil && got != want {
+		s, err := ParseServer(text)
+		if got := fmt.Sprint(s); (err != nil) != (want == "!") || err == nil && got != want {
 			t.Errorf("%s: %s, %v", text, got, err)
 		}
 	}

@@ -3,6 +3,7 @@ package former
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ type Fetching struct {
 	Spool   move.Options // of which Now, Wait and Spool count
 	Version string       // of Martlet
 	Places  int          // mailboxes that are fetched at a time
+	// Link makes a link that keeps an account in step with its former server; nil: accounts of
+	// domains that want one are fetched like others.
+	Link func(ctx context.Context, account directory.Account, at Server, user, password string) error
 }
 
 // again is how old the last look at a former server must be before a login has it looked at
@@ -46,7 +50,7 @@ type fetcher struct {
 type progress struct {
 	Server string    `json:"server"`
 	User   string    `json:"user"`
-	State  string    `json:"state"` // fetching, fetched, refused
+	State  string    `json:"state"` // fetching, fetched, linked, refused
 	Last   time.Time `json:"last"`  // when a look at all of it came to its end
 	Why    string    `json:"why,omitempty"`
 }
@@ -55,6 +59,7 @@ type progress struct {
 const (
 	fetching = "fetching"
 	fetched  = "fetched"
+	linked   = "linked"  // a link does it
 	refused  = "refused" // the password is not taken there any more: it is not tried again
 )
 
@@ -128,6 +133,10 @@ func (f *fetcher) run(j job) {
 	case <-f.ctx.Done():
 		return
 	}
+	if j.at.Link && f.Link != nil && j.first {
+		f.link(log, to, j, p)
+		return
+	}
 	if p.State != fetched {
 		log.Info("fetching mail")
 	}
@@ -150,6 +159,23 @@ func (f *fetcher) run(j job) {
 	tell(log, report, p)
 }
 
+// link has a link do it.
+func (f *fetcher) link(log *slog.Logger, to move.Target, j job, p progress) {
+	at, err := ParseServer(j.at.Server)
+	if err == nil {
+		err = f.Link(f.ctx, j.account, at, j.user, j.password)
+	}
+	if err != nil {
+		log.Warn("no link could be made; the mail is fetched at the next login", "err", err)
+		return
+	}
+	p.State = linked
+	if err := f.keep(to, p); err != nil {
+		log.Warn("that a link was made could not be noted", "err", err)
+	}
+	log.Info("linked")
+}
+
 // due tells whether there is something to do for an account whose owner has logged in.
 func (f *fetcher) due(to move.Target, j job) (p progress, due bool, err error) {
 	b, err := to.State(f.ctx, progressBox)
@@ -162,7 +188,7 @@ func (f *fetcher) due(to move.Target, j job) (p progress, due bool, err error) {
 	if err := json.Unmarshal(b, &p); err != nil {
 		return p, false, err
 	}
-	if p.Server != j.at.Server || p.User != j.user || p.State == refused {
+	if p.Server != j.at.Server || p.User != j.user || p.State == refused || p.State == linked {
 		return p, false, nil
 	}
 	age := f.s.opt.Now().Sub(p.Last)
