@@ -116,11 +116,12 @@ func beside(name string) bool {
 }
 
 // mailboxName makes a name of a file's path: Thunderbird keeps what is below a mailbox in
-// a folder NAME.sbd, Apple Mail exports a folder NAME.mbox with a file mbox in it.
+// a folder NAME.sbd; Apple Mail exports a folder NAME.mbox with a file mbox in it, and readpst
+// a folder NAME with such a file.
 func mailboxName(name string) string {
 	levels := strings.Split(name, "/")
 	last := len(levels) - 1
-	if last > 0 && levels[last] == "mbox" && strings.HasSuffix(strings.ToLower(levels[last-1]), ".mbox") {
+	if last > 0 && levels[last] == "mbox" {
 		levels, last = levels[:last], last-1
 	}
 	for i := range levels[:last] {

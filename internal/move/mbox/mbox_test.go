@@ -239,7 +239,8 @@ func TestProfile(t *testing.T) {
 		"Inbox.sbd/Work": {Data: one}, "Inbox.sbd/Work.sbd/2025": {Data: one}, "Sent": {Data: nil}, "Sent.msf": {},
 		"Templates": {Data: nil}, "msgFilterRules.dat": {Data: []byte("version")}, "old/Archive.mbox": {Data: one},
 		"Apple.mbox/mbox": {Data: one}, "Apple.mbox/table_of_contents": {Data: []byte{0, 1}}, "note.txt": {Data: []byte("From nobody\n")},
-		"link": {Data: one, Mode: fs.ModeSymlink | 0o777}, "pipe": {Data: one, Mode: fs.ModeNamedPipe},
+		"Personal Folders/Old/mbox": {Data: one},
+		"link":                      {Data: one, Mode: fs.ModeSymlink | 0o777}, "pipe": {Data: one, Mode: fs.ModeNamedPipe},
 	}
 	list, got, err := rfc822test.ReadAll(t.Context(), New(fsys, ".", Options{}), rfc822test.Reading{})
 	if err != nil {
@@ -252,7 +253,7 @@ func TestProfile(t *testing.T) {
 			t.Errorf("%s has %d", m.Name, len(got[m.Name].Got))
 		}
 	}
-	want := []string{"INBOX=Inbox", "Apple=", "Inbox/Work=", "Inbox/Work/2025=", "Sent=Sent", "old/Archive="}
+	want := []string{"INBOX=Inbox", "Apple=", "Inbox/Work=", "Inbox/Work/2025=", "Personal Folders/Old=", "Sent=Sent", "old/Archive="}
 	if !reflect.DeepEqual(names, want) {
 		t.Errorf("%q\nwant %q", names, want)
 	}
