@@ -13,7 +13,7 @@ import (
 const maxServices = 32
 
 // autoconfigURLs are where a domain publishes its settings (draft-ietf-mailmaint-autoconfig,
-// 3.1). The address goes to hosts of the domain only, and over HTTPS only.
+// 4.1). The address goes over HTTPS only.
 func (h *hunt) autoconfigURLs(scheme, domain string) []string {
 	query := ""
 	if h.who.Address != "" && scheme == "https" {
@@ -26,31 +26,47 @@ func (h *hunt) autoconfigURLs(scheme, domain string) []string {
 }
 
 // autoconfig asks several places at once, and takes the first in their order.
-func (h *hunt) autoconfig(ctx context.Context, requests []request, confidence string) (found, error) {
+func (h *hunt) autoconfig(ctx context.Context, s *step, requests []request, confidence string) (found, error) {
+	ways := make([]func(context.Context) (found, error), len(requests))
+	for i, r := range requests {
+		ways[i] = func(ctx context.Context) (found, error) { return h.autoconfigAt(ctx, r, confidence) }
+	}
+	return h.firstOf(ctx, s, ways)
+}
+
+// firstOf goes several ways at once, and takes the first in their order that finds something;
+// until that is certain, the best so far is what the step has found.
+func (h *hunt) firstOf(ctx context.Context, s *step, ways []func(context.Context) (found, error)) (found, error) {
 	type result struct {
+		n   int
 		got found
 		err error
 	}
-	results := make([]chan result, len(requests))
-	for i, r := range requests {
-		results[i] = make(chan result, 1)
+	results := make(chan result, len(ways))
+	for n, way := range ways {
 		h.running.Go(func() {
-			got, err := h.autoconfigAt(ctx, r, confidence)
-			results[i] <- result{got, err}
+			got, err := way(ctx)
+			if err == nil && len(got.services) == 0 {
+				err = errNothing
+			}
+			results <- result{n, got, err}
 		})
 	}
-	var failures []error
-	for i := range results {
-		r := <-results[i]
-		if r.err == nil && len(r.got.services) > 0 {
-			return r.got, nil
+	ended := make([]*result, len(ways))
+	for range ways {
+		r := <-results
+		ended[r.n] = &r
+		for n, e := range ended {
+			if e != nil && e.err == nil {
+				if !slices.Contains(ended[:n], nil) {
+					return e.got, nil
+				}
+				h.post(s, e.got)
+				break
+			}
 		}
-		if r.err == nil {
-			r.err = errNothing
-		}
-		failures = append(failures, r.err)
 	}
-	return found{}, failures[0]
+	return found{}, ended[0].err
 }
 
 // gets are requests for documents.
@@ -78,7 +94,7 @@ func (h *hunt) autoconfigAt(ctx context.Context, r request, confidence string) (
 }
 
 // parseAutoconfig reads a client configuration, versions 1.1 and 1.2
-// (draft-ietf-mailmaint-autoconfig, 4).
+// (draft-ietf-mailmaint-autoconfig, 3).
 func parseAutoconfig(body []byte, who subject) (found, error) {
 	root, err := parseXML(body)
 	if err != nil {
@@ -159,7 +175,7 @@ func webServer(n *node, who subject, kind string) (Service, bool) {
 // signIns translates ways to sign in.
 func signIns(n *node) []string {
 	names := map[string]string{
-		"password-cleartext": "password", "plain": "password", "http-basic": "password", "password-encrypted": "cram-md5", "secure": "cram-md5",
+		"password-cleartext": "password", "plain": "password", "http-basic": "password", "basic": "password", "digest": "digest-md5", "password-encrypted": "cram-md5", "secure": "cram-md5",
 		"oauth2": "oauth2", "ntlm": "ntlm", "gssapi": "gssapi", "tls-client-cert": "client-certificate", "client-ip-address": "client-address", "none": "none",
 	}
 	var all []string

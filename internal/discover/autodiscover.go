@@ -14,7 +14,7 @@ import (
 // password is given up ([MS-OXDSCLI]).
 
 // outlook asks all places at once, and takes the first answer in their order.
-func (h *hunt) outlook(ctx context.Context, _ *step) (found, error) {
+func (h *hunt) outlook(ctx context.Context, s *step) (found, error) {
 	d := h.who.Domain
 	ways := []func(context.Context) (found, error){
 		h.autodiscoverJSON,
@@ -27,29 +27,7 @@ func (h *hunt) outlook(ctx context.Context, _ *step) (found, error) {
 		h.autodiscoverRedirect,
 		h.autodiscoverSRV,
 	}
-	type result struct {
-		got found
-		err error
-	}
-	results := make([]chan result, len(ways))
-	for i, way := range ways {
-		results[i] = make(chan result, 1)
-		h.running.Go(func() {
-			got, err := way(ctx)
-			results[i] <- result{got, err}
-		})
-	}
-	var first error
-	for i := range results {
-		r := <-results[i]
-		if r.err == nil && len(r.got.services) > 0 {
-			return r.got, nil
-		}
-		if first == nil {
-			first = r.err
-		}
-	}
-	return found{}, first
+	return h.firstOf(ctx, s, ways)
 }
 
 // mailbox is the address that is asked about.

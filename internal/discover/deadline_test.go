@@ -208,3 +208,14 @@ func TestBetterSourcesAreWaitedFor(t *testing.T) {
 		t.Errorf("%s took %v: autoconfig that does not answer is to be waited for a while", lines(a), took)
 	}
 }
+
+// Of two places the second counts while the first is silent.
+func TestSilentPlaceDoesNotHideTheOther(t *testing.T) {
+	w := newWorld(t, zone)
+	w.silent("203.0.113.2:443")
+	w.web("203.0.113.1", files(map[string]string{"/.well-known/autoconfig/mail/config-v1.1.xml": configXML("example.org")}), "example.org")
+	w.mailAll("203.0.113.8", "imap.example.org", "pop.example.org", "smtp.example.org")
+	w.want(w.find("me@example.org", func(o *Options) { o.Explain, o.Deadline = false, 2*time.Second }), `imap imap.example.org:993 tls autoconfig published
+		pop3 pop.example.org:995 tls guess guessed
+		smtp smtp.example.org:587 starttls autoconfig published`)
+}

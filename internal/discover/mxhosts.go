@@ -72,7 +72,7 @@ func (h *hunt) tableByHost(ctx context.Context, _ *step) (found, error) {
 }
 
 // hostDomains are the domains that may know about the first mail host: its name without the
-// first label, and what is registrable of it (draft-ietf-mailmaint-autoconfig, 3.4).
+// first label, and what is registrable of it (draft-ietf-mailmaint-autoconfig, 4.3).
 func hostDomains(host, asked string) (all []string) {
 	_, full, _ := strings.Cut(host, ".")
 	base := registrable(host)
@@ -105,7 +105,7 @@ func (h *hunt) byMailHost(ctx context.Context, s *step) (found, error) {
 		return found{result: "the mail host is of the domain itself"}, nil
 	}
 	h.asked(s, "https autoconfig of "+strings.Join(domains, ", "))
-	return h.autoconfig(ctx, gets(false, urls...), Published)
+	return h.autoconfig(ctx, s, gets(false, urls...), Published)
 }
 
 // databaseByHost asks the database about the provider of the mail host.
@@ -122,7 +122,7 @@ func (h *hunt) databaseByHost(ctx context.Context, s *step) (found, error) {
 		return found{result: "the mail host is of the domain itself"}, nil
 	}
 	h.asked(s, strings.Join(urls, ", "))
-	return h.autoconfig(ctx, gets(true, urls...), Database)
+	return h.autoconfig(ctx, s, gets(true, urls...), Database)
 }
 
 // asked says what a step asks, if that is known only now.

@@ -50,16 +50,16 @@ func (h *hunt) ask() {
 	d := h.who.Domain
 	h.mx = &mailHosts{done: make(chan struct{})}
 	h.start(rankPACC, "pacc", "https://ua-auto-config."+d, h.pacc)
-	h.start(rankAutoconfig, "autoconfig", "https://autoconfig."+d+", https://"+d, func(ctx context.Context, _ *step) (found, error) {
-		return h.autoconfig(ctx, gets(false, h.autoconfigURLs("https", d)...), Published)
+	h.start(rankAutoconfig, "autoconfig", "https://autoconfig."+d+", https://"+d, func(ctx context.Context, s *step) (found, error) {
+		return h.autoconfig(ctx, s, gets(false, h.autoconfigURLs("https", d)...), Published)
 	})
 	if h.f.table.byDomain(d) != nil && !h.f.opt.Explain {
 		return
 	}
 	h.start(rankTableMX, "table-mx", "the built-in table, by mail host", h.tableByHost)
 	if h.f.opt.Database != "" {
-		h.start(rankDatabase, "database", h.f.opt.Database+d, func(ctx context.Context, _ *step) (found, error) {
-			return h.autoconfig(ctx, gets(true, h.f.opt.Database+d), Database)
+		h.start(rankDatabase, "database", h.f.opt.Database+d, func(ctx context.Context, s *step) (found, error) {
+			return h.autoconfig(ctx, s, gets(true, h.f.opt.Database+d), Database)
 		})
 	}
 	h.start(rankSRV, "srv", "SRV records of "+d, h.services)
@@ -68,8 +68,8 @@ func (h *hunt) ask() {
 		h.start(rankMX, "mx-database", "the database, about the mail host", h.databaseByHost)
 	}
 	h.start(rankAutodiscover, "autodiscover", "https://autodiscover."+d+", https://"+d, h.outlook)
-	h.start(rankPlain, "autoconfig-http", "http://autoconfig."+d+", http://"+d, func(ctx context.Context, _ *step) (found, error) {
-		return h.autoconfig(ctx, gets(true, h.autoconfigURLs("http", d)...), Published)
+	h.start(rankPlain, "autoconfig-http", "http://autoconfig."+d+", http://"+d, func(ctx context.Context, s *step) (found, error) {
+		return h.autoconfig(ctx, s, gets(true, h.autoconfigURLs("http", d)...), Published)
 	})
 	h.start(rankGuess, "guess", "the usual names of "+d, h.guess)
 	h.start(rankHost, "mx-host", "the mail host, and its owner's usual names", h.guessHost)

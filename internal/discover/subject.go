@@ -77,7 +77,7 @@ func (s subject) user(form string) string {
 }
 
 // fill replaces the placeholders of autoconfig, as far as they are known
-// (draft-ietf-mailmaint-autoconfig, 4).
+// (draft-ietf-mailmaint-autoconfig, 3).
 func (s subject) fill(text string) string {
 	if s.Address == "" {
 		return strings.ReplaceAll(text, "%EMAILDOMAIN%", s.Domain)
