@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -115,12 +116,8 @@ func discoverOptions(cmd *cobra.Command) (o discover.Options, err error) {
 	o = discover.Options{
 		Dial: new(net.Dialer).DialContext, Now: time.Now, Random: rand.Reader, Database: discover.DefaultDatabase,
 	}
-	resolver := ""
-	dnsOptions := dnsx.Options{TrustAD: false, Rounds: 1, Timeout: 2 * time.Second, Now: time.Now, ID: dns.Id, Dial: o.Dial}
 	if cfg != nil {
 		o.Deadline, o.Database, o.AllowPrivate = time.Duration(cfg.Discover.Deadline), cfg.Discover.Database, cfg.Discover.AllowPrivate
-		resolver = string(cfg.Discover.Resolver)
-		dnsOptions.TrustAD = cfg.Queue.ResolverValidates
 		o.Own = ownDomains(cmd, cfg)
 		if o.Overrides, err = overrides(cfg); err != nil {
 			return o, err
@@ -143,20 +140,27 @@ func discoverOptions(cmd *cobra.Command) (o discover.Options, err error) {
 	if o.Roots, _, err = authorities(conf.Path(ca)); err != nil {
 		return o, misconfigured(err)
 	}
-	if named, _ := f.GetString("resolver"); named != "" {
-		resolver = named
-	}
-	switch {
-	case resolver == "":
-		dnsOptions.Servers = nameServers(cfg, slog.New(slog.DiscardHandler))
-	case !strings.Contains(resolver, ":") || net.ParseIP(resolver) != nil:
-		dnsOptions.Servers = []string{net.JoinHostPort(resolver, "53")}
-	default:
-		dnsOptions.Servers = []string{resolver}
-	}
-	client, err := dnsx.New(dnsOptions)
+	named, _ := f.GetString("resolver")
+	client, err := discoverResolver(cmp.Or(named, string(cfg.Discover.Resolver)), cfg)
 	o.Resolver = client
-	return o, misconfigured(err)
+	return o, err
+}
+
+// discoverResolver asks the named name server, or those of the configuration or the machine.
+// Each is asked twice within the 2 s that a question has: a packet may be lost, a server down.
+func discoverResolver(named string, cfg *conf.Config) (*dnsx.Client, error) {
+	servers := []string{named}
+	switch {
+	case named == "":
+		servers = nameServers(cfg, slog.New(slog.DiscardHandler))
+	case !strings.Contains(named, ":") || net.ParseIP(named) != nil:
+		servers = []string{net.JoinHostPort(named, "53")}
+	}
+	c, err := dnsx.New(dnsx.Options{
+		Servers: servers, TrustAD: cfg.Queue.ResolverValidates, Rounds: 2, Timeout: max(450*time.Millisecond, 900*time.Millisecond/time.Duration(len(servers))),
+		Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext,
+	})
+	return c, misconfigured(err)
 }
 
 // optionalConfig is nil if there is none where commands look, and none was named.
