@@ -68,8 +68,9 @@ type way struct {
 var ways = []way{
 	{"martlet import", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.martlet(to), nil }},
 	{"martlet import --no-proof", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.martlet(to, "--no-proof"), nil }},
-	{"mbsync to Martlet", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.mbsync(to) }},
-	{"mbsync to Maildir", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.mbsync(nil) }},
+	{"mbsync to Martlet", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.mbsync(to, true) }},
+	{"mbsync to Maildir", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.mbsync(nil, true) }},
+	{"mbsync, unsynced, to Maildir", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.mbsync(nil, false) }},
 	{"imapsync to Martlet", func(b *bench, to *martlet.Server) (*exec.Cmd, error) { return b.imapsync(to) }},
 }
 
@@ -225,7 +226,9 @@ func (b *bench) martlet(to *martlet.Server, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func (b *bench) mbsync(to *martlet.Server) (*exec.Cmd, error) {
+// mbsync brings into Martlet, or into a Maildir if to is nil; without synced it leaves to the
+// kernel when what it wrote is on disk.
+func (b *bench) mbsync(to *martlet.Server, synced bool) (*exec.Cmd, error) {
 	host, port, _ := net.SplitHostPort(b.source.IMAP)
 	conf := fmt.Sprintf("SyncState *\nIMAPAccount far\nHost %s\nPort %s\nUser carol\nPass %q\nSSLType None\nAuthMechs LOGIN\n\nIMAPStore far\nAccount far\n\n", host, port, dovecot.Password)
 	if to != nil {
@@ -235,6 +238,9 @@ func (b *bench) mbsync(to *martlet.Server) (*exec.Cmd, error) {
 		conf = strings.Replace(conf, "SyncState *\n", fmt.Sprintf("SyncState %s/state/\n", b.dir), 1)
 	} else {
 		conf += fmt.Sprintf("MaildirStore near\nInbox %s/inbox\nPath %s/\nSubFolders Verbatim\n\n", b.dir, b.dir)
+	}
+	if !synced {
+		conf = "FSync no\n" + conf
 	}
 	box := "Bench"
 	if to == nil {

@@ -106,4 +106,3 @@ func startCourier(t *testing.T) (addr string) {
 	}()
 	return l.Addr().String()
 }
-
