@@ -35,6 +35,7 @@ import (
 type settings struct {
 	messages, size, rounds int
 	binary, imapsync, only string
+	verbose                bool
 }
 
 func main() {
@@ -45,6 +46,7 @@ func main() {
 	flag.StringVar(&s.binary, "martlet", "bin/martlet", "program to measure")
 	flag.StringVar(&s.imapsync, "imapsync", "", "the script of imapsync; not measured without it")
 	flag.StringVar(&s.only, "only", "", "only what has this in its name")
+	flag.BoolVar(&s.verbose, "v", false, "say whose processor time it is")
 	flag.Parse()
 	if err := measure(context.Background(), s); err != nil {
 		fmt.Fprintln(os.Stderr, "benchimport:", err)
@@ -129,13 +131,17 @@ func (b *bench) turn(ctx context.Context, w way) (f figure, err error) {
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	before := processorTime(to.PID) + processorTime(b.source.PID)
+	beforeTo, beforeFrom := processorTime(to.PID), processorTime(b.source.PID)
 	began := time.Now()
 	if err := cmd.Run(); err != nil {
 		return f, fmt.Errorf("%w: %s", err, tail(out.String()))
 	}
 	took := time.Since(began)
-	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + processorTime(to.PID) + processorTime(b.source.PID) - before
+	own, target, origin := cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime(), processorTime(to.PID)-beforeTo, processorTime(b.source.PID)-beforeFrom
+	if b.verbose {
+		fmt.Fprintf(os.Stderr, "%s took %v; processor time: the program %v, Martlet %v, Dovecot %v\n", w.name, took, own, target, origin)
+	}
+	used := own + target + origin
 	if n, err := b.arrived(ctx, to, w); err != nil || n != b.messages {
 		return f, fmt.Errorf("%d of %d messages came: %w: %s", n, b.messages, err, tail(out.String()))
 	}
