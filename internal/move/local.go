@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -258,14 +260,31 @@ func (l *Local) Look(ctx context.Context, box Box, keys []string) (list []Looked
 	return list, err
 }
 
-// prove reads what look has not.
-func (l *Local) prove(ctx context.Context, list []tieNow) (err error) {
-	for i := 0; err == nil && i < len(list) && IsProving(ctx); i++ {
-		if now := list[i].now; now != nil {
-			now.Content, err = l.content(ctx, list[i].tie.Message, now.Content)
-		}
+// prove reads what look has not, some messages at the same time.
+func (l *Local) prove(ctx context.Context, list []tieNow) error {
+	if !IsProving(ctx) {
+		return nil
 	}
-	return err
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range receivers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(list) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				now := list[i].now
+				if now == nil {
+					continue
+				}
+				var err error
+				if now.Content, err = l.content(ctx, list[i].tie.Message, now.Content); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
 }
 
 // tieNow is a tie and how its message is now.
