@@ -241,6 +241,9 @@ func showAnswer(out io.Writer, a *discover.Answer) error {
 		fmt.Fprintln(out, "  nothing   no mail servers were found; ask the provider")
 	}
 	showServices(out, a, oneSource)
+	if text := signIn(a); text != "" {
+		fmt.Fprintf(out, "  sign-in   %s\n", text)
+	}
 	for _, n := range a.Notes {
 		fmt.Fprintf(out, "  note      %s\n", clean(n))
 	}
@@ -251,6 +254,32 @@ func showAnswer(out io.Writer, a *discover.Answer) error {
 		fmt.Fprintf(out, "  next      %s\n", next)
 	}
 	return nil
+}
+
+// signIn says what to sign in with, as far as the source knows.
+func signIn(a *discover.Answer) string {
+	has := map[string]bool{}
+	for _, s := range a.Services {
+		if s.Source == "own" {
+			return ""
+		}
+		for _, way := range s.Auth {
+			has[way] = true
+		}
+	}
+	switch {
+	case has["oauth2"] && has["app-password"]:
+		return "OAuth2, or an app password; not your own password"
+	case has["oauth2"] && has["password"]:
+		return "OAuth2, or your password"
+	case has["oauth2"]:
+		return "OAuth2 only; no password works"
+	case has["app-password"]:
+		return "an app password; not your own password"
+	case has["password"]:
+		return "your password"
+	}
+	return ""
 }
 
 // sourceText is who says so, and how far that counts.
