@@ -65,7 +65,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, domain string) {
 	for _, svc := range a.Services {
 		what := words[svc.Protocol]
 		if seen[svc.Protocol] {
-			what += ", if the first cannot be"
+			what += ", second choice"
 		}
 		seen[svc.Protocol] = true
 		line := row{What: what, Host: svc.Host, Port: svc.Port, Security: words[svc.Security]}
