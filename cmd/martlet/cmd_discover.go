@@ -344,8 +344,12 @@ func nextCommand(a *discover.Answer) string {
 		if strings.Contains(user, "%") {
 			user = "NAME"
 		}
-		return fmt.Sprintf("martlet import %s --from %s://%s --user %s --password-stdin --to ACCOUNT --plan",
-			s.Protocol, scheme, net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), quoted(clean(user)))
+		secret := "--password-stdin"
+		if s.Protocol == "imap" && len(s.Auth) == 1 && s.Auth[0] == "oauth2" {
+			secret = "--token-stdin"
+		}
+		return fmt.Sprintf("martlet import %s --from %s://%s --user %s %s --to ACCOUNT --plan",
+			s.Protocol, scheme, net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), quoted(clean(user)), secret)
 	}
 	return ""
 }

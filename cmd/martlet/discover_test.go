@@ -38,6 +38,9 @@ func TestDiscoverNeedsNoConfiguration(t *testing.T) {
 	if lines := strings.Split(strings.TrimSpace(got.out), "\n"); !strings.Contains(lines[len(lines)-1], "martlet import imap --from imaps://imap.gmail.com:993 --user 'me@gmail.com' --password-stdin --to ") {
 		t.Errorf("the last line is %q", lines[len(lines)-1])
 	}
+	if got = command(t, "", "discover", "me@outlook.com", "--resolver", dns); !strings.Contains(got.out, "OAuth2 only") || !strings.Contains(got.out, " --token-stdin ") {
+		t.Errorf("%s", got.out)
+	}
 	got = command(t, "", "discover", "me@icloud.com", "--json", "--resolver", dns)
 	var a discover.Answer
 	if err := json.Unmarshal([]byte(got.out), &a); err != nil || got.code != 0 || a.Domain != "icloud.com" || a.Address != "me@icloud.com" {
