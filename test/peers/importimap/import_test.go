@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/test/peers/dovecot"
 	"github.com/martlet-mail/martlet/test/peers/martlet"
+	"github.com/martlet-mail/martlet/test/provider"
 )
 
 var built string
@@ -309,5 +311,35 @@ func TestImportAfterRenumbering(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		equal(t, map[string][]row{"Box": census(t, c)["Box"]}, census(t, here(t, m)), false)
+	}
+}
+
+// The whole program is as large for a large mailbox as for a small one. MARTLET_IMPORT_GB
+// says how much is brought.
+func TestMemoryOfTheProgram(t *testing.T) {
+	peers(t)
+	gb := 0.4
+	if v, err := strconv.ParseFloat(os.Getenv("MARTLET_IMPORT_GB"), 64); err == nil {
+		gb = v
+	}
+	var peak []int64
+	for _, e := range []*provider.Endless{{Messages: 1000, Bytes: 100_000}, {Messages: int(gb * 1e9 / 100_000), Bytes: 100_000}} {
+		m := startMartlet(t)
+		begun := time.Now()
+		cmd := exec.Command(built, "import", "imap", "--from", "imap://"+e.Start(t), "--user", "carol", "--password-stdin", "--to", m.Account("carol").Address, "--config", m.Config)
+		cmd.Stdin = strings.NewReader("none\n")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.PID))
+		_, high, _ := strings.Cut(string(status), "VmHWM:")
+		high, _, _ = strings.Cut(high, "\n")
+		t.Logf("%d messages, %d MB, in %v: the program %d MB, the server %s at most", e.Messages, e.Messages*e.Bytes>>20, time.Since(begun).Round(time.Millisecond), rss>>10, strings.TrimSpace(high))
+		peak = append(peak, rss)
+		m.Stop()
+	}
+	if peak[1] > peak[0]*3/2+20<<10 {
+		t.Errorf("%d KB for the large mailbox, %d for the small one", peak[1], peak[0])
 	}
 }
