@@ -107,7 +107,12 @@ func (m *domainMove) bring(all []*moving, parallel int) error {
 
 // one makes an account if need be, brings its mail and proves it.
 func (m *domainMove) one(ctx context.Context, w *moving, l *domainLine) {
+	o := m.options(w)
 	if w.create {
+		if err := m.proven(ctx, &o); err != nil {
+			l.Why = describe(err)
+			return
+		}
 		if err := m.newAccount(ctx, w); err != nil {
 			l.Why = describe(err)
 			return
@@ -123,7 +128,7 @@ func (m *domainMove) one(ctx context.Context, w *moving, l *domainLine) {
 		}
 		report.file = f
 	}
-	err := m.import1(ctx, w, l, report)
+	err := m.import1(ctx, w, o, l, report)
 	if report.file != nil {
 		err = errors.Join(err, report.failed, report.file.Close())
 		if err == nil {
@@ -133,6 +138,27 @@ func (m *domainMove) one(ctx context.Context, w *moving, l *domainLine) {
 	if err != nil && l.Why == "" {
 		l.Why = describe(err)
 	}
+}
+
+// proven makes sure that the mail of an account that is to be made can be read: the import
+// begins with the connection that shows it.
+func (m *domainMove) proven(ctx context.Context, o *move.Options) error {
+	open := o.Open
+	src, err := open(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := src.Mailboxes(ctx); err != nil {
+		return errors.Join(err, src.Close())
+	}
+	o.Open = func(ctx context.Context) (move.Source, error) {
+		if first := src; first != nil {
+			src = nil
+			return first, nil
+		}
+		return open(ctx)
+	}
+	return nil
 }
 
 // reportName is the file of an account's proof. An address may have a slash in it, and two
@@ -148,8 +174,7 @@ func (m *domainMove) reportName(w *moving) string {
 }
 
 // import1 brings one account's mail and writes its proof.
-func (m *domainMove) import1(ctx context.Context, w *moving, l *domainLine, report *importReport) error {
-	o := m.options(w)
+func (m *domainMove) import1(ctx context.Context, w *moving, o move.Options, l *domainLine, report *importReport) error {
 	done, err := move.Import(ctx, o)
 	sum := sumLine{Event: "done", Source: done.Source, Account: w.address, Whole: true}
 	for i := range done.Mailboxes {

@@ -39,6 +39,8 @@ type Options struct {
 	Certificate string   // PEM files; empty means no TLS
 	Key         string
 
+	Proxy string // the one of Users who may act for the others; "": nobody
+
 	// Unsynced has nothing written through to the disk, by way of Debian's package
 	// eatmydata: for filling a mailbox in less time.
 	Unsynced bool
@@ -194,6 +196,9 @@ func (s *Server) prepare(ports []string) error {
 	if s.opt.Certificate != "" {
 		imapd += fmt.Sprintf(tlsConf, s.opt.Certificate, s.opt.Key)
 		imaps = fmt.Sprintf(imapsLine, programs, dir, ports[2])
+	}
+	if s.opt.Proxy != "" {
+		imapd += "proxyservers: " + s.opt.Proxy + "\n" // of the default domain
 	}
 	if err := os.WriteFile(filepath.Join(dir, "imapd.conf"), []byte(imapd), 0o644); err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
+	"github.com/martlet-mail/martlet/test/peers/cyrus"
 	"github.com/martlet-mail/martlet/test/peers/dovecot"
 	"github.com/martlet-mail/martlet/test/peers/martlet"
 )
@@ -61,7 +62,7 @@ func former(t *testing.T) (*dovecot.Server, string) {
 	}
 	t.Cleanup(s.Stop)
 	for _, p := range people {
-		fill(t, s.IMAP, p)
+		fill(t, connect(t, s.IMAP, master, masterPassword, p.address()), p)
 	}
 	return s, users.String()
 }
@@ -87,9 +88,8 @@ const perBox = 20
 var boxes = []string{"INBOX", "Sent", "Projekte &- Reisen"} // modified UTF-7
 
 // fill puts mail into somebody's mailboxes.
-func fill(t *testing.T, addr string, p person) {
+func fill(t *testing.T, c *imapc.Client, p person) {
 	t.Helper()
-	c := connect(t, addr, master, masterPassword, p.address())
 	defer c.Close()
 	if err := c.Create(context.Background(), boxes[2], ""); err != nil {
 		t.Fatal(err)
@@ -410,5 +410,52 @@ func TestWholeDomain(t *testing.T) {
 	out, err = h.run(masterPassword, "import", "domain", "old.test", "--from", "imap://"+old.IMAP, "--master-user", master, "--master-password-stdin", "--master-form", "suffix", "--json", "--exclude", "Trash")
 	if err != nil || !strings.Contains(out, `"new":1,`) || strings.Count(out, `"new":0,`) != len(people)-1 {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// From Cyrus: by a proxy user's PLAIN, and by a first login.
+func TestFromCyrus(t *testing.T) {
+	if os.Getenv("MARTLET_PEERS") == "" {
+		t.Skip("MARTLET_PEERS=1 moves people from a real Cyrus")
+	}
+	unpacked := os.Getenv("MARTLET_PEERS_UNPACKED")
+	if unpacked == "" {
+		unpacked = "../../../bin/peers"
+	}
+	unpacked, err := filepath.Abs(filepath.Join(unpacked, "cyrus"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(unpacked, "usr/lib/cyrus/bin/imapd")); err != nil {
+		t.Skipf("cyrus is not unpacked (test/deps.sh bench): %v", err)
+	}
+	old, err := cyrus.Start(cyrus.Options{Dir: t.TempDir(), Unpacked: unpacked, Domain: "old.test", Users: []string{"anna", "bert", master}, Proxy: master, Unsynced: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { old.Stop() })
+	anna, bert := person{"anna", cyrus.Password, ""}, person{"bert", cyrus.Password, ""}
+	for _, p := range []person{anna, bert} {
+		c := connect(t, old.IMAP, p.address(), p.password, "")
+		if err := c.Create(context.Background(), "Sent", ""); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, c, p)
+	}
+	h := newHouse(t)
+	csv := filepath.Join(t.TempDir(), "people.csv")
+	if err := os.WriteFile(csv, []byte("anna@old.test,anna@old.test,{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n"), 0o600); err != nil { // "secret"
+		t.Fatal(err)
+	}
+	out, err := h.run(cyrus.Password, "import", "domain", "old.test", "--from", "imap://"+old.IMAP, "--master-user", master+"@old.test", "--master-password-stdin", "--csv", csv, "--create", "--json")
+	if err != nil || !strings.Contains(out, `"accounts":1,"whole":1,"failed":0`) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	h.must("", "account", "add", bert.address(), "--waiting")
+	h.must("", "domain", "set", "old.test", "migrate-from=imap://"+old.IMAP)
+	h.logsIn("pop3", bert)
+	for _, p := range []person{anna, bert} {
+		h.logsIn("imap", p)
+		h.arrives(old.IMAP, p)
 	}
 }
