@@ -69,6 +69,7 @@ never printed, logged or stored in the clear. Nothing is changed at the former s
 	f.String("ca", "", "PEM file with the authorities of the former server's certificate")
 	f.Bool("insecure", false, "take any certificate there, and send passwords without TLS if there is none")
 	f.Bool("no-proof", false, "do not read back what was brought")
+	f.Bool("keep-uids", true, "messages keep their UIDs where a mailbox here never had one: programs that follow the server's name download nothing again")
 	choiceFlags(f)
 	return cmd
 }
@@ -292,11 +293,12 @@ func (m *domainMove) credentials(w *moving) imapc.Credentials {
 // options are those of an account's import.
 func (m *domainMove) options(w *moving) move.Options {
 	waits := func(why string) { m.show.waits(w, why) }
+	keep, _ := m.cmd.Flags().GetBool("keep-uids")
 	o := move.Options{Choice: m.choice, Now: time.Now, Wait: importWait, Spool: spoolFile, Tell: func(e move.Event) { m.show.event(w, e) }}
 	o.Target = m.client.account(w.address, waits)
 	o.Open = func(context.Context) (move.Source, error) {
 		return imapsource.New(imapsource.Options{
-			IMAP: m.imap, User: w.user, Tell: waits, Wait: importWait,
+			IMAP: m.imap, User: w.user, Tell: waits, Wait: importWait, KeepUIDs: keep,
 			Credentials: func(context.Context) (imapc.Credentials, error) { return m.credentials(w), nil },
 		}), nil
 	}

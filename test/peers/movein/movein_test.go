@@ -110,19 +110,25 @@ func fill(t *testing.T, c *imapc.Client, p person) {
 	}
 }
 
-// content is what somebody has: how often each content lies in each mailbox, with its flags.
-func content(t *testing.T, c *imapc.Client) map[string]int {
+// content is what somebody has: how often each content lies in each mailbox, with its flags;
+// with UIDs if these are to be the same.
+func content(t *testing.T, c *imapc.Client, withUIDs bool) map[string]int {
 	t.Helper()
 	all := map[string]int{}
 	for _, box := range boxes {
-		if _, err := c.Select(context.Background(), box, imapc.Select{ReadOnly: true}); err != nil {
+		sel, err := c.Select(context.Background(), box, imapc.Select{ReadOnly: true})
+		if err != nil {
 			t.Fatalf("%s: %v", box, err)
 		}
 		var uids mail.UIDSet
 		uids.AddRange(1, 1<<31)
-		err := c.Fetch(context.Background(), imapc.Query{UIDs: uids, Flags: true, Date: true, Body: true}, func(m *imapc.Message) error {
+		err = c.Fetch(context.Background(), imapc.Query{UIDs: uids, Flags: true, Date: true, Body: true}, func(m *imapc.Message) error {
 			b, err := io.ReadAll(m.Body)
-			all[fmt.Sprintf("%s %x %v %s", box, sha256.Sum256(b), m.Flags, m.Date.UTC())]++
+			key := fmt.Sprintf("%s %x %v %s", box, sha256.Sum256(b), m.Flags, m.Date.UTC())
+			if withUIDs {
+				key += fmt.Sprintf(" %d.%d", sel.UIDValidity, m.UID)
+			}
+			all[key]++
 			return err
 		})
 		if err != nil {
@@ -232,17 +238,17 @@ func (h *house) logsIn(protocol string, p person) {
 }
 
 // arrives waits until all of somebody's mail is there, and holds it against the old server's.
-func (h *house) arrives(old string, p person) {
+func (h *house) arrives(old string, p person, sameUIDs bool) {
 	h.t.Helper()
 	var got, want map[string]int
-	want = content(h.t, connect(h.t, old, p.address(), p.password, ""))
+	want = content(h.t, connect(h.t, old, p.address(), p.password, ""), sameUIDs)
 	for range 200 {
 		var shown struct {
 			Messages int `json:"messages"`
 		}
 		json.Unmarshal([]byte(h.must("", "account", "show", p.address(), "--json")), &shown)
 		if shown.Messages >= perBox*len(boxes) {
-			if got = content(h.t, connect(h.t, h.at("imap"), p.address(), p.password, "")); maps.Equal(got, want) {
+			if got = content(h.t, connect(h.t, h.at("imap"), p.address(), p.password, ""), sameUIDs); maps.Equal(got, want) {
 				break
 			}
 		}
@@ -280,7 +286,7 @@ func TestFirstLogins(t *testing.T) {
 	h.logsIn("imap", dora)
 	h.logsIn("smtp", fritz)
 	for _, p := range []person{anna, bert, carl, dora, fritz} {
-		h.arrives(old.IMAP, p)
+		h.arrives(old.IMAP, p, false)
 	}
 
 	if log, err := os.ReadFile(h.Log); err != nil || len(log) == 0 {
@@ -312,7 +318,7 @@ func TestFirstLogins(t *testing.T) {
 		time.Sleep(250 * time.Millisecond)
 	}
 	h.logsIn("pop3", eva)
-	h.arrives(old.IMAP, eva)
+	h.arrives(old.IMAP, eva, false)
 	if out := h.must("", "account", "list", "old.test", "--json"); strings.Contains(out, "waiting") || strings.Contains(out, "foreign") || strings.Count(out, "\n") != len(people) {
 		t.Error(out)
 	}
@@ -398,7 +404,7 @@ func TestWholeDomain(t *testing.T) {
 			h.must(p.password, "account", "passwd", p.address(), "--password-stdin")
 		}
 		h.logsIn("imap", p)
-		h.arrives(old.IMAP, p)
+		h.arrives(old.IMAP, p, true)
 	}
 
 	// Once more brings what is new, and nothing else.
@@ -456,6 +462,6 @@ func TestFromCyrus(t *testing.T) {
 	h.logsIn("pop3", bert)
 	for _, p := range []person{anna, bert} {
 		h.logsIn("imap", p)
-		h.arrives(old.IMAP, p)
+		h.arrives(old.IMAP, p, false)
 	}
 }
