@@ -27,6 +27,7 @@ empty value brings the default back. Some change what has to be in the DNS: "mar
 diff" tells.`,
 		Example: `  martlet domain set example.org dmarc=reject
   martlet domain set example.org mta-sts=enforce tls-reports=tls@example.org
+  martlet domain set example.org migrate-from=imaps://old.example.org
   martlet domain set example.org dmarc=`,
 		Args: arguments(2, -1), RunE: setDomain,
 	}
