@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -16,7 +17,8 @@ import (
 const (
 	batchBytes    = 4 << 20
 	batchMessages = 500
-	spoolOver     = 1 << 20 // a larger message is on disk meanwhile
+	batchAge      = time.Second // of a slow source: what came is not to be lost for long
+	spoolOver     = 1 << 20     // a larger message is on disk meanwhile
 )
 
 // filler is the Visitor of an import: it fills batches and hands them to the target.
@@ -39,6 +41,7 @@ type filler struct {
 type batch struct {
 	bytes []byte // of the messages that are in memory, one after the other
 	list  []onItsWay
+	began time.Time // when the first came
 }
 
 type onItsWay struct {
@@ -157,8 +160,12 @@ func (f *filler) Put(ctx context.Context, item Item, r io.Reader) error {
 			return err
 		}
 	}
+	now := f.im.Now()
+	if len(f.batch.list) == 0 {
+		f.batch.began = now
+	}
 	f.batch.list = append(f.batch.list, w)
-	if w.file != nil || len(f.batch.list) == batchMessages || len(f.batch.bytes) > batchBytes {
+	if w.file != nil || len(f.batch.list) == batchMessages || len(f.batch.bytes) > batchBytes || now.Sub(f.batch.began) >= batchAge {
 		if err := f.send(); err != nil {
 			return err
 		}
