@@ -27,7 +27,7 @@ var zones = map[string]int{
 }
 
 // fromLine reads a line that begins with "From " (RFC 4155, appendix A; mbox(5) of qmail). bare: it has no
-// date, and nothing but perhaps a dash, as Thunderbird writes it.
+// date, and nothing but perhaps a dash, as Thunderbird writes it. A date that cannot be is zero.
 func fromLine(line []byte) (sender string, date time.Time, bare, ok bool) {
 	if len(line) > maxFromLine {
 		return "", time.Time{}, false, false
@@ -42,6 +42,9 @@ func fromLine(line []byte) (sender string, date time.Time, bare, ok bool) {
 			continue
 		}
 		if date, ok = asctime(words[i:]); ok {
+			if !plausible(date) { // some are of 1601, or of 1706: they separate all the same
+				date = time.Time{}
+			}
 			return strings.Join(words[:i], " "), date, false, true
 		}
 	}
@@ -61,8 +64,7 @@ func IsFromLine(line []byte) bool {
 // without seconds. A time without zone is taken for UTC (RFC 4155, appendix A).
 func asctime(w []string) (time.Time, bool) {
 	if strings.HasSuffix(w[0], ",") || len(w) > 1 && index(months[:], w[1]) < 0 { // Mon, 2 Jan 2006 15:04:05 +0100
-		t, ok := mime.ParseDate(strings.Join(w, " "))
-		return t, ok && plausible(t)
+		return mime.ParseDate(strings.Join(w, " "))
 	}
 	if len(w) < 5 {
 		return time.Time{}, false
@@ -86,12 +88,11 @@ func asctime(w []string) (time.Time, bool) {
 	if year == 0 {
 		return time.Time{}, false
 	}
-	t := time.Date(year, time.Month(month+1), day, h, m, s, 0, time.FixedZone("", east*60))
-	return t, t.Day() == day && plausible(t)
+	return time.Date(year, time.Month(month+1), day, h, m, s, 0, time.FixedZone("", east*60)), true
 }
 
-// plausible tells whether mail can have the date: mbox files are of 1970 and later, and an
-// internal date has a year of four digits.
+// plausible tells whether a message can have come at the date: in 1970 or later, and a year has
+// four digits.
 func plausible(t time.Time) bool { return t.Year() >= 1970 && t.Year() <= 9998 }
 
 func clock(s string) (h, m, sec int, ok bool) {

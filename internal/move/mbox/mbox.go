@@ -161,7 +161,7 @@ func (s *Source) mailbox(file, name string) (m move.Mailbox, ok bool, err error)
 		return m, false, nil
 	}
 	// Of a file that was not named, a beginning with the word "From" is not enough.
-	if _, _, _, dated := fromLine([]byte(scan.From + "\n")); !dated && file != s.name {
+	if _, _, _, dated := fromLine([]byte(scan.From + "\n")); !dated && file != s.name && path.Base(file) != "mbox" && path.Ext(file) != ".mbox" {
 		return m, false, nil
 	}
 	header, err := rfc822.ReadHeader(scan)

