@@ -80,7 +80,7 @@ var plan = map[string][]string{
 	"discover/format":  {"fault", "discover", "github.com/smallstep/pkcs7", "rsc.io/qr"},
 	"discover/clients": {"mail", "fault", "dnsx", "discover", "github.com/smallstep/pkcs7", "golang.org/x/net"},
 
-	"move":        {"mail", "fault", "store"},
+	"move":        {"mail", "fault", "turn", "store"},
 	"move/remote": {"mail", "fault", "move"},
 
 	"move/link":              {"mail", "fault", "engine", "record", "store", "move", "move/signin"},

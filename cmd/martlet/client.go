@@ -82,7 +82,7 @@ func dialServer(ctx context.Context, cfg *conf.Config) (*client, error) {
 		return nil, failed("cannot reach the server on %s: %v", socket, err)
 	}
 	probe.Close()
-	tr := &http.Transport{DialContext: dial, DisableCompression: true}
+	tr := &http.Transport{DialContext: dial, DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 64 << 10} // imports write much
 	return &client{http: &http.Client{Transport: tr}, online: true, close: func() error { tr.CloseIdleConnections(); return nil }}, nil
 }
 

@@ -170,13 +170,14 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 	if err != nil {
 		return err
 	}
-	part("admin socket", func(ctx context.Context) error { return h.serveAdmin(ctx, socket) })
-
 	options, err := h.sessionOptions(certs)
 	if err != nil {
+		socket.Close()
 		return err
 	}
 	sessions := netsrv.New(options)
+	h.work = sessions.Work
+	part("admin socket", func(ctx context.Context) error { return h.serveAdmin(ctx, socket) })
 	services, public := h.services(), h.publicHTTP(sessions)
 	for _, d := range doors {
 		part(d.Name(), func(ctx context.Context) error {

@@ -58,6 +58,8 @@ type house struct {
 	links     *link.Links          // keep accounts in step with mailboxes elsewhere
 	trace     *trace.Book          // tells the story of each message; nil: none is kept
 
+	work func(ctx context.Context, account string) (context.Context, func()) // takes turns for accounts; nil: nobody else works
+
 	trying  string            // domain that settings are told of whatever the Host, on a try-out server
 	certs   certificateSource // nil: no TLS; once it serves
 	acme    *authority        // nil: certificates come from files
@@ -216,7 +218,7 @@ func (h *house) backup() backup.House {
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
 	return admin.New(admin.Options{
-		Store: h.store, Directory: h.directory, Queue: h.queue, Allowance: h.allowance, Trace: h.trace, Reports: h.reports, Links: h.links, Files: h.files, Backup: h.backup(), Names: h.names,
+		Store: h.store, Directory: h.directory, Queue: h.queue, Allowance: h.allowance, Trace: h.trace, Reports: h.reports, Links: h.links, Files: h.files, Backup: h.backup(), Names: h.names, Work: h.work,
 		Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid(),
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 // What one commit writes at most, well within what an engine takes.
@@ -75,16 +76,29 @@ func (p *putting) receive(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(receivers, len(p.list)) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(p.list) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if err := p.receiveOne(ctx, i); err != nil {
-					cancel(err)
-				}
+	hand := func(work *turn.Turn, helps bool) {
+		ctx := turn.With(ctx, work)
+		for i := int(next.Add(1)) - 1; i < len(p.list) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+			if err := p.receiveOne(ctx, i); err != nil {
+				cancel(err)
 			}
-		})
+			if helps && work.Over() { // others want the processor: the first hand is enough
+				return
+			}
+			work.Yield()
+		}
 	}
+	var wg sync.WaitGroup
+	work := turn.Of(ctx)
+	if len(p.list) > 1 {
+		if second, ok := work.Beside(); ok {
+			wg.Go(func() {
+				defer second.Give()
+				hand(second, true)
+			})
+		}
+	}
+	hand(work, false)
 	wg.Wait()
 	return context.Cause(ctx)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/turn"
 )
 
 var ctx = context.Background()
@@ -386,4 +387,28 @@ func TestStateAndForget(t *testing.T) {
 	if st, err := w.State(ctx, box); st != nil || err != nil {
 		t.Error(st, err)
 	}
+}
+
+// What is put for an account beside others takes no turn that it does not give back.
+func TestTurnsAreGivenBack(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	at, _ := w.open(t, "s", Mailbox{Name: "INBOX", Source: "INBOX"})
+	g := turn.NewGate(2)
+	other, mine := g.Turn(), g.Turn()
+	other.Take("other")
+	for n := range 5 {
+		var list []Incoming
+		for i := range n {
+			list = append(list, incoming(Item{Key: fmt.Sprint(n, ".", i)}, letter(i)))
+		}
+		mine.Take("mine")
+		if _, err := w.Put(turn.With(ctx, &mine), Box{"s", "m"}, at.ID, list); err != nil {
+			t.Fatal(err)
+		}
+		if mine.Over() {
+			t.Errorf("after %d messages there are more turns than one", n)
+		}
+		mine.Give()
+	}
+	other.Give()
 }

@@ -45,11 +45,14 @@ type Options struct {
 	Files     Files            // nil: nothing is known of files
 	Backup    backup.House     // the same, as backups see it
 	Names     Names            // zero: nothing is known of the DNS
-	Version   string
-	Log       *slog.Logger // nil: discard
-	Now       func() time.Time
-	Rand      io.Reader // for passwords
-	PID       int       // of this process
+	// Work takes a turn at the processors for an account, which the context carries, until the
+	// function is called: long work for one does not hold up others. nil: there are none.
+	Work    func(ctx context.Context, account string) (context.Context, func())
+	Version string
+	Log     *slog.Logger // nil: discard
+	Now     func() time.Time
+	Rand    io.Reader // for passwords
+	PID     int       // of this process
 }
 
 // Files reads every file of the store and reports those that are not as they were written.

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/remote"
@@ -30,7 +32,8 @@ func (a *api) moveCalls() map[string]handler {
 // moveCall is one call under way.
 type moveCall struct {
 	*request
-	to *move.Local
+	to   *move.Local
+	work func() (context.Context, func()) // takes a turn for the account
 }
 
 func (a *api) moving(h func(*moveCall) error) handler {
@@ -39,7 +42,11 @@ func (a *api) moving(h func(*moveCall) error) handler {
 		if err != nil {
 			return err
 		}
-		return h(&moveCall{r, move.NewLocal(a.Store, acct.ID)})
+		work := func() (context.Context, func()) { return r.ctx, func() {} }
+		if a.Work != nil {
+			work = func() (context.Context, func()) { return a.Work(r.ctx, acct.Address.String()) }
+		}
+		return h(&moveCall{r, move.NewLocal(a.Store, acct.ID), work})
 	}
 }
 
@@ -106,7 +113,8 @@ func (c *moveCall) ties() error {
 
 // eachTie tells of some ties in their order, and how their messages are now.
 func (c *moveCall) eachTie() error {
-	ctx := c.ctx
+	ctx, give := c.work()
+	defer give()
 	box, behind, prove := remote.PageQuery(c.URL.Query())
 	if prove {
 		ctx = move.Proving(ctx)
@@ -130,7 +138,9 @@ func (c *moveCall) put() error {
 	}
 	var all []move.Outcome
 	err = remote.ReadFrames(c.whole, func(list []move.Incoming) error {
-		out, err := c.to.Put(c.ctx, remote.BoxOf(q), at, list)
+		ctx, give := c.work()
+		defer give()
+		out, err := c.to.Put(ctx, remote.BoxOf(q), at, list)
 		all = append(all, out...)
 		return err
 	})

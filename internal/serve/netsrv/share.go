@@ -1,5 +1,11 @@
 package netsrv
 
+import (
+	"context"
+
+	"github.com/martlet-mail/martlet/internal/turn"
+)
+
 // A session shares the processors with others as one of its account's. Before it has
 // signed in, it is one of its address's; peers that are exempt from the limits of
 // addresses, such as the mail server in front of LMTP, speak for many and need not ask.
@@ -39,3 +45,11 @@ const (
 // One that has closed its end is Silent until something is written to it: only then its
 // system says that nobody listens.
 func (c *Conn) Presence() Presence { return presence(c.raw.Conn) }
+
+// Work takes a turn for an account that is worked for without a session, as its sessions take
+// theirs. The context carries it, and the function gives it back.
+func (s *Server) Work(ctx context.Context, account string) (context.Context, func()) {
+	t := s.gate.Turn()
+	t.Take(account)
+	return turn.With(ctx, &t), t.Give
+}
