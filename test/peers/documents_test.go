@@ -33,6 +33,7 @@ func TestDocuments(t *testing.T) {
 	t.Run("qr", func(t *testing.T) { qrCodes(t, s) })
 	t.Run("qr in a terminal", qrOfTerminal)
 	t.Run("serve-check", func(t *testing.T) { serveCheck(t, s) })
+	t.Run("discover --format", func(t *testing.T) { formatByCommand(t, s) })
 	t.Run("autoconfig in thunderbird's forms", func(t *testing.T) { whateverHost(t, s) })
 }
 
@@ -198,5 +199,19 @@ func whateverHost(t *testing.T, s *subject) {
 		if !strings.Contains(r.out, `<incomingServer type="imap">`) || strings.Contains(r.out, "plain<") {
 			t.Errorf("%s: %s", url, r.out)
 		}
+	}
+}
+
+// formatByCommand goes the whole way: an address, the command, a file, the program, the mail.
+func formatByCommand(t *testing.T, s *subject) {
+	a, home := s.account(t, "alice"), t.TempDir()
+	secret := write(t, home, "secret", a.Password+"\n")
+	r := program{name: built, args: []string{"discover", a.Address, "--config", s.Config, "--format", "mbsync", "--ca", s.caPath(), "--password-command", "cat " + secret}}.succeed(t)
+	rc := write(t, home, "mbsyncrc", r.out)
+	os.MkdirAll(filepath.Join(home, "Mail", a.Address), 0o700)
+	program{name: "mbsync", args: []string{"-c", rc, "-a"}, home: home}.succeed(t)
+	all, _ := filepath.Glob(filepath.Join(home, "Mail", a.Address, "INBOX", "*", "*"))
+	if len(all) == 0 {
+		t.Error("the welcome message was not brought")
 	}
 }
