@@ -38,6 +38,14 @@ func (p *Provider) Gmail(t testing.TB, local string, n int) string {
 	return user
 }
 
+// Add puts message i into All Mail of an account.
+func (p *Provider) Add(t testing.TB, user string, i int) {
+	t.Helper()
+	c := p.talk(t, user)
+	c.append("[Gmail]/All Mail", Flags(i), Message(i))
+	c.do("LOGOUT")
+}
+
 // LabelsOf returns the labels of a message as a client writes them. Every tenth has none.
 func LabelsOf(i int) []string {
 	switch i % 10 {

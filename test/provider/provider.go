@@ -36,6 +36,8 @@ type Options struct {
 	Connections int                   // at once; one more is refused as Gmail does; 0: any
 	LieSizes    int64                 // is added to each RFC822.SIZE
 	NoEnabled   bool                  // ENABLE is answered OK without ENABLED, as at iCloud
+	CountOnly   bool                  // ESEARCH is answered with a count alone, as at iCloud
+	Short       func() bool           // SEARCH lists no UID but the first
 	Hide        string                // capabilities that are not offered, separated by spaces
 	NoBody      func(uid string) bool // FETCH of this UID's body is refused
 

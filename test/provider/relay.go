@@ -75,7 +75,10 @@ func (s *session) unreadable(set string) bool {
 	return false
 }
 
-var size = regexp.MustCompile(`RFC822\.SIZE ([0-9]+)`)
+var (
+	esearch = regexp.MustCompile(`^(\* ESEARCH \(TAG "[^"]*"\) UID) ALL .*\r\n`)
+	size    = regexp.MustCompile(`RFC822\.SIZE ([0-9]+)`)
+)
 
 // toClient hands on what the server says, changed where the provider lies.
 func (s *session) toClient() {
@@ -96,6 +99,12 @@ func (s *session) toClient() {
 		}
 		if strings.HasPrefix(line, "* CAPABILITY ") {
 			line = "* CAPABILITY " + s.p.visible(strings.TrimPrefix(line, "* CAPABILITY ")) + "\r\n"
+		}
+		if s.p.opt.CountOnly {
+			line = esearch.ReplaceAllString(line, "$1 COUNT 30\r\n")
+		}
+		if s.p.opt.Short != nil && strings.HasPrefix(line, "* SEARCH ") && s.p.opt.Short() {
+			line = "* SEARCH 1\r\n"
 		}
 		if d := s.p.opt.LieSizes; d != 0 {
 			line = size.ReplaceAllStringFunc(line, func(m string) string {

@@ -85,6 +85,8 @@ type Client struct {
 	noise   int64 // responses since the last tagged one
 	msg     Message
 	late    bool // the server sends UIDs after bodies
+
+	plainSearch bool // its ESEARCH is not to be trusted
 }
 
 // Dial connects, protects the line and reads the greeting. It does not sign in.

@@ -99,31 +99,46 @@ func (c *Client) selectData(sel *Selected, p *Pending, word string) bool {
 func (c *Client) Selected() string { return c.selName }
 
 // Search finds messages of the open mailbox by criteria of SEARCH, such as "UID 5:*" or
-// "DELETED".
+// "DELETED". A server that offers ESEARCH and answers with other things than it was asked
+// for, as iCloud does with a count alone, is asked without from then on.
 func (c *Client) Search(ctx context.Context, criteria string) (mail.UIDSet, error) {
-	var found mail.UIDSet
-	line := "UID SEARCH "
-	extended := c.Capable("ESEARCH") || c.Capable("IMAP4REV2")
-	if extended {
-		line += "RETURN (ALL) "
+	if !c.plainSearch && (c.Capable("ESEARCH") || c.Capable("IMAP4REV2")) {
+		found, asked, err := c.search(ctx, "UID SEARCH RETURN (ALL) ", criteria)
+		if err != nil && ProblemOf(err) != Bad || err == nil && asked {
+			return found, err
+		}
+		c.plainSearch = true
 	}
-	p := c.command("SEARCH", line, criteria)
+	return c.PlainSearch(ctx, criteria)
+}
+
+// PlainSearch is Search as it was before ESEARCH.
+func (c *Client) PlainSearch(ctx context.Context, criteria string) (mail.UIDSet, error) {
+	found, _, err := c.search(ctx, "UID SEARCH ", criteria)
+	return found, err
+}
+
+// search tells also whether the server answered what it was asked for.
+func (c *Client) search(ctx context.Context, verb, criteria string) (found mail.UIDSet, asked bool, err error) {
+	if c.dead != nil {
+		return nil, false, c.dead
+	}
+	p := c.command("SEARCH", verb, criteria)
 	p.untagged = func(word string) bool {
 		switch word {
 		case "SEARCH":
 			c.s.set(&found)
 			c.searchModSeq()
+			asked = true
 		case "ESEARCH":
-			c.esearch(&found)
+			asked = c.esearch(&found)
 		default:
 			return false
 		}
 		return true
 	}
-	if err := c.wait(ctx, p); err != nil {
-		return nil, err
-	}
-	return found, nil
+	err = c.wait(ctx, p)
+	return found, asked, err
 }
 
 // searchModSeq skips "(MODSEQ n)" (RFC 7162, 3.1.5).
@@ -133,9 +148,11 @@ func (c *Client) searchModSeq() {
 	}
 }
 
-// esearch reads what follows ESEARCH (RFC 4731, 3.1).
-func (c *Client) esearch(found *mail.UIDSet) {
+// esearch reads what follows ESEARCH (RFC 4731, 3.1). Without a result it has neither ALL nor
+// anything else.
+func (c *Client) esearch(found *mail.UIDSet) (asked bool) {
 	s := &c.s
+	asked = true
 	if s.peek() == '(' {
 		s.list(s.value)
 		s.spaces()
@@ -146,12 +163,18 @@ func (c *Client) esearch(found *mail.UIDSet) {
 		case "ALL":
 			s.spaces()
 			s.set(found)
+			asked = true
+		case "MODSEQ":
+			s.spaces()
+			s.value()
 		default:
+			asked = asked && len(*found) > 0
 			s.spaces()
 			s.value()
 		}
 		s.spaces()
 	}
+	return asked
 }
 
 // Storing says what Store does with flags.

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strconv"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
@@ -85,11 +86,9 @@ func (r *reading) begin(ctx context.Context, c *imapc.Client) error {
 		r.after = before
 		return nil
 	}
-	var present mail.UIDSet
-	if sel.Exists > 0 {
-		if present, err = c.Search(ctx, "ALL"); err != nil {
-			return err
-		}
+	present, whole, err := r.present(ctx, c, sel)
+	if err != nil {
+		return err
 	}
 	if n := len(present); n > 0 {
 		r.after.Next = max(r.after.Next, uint32(present[n-1].To)+1)
@@ -102,7 +101,44 @@ func (r *reading) begin(ctx context.Context, c *imapc.Client) error {
 	if r.windows.left, err = r.changed(ctx, c, &before, present, sel); err != nil {
 		return err
 	}
+	if !whole { // what is not listed may be there all the same
+		return nil
+	}
 	return r.gone(ctx, known, present)
+}
+
+// present lists the UIDs that there are, and tells whether these are all. Some servers list
+// less than there is: what is missing is asked for in other ways, and is never taken for
+// gone.
+func (r *reading) present(ctx context.Context, c *imapc.Client, sel *imapc.Selected) (set mail.UIDSet, whole bool, err error) {
+	if sel.Exists == 0 {
+		return nil, true, nil
+	}
+	for _, ask := range []func() (mail.UIDSet, error){
+		func() (mail.UIDSet, error) { return c.Search(ctx, "ALL") },
+		func() (mail.UIDSet, error) { return c.PlainSearch(ctx, "ALL") },
+		func() (found mail.UIDSet, err error) {
+			var uids []mail.UID
+			all := mail.UIDSet{{From: 1, To: 1<<32 - 1}}
+			err = c.Fetch(ctx, imapc.Query{UIDs: all}, func(m *imapc.Message) error { uids = append(uids, m.UID); return nil })
+			return mail.SetOf(uids...), err
+		},
+	} {
+		found, err := ask()
+		if c.Dead() != nil || imapc.ProblemOf(err) == imapc.Throttled {
+			return nil, false, err
+		}
+		if err == nil && found.Len() > set.Len() {
+			set = found
+		}
+		if set.Len() >= int(sel.Exists) {
+			return set, true, nil
+		}
+	}
+	if set.IsEmpty() {
+		return nil, false, fault.Newf(fault.Unavailable, "%s says that %s has %d messages, and lists none", r.s.opt.IMAP.Host, r.box.Name, sel.Exists)
+	}
+	return set, false, nil
 }
 
 // unchanged tells whether nothing at all has happened: the server counts changes, and none

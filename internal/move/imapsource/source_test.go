@@ -375,3 +375,29 @@ func since(t *testing.T, hide string) {
 		t.Errorf("told of %d though nothing changed", l.told-before)
 	}
 }
+
+// A server whose ESEARCH says only how many there are, and one that lists less than there is,
+// are read whole; what was not listed is not taken for gone.
+func TestSearchThatLies(t *testing.T) {
+	p := provider.New(t, provider.Options{NoEnabled: true, CountOnly: true})
+	user := p.Gmail(t, "carol", 30)
+	s, _ := open(t, p, user, nil)
+	l := newLedger()
+	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
+	l.complete(t, 30)
+
+	short := false
+	p = provider.New(t, provider.Options{Hide: "ESEARCH IMAP4REV2", Short: func() bool { return short }})
+	user = p.Gmail(t, "carol", 30)
+	s, _ = open(t, p, user, nil)
+	m := named(t, s, "Archive")
+	l = newLedger()
+	must(t, s.Read(t.Context(), m, move.Reading{}, l))
+	short = true
+	p.Add(t, user, 30)
+	must(t, s.Read(t.Context(), m, move.Reading{Since: l.state}, l))
+	l.complete(t, 31)
+	if len(l.gone) > 0 {
+		t.Errorf("taken for gone: %v", l.gone)
+	}
+}
