@@ -72,6 +72,7 @@ func importCommand(s importSource) *cobra.Command {
 	f.String("report", "", "write the proof to this file: a line of JSON for each mailbox and difference, and FILE.txt")
 	f.Bool("verify", false, "bring nothing: read every message at the source again and compare")
 	f.Bool("no-proof", false, "do not read back what was brought")
+	followFlags(f)
 	return c
 }
 
@@ -126,10 +127,14 @@ func runImport(cmd *cobra.Command, args []string, s *importSource) error {
 			return err
 		}
 	}
-	if err := run.bring(ctx); err != nil || s.after == nil {
-		return run.stopped(err)
+	err = run.bring(ctx)
+	if err == nil && s.after != nil {
+		err = s.after(ctx, run)
 	}
-	return run.stopped(s.after(ctx, run))
+	if on, _ := flags.GetBool("follow"); on && err == nil {
+		return run.follow(ctx)
+	}
+	return run.stopped(err)
 }
 
 // beginImport reads the flags and finds the account.

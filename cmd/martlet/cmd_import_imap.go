@@ -29,6 +29,7 @@ func importIMAP() importSource {
 offered; without TLS a password is sent to this machine only. At Gmail all mail is read once,
 and its labels become mailboxes here.`,
 		example: `  martlet import imap --user carol@example.net --to carol@example.org --plan
+  martlet import imap --user carol@gmail.com --oauth google --to carol@example.org
   pass show old-mail | martlet import imap --from imaps://imap.example.net --user carol --password-stdin --to carol@example.org
   martlet import imap --from imap://127.0.0.1:1143 --user carol --auth master --to carol@example.org`,
 		args:  arguments(0, 0),
@@ -45,6 +46,7 @@ func imapFlags(f *pflag.FlagSet) {
 	f.String("authz", "", "the same the other way round: bring the mail of this user, and sign in as --user")
 	f.String("mechanism", "", "sign in by this mechanism alone: PLAIN, SCRAM-SHA-256, XOAUTH2, LOGIN ...")
 	f.Bool("token-stdin", false, "read an OAuth access token from the first line of standard input")
+	signInFlags(f)
 	f.String("ca", "", "PEM file with authorities whose certificates count, in place of those of the system")
 	f.Bool("insecure", false, "take any certificate, and send the password without TLS if there is none")
 	f.String("labels", "mailboxes", "what Gmail's labels become: mailboxes or keywords")
@@ -86,6 +88,9 @@ func imapOptions(cmd *cobra.Command) (o imapsource.Options, err error) {
 	}
 	login := user
 	if o.IMAP, login, err = imapServer(cmd, user); err != nil {
+		return o, err
+	}
+	if o.Credentials, err = importSignIn(cmd, login); o.Credentials != nil || err != nil {
 		return o, err
 	}
 	cred, err := imapCredentials(cmd, login)

@@ -9,12 +9,14 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/internal/move/signin"
 )
 
@@ -50,16 +52,9 @@ func signInWanted(cmd *cobra.Command, cfg *conf.Config) (*signin.Grant, error) {
 	if on, _ := f.GetBool("password-stdin"); on {
 		return nil, misused("--oauth and --password-stdin exclude each other")
 	}
-	ca := conf.Path("")
-	if cfg != nil {
-		ca = cfg.Links.CA
-	}
-	if own, _ := f.GetString("ca"); own != "" {
-		ca = conf.Path(own)
-	}
-	roots, _, err := authorities(ca)
+	roots, err := signInRoots(cmd, cfg)
 	if err != nil {
-		return nil, misconfigured(err)
+		return nil, err
 	}
 	o := signInOptions(roots, new(net.Dialer).DialContext)
 	port, _ := f.GetInt("port")
@@ -76,6 +71,45 @@ func signInWanted(cmd *cobra.Command, cfg *conf.Config) (*signin.Grant, error) {
 	}
 	g, err := signInNow(cmd, o, provider, client)
 	return &g, err
+}
+
+// importSignIn signs a person in for an import, if --oauth says so: what it returns gives
+// tokens, which are made anew as they end. Nothing is stored.
+func importSignIn(cmd *cobra.Command, login string) (func(context.Context) (imapc.Credentials, error), error) {
+	cfg, err := optionalConfig(cmd)
+	if err != nil {
+		return nil, err
+	}
+	g, err := signInWanted(cmd, cfg)
+	if g == nil || err != nil {
+		return nil, err
+	}
+	roots, err := signInRoots(cmd, cfg)
+	if err != nil {
+		return nil, err
+	}
+	o := signInOptions(roots, new(net.Dialer).DialContext)
+	var one sync.Mutex // connections are made at the same time
+	return func(ctx context.Context) (imapc.Credentials, error) {
+		one.Lock()
+		defer one.Unlock()
+		now, _, err := o.Fresh(ctx, *g)
+		*g = now
+		return imapc.Credentials{User: login, Token: g.Access, Mechanism: g.Mechanism}, err
+	}, nil
+}
+
+// signInRoots are the authorities that count at providers.
+func signInRoots(cmd *cobra.Command, cfg *conf.Config) (*x509.CertPool, error) {
+	ca := conf.Path("")
+	if cfg != nil {
+		ca = cfg.Links.CA
+	}
+	if own, _ := cmd.Flags().GetString("ca"); own != "" {
+		ca = conf.Path(own)
+	}
+	roots, _, err := authorities(ca)
+	return roots, misconfigured(err)
 }
 
 func signInProvider(cmd *cobra.Command, o signin.Options, name string) (signin.Provider, error) {

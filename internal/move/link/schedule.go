@@ -14,11 +14,12 @@ import (
 const (
 	firstGap    = 30 * time.Second // after a failure; twice as long each time
 	longestGap  = time.Hour
-	throttled   = 15 * time.Minute // at least, if the provider wants less
-	refusedGap  = 10 * time.Minute // after a refused password; three times as long the next time
-	maxRefusals = 3                // then nothing is tried any more
-	settle      = 2 * time.Second  // after a change here, for more of them
-	remember    = time.Hour        // how old what is stored of a good run may be
+	throttled   = 15 * time.Minute       // at least, if the provider wants less
+	refusedGap  = 10 * time.Minute       // after a refused password; three times as long the next time
+	maxRefusals = 3                      // then nothing is tried any more
+	settle      = 2 * time.Second        // after a change here, for more of them
+	apart       = 100 * time.Millisecond // on average, at the start
+	remember    = time.Hour              // how old what is stored of a good run may be
 )
 
 // entry is a link that is being looked after.
@@ -117,8 +118,9 @@ func (l *Links) begin(ctx context.Context) error {
 			l.opt.Log.Error("a link cannot be read and is not carried out; run: martlet verify", "link", id, "err", err)
 		})
 	})
+	over := min(time.Duration(len(rules)-1)*apart, time.Minute)
 	for _, r := range rules {
-		l.appear(r, states[r.ID], time.Duration(l.opt.Chance()*float64(min(r.Poll, time.Minute))))
+		l.appear(r, states[r.ID], time.Duration(l.opt.Chance()*float64(min(r.Poll, over))))
 	}
 	return err
 }

@@ -359,3 +359,23 @@ func TestPOP3WithDovecot(t *testing.T) {
 		t.Errorf("%s %v", out, err)
 	}
 }
+
+// An import that follows goes on, is told of new mail, and ends well when it is stopped.
+func TestImportThatFollows(t *testing.T) {
+	w := newWorld(t)
+	there, here := w.remote("frank"), w.local("carol")
+	w.add(there, "INBOX", 0, 5)
+	cmd := exec.Command(built, "import", "imap", "--from", "imap://"+w.there.IMAP, "--user", "frank", "--password-stdin", "--to", w.here.Account("carol").Address, "--yes", "--follow", "--config", w.here.Config)
+	cmd.Stdin = strings.NewReader(dovecot.Password + "\n")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	w.must(cmd.Start())
+	defer cmd.Process.Kill()
+	w.agree("brought", there, here, "INBOX")
+	w.add(there, "INBOX", 5, 9)
+	w.agree("new", there, here, "INBOX")
+	w.must(cmd.Process.Signal(os.Interrupt))
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, &said)
+	}
+}

@@ -28,6 +28,7 @@ type Server struct {
 	Now                    func() time.Time
 	Lifetime               time.Duration // of access tokens
 	Deny                   bool          // the person says no
+	Person                 string        // e-mail address of whoever signs in
 	Scope                  string
 	Interval               time.Duration // of a device
 	Pending                int           // questions of a device that come too early
@@ -62,6 +63,7 @@ func New(t testing.TB, now func() time.Time) *Server {
 	mux.HandleFunc("GET /authorize", s.authorize)
 	mux.HandleFunc("POST /token", s.token)
 	mux.HandleFunc("POST /device", s.device)
+	mux.HandleFunc("POST /introspect", s.introspect)
 	h := httptest.NewServer(mux)
 	t.Cleanup(h.Close)
 	s.URL, s.browser = h.URL, h.Client()
@@ -164,6 +166,18 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	a, f := s.next("access"), s.next("refresh")
 	s.access[a], s.refresh[f] = s.Now().Add(s.Lifetime), true
 	answer(w, 200, map[string]any{"access_token": a, "token_type": "Bearer", "expires_in": int(s.Lifetime / time.Second), "refresh_token": f, "scope": s.Scope})
+}
+
+// introspect tells a mail server whose a token is (RFC 7662, 2.2).
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
+	s.Lock()
+	defer s.Unlock()
+	ends, ok := s.access[r.FormValue("token")]
+	if !ok || !s.Now().Before(ends) {
+		answer(w, 200, map[string]any{"active": false})
+		return
+	}
+	answer(w, 200, map[string]any{"active": true, "iss": s.URL, "aud": "mail", "email": s.Person, "email_verified": true, "exp": ends.Unix(), "scope": s.Scope})
 }
 
 func (s *Server) device(w http.ResponseWriter, r *http.Request) {
