@@ -103,6 +103,46 @@ func TestHashesOfDovecotNow(t *testing.T) {
 	}
 }
 
+// passlib prints a hash of each of its schemes that needs no other module.
+const passlib = `
+import passlib.hash
+for name in "pbkdf2_sha1 pbkdf2_sha256 pbkdf2_sha512 ldap_pbkdf2_sha256 django_pbkdf2_sha256 sha512_crypt sha256_crypt sha1_crypt md5_crypt ldap_salted_sha1 ldap_salted_sha256 ldap_salted_sha512 ldap_salted_md5 ldap_sha1".split():
+    scheme = getattr(passlib.hash, name)
+    if "rounds" in scheme.setting_kwds:
+        scheme = scheme.using(rounds=2000)
+    print(scheme.hash("` + ofVectors + `"))
+`
+
+// What other programs of this machine make now.
+func TestHashesOfOthersNow(t *testing.T) {
+	if os.Getenv("MARTLET_PEERS") == "" {
+		t.Skip("MARTLET_PEERS=1 asks openssl, mkpasswd, htpasswd and passlib of this machine")
+	}
+	for _, c := range [][]string{
+		{"openssl", "passwd", "-1", ofVectors}, {"openssl", "passwd", "-5", ofVectors}, {"openssl", "passwd", "-6", ofVectors},
+		{"mkpasswd", "-m", "yescrypt", ofVectors}, {"mkpasswd", "-m", "scrypt", "-R", "6", ofVectors}, {"mkpasswd", "-m", "bcrypt", ofVectors}, {"mkpasswd", "-m", "bcrypt-a", ofVectors},
+		{"mkpasswd", "-m", "sha512crypt", "-R", "3000", ofVectors}, {"mkpasswd", "-m", "sha256crypt", ofVectors}, {"mkpasswd", "-m", "md5crypt", ofVectors},
+		{"htpasswd", "-nbB", "u", ofVectors}, {"htpasswd", "-nbs", "u", ofVectors}, {"htpasswd", "-nb2", "u", ofVectors}, {"htpasswd", "-nb5", "u", ofVectors},
+		{"/usr/bin/python3", "-c", passlib},
+	} {
+		out, err := exec.Command(c[0], c[1:]...).Output()
+		if err != nil {
+			t.Errorf("%q (Debian: whois, apache2-utils, python3-passlib): %v", c[:2], err)
+			continue
+		}
+		n := 0
+		for line := range strings.Lines(string(out)) {
+			if line = strings.TrimPrefix(strings.TrimSpace(line), "u:"); line != "" {
+				n++
+				holds(t, strings.Join(c[:2], " "), line)
+			}
+		}
+		if n == 0 {
+			t.Errorf("%q says nothing", c[:2])
+		}
+	}
+}
+
 // A hash that would eat the machine is refused by the name of what is too much. The limit
 // itself is taken.
 func TestCostsHaveLimits(t *testing.T) {

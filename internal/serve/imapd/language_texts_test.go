@@ -17,7 +17,7 @@ import (
 // speakers are the packages and files whose sentences a client may read: these here, and
 // those whose faults are passed on.
 var speakers = []string{
-	"../../directory/login.go", "../../directory/proof.go", "../../directory/brake.go", "../../directory/hash.go",
+	"../../directory/login.go", "../../directory/proof.go", "../../directory/brake.go", "../../directory/hash.go", "../../directory/elsewhere.go", "../../directory/firstlogin.go",
 	"../../engine", "../../engine/pebble", "../../fault", "../../mail/rights.go", "../../store", "../../syntax/imap", "../../syntax/mime",
 	"../../syntax/sasl", "../../token/claims.go", "../../token/jwt.go", "../netsrv/conn.go", "../netsrv/compress.go",
 	"../netsrv/count.go", "../netsrv/tls.go", ".",
