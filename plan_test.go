@@ -97,7 +97,7 @@ var plan = map[string][]string{
 	"move/rfc822":            {"mail", "fault", "move", "syntax/mime", "github.com/klauspost/compress"},
 	"move/rfc822/rfc822test": {"move"},
 	"move/mbox":              {"mail", "fault", "move", "move/rfc822", "syntax/mime"},
-	"move/takeout":           {"mail", "fault", "move", "move/rfc822", "move/mbox", "syntax/mime", "golang.org/x/text"},
+	"move/takeout":           {"mail", "fault", "move", "move/rfc822", "move/mbox", "syntax/mime", "golang.org/x/text", "github.com/klauspost/compress"},
 	"move/maildir":           {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
 	"move/eml":               {"mail", "fault", "move", "move/rfc822", "move/mbox"},
 	"move/emlx":              {"mail", "fault", "move", "move/rfc822", "move/mbox"},

@@ -27,6 +27,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/klauspost/compress/flate"
+
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
@@ -248,6 +250,7 @@ func (r *reading) zip(at io.ReaderAt, size int64) error {
 	if len(z.File) > maxEntries {
 		return fault.Newf(fault.TooLarge, "the archive has more than %d files", maxEntries)
 	}
+	z.RegisterDecompressor(zip.Deflate, flate.NewReader)
 	for _, f := range z.File {
 		if !safe(f.Name) {
 			return unsafe(f.Name)
