@@ -115,7 +115,9 @@ func runImport(cmd *cobra.Command, args []string, s *importSource) error {
 	yes, _ := flags.GetBool("yes")
 	asks := !yes && isTerminal(cmd.InOrStdin()) && isTerminal(cmd.ErrOrStderr())
 	if only || asks {
-		plan, err := move.MakePlan(ctx, run.opt)
+		opt := run.opt
+		opt.Tell = run.show.planning
+		plan, err := move.MakePlan(ctx, opt)
 		run.show.clear()
 		if err != nil {
 			return run.stopped(err)

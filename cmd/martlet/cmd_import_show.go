@@ -51,6 +51,17 @@ func (s *importShow) event(e move.Event) {
 	}
 }
 
+// planning shows how far a plan is, to a person.
+func (s *importShow) planning(e move.Event) {
+	switch {
+	case s.json && e.Event != "waiting":
+	case e.Event == "progress" && s.bar == nil:
+		s.begin(move.Event{Source: "looking at " + e.Source, Total: e.Total})
+	default:
+		s.event(e)
+	}
+}
+
 // waits tells a person what is waited for.
 func (s *importShow) waits(why string) {
 	if why == "" {

@@ -212,7 +212,7 @@ func (v *planner) State(context.Context, []byte) error        { return nil }
 func Duration(seconds int64) string {
 	switch {
 	case seconds < 60:
-		return "under a minute"
+		return "< 1 min"
 	case seconds < 2*60*60:
 		return fmt.Sprintf("%d min", (seconds+30)/60)
 	case seconds < 2*24*60*60:
