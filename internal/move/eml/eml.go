@@ -71,14 +71,14 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 	at := map[string]int{}
 	err = rfc822.Walk(sub, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			list = append(list, move.Mailbox{Name: name, Source: sourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			list = append(list, move.Mailbox{Name: name, Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
 			return fs.SkipDir
 		}
 		if d.IsDir() || !isMessage(d.Name()) {
 			return ctx.Err()
 		}
 		dir := path.Dir(name)
-		key := sourceName(dir)
+		key := rfc822.SourceName(dir)
 		i, ok := at[key]
 		if !ok {
 			i, at[key] = len(list), len(list)
@@ -110,13 +110,6 @@ func (s *Source) mailboxName(dir string) string {
 		return s.root
 	}
 	return strings.ToValidUTF8(dir, "\uFFFD")
-}
-
-func sourceName(dir string) string {
-	if len(dir) <= 400 {
-		return dir
-	}
-	return rfc822.KeyOfName(dir)
 }
 
 // isMessage tells by its name whether a file is a message.

@@ -62,14 +62,14 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 	at := map[string]int{}
 	err := rfc822.Walk(s.fsys, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			list = append(list, move.Mailbox{Name: s.mailboxName(name), Source: sourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			list = append(list, move.Mailbox{Name: s.mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
 			return fs.SkipDir
 		}
 		if d.IsDir() || path.Ext(name) != ".emlx" || strings.HasPrefix(d.Name(), ".") {
 			return ctx.Err()
 		}
 		box := boxOf(name)
-		key := sourceName(box)
+		key := rfc822.SourceName(box)
 		i, ok := at[key]
 		if !ok {
 			i, at[key] = len(list), len(list)
@@ -127,13 +127,6 @@ func (s *Source) mailboxName(box string) string {
 		return s.root
 	}
 	return strings.Join(levels, "/")
-}
-
-func sourceName(dir string) string {
-	if len(dir) <= 400 {
-		return dir
-	}
-	return rfc822.KeyOfName(dir)
 }
 
 // number is that of a message, which goes up with their arrival.

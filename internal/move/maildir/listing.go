@@ -26,6 +26,8 @@ type listing struct {
 	validity uint32
 	courier  map[string][]string // Courier's keywords, by base
 	relisted int
+	// timesLost: the time of a message is that in its name, not that of its file
+	timesLost bool
 }
 
 // row is a file.

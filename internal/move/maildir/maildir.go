@@ -62,7 +62,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 		}
 		switch base := path.Base(name); {
 		case err != nil:
-			list = append(list, move.Mailbox{Name: mailboxName(name), Source: sourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			list = append(list, move.Mailbox{Name: mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
 			return fs.SkipDir
 		case base == "cur" || base == "new" || base == "tmp":
 			return fs.SkipDir
@@ -100,7 +100,7 @@ func (s *Source) isMaildir(name string) bool {
 
 // mailbox counts a folder.
 func (s *Source) mailbox(folder string) (move.Mailbox, error) {
-	m := move.Mailbox{Name: mailboxName(folder), Source: sourceName(folder), Messages: -1, Bytes: -1}
+	m := move.Mailbox{Name: mailboxName(folder), Source: rfc822.SourceName(folder), Messages: -1, Bytes: -1}
 	s.folders[m.Source] = folder
 	l, err := s.list(folder)
 	if err != nil {
@@ -116,13 +116,6 @@ func (s *Source) mailbox(folder string) (move.Mailbox, error) {
 		m.Bytes += size
 	}
 	return m, nil
-}
-
-func sourceName(folder string) string {
-	if len(folder) <= 400 {
-		return folder
-	}
-	return rfc822.KeyOfName(folder)
 }
 
 // mailboxName makes a name of a folder's path. In Maildir++ the levels are in one name, parted
@@ -181,6 +174,7 @@ func (s *Source) Read(ctx context.Context, m move.Mailbox, how move.Reading, v m
 		return err
 	}
 	words := keywords(s.fsys, folder)
+	l.timesLost = s.timesLost(l)
 	b := rfc822.NewBatch(v, how)
 	for from, to := range blocks(len(l.rows), how.Order) {
 		for i := from; i < to; i++ {
@@ -231,9 +225,7 @@ func (s *Source) item(l *listing, r *row, words []string, plan bool) (move.Item,
 	if size, ok := sizeIn(name); ok {
 		item.Size = size
 	}
-	// Dovecot keeps the internal date in the file's time. Else a copy may have lost it, and
-	// the name has when the file was made.
-	if made := stamp(name); l.validity == 0 && !made.IsZero() && made.Before(item.Date) {
+	if made := stamp(name); l.timesLost && !made.IsZero() {
 		item.Date = made
 	}
 	item.Flags, item.Keywords = flagsIn(name, words)
@@ -246,6 +238,28 @@ func (s *Source) item(l *listing, r *row, words []string, plan bool) (move.Item,
 		s.plan(l, r, &item)
 	}
 	return item, true
+}
+
+// timesLost tells whether the times of files are those of a copy, and not of the messages: they
+// all lie behind the times in the names, and close together, where those are far apart. Some
+// files are looked at.
+func (s *Source) timesLost(l *listing) bool {
+	const some, day = 200, 86400
+	var firstMade, lastMade, first, last int64
+	for i := 0; i < len(l.rows); i += 1 + len(l.rows)/some {
+		made := stamp(l.name(&l.rows[i]))
+		info, err := s.stat(l, &l.rows[i])
+		if err != nil || made.IsZero() {
+			continue
+		}
+		at := info.ModTime().Unix()
+		if last == 0 {
+			firstMade, lastMade, first, last = made.Unix(), made.Unix(), at, at
+		}
+		firstMade, lastMade = min(firstMade, made.Unix()), max(lastMade, made.Unix())
+		first, last = min(first, at), max(last, at)
+	}
+	return last-first < day && (last-first)*20 < lastMade-firstMade && lastMade-firstMade > day && first > lastMade-day
 }
 
 // plan adds what only the file's beginning tells.

@@ -166,6 +166,25 @@ func TestOrders(t *testing.T) {
 	}
 }
 
+// The date is the time of the file. Where a copy has lost it, it is that in the name.
+func TestDates(t *testing.T) {
+	at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		step, want time.Duration // from file to file; after the first
+	}{"kept": {24 * time.Hour, 24 * time.Hour}, "lost": {time.Second, 30 * 24 * time.Hour}} {
+		fsys := fstest.MapFS{}
+		for i := range 10 {
+			made := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(i) * 30 * 24 * time.Hour)
+			fsys[fmt.Sprintf("cur/%d.x.h:2,", made.Unix())] = &fstest.MapFile{Data: []byte("A: 1\n\n"), ModTime: at.Add(time.Duration(i) * c.step)}
+		}
+		_, got := read(t, fsys)
+		list := got["INBOX"].Got
+		if d := list[1].Date.Sub(list[0].Date); d != c.want {
+			t.Errorf("%s: %v", name, d)
+		}
+	}
+}
+
 // Files that are renamed are found again, those that have gone are passed over, and nobody is
 // led out of the folder.
 func TestInUse(t *testing.T) {

@@ -86,14 +86,15 @@ func (s *Source) tree(ctx context.Context) (list []move.Mailbox, err error) {
 	}
 	err = rfc822.Walk(sub, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			list = append(list, move.Mailbox{Name: name, Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			return fs.SkipDir
 		}
 		if err := ctx.Err(); err != nil || d.IsDir() || beside(d.Name()) {
 			return err
 		}
 		m, ok, err := s.mailbox(path.Join(s.name, name), mailboxName(name))
 		if err != nil {
-			m = move.Mailbox{Name: mailboxName(name), Source: name, Messages: -1, Bytes: -1, Skip: fault.Say(err)}
+			m = move.Mailbox{Name: mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)}
 		}
 		if ok || err != nil {
 			list = append(list, m)
@@ -142,7 +143,7 @@ func (s *Source) mailbox(file, name string) (m move.Mailbox, ok bool, err error)
 		return m, false, err
 	}
 	defer f.Close()
-	m = move.Mailbox{Name: name, Source: sourceName(file), Messages: -1, Bytes: info.Size(), Subscribed: true}
+	m = move.Mailbox{Name: name, Source: rfc822.SourceName(file), Messages: -1, Bytes: info.Size(), Subscribed: true}
 	s.files[m.Source] = file
 	if info.Size() == 0 {
 		m.Messages = 0
@@ -175,13 +176,6 @@ func (s *Source) mailbox(file, name string) (m move.Mailbox, ok bool, err error)
 func (s *Source) there(file string) bool {
 	_, err := fs.Stat(s.fsys, file)
 	return err == nil
-}
-
-func sourceName(file string) string {
-	if len(file) <= 400 {
-		return file
-	}
-	return rfc822.KeyOfName(file)
 }
 
 // Read goes through a file.

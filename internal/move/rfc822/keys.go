@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"unicode/utf8"
 )
 
 // Digest is what tells contents apart: the first half of a SHA-256.
@@ -86,3 +87,13 @@ func (l *Looker) Look(raw io.Reader) (Look, error) {
 }
 
 type onlyReader struct{ io.Reader }
+
+// SourceName names a file or folder for move.Mailbox.Source: by its path, unless that is too
+// long or no text.
+func SourceName(path string) string {
+	if len(path) <= 400 && utf8.ValidString(path) {
+		return path
+	}
+	sum := sha256.Sum256([]byte(path))
+	return "#" + hex.EncodeToString(sum[:16])
+}
