@@ -102,7 +102,7 @@ func TestR21MemoryOfHTTP(t *testing.T) {
 		"nothing": "", "a header": get, "many fields": get + many.String(), "a long field": get + "X: " + strings.Repeat("y", 1<<20),
 		"many values": get + strings.Repeat("X:\r\n", 8000), "a long path": "GET /" + strings.Repeat("x", 1<<20),
 		"all fields that are taken": get + many.String()[:6*140], "most fields": get + many.String()[:5900], "most values": get + strings.Repeat("a:\n", 1960),
-		"a body": "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 200<<10),
+		"a body":                     "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 200<<10),
 		"a question of Autodiscover": "POST /autodiscover/autodiscover.xml HTTP/1.1\r\nHost: mail.example.org\r\nContent-Length: 16000\r\n\r\n" + strings.Repeat("<a>", 5000),
 	} {
 		const conns = 32

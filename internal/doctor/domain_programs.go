@@ -37,15 +37,13 @@ func (d *Doctor) programs(ctx context.Context, dom publish.Domain) finding {
 	if err != nil {
 		return skip("programs could not be played: %s", fault.Say(err))
 	}
-	works, unknown := 0, 0
+	works := 0
 	var fails []string
 	for _, o := range all {
 		switch {
 		case o.OK:
 			works++
-		case o.Client == "PACC":
-		case o.Unknown:
-			unknown++
+		case o.Client == "PACC", o.Unknown:
 		default:
 			fails = append(fails, o.Client+" ("+o.Tries[0].Why+")")
 		}
@@ -54,7 +52,7 @@ func (d *Doctor) programs(ctx context.Context, dom publish.Domain) finding {
 	case len(fails) > 0:
 		return warn("see why: martlet discover "+dom.Name+" --serve-check", "mail programs find no settings that work: %s", strings.Join(fails, "; "))
 	case works == 0:
-		return skip("the name service gave no answer")
+		return skip("programs could not ask")
 	}
 	return ok("%d kinds of mail programs set themselves up", works)
 }

@@ -45,7 +45,7 @@ type Options struct {
 const (
 	Pass    = "pass"
 	Fail    = "fail"
-	Skipped = "skipped" // could not be asked: the DNS gave no answer
+	Skipped = "skipped" // could not be asked: the DNS gave no answer, or the server had been asked too often
 )
 
 // Try is one question that a program asks.

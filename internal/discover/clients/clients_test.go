@@ -346,6 +346,19 @@ func TestSilentDNS(t *testing.T) {
 	}
 }
 
+// A server that has been asked too often says nothing of its settings.
+func TestAskedTooOften(t *testing.T) {
+	w := newWorld(t)
+	w.change = answer("config-v1.1.xml", 429, "", "later")
+	all := w.play()
+	if o := all["Thunderbird Android"]; o.OK || !o.Unknown || status(o, "auto").Status != Skipped {
+		t.Errorf("%+v", o)
+	}
+	if o := all["FairEmail"]; !o.OK {
+		t.Errorf("%+v", o)
+	}
+}
+
 // What does not end is left when the time is over.
 func TestSilentServer(t *testing.T) {
 	w := newWorld(t)

@@ -112,6 +112,8 @@ func (p *player) get(ctx context.Context, method, url, body string) ([]byte, err
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		return nil, fault.New(fault.Denied, "it asks for a password")
+	case resp.StatusCode == http.StatusTooManyRequests:
+		return nil, fault.New(fault.Closed, "it was asked too often, and says to ask later")
 	case resp.StatusCode/100 == 3:
 		return nil, fault.Newf(fault.Invalid, "it redirects to %q", resp.Header.Get("Location"))
 	case resp.StatusCode != http.StatusOK:
