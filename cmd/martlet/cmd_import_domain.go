@@ -41,7 +41,7 @@ address, user, password or hash. Lines with # in front are comments.
 
 With --create accounts that are not here are made. They are logged in to with the hash of the
 list, else with its password; with neither they wait for their first login (migrate-from), or
-get passwords that --passwords writes to a new file.
+get passwords that --passwords writes to a file of mode 0600 (the last line of an address counts).
 
 It may be stopped at any moment, and run again as often as you like: it goes on where it was,
 and brings nothing twice. What is wrong with one account stops no other. At the end every
@@ -62,7 +62,7 @@ never printed, logged or stored in the clear. Nothing is changed at the former s
 	f.String("master-separator", "*", "what is between them in the form suffix")
 	f.String("user", "address", "what accounts are called there, if the list does not say: address or localpart")
 	f.Bool("create", false, "make accounts that are not here")
-	f.String("passwords", "", "make passwords for new accounts that have none, and write them to this new file")
+	f.String("passwords", "", "make passwords for new accounts that have none, and write them to this file")
 	f.Int("parallel", 4, "accounts at a time")
 	f.Bool("plan", false, "show what would be done, and change nothing")
 	f.String("report", "", "folder for the proof: a file for each account, and one of all")
@@ -86,7 +86,7 @@ type domainMove struct {
 	memory int64 // that a hash may take
 	local  bool  // accounts are called there by their local part
 	create bool
-	made   io.WriteCloser // new passwords are written there; nil: accounts wait
+	made   *os.File // new passwords are written there; nil: accounts wait
 
 	folder string // of reports, or ""
 	show   *domainShow
@@ -316,11 +316,20 @@ func (m *domainMove) openFiles() error {
 	if name == "" {
 		return nil
 	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return failed("cannot make the file of passwords, which must be new: %v", err)
+		return failed("cannot write the file of passwords: %v", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = errors.New("others can read it; chmod 600 it, or give another name")
+	}
+	if err == nil && info.Size() == 0 {
+		_, err = fmt.Fprintln(f, "address,password")
+	}
+	if err != nil {
+		return failed("cannot write passwords to %s: %v", clean(name), errors.Join(err, f.Close()))
 	}
 	m.made = f
-	_, err = fmt.Fprintln(f, "address,password")
-	return err
+	return nil
 }

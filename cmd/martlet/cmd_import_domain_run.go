@@ -262,7 +262,7 @@ func (m *domainMove) writePassword(address, password string) error {
 		return err
 	}
 	c.Flush()
-	return c.Error()
+	return errors.Join(c.Error(), m.made.Sync())
 }
 
 // nowhere is an account that is not there yet, for the plan.

@@ -140,7 +140,7 @@ func (f *fetcher) run(j job) {
 	if p.State != fetched {
 		log.Info("fetching mail")
 	}
-	report, err := f.bring(to, j, p.State == fetched)
+	report, err := f.bring(to, j, p.State == fetched, log)
 	switch {
 	case f.ctx.Err() != nil:
 		log.Info("fetching mail is cut short; it goes on at the next login")
@@ -204,17 +204,22 @@ func (f *fetcher) keep(to move.Target, p progress) error {
 }
 
 // bring imports the account.
-func (f *fetcher) bring(to move.Target, j job, changes bool) (*move.Report, error) {
+func (f *fetcher) bring(to move.Target, j job, changes bool, log *slog.Logger) (*move.Report, error) {
 	opt := f.Spool
 	opt.Target, opt.Changes = to, changes
 	opt.Open = func(context.Context) (move.Source, error) {
-		return f.s.source(j, f.Version, opt.Wait)
+		return f.s.source(j, f.Version, opt.Wait, log)
+	}
+	opt.Tell = func(e move.Event) {
+		if e.Event == "waiting" {
+			log.Info("fetching waits", "mailbox", e.Source, "why", e.Why)
+		}
 	}
 	return move.Import(f.ctx, opt)
 }
 
 // source is the account at its former server.
-func (s *Servers) source(j job, version string, wait func(context.Context, time.Duration) error) (move.Source, error) {
+func (s *Servers) source(j job, version string, wait func(context.Context, time.Duration) error, log *slog.Logger) (move.Source, error) {
 	o, err := s.imap(j.at.Server)
 	if err != nil {
 		return nil, err
@@ -222,6 +227,11 @@ func (s *Servers) source(j job, version string, wait func(context.Context, time.
 	o.Timeout, o.Compress, o.Version = time.Minute, imapc.CompressFar, version
 	return imapsource.New(imapsource.Options{
 		IMAP: o, User: j.user, Wait: wait, Patience: time.Hour,
+		Tell: func(why string) {
+			if why != "" {
+				log.Info("fetching waits", "why", why)
+			}
+		},
 		Credentials: func(context.Context) (imapc.Credentials, error) {
 			return imapc.Credentials{User: j.user, Password: j.password}, nil
 		},
