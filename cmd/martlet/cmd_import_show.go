@@ -20,7 +20,11 @@ type importShow struct {
 	json     bool
 	bar      *progressbar.ProgressBar
 	last     time.Time
+	lines    int // about messages of the mailbox
 }
+
+// mostLines are told to a person about single messages of a mailbox; the report has more.
+const mostLines = 20
 
 func newImportShow(cmd *cobra.Command) *importShow {
 	return &importShow{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), json: wantsJSON(cmd)}
@@ -36,6 +40,7 @@ func (s *importShow) event(e move.Event) {
 		s.begin(e)
 	case "mailbox_done", "mailbox_failed":
 		s.clear()
+		s.more(e)
 	}
 	if s.json {
 		printJSON(s.out, e)
@@ -45,10 +50,21 @@ func (s *importShow) event(e move.Event) {
 	case "waiting":
 		s.waits(e.Why)
 	case "skipped", "changed", "differs":
+		if s.lines++; s.lines > mostLines {
+			return
+		}
 		s.line(fmt.Sprintf("%s: message %s is %s: %s", e.Source, e.Key, e.Event, e.Why))
 	case "mailbox_failed":
 		s.line(fmt.Sprintf("%s: %s", e.Source, e.Why))
 	}
+}
+
+// more tells that not all was told about a mailbox.
+func (s *importShow) more(e move.Event) {
+	if s.lines > mostLines && !s.json {
+		s.line(fmt.Sprintf("%s: and %d more; --report FILE or --json tells of them", e.Source, s.lines-mostLines))
+	}
+	s.lines = 0
 }
 
 // planning shows how far a plan is, to a person.

@@ -128,6 +128,9 @@ func (d *feed) settle(w *onItsWay, o *Outcome) {
 	e := Event{Source: row.Source, Mailbox: row.Mailbox, Key: w.item.Key, Message: w.item.MessageID, Bytes: w.size}
 	if o.Refused != "" {
 		d.f.skip(&w.item, o.Refused, o.Later)
+		if full := d.f.im.full.Load(); o.Later && (full == 0 || w.size < full) {
+			d.f.im.full.Store(max(w.size, 1))
+		}
 		return
 	}
 	d.mu.Lock()

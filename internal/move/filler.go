@@ -109,6 +109,10 @@ func (f *filler) wants(item *Item, tie *Tie) bool {
 		f.skip(item, "larger than the server takes", false)
 		return false
 	}
+	if full := f.im.full.Load(); full > 0 && item.Size >= full { // it is not even read
+		f.skip(item, "the account is full", true)
+		return false
+	}
 	return true
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -94,6 +95,7 @@ type importing struct {
 	twins  twins
 	pace   pace
 	places map[string]Place // of scattered messages
+	full   atomic.Int64     // bytes of the smallest message for which there was no room; 0: there was for all
 	failed int              // attempts that brought nothing, one after the other
 	told   sync.Mutex
 }
@@ -193,6 +195,10 @@ func (im *importing) mailbox(ctx context.Context, m *Mailbox, row *MailboxReport
 		switch {
 		case err == nil:
 			im.tell(Event{Event: "mailbox_done", Source: m.Source, Mailbox: row.Mailbox, Done: row.Messages, Total: row.Messages})
+			return nil
+		case errors.As(err, &ours) && fault.Is(ours, fault.NotFound) && ctx.Err() == nil:
+			row.Problem = "the mailbox here was deleted meanwhile; run it again"
+			im.tell(Event{Event: "mailbox_failed", Source: m.Source, Mailbox: row.Mailbox, Why: row.Problem})
 			return nil
 		case errors.As(err, &ours):
 			return ours.error

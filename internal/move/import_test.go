@@ -261,6 +261,51 @@ func TestImportTellsWhatItDoesNotBring(t *testing.T) {
 	}
 }
 
+// An account that is full is told of, and what has no room is not read for nothing.
+func TestImportIntoAFullAccount(t *testing.T) {
+	w := newWorld(t, store.Quota{Messages: 600})
+	s := newMemory(0)
+	for i := range 3000 {
+		s.boxes[0].add(letter(10_000+i), Item{})
+	}
+	o := w.options(s)
+	r, err := Import(ctx, o)
+	row := &r.Mailboxes[0]
+	if err != nil || row.Brought != 600 || row.Skipped != 2400 || !row.later || len(row.Skips) != mostSkips || w.place(t, "INBOX").Messages != 600 {
+		t.Errorf("%+v %v", *row, err)
+	}
+	// With room again the rest comes.
+	if err := w.Store.Account(1).Update(ctx, func(tx *store.Tx) error { tx.SetQuota(store.Quota{}); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = Import(ctx, o); err != nil || r.Mailboxes[0].Brought != 2400 {
+		t.Errorf("%+v %v", r.Mailboxes[0], err)
+	}
+	w.proves(t, o, r)
+}
+
+// A mailbox that is deleted here in the middle does not keep others from coming.
+func TestImportIntoADeletedMailbox(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	o := w.options(newMemory(10))
+	o.Tell = func(e Event) {
+		if e.Event == "mailbox" && e.Mailbox == "Sent" {
+			if err := w.Store.Account(1).Update(ctx, func(tx *store.Tx) error { return tx.DeleteMailbox("Sent") }); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	r, err := Import(ctx, o)
+	if err != nil || r.Mailboxes[1].Problem == "" || r.Mailboxes[2].Brought != 10 {
+		t.Errorf("%+v %v", r, err)
+	}
+	o.Tell = nil
+	if r, err = Import(ctx, o); err != nil || r.Mailboxes[1].Brought != 10 {
+		t.Errorf("%+v %v", r, err)
+	}
+	w.proves(t, o, r)
+}
+
 func TestChoice(t *testing.T) {
 	for _, c := range []struct {
 		c    Choice
