@@ -194,41 +194,50 @@ func imapURL(text string) (host string, port uint16, security imapc.Security, er
 
 // foundServer finds the server of an address and says what it found.
 func foundServer(cmd *cobra.Command, address string, o *imapc.Options) (login string, err error) {
+	s, err := foundService(cmd, address, "imap", o.Insecure)
+	if err != nil {
+		return "", err
+	}
+	o.Host, o.Port, o.Security = s.Host, uint16(s.Port), imapc.StartTLS
+	if s.Security == discover.TLS {
+		o.Security = imapc.TLS
+	}
+	return s.Username, nil
+}
+
+// foundService finds the server of an address for a protocol and says what it found.
+func foundService(cmd *cobra.Command, address, protocol string, insecure bool) (s discover.Service, err error) {
 	if !strings.Contains(address, "@") {
-		return "", misused("--from is missing: the server, such as imaps://imap.example.net. It is found from --user only if that is an address")
+		return s, misused("--from is missing: the server, such as %[1]ss://%[1]s.example.net. It is found from --user only if that is an address", protocol)
 	}
 	opt, err := discoverOptions(cmd)
 	if err != nil {
-		return "", err
+		return s, err
 	}
 	finder, err := discover.New(opt)
 	if err != nil {
-		return "", misconfigured(err)
+		return s, misconfigured(err)
 	}
 	a, err := finder.Find(cmd.Context(), address)
 	if fault.Is(err, fault.Invalid) {
-		return "", misused("--user: %s", fault.Say(err))
+		return s, misused("--user: %s", fault.Say(err))
 	}
 	if err != nil {
-		return "", err
+		return s, err
 	}
 	for _, s := range a.Services {
-		if s.Protocol != "imap" {
+		if s.Protocol != protocol {
 			continue
 		}
-		if s.Security != discover.TLS && s.Security != discover.StartTLS && !o.Insecure || s.Insecure {
+		if s.Security != discover.TLS && s.Security != discover.StartTLS && !insecure || s.Insecure {
 			continue // whoever sits on the line could have said so
-		}
-		o.Host, o.Port, o.Security = s.Host, uint16(s.Port), imapc.StartTLS
-		if s.Security == discover.TLS {
-			o.Security = imapc.TLS
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "the mail of %s is at %s, %s, user %s (%s: %s)\n", address,
 			net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), s.Security, s.Username, s.Confidence, s.Source)
 		for _, n := range a.Notes {
 			fmt.Fprintln(cmd.ErrOrStderr(), n)
 		}
-		return s.Username, nil
+		return s, nil
 	}
-	return "", failed("no IMAP server is known for %s; name it with --from (martlet discover %s --explain says what was tried)", address, address)
+	return s, failed("no %[1]s server is known for %[2]s; name it with --from (martlet discover %[2]s --explain says what was tried)", strings.ToUpper(protocol), address)
 }

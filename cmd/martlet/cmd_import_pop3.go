@@ -13,30 +13,36 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/internal/move/pop3source"
 )
 
 func importPOP3() importSource {
 	return importSource{
-		use: "pop3 --from URL --user NAME", short: "Bring mail from a POP3 server",
-		long: `Reads a mailbox at a POP3 server into INBOX. pop3s:// is TLS from the first byte, pop3://
-is STLS if the server has it; a password goes over a line without TLS to this machine only,
-unless --insecure says so. POP3 has no flags and no mailboxes: where the provider has IMAP,
-martlet import imap brings more.
+		use: "pop3", short: "Bring mail from a POP3 server",
+		long: `Reads a mailbox at a POP3 server into INBOX. Without --from the server is found from the
+address (see martlet discover). pop3s:// is TLS from the first byte, pop3:// is STLS if the
+server has it; a password goes over a line without TLS to this machine only, unless
+--insecure says so. POP3 has no flags and no mailboxes: where the provider has IMAP, martlet
+import imap brings more.
 
 With --delete-at-source what was brought is removed there at the end: each message only
 when it is safely here.`,
 		example: `  pass show old-mail | martlet import pop3 --from pop3s://pop.example.net --user carol --password-stdin --to carol@example.org
+  martlet import pop3 --user carol@example.net --to carol@example.org --plan
   martlet import pop3 --from pop3s://pop.example.net --user carol --password-stdin --to carol@example.org --delete-at-source --older-than 30d`,
 		args: arguments(0, 0),
 		flags: func(f *pflag.FlagSet) {
-			f.String("from", "", "server: pop3s://HOST[:PORT] or pop3://HOST[:PORT]")
-			f.String("user", "", "name to sign in with there")
-			f.Bool("password-stdin", false, "read the password there from standard input, its first line")
-			f.String("auth", "", "sign in this way only: PLAIN, SCRAM-SHA-256, SCRAM-SHA-1, USER or APOP")
-			f.String("ca", "", "file of authorities to trust instead of the system's")
-			f.Bool("insecure", false, "take any certificate, and send the password in the clear if there is no TLS")
+			f.String("from", "", "server: pop3s://HOST[:PORT] or pop3://HOST[:PORT]; without it, it is found from --user")
+			f.String("user", "", "name to sign in with there (needed)")
+			f.Bool("password-stdin", false, "read the password from the first line of standard input")
+			f.String("mechanism", "", "sign in this way alone: PLAIN, SCRAM-SHA-256, SCRAM-SHA-1, XOAUTH2, OAUTHBEARER, USER or APOP")
+			f.Bool("token-stdin", false, "read an OAuth access token from the first line of standard input")
+			signInFlags(f)
+			f.String("ca", "", "PEM file with authorities whose certificates count, in place of those of the system")
+			f.Bool("insecure", false, "take any certificate, and send the password without TLS if there is none")
 			f.Bool("delete-at-source", false, "remove from the server what has been brought")
 			f.String("older-than", "", "with --delete-at-source: only messages that are older, such as 30d")
 		},
@@ -48,23 +54,12 @@ when it is safely here.`,
 func openPOP3(cmd *cobra.Command, _ []string) (opener, error) {
 	f := cmd.Flags()
 	opt := pop3source.Options{Dial: (&net.Dialer{Timeout: 30 * time.Second}).DialContext, Now: time.Now, Random: rand.Reader}
-	from, _ := f.GetString("from")
-	var err error
-	if opt.Host, opt.Port, opt.Security, err = pop3URL(from); err != nil {
-		return nil, err
-	}
 	if opt.User, _ = f.GetString("user"); opt.User == "" {
-		return nil, misused("--user is missing: the name to sign in with at %s", opt.Host)
-	}
-	password, err := givenPassword(cmd)
-	if err != nil {
-		return nil, err
-	}
-	if password == nil {
-		return nil, misused("--password-stdin is missing: the password at %s is read from standard input", opt.Host)
+		return nil, misused("--user is missing: the name to sign in with at the other server")
 	}
 	opt.Insecure, _ = f.GetBool("insecure")
 	ca, _ := f.GetString("ca")
+	var err error
 	if opt.Roots, _, err = authorities(conf.Path(ca)); err != nil {
 		return nil, misconfigured(err)
 	}
@@ -73,11 +68,40 @@ func openPOP3(cmd *cobra.Command, _ []string) (opener, error) {
 			return nil, err
 		}
 	}
-	auth, _ := f.GetString("auth")
-	opt.Credentials = func(context.Context) (pop3source.Credentials, error) {
-		return pop3source.Credentials{Password: *password, Mechanism: auth}, nil
+	if err := pop3Server(cmd, &opt); err != nil {
+		return nil, err
+	}
+	sign, err := importSignIn(cmd, opt.User)
+	if sign == nil && err == nil {
+		var cred imapc.Credentials
+		cred, err = imapCredentials(cmd, opt.User)
+		sign = func(context.Context) (imapc.Credentials, error) { return cred, nil }
+	}
+	if err != nil {
+		return nil, err
+	}
+	opt.Credentials = func(ctx context.Context) (pop3source.Credentials, error) {
+		c, err := sign(ctx)
+		return pop3source.Credentials{Password: c.Password, Token: c.Token, Mechanism: c.Mechanism}, err
 	}
 	return func(context.Context, func(string)) (move.Source, error) { return pop3source.New(opt), nil }, nil
+}
+
+// pop3Server sets the server of --from, or the one that is found for the address.
+func pop3Server(cmd *cobra.Command, opt *pop3source.Options) (err error) {
+	if from, _ := cmd.Flags().GetString("from"); from != "" {
+		opt.Host, opt.Port, opt.Security, err = pop3URL(from)
+		return err
+	}
+	s, err := foundService(cmd, opt.User, "pop3", opt.Insecure)
+	if err != nil {
+		return err
+	}
+	opt.Host, opt.Port, opt.User, opt.Security = s.Host, uint16(s.Port), s.Username, pop3source.StartTLS
+	if s.Security == discover.TLS {
+		opt.Security = pop3source.TLS
+	}
+	return nil
 }
 
 // pop3URL reads pop3s://HOST[:PORT] or pop3://HOST[:PORT].
