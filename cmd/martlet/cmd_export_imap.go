@@ -70,20 +70,10 @@ func exportIMAP(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer done()
-	dir, err := os.MkdirTemp("", "martlet-export-")
-	if err != nil {
-		return failed("no folder for large messages: %v", err)
-	}
-	defer os.RemoveAll(dir)
-	spool, err := os.OpenRoot(dir)
-	if err != nil {
-		return failed("no folder for large messages: %v", err)
-	}
-	defer spool.Close()
 	server := imapsource.New(there)
 	defer server.Close()
 	bar := newExportBar(cmd)
-	o := outward.ServerOptions{Source: src, Server: server, Spool: spool, Progress: bar.show, Wait: importWait}
+	o := outward.ServerOptions{Source: src, Server: server, Spool: tempFile, Progress: bar.show, Wait: importWait}
 	o.Mailboxes, _ = cmd.Flags().GetStringArray("mailbox")
 	o.KeepNames, _ = cmd.Flags().GetBool("keep-names")
 	o.Proof, _ = cmd.Flags().GetBool("proof")

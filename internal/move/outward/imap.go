@@ -32,7 +32,7 @@ type Server interface {
 type ServerOptions struct {
 	Source    Source
 	Server    Server
-	Spool     Disk     // where large messages wait
+	Spool     Spool
 	Mailboxes []string // patterns, as in Options
 	KeepNames bool     // roles do not count: a mailbox goes to the one of its name
 	// Proof reads everything back from the server and compares the bytes. Else what the server

@@ -155,7 +155,7 @@ func (b *maildirBox) info(l *Line) string {
 func (b *maildirBox) put(l *Line, t *text) error {
 	virtual := t.size + t.bare // as Dovecot counts it
 	l.Raw = t.raw
-	l.File = fmt.Sprintf("%d%s%d.martlet,S=%d,W=%d", max(0, l.Date.Unix()), b.key, l.UID, t.stored(), virtual)
+	l.File = fmt.Sprintf("%d%s%d.martlet,S=%d,W=%d", max(0, l.Date.Unix()), b.key, l.UID, t.length(), virtual)
 	b.more = true
 	name := path.Join("cur", l.File+b.info(l))
 	if b.have != nil {

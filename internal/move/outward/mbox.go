@@ -293,10 +293,7 @@ type mboxEntry struct {
 // message writes the message, with the marks at the end of its header and an end to its
 // last line.
 func (e *mboxEntry) message(t *text) error {
-	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(t.write(pw)) }()
-	defer pr.Close()
-	r := bufio.NewReaderSize(pr, 64<<10)
+	r := bufio.NewReaderSize(t.stored(), 64<<10)
 	e.header = true
 	start := true
 	for {

@@ -375,7 +375,7 @@ func (v *visitor) settle() error {
 
 // Put writes a message.
 func (v *visitor) Put(_ context.Context, it move.Item, r io.Reader) error {
-	if err := v.text.read(v.Disk, r); err != nil {
+	if err := v.text.read(spoolOn(v.Disk), r); err != nil {
 		return err
 	}
 	if v.text.content != it.Content {

@@ -26,11 +26,31 @@ type text struct {
 // inMemory is how much of a message is held in memory.
 const inMemory = 1 << 20
 
-// spoolName is where a larger message waits.
-const spoolName = side + "/spool.tmp"
+// Spool makes a file for a larger message, which nobody is to find again: it has no name any
+// more.
+type Spool func() (*os.File, error)
+
+// spoolOn makes them in a folder of an export.
+func spoolOn(d Disk) Spool {
+	const name = side + "/spool.tmp"
+	return func() (*os.File, error) {
+		if err := mkdirs(d, side); err != nil {
+			return nil, err
+		}
+		f, err := d.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, fileMode)
+		if err != nil {
+			return nil, err
+		}
+		if err := d.Remove(name); err != nil {
+			f.Close()
+			return nil, err
+		}
+		return f, nil
+	}
+}
 
 // read takes a message in.
-func (t *text) read(d Disk, r io.Reader) error {
+func (t *text) read(spool Spool, r io.Reader) error {
 	t.mem.Reset()
 	t.close()
 	*t = text{mem: t.mem}
@@ -42,8 +62,8 @@ func (t *text) read(d Disk, r io.Reader) error {
 		p := buf[:n]
 		hash.Write(p)
 		t.look(p, &last, &before)
-		if err := t.keep(d, p); err != nil {
-			return writing(spoolName, err)
+		if err := t.keep(spool, p); err != nil {
+			return writing("a file for a large message", err)
 		}
 		if err == io.EOF {
 			break
@@ -91,18 +111,11 @@ func (t *text) look(p []byte, last, before *byte) {
 	}
 }
 
-func (t *text) keep(d Disk, p []byte) error {
+func (t *text) keep(spool Spool, p []byte) error {
 	t.size += int64(len(p))
 	if t.file == nil && t.size > inMemory {
-		if err := mkdirs(d, side); err != nil {
-			return err
-		}
-		f, err := d.OpenFile(spoolName, os.O_RDWR|os.O_CREATE|os.O_TRUNC, fileMode)
+		f, err := spool()
 		if err != nil {
-			return err
-		}
-		if err := d.Remove(spoolName); err != nil { // only the name
-			f.Close()
 			return err
 		}
 		t.file = f
@@ -134,52 +147,73 @@ func (t *text) close() {
 	}
 }
 
-// stored is how many bytes the message has in a file: with LF, or as it is.
-func (t *text) stored() int64 {
+// length is how many bytes the message has in a file: with LF, or as it is.
+func (t *text) length() int64 {
 	if t.raw {
 		return t.size
 	}
 	return t.size - t.lines
 }
 
-// write writes the message with LF, or as it is.
-func (t *text) write(w io.Writer) error {
+// stored reads the message with LF, or as it is.
+func (t *text) stored() io.Reader {
 	if t.raw {
-		_, err := io.Copy(w, t.reader())
-		return err
+		return t.reader()
 	}
-	return withLF(w, t.reader())
+	return newLF(t.reader())
 }
 
-// withLF copies what ends all lines in CRLF and writes LF.
-func withLF(w io.Writer, r io.Reader) error {
-	b := bufio.NewReaderSize(r, 64<<10)
-	held := false // a CR that ended a piece
-	for {
-		p, err := b.ReadSlice('\n')
-		if held && (len(p) == 0 || p[0] != '\n') {
-			if _, err := w.Write([]byte{'\r'}); err != nil {
-				return err
-			}
+// write writes it so.
+func (t *text) write(w io.Writer) error {
+	_, err := io.Copy(w, t.stored())
+	return err
+}
+
+// lf gives lines that all end in CRLF with LF.
+type lf struct {
+	r    io.Reader
+	buf  []byte
+	have []byte
+	held bool // a CR that ended what was read
+	err  error
+}
+
+func newLF(r io.Reader) *lf { return &lf{r: r, buf: make([]byte, 32<<10)} }
+
+func (c *lf) Read(p []byte) (int, error) {
+	for len(c.have) == 0 {
+		if c.err != nil {
+			return 0, c.err
 		}
-		held = false
-		switch n := len(p); {
-		case n >= 2 && p[n-1] == '\n' && p[n-2] == '\r':
-			p = p[:n-1]
-			p[n-2] = '\n'
-		case n > 0 && p[n-1] == '\r' && err == bufio.ErrBufferFull:
-			held, p = true, p[:n-1]
-		}
-		if _, err := w.Write(p); err != nil {
-			return err
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil && err != bufio.ErrBufferFull {
-			return err
-		}
+		c.fill()
 	}
+	n := copy(p, c.have)
+	c.have = c.have[n:]
+	return n, nil
+}
+
+// fill reads more and takes the CRs out, in place.
+func (c *lf) fill() {
+	at := 0
+	if c.held {
+		c.buf[0], at, c.held = '\r', 1, false
+	}
+	n, err := c.r.Read(c.buf[at:])
+	c.err = err
+	in := c.buf[:at+n]
+	if len(in) > 0 && in[len(in)-1] == '\r' && err == nil {
+		in, c.held = in[:len(in)-1], true
+	}
+	out := c.buf[:0]
+	for {
+		k := bytes.Index(in, []byte("\r\n"))
+		if k < 0 {
+			break
+		}
+		out = append(append(out, in[:k]...), '\n')
+		in = in[k+2:]
+	}
+	c.have = append(out, in...)
 }
 
 // crlf gives lines that end in LF CRLF: what withLF has written is again as it was.

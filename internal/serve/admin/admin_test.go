@@ -321,6 +321,7 @@ func FuzzCalls(f *testing.F) {
 	for _, s := range []string{
 		`POST /v1/accounts {"address":"erin@example.org"}`, `PUT /v1/accounts/carol@example.org/quota {"quota_bytes":9}`,
 		`DELETE /v1/accounts/dave@example.org`, `POST /v1/aliases {"address":"@example.org","targets":["carol@example.org"]}`,
+		`GET /v1/accounts/carol@example.org/export`, `GET /v1/accounts/carol@example.org/export/1?uids=1:*,3&bodies=yes&limit=3`,
 		`POST /v1/accounts/carol@example.org/undelete?mailbox=INBOX&uid=1:*,3&since=2026-03-01T12:00:00Z`,
 		`DELETE /v1/aliases/a@example.org?target=b@example.net`, `GET /v1/queue?domain=x`, `POST /v1/queue/1/drop?report=true`,
 		`GET /v1/accounts/%ff@example.org/mailboxes`, `DELETE /v1/accounts/..%2Fdomains%2Fexample.org`, `POST /v1/domains {"domain":"ü.example"}`,

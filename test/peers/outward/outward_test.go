@@ -36,9 +36,33 @@ var (
 	failed error
 )
 
-// TestMain removes the binary.
+// elsewhere is a Dovecot that keeps Maildirs, for all tests: it takes a second to stop.
+var elsewhere struct {
+	once sync.Once
+	dir  string
+	*dovecot.Server
+	err error
+}
+
+func provider(t *testing.T) *dovecot.Server {
+	t.Helper()
+	elsewhere.once.Do(func() {
+		if elsewhere.dir, elsewhere.err = os.MkdirTemp("", "martlet-dovecot-"); elsewhere.err == nil {
+			os.Chmod(elsewhere.dir, 0o755)
+			elsewhere.Server, elsewhere.err = dovecot.Run(dovecot.Options{Dir: filepath.Join(elsewhere.dir, "d"), Format: dovecot.Maildir, Unsynced: true})
+		}
+	})
+	must(t, elsewhere.err)
+	return elsewhere.Server
+}
+
+// TestMain stops what was started, and removes it.
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if elsewhere.Server != nil {
+		elsewhere.Stop()
+	}
+	os.RemoveAll(elsewhere.dir)
 	if strings.HasPrefix(binary, os.TempDir()) && os.Getenv("MARTLET_BINARY") == "" {
 		os.RemoveAll(filepath.Dir(binary))
 	}
@@ -331,11 +355,8 @@ func TestDovecotReadsTheMaildir(t *testing.T) {
 	s := start(t)
 	src := here(t, s, "alice")
 	fill(t, src)
-	dir := t.TempDir()
-	d, err := dovecot.Run(dovecot.Options{Dir: filepath.Join(dir, "dovecot"), Format: dovecot.Maildir, Unsynced: true})
-	must(t, err)
-	defer d.Stop()
-	out := filepath.Join(dir, "dovecot", "mail", "alice")
+	d := provider(t)
+	out := filepath.Join(elsewhere.dir, "d", "mail", "alice")
 	must(t, os.MkdirAll(filepath.Dir(out), 0o777))
 	if done := export(t, s, "", "maildir", "--account", s.Account("alice").Address, "--out", out); done.Proven != total()+1 {
 		t.Errorf("%+v, want %d proven", done, total()+1) // and the welcome
@@ -485,9 +506,7 @@ func neomutt(t *testing.T, path, pattern string) int {
 func TestExportToDovecotAndBack(t *testing.T) {
 	s := start(t)
 	fill(t, here(t, s, "alice"))
-	d, err := dovecot.Run(dovecot.Options{Dir: t.TempDir(), Format: dovecot.Maildir, Unsynced: true})
-	must(t, err)
-	defer d.Stop()
+	d := provider(t)
 	args := []string{"imap", "--account", s.Account("alice").Address, "--to", "imap://" + d.IMAP, "--user", "dave", "--password-stdin", "--proof", "--state", filepath.Join(t.TempDir(), "state")}
 	done := export(t, s, dovecot.Password+"\n", args...)
 	if done.Added != total()+1 || done.Proven != done.Messages {
@@ -509,9 +528,7 @@ func TestKilledExports(t *testing.T) {
 	seed := chance.Uint64()
 	t.Logf("seed %d", seed)
 	r := chance.New(chance.NewPCG(seed, 0))
-	d, err := dovecot.Run(dovecot.Options{Dir: t.TempDir(), Format: dovecot.Maildir, Unsynced: true})
-	must(t, err)
-	defer d.Stop()
+	d := provider(t)
 	want := total() + 1
 	for _, form := range []string{"mbox", "maildir", "eml", "imap"} {
 		out := filepath.Join(t.TempDir(), form)
@@ -568,5 +585,48 @@ func TestAnExportComesBack(t *testing.T) {
 		}
 		s.Accounts = append(s.Accounts, martlet.Account{Address: to})
 		compare(t, want, w.gather(t, admin(t, s, form), same))
+		if form != "maildir" {
+			continue
+		}
+		// Without what the export says of itself it is a Maildir like any other.
+		must(t, os.Remove(filepath.Join(out, "martlet-export.json")))
+		must(t, os.RemoveAll(filepath.Join(out, "martlet-export")))
+		if text, err := s.Command("account", "add", "plain@martlet.test"); err != nil {
+			t.Fatal(err, text)
+		}
+		if text, err := s.Command("import", form, out, "--to", "plain@martlet.test", "--yes"); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+		s.Accounts = append(s.Accounts, martlet.Account{Address: "plain@martlet.test"})
+		bare := whole{uids: true}
+		compare(t, bare.gather(t, admin(t, s, "alice"), same), bare.gather(t, admin(t, s, "plain"), func(name string) string { return strings.Replace(name, "\\7e", "~", 1) }))
+	}
+}
+
+// TestFullDiskAndStoppedServer exports to a disk that is too small, and goes on when there is
+// room, without a server.
+func TestFullDiskAndStoppedServer(t *testing.T) {
+	s := start(t)
+	fill(t, here(t, s, "alice"))
+	for _, form := range []string{"mbox", "maildir", "eml"} {
+		disk := t.TempDir()
+		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=2000,mode=700", "none", disk).CombinedOutput(); err != nil {
+			t.Skipf("no small disk can be made: %s", out)
+		}
+		defer exec.Command("umount", disk).Run()
+		args := []string{"export", form, "--account", s.Account("alice").Address, "--out", filepath.Join(disk, "out")}
+		text, err := s.Command(args...)
+		if err == nil || !strings.Contains(err.Error(), "the disk is full") {
+			t.Errorf("%s: %v\n%s", form, err, text)
+		}
+		if out, err := exec.Command("mount", "-o", "remount,size=16m", disk).CombinedOutput(); err != nil {
+			t.Fatal(string(out))
+		}
+		if form == "eml" {
+			must(t, s.Stop())
+		}
+		if done := export(t, s, "", args[1:]...); done.Proven != total()+1 || done.Added == 0 {
+			t.Errorf("%s: %+v", form, done)
+		}
 	}
 }
