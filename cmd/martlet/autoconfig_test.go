@@ -100,7 +100,7 @@ func TestSettingsOverHTTP(t *testing.T) {
 		}
 	}
 	write("")
-	for _, args := range [][]string{{"domain", "add", "hosted.test"}, {"account", "add", "alice@hosted.test"}} {
+	for _, args := range [][]string{{"domain", "add", "hosted.test"}, {"domain", "add", "b\u00fccher.test"}, {"account", "add", "alice@hosted.test"}} {
 		if got := command(t, "", append(args, "--config", config)...); got.code != 0 {
 			t.Fatalf("%+v", got)
 		}
@@ -136,6 +136,9 @@ func TestSettingsOverHTTP(t *testing.T) {
 	if code, body := ask("autoconfig.hosted.test", "/mail/config-v1.1.xml?emailaddress=nobody@hosted.test"); code != http.StatusOK || !bytes.Contains(body, []byte("<hostname>mx.hosted.test</hostname>")) {
 		t.Errorf("%d %s", code, body)
 	}
+	if code, body := ask("autoconfig.xn--bcher-kva.test", "/mail/config-v1.1.xml"); code != http.StatusOK || !bytes.Contains(body, []byte("<domain>xn--bcher-kva.test</domain>")) || bytes.Contains(body, []byte("\u00fc")) {
+		t.Errorf("%d %s", code, body)
+	}
 	for _, path := range []string{"/.well-known/jmap", "/.well-known/caldav", "/.well-known/carddav"} {
 		if code, _ := ask("hosted.test", path); code != http.StatusNotFound {
 			t.Errorf("%s: %d, though there is none", path, code)
@@ -147,6 +150,9 @@ func TestSettingsOverHTTP(t *testing.T) {
 	write("[autoconfig]\nenabled = false\n")
 	if code, _ := ask("autoconfig.hosted.test", "/mail/config-v1.1.xml"); code != http.StatusNotFound {
 		t.Errorf("turned off: %d", code)
+	}
+	if got := command(t, "", "dns", "show", "hosted.test", "--config", config); strings.Contains(got.out, "autoconfig") || strings.Contains(got.out, "ua-auto") || !strings.Contains(got.out, "_imaps._tcp") {
+		t.Errorf("turned off, and records for it are wanted: %s", got.out)
 	}
 	// One that asks too much is told to wait; trusted networks are not.
 	write("[autoconfig]\nrequests = 3\n")

@@ -180,7 +180,7 @@ func (d *Doctor) tlsReports(ctx context.Context, dom publish.Domain) finding {
 func (d *Doctor) leads(ctx context.Context, dom publish.Domain, label, who string) finding {
 	want, wanted := d.wanted(dom, label+"."+dom.Name, "CNAME")
 	if !wanted {
-		return skip("there is no listener for https, where settings could be read")
+		return skip("programs are told nothing here: there is no listener for https, or autoconfig.enabled is off")
 	}
 	f := publish.Compare(ctx, d.Resolver, []publish.Record{want}, nil)[0]
 	switch f.Status {

@@ -55,7 +55,7 @@ type Site struct {
 	KeepsKey  bool              // a renewed certificate has the same key
 	Issuer    string            // who gives certificates, as CAA names him; "": not known
 	// Agents returns what is served at ua-auto-config.DOMAIN, of which the DNS has the digest;
-	// an error: nothing is. Nil: nothing ever is.
+	// an error: nothing is. Nil: mail programs are told nothing at all.
 	Agents func(domain string) ([]byte, error)
 }
 

@@ -232,7 +232,7 @@ func services(s Site, d Domain) (all []Record) {
 }
 
 func autoconfig(s Site, d Domain) []Record {
-	if s.Web == 0 {
+	if s.Web == 0 || s.Agents == nil {
 		return nil
 	}
 	all := []Record{
@@ -240,9 +240,6 @@ func autoconfig(s Site, d Domain) []Record {
 		{"autodiscover." + d.Name, "CNAME", s.Hostname, Should, "Outlook reads settings here"},
 		{"_autodiscover._tcp." + d.Name, "SRV", fmt.Sprintf("0 1 %d %s", s.Web, s.Hostname), Optional, "the same, for versions that look for a service"},
 		{"ua-auto-config." + d.Name, "CNAME", s.Hostname, Optional, "newer programs read settings here"},
-	}
-	if s.Agents == nil {
-		return all
 	}
 	if body, err := s.Agents(d.Name); err == nil {
 		sum := sha256.Sum256(body)
