@@ -45,13 +45,22 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 3, "times that each has its turn")
 	flag.StringVar(&s.binary, "martlet", "bin/martlet", "program to measure")
 	flag.StringVar(&s.imapsync, "imapsync", "", "the script of imapsync; not measured without it")
-	flag.StringVar(&s.only, "only", "", "only what has this in its name")
+	flag.StringVar(&s.only, "only", "", "only what has one of these in its name, separated by |")
 	flag.BoolVar(&s.verbose, "v", false, "say whose processor time it is")
 	flag.Parse()
 	if err := measure(context.Background(), s); err != nil {
 		fmt.Fprintln(os.Stderr, "benchimport:", err)
 		os.Exit(1)
 	}
+}
+
+func (s *settings) wants(name string) bool {
+	for part := range strings.SplitSeq(s.only, "|") {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return false
 }
 
 // figure is one turn.
@@ -102,7 +111,7 @@ func measure(ctx context.Context, s settings) error {
 	got := map[string][]figure{}
 	for round := range s.rounds {
 		for i, w := range ways {
-			if s.only != "" && !strings.Contains(w.name, s.only) || s.imapsync == "" && strings.HasPrefix(w.name, "imapsync") {
+			if !s.wants(w.name) || s.imapsync == "" && strings.HasPrefix(w.name, "imapsync") {
 				continue
 			}
 			b := &bench{settings: s, dir: filepath.Join(dir, fmt.Sprintf("%d-%d", round, i)), source: source}
