@@ -14,6 +14,7 @@ import (
 // makes up as they are asked for.
 type Endless struct {
 	Messages, Bytes int
+	Late            bool // the UID of a message is said behind its body
 	Gaps            bool // every third UID is missing: the set of UIDs cannot be said shortly
 }
 
@@ -51,7 +52,9 @@ func (e *Endless) serve(c net.Conn) {
 					if e.Gaps && u%3 == 0 {
 						continue
 					}
-					if strings.Contains(rest, "BODY.PEEK[]") {
+					if strings.Contains(rest, "BODY.PEEK[]") && e.Late {
+						fmt.Fprintf(w, "* %d FETCH (BODY[] {%d}\r\n%s UID %d)\r\n", u, e.Bytes, body, u)
+					} else if strings.Contains(rest, "BODY.PEEK[]") {
 						fmt.Fprintf(w, "* %d FETCH (UID %d BODY[] {%d}\r\n%s)\r\n", u, u, e.Bytes, body)
 					} else {
 						fmt.Fprintf(w, "* %d FETCH (UID %d FLAGS (\\Seen $Forwarded) INTERNALDATE \" 3-Feb-2009 04:05:06 +0000\" RFC822.SIZE %d)\r\n", u, u, e.Bytes)

@@ -83,6 +83,14 @@ func TestMemoryIsFlat(t *testing.T) {
 	}
 }
 
+// A server that says UIDs behind bodies is read whole, and messages that are too large to be
+// held until then one by one.
+func TestUIDsBehindBodies(t *testing.T) {
+	for _, size := range []int{3000, 3 << 20} {
+		flat(t, &provider.Endless{Messages: 7, Bytes: size, Late: true})
+	}
+}
+
 func flat(t *testing.T, e *provider.Endless) uint64 {
 	t.Helper()
 	addr := e.Start(t)

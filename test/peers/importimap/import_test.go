@@ -318,7 +318,7 @@ func TestImportAfterRenumbering(t *testing.T) {
 // says how much is brought.
 func TestMemoryOfTheProgram(t *testing.T) {
 	peers(t)
-	gb := 0.4
+	gb := 0.2
 	if v, err := strconv.ParseFloat(os.Getenv("MARTLET_IMPORT_GB"), 64); err == nil {
 		gb = v
 	}
