@@ -32,7 +32,7 @@ import (
 // Links: accounts that are kept in step with mailboxes elsewhere.
 
 // linkPatience is how long a source tries again by itself before the link counts as failing.
-const linkPatience = 30 * time.Second
+const linkPatience = 2 * time.Second
 
 // newLinks makes what [links] says.
 func (h *house) newLinks() (*link.Links, error) {

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,12 +32,30 @@ type world struct {
 	*Links
 	h      *here
 	s      *side
-	log    bytes.Buffer
-	refuse error // of Open
-	gone   bool  // the account is
-	opens  int
-	last   Secret
+	log    logText
+	refuse shared[error] // of Open
+	gone   shared[bool]  // the account is
+	opens  atomic.Int64
+	last   shared[Secret]
 }
+
+// shared is a value that a test and a scheduler both use.
+type shared[T any] struct {
+	mu sync.Mutex
+	v  T
+}
+
+func (s *shared[T]) set(v T) { s.mu.Lock(); defer s.mu.Unlock(); s.v = v }
+func (s *shared[T]) get() T  { s.mu.Lock(); defer s.mu.Unlock(); return s.v }
+
+// logText is a log that can be read while it is written.
+type logText struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logText) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
+func (l *logText) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
@@ -44,15 +64,15 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 		Engine: w.h.engine, Now: time.Now, Chance: func() float64 { return 0.5 }, Random: rand.Reader, Key: bytes.Repeat([]byte{7}, 32),
 		Store: w.h.store, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 		Open: func(_ context.Context, _ Rule, s Secret) (move.Source, error) {
-			w.opens++
-			w.last = s
-			if w.refuse != nil {
-				return nil, w.refuse
+			w.opens.Add(1)
+			w.last.set(s)
+			if err := w.refuse.get(); err != nil {
+				return nil, err
 			}
 			return w.s.open(), nil
 		},
 		Target: func(_ context.Context, id mail.AccountID) (move.Target, error) {
-			if w.gone {
+			if w.gone.get() {
 				return nil, NoAccount()
 			}
 			return move.NewLocal(w.h.store, id), nil
@@ -192,7 +212,7 @@ func stored(t testing.TB, e engine.Engine) (all []byte, pairs [][2][]byte) {
 func TestSecretIsSealed(t *testing.T) {
 	w := newWorld(t, nil)
 	r := w.add(t, rule())
-	w.refuse = fault.Wrap(fault.Unauthenticated, "the server said: wrong password "+password, fmt.Errorf("tried %s", password))
+	w.refuse.set(fault.Wrap(fault.Unauthenticated, "the server said: wrong password "+password, fmt.Errorf("tried %s", password)))
 	if _, err := w.Now(t.Context(), r.ID); err == nil || strings.Contains(err.Error(), password) {
 		t.Errorf("%v", err)
 	}
@@ -345,23 +365,23 @@ func TestRefusedPassword(t *testing.T) {
 		w := newWorld(t, nil)
 		stop := w.run(t)
 		defer stop()
-		w.refuse = fault.New(fault.Unauthenticated, "imap.example.net refuses the name or the password")
+		w.refuse.set(fault.New(fault.Unauthenticated, "imap.example.net refuses the name or the password"))
 		r := w.add(t, rule())
 		time.Sleep(time.Minute)
-		if s := w.show(t, r.ID); s.State != Failing || w.opens != 1 || s.Next.IsZero() || !strings.Contains(s.Fix, "martlet link passwd 1") {
-			t.Errorf("%d tries: %+v", w.opens, s)
+		if s := w.show(t, r.ID); s.State != Failing || w.opens.Load() != 1 || s.Next.IsZero() || !strings.Contains(s.Fix, "martlet link passwd 1") {
+			t.Errorf("%d tries: %+v", w.opens.Load(), s)
 		}
 		time.Sleep(24 * time.Hour)
 		s := w.show(t, r.ID)
-		if s.State != Paused || w.opens != maxRefusals || !strings.HasPrefix(s.Error, "needs a password") || !s.Next.IsZero() {
-			t.Errorf("%d tries: %+v", w.opens, s)
+		if s.State != Paused || w.opens.Load() != maxRefusals || !strings.HasPrefix(s.Error, "needs a password") || !s.Next.IsZero() {
+			t.Errorf("%d tries: %+v", w.opens.Load(), s)
 		}
-		w.refuse = nil
+		w.refuse.set(nil)
 		if err := w.SetSecret(t.Context(), r.ID, Secret{Password: "another"}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if s := w.show(t, r.ID); s.State != OK || w.last.Password != "another" || s.Error != "" {
+		if s := w.show(t, r.ID); s.State != OK || w.last.get().Password != "another" || s.Error != "" {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -372,25 +392,25 @@ func TestBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		defer w.run(t)()
-		w.refuse = fault.New(fault.Unavailable, "no route")
+		w.refuse.set(fault.New(fault.Unavailable, "no route"))
 		r := w.add(t, rule())
 		time.Sleep(24 * time.Hour)
-		if w.opens < 24 || w.opens > 40 {
-			t.Errorf("%d tries a day", w.opens)
+		if w.opens.Load() < 24 || w.opens.Load() > 40 {
+			t.Errorf("%d tries a day", w.opens.Load())
 		}
 		if s := w.show(t, r.ID); s.State != Failing || time.Until(s.Next) > time.Hour {
 			t.Errorf("%+v", s)
 		}
-		w.refuse = nil
+		w.refuse.set(nil)
 		time.Sleep(time.Hour)
 		if s := w.show(t, r.ID); s.State != OK {
 			t.Errorf("%+v", s)
 		}
-		opens := w.opens
-		w.refuse = fault.New(fault.Limited, "slow down")
+		opens := w.opens.Load()
+		w.refuse.set(fault.New(fault.Limited, "slow down"))
 		time.Sleep(10*time.Minute + time.Minute)
-		if w.opens != opens+1 {
-			t.Errorf("a provider that wants less was asked %d times in ten minutes", w.opens-opens)
+		if w.opens.Load() != opens+1 {
+			t.Errorf("a provider that wants less was asked %d times in ten minutes", w.opens.Load()-opens)
 		}
 	})
 }
@@ -423,13 +443,13 @@ func TestNews(t *testing.T) {
 			default:
 				t.Error("nobody is told of new mail")
 			}
-			if canWait && w.opens != 1 || !canWait && w.opens < 2 {
-				t.Errorf("%d connections", w.opens)
+			if canWait && w.opens.Load() != 1 || !canWait && w.opens.Load() < 2 {
+				t.Errorf("%d connections", w.opens.Load())
 			}
 			// It goes on so for hours: each wait ends before half an hour.
 			time.Sleep(3 * time.Hour)
-			if canWait && w.opens != 1 {
-				t.Errorf("%d connections", w.opens)
+			if canWait && w.opens.Load() != 1 {
+				t.Errorf("%d connections", w.opens.Load())
 			}
 		})
 	}
@@ -455,25 +475,27 @@ func TestChangesHere(t *testing.T) {
 				w.s.add("INBOX", letter(i), 0)
 			}
 			time.Sleep(time.Minute)
-			before := w.s.readings
+			before := w.s.count(&w.s.readings)
 			w.s.Lock()
 			w.s.mod++
 			w.s.box("INBOX").list[0].flags, w.s.box("INBOX").list[0].mod = mail.Flagged, w.s.mod
 			w.s.news()
 			w.s.Unlock()
 			time.Sleep(time.Minute)
-			readings = w.s.readings - before
+			readings = w.s.count(&w.s.readings) - before
 			if _, err := w.h.account().SetFlags(t.Context(), w.h.box(t, "INBOX"), store.All(), store.FlagChange{Op: store.AddFlags, Flags: mail.Seen}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
+			w.s.Lock()
 			for _, m := range w.s.box("INBOX").list {
 				if !m.flags.Has(mail.Seen) {
 					t.Error("a flag was not carried")
 				}
 			}
-			if w.s.changes != 3 {
-				t.Errorf("%d changes there", w.s.changes)
+			w.s.Unlock()
+			if n := w.s.count(&w.s.changes); n != 3 {
+				t.Errorf("%d changes there", n)
 			}
 		})
 		return readings
@@ -504,7 +526,7 @@ func TestManyLinks(t *testing.T) {
 			w.mu.Lock()
 			running++
 			most = max(most, running)
-			w.opens++
+			w.opens.Add(1)
 			w.mu.Unlock()
 			time.Sleep(time.Second)
 			w.mu.Lock()
@@ -519,8 +541,8 @@ func TestManyLinks(t *testing.T) {
 		}
 		defer w.run(t)()
 		time.Sleep(5 * time.Minute)
-		if w.opens < 500 || most != 5 {
-			t.Errorf("%d runs, %d at the same time", w.opens, most)
+		if w.opens.Load() < 500 || most != 5 {
+			t.Errorf("%d runs, %d at the same time", w.opens.Load(), most)
 		}
 		states, _ := w.Count()
 		if states[Failing]+states[Running] != 500 {
@@ -547,8 +569,8 @@ func TestLoginDelay(t *testing.T) {
 		r.Server.Protocol, r.BothWays, r.FollowDeletes = "pop3", false, false
 		w.add(t, r)
 		time.Sleep(time.Hour)
-		if w.opens < 3 || w.opens > 4 {
-			t.Errorf("%d logins in an hour", w.opens)
+		if w.opens.Load() < 3 || w.opens.Load() > 4 {
+			t.Errorf("%d logins in an hour", w.opens.Load())
 		}
 	})
 }
@@ -563,8 +585,8 @@ func TestStop(t *testing.T) {
 		time.Sleep(time.Second)
 		began := time.Now()
 		stop()
-		if time.Since(began) > 0 || w.s.opened != w.s.closed || w.s.waiting != 0 {
-			t.Errorf("%v, %d opened, %d closed", time.Since(began), w.s.opened, w.s.closed)
+		if time.Since(began) > 0 || w.s.left() != 0 {
+			t.Errorf("%v, %d are left", time.Since(began), w.s.left())
 		}
 	})
 }
@@ -586,7 +608,7 @@ func TestPauseRemoveAndAsk(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if w.s.opened != w.s.closed || w.show(t, r.ID).State != Paused {
+		if w.s.left() != 0 || w.show(t, r.ID).State != Paused {
 			t.Errorf("%+v", w.show(t, r.ID))
 		}
 		w.s.add("INBOX", letter(2), 0)
@@ -605,10 +627,10 @@ func TestPauseRemoveAndAsk(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if w.s.opened != w.s.closed {
-			t.Errorf("%d opened, %d closed", w.s.opened, w.s.closed)
+		if w.s.left() != 0 {
+			t.Errorf("%d are left", w.s.left())
 		}
-		w.gone = true
+		w.gone.set(true)
 		r = w.add(t, rule())
 		time.Sleep(time.Second)
 		if _, err := w.Show(t.Context(), r.ID); !fault.Is(err, fault.NotFound) {
@@ -621,16 +643,16 @@ func TestPauseRemoveAndAsk(t *testing.T) {
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		w.refuse = fault.New(fault.Unavailable, "down")
+		w.refuse.set(fault.New(fault.Unavailable, "down"))
 		stop := w.run(t)
 		r := w.add(t, rule())
 		time.Sleep(10 * time.Minute)
 		stop()
 		was := w.show(t, r.ID)
-		opens := w.opens
+		opens := w.opens.Load()
 		w.Links = New(w.opt)
 		defer w.run(t)()
-		if s := w.show(t, r.ID); s.State != Failing || s.Error != was.Error || w.opens != opens {
+		if s := w.show(t, r.ID); s.State != Failing || s.Error != was.Error || w.opens.Load() != opens {
 			t.Errorf("%+v, was %+v", s, was)
 		}
 	})
@@ -704,4 +726,29 @@ func TestSignIn(t *testing.T) {
 	if _, err := w.Now(t.Context(), r.ID); err != nil || w.show(t, r.ID).State != OK {
 		t.Error(err)
 	}
+}
+
+// A defect in one link harms no other, and not the server.
+func TestDefect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.opt.Open = func(_ context.Context, r Rule, _ Secret) (move.Source, error) {
+			if r.User == "carol" {
+				panic("a defect")
+			}
+			return w.s.open(), nil
+		}
+		defer w.run(t)()
+		bad := w.add(t, rule())
+		other := rule()
+		other.User = "another"
+		good := w.add(t, other)
+		time.Sleep(time.Minute)
+		if s := w.show(t, bad.ID); s.State != Failing || !strings.Contains(s.Error, "defect") || !strings.Contains(w.log.String(), "a defect") {
+			t.Errorf("%+v", s)
+		}
+		if s := w.show(t, good.ID); s.State != OK {
+			t.Errorf("%+v", s)
+		}
+	})
 }

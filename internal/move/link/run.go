@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -126,8 +127,19 @@ func (l *Links) await(ctx context.Context, e *entry) {
 	}
 }
 
-// once connects, if need be, and brings both sides into accord.
+// once connects, if need be, and brings both sides into accord. A defect of the program ends
+// the run, and not the server.
 func (l *Links) once(ctx context.Context, e *entry) (report Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.opt.Log.Error("a link met a defect of the program", "link", e.rule.ID, "panic", p, "stack", string(debug.Stack()))
+			err = fault.New(fault.Internal, "a defect of the program, which the log shows")
+			if e.source != nil {
+				_ = e.source.Close()
+				e.source = nil
+			}
+		}
+	}()
 	target, err := l.opt.Target(ctx, e.rule.Account)
 	if err != nil {
 		return report, err
@@ -279,6 +291,9 @@ func (l *Links) settled(ctx context.Context, e *entry, report Report, err error)
 	}
 	if err != nil {
 		l.opt.Log.Warn("a link failed", "link", e.rule.ID, "host", e.rule.Server.Host, "user", e.rule.User, "failures", s.Failures, "paused", s.Pause != notPaused, "err", s.Error)
+	}
+	if report.Brought > 0 {
+		l.opt.Log.Info("a link brought mail", "link", e.rule.ID, "host", e.rule.Server.Host, "messages", report.Brought)
 	}
 	if !keep {
 		return

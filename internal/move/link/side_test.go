@@ -77,6 +77,19 @@ func (b *sideBox) find(key string) int {
 	return slices.IndexFunc(b.list, func(m *sideMessage) bool { return b.key(m.uid) == key })
 }
 
+// left is how many connections are open, or waited on.
+func (s *side) left() int {
+	s.Lock()
+	defer s.Unlock()
+	return s.opened - s.closed + s.waiting
+}
+
+func (s *side) count(n *int) int {
+	s.Lock()
+	defer s.Unlock()
+	return *n
+}
+
 func (s *side) news() {
 	close(s.wait)
 	s.wait = make(chan struct{})

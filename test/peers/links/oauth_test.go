@@ -68,16 +68,15 @@ func TestSignInByOAuth(t *testing.T) {
 	w.add(remote, "INBOX", 0, 5)
 
 	sign := []string{"--from", "imap://" + there.Addr("imap"), "--user", erin.Address, "--insecure", "--oauth", issuer.URL, "--client-id", issuer.ClientID, "--client-secret-file", secret}
-	out, err := w.signedIn(append([]string{"link", "add", here.Account("carol").Address, "--into", "Erin"}, sign...)...)
+	_, err = w.signedIn(append([]string{"link", "add", here.Account("carol").Address, "--into", "Erin"}, sign...)...)
 	w.must(err)
 	carol := w.local("carol")
 	for end := time.Now().Add(time.Minute); time.Now().Before(end) && w.link("1").Brought < 6; time.Sleep(50 * time.Millisecond) {
 	}
 	w.add(remote, "INBOX", 5, 8)
 	for range 2 {
-		if out, err = w.command("", "link", "run", "1"); err != nil {
-			t.Fatal(out, err)
-		}
+		_, err = w.command("", "link", "run", "1")
+		w.must(err)
 	}
 	if n := len(w.census(carol, "Erin")["Erin"]); n != 9 { // with the letter that greets
 		t.Errorf("%d messages", n)
@@ -85,7 +84,7 @@ func TestSignInByOAuth(t *testing.T) {
 	issuer.Revoke()
 	w.must(here.Stop()) // and what it is connected by
 	w.must(here.Restart())
-	out, err = w.command("", "link", "run", "1")
+	out, err := w.command("", "link", "run", "1")
 	l := w.link("1")
 	if err == nil || l.State != "paused" || !strings.HasPrefix(l.Error, "needs a sign-in") {
 		t.Errorf("%s %v %+v", out, err, l)
