@@ -68,6 +68,9 @@ func (l *listing) key(r *row) string {
 func (s *Source) list(folder string) (*listing, error) {
 	l := &listing{folder: folder}
 	for _, sub := range []string{"cur", "new"} {
+		if !s.isFolder(path.Join(folder, sub)) {
+			continue
+		}
 		err := rfc822.List(s.fsys, path.Join(folder, sub), func(d fs.DirEntry) {
 			name := d.Name()
 			if !d.Type().IsRegular() || name[0] == '.' || len(name) > 1<<10 {

@@ -90,12 +90,13 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 }
 
 func (s *Source) isMaildir(name string) bool {
-	for _, sub := range []string{"cur", "new"} {
-		if info, err := fs.Stat(s.fsys, path.Join(name, sub)); err == nil && info.IsDir() {
-			return true
-		}
-	}
-	return false
+	return s.isFolder(path.Join(name, "cur")) || s.isFolder(path.Join(name, "new"))
+}
+
+// isFolder tells whether a name is that of a folder, and not of a link to one.
+func (s *Source) isFolder(name string) bool {
+	info, err := lstat(s.fsys, name)
+	return err == nil && info.IsDir()
 }
 
 // mailbox counts a folder.

@@ -189,7 +189,7 @@ func TestDates(t *testing.T) {
 // led out of the folder.
 func TestInUse(t *testing.T) {
 	dir := t.TempDir()
-	for _, d := range []string{"cur", "new", "tmp"} {
+	for _, d := range []string{"cur", "new", "tmp", ".Box"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +205,7 @@ func TestInUse(t *testing.T) {
 	write(filepath.Join(dir, "new/1767607201.a.h"), "Subject: a\n\n")
 	write(filepath.Join(dir, "cur/1767607202.b.h:2,"), "Subject: b\n\n")
 	write(filepath.Join(dir, "cur/1767607203.c.h:2,"), "Subject: c\n\n")
-	for name, target := range map[string]string{"cur/1767607204.d.h:2,": outside, ".Link": filepath.Dir(outside), "dovecot-uidlist": outside} {
+	for name, target := range map[string]string{"cur/1767607204.d.h:2,": outside, ".Link": filepath.Dir(outside), "dovecot-uidlist": outside, ".Box/cur": filepath.Join(dir, "cur"), ".Box/new": "../new"} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}

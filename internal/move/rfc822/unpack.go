@@ -15,8 +15,8 @@ import (
 // Bounds of what is unpacked. Nothing of it is ever held or written whole, so that they
 // bound time: no mail packs like that.
 const (
-	MaxRatio   = 1000    // times the packed size
-	FreeOfIt   = 1 << 30 // bytes before the ratio counts
+	MaxRatio   = 1000      // times the packed size
+	FreeOfIt   = 256 << 20 // bytes before the ratio counts
 	zstdWindow = 128 << 20
 )
 

@@ -2,8 +2,10 @@ package takeout
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -52,43 +54,79 @@ func ParseLabels(s string) (Labels, error) {
 	return 0, fmt.Errorf("--labels is mailboxes or keywords, not %q", s)
 }
 
+// sense is what a word is in a language.
+type sense struct {
+	language string
+	kind     kind
+}
+
+// lexicon has the words of all languages, folded. It is made once, and never changes.
+var lexicon = sync.OnceValue(func() map[string][]sense {
+	all := map[string][]sense{}
+	for _, language := range slices.Sorted(maps.Keys(words)) {
+		for k, names := range words[language] {
+			for _, name := range strings.Split(names, ";") {
+				f := folded(name)
+				all[f] = append(all[f], sense{language, kind(k)})
+			}
+		}
+	}
+	return all
+})
+
+// tabNames has the words for categories, folded.
+var tabNames = sync.OnceValue(func() map[string]string {
+	all := map[string]string{}
+	for tab, names := range tabs {
+		for _, name := range names {
+			all[folded(name)] = tab
+		}
+	}
+	return all
+})
+
+func folded(s string) string {
+	s = strings.TrimSpace(s)
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return cases.Fold().String(norm.NFKC.String(s))
+		}
+	}
+	return strings.ToLower(s)
+}
+
 // dictionary knows labels by their folded names.
 type dictionary struct {
-	kinds map[string]kind
-	tabs  map[string]string
-	fold  cases.Caser
+	languages []string // none: all
+	more      map[string]kind
 }
 
 // newDictionary returns one of some languages, or of all, with names added by hand:
 // "Luettu=opened".
 func newDictionary(languages []string, more map[string]string) (*dictionary, error) {
-	d := &dictionary{kinds: map[string]kind{}, tabs: map[string]string{}, fold: cases.Fold()}
-	for language, row := range words {
-		if len(languages) == 0 || slices.Contains(languages, language) {
-			d.add(row)
-		}
-	}
-	for tab, names := range tabs {
-		for _, name := range names {
-			d.tabs[d.folded(name)] = tab
-		}
-	}
+	d := &dictionary{languages: languages, more: map[string]kind{}}
 	for name, what := range more {
 		k := slices.Index(kindNames[:], what)
 		if k < 0 {
 			return nil, fmt.Errorf("label %q: %q is to be one of %s", name, what, strings.Join(kindNames[:], ", "))
 		}
-		d.kinds[d.folded(name)] = kind(k)
+		d.more[folded(name)] = kind(k)
 	}
 	return d, nil
 }
 
-func (d *dictionary) add(row [11]string) {
-	for k, names := range row {
-		for _, name := range strings.Split(names, ";") {
-			d.kinds[d.folded(name)] = kind(k)
+// kind returns what a label of Gmail's own is.
+func (d *dictionary) kind(label string) (kind, bool) {
+	f := folded(label)
+	if k, ok := d.more[f]; ok {
+		return k, true
+	}
+	for _, s := range lexicon()[f] {
+		if len(d.languages) == 0 || slices.Contains(d.languages, s.language) {
+			return s.kind, true
 		}
 	}
+	return own, false
 }
 
 // languagesOf returns the languages in which most of some labels are Gmail's own: those of
@@ -98,23 +136,17 @@ func languagesOf(values []string) (best []string) {
 	count := map[string]int{}
 	for _, v := range values {
 		for _, label := range splitLabels(v) {
-			count[label]++
+			for _, s := range lexicon()[folded(label)] {
+				count[s.language]++
+			}
 		}
 	}
 	most := 0
-	for language, row := range words {
-		d := dictionary{kinds: map[string]kind{}, fold: cases.Fold()}
-		d.add(row)
-		n := 0
-		for label, times := range count {
-			if _, ok := d.kinds[d.folded(label)]; ok {
-				n += times
-			}
-		}
+	for language, n := range count {
 		if n > most {
 			most, best = n, nil
 		}
-		if n == most && n > 0 {
+		if n == most {
 			best = append(best, language)
 		}
 	}
@@ -122,14 +154,10 @@ func languagesOf(values []string) (best []string) {
 	return best
 }
 
-func (d *dictionary) folded(s string) string {
-	return d.fold.String(norm.NFKC.String(strings.TrimSpace(s)))
-}
-
 // meaning returns what a label means. name is that of an own label, tab that of a category.
 func (d *dictionary) meaning(label string) (k kind, tab string) {
 	plain := strings.TrimPrefix(label, `\`)
-	if k, ok := d.kinds[d.folded(plain)]; ok {
+	if k, ok := d.kind(plain); ok {
 		return k, ""
 	}
 	for _, word := range categories {
@@ -138,7 +166,7 @@ func (d *dictionary) meaning(label string) (k kind, tab string) {
 			continue
 		}
 		name := strings.Trim(rest, " :\u00a0\"'«»„“”")
-		if tab, ok := d.tabs[d.folded(name)]; ok {
+		if tab, ok := tabNames()[folded(name)]; ok {
 			return own, tab
 		}
 		if strings.ContainsAny(rest, ":\"«„“") { // as Google writes them, and nobody else
