@@ -212,7 +212,7 @@ func (run *importRun) stopped(err error) error {
 		return failed("stopped; what has come is safe. Run the same command again, and it goes on")
 	}
 	var f *failure
-	if err == nil || errors.As(err, &f) {
+	if err == nil || errors.As(err, &f) || !run.show.begun {
 		return err
 	}
 	return failed("%s. What has come is safe; run the same command again, and it goes on", strings.TrimSuffix(describe(err), "."))

@@ -203,7 +203,11 @@ func proofText(w io.Writer, rows []move.Proof, sum *sumLine) error {
 			fmt.Fprintln(w, clean(rows[i].Source+": "+note))
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s brought now (%s), %s here; SHA-256 of the report %s\n", counted(sum.Brought, "message"), bytesText(sum.Bytes), counted(sum.Here, "message"), sum.SHA256)
+	news := "nothing new"
+	if sum.Brought > 0 {
+		news = fmt.Sprintf("%s (%s) new", counted(sum.Brought, "message"), bytesText(sum.Bytes))
+	}
+	_, err := fmt.Fprintf(w, "%s here, %s; SHA-256 of the report %s\n", counted(sum.Here, "message"), news, sum.SHA256)
 	return err
 }
 

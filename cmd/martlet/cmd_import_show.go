@@ -20,7 +20,8 @@ type importShow struct {
 	json     bool
 	bar      *progressbar.ProgressBar
 	last     time.Time
-	lines    int // about messages of the mailbox
+	lines    int  // about messages of the mailbox
+	begun    bool // the first mailbox
 }
 
 // mostLines are told to a person about single messages of a mailbox; the report has more.
@@ -37,6 +38,7 @@ func (s *importShow) event(e move.Event) {
 		s.progress(e)
 		return
 	case "mailbox":
+		s.begun = true
 		s.begin(e)
 	case "mailbox_done", "mailbox_failed":
 		s.clear()
