@@ -408,3 +408,22 @@ func BenchmarkImport(b *testing.B) {
 		}
 	}
 }
+
+// What it costs to find out that all is here already.
+func BenchmarkImportAgain(b *testing.B) {
+	s := newServer(b, vfs.Default, b.TempDir())
+	src := &synthetic{n: b.N, size: 1 << 10}
+	o := move.Options{
+		Open: func(context.Context) (move.Source, error) { return src, nil }, Target: s.target("carol@example.org", nil), Now: time.Now,
+		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	}
+	if _, err := move.Import(ctx, o); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	r, err := move.Import(ctx, o)
+	if err != nil || r.Mailboxes[0].Before != int64(b.N) {
+		b.Fatal(r, err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
