@@ -338,16 +338,20 @@ func TestWholeDomain(t *testing.T) {
 	old, users := former(t)
 	h := newHouse(t)
 	var list strings.Builder
-	list.WriteString("username,password,active\n")
+	list.WriteString("username,password,quota,active\n")
 	for i, line := range strings.Split(strings.TrimSpace(users), "\n") {
 		address, rest, _ := strings.Cut(line, ":")
 		hash := strings.TrimRight(rest, ":")
 		if i >= 3 {
 			hash = "" // these get another password, or wait
 		}
-		fmt.Fprintf(&list, "%s,\"%s\",1\n", address, hash)
+		quota := 0
+		if i == 5 {
+			quota = 20_000 // too little for him
+		}
+		fmt.Fprintf(&list, "%s,\"%s\",%d,1\n", address, hash, quota)
 	}
-	list.WriteString("ghost@old.test,{DES-CRYPT}8CRXWF0oaD2yc,1\nsleeper@old.test,,0\n")
+	list.WriteString("ghost@old.test,{DES-CRYPT}8CRXWF0oaD2yc,,1\nsleeper@old.test,,,0\n")
 	csv := filepath.Join(t.TempDir(), "people.csv")
 	if err := os.WriteFile(csv, []byte(list.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -377,7 +381,13 @@ func TestWholeDomain(t *testing.T) {
 	cut.Process.Kill()
 	cut.Wait()
 
-	out, err = h.run(masterPassword, append(args, "--passwords", made, "--report", report)...)
+	args = append(args, "--passwords", made, "--report", report)
+	out, err = h.run(masterPassword, args...)
+	if err == nil || !strings.Contains(err.Error(), "2 accounts not whole") || !strings.Contains(out, `"whole":5,"failed":2,"skipped":1`) || !strings.Contains(out, "quota") {
+		t.Errorf("with too little room: %v\n%s", err, out)
+	}
+	h.must("", "account", "quota", people[5].address(), "0")
+	out, err = h.run(masterPassword, args...)
 	if err == nil || !strings.Contains(err.Error(), "1 account not whole") || !strings.Contains(out, `"whole":6,"failed":1,"skipped":1`) {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -418,9 +428,15 @@ func TestWholeDomain(t *testing.T) {
 	if _, err := c.Append(context.Background(), "INBOX", []imapc.Appending{{Size: int64(len(text)), Body: strings.NewReader(text)}}); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.Stop(); err != nil { // it works beside a server and without one
+		t.Fatal(err)
+	}
 	out, err = h.run(masterPassword, "import", "domain", "old.test", "--from", "imap://"+old.IMAP, "--master-user", master, "--master-password-stdin", "--master-form", "suffix", "--json", "--exclude", "Trash")
 	if err != nil || !strings.Contains(out, `"new":1,`) || strings.Count(out, `"new":0,`) != len(people)-1 {
 		t.Errorf("%v\n%s", err, out)
+	}
+	if err := h.Restart(); err != nil {
+		t.Fatal(err)
 	}
 }
 
