@@ -143,6 +143,7 @@ func exportFolder(cmd *cobra.Command, form outward.Form) error {
 	o.Source, o.Account, o.Disk, o.Progress = src, address, root, bar.show
 	o.Mailboxes, _ = cmd.Flags().GetStringArray("mailbox")
 	o.NoProof, _ = cmd.Flags().GetBool("no-proof")
+	o.Partly = cmd.Flags().Changed("since")
 	report, err := outward.Run(cmd.Context(), o)
 	bar.clear()
 	if err != nil {

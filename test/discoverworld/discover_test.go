@@ -279,9 +279,9 @@ func TestEachLie(t *testing.T) {
 	})
 }
 
-// TestAttack78NoWayIntoOurNetwork has names with addresses that are nobody else's, where somebody
+// TestAttack80NoWayInward has names with addresses that are nobody else's, where somebody
 // listens who counts.
-func TestAttack78NoWayIntoOurNetwork(t *testing.T) {
+func TestAttack80NoWayInward(t *testing.T) {
 	w := world(t)
 	var hits atomic.Int64
 	for _, port := range []string{"80", "443", "993", "143", "465", "587", "995", "110"} {

@@ -25,6 +25,7 @@ type Options struct {
 	Mailboxes []string // patterns: "*" is anything, "%" anything within a level; none: all
 	Now       func() time.Time
 	Progress  func(Progress) // may be nil
+	Partly    bool           // the source leaves messages out on purpose
 	// NoProof leaves out that everything is read back at the end.
 	NoProof bool
 }
@@ -174,7 +175,7 @@ func (r *run) begin(list []move.Mailbox) error {
 		if len(have) > 0 {
 			return fault.Newf(fault.Exists, "the folder is not empty (%q) and holds no export; name an empty or a new one", have[0])
 		}
-		m = &Manifest{Version: manifestVersion, Form: r.Form, Account: r.Account}
+		m = &Manifest{Version: manifestVersion, Form: r.Form, Account: r.Account, Subscriptions: []string{}}
 		if r.Form == Mbox {
 			m.Quoting = r.Quoting
 		}
@@ -281,7 +282,7 @@ func (r *run) end(ctx context.Context) error {
 			return err
 		}
 	}
-	r.manifest.Complete = len(r.Mailboxes) == 0 && r.report.Whole()
+	r.manifest.Complete = len(r.Mailboxes) == 0 && !r.Partly && r.report.Whole()
 	return r.manifest.write(r.Disk)
 }
 
