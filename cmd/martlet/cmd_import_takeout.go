@@ -22,7 +22,7 @@ folder they were unpacked into, or the mbox file alone. Nothing is unpacked onto
 Gmail's labels, in the language of the account, become mailboxes (a message with several
 labels lies in several) or keywords. Unread, starred and draft become flags, Spam goes into
 Junk, archived mail into the mailboxes of its labels, else into Archive. No message comes
-twice. If a label of Gmail's own is not known in your language: --label Luettu=opened.`,
+twice, from a later Takeout neither. If a label of Gmail's own is not known in your language: --label Luettu=opened.`,
 		example: `  martlet import takeout takeout-20261129T101500Z-001.zip --to carol@example.org --plan
   martlet import takeout takeout-*.tgz --labels keywords --to carol@example.org
   martlet import takeout "All mail Including Spam and Trash.mbox" --to carol@example.org --json`,
@@ -36,7 +36,8 @@ twice. If a label of Gmail's own is not known in your language: --label Luettu=o
 }
 
 func openTakeout(cmd *cobra.Command, args []string) (opener, error) {
-	opt := takeout.Options{Names: map[string]string{}, Temp: newTemp}
+	// All Takeouts are one source: a later one has other file names, and brings what is new.
+	opt := takeout.Options{ID: "takeout:google", Names: map[string]string{}, Temp: newTemp}
 	text, _ := cmd.Flags().GetString("labels")
 	var err error
 	if opt.Labels, err = takeout.ParseLabels(text); err != nil {
@@ -54,9 +55,6 @@ func openTakeout(cmd *cobra.Command, args []string) (opener, error) {
 		p, err := openSource("takeout", a)
 		if err != nil {
 			return nil, err
-		}
-		if opt.ID == "" {
-			opt.ID = p.id
 		}
 		opt.Parts = append(opt.Parts, takeout.Part{FS: p.folder, Name: p.name})
 	}

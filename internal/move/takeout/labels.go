@@ -165,11 +165,11 @@ func (d *dictionary) meaning(label string) (k kind, tab string) {
 		if !ok || rest == "" || !strings.ContainsAny(rest[:1], " :\"") && rest[0] < 0x80 {
 			continue
 		}
-		name := strings.Trim(rest, " :\u00a0\"'«»„“”")
+		name := strings.Trim(rest, " :：\u00a0\"'«»„“”‘’「」『』")
 		if tab, ok := tabNames()[folded(name)]; ok {
 			return own, tab
 		}
-		if strings.ContainsAny(rest, ":\"«„“") { // as Google writes them, and nobody else
+		if strings.ContainsAny(rest, ":：\"«„“‘「『") { // as Google writes them, and nobody else
 			return own, word + " " + name
 		}
 	}

@@ -131,6 +131,7 @@ func TestLabels(t *testing.T) {
 		{"Recibidos,No leídos,Categoría: Promociones", "INBOX", 0, "Promotions"},
 		{"Входящие,Непрочитанные,Работа", "INBOX|Работа", 0, ""},
 		{"受信トレイ,未読,重要", "INBOX", 0, "$Important"},
+		{"収件,受信トレイ,カテゴリ「プロモーション」", "INBOX|収件", mail.Seen, "カテゴリ プロモーション"},
 		{"收件箱,未读", "INBOX", 0, ""},
 		{"البريد الوارد,غير مقروء", "INBOX", 0, ""},
 		{`\Inbox,\Starred`, "INBOX", mail.Seen | mail.Flagged, ""},
