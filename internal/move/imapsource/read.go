@@ -14,13 +14,10 @@ import (
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 )
 
-// How much is asked for at once.
+// How much is asked for at once, and how often.
 const (
-	ahead      = 2       // windows whose facts are asked before they are needed
-	batchCount = 200     // messages of one FETCH for bodies
-	batchBytes = 2 << 20 // bytes of one, as far as the sizes are true
-	inFlight   = 4       // such FETCHes without an answer
-	tries      = 3       // how often a message may break the connection before it is left out
+	ahead = 2 // windows whose facts are asked before they are needed
+	tries = 3 // how often a message may break the connection before it is left out
 )
 
 // Read goes through a mailbox. See move.Source.
@@ -56,7 +53,9 @@ type reading struct {
 
 // window is some messages that are told of together.
 type window struct {
-	uids  mail.UIDSet
+	uids  mail.UIDSet    // as they are asked for
+	all   mail.UIDSet    // that there should be
+	dense bool           // uids has no message that is not of the window
 	asked *imapc.Pending // for the facts, on this connection
 	items []move.Item
 	uid   []mail.UID // of each item
@@ -121,11 +120,11 @@ func (r *reading) halt(err error) error {
 // ask asks for the facts of the next windows.
 func (r *reading) ask(c *imapc.Client) {
 	for len(r.open) <= ahead {
-		uids := r.windows.next()
-		if uids.IsEmpty() {
+		w := r.windows.next()
+		if w == nil {
 			break
 		}
-		r.open = append(r.open, &window{uids: uids})
+		r.open = append(r.open, w)
 	}
 	for _, w := range r.open {
 		if w.ready || w.asked != nil {
@@ -164,7 +163,7 @@ func (r *reading) fact(w *window, m *imapc.Message) {
 // facts waits for the facts of a window and asks which messages are wanted.
 func (r *reading) facts(ctx context.Context, c *imapc.Client, w *window) error {
 	if !w.ready {
-		if err := c.Wait(ctx, w.asked); err != nil && (c.Dead() != nil || len(w.items) == 0 || imapc.ProblemOf(err) == imapc.Throttled) {
+		if err := c.Wait(ctx, w.asked); err != nil && (c.Dead() != nil || imapc.ProblemOf(err) == imapc.Throttled) {
 			return err
 		}
 		w.asked = nil
@@ -189,30 +188,40 @@ func (r *reading) facts(ctx context.Context, c *imapc.Client, w *window) error {
 // missing asks once more for those of which nothing was said, one by one: they are gone, or
 // the server refused all for one of them. What it refuses is told as broken.
 func (r *reading) missing(ctx context.Context, c *imapc.Client, w *window) error {
-	if len(w.uid) >= w.uids.Len() {
-		return nil
+	absent := minus(w.all, mail.SetOf(w.uid...))
+	for len(absent) > 0 {
+		part := absent[:min(len(absent), mostRanges)]
+		if err := r.again(ctx, c, w, part); err != nil {
+			return err
+		}
+		absent = absent[len(part):]
 	}
-	absent := minus(w.uids, mail.SetOf(w.uid...))
-	query := r.query(absent)
+	w.sort()
+	return nil
+}
+
+// again asks for the facts of messages, and if that is refused of each.
+func (r *reading) again(ctx context.Context, c *imapc.Client, w *window, absent mail.UIDSet) error {
 	take := func(m *imapc.Message) error { r.fact(w, m); return nil }
-	err := c.Fetch(ctx, query, take)
+	err := c.Fetch(ctx, r.query(absent), take)
 	if err == nil || c.Dead() != nil || imapc.ProblemOf(err) == imapc.Throttled {
-		w.sort()
 		return err
 	}
+	refused, had := 0, len(w.uid)
 	for u := range absent.All() {
 		n := len(w.uid)
-		query.UIDs = mail.SetOf(u)
-		err := c.Fetch(ctx, query, take)
+		err := c.Fetch(ctx, r.query(mail.SetOf(u)), take)
 		if c.Dead() != nil || imapc.ProblemOf(err) == imapc.Throttled {
 			return err
 		}
 		if err != nil && len(w.uid) == n {
 			r.fact(w, &imapc.Message{UID: u, Size: -1})
 			w.items[n].Broken = fault.Say(err)
+			if refused++; refused == 20 && len(w.uid) == had+refused { // it is not the messages
+				return err
+			}
 		}
 	}
-	w.sort()
 	return nil
 }
 
@@ -240,8 +249,9 @@ func (r *reading) enter(ctx context.Context, c *imapc.Client) error {
 	return nil
 }
 
-// bodies reads what is wanted of a window: several commands at once, each message handed on
-// as it comes.
+// bodies reads what is wanted of a window by one command, as a rule, each message handed on as
+// it comes. Several commands at once would not keep the order of messages: Dovecot answers
+// them out of turn when its output blocks.
 func (r *reading) bodies(ctx context.Context, c *imapc.Client, w *window) error {
 	if !w.told {
 		return nil
@@ -249,25 +259,12 @@ func (r *reading) bodies(ctx context.Context, c *imapc.Client, w *window) error 
 	if c.UIDsLate() {
 		return r.singly(ctx, c, w)
 	}
-	var flight []*imapc.Pending
-	next, most := 0, inFlight
-	if r.keep {
-		most = 1 // a server may answer commands out of turn, and UIDs that are kept go up
-	}
-	for {
-		for len(flight) < most {
-			p := r.batch(ctx, c, w, &next)
-			if p == nil {
-				break
-			}
-			flight = append(flight, p)
-		}
-		if len(flight) == 0 {
+	for next := 0; ; {
+		p := r.batch(ctx, c, w, &next)
+		if p == nil {
 			break
 		}
-		err := c.Wait(ctx, flight[0])
-		flight = flight[1:]
-		if err := r.failed(c, err); err != nil {
+		if err := r.failed(c, c.Wait(ctx, p)); err != nil {
 			return err
 		}
 	}
@@ -291,14 +288,18 @@ func (r *reading) failed(c *imapc.Client, err error) error {
 // batch asks for the bodies of the next messages that are wanted, nil if there are none.
 func (r *reading) batch(ctx context.Context, c *imapc.Client, w *window, next *int) *imapc.Pending {
 	var uids mail.UIDSet
-	first := *next
-	var bytes int64
-	for n := 0; *next < len(w.items) && n < batchCount && bytes < batchBytes; *next++ {
-		if i := *next; w.todo[i] && w.fails[i] == 0 {
-			uids.Add(w.uid[i])
-			bytes += max(w.items[i].Size, 1)
-			n++
+	first, before := *next, -2
+	for ; *next < len(w.items) && len(uids) < mostRanges; *next++ {
+		i := *next
+		if !w.todo[i] || w.fails[i] > 0 {
+			continue
 		}
+		if w.dense && before == i-1 {
+			uids[len(uids)-1].To = w.uid[i]
+		} else {
+			uids.Add(w.uid[i])
+		}
+		before = i
 	}
 	if uids.IsEmpty() {
 		return nil

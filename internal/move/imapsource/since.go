@@ -94,10 +94,11 @@ func (r *reading) begin(ctx context.Context, c *imapc.Client) error {
 		r.after.Next = max(r.after.Next, uint32(present[n-1].To)+1)
 	}
 	r.after.Known = coarse(present)
-	r.windows = windows{left: slices.Clone(present), newest: r.how.Order == move.NewestFirst}
+	r.windows = windows{left: slices.Clone(present), newest: r.how.Order == move.NewestFirst, dense: whole}
 	if !since {
 		return nil
 	}
+	r.windows.dense = false
 	if r.windows.left, err = r.changed(ctx, c, &before, present, sel); err != nil {
 		return err
 	}

@@ -401,3 +401,26 @@ func TestSearchThatLies(t *testing.T) {
 		t.Errorf("taken for gone: %v", l.gone)
 	}
 }
+
+// A message of which not even the facts are given is told as broken, and left out.
+func TestFactsThatAreRefused(t *testing.T) {
+	p := provider.New(t, provider.Options{Command: func(_ int, line string) string {
+		if f := strings.Fields(line); len(f) > 2 && f[0] == "UID" && f[1] == "FETCH" && (f[2] == "9" || strings.HasPrefix(f[2], "1:")) {
+			return "NO [SERVERBUG] it is broken"
+		}
+		return ""
+	}})
+	user := p.Gmail(t, "carol", 30)
+	s, _ := open(t, p, user, nil)
+	l := newLedger()
+	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
+	l.complete(t, 29)
+	if len(l.skips) != 1 || !strings.Contains(l.skips[0], "it is broken") {
+		t.Errorf("skipped: %v", l.skips)
+	}
+	for key, it := range l.items {
+		if strings.HasSuffix(key, ".9") != (it.Broken != "") {
+			t.Errorf("%s: broken %q", key, it.Broken)
+		}
+	}
+}

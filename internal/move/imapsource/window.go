@@ -1,6 +1,7 @@
 package imapsource
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -12,46 +13,62 @@ import (
 type windows struct {
 	left   mail.UIDSet
 	newest bool
+	dense  bool // they are all that there are: what lies between two is nothing
 }
 
-// next returns the next window, empty at the end.
-func (w *windows) next() (out mail.UIDSet) {
-	if w.newest {
-		return w.last()
-	}
-	n := 0
-	for len(w.left) > 0 && n < move.MaxItems {
-		r := &w.left[0]
-		take := min(int(r.To-r.From)+1, move.MaxItems-n)
-		out.AddRange(r.From, r.From+mail.UID(take-1))
-		n += take
-		if r.From += mail.UID(take); r.From > r.To || r.From == 0 {
-			w.left = w.left[1:]
-		}
-	}
-	return out
-}
+// mostRanges is how many ranges a command names, so that its line is not longer than servers
+// must take (8,000 bytes; RFC 2683, 3.2.1.5).
+const mostRanges = 340
 
-func (w *windows) last() mail.UIDSet {
-	var rev []mail.Range
+// next returns the next window, nil at the end.
+func (w *windows) next() *window {
+	var list mail.UIDSet
 	n := 0
-	for len(w.left) > 0 && n < move.MaxItems {
-		r := &w.left[len(w.left)-1]
-		take := min(int(r.To-r.From)+1, move.MaxItems-n)
-		from := r.To - mail.UID(take-1)
-		rev = append(rev, mail.Range{From: from, To: r.To})
-		n += take
-		if from == r.From {
-			w.left = w.left[:len(w.left)-1]
+	for len(w.left) > 0 && n < move.MaxItems && (w.dense || len(list) < mostRanges) {
+		var part mail.Range
+		if w.newest {
+			part = w.last(move.MaxItems - n)
 		} else {
-			r.To = from - 1
+			part = w.first(move.MaxItems - n)
 		}
+		list = append(list, part)
+		n += int(part.To-part.From) + 1
 	}
-	out := make(mail.UIDSet, len(rev))
-	for i, r := range rev {
-		out[len(rev)-1-i] = r
+	if n == 0 {
+		return nil
+	}
+	if w.newest {
+		slices.Reverse(list)
+	}
+	out := &window{dense: w.dense, uids: list, all: list}
+	if w.dense {
+		out.uids = mail.UIDSet{{From: list[0].From, To: list[len(list)-1].To}}
 	}
 	return out
+}
+
+// first takes at most so many of the lowest UIDs, that are in a row.
+func (w *windows) first(most int) mail.Range {
+	r := &w.left[0]
+	part := mail.Range{From: r.From, To: r.From + mail.UID(min(int(r.To-r.From)+1, most)-1)}
+	if part.To == r.To {
+		w.left = w.left[1:]
+	} else {
+		r.From = part.To + 1
+	}
+	return part
+}
+
+// last takes at most so many of the highest.
+func (w *windows) last(most int) mail.Range {
+	r := &w.left[len(w.left)-1]
+	part := mail.Range{From: r.To - mail.UID(min(int(r.To-r.From)+1, most)-1), To: r.To}
+	if part.From == r.From {
+		w.left = w.left[:len(w.left)-1]
+	} else {
+		r.To = part.From - 1
+	}
+	return part
 }
 
 // sort puts a window's items into the order of their UIDs, if the server did not.
