@@ -7,11 +7,13 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/account"
 	"github.com/martlet-mail/martlet/internal/move/outward"
 )
@@ -131,8 +133,13 @@ func exportFolder(cmd *cobra.Command, form outward.Form) error {
 		return err
 	}
 	defer done()
-	if _, err := src.Mailboxes(cmd.Context()); err != nil {
-		return err // before a folder is made for an account that does not exist
+	o.Mailboxes, _ = cmd.Flags().GetStringArray("mailbox")
+	list, err := src.Mailboxes(cmd.Context()) // before a folder is made for what does not exist
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(m move.Mailbox) bool { return outward.Matches(o.Mailboxes, m.Name) }) {
+		return failed("%s has no mailbox of such a name; see: martlet mailbox list %s", address, address)
 	}
 	root, release, err := openOut(out)
 	if err != nil {
@@ -141,7 +148,6 @@ func exportFolder(cmd *cobra.Command, form outward.Form) error {
 	defer release()
 	bar := newExportBar(cmd)
 	o.Source, o.Account, o.Disk, o.Progress = src, address, root, bar.show
-	o.Mailboxes, _ = cmd.Flags().GetStringArray("mailbox")
 	o.NoProof, _ = cmd.Flags().GetBool("no-proof")
 	o.Partly = cmd.Flags().Changed("since")
 	report, err := outward.Run(cmd.Context(), o)

@@ -137,22 +137,22 @@ func Matches(patterns []string, name string) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
 }
 
-// matches is linear in the length of the name for each "*" and "%" of the pattern.
+// matches costs the length of the pattern times that of the name.
 func matches(pattern, name string) bool {
-	at := map[int]bool{0: true} // places of the name that the pattern so far has come to
+	at := make([]bool, len(name)+1) // places of the name that the pattern so far may have come to
+	at[0] = true
 	for _, c := range []byte(pattern) {
-		next := map[int]bool{}
+		next := make([]bool, len(at))
+		on := false // a wildcard goes on
 		for i := range at {
-			switch {
-			case c == '*' || c == '%':
-				for j := i; j <= len(name); j++ {
-					next[j] = true
-					if j < len(name) && c == '%' && name[j] == '/' {
-						break
-					}
+			switch on = on || at[i]; {
+			case c == '*', c == '%':
+				next[i] = on
+				on = on && !(c == '%' && i < len(name) && name[i] == '/')
+			default:
+				if at[i] && i < len(name) && name[i] == c {
+					next[i+1] = true
 				}
-			case i < len(name) && name[i] == c:
-				next[i+1] = true
 			}
 		}
 		at = next
@@ -265,7 +265,9 @@ func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
 		return err
 	}
 	e.Messages, e.Bytes = int64(len(x.rows)), x.bytes
-	res.Kept = e.Messages - res.Messages + res.Skipped
+	if !r.Partly {
+		res.Kept = e.Messages - res.Messages + res.Skipped
+	}
 	if r.NoProof {
 		return nil
 	}
