@@ -3,6 +3,7 @@ package move
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -141,6 +142,9 @@ func (f *filler) Put(ctx context.Context, item Item, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if len(item.Keywords) > mostKeywords || len(item.Places) > mostPlaces {
+		f.changed(&item, fmt.Sprintf("of its keywords and mailboxes the first %d and %d are kept", mostKeywords, mostPlaces))
+	}
 	w := onItsWay{item: keep(item), at: at, from: len(f.batch.bytes)}
 	if !f.row.Kept {
 		w.item.UID = 0
@@ -261,14 +265,15 @@ const (
 
 // keep returns an item that outlives the source's next step.
 func keep(item Item) Item {
-	item.Keywords = validNames(item.Keywords[:min(len(item.Keywords), mostKeywords)])
+	item.Keywords = validNames(item.Keywords)
 	item.Places = slices.Clone(item.Places[:min(len(item.Places), mostPlaces)])
 	item.MessageID = strings.ToValidUTF8(item.MessageID, "?")
 	return item
 }
 
-// validNames returns names as they can be written down: in UTF-8, and not too long.
+// validNames returns names as they can be written down: in UTF-8, not too long, not too many.
 func validNames(names []string) []string {
+	names = names[:min(len(names), mostKeywords)]
 	if len(names) == 0 {
 		return nil
 	}
@@ -333,6 +338,14 @@ func (f *filler) finish(ctx context.Context, read error) error {
 		}
 	}
 	return nil
+}
+
+// changed notes what was changed of a message.
+func (f *filler) changed(item *Item, why string) {
+	f.feed.mu.Lock()
+	f.row.Changed++
+	f.feed.mu.Unlock()
+	f.im.tell(Event{Event: "changed", Source: f.m.Source, Mailbox: f.row.Mailbox, Key: item.Key, Message: item.MessageID, Bytes: item.Size, Why: why})
 }
 
 // skip notes a message that is not brought.

@@ -236,6 +236,11 @@ func TestImportTellsWhatItDoesNotBring(t *testing.T) {
 	b.add(letter(9), Item{Key: "cannot"})
 	b.mail[5].cannot = fault.New(fault.Corrupt, "its bytes are not there")
 	b.add("Content-Type: text/plain\r\n\r\n\x00", Item{Key: "nul"})
+	many := Item{Key: "many"}
+	for i := range 300 {
+		many.Keywords, many.Places = append(many.Keywords, fmt.Sprint("k", i)), append(many.Places, "INBOX")
+	}
+	b.add(letter(10), many)
 	o := w.options(s)
 	var told []string
 	o.Tell = func(e Event) {
@@ -245,17 +250,17 @@ func TestImportTellsWhatItDoesNotBring(t *testing.T) {
 	}
 	r, err := Import(ctx, o)
 	want := []string{
-		"changed nul parts with NUL bytes are encoded", "skipped cannot its bytes are not there", "skipped huge larger than the server takes", "skipped large message is larger than 4194304 bytes",
+		"changed many of its keywords and mailboxes the first 200 and 64 are kept", "changed nul parts with NUL bytes are encoded", "skipped cannot its bytes are not there", "skipped huge larger than the server takes", "skipped large message is larger than 4194304 bytes",
 	}
 	slices.Sort(told)
-	if row := r.Mailboxes[0]; err != nil || !slices.Equal(told, want) || row.Skipped != 3 || row.Changed != 1 || row.Brought != 4 || row.Before != 0 || len(SkippedOf(r)) != 3 {
+	if row := r.Mailboxes[0]; err != nil || !slices.Equal(told, want) || row.Skipped != 3 || row.Changed != 2 || row.Brought != 5 || row.Before != 0 || len(SkippedOf(r)) != 3 {
 		t.Errorf("%q %+v %v", told, row, err)
 	}
 	s.boxes[0].mail = slices.Delete(s.boxes[0].mail, 3, 6)
 	r.Mailboxes[0].Skipped = 0
-	r.Mailboxes[0].Messages = 4
+	r.Mailboxes[0].Messages = 5
 	for _, p := range w.proves(t, o, r)[:1] {
-		if p.Changed != 1 || p.Same != 3 {
+		if p.Changed != 1 || p.Same != 4 || p.Flags != 0 {
 			t.Errorf("%+v", p)
 		}
 	}
