@@ -32,16 +32,15 @@ func (s *Source) again(ctx context.Context, b *backoff, err error) error {
 	pause := firstPause
 	p := imapc.ProblemOf(err)
 	switch p {
-	case imapc.Lost, imapc.Timeout, imapc.Refused:
+	case imapc.Lost, imapc.Timeout, imapc.Refused, imapc.NoHost:
+		if !s.reached && (p != imapc.Lost || b.tries == 4) { // the name or the port is wrong, or there is no network
+			return err
+		}
 		if b.tries == 0 && p == imapc.Lost {
 			pause = 0
 		}
 	case imapc.Throttled:
 		pause = firstThrottle
-	case imapc.NoHost:
-		if s.limit.total == 0 { // never reached: the name is wrong
-			return err
-		}
 	default:
 		return err
 	}
@@ -89,7 +88,7 @@ func (s *Source) connection(ctx context.Context) (*imapc.Client, error) {
 		c.Close()
 		return nil, err
 	}
-	s.c = c
+	s.c, s.reached = c, true
 	s.gmail = c.Capable("X-GM-EXT-1")
 	return c, nil
 }

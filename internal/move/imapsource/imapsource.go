@@ -54,16 +54,17 @@ type Options struct {
 
 // Source is an account at an IMAP server. It is used by one goroutine at a time.
 type Source struct {
-	opt    Options
-	c      *imapc.Client
-	gmail  bool
-	boxes  map[string]imapc.Mailbox // by Mailbox.Source
-	places map[string]string        // Gmail's label to a mailbox's name here
-	seen   map[string]state         // how mailboxes were when they were last read
-	sep    byte
-	prefix string
-	limit  meter
-	state  string
+	opt     Options
+	c       *imapc.Client
+	gmail   bool
+	reached bool                     // somebody was signed in there before
+	boxes   map[string]imapc.Mailbox // by Mailbox.Source
+	places  map[string]string        // Gmail's label to a mailbox's name here
+	seen    map[string]state         // how mailboxes were when they were last read
+	sep     byte
+	prefix  string
+	limit   meter
+	state   string
 }
 
 var _ move.Source = (*Source)(nil)

@@ -424,3 +424,12 @@ func TestFactsThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// A server that was never reached is not waited for.
+func TestNobodyListens(t *testing.T) {
+	p := provider.New(t, provider.Options{})
+	s, w := open(t, p, "carol", func(o *Options) { o.IMAP.Port = 1 })
+	if _, err := s.Mailboxes(t.Context()); imapc.ProblemOf(err) != imapc.Refused || len(w.list) > 0 {
+		t.Errorf("%v after %v", err, w.list)
+	}
+}
