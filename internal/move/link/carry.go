@@ -54,11 +54,13 @@ func (r *round) carry(ctx context.Context) error {
 		linked[name] = b
 	}
 	for _, b := range r.boxes {
+		began := r.now()
 		c := carrier{round: r, box: b, linked: linked, moves: map[*box][]string{}}
 		err := r.target.EachTie(ctx, b.id, func(t move.Tie, now *move.Now) error {
-			c.look(&t, now)
+			c.find(&t, now)
 			return nil
 		})
+		r.look += r.now().Sub(began)
 		if err == nil {
 			err = c.run(ctx)
 		}
@@ -87,8 +89,8 @@ type deleted struct {
 	content move.Content
 }
 
-// look finds out what was changed here of a message.
-func (c *carrier) look(t *move.Tie, now *move.Now) {
+// find finds out what was changed here of a message.
+func (c *carrier) find(t *move.Tie, now *move.Now) {
 	if _, gone := c.box.gone[t.Key]; gone || t.Message == 0 {
 		return
 	}

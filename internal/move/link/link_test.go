@@ -506,6 +506,15 @@ func TestChangesHere(t *testing.T) {
 	}
 }
 
+// The longer a look for changes here takes, the more rarely there is one.
+func TestLooksTakeTheirShare(t *testing.T) {
+	for look, want := range map[time.Duration]time.Duration{0: settle, 10 * time.Millisecond: settle, time.Second: 20 * time.Second, time.Minute: longestWait} {
+		if e := (entry{look: look}); e.settling() != want {
+			t.Errorf("%v: %v", look, e.settling())
+		}
+	}
+}
+
 // unmarked loses the mark of who changes.
 type unmarked struct{ *move.Local }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/move"
@@ -46,7 +47,9 @@ type round struct {
 	again  Again  // nil: a message that is moved there comes again
 	mirror Mirror // nil: nothing is carried to the source
 	spool  func() (store.SpoolFile, error)
+	now    func() time.Time
 	report Report
+	look   time.Duration // that looking for changes here took
 
 	boxes   []*box
 	known   bool // something was brought before

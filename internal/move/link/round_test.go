@@ -150,7 +150,7 @@ func oneRound(t testing.TB, h *here, s *side, rule *Rule, wrap func(move.Target)
 	if wrap != nil {
 		target = wrap(target)
 	}
-	r := round{rule: rule, source: source, target: target, mirror: source}
+	r := round{rule: rule, source: source, target: target, mirror: source, now: steady}
 	if !rule.carries() {
 		r.mirror = nil
 	}

@@ -44,7 +44,7 @@ func (l *Links) work(ctx context.Context, e *entry) {
 	switch {
 	case stopped: // an administrator has changed something, or all ends
 	case (e.again || report.More) && err == nil:
-		e.due = now.Add(settle)
+		e.due = now.Add(e.settling())
 	default:
 		e.due = now.Add(l.gap(e))
 	}
@@ -171,7 +171,7 @@ func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret
 			return report, err
 		}
 	}
-	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool}
+	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool, now: l.opt.Now}
 	if e.rule.carries() {
 		if e.follower != nil && !e.dirty {
 			if e.dirty, err = l.concerned(ctx, e); err != nil {
@@ -183,6 +183,11 @@ func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret
 		}
 	}
 	err = r.run(ctx)
+	if r.mirror != nil {
+		l.mu.Lock()
+		e.look = r.look
+		l.mu.Unlock()
+	}
 	if d, ok := e.source.(Delayer); ok {
 		e.least = d.LoginDelay()
 	}

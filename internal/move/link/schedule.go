@@ -18,6 +18,8 @@ const (
 	refusedGap  = 10 * time.Minute       // after a refused password; three times as long the next time
 	maxRefusals = 3                      // then nothing is tried any more
 	settle      = 2 * time.Second        // after a change here, for more of them
+	idleShare   = 20                     // times as long as the last look for changes here took, too: it goes through all ties
+	longestWait = 5 * time.Minute        // at most
 	apart       = 100 * time.Millisecond // on average, at the start
 	remember    = time.Hour              // how old what is stored of a good run may be
 )
@@ -39,6 +41,7 @@ type entry struct {
 	saved    time.Time          // state was stored
 	follower *store.Follower    // of the account, if changes are carried; may be nil
 	dirty    bool               // there may be something to carry
+	look     time.Duration      // that the last look for it took
 	askers   []chan<- outcome
 }
 
@@ -245,8 +248,11 @@ func (l *Links) nudge(id ID) {
 	if e == nil || e.state.Failures > 0 || e.state.Pause != notPaused {
 		return
 	}
-	l.hurry(e, l.opt.Now().Add(settle))
+	l.hurry(e, l.opt.Now().Add(e.settling()))
 }
+
+// settling is how long a change here waits for others.
+func (e *entry) settling() time.Duration { return min(max(settle, idleShare*e.look), longestWait) }
 
 // hurry makes a link due. It needs the lock.
 func (l *Links) hurry(e *entry, at time.Time) {

@@ -20,7 +20,7 @@ type Provider struct {
 	DeviceURL string            // "" if people cannot sign in by a code
 	NoDevice  string            // why not
 	Scope     string            // for mail
-	Mechanism string            // of SASL that its mail servers take
+	Mechanism string            // of SASL that its mail servers take; "": the best that both sides know
 	Host      string            // of the redirect: 127.0.0.1 (RFC 8252, 8.3) unless the provider wants localhost
 	Extra     map[string]string // parameters of AuthURL
 	Basic     bool              // the client proves itself by HTTP, not in the form
@@ -155,7 +155,7 @@ func (o Options) Issuer(ctx context.Context, issuer, scope string) (Provider, er
 	}
 	u, _ := url.Parse(issuer)
 	p := Provider{
-		Name: u.Host, Issuer: issuer, AuthURL: m.Auth, TokenURL: m.Token, DeviceURL: m.Device, Scope: scope, Mechanism: "OAUTHBEARER",
+		Name: u.Host, Issuer: issuer, AuthURL: m.Auth, TokenURL: m.Token, DeviceURL: m.Device, Scope: scope,
 		Basic: len(m.Proof) > 0 && !slices.Contains(m.Proof, "client_secret_post") && slices.Contains(m.Proof, "client_secret_basic"),
 	}
 	if p.DeviceURL == "" {

@@ -66,7 +66,7 @@ type Grant struct {
 	TokenURL  string    `json:"token_url"`
 	Client    Client    `json:"client"`
 	Scope     string    `json:"scope"`
-	Mechanism string    `json:"mechanism"` // of SASL: XOAUTH2 or OAUTHBEARER
+	Mechanism string    `json:"mechanism"` // of SASL: XOAUTH2 or OAUTHBEARER; "": whichever the server offers
 	Basic     bool      `json:"basic,omitempty"`
 	Refresh   string    `json:"refresh"`
 	Access    string    `json:"access"`
