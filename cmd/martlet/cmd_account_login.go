@@ -28,7 +28,7 @@ func givenLogin(cmd *cobra.Command) (map[string]any, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, failed("cannot read the hash from standard input: %v", err)
 		}
-		if line = strings.TrimSpace(line); line == "" {
+		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) == "" {
 			return nil, misused("standard input holds no hash; give it as the first line, such as {SHA512-CRYPT}$6$...")
 		}
 		return map[string]any{"hash": line}, nil

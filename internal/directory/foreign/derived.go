@@ -110,8 +110,8 @@ func scrypted(text string, logN, r, p int64, salt, want []byte, memory int64) (*
 	switch {
 	case need > memory:
 		return nil, costly("SCRYPT", "bytes of memory", need, memory)
-	case need*p > maxScryptWork:
-		return nil, costly("SCRYPT", "bytes of memory times p", need*p, maxScryptWork)
+	case need > maxScryptWork/p: // the product may be more than fits
+		return nil, costly("SCRYPT", "bytes of memory", need, maxScryptWork/p)
 	}
 	return &Hash{scheme: "SCRYPT", text: text, memory: need, matches: func(pw []byte) bool {
 		got, err := scrypt.Key(pw, salt, 1<<logN, int(r), int(p), len(want))

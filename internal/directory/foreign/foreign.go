@@ -114,7 +114,7 @@ func Schemes() []string { return slices.Sorted(maps.Keys(schemes)) }
 // one of the forms of Django. memory bounds what it may take, in bytes. Faults: Unsupported
 // for a scheme that is not known, TooLarge for a cost above a limit, which it names; Invalid.
 func Parse(text string, memory int64) (*Hash, error) {
-	text = strings.TrimSpace(text)
+	text = strings.TrimLeft(strings.TrimRight(text, "\r\n"), " \t") // spaces at the end may be a password's
 	if len(text) > maxText {
 		return nil, fault.Newf(fault.TooLarge, "the hash is longer than %d bytes", maxText)
 	}
@@ -125,7 +125,7 @@ func Parse(text string, memory int64) (*Hash, error) {
 	}
 	name, body, braced := braces(text)
 	if !braced {
-		return readBare(text, memory)
+		return readBare(strings.TrimRight(text, " "), memory)
 	}
 	read, known := schemes[name]
 	switch {
@@ -134,7 +134,11 @@ func Parse(text string, memory int64) (*Hash, error) {
 	case !known:
 		return nil, unknown(name)
 	}
-	return read(body, memory)
+	h, err := read(body, memory)
+	if err != nil && strings.HasSuffix(body, " ") {
+		return read(strings.TrimRight(body, " "), memory)
+	}
+	return h, err
 }
 
 // braces takes {SCHEME} from the front, and what Dovecot lets stand behind its name: how the

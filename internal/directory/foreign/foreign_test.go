@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"bufio"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -160,7 +161,7 @@ func TestCostsHaveLimits(t *testing.T) {
 		{"$argon2i$v=19$m=64,t=1,p=17$MTIzNDU2Nzg$" + key, "lanes"},
 		{"$scrypt$ln=20,r=8,p=1$YWJj$" + key, "memory"},
 		{"$scrypt$ln=31,r=8,p=1$YWJj$" + key, "rounds"},
-		{"$scrypt$ln=10,r=8,p=1000$YWJj$" + key, "times p"},
+		{"$scrypt$ln=10,r=8,p=1000$YWJj$" + key, "memory 1048576, the limit is 268435"},
 		{"scrypt$1073741824$salt$8$1$" + key + "=", "memory"},
 		{"$7$zU..../....salt$" + b43, "rounds of 63"},
 		{"$y$jFT$salt$" + b43, "memory"},
@@ -221,6 +222,33 @@ func TestWhatIsNoHash(t *testing.T) {
 		h, err := Parse(text, memory)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %v; wanted %q", text, h, err, want)
+		}
+	}
+}
+
+// Spaces at the end are a password's, and not a hash's.
+func TestSpacesAtTheEnd(t *testing.T) {
+	for text, password := range map[string]string{"{PLAIN}two words ": "two words ", " {SHA}b+EBB60C2GpM+87U5kr1zSBlavQ= \r\n": ofVectors, "$1$8pWpKndf$YGlY/xKJQ2.x4dK6lmuhJ1 \n": ofVectors} {
+		h, err := Parse(text, memory)
+		if err != nil || !h.Matches(password) {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if again, err := Parse(h.String(), memory); err != nil || !again.Matches(password) {
+			t.Errorf("%q, kept as %q: %v", text, h, err)
+		}
+	}
+}
+
+// A stored hash is read without a limit of memory: nothing wraps around.
+func TestNothingWrapsAround(t *testing.T) {
+	key := strings.Repeat("A", 43)
+	for _, text := range []string{
+		"$scrypt$ln=30,r=1048576,p=1048576$YWJj$" + key, "scrypt$1073741824$salt$1048576$1048576$" + key + "=", "$7$Szzzzzzzzzzsalt$" + strings.Repeat("a", 42) + ".",
+		"$argon2id$v=19$m=9999999999,t=64,p=1$MTIzNDU2Nzg$" + key, "$argon2id$v=19$m=4294967296,t=1,p=1$MTIzNDU2Nzg$" + key,
+	} {
+		if h, err := Parse(text, math.MaxInt64); err == nil {
+			t.Errorf("%s is taken, at %d bytes", text, h.Memory())
 		}
 	}
 }

@@ -125,7 +125,7 @@ func guess(text []byte) Form {
 
 // person makes one of texts.
 func person(line int, address, user, secret, hash string, how *Reading) (Person, error) {
-	p := Person{Line: line, User: strings.TrimSpace(user), Hash: strings.TrimSpace(hash)}
+	p := Person{Line: line, User: strings.TrimSpace(user), Hash: trimHash(hash)}
 	address = strings.TrimSpace(address)
 	if address == "" {
 		return p, wrong(line, "there is no address")
@@ -150,7 +150,7 @@ func person(line int, address, user, secret, hash string, how *Reading) (Person,
 	case p.Hash != "":
 		return p, wrong(line, "there are a password and a hash")
 	case IsHash(secret):
-		p.Hash = strings.TrimSpace(secret)
+		p.Hash = trimHash(secret)
 	default:
 		p.Password = secret
 	}
@@ -160,6 +160,14 @@ func person(line int, address, user, secret, hash string, how *Reading) (Person,
 		}
 	}
 	return p, nil
+}
+
+// trimHash leaves spaces at the end: of {PLAIN} they are the password's.
+func trimHash(text string) string {
+	if strings.TrimSpace(text) == "" {
+		return ""
+	}
+	return strings.TrimLeft(strings.TrimRight(text, "\r\n"), " \t")
 }
 
 // IsHash tells whether what stands in a column for passwords is a hash: it begins with a
