@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -70,6 +71,12 @@ func openDbox(_ *cobra.Command, args []string) (opener, error) {
 	if d.doveadm, err = exec.LookPath("doveadm"); err != nil {
 		return nil, failed("doveadm is not installed: Dovecot's own program reads its dbox (packages dovecot-core and dovecot-imapd). Or let Dovecot write a Maildir on the other machine, doveadm backup -u USER maildir:/some/folder, and run martlet import maildir")
 	}
+	if uid, _ := folderOwner(dir); uid == 0 && os.Geteuid() == 0 {
+		return nil, failed("the folder %s belongs to root, and Dovecot opens no mail as root: give it to another user (chown -R), or run this as that user", dir)
+	}
+	if err := d.greets(); err != nil {
+		return nil, err
+	}
 	return func(context.Context, func(string)) (move.Source, error) {
 		o := imapc.Options{
 			Host: "localhost", Security: imapc.OfferedTLS, Dial: d.dial, Now: time.Now, Random: rand.Reader, Compress: imapc.CompressNever, Timeout: 10 * time.Minute,
@@ -79,6 +86,25 @@ func openDbox(_ *cobra.Command, args []string) (opener, error) {
 			Credentials: func(context.Context) (imapc.Credentials, error) { return imapc.Credentials{User: "dbox"}, nil },
 		}), d.id}, nil
 	}, nil
+}
+
+// greets tries whether Dovecot opens the folder at all: what is wrong with it is not
+// mended by trying again.
+func (d dbox) greets() error {
+	c, err := d.dial(context.Background(), "", "")
+	if err != nil {
+		return failed("doveadm cannot be started: %v", err)
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if strings.HasPrefix(line, "* PREAUTH ") {
+		return nil
+	}
+	if f := (*failure)(nil); errors.As(err, &f) {
+		return err
+	}
+	return failed("Dovecot's IMAP program does not greet: %q %v; is dovecot-imapd installed?", line, err)
 }
 
 func isFolder(path string) bool {
@@ -94,10 +120,6 @@ func (d dbox) dial(context.Context, string, string) (net.Conn, error) {
 	}
 	uid, gid := folderOwner(d.path)
 	if os.Geteuid() == 0 {
-		if uid == 0 {
-			os.RemoveAll(home)
-			return nil, failed("the folder %s belongs to root, and Dovecot opens no mail as root: give it to another user (chown), or run this as that user", d.path)
-		}
 		err = os.Chown(home, uid, gid)
 	}
 	file := filepath.Join(home, "dovecot.conf")
