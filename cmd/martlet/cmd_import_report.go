@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/move"
 )
@@ -101,6 +102,9 @@ func (run *importRun) bring(ctx context.Context) error {
 	run.show.clear()
 	if err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(done.Mailboxes, func(m move.MailboxReport) bool { return m.Why == "" }) {
+		return failed("there is no mailbox to bring among the %d there; --plan lists them", len(done.Mailboxes))
 	}
 	for _, d := range move.SkippedOf(done) {
 		if report.echo = nil; report.file != nil { // it has been told as it happened

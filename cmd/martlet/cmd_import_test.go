@@ -133,6 +133,7 @@ func TestImportSaysWhatIsWrong(t *testing.T) {
 		{"FILE --to carol@a.example --map x", 2, "THERE=HERE"},
 		{"FILE --to carol@a.example --order oldest", 2, "auto, source or newest"},
 		{"FILE --to carol@a.example --mailbox [", 2, "no pattern"},
+		{"FILE --to carol@a.example --mailbox nothing", 1, "no mailbox to bring"},
 		{"/nowhere --to carol@a.example", 1, "/nowhere"},
 		{"FILE --to carol@a.example", 1, "could not be brought"}, // over quota
 	} {
