@@ -130,10 +130,14 @@ func (w *watched) Read(p []byte) (int, error) {
 	if err := w.c.ctx.Err(); err != nil {
 		return 0, err
 	}
+	_ = w.c.conn.SetReadDeadline(time.Now().Add(w.c.opt.Timeout))
 	stop := context.AfterFunc(w.c.ctx, func() { _ = w.c.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	_ = w.c.conn.SetReadDeadline(time.Now().Add(w.c.opt.Timeout))
-	return w.c.conn.Read(p)
+	n, err := w.c.conn.Read(p)
+	if err != nil && w.c.ctx.Err() != nil {
+		err = w.c.ctx.Err()
+	}
+	return n, err
 }
 
 func (w *watched) Write(p []byte) (int, error) {

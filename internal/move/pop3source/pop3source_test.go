@@ -41,6 +41,9 @@ func (s *server) start(t testing.TB) *server {
 		t.Fatal(err)
 	}
 	s.at = l.Addr().String()
+	if s.greeting == "" {
+		s.greeting = "+OK ready <1.2@test>"
+	}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
@@ -60,12 +63,16 @@ func (s *server) commands() string {
 	return strings.Join(s.said, "|")
 }
 
+// gone are the numbers of messages that were removed.
+func (s *server) gone() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprint(s.removed)
+}
+
 func (s *server) serve(conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if s.greeting == "" {
-		s.greeting = "+OK ready <1.2@test>"
-	}
 	fmt.Fprintf(conn, "%s\r\n", s.greeting)
 	in := bufio.NewReader(conn)
 	var marked []int
@@ -205,7 +212,7 @@ func TestReading(t *testing.T) {
 				t.Errorf("%s: the key is %s, then %s", name, v.Got[i].Key, again.Got[i].Key)
 			}
 		}
-		if strings.Contains(srv.commands(), "DELE") || len(srv.removed) > 0 {
+		if strings.Contains(srv.commands(), "DELE") || srv.gone() != "[]" {
 			t.Errorf("%s: something was removed", name)
 		}
 		plan, err := readAll(t, srv.source(nil), move.Reading{Plan: true})
@@ -221,13 +228,13 @@ func TestRemoving(t *testing.T) {
 	if err := s.Delete(t.Context(), "INBOX", []string{"u1", "u3", "u99"}, false); err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(srv.removed) != "[1 3]" {
-		t.Errorf("%v", srv.removed)
+	if srv.gone() != "[1 3]" {
+		t.Error(srv.gone())
 	}
 	// One that cannot be removed: none is.
 	srv = (&server{capas: []string{"UIDL", "USER"}, mail: some, answer: map[string]string{"DELE 3": "-ERR no\r\n"}}).start(t)
-	if err := srv.source(nil).Delete(t.Context(), "INBOX", []string{"u1", "u3"}, false); err == nil || len(srv.removed) > 0 {
-		t.Error(err, srv.removed)
+	if err := srv.source(nil).Delete(t.Context(), "INBOX", []string{"u1", "u3"}, false); err == nil || srv.gone() != "[]" {
+		t.Error(err, srv.gone())
 	}
 	srv = (&server{capas: []string{"UIDL", "USER"}, mail: some, answer: map[string]string{"QUIT": "CLOSE"}}).start(t)
 	if err := srv.source(nil).Delete(t.Context(), "INBOX", []string{"u1"}, false); err == nil {
@@ -296,8 +303,7 @@ func TestPasswordStaysOffTheLine(t *testing.T) {
 		return far{c}, err
 	}
 	for _, sec := range []Security{OfferedTLS, StartTLS} {
-		srv := (&server{capas: []string{"USER", "UIDL", "SASL PLAIN"}}).start(t)
-		srv.greeting = "+OK"
+		srv := (&server{greeting: "+OK", capas: []string{"USER", "UIDL", "SASL PLAIN"}}).start(t)
 		_, err := srv.source(func(o *Options) { o.Dial, o.Security = dial, sec }).Mailboxes(t.Context())
 		if said := srv.commands(); !fault.Is(err, fault.Denied) || strings.Contains(said, "USER") || strings.Contains(said, "AUTH") {
 			t.Errorf("%v, said %q", err, said)
@@ -350,6 +356,35 @@ func TestAttack53HostileServer(t *testing.T) {
 	srv = (&server{capas: []string{"UIDL", "USER", "PIPELINING"}, mail: some, answer: map[string]string{"RETR 2": "-ERR damaged\r\n"}}).start(t)
 	if v, err := readAll(t, srv.source(nil), move.Reading{}); err != nil || len(v.Got) != 2 || v.Skipped["u2"] == nil {
 		t.Errorf("%v %+v", err, v)
+	}
+}
+
+// Who stops waiting is let go, though the server says nothing.
+func TestStopped(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // it never greets
+	srv := &server{at: l.Addr().String()}
+	ctx, cancel := context.WithCancel(t.Context())
+	s := srv.source(func(o *Options) { o.Timeout = time.Hour })
+	done := make(chan error)
+	go func() {
+		_, err := s.Mailboxes(ctx)
+		done <- err
+	}()
+	if c, err := l.Accept(); err == nil {
+		defer c.Close()
+	}
+	cancel()
+	if err := <-done; !fault.Is(err, fault.Closed) {
+		t.Error(err)
+	}
+	// And one that has fallen silent is left.
+	s = srv.source(func(o *Options) { o.Timeout = 10 * time.Millisecond })
+	if _, err := s.Mailboxes(t.Context()); !fault.Is(err, fault.Unavailable) {
+		t.Error(err)
 	}
 }
 
