@@ -67,8 +67,18 @@ func RunServer(ctx context.Context, o ServerOptions) (*Report, error) {
 		r.done.Total += m.Messages
 	}
 	taken := map[string]bool{}
-	for _, m := range list {
-		if err := r.mailbox(ctx, m, taken); err != nil {
+	targets := make([]*move.Mailbox, len(list))
+	for i, m := range list {
+		if targets[i], err = r.mailbox(ctx, m, taken); err != nil {
+			return r.report, err
+		}
+	}
+	for i, m := range list { // when all is there
+		if targets[i] == nil {
+			continue
+		}
+		v := &sender{serverRun: r, to: *targets[i], result: &r.report.Mailboxes[i]}
+		if err := v.prove(ctx, m); err != nil {
 			return r.report, err
 		}
 	}
@@ -135,37 +145,34 @@ func plainName(name string) string {
 	}, name)
 }
 
-func (r *serverRun) mailbox(ctx context.Context, m move.Mailbox, taken map[string]bool) error {
+// mailbox takes one to the server and returns where it went, nil if nowhere.
+func (r *serverRun) mailbox(ctx context.Context, m move.Mailbox, taken map[string]bool) (*move.Mailbox, error) {
 	r.report.Mailboxes = append(r.report.Mailboxes, Result{Mailbox: m.Name})
 	res := &r.report.Mailboxes[len(r.report.Mailboxes)-1]
 	to, err := r.target(ctx, m, taken)
+	if isRefusal(err) {
+		res.Error = "the server does not make the mailbox: " + fault.Say(err)
+		return nil, nil
+	}
 	if err != nil {
-		if isRefusal(err) {
-			res.Error = "the server does not make the mailbox: " + fault.Say(err)
-			return nil
-		}
-		return err
+		return nil, err
 	}
 	res.Path = to.Name
 	v := &sender{serverRun: r, to: to, result: res}
 	if err := v.settled(ctx, m.Messages); err != nil {
-		return err
+		return nil, err
 	}
 	err = r.Source.Read(ctx, m, move.Reading{}, v)
-	if err == nil {
-		err = v.flush(ctx)
-	}
-	if err == nil {
-		err = v.flags(ctx)
+	for _, then := range []func(context.Context) error{v.flush, v.flags, v.untwin} {
+		if err == nil {
+			err = then(ctx)
+		}
 	}
 	if fault.Is(err, fault.NotFound) {
 		res.Error = "the mailbox was deleted meanwhile"
-		return nil
+		return nil, nil
 	}
-	if err != nil {
-		return err
-	}
-	return v.prove(ctx, m)
+	return &to, err
 }
 
 // like is what two messages have in common that are held for the same one.
@@ -541,6 +548,9 @@ func (v *sender) flags(ctx context.Context) error {
 // become mail only after this run looked. Then there is one more than is known of a message
 // that was sent now, and what was sent now goes.
 func (v *sender) untwin(ctx context.Context) error {
+	if len(v.own) == 0 {
+		return nil
+	}
 	known := v.all
 	if err := v.look(ctx); err != nil {
 		return err
@@ -556,15 +566,12 @@ func (v *sender) untwin(ctx context.Context) error {
 	if len(twins) == 0 {
 		return nil
 	}
-	if err := v.Server.Delete(ctx, v.to.Source, twins, false); err != nil {
-		return err
-	}
-	return v.look(ctx)
+	return v.Server.Delete(ctx, v.to.Source, twins, false)
 }
 
 // prove compares what is at the server now with what the account has.
 func (v *sender) prove(ctx context.Context, m move.Mailbox) error {
-	if err := v.untwin(ctx); err != nil {
+	if err := v.look(ctx); err != nil {
 		return err
 	}
 	p := &serverProver{sender: v}

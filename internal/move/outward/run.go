@@ -121,6 +121,13 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return r.report, err
 		}
 	}
+	if !o.NoProof { // when all is there: who was stopped on the way wants the rest first
+		for i, m := range list {
+			if err := r.prove(ctx, m, &r.report.Mailboxes[i]); err != nil {
+				return r.report, err
+			}
+		}
+	}
 	return r.report, r.end(ctx)
 }
 
@@ -237,8 +244,7 @@ func newEntry(f Form, b move.Mailbox, at string, n int) Entry {
 
 // mailbox exports one. What is wrong with it alone does not end the others.
 func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
-	i := slices.IndexFunc(r.manifest.Mailboxes, func(e Entry) bool { return e.Mailbox == m.Name && e.UIDValidity == m.UIDValidity })
-	e := &r.manifest.Mailboxes[i]
+	e := r.entry(m)
 	r.report.Mailboxes = append(r.report.Mailboxes, Result{Mailbox: m.Name, Path: e.Path})
 	res := &r.report.Mailboxes[len(r.report.Mailboxes)-1]
 	x, err := openIndex(r.Disk, e.Index)
@@ -268,10 +274,12 @@ func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
 	if !r.Partly {
 		res.Kept = e.Messages - res.Messages + res.Skipped
 	}
-	if r.NoProof {
-		return nil
-	}
-	return r.prove(ctx, m, b, x, res)
+	return nil
+}
+
+// entry is the place of a mailbox of the account.
+func (r *run) entry(m move.Mailbox) *Entry {
+	return &r.manifest.Mailboxes[slices.IndexFunc(r.manifest.Mailboxes, func(e Entry) bool { return e.Mailbox == m.Name && e.UIDValidity == m.UIDValidity })]
 }
 
 // end writes what there is, and that it is all.

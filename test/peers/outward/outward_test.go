@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -524,12 +525,25 @@ func TestExportToDovecotAndBack(t *testing.T) {
 // TestKilledExports kills the command ten times on its way in each form.
 func TestKilledExports(t *testing.T) {
 	s := start(t)
-	fill(t, here(t, s, "alice"))
+	src := here(t, s, "alice")
+	fill(t, src)
+	const more = 1600
+	source, err := src.CreateMailbox(t.Context(), "Many", "", true)
+	must(t, err)
+	var list []imapc.Appending
+	for n := range more {
+		text := letter("Many", n)
+		list = append(list, imapc.Appending{Date: time.Date(2001, 2, 3, n%24, 5, n%60, 0, time.UTC), Size: int64(len(text)), Body: strings.NewReader(text)})
+	}
+	for part := range slices.Chunk(list, 200) {
+		_, err := src.Append(t.Context(), source, part, make([]string, len(part)))
+		must(t, err)
+	}
 	seed := chance.Uint64()
 	t.Logf("seed %d", seed)
 	r := chance.New(chance.NewPCG(seed, 0))
 	d := provider(t)
-	want := total() + 1
+	want := total() + 1 + more
 	for _, form := range []string{"mbox", "maildir", "eml", "imap"} {
 		out := filepath.Join(t.TempDir(), form)
 		args := []string{form, "--account", s.Account("alice").Address, "--out", out}
@@ -537,18 +551,20 @@ func TestKilledExports(t *testing.T) {
 			args = []string{form, "--account", s.Account("alice").Address, "--to", "imap://" + d.IMAP, "--user", "erin", "--password-stdin", "--state", out}
 		}
 		killed := 0
-		for i := range 10 {
+		for range 10 {
 			cmd := exec.Command(binary, append(append([]string{"export"}, args...), "--config", s.Config)...)
 			cmd.Stdin = strings.NewReader(dovecot.Password + "\n")
 			must(t, cmd.Start())
-			time.Sleep(time.Duration(20+r.IntN(20+25*i)) * time.Millisecond) // somewhere on the way
-			if cmd.Process.Kill() == nil {
+			time.Sleep(time.Duration(60+r.IntN(240)) * time.Millisecond) // somewhere on the way
+			cmd.Process.Kill()
+			cmd.Wait()
+			if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 				killed++
 			}
-			cmd.Wait()
 		}
 		done := export(t, s, dovecot.Password+"\n", args...)
-		if done.Messages != want || done.Proven != want {
+		t.Logf("%s: killed %d times; then %d of %d messages were missing", form, killed, done.Added, want)
+		if killed < 5 || done.Messages != want || done.Proven != want {
 			t.Errorf("%s, killed %d times: %+v, want %d messages", form, killed, done, want)
 		}
 		if again := export(t, s, dovecot.Password+"\n", args...); again.Added != 0 || again.Proven != want {
