@@ -303,6 +303,9 @@ func listLinks(cmd *cobra.Command, args []string) error {
 		if l.Error != "" {
 			troubles = append(troubles, fmt.Sprintf("%d: %s; %s", l.ID, l.Error, l.Fix))
 		}
+		if l.Refused > 0 {
+			troubles = append(troubles, fmt.Sprintf("%d: %s could not be brought: %s", l.ID, counted(l.Refused, "message"), l.Why))
+		}
 		return nil
 	}, func() error {
 		if err := t.end("there are no links; add one with: martlet link add ADDRESS --from ..."); err != nil {

@@ -51,6 +51,8 @@ type round struct {
 	report Report
 	look   time.Duration // that looking for changes here took
 
+	declined map[string]declined // by mailbox and key: what was refused lately; nil: nobody remembers
+
 	boxes   []*box
 	known   bool // something was brought before
 	lost    map[move.Content][]*missing
@@ -347,11 +349,38 @@ func (r *round) remember(ctx context.Context) error {
 	return nil
 }
 
+// declined is a message that was refused here: too large, or without room. It is not read at
+// the source again and again.
+type declined struct {
+	until time.Time
+	why   string
+}
+
+const (
+	declinedFor  = time.Hour
+	mostDeclined = 10_000
+)
+
+func declinedKey(b *box, key string) string { return b.id.Mailbox + "\x00" + key }
+
 // refuse notes a message that could not be brought.
 func (r *round) refuse(b *box, why string) {
 	b.broken = true
 	r.report.Refused++
 	if r.report.Why == "" {
 		r.report.Why = why
+	}
+}
+
+// wasDeclined tells whether a message need not be asked for yet.
+func (r *round) wasDeclined(b *box, key string) bool {
+	d, ok := r.declined[declinedKey(b, key)]
+	return ok && r.now().Before(d.until)
+}
+
+// decline remembers a message that was refused.
+func (r *round) decline(b *box, key, why string) {
+	if r.declined != nil && len(r.declined) < mostDeclined {
+		r.declined[declinedKey(b, key)] = declined{r.now().Add(declinedFor), why}
 	}
 }

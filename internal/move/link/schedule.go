@@ -43,6 +43,7 @@ type entry struct {
 	dirty    bool               // there may be something to carry
 	look     time.Duration      // that the last look for it took
 	askers   []chan<- outcome
+	declined map[string]declined // what was refused here lately; used by the one who runs
 }
 
 // outcome is what came of a run.
@@ -284,6 +285,9 @@ func (l *Links) start(ctx context.Context) time.Duration {
 		heap.Pop(&l.queue)
 		e.running, e.again = true, false
 		l.running++
+		if e.declined == nil || len(e.askers) > 0 { // who asks wants all tried
+			e.declined = map[string]declined{}
+		}
 		mine, stop := context.WithCancel(e.own.Mark(ctx))
 		e.stop = stop
 		l.workers.Go(func() { l.work(mine, e) })

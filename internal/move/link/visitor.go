@@ -57,6 +57,11 @@ func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
 			v.compare(t, item)
 			v.keep(item.Key)
 		case !v.rule.Since.IsZero() && !item.Date.IsZero() && item.Date.Before(v.rule.Since):
+		case v.wasDeclined(v.box, item.Key):
+			if !v.last && v.box.first.held == nil { // told of once
+				v.refuse(v.box, v.declined[declinedKey(v.box, item.Key)].why)
+			}
+			v.box.broken = true
 		case v.hold:
 			v.box.held[strings.Clone(item.Key)] = struct{}{}
 		case v.last:
@@ -152,6 +157,7 @@ func (v *visitor) put(ctx context.Context) error {
 	for i, o := range out {
 		if o.Refused != "" {
 			v.refuse(v.box, o.Refused)
+			v.decline(v.box, v.batch[i].Item.Key, o.Refused)
 			continue
 		}
 		if v.keep(v.batch[i].Item.Key); !o.Before {
