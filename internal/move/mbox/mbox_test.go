@@ -282,7 +282,7 @@ func TestNotMbox(t *testing.T) {
 
 // What a file asks of memory does not grow with it, packed or not.
 func TestMemory(t *testing.T) {
-	const size = 96 << 20
+	const size = 48 << 20
 	one := []byte(f1 + "Subject: x\n\n" + strings.Repeat(strings.Repeat("y", 70)+"\n", 1000) + "\n")
 	read := func(v *rfc822test.Visitor) uint64 {
 		var base, now runtime.MemStats
@@ -303,7 +303,7 @@ func TestMemory(t *testing.T) {
 		}
 		return most
 	}
-	const bound = 32 << 20
+	const bound = 28 << 20
 	if most := read(&rfc822test.Visitor{Discard: true}); most > bound {
 		t.Errorf("%d MB are held of %d", most>>20, size>>20)
 	}

@@ -3,6 +3,7 @@ package rfc822
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/bzip2"
 	"io"
 
@@ -82,15 +83,17 @@ func (c *Counter) Read(p []byte) (int, error) {
 
 // Ratio reads what comes out of an unpacker, and stops what grows as no mail does.
 type Ratio struct {
-	R   io.Reader
-	In  *Counter // what the unpacker reads
-	out int64
+	R  io.Reader
+	In *Counter // what the unpacker reads
+	// Free is how many bytes come before the ratio counts; 0: FreeOfIt.
+	Free int64
+	out  int64
 }
 
 func (r *Ratio) Read(p []byte) (int, error) {
 	n, err := r.R.Read(p)
 	r.out += int64(n)
-	if r.out > FreeOfIt && r.out/MaxRatio > r.In.N {
+	if r.out > cmp.Or(r.Free, FreeOfIt) && r.out/MaxRatio > r.In.N {
 		return n, fault.Newf(fault.TooLarge, "the packed file grows to more than %d times its size, which mail does not", MaxRatio)
 	}
 	if err != nil && err != io.EOF {

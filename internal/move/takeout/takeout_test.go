@@ -266,7 +266,7 @@ func TestAttack91ArchivesThatLeadOut(t *testing.T) {
 // Attack 64: archives that grow without end. Their time is bounded, and their memory is that
 // of any other.
 func TestAttack64ArchivesThatGrow(t *testing.T) {
-	zeros := strings.Repeat("\x00", 64<<20)
+	zeros := strings.Repeat("\x00", 4<<20)
 	inner := zipped(t, entry{name: "a.mbox", data: zeros})
 	for name, archive := range map[string][]byte{
 		"zip of zeros":      zipped(t, entry{name: "Takeout/Mail/x.mbox", data: zeros}),
@@ -290,7 +290,7 @@ func TestAttack64ArchivesThatGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.opt, r.seen, r.keys = src.opt, map[uint64]struct{}{}, &rfc822.Keys{}
-	err = r.mail(&rfc822.Ratio{R: endless, In: &rfc822.Counter{N: 1000}})
+	err = r.mail(&rfc822.Ratio{R: endless, In: &rfc822.Counter{N: 1000}, Free: 4 << 20})
 	if !fault.Is(err, fault.TooLarge) {
 		t.Errorf("a message without end: %v", err)
 	}
