@@ -10,7 +10,7 @@ func (h *hunt) advice(a *Answer) (notes []string) {
 	say := func(s string) { notes = append(notes, s) }
 	var owners []string
 	for _, s := range a.Services {
-		if s.Confidence != Database && s.Confidence != Verified && !h.who.below(s.Host) {
+		if s.Foreign {
 			owners = append(owners, registrable(s.Host))
 		}
 	}
@@ -26,6 +26,9 @@ func (h *hunt) advice(a *Answer) (notes []string) {
 	}
 	if len(a.Services) > 0 && !slices.ContainsFunc(a.Services, func(s Service) bool { return s.Confidence != Guessed }) {
 		say("nobody publishes settings for " + h.who.Domain + ": these hosts were guessed, and have shown a valid certificate for their name")
+	}
+	if h.partial {
+		say("this is a part: not everybody had answered when it was given; ask again, and with --timeout 30s others have more time")
 	}
 	return notes
 }

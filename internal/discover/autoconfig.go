@@ -85,7 +85,7 @@ func (h *hunt) autoconfigAt(ctx context.Context, r request, confidence string) (
 	got, err := parseAutoconfig(d.body, h.who)
 	for i := range got.services {
 		got.services[i].Confidence = confidence
-		got.services[i].Insecure = strings.HasPrefix(r.url, "http:")
+		got.services[i].Insecure = r.marked || strings.HasPrefix(r.url, "http:")
 	}
 	if d.foreign {
 		got.notes = append(got.notes, "the settings come from "+d.from+", to which the domain redirects")

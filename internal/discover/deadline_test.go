@@ -56,11 +56,18 @@ func (q quiet) LookupSRV(ctx context.Context, _ string) ([]dnsx.SRV, dnsx.Info, 
 	return nil, dnsx.Info{}, q.unknown(ctx)
 }
 
+// slow is a place that lets others wait before it greets.
+type slow struct {
+	post
+	after time.Duration
+}
+
 // pipes are connections without sockets. A place that is not there never answers.
 type pipes struct {
 	w      *world
 	places map[string]post
 	drips  map[string]bool // say a byte each second
+	slow   map[string]slow
 
 	mu     sync.Mutex
 	dialed int
@@ -75,6 +82,15 @@ func (p *pipes) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 		go func() {
 			defer there.Close()
 			p.w.session(there, s, &tls.Config{Certificates: []tls.Certificate{p.w.certificate(s.names...)}, Time: p.w.clock})
+		}()
+		return here, nil
+	}
+	if s, ok := p.slow[address]; ok {
+		here, there := net.Pipe()
+		go func() {
+			defer there.Close()
+			time.Sleep(s.after)
+			p.w.session(there, s.post, &tls.Config{Certificates: []tls.Certificate{p.w.certificate(s.names...)}, Time: p.w.clock})
 		}()
 		return here, nil
 	}
@@ -117,7 +133,7 @@ func timed(t *testing.T, q quiet, p *pipes, text string, change func(*Options)) 
 			t.Fatal(err)
 		}
 		took = time.Since(began)
-		time.Sleep(2 * time.Second) // those who drip see that nobody listens
+		time.Sleep(20 * time.Second) // those who drip or are slow see that nobody listens
 	})
 	return a, took
 }
@@ -218,4 +234,42 @@ func TestSilentPlaceDoesNotHideTheOther(t *testing.T) {
 	w.want(w.find("me@example.org", func(o *Options) { o.Explain, o.Deadline = false, 2*time.Second }), `imap imap.example.org:993 tls autoconfig published
 		pop3 pop.example.org:995 tls guess guessed
 		smtp smtp.example.org:587 starttls autoconfig published`)
+}
+
+// On a slow line every server answers, and none fast: the first of them does not end the search.
+func TestTheFirstAnswerIsNotAll(t *testing.T) {
+	names := map[string]string{"imap.example.org": "203.0.113.8", "pop.example.org": "203.0.113.8", "smtp.example.org": "203.0.113.8"}
+	at := func(protocol string, after time.Duration) slow {
+		return slow{post{protocol: protocol, security: TLS, names: []string{"imap.example.org", "pop.example.org", "smtp.example.org"}}, after}
+	}
+	const ms, never = time.Millisecond, 15 * time.Second
+	for name, c := range map[string]struct {
+		imap, pop3, smtp time.Duration
+		want             string
+		before           time.Duration
+	}{
+		"all late":             {2200 * ms, 2100 * ms, 2300 * ms, "imap pop3 smtp", 2400 * ms},
+		"reading last":         {2300 * ms, 2100 * ms, 2200 * ms, "imap pop3 smtp", 2700 * ms},
+		"sending at once":      {2300 * ms, never, 0, "imap smtp", 2800 * ms},
+		"only POP3 and SMTP":   {never, 0, 0, "pop3 smtp", 2500 * ms},
+		"only sending":         {never, never, 100 * ms, "smtp", 2801 * ms},
+		"only reading":         {100 * ms, never, never, "imap", 2801 * ms},
+		"too late to be asked": {3 * time.Second, 3 * time.Second, 100 * ms, "smtp", 2801 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &pipes{slow: map[string]slow{"203.0.113.8:993": at("imap", c.imap), "203.0.113.8:995": at("pop3", c.pop3), "203.0.113.8:465": at("smtp", c.smtp)}}
+			a, took := timed(t, quiet{addrs: names}, p, "me@example.org", nil)
+			var got []string
+			for _, s := range a.Services {
+				got = append(got, s.Protocol)
+			}
+			if strings.Join(got, " ") != c.want || took > c.before {
+				t.Errorf("after %v there is %v", took, got)
+			}
+			part := strings.Contains(strings.Join(a.Notes, " "), "this is a part")
+			if part != (len(got) == 1) {
+				t.Errorf("%v: %q", got, a.Notes)
+			}
+		})
+	}
 }

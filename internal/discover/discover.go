@@ -42,6 +42,7 @@ type Service struct {
 	Source     string   `json:"source"`
 	Confidence string   `json:"confidence"`
 	Insecure   bool     `json:"insecure,omitempty"` // the source could have been forged on the way
+	Foreign    bool     `json:"foreign,omitempty"`  // the host is not of the address's owner, and nobody vouches for it whose word cannot be forged: no password goes there before the person has said yes to that owner
 	URL        string   `json:"url,omitempty"`      // of those spoken over HTTP
 	Probe      *Probe   `json:"probe,omitempty"`    // with --probe
 }

@@ -36,6 +36,7 @@ type request struct {
 	url     string
 	post    string // body; "" asks with GET
 	sameWay bool   // redirects to other owners are not followed
+	marked  bool   // what is found there is marked as insecure
 	within  string // the host whose owner redirects are measured by; "" is that of the URL
 }
 

@@ -127,6 +127,8 @@ type hunt struct {
 	steps []*step
 	hosts map[string]*lookup // addresses, looked up once
 	mx    *mailHosts
+
+	partial bool // the answer is given though not all that is needed is there, and some are still out
 }
 
 // step is one source at work. The mutex of the hunt guards it.

@@ -85,6 +85,9 @@ func (h *hunt) guessHost(ctx context.Context, s *step) (found, error) {
 			return check(host, addrs)
 		}
 	}
+	for _, g := range all {
+		g.service.Insecure = h.forgeable(g.service.Host)
+	}
 	h.asked(s, what)
 	return h.confirm(ctx, s, all, acceptable)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -65,14 +66,28 @@ const (
 	ready
 )
 
-// state looks at what is there. known says that the domain's own patience is over, late that
-// any answer is good enough.
-func (h *hunt) state(known, late bool) enough {
+// passed are the moments that lie behind a search.
+type passed struct {
+	known bool // a domain of the table is answered for, whoever is silent
+	late  bool // any way to read and send mail is good enough
+	part  bool // so is a way to do one of them
+}
+
+// state looks at what is there.
+func (h *hunt) state(now passed) enough {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	services, ranks, missing := h.chosen()
 	all := !slices.ContainsFunc(h.steps, func(s *step) bool { return !s.done })
-	if all || late && hasMail(services) {
+	switch {
+	case all:
+		return ready
+	case now.part && hasMail(services):
+		h.partial = !complete(services)
+		return ready
+	case now.late && complete(services) && slices.Contains(missing, "imap"):
+		return lingered
+	case now.late && complete(services):
 		return ready
 	}
 	if h.f.opt.Explain || !complete(services) {
@@ -86,7 +101,7 @@ func (h *hunt) state(known, late bool) enough {
 	}
 	better := slices.ContainsFunc(h.steps, func(s *step) bool { return !s.done && (s.rank < worst || s.rank == worst && !s.sure) })
 	switch {
-	case better && !(known && worst <= rankTable):
+	case better && !(now.known && worst <= rankTable):
 		return wait
 	case len(missing) > 0 && worst > rankTable:
 		return lingered
@@ -106,6 +121,9 @@ func (h *hunt) answer() *Answer {
 	a := &Answer{Address: h.who.Asked, Domain: h.who.Domain, Notes: []string{}, Services: []Service{}}
 	services, _, _ := h.chosen()
 	a.Services = append(a.Services, services...)
+	for i, s := range a.Services {
+		a.Services[i].Foreign = h.foreign(s)
+	}
 	byRank := slices.Clone(h.steps)
 	slices.SortStableFunc(byRank, func(a, b *step) int { return cmp.Compare(a.rank, b.rank) })
 	for _, s := range byRank {
@@ -123,6 +141,24 @@ func (h *hunt) answer() *Answer {
 	a.Notes = append(a.Notes, h.advice(a)...)
 	a.Notes = unique(a.Notes)
 	return a
+}
+
+// foreign tells whether the person has to confirm whose a host is before it hears a password
+// (draft-ietf-mailmaint-autoconfig).
+func (h *hunt) foreign(s Service) bool {
+	if h.who.below(s.Host) {
+		return false
+	}
+	if a, err := netip.ParseAddr(s.Host); err == nil && a.IsLoopback() { // a program on this machine
+		return false
+	}
+	switch s.Source {
+	case "own", "override", "pacc", "table", "database":
+		return false
+	case "table-mx", "mx-table", "mx-database":
+		return !h.mx.signed
+	}
+	return true
 }
 
 func unique(all []string) []string {

@@ -14,15 +14,17 @@ import (
 
 // mailHosts are the domain's, asked for once.
 type mailHosts struct {
-	once  sync.Once
-	done  chan struct{}
-	hosts []string
-	err   error
+	once   sync.Once
+	done   chan struct{}
+	hosts  []string
+	signed bool // DNSSEC authenticated which they are
+	err    error
 }
 
 var errNoMail = errors.New("the domain takes no mail")
 
-// mailHosts returns those that take mail for the domain, best first.
+// mailHosts returns those that take mail for the domain: of the best preference only, as others
+// may be somebody's who only keeps mail while these are away.
 func (h *hunt) mailHosts(ctx context.Context) ([]string, error) {
 	m := h.mx
 	m.once.Do(func() {
@@ -31,12 +33,9 @@ func (h *hunt) mailHosts(ctx context.Context) ([]string, error) {
 			ctx, cancel := context.WithTimeout(h.ctx, h.f.opt.Deadline/4)
 			defer cancel()
 			var all []dnsx.MX
-			all, _, m.err = h.f.opt.Resolver.LookupMX(ctx, h.who.Domain)
-			for _, one := range all {
-				if host := properHost(one.Host); host != "" {
-					m.hosts = append(m.hosts, host)
-				}
-			}
+			var info dnsx.Info
+			all, info, m.err = h.f.opt.Resolver.LookupMX(ctx, h.who.Domain)
+			m.hosts, m.signed = bestHosts(all), info.AD
 			if m.err == nil && len(m.hosts) == 0 {
 				m.err = errNoMail
 			}
@@ -49,6 +48,26 @@ func (h *hunt) mailHosts(ctx context.Context) ([]string, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// bestHosts are those of the lowest number that have a proper name.
+func bestHosts(all []dnsx.MX) (hosts []string) {
+	var best uint16
+	for _, one := range all {
+		host := properHost(one.Host)
+		if host == "" || len(hosts) > 0 && one.Preference > best {
+			continue
+		}
+		if len(hosts) > 0 && one.Preference < best {
+			hosts = nil
+		}
+		hosts, best = append(hosts, host), one.Preference
+	}
+	return hosts
+}
+
+// forgeable tells whether another owner's word counts only because of a mail host that somebody
+// on the way could have named.
+func (h *hunt) forgeable(host string) bool { return !h.mx.signed && !h.who.below(host) }
 
 // tableByHost looks the mail hosts up in the table.
 func (h *hunt) tableByHost(ctx context.Context, _ *step) (found, error) {
@@ -105,7 +124,11 @@ func (h *hunt) byMailHost(ctx context.Context, s *step) (found, error) {
 		return found{result: "the mail host is of the domain itself"}, nil
 	}
 	h.asked(s, "https autoconfig of "+strings.Join(domains, ", "))
-	return h.autoconfig(ctx, s, gets(false, urls...), Published)
+	requests := gets(false, urls...)
+	for i := range requests {
+		requests[i].marked = h.forgeable(hosts[0])
+	}
+	return h.autoconfig(ctx, s, requests, Published)
 }
 
 // databaseByHost asks the database about the provider of the mail host.

@@ -15,12 +15,14 @@ func (h *hunt) network(stop context.CancelFunc) {
 	}
 	h.ask()
 	known, late := time.NewTimer(min(quick, h.f.opt.Deadline)), time.NewTimer(h.f.opt.Deadline/4)
+	part := time.NewTimer(h.f.opt.Deadline * 35 / 100)
 	defer known.Stop()
 	defer late.Stop()
+	defer part.Stop()
 	var over <-chan time.Time
-	isKnown, isLate := false, false
+	var now passed
 	for {
-		switch h.state(isKnown, isLate) {
+		switch h.state(now) {
 		case ready:
 			return
 		case lingered:
@@ -33,9 +35,11 @@ func (h *hunt) network(stop context.CancelFunc) {
 		select {
 		case <-h.changed:
 		case <-known.C:
-			isKnown = true
+			now.known = true
 		case <-late.C:
-			isLate = true
+			now.late = true
+		case <-part.C:
+			now.part = true
 		case <-over:
 			return
 		case <-h.ctx.Done():

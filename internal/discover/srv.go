@@ -29,12 +29,12 @@ func (h *hunt) services(ctx context.Context, _ *step) (found, error) {
 	var asking sync.WaitGroup
 	for i, l := range labels {
 		asking.Go(func() {
-			records, _, err := h.f.opt.Resolver.LookupSRV(ctx, l.label+"._tcp."+h.who.Domain)
+			records, info, err := h.f.opt.Resolver.LookupSRV(ctx, l.label+"._tcp."+h.who.Domain)
 			if err != nil {
 				failures[i] = err
 				return
 			}
-			answers[i], denied[i] = h.records(records, l.protocol, l.security)
+			answers[i], denied[i] = h.records(records, l.protocol, l.security, info.AD)
 		})
 	}
 	asking.Wait()
@@ -65,8 +65,10 @@ func (h *hunt) services(ctx context.Context, _ *step) (found, error) {
 }
 
 // records are services in order of preference (RFC 2782): of equal ones the heavier first. denied
-// tells that the domain says it has none.
-func (h *hunt) records(records []dnsx.SRV, protocol, security string) (all []Service, denied bool) {
+// tells that the domain says it has none. A host of another owner is believed only if the records
+// are signed: whoever answers for the DNS on the way could name his own, with a certificate that is
+// valid (RFC 6186, 6).
+func (h *hunt) records(records []dnsx.SRV, protocol, security string, signed bool) (all []Service, denied bool) {
 	slices.SortStableFunc(records, func(a, b dnsx.SRV) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(b.Weight, a.Weight))
 	})
@@ -80,7 +82,7 @@ func (h *hunt) records(records []dnsx.SRV, protocol, security string) (all []Ser
 		}
 		s := Service{
 			Protocol: protocol, Host: host, Port: int(r.Port), Security: security, Username: h.who.user("address"), Auth: []string{"password"},
-			Confidence: Published,
+			Confidence: Published, Insecure: !signed && !h.who.below(host),
 		}
 		if overHTTP(protocol) {
 			s.URL = "https://" + hostPort(host, int(r.Port)) + "/.well-known/" + protocol

@@ -124,11 +124,11 @@ _submission._tcp.example.org. SRV 0 1 587 smtp.example.org.
 func TestMailHostsProvider(t *testing.T) {
 	for _, server := range []string{"203.0.113.6", "203.0.113.5"} {
 		w := newWorld(t, zone)
-		source := "mx published"
+		source := "mx published insecure"
 		if server == "203.0.113.6" {
 			w.web(server, files(map[string]string{"/mail/config-v1.1.xml": configXML("host-of-mail.net")}), "autoconfig.host-of-mail.net")
 		} else {
-			source = "mx-database database"
+			source = "mx-database database" // the database vouches for the provider, and nobody for the MX
 			w.web(server, files(map[string]string{"/v1.1/host-of-mail.net": configXML("host-of-mail.net")}), "db.test-db.org")
 		}
 		a := w.find("me@example.org")
@@ -281,18 +281,18 @@ func TestGuessOfStartTLS(t *testing.T) {
 func TestGuessOfTheMailHost(t *testing.T) {
 	w := newWorld(t, zone)
 	w.mailAll("203.0.113.7", "mx.host-of-mail.net")
-	w.want(w.find("me@example.org"), `imap mx.host-of-mail.net:993 tls mx-host guessed
-		pop3 mx.host-of-mail.net:995 tls mx-host guessed
-		smtp mx.host-of-mail.net:465 tls mx-host guessed`)
+	w.want(w.find("me@example.org"), `imap mx.host-of-mail.net:993 tls mx-host guessed insecure
+		pop3 mx.host-of-mail.net:995 tls mx-host guessed insecure
+		smtp mx.host-of-mail.net:465 tls mx-host guessed insecure`)
 }
 
 func TestGuessOfTheMailHostsOwner(t *testing.T) {
 	w := newWorld(t, zone+"imap.host-of-mail.net. A 203.0.113.40\nmail.host-of-mail.net. A 203.0.113.40\n")
 	w.mailAll("203.0.113.40", "imap.host-of-mail.net", "mail.host-of-mail.net")
 	a := w.find("me@example.org")
-	w.want(a, `imap imap.host-of-mail.net:993 tls mx-host guessed
-		pop3 mail.host-of-mail.net:995 tls mx-host guessed
-		smtp mail.host-of-mail.net:465 tls mx-host guessed`)
+	w.want(a, `imap imap.host-of-mail.net:993 tls mx-host guessed insecure
+		pop3 mail.host-of-mail.net:995 tls mx-host guessed insecure
+		smtp mail.host-of-mail.net:465 tls mx-host guessed insecure`)
 	if !strings.Contains(strings.Join(a.Notes, " "), "host-of-mail.net: make sure") {
 		t.Error(a.Notes)
 	}

@@ -270,7 +270,7 @@ func (r wildResolver) LookupIP(ctx context.Context, host string, six bool) ([]ne
 }
 
 func (w *world) options() Options {
-	c, err := dnsx.New(dnsx.Options{Servers: []string{w.dns.Addr()}, Rounds: 1, Timeout: 2 * time.Second, Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext})
+	c, err := dnsx.New(dnsx.Options{Servers: []string{w.dns.Addr()}, Rounds: 1, Timeout: 2 * time.Second, TrustAD: true, Now: time.Now, ID: dns.Id, Dial: new(net.Dialer).DialContext})
 	if err != nil {
 		w.t.Fatal(err)
 	}
