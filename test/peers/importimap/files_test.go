@@ -1,15 +1,18 @@
 package importimap
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"mime"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
@@ -279,5 +282,66 @@ func TestMbsync(t *testing.T) {
 			}
 		}
 		equal(t, there, got, false)
+	}
+}
+
+// A Takeout in two parts, in German: killed several times on the way, every message is there
+// once in each mailbox of its labels.
+func TestTakeout(t *testing.T) {
+	dir := t.TempDir()
+	labels := []string{"Posteingang,Ungelesen", "Posteingang,Geöffnet,Arbeit", "Gesendet", "Spam,Ungelesen", "Papierkorb", "Archiviert,Geöffnet", "Archiviert,Arbeit/Größe,Markiert"}
+	const n = 3000
+	var parts []string
+	for part := range 2 {
+		var box strings.Builder
+		for i := part * n / 2; i < (part+1)*n/2; i++ {
+			fmt.Fprintf(&box, "From %d@xxx Mon Jan 05 10:%02d:%02d +0000 2026\r\nX-GM-THRID: %[1]d\r\nX-Gmail-Labels: %[4]s\r\nSubject: m%[5]d\r\nMessage-ID: <m%[5]d@example.net>\r\n\r\n>From %[5]d\r\n%[6]s\r\n\r\n",
+				1_700_000_000_000+i, i/60%60, i%60, mime.QEncoding.Encode("UTF-8", labels[i%len(labels)]), i, strings.Repeat("x", 2000))
+		}
+		file := filepath.Join(dir, fmt.Sprintf("takeout-00%d.zip", part+1))
+		f, err := os.Create(file)
+		must(t, err)
+		z := zip.NewWriter(f)
+		w, err := z.Create("Takeout/E-Mail/Alle Nachrichten, einschließlich Spam und Papierkorb.mbox")
+		must(t, err)
+		_, err = w.Write([]byte(box.String()))
+		must(t, err)
+		must(t, z.Close())
+		must(t, f.Close())
+		parts = append(parts, file)
+	}
+	m := fresh(t)
+	for i := range 4 { // stopped as nothing can be that is stopped
+		cmd := exec.CommandContext(t.Context(), built, append([]string{"import", "takeout", "--to", m.Account("carol").Address, "--config", m.Config, "--json"}, parts...)...)
+		must(t, cmd.Start())
+		time.Sleep(time.Duration(150+100*i) * time.Millisecond)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	bring(t, m, "", append([]string{"takeout"}, parts...)...)
+	want := map[string]int{}
+	for i := range n {
+		for _, box := range [][]string{{"INBOX"}, {"INBOX", "Arbeit"}, {"Sent"}, {"Junk"}, {"Trash"}, {"Archive"}, {"Arbeit/Größe"}}[i%len(labels)] {
+			want[box]++
+		}
+	}
+	for box, rows := range census(t, here(t, m)) {
+		sums := map[string]bool{}
+		unseen := 0
+		for _, r := range rows {
+			sums[r.sum] = true
+			if !strings.Contains(r.flags, "Seen") {
+				unseen++
+			}
+		}
+		if len(rows) != want[box] || len(sums) != want[box] {
+			t.Errorf("%s has %d messages, %d different ones, not %d", box, len(rows), len(sums), want[box])
+		}
+		if wantUnseen := map[string]int{"INBOX": 429, "Junk": 429}[box]; unseen != wantUnseen {
+			t.Errorf("%s has %d unseen messages, not %d", box, unseen, wantUnseen)
+		}
+	}
+	if end := bring(t, m, "", append([]string{"takeout"}, parts...)...); end.Brought != 0 {
+		t.Errorf("%d messages came a second time", end.Brought)
 	}
 }
