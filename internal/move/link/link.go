@@ -116,6 +116,11 @@ type Links struct {
 	wake    chan struct{}
 	brought int64 // messages since the start
 	workers sync.WaitGroup
+
+	// Accounts tell of changes with a lock of theirs in hand, and are let go of with mu in hand:
+	// so what they tell is kept apart.
+	toldMu sync.Mutex
+	told   map[ID]struct{} // links whose accounts were changed here
 }
 
 // New returns the links of a server. Nothing is done before Run.
@@ -132,5 +137,5 @@ func New(o Options) *Links {
 	if o.Poll <= 0 {
 		o.Poll = usualPoll
 	}
-	return &Links{opt: o, known: map[ID]*entry{}, wake: make(chan struct{}, 1)}
+	return &Links{opt: o, known: map[ID]*entry{}, told: map[ID]struct{}{}, wake: make(chan struct{}, 1)}
 }

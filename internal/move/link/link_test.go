@@ -506,6 +506,42 @@ func TestChangesHere(t *testing.T) {
 	}
 }
 
+// Links that come and go while their account is changed by many wait for nobody who waits for
+// them.
+func TestChangesWhileLinksComeAndGo(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 5 {
+		w.s.add("INBOX", letter(i), 0)
+	}
+	accord(t, w.h, w.s, everything())
+	inbox := w.h.box(t, "INBOX")
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { _ = w.Run(ctx) })
+	for range 3 {
+		all.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				op := []store.FlagOp{store.AddFlags, store.RemoveFlags}[i%2]
+				_, _ = w.h.account().SetFlags(t.Context(), inbox, store.All(), store.FlagChange{Op: op, Flags: mail.Seen})
+			}
+		})
+	}
+	for range 500 {
+		r := w.add(t, rule())
+		if err := w.Remove(t.Context(), r.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("they wait for each other")
+	}
+}
+
 // The longer a look for changes here takes, the more rarely there is one.
 func TestLooksTakeTheirShare(t *testing.T) {
 	for look, want := range map[time.Duration]time.Duration{0: settle, 10 * time.Millisecond: settle, time.Second: 20 * time.Second, time.Minute: longestWait} {

@@ -85,6 +85,7 @@ func (l *Links) Run(ctx context.Context) error {
 	}
 	defer l.end()
 	for {
+		l.heed()
 		next := l.start(ctx)
 		var timer <-chan time.Time
 		if next >= 0 {
@@ -179,7 +180,7 @@ func (l *Links) appeared(r Rule, s state) {
 func (l *Links) appear(r Rule, s state, after time.Duration) {
 	e := &entry{rule: r, state: s, at: -1, saved: s.Last, dirty: true}
 	if r.carries() && l.opt.Store != nil {
-		e.follower = l.opt.Store.Account(r.Account).Follow(&e.own, func() { l.nudge(r.ID) })
+		e.follower = l.opt.Store.Account(r.Account).Follow(&e.own, func() { l.tell(r.ID) })
 	}
 	now := l.opt.Now()
 	e.due = now.Add(after)
@@ -239,6 +240,25 @@ func (l *Links) vanished(id ID) {
 	l.mu.Lock()
 	l.drop(id)
 	l.mu.Unlock()
+}
+
+// tell notes that an account was changed. It waits for nobody.
+func (l *Links) tell(id ID) {
+	l.toldMu.Lock()
+	l.told[id] = struct{}{}
+	l.toldMu.Unlock()
+	l.signal()
+}
+
+// heed has those links run soon whose accounts were changed.
+func (l *Links) heed() {
+	l.toldMu.Lock()
+	told := l.told
+	l.told = map[ID]struct{}{}
+	l.toldMu.Unlock()
+	for id := range told {
+		l.nudge(id)
+	}
 }
 
 // nudge has a link run soon, as something was changed here. One that fails waits all the same.
