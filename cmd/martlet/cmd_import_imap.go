@@ -60,10 +60,18 @@ func openIMAP(cmd *cobra.Command, _ []string) (opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(_ context.Context, tell func(string)) (move.Source, error) {
+	reached := false
+	return func(ctx context.Context, tell func(string)) (move.Source, error) {
 		o := opt
 		o.Tell = tell
-		return imapsource.New(o), nil
+		s := imapsource.New(o)
+		if !reached { // a server that was never there is not waited for
+			if err := s.Reach(ctx); err != nil {
+				return nil, failed("%s", strings.TrimSuffix(describe(err), "."))
+			}
+			reached = true
+		}
+		return s, nil
 	}, nil
 }
 

@@ -111,6 +111,8 @@ func (c *Client) authenticate(ctx context.Context, cred Credentials) error {
 // noWay says why nothing could be tried.
 func (c *Client) noWay(cred Credentials) error {
 	switch {
+	case cred.Mechanism != "" && (c.tls != nil || c.near || c.opt.Insecure):
+		return problem(BadLogin, c.opt.Host+" offers no way to sign in by "+clip(clean(cred.Mechanism)), nil)
 	case c.tls == nil && !c.near && !c.opt.Insecure:
 		return problem(NoTLS, "the line to "+c.opt.Host+" is not protected: the password is not sent over it", nil)
 	case cred.Token != "":

@@ -120,6 +120,11 @@ func (s *Source) with(ctx context.Context, fn func(*imapc.Client) error, progres
 	}
 }
 
+// Reach connects and signs in, if that is not done.
+func (s *Source) Reach(ctx context.Context) error {
+	return s.once(ctx, func(*imapc.Client) error { return nil })
+}
+
 // once is with, without a look at progress.
 func (s *Source) once(ctx context.Context, fn func(*imapc.Client) error) error {
 	return s.with(ctx, fn, nil)

@@ -3,8 +3,10 @@ package importimap
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -94,5 +96,38 @@ func TestGmailKilledTenTimes(t *testing.T) {
 	}
 	if flagged == 0 {
 		t.Error("no message is flagged")
+	}
+}
+
+// What a person is told when signing in fails, and that nothing is waited for then.
+func TestWhatIsSaid(t *testing.T) {
+	peers(t)
+	p := provider.New(t, provider.Options{Web: "the web's", Token: func(_, token string) bool { return token == "good" }})
+	user := p.Gmail(t, "carol", 10)
+	m := startMartlet(t)
+	for _, c := range []struct {
+		addr, secret string
+		args         []string
+		code         int
+		want         string
+	}{
+		{p.Addr, "the web's", nil, 1, "wants an app password or another way to sign in: Application-specific password required: https://support.example.com"},
+		{p.Addr, "wrong", nil, 1, "refuses the name or the password: Invalid credentials"},
+		{p.Addr, "expired", []string{"--token-stdin"}, 1, "refuses the token"},
+		{p.Addr, house.Password, []string{"--mechanism", "NTLM"}, 1, "offers no way to sign in"},
+		{p.Addr, house.Password, []string{"--mailbox", "nothing"}, 1, "there is no mailbox to bring"},
+		{p.Addr, "good", []string{"--token-stdin", "--mailbox", "Empty"}, 0, ""},
+		{p.Addr, house.Password, []string{"--labels", "colours"}, 2, "--labels is mailboxes or keywords"},
+		{"127.0.0.1:1", house.Password, nil, 1, "nobody listens on that port"},
+	} {
+		out, err := run(t.Context(), m, c.addr, user, c.secret, c.args...)
+		code := 0
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+		}
+		if code != c.code || !strings.Contains(out, c.want) {
+			t.Errorf("%v: exit code %d, not %d, or it does not say %q: %s", c.args, code, c.code, c.want, out)
+		}
 	}
 }
