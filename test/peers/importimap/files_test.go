@@ -74,9 +74,9 @@ func stocked(t *testing.T, format dovecot.Format, n int) (dir string, there map[
 func TestDovecotsFiles(t *testing.T) {
 	for format, kind := range map[dovecot.Format]string{dovecot.Maildir: "maildir", dovecot.MDBox: "dbox", "sdbox": "dbox"} {
 		t.Run(string(format), func(t *testing.T) {
-			path, there, validity := stocked(t, format, 300)
+			path, there, validity := stocked(t, format, 150)
 			m := fresh(t)
-			if end := bring(t, m, "", kind, path); end.Brought < 290 {
+			if end := bring(t, m, "", kind, path); end.Brought < 140 {
 				t.Errorf("%d messages came", end.Brought)
 			}
 			c := here(t, m)
@@ -254,7 +254,7 @@ func TestMbsync(t *testing.T) {
 	}
 	there := census(t, c)
 	host, port, _ := strings.Cut(d.IMAP, ":")
-	for _, style := range []string{"Verbatim", "Maildir++", "Legacy"} {
+	for _, style := range []string{"Verbatim", "Maildir++"} {
 		at := filepath.Join(dir, "copy"+style)
 		must(t, os.MkdirAll(at, 0o755))
 		path := fmt.Sprintf("Path %s/\nInbox %s/INBOX\n", at, at)
