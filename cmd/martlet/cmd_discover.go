@@ -221,6 +221,7 @@ func ownDomains(cmd *cobra.Command, cfg *conf.Config) func(context.Context, stri
 var sourceNames = map[string]string{
 	"own": "a domain of this server", "override": "the local file of overrides", "pacc": "published by the domain, with a digest in its DNS",
 	"autoconfig": "published by the provider, over HTTPS", "table": "the built-in table", "table-mx": "the built-in table, by the domain's mail host",
+	"mx-table": "the built-in table, by who has the same mail host", "mx-database": "Thunderbird's database, by the domain's mail host",
 	"database": "Thunderbird's database", "srv": "published in the DNS", "mx": "published by the host of the domain's mail",
 	"autodiscover": "published by the provider, for Outlook", "autoconfig-http": "published by the provider, over plain HTTP",
 	"guess": "guessed, and confirmed by certificates", "mx-host": "guessed from the domain's mail host",

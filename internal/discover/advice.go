@@ -27,6 +27,9 @@ func (h *hunt) advice(a *Answer) (notes []string) {
 	if len(a.Services) > 0 && !slices.ContainsFunc(a.Services, func(s Service) bool { return s.Confidence != Guessed }) {
 		say("nobody publishes settings for " + h.who.Domain + ": these hosts were guessed, and have shown a valid certificate for their name")
 	}
+	if h.mx != nil && h.mx.filter != "" && len(a.Services) == 0 {
+		say("the mail of " + h.who.Domain + " goes to " + h.mx.filter + ", who only filters it or passes it on: who keeps it is not told by that")
+	}
 	if h.partial {
 		say("this is a part: not everybody had answered when it was given; ask again, and with --timeout 30s others have more time")
 	}

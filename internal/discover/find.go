@@ -74,7 +74,7 @@ func New(opt Options) (*Finder, error) {
 	if f.table, err = newTable(builtin, "table/*.txt"); err != nil {
 		return nil, err
 	}
-	f.overrides = &table{domains: map[string]*provider{}, mx: map[string]*provider{}}
+	f.overrides = emptyTable()
 	return f, f.overrides.read("overrides", opt.Overrides)
 }
 

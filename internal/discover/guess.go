@@ -65,6 +65,9 @@ func (h *hunt) guessHost(ctx context.Context, s *step) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
+	if first := hosts[0]; isFilter(first) {
+		return found{result: noOwner(first)}, nil
+	}
 	hosts = hosts[:min(len(hosts), 2)]
 	what := strings.Join(hosts, ", ")
 	var all []*guessed
@@ -74,7 +77,7 @@ func (h *hunt) guessHost(ctx context.Context, s *step) (found, error) {
 		}
 	}
 	acceptable := func(string, []netip.Addr) error { return nil }
-	if owner := registrable(hosts[0]); owner != h.who.Domain {
+	if owner := registrable(hosts[0]); owner != h.who.Domain && ownersMail(hosts[0]) {
 		what += ", the usual names of " + owner
 		more, check := h.usualNames(ctx, owner)
 		all = append(all, more...)

@@ -23,6 +23,9 @@ func (h *hunt) chosen() (services []Service, ranks map[string]int, missing []str
 		absent := false
 		for _, s := range byRank {
 			own := of(protocol, s.found.services)
+			if imap, has := ranks["imap"]; has && protocol == "pop3" && imap != s.rank && (s.rank == rankMX || s.rank == rankHost) {
+				continue // who takes the mail is not asked for a second place to read it
+			}
 			if len(own) > 0 {
 				services, ranks[protocol] = append(services, own...), s.rank
 				break

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +18,8 @@ type mailHosts struct {
 	once   sync.Once
 	done   chan struct{}
 	hosts  []string
-	signed bool // DNSSEC authenticated which they are
+	signed bool   // DNSSEC authenticated which they are
+	filter string // the one that only filters mail, or passes it on
 	err    error
 }
 
@@ -36,6 +38,9 @@ func (h *hunt) mailHosts(ctx context.Context) ([]string, error) {
 			var info dnsx.Info
 			all, info, m.err = h.f.opt.Resolver.LookupMX(ctx, h.who.Domain)
 			m.hosts, m.signed = bestHosts(all), info.AD
+			if len(m.hosts) > 0 && isFilter(m.hosts[0]) {
+				m.filter = m.hosts[0]
+			}
 			if m.err == nil && len(m.hosts) == 0 {
 				m.err = errNoMail
 			}
@@ -81,18 +86,34 @@ func (h *hunt) tableByHost(ctx context.Context, _ *step) (found, error) {
 				return h.entry(p, "table-mx"), nil
 			}
 		}
-		for _, domain := range hostDomains(hosts[0], h.who.Domain) { // a provider that has its own mail there, too
-			if p := t.domains[domain]; p != nil {
-				return h.entry(p, "table-mx"), nil
-			}
-		}
 	}
 	return found{result: "none of " + strings.Join(hosts[:min(len(hosts), 4)], ", ") + " is known"}, nil
 }
 
+// tableByHostsDomain looks for a provider whose own mail is taken by the same host. That is less
+// certain than a name that the table has for mail hosts, so the domain's own records go before it.
+func (h *hunt) tableByHostsDomain(ctx context.Context, _ *step) (found, error) {
+	hosts, err := h.mailHosts(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	for _, t := range []*table{h.f.overrides, h.f.table} {
+		for _, host := range hosts {
+			if p := t.byHostsDomain(host); p != nil && !slices.Contains(p.Domains, h.who.Domain) {
+				return h.entry(p, "mx-table"), nil
+			}
+		}
+	}
+	return found{result: strings.Join(hosts[:min(len(hosts), 4)], ", ") + " is of no provider that is known"}, nil
+}
+
 // hostDomains are the domains that may know about the first mail host: its name without the
-// first label, and what is registrable of it (draft-ietf-mailmaint-autoconfig, 4.3).
+// first label, and what is registrable of it (draft-ietf-mailmaint-autoconfig, 4.3). There are none
+// of a filter, and of a machine that a customer has rented.
 func hostDomains(host, asked string) (all []string) {
+	if !ownersMail(host) {
+		return nil
+	}
 	_, full, _ := strings.Cut(host, ".")
 	base := registrable(host)
 	if strings.HasSuffix(full, "."+base) && full != asked {
@@ -102,6 +123,17 @@ func hostDomains(host, asked string) (all []string) {
 		all = append(all, base)
 	}
 	return all
+}
+
+// noOwner says why nobody is asked about a mail host.
+func noOwner(host string) string {
+	switch {
+	case isFilter(host):
+		return host + " only filters mail, or passes it on"
+	case !ownersMail(host):
+		return host + " is a machine or a line that somebody has rented"
+	}
+	return "the mail host is of the domain itself"
 }
 
 // byMailHost asks the provider of the mail host.
@@ -121,7 +153,7 @@ func (h *hunt) byMailHost(ctx context.Context, s *step) (found, error) {
 		urls = append(urls, "https://"+d+"/.well-known/autoconfig/mail/config-v1.1.xml")
 	}
 	if len(urls) == 0 {
-		return found{result: "the mail host is of the domain itself"}, nil
+		return found{result: noOwner(hosts[0])}, nil
 	}
 	h.asked(s, "https autoconfig of "+strings.Join(domains, ", "))
 	requests := gets(false, urls...)
@@ -142,7 +174,7 @@ func (h *hunt) databaseByHost(ctx context.Context, s *step) (found, error) {
 		urls = append(urls, h.f.opt.Database+d)
 	}
 	if len(urls) == 0 {
-		return found{result: "the mail host is of the domain itself"}, nil
+		return found{result: noOwner(hosts[0])}, nil
 	}
 	h.asked(s, strings.Join(urls, ", "))
 	return h.autoconfig(ctx, s, gets(true, urls...), Database)

@@ -67,6 +67,7 @@ func (h *hunt) ask() {
 		})
 	}
 	h.start(rankSRV, "srv", "SRV records of "+d, h.services)
+	h.start(rankMX, "mx-table", "the built-in table, by the domain of the mail host", h.tableByHostsDomain)
 	h.start(rankMX, "mx", "autoconfig of the mail host", h.byMailHost)
 	if h.f.opt.Database != "" {
 		h.start(rankMX, "mx-database", "the database, about the mail host", h.databaseByHost)

@@ -26,6 +26,7 @@ type provider struct {
 	Date     string // YYYY-MM
 	Domains  []string
 	MX       []string // suffixes of mail hosts
+	Boxes    []string // below which they are not the provider's, but machines and lines of customers
 	Services []Service
 	Without  []string // protocols that it is known not to have
 	Notes    []string
@@ -41,7 +42,12 @@ func (p *provider) lacks(protocol string) bool {
 type table struct {
 	domains map[string]*provider // ".example.org" is all below it
 	mx      map[string]*provider
+	boxes   map[string]*provider
 	all     []*provider
+}
+
+func emptyTable() *table {
+	return &table{domains: map[string]*provider{}, mx: map[string]*provider{}, boxes: map[string]*provider{}}
 }
 
 // newTable reads all files of a folder.
@@ -50,7 +56,7 @@ func newTable(folder fs.FS, pattern string) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{domains: map[string]*provider{}, mx: map[string]*provider{}}
+	t := emptyTable()
 	for _, name := range names {
 		text, err := fs.ReadFile(folder, name)
 		if err != nil {
@@ -113,6 +119,8 @@ func (t *table) line(p *provider, words []string) error {
 		return t.names(t.domains, &p.Domains, p, rest)
 	case "mx":
 		return t.names(t.mx, &p.MX, p, rest)
+	case "box":
+		return t.names(t.boxes, &p.Boxes, p, rest)
 	case "no":
 		for _, protocol := range rest {
 			if defaultPorts[protocol] == 0 {
@@ -246,11 +254,27 @@ func (t *table) byDomain(domain string) *provider {
 // byHost returns the provider of a mail host, or nil.
 func (t *table) byHost(host string) *provider {
 	for rest, ok := host, true; ok; _, rest, ok = strings.Cut(rest, ".") {
+		if t.boxes[rest] != nil {
+			return nil
+		}
 		if p := t.mx[rest]; p != nil {
 			return p
 		}
 	}
 	return nil
+}
+
+// exchanger are the first labels of what takes a provider's own mail. Machines and lines of his
+// customers have names below his domain, too, but are not called so.
+var exchanger = regexp.MustCompile(`^(mx|mxs|mxa|mxb|mxin|mx-in|mxext|mxpool|in|inbound|mail|mailin|mail-in|smtp|smtpin|smtp-in|mta|relay)-?[0-9]{0,2}$`)
+
+// byHostsDomain returns the provider at whose own domain a mail host is, or nil.
+func (t *table) byHostsDomain(host string) *provider {
+	label, domain, _ := strings.Cut(host, ".")
+	if !exchanger.MatchString(label) || t.boxes[host] != nil || !ownersMail(host) {
+		return nil
+	}
+	return t.domains[domain]
 }
 
 // services are those of a provider for one person.

@@ -51,6 +51,11 @@ func TestBuiltInTableIsWellFormed(t *testing.T) {
 				bad("%d of one", n)
 			}
 		}
+		for _, b := range p.Boxes {
+			if !slices.ContainsFunc(p.MX, func(mx string) bool { return strings.HasSuffix(b, "."+mx) }) {
+				bad("%s is not below its mail hosts", b)
+			}
+		}
 		for i, s := range p.Services {
 			if slices.IndexFunc(p.Services, func(o Service) bool { return o.Protocol == s.Protocol && o.Host == s.Host && o.Port == s.Port }) != i {
 				bad("%s:%d twice", s.Host, s.Port)
