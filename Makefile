@@ -9,6 +9,7 @@
 # make sim    the whole server, simulated with faults (SEEDS=100000)
 # make reliability  every promise of docs/reliability.md, and its figures into the page
 #             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
+# make bench-import  imports beside mbsync and imapsync (root)
 # make queue-million   a queue of a million messages: its start and its memory (ten minutes)
 # make vuln   known vulnerabilities of what is called, from the Go database
 # make fuzz   every fuzz target in turn (FUZZTIME=10s each)

@@ -6,8 +6,8 @@ package takeout
 // differ between the interface and the Takeout. What is missing here is taken for a label of
 // one's own: it becomes a mailbox, and Options.Names puts it right.
 //
-// As of 2026-11. Those of English, German, French and Spanish were seen in Takeouts; the
-// others are those of the interface.
+// As of 2026-11. Those of English, German, French and Spanish are from reports and examples
+// of Takeouts; the others are from memory and were not held against one.
 var words = map[string][11]string{
 	"en":    {"Inbox", "Sent;Sent Mail;Sent Messages", "Drafts;Draft", "Spam", "Trash;Bin", "Starred", "Important", "Unread", "Opened", "Archived;Archive;All Mail", "Chat;Chats"},
 	"de":    {"Posteingang", "Gesendet;Gesendete Nachrichten", "Entwürfe;Entwurf", "Spam", "Papierkorb", "Markiert", "Wichtig", "Ungelesen", "Geöffnet;Gelesen", "Archiviert;Alle Nachrichten", "Chat;Chats"},
