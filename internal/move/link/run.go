@@ -32,14 +32,6 @@ func (l *Links) work(ctx context.Context, e *entry) {
 		l.settled(ctx, e, report, err)
 	}
 	l.mu.Lock()
-	e.running = false
-	l.running--
-	asked := e.askers
-	if !stopped || l.known[e.rule.ID] != e {
-		e.askers = nil
-	} else {
-		asked = nil
-	}
 	now := l.opt.Now()
 	switch {
 	case stopped: // an administrator has changed something, or all ends
@@ -48,39 +40,47 @@ func (l *Links) work(ctx context.Context, e *entry) {
 	default:
 		e.due = now.Add(l.gap(e))
 	}
-	waits := !stopped && err == nil && l.mayWait(e)
+	var asked []chan<- outcome
+	if !stopped || l.known[e.rule.ID] != e {
+		asked, e.askers = e.askers, nil
+	}
+	waits := !stopped && err == nil && len(e.askers) == 0 && l.mayWait(e)
+	l.running--
 	if waits {
-		e.watching = true
+		e.running, e.watching = false, true
 		l.idle++
-	}
-	l.mu.Unlock()
-	l.signal()
-	for _, ask := range asked {
-		ask <- outcome{report, err}
-	}
-	if waits {
+		l.mu.Unlock()
+		l.signal()
+		answer(asked, report, err)
+		asked = nil
 		l.await(ctx, e)
-	}
-	l.mu.Lock()
-	if waits {
-		e.watching = false
+		l.mu.Lock()
 		l.idle--
-	}
-	e.stop()
-	e.stop = nil
-	if e.source != nil && !waits {
+	} else if e.source != nil { // which may take a while: the entry stays ours
+		l.mu.Unlock()
 		_ = e.source.Close()
 		e.source = nil
+		l.mu.Lock()
 	}
+	e.running, e.watching = false, false
+	e.stop()
+	e.stop = nil
 	l.put(e)
 	l.mu.Unlock()
 	l.signal()
+	answer(asked, report, err)
+}
+
+func answer(asked []chan<- outcome, report Report, err error) {
+	for _, ask := range asked {
+		ask <- outcome{report, err} // each has room for one
+	}
 }
 
 // mayWait tells whether a link can wait at its server. It needs the lock.
 func (l *Links) mayWait(e *entry) bool {
 	w, ok := e.source.(Waiter)
-	return ok && w.CanWait() && l.idle < l.opt.MaxIdle && !e.again && l.known[e.rule.ID] == e && len(e.askers) == 0
+	return ok && w.CanWait() && l.idle < l.opt.MaxIdle && !e.again && l.known[e.rule.ID] == e
 }
 
 // renewal is how long a server is waited at: it may log out who says nothing for 30 minutes

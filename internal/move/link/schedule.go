@@ -133,19 +133,26 @@ func (l *Links) begin(ctx context.Context) error {
 // end waits for all that is under way, and lets go of accounts and sources.
 func (l *Links) end() {
 	l.workers.Wait()
+	var left []move.Source
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	for id := range l.known {
-		l.drop(id)
+		left = append(left, l.drop(id))
 	}
 	l.begun = false
+	l.mu.Unlock()
+	for _, s := range left {
+		if s != nil {
+			_ = s.Close()
+		}
+	}
 }
 
-// drop forgets a link in memory. It needs the lock.
-func (l *Links) drop(id ID) {
+// drop forgets a link in memory, and returns what it was connected to, nil if nothing: that is
+// to be closed without the lock, which drop needs.
+func (l *Links) drop(id ID) (held move.Source) {
 	e := l.known[id]
 	if e == nil {
-		return
+		return nil
 	}
 	delete(l.known, id)
 	if e.at >= 0 {
@@ -157,14 +164,14 @@ func (l *Links) drop(id ID) {
 	if e.stop != nil {
 		e.stop()
 	}
-	if e.source != nil && !e.running && !e.watching { // else it is in use
-		_ = e.source.Close()
-		e.source = nil
+	if !e.running && !e.watching { // else it is its user's
+		held, e.source = e.source, nil
 	}
 	for _, ask := range e.askers {
 		ask <- outcome{err: fault.New(fault.Closed, "the server is stopping, or the link was removed")}
 	}
 	e.askers = nil
+	return held
 }
 
 // appeared takes a new link up, if links are carried out here.
@@ -238,8 +245,11 @@ func (l *Links) changed(r Rule, s state) {
 
 func (l *Links) vanished(id ID) {
 	l.mu.Lock()
-	l.drop(id)
+	held := l.drop(id)
 	l.mu.Unlock()
+	if held != nil {
+		_ = held.Close()
+	}
 }
 
 // tell notes that an account was changed. It waits for nobody.
