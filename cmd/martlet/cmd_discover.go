@@ -37,7 +37,7 @@ the domain publishes, a table of large providers, Thunderbird's database, the DN
 guesses that count only if the host has a valid certificate for its name. All are asked at
 once. No password is asked for, and nobody is sent one. It needs no configuration.
 
-Exit codes: 0 found, published by the provider or in a table; 3 only guessed; 4 nothing found;
+Exit codes: 0 mail servers found, published by the provider or in a table; 3 only guessed; 4 none found;
 1 failed; 2 wrong usage.
 
 With --serve-check it looks at what a domain tells mail programs: it asks as Thunderbird, Outlook
@@ -98,12 +98,20 @@ func runDiscover(cmd *cobra.Command, args []string) error {
 func foundCode(a *discover.Answer) error {
 	code := exitNothing
 	for _, s := range a.Services {
+		if !isMail(s) {
+			continue
+		}
 		if s.Confidence != discover.Guessed {
 			return nil
 		}
 		code = exitGuessed
 	}
 	return &failure{code: code}
+}
+
+// isMail leaves out calendars, filters and what else is no mail.
+func isMail(s discover.Service) bool {
+	return s.Protocol == "imap" || s.Protocol == "pop3" || s.Protocol == "smtp"
 }
 
 // discoverOptions come from the flags, then from the configuration if there is one: that of
@@ -222,7 +230,7 @@ var sourceNames = map[string]string{
 	"own": "a domain of this server", "override": "the local file of overrides", "pacc": "published by the domain, with a digest in its DNS",
 	"autoconfig": "published by the provider, over HTTPS", "table": "the built-in table", "table-mx": "the built-in table, by the domain's mail host",
 	"mx-table": "the built-in table, by who has the same mail host", "mx-database": "Thunderbird's database, by the domain's mail host",
-	"database": "Thunderbird's database", "srv": "published in the DNS", "mx": "published by the host of the domain's mail",
+	"alias": "the built-in table, by what its Autodiscover is an alias of", "database": "Thunderbird's database", "srv": "published in the DNS", "mx": "published by the host of the domain's mail",
 	"autodiscover": "published by the provider, for Outlook", "autoconfig-http": "published by the provider, over plain HTTP",
 	"guess": "guessed, and confirmed by certificates", "mx-host": "guessed from the domain's mail host",
 }
@@ -238,7 +246,7 @@ func showAnswer(out io.Writer, a *discover.Answer) error {
 		head += "  " + sourceText(a.Services[0])
 	}
 	fmt.Fprintln(out, head)
-	if len(a.Services) == 0 {
+	if !slices.ContainsFunc(a.Services, isMail) {
 		fmt.Fprintln(out, "  nothing   no mail servers were found; ask the provider")
 	}
 	showServices(out, a, oneSource)

@@ -14,7 +14,7 @@ import (
 // nobodyKnows is a name server that denies everything.
 func nobodyKnows(t *testing.T) string {
 	t.Helper()
-	s, err := dnstest.Start("other.example. A 203.0.113.1\n")
+	s, err := dnstest.Start("other.example. A 203.0.113.1\n_caldavs._tcp.calendar.example. SRV 0 1 443 cal.calendar.example.\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +62,8 @@ func TestDiscoverExitCodes(t *testing.T) {
 		{"me@nobody.example", exitNothing, ""},
 		{"me@tuta.com", exitNothing, ""},
 		{"me@gmail.com --explain", 0, ""},
+		{"me@calendar.example", exitNothing, ""},
+		{"me@co.uk", exitUsage, "others register"},
 		{"com", exitUsage, "no domain of a provider"},
 		{"me@[192.0.2.1]", exitUsage, "an IP address has no settings"},
 		{"", exitUsage, "missing argument"},
@@ -73,6 +75,23 @@ func TestDiscoverExitCodes(t *testing.T) {
 		if got.code != c.code || !strings.Contains(got.err, c.says) || c.says == "" && got.err != "" {
 			t.Errorf("%s: code %d, %s%s", c.args, got.code, got.out, got.err)
 		}
+	}
+}
+
+// Without a network nothing is known, which is not that there is nothing.
+func TestDiscoverWithoutNameServers(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s, err := dnstest.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	got := command(t, "", "discover", "me@nobody.example", "--resolver", s.Addr())
+	if got.code != 1 || !strings.Contains(got.err, "no name server answered") || got.out != "" {
+		t.Errorf("code %d\n%s%s", got.code, got.out, got.err)
+	}
+	if got = command(t, "", "discover", "me@gmail.com", "--resolver", s.Addr()); got.code != 0 {
+		t.Errorf("code %d\n%s%s", got.code, got.out, got.err)
 	}
 }
 

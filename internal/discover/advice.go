@@ -30,6 +30,9 @@ func (h *hunt) advice(a *Answer) (notes []string) {
 	if h.mx != nil && h.mx.filter != "" && len(a.Services) == 0 {
 		say("the mail of " + h.who.Domain + " goes to " + h.mx.filter + ", who only filters it or passes it on: who keeps it is not told by that")
 	}
+	if text := h.silence(); text != "" && (h.partial || len(a.Services) == 0) {
+		say(text)
+	}
 	if h.partial {
 		say("this is a part: not everybody had answered when it was given; ask again, and with --timeout 30s others have more time")
 	}

@@ -34,6 +34,22 @@ func (h *hunt) autoconfig(ctx context.Context, s *step, requests []request, conf
 	return h.firstOf(ctx, s, ways)
 }
 
+// doubted takes what came over plain HTTP for no more than a guess, and for less than one that a
+// certificate confirms, if it names another owner's host or one without encryption: that is what
+// somebody on the way would say.
+func (h *hunt) doubted(s *step, got found) found {
+	if !slices.ContainsFunc(got.services, func(v Service) bool { return v.Security == "none" || !h.who.below(v.Host) }) {
+		return got
+	}
+	for i := range got.services {
+		got.services[i].Confidence = Guessed
+	}
+	h.mu.Lock()
+	s.rank = rankDoubted
+	h.mu.Unlock()
+	return got
+}
+
 // firstOf goes several ways at once, and takes the first in their order that finds something;
 // until that is certain, the best so far is what the step has found.
 func (h *hunt) firstOf(ctx context.Context, s *step, ways []func(context.Context) (found, error)) (found, error) {

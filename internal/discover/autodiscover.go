@@ -80,7 +80,7 @@ func (h *hunt) autodiscoverRedirect(ctx context.Context) (found, error) {
 
 // autodiscoverSRV asks the DNS for the host.
 func (h *hunt) autodiscoverSRV(ctx context.Context) (found, error) {
-	records, info, err := h.f.opt.Resolver.LookupSRV(ctx, "_autodiscover._tcp."+h.who.Domain)
+	records, info, err := h.dns.LookupSRV(ctx, "_autodiscover._tcp."+h.who.Domain)
 	if err != nil {
 		return found{}, err
 	}

@@ -48,6 +48,10 @@ func (q quiet) LookupMX(ctx context.Context, domain string) ([]dnsx.MX, dnsx.Inf
 	return nil, dnsx.Info{}, q.unknown(ctx)
 }
 
+func (q quiet) LookupCNAME(ctx context.Context, _ string) (string, dnsx.Info, error) {
+	return "", dnsx.Info{}, q.unknown(ctx)
+}
+
 func (q quiet) LookupTXT(ctx context.Context, _ string) ([]string, dnsx.Info, error) {
 	return nil, dnsx.Info{}, q.unknown(ctx)
 }

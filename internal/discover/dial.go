@@ -62,7 +62,7 @@ func (h *hunt) resolve(host string) ([]netip.Addr, error) {
 	halves := make(chan half, 2)
 	for _, six := range [2]bool{false, true} {
 		go func() {
-			addrs, _, err := h.f.opt.Resolver.LookupIP(ctx, host, six)
+			addrs, _, err := h.dns.LookupIP(ctx, host, six)
 			halves <- half{addrs, err}
 		}()
 	}
@@ -105,7 +105,8 @@ func (h *hunt) permitted(host string, all []netip.Addr) (ok []netip.Addr, err er
 }
 
 // dial connects to the first address of a host that answers.
-func (h *hunt) dial(ctx context.Context, host string, port int) (net.Conn, error) {
+func (h *hunt) dial(ctx context.Context, host string, port int) (conn net.Conn, err error) {
+	defer func() { h.quietly(host, err) }()
 	var addrs []netip.Addr
 	if a, err := netip.ParseAddr(host); err == nil {
 		if addrs, err = h.permitted(host, []netip.Addr{a}); err != nil {

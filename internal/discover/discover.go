@@ -38,7 +38,7 @@ type Service struct {
 	Port       int      `json:"port"`
 	Security   string   `json:"security"` // TLS, StartTLS; "none" only from a source that says so
 	Username   string   `json:"username"` // ready to use; has %-forms only if a domain was asked for
-	Auth       []string `json:"auth"`     // password, oauth2, app-password, cram-md5, ...; best first
+	Auth       []string `json:"auth"`     // password, oauth2, app-password, cram-md5, ...; best first; empty if the source does not say
 	Source     string   `json:"source"`
 	Confidence string   `json:"confidence"`
 	Insecure   bool     `json:"insecure,omitempty"` // the source could have been forged on the way

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -109,6 +110,7 @@ func (h *hunt) exchange(ctx context.Context, at *url.URL, post string) (next *ur
 		if err != nil && ctx.Err() != nil {
 			err = ctx.Err()
 		}
+		h.quietly(at.Hostname(), err)
 	}()
 	way := conn
 	if at.Scheme == "https" {
@@ -210,8 +212,11 @@ func clip(s string) string {
 		}
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError || r == '\u2028' || r == '\u2029' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+		switch {
+		case unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp), r == utf8.RuneError:
 			return ' '
+		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector): // directions, tags, what is not seen
+			return -1
 		}
 		return r
 	}, s)

@@ -89,15 +89,19 @@ type found struct {
 }
 
 // Find looks for the settings of an address, or of a domain. Of a text that is neither the
-// error is of kind Invalid; that nothing was found is no error.
+// error is of kind Invalid, and Unavailable if no name server answers; that nothing was found is no
+// error.
 func (f *Finder) Find(ctx context.Context, text string) (*Answer, error) {
 	who, err := parseSubject(strings.TrimSpace(text))
 	if err != nil {
 		return nil, err
 	}
+	if isSuffix(who.Domain) && f.table.byDomain(who.Domain) == nil && f.overrides.byDomain(who.Domain) == nil {
+		return nil, fault.Newf(fault.Invalid, "below %s others register their domains, and nobody has mail there; give one of these", who.Domain)
+	}
 	ctx, cancel := context.WithTimeout(ctx, f.opt.Deadline)
 	defer cancel()
-	h := &hunt{f: f, who: who, changed: make(chan struct{}, 1), hosts: map[string]*lookup{}}
+	h := &hunt{f: f, who: who, changed: make(chan struct{}, 1), hosts: map[string]*lookup{}, dns: &asked{Resolver: f.opt.Resolver}}
 	var stop context.CancelFunc
 	h.ctx, stop = context.WithCancel(ctx)
 	defer stop()
@@ -108,6 +112,11 @@ func (f *Finder) Find(ctx context.Context, text string) (*Answer, error) {
 		return nil, fault.Wrap(fault.Closed, "interrupted", ctx.Err())
 	}
 	a := h.answer()
+	if len(a.Services) == 0 && a.Provider == "" {
+		if err := h.dns.dead(); err != nil {
+			return nil, err
+		}
+	}
 	if f.opt.Probe {
 		h.probe(ctx, a)
 	}
@@ -127,8 +136,10 @@ type hunt struct {
 	steps []*step
 	hosts map[string]*lookup // addresses, looked up once
 	mx    *mailHosts
+	dns   *asked
 
-	partial bool // the answer is given though not all that is needed is there, and some are still out
+	silent  []string // hosts that let their time pass
+	partial bool     // the answer is given though not all that is needed is there, and some are still out
 }
 
 // step is one source at work. The mutex of the hunt guards it.
@@ -159,6 +170,7 @@ const (
 	rankPlain
 	rankGuess
 	rankHost
+	rankDoubted
 )
 
 // add begins a step that ends with settle.
@@ -176,6 +188,9 @@ func (h *hunt) post(s *step, got found) {
 	for i := range got.services {
 		if got.services[i].Source == "" {
 			got.services[i].Source = s.name
+		}
+		if got.services[i].Auth == nil { // unknown, and a list all the same
+			got.services[i].Auth = []string{}
 		}
 	}
 	s.found = got

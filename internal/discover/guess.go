@@ -39,7 +39,7 @@ func (h *hunt) guess(ctx context.Context, s *step) (found, error) {
 }
 
 // usualNames are the candidates of a domain. A name that exists only as every other name there
-// does is none: it says nothing.
+// does says nothing, unless the certificate names it.
 func (h *hunt) usualNames(ctx context.Context, domain string) (all []*guessed, acceptable func(string, []netip.Addr) error) {
 	wild := h.wildcard(ctx, domain)
 	for _, u := range usual {
@@ -172,13 +172,14 @@ func (h *hunt) confirm(ctx context.Context, s *step, all []*guessed, acceptable 
 // confirmOne returns how one can sign in, if the candidate is what it may be.
 func (h *hunt) confirmOne(ctx context.Context, s Service, acceptable func(string, []netip.Addr) error) ([]string, error) {
 	addrs, err := h.addresses(ctx, s.Host)
-	if err == nil {
-		err = acceptable(s.Host, addrs)
-	}
 	if err != nil {
 		return nil, err
 	}
+	wild := acceptable(s.Host, addrs)
 	t, err := h.converse(ctx, s)
+	if wild != nil && !t.named(s.Host) {
+		return nil, wild
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +188,12 @@ func (h *hunt) confirmOne(ctx context.Context, s Service, acceptable func(string
 		auth = []string{"password"}
 	}
 	return auth, nil
+}
+
+// named tells whether the certificate has the very name of the host: somebody has made it for that
+// name, though every name below the domain exists.
+func (t talk) named(host string) bool {
+	return t.leaf != nil && slices.ContainsFunc(t.leaf.DNSNames, func(n string) bool { return strings.EqualFold(n, host) })
 }
 
 // certain tells that no candidate of the protocol that is still out is better than what is

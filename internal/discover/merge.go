@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -149,10 +148,7 @@ func (h *hunt) answer() *Answer {
 // foreign tells whether the person has to confirm whose a host is before it hears a password
 // (draft-ietf-mailmaint-autoconfig).
 func (h *hunt) foreign(s Service) bool {
-	if h.who.below(s.Host) {
-		return false
-	}
-	if a, err := netip.ParseAddr(s.Host); err == nil && a.IsLoopback() { // a program on this machine
+	if h.who.below(s.Host) || onThisMachine(s.Host) {
 		return false
 	}
 	switch s.Source {

@@ -36,7 +36,7 @@ func (h *hunt) mailHosts(ctx context.Context) ([]string, error) {
 			defer cancel()
 			var all []dnsx.MX
 			var info dnsx.Info
-			all, info, m.err = h.f.opt.Resolver.LookupMX(ctx, h.who.Domain)
+			all, info, m.err = h.dns.LookupMX(ctx, h.who.Domain)
 			m.hosts, m.signed = bestHosts(all), info.AD
 			if len(m.hosts) > 0 && isFilter(m.hosts[0]) {
 				m.filter = m.hosts[0]
@@ -105,6 +105,21 @@ func (h *hunt) tableByHostsDomain(ctx context.Context, _ *step) (found, error) {
 		}
 	}
 	return found{result: strings.Join(hosts[:min(len(hosts), 4)], ", ") + " is of no provider that is known"}, nil
+}
+
+// tableByAlias looks for a provider that the domain's Autodiscover is an alias of: a filter in front
+// hides the mail host, and not that.
+func (h *hunt) tableByAlias(ctx context.Context, _ *step) (found, error) {
+	target, _, err := h.dns.LookupCNAME(ctx, "autodiscover."+h.who.Domain)
+	if err != nil {
+		return found{}, err
+	}
+	for _, t := range []*table{h.f.overrides, h.f.table} {
+		if p := t.aliases[target]; p != nil {
+			return h.entry(p, "alias"), nil
+		}
+	}
+	return found{result: "it is of no provider that is known"}, nil
 }
 
 // hostDomains are the domains that may know about the first mail host: its name without the

@@ -68,13 +68,15 @@ func (h *hunt) ask() {
 	}
 	h.start(rankSRV, "srv", "SRV records of "+d, h.services)
 	h.start(rankMX, "mx-table", "the built-in table, by the domain of the mail host", h.tableByHostsDomain)
+	h.start(rankMX, "alias", "the built-in table, by what autodiscover."+d+" is an alias of", h.tableByAlias)
 	h.start(rankMX, "mx", "autoconfig of the mail host", h.byMailHost)
 	if h.f.opt.Database != "" {
 		h.start(rankMX, "mx-database", "the database, about the mail host", h.databaseByHost)
 	}
 	h.start(rankAutodiscover, "autodiscover", "https://autodiscover."+d+", https://"+d, h.outlook)
 	h.start(rankPlain, "autoconfig-http", "http://autoconfig."+d+", http://"+d, func(ctx context.Context, s *step) (found, error) {
-		return h.autoconfig(ctx, s, gets(true, h.autoconfigURLs("http", d)...), Published)
+		got, err := h.autoconfig(ctx, s, gets(true, h.autoconfigURLs("http", d)...), Published)
+		return h.doubted(s, got), err
 	})
 	h.start(rankGuess, "guess", "the usual names of "+d, h.guess)
 	h.start(rankHost, "mx-host", "the mail host, and its owner's usual names", h.guessHost)

@@ -16,7 +16,7 @@ func (h *hunt) pacc(ctx context.Context, _ *step) (found, error) {
 	texts := make(chan []string, 1)
 	var failure error
 	h.running.Go(func() {
-		all, _, err := h.f.opt.Resolver.LookupTXT(ctx, "_ua-auto-config."+h.who.Domain)
+		all, _, err := h.dns.LookupTXT(ctx, "_ua-auto-config."+h.who.Domain)
 		failure = err
 		texts <- all
 	})

@@ -3,6 +3,7 @@ package discover
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ func (h *hunt) probe(ctx context.Context, a *Answer) {
 	var looking sync.WaitGroup
 	for i := range a.Services {
 		s := &a.Services[i]
-		if _, ok := dialects[s.Protocol]; !ok {
+		if _, ok := dialects[s.Protocol]; !ok || h.here(*s) {
 			continue
 		}
 		looking.Go(func() { s.Probe = h.look(ctx, *s) })
@@ -29,8 +30,21 @@ func (h *hunt) probe(ctx context.Context, a *Answer) {
 	h.running.Wait()
 	for _, s := range a.Services {
 		a.Notes = append(a.Notes, differences(s)...)
+		if _, mail := dialects[s.Protocol]; mail && h.here(s) {
+			a.Notes = append(a.Notes, s.Host+" is this machine: the program that is to run here was not connected to (--allow-private does)")
+		}
 	}
 	a.Notes = unique(a.Notes)
+}
+
+// here tells that a server is a program of the person's own on this machine, which a table may say.
+func (h *hunt) here(s Service) bool {
+	return onThisMachine(s.Host) && !h.f.opt.AllowPrivate
+}
+
+func onThisMachine(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
 }
 
 func (h *hunt) look(ctx context.Context, s Service) *Probe {

@@ -222,6 +222,7 @@ func (h *hunt) converse(ctx context.Context, s Service) (t talk, err error) {
 		if err != nil && ctx.Err() != nil {
 			err = ctx.Err()
 		}
+		h.quietly(s.Host, err)
 	}()
 	l := newLine(conn)
 	if s.Security != TLS {

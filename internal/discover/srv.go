@@ -29,7 +29,7 @@ func (h *hunt) services(ctx context.Context, _ *step) (found, error) {
 	var asking sync.WaitGroup
 	for i, l := range labels {
 		asking.Go(func() {
-			records, info, err := h.f.opt.Resolver.LookupSRV(ctx, l.label+"._tcp."+h.who.Domain)
+			records, info, err := h.dns.LookupSRV(ctx, l.label+"._tcp."+h.who.Domain)
 			if err != nil {
 				failures[i] = err
 				return

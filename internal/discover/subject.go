@@ -65,6 +65,12 @@ func registrable(name string) string {
 	return base
 }
 
+// isSuffix tells whether a registry gives out the names below one: co.uk.
+func isSuffix(name string) bool {
+	suffix, registry := publicsuffix.PublicSuffix(name)
+	return registry && suffix == name
+}
+
 // user makes a login name of a form of the table.
 func (s subject) user(form string) string {
 	switch form {

@@ -26,6 +26,7 @@ type provider struct {
 	Date     string // YYYY-MM
 	Domains  []string
 	MX       []string // suffixes of mail hosts
+	Aliases  []string // that autodiscover. of its customers' domains is
 	Boxes    []string // below which they are not the provider's, but machines and lines of customers
 	Services []Service
 	Without  []string // protocols that it is known not to have
@@ -43,11 +44,12 @@ type table struct {
 	domains map[string]*provider // ".example.org" is all below it
 	mx      map[string]*provider
 	boxes   map[string]*provider
+	aliases map[string]*provider
 	all     []*provider
 }
 
 func emptyTable() *table {
-	return &table{domains: map[string]*provider{}, mx: map[string]*provider{}, boxes: map[string]*provider{}}
+	return &table{domains: map[string]*provider{}, mx: map[string]*provider{}, boxes: map[string]*provider{}, aliases: map[string]*provider{}}
 }
 
 // newTable reads all files of a folder.
@@ -119,6 +121,8 @@ func (t *table) line(p *provider, words []string) error {
 		return t.names(t.domains, &p.Domains, p, rest)
 	case "mx":
 		return t.names(t.mx, &p.MX, p, rest)
+	case "alias":
+		return t.names(t.aliases, &p.Aliases, p, rest)
 	case "box":
 		return t.names(t.boxes, &p.Boxes, p, rest)
 	case "no":
