@@ -2,8 +2,10 @@ package move
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"strings"
+
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // A server that makes a mailbox anew, as one does that is restored from a backup, gives it
@@ -30,43 +32,66 @@ func digits(s string) bool {
 	return s != "" && len(s) <= 10 && strings.Trim(s, "0123456789") == ""
 }
 
-// errSame ends a look at ties that are not former ones.
-var errSame = errors.New("the same UIDVALIDITY")
+// TiedContent is the key of a tie and what it was read as.
+type TiedContent struct {
+	Key     string
+	Content Content
+}
 
-// renumbered looks for former ties, once for each reading, when a message is new.
+// renumbered looks for former ties, once for each reading, when a message is new. However many
+// have got their new keys already, by an import that was stopped, all others are found.
 func (f *filler) renumbered(ctx context.Context, items []Item, ties []*Tie) error {
-	if f.former.looked {
+	i := slices.Index(ties, nil)
+	if f.former.looked || i < 0 || generation(items[i].Key) == "" {
 		return nil
 	}
-	now := ""
-	for i := range items {
-		if ties[i] == nil {
-			now = generation(items[i].Key)
-			break
+	now := generation(items[i].Key)
+	f.former.looked, f.former.keys = true, map[Content][]string{}
+	for behind := ""; ; {
+		list, err := f.im.Target.Former(ctx, f.row.box, now, behind)
+		if err != nil || len(list) == 0 {
+			return err
 		}
-	}
-	if now == "" {
-		return nil
-	}
-	f.former.looked, f.former.keys = true, nil
-	first := true
-	err := f.im.Target.EachTie(ctx, f.row.box, func(t Tie, _ *Now) error {
-		v := generation(t.Key)
-		if first && v == now { // of all that is there, as a rule
-			return errSame
+		for _, t := range list {
+			f.former.keys[t.Content] = append(f.former.keys[t.Content], t.Key)
 		}
-		if first = false; v != "" && v != now {
-			if f.former.keys == nil {
-				f.former.keys = map[Content][]string{}
+		behind = list[len(list)-1].Key
+	}
+}
+
+// Bounds of the keys that begin with digits, and of those of a generation behind its ".".
+const (
+	beforeDigits = "/"
+	behindDigits = ":"
+)
+
+// Former returns the next few hundred ties behind a key that are of another UIDVALIDITY than
+// now; none at the end. Those of now are passed over in one step.
+func (l *Local) Former(ctx context.Context, box Box, now, behind string) (list []TiedContent, err error) {
+	err = l.account.View(ctx, func(s *store.Snapshot) error {
+		list = list[:0]
+		for from := max(behind, beforeDigits); from != ""; {
+			at := from
+			from = ""
+			err := s.EachTie(tied(box), at, func(t store.Tie) bool {
+				switch v := generation(t.Key); {
+				case t.Key >= behindDigits:
+					return false
+				case v == now:
+					from = v + "." + behindDigits
+					return false
+				case v != "":
+					list = append(list, TiedContent{t.Key, t.Content})
+				}
+				return len(list) < tiesAtOnce
+			})
+			if err != nil {
+				return err
 			}
-			f.former.keys[t.Content] = append(f.former.keys[t.Content], strings.Clone(t.Key))
 		}
 		return nil
 	})
-	if errors.Is(err, errSame) {
-		return nil
-	}
-	return err
+	return list, err
 }
 
 // take returns the former key of a message with this content, "" if there is none. Each is

@@ -162,6 +162,9 @@ type Target interface {
 	// EachTie goes through the ties of a mailbox in the order of their keys, with how the
 	// message is now; state is nil if the account has it no more.
 	EachTie(ctx context.Context, box Box, fn func(t Tie, now *Now) error) error
+	// Former returns the next few hundred ties behind a key whose keys are of another
+	// UIDVALIDITY than now, in the order of their keys; none at the end.
+	Former(ctx context.Context, box Box, now, behind string) ([]TiedContent, error)
 	// Put appends messages to a mailbox and ties them, each once: one whose key is tied
 	// already is not appended again. The outcomes are in the order of list. An error means
 	// that nothing is known of any; to call it again makes nothing twice.

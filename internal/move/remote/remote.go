@@ -238,6 +238,20 @@ func (t *Target) EachTie(ctx context.Context, box move.Box, fn func(move.Tie, *m
 	}
 }
 
+// Former returns the next ties behind a key that are of another UIDVALIDITY.
+func (t *Target) Former(ctx context.Context, box move.Box, now, behind string) (list []move.TiedContent, err error) {
+	q := Query(box)
+	q.Set("now", now)
+	q.Set("behind", behind)
+	err = t.call(ctx, "GET", "/former", q, nil, func() { list = nil }, func(b []byte) error {
+		var f Former
+		err := json.Unmarshal(b, &f)
+		list = append(list, move.TiedContent{Key: string(f.Key), Content: content(f.Content)})
+		return err
+	})
+	return list, err
+}
+
 // Put appends messages.
 func (t *Target) Put(ctx context.Context, box move.Box, at mail.MailboxID, list []move.Incoming) (out []move.Outcome, err error) {
 	f := frames{list: list}

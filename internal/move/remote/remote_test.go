@@ -182,6 +182,14 @@ func TestRemoteIsLocal(t *testing.T) {
 	if looked, err = to.Look(ctx, box, keys); err != nil || looked[0].Now.Mailbox != "moved" || looked[0].Now.Flags != mail.Flagged || looked[4].Now.Mailbox != "Trash" {
 		t.Errorf("%s %v", text(looked), err)
 	}
+	inRemote, err := to.Former(ctx, numbered(t, to, at.ID), "9", "1.2")
+	inLocal, err2 := local.Former(ctx, numberedBox, "9", "1.2")
+	if err != nil || err2 != nil || !slices.Equal(inRemote, inLocal) || len(inRemote) != 2 || inRemote[0].Key != "10.1" || inRemote[1].Key != "91.1" || inRemote[0].Content == (move.Content{}) {
+		t.Errorf("%q\n%q %v %v", inRemote, inLocal, err, err2)
+	}
+	if err := to.Forget(ctx, numberedBox.Source, ""); err != nil {
+		t.Error(err)
+	}
 	if err := to.SetState(ctx, box, []byte{0, 255}); err != nil {
 		t.Error(err)
 	}
@@ -206,6 +214,21 @@ func TestRemoteIsLocal(t *testing.T) {
 	if _, err := s.target("nobody@example.org", nil).MaxMessage(ctx); !fault.Is(err, fault.NotFound) {
 		t.Error(err)
 	}
+}
+
+var numberedBox = move.Box{Source: "numbered", Mailbox: "INBOX"}
+
+// numbered brings messages of several UIDVALIDITYs.
+func numbered(t *testing.T, to move.Target, at mail.MailboxID) move.Box {
+	t.Helper()
+	var list []move.Incoming
+	for i, key := range []string{"1.1", "1.2", "10.1", "9.1", "9.10", "9.9", "91.1"} {
+		list = append(list, incoming(move.Item{Key: key}, letter(100+i)))
+	}
+	if _, err := to.Put(ctx, numberedBox, at, list); err != nil {
+		t.Fatal(err)
+	}
+	return numberedBox
 }
 
 func text(v any) string {

@@ -2,8 +2,8 @@
 // they say, and the side that calls. The other side is in internal/serve/admin.
 //
 // The calls, below /v1/accounts/ADDRESS/move: "" tells of the account (Account), "mailboxes"
-// lists them, "open" opens one, "ties" tells of ties by their keys or (GET) of all, "put"
-// takes messages in, "change" changes some, "state" keeps a state, "sources" lists or (DELETE)
+// lists them, "open" opens one, "ties" tells of ties by their keys or (GET) of all,
+// "former" of those of another UIDVALIDITY, "put" takes messages in, "change" changes some, "state" keeps a state, "sources" lists or (DELETE)
 // forgets what was brought. Names of a source and of a mailbox there are in the query, for
 // they may be any bytes. All is JSON, a line for each answer, but what put is given: frames,
 // each a line (Item) followed by as many bytes as it says.
@@ -118,6 +118,12 @@ type Tie struct {
 	Content  []byte         `json:"content"`
 	Stored   []byte         `json:"stored,omitempty"` // unless it is the same
 	Changed  string         `json:"changed,omitempty"`
+}
+
+// Former is a tie of another UIDVALIDITY.
+type Former struct {
+	Key     []byte `json:"key"`
+	Content []byte `json:"content"`
 }
 
 // Now is how a message is now.

@@ -20,6 +20,7 @@ func (a *api) moveCalls() map[string]handler {
 		"POST" + at + "/open":      a.moving((*moveCall).open),
 		"POST" + at + "/ties":      a.moving((*moveCall).ties),
 		"GET" + at + "/ties":       a.moving((*moveCall).eachTie),
+		"GET" + at + "/former":     a.moving((*moveCall).former),
 		"POST" + at + "/put":       a.moving((*moveCall).put),
 		"POST" + at + "/change":    a.moving((*moveCall).change),
 		"GET" + at + "/state":      a.moving((*moveCall).state),
@@ -125,6 +126,16 @@ func (c *moveCall) eachTie() error {
 func (c *moveCall) sendTies(list []move.Looked, err error) error {
 	for i := 0; err == nil && i < len(list); i++ {
 		err = c.send(remote.LookedOf(list[i].Tie, list[i].Now))
+	}
+	return err
+}
+
+// former tells of some ties that are of another UIDVALIDITY.
+func (c *moveCall) former() error {
+	q := c.URL.Query()
+	list, err := c.to.Former(c.ctx, remote.BoxOf(q), q.Get("now"), q.Get("behind"))
+	for i := 0; err == nil && i < len(list); i++ {
+		err = c.send(remote.Former{Key: []byte(list[i].Key), Content: list[i].Content[:]})
 	}
 	return err
 }
