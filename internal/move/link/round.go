@@ -186,14 +186,24 @@ func (r *round) read(ctx context.Context, b *box, last bool) error {
 	if err == nil {
 		err = v.clear(ctx)
 	}
-	if err == nil && v.hold && (b.since == nil || int64(len(b.held))*2 >= b.Messages && len(b.held) > 0) {
-		err = r.unseen(ctx, b, v.seen)
+	if err != nil || !v.hold {
+		return err
 	}
-	return err
+	renewed := false
+	if b.since != nil && len(b.held) > 0 { // what is new may have been brought under another UIDVALIDITY
+		former, err := r.target.Former(ctx, b.id, b.prefix, "")
+		if renewed = len(former) > 0; err != nil {
+			return err
+		}
+	}
+	if b.since == nil || renewed {
+		return r.unseen(ctx, b, v.seen)
+	}
+	return nil
 }
 
 // unseen takes for gone what a reading of the whole mailbox has not told of, and what was
-// brought under another UIDVALIDITY. The latter is looked for when most messages are new.
+// brought under another UIDVALIDITY.
 func (r *round) unseen(ctx context.Context, b *box, seen map[string]struct{}) error {
 	return r.target.EachTie(ctx, b.id, func(t move.Tie, _ *move.Now) error {
 		if t.Message == 0 {

@@ -302,6 +302,29 @@ func TestRenewedMailbox(t *testing.T) {
 	same(t, "renewed", got, s.content())
 }
 
+// A mailbox gets another UIDVALIDITY, and the link is stopped when most of it is known again.
+func TestRenewedMailboxCutShort(t *testing.T) {
+	for at := 1; ; at++ {
+		h, s := newHere(t, steady), newSide("INBOX", "Work", "Trash")
+		for i := range 20 {
+			s.add("INBOX", letter(i), mail.Seen)
+		}
+		accord(t, h, s, everything())
+		s.renew("INBOX")
+		calls := 0
+		_, err := oneRound(t, h, s, everything(), func(to move.Target) move.Target { return cutTarget{to.(*move.Local), &calls, at} })
+		if err == nil {
+			if at < 20 {
+				t.Errorf("%d calls only", at)
+			}
+			return
+		}
+		accord(t, h, s, everything())
+		got, _ := h.content(t)
+		same(t, fmt.Sprint("renewed, cut at call ", at), got, s.content())
+	}
+}
+
 // A message that leaves the linked mailboxes and comes back is the one that is here.
 func TestThereAndBack(t *testing.T) {
 	for _, follow := range []bool{false, true} {
