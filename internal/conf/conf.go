@@ -109,7 +109,7 @@ func Parse(name string, text []byte) (*Config, error) {
 func (c *Config) resolve(dir string) {
 	paths := []*Path{
 		&c.Data, &c.Discover.Overrides, &c.TLS.Certificate, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.ClientCRL, &c.TLS.ACME.CA, &c.OAuth.ClientSecretFile, &c.OAuth.CA,
-		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket, &c.Links.CA,
+		&c.Queue.Smarthost.PasswordFile, &c.Admin.Socket, &c.Links.CA, &c.Queue.CA, &c.Migrate.CA,
 	}
 	for i := range c.Links.Clients {
 		paths = append(paths, &c.Links.Clients[i].SecretFile)

@@ -28,9 +28,10 @@ type Provider struct {
 	Domains   []string          // of mail servers: those, and below
 }
 
-// Providers are the ones that are known, by name. What they hold is public: the providers' own
-// pages for developers, and the list that Thunderbird ships (OAuth2Providers), both looked at
-// in November 2026. Clients of others are in none of them.
+// Providers are the ones that are known, by name. Endpoints and scopes were held against the
+// list that Thunderbird ships (OAuth2Providers) in November 2026; what that list does not have,
+// and the pages where a client is registered, is general knowledge. None was tried against the
+// provider itself. Clients of others are in none of them.
 func Providers() []Provider {
 	google := Provider{
 		Name: "google", Issuer: "https://accounts.google.com",
