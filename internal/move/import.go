@@ -69,8 +69,9 @@ type MailboxReport struct {
 	Problem  string    `json:"problem,omitempty"` // why the reading came to no end
 	Skips    []Skipped `json:"-"`                 // the first ones
 
-	box   Box
-	later bool // something may be brought another time
+	box       Box
+	scattered bool // its messages go into several mailboxes here
+	later     bool // something may be brought another time
 }
 
 // Skipped is a message that could not be brought.
@@ -115,7 +116,7 @@ func Import(ctx context.Context, o Options) (*Report, error) {
 	im.report.Mailboxes = make([]MailboxReport, 0, len(list))
 	for i := range list {
 		m := &list[i]
-		im.report.Mailboxes = append(im.report.Mailboxes, MailboxReport{Source: m.Source, Mailbox: m.Name, box: Box{im.report.Source, m.Source}})
+		im.report.Mailboxes = append(im.report.Mailboxes, MailboxReport{Source: m.Source, Mailbox: m.Name, box: Box{im.report.Source, m.Source}, scattered: m.Scattered})
 		row := &im.report.Mailboxes[i]
 		if row.Why = im.Choice.leavesBox(m); row.Why != "" {
 			continue

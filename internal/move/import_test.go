@@ -467,20 +467,31 @@ func TestImportOfAScatteredMailbox(t *testing.T) {
 		s.boxes[0].add(letter(i), Item{Places: [][]string{{"INBOX", "a"}, nil, {"a"}}[i%3]})
 	}
 	o := w.options(s)
-	for range 2 {
+	proves := func(elsewhere int64) {
+		t.Helper()
 		r, err := Import(ctx, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range w.proves(t, o, r) {
+		list := w.proves(t, o, r)
+		for _, p := range list {
 			if p.Brought != 30 {
 				t.Errorf("%+v", p)
 			}
 		}
+		if list[0].Elsewhere != elsewhere {
+			t.Errorf("%d messages were moved here, told are %d", elsewhere, list[0].Elsewhere)
+		}
 	}
+	proves(0)
+	proves(0)
 	if a, b, c := w.place(t, "INBOX").Messages, w.place(t, "a").Messages, w.place(t, "Archive").Messages; a != 10 || b != 20 || c != 10 {
 		t.Error(a, b, c)
 	}
+	if _, err := w.Store.Account(1).Move(ctx, w.place(t, "Archive").ID, mail.SetOf(1), w.place(t, "Sent").ID); err != nil {
+		t.Fatal(err)
+	}
+	proves(1)
 }
 
 // The proof finds what is wrong: it must be able to fail.

@@ -73,9 +73,23 @@ func Unproven(m *MailboxReport) Proof {
 
 func proveOne(ctx context.Context, to Target, m *MailboxReport, tell func(Difference)) (Proof, error) {
 	p := Proof{Source: m.Source, Mailbox: m.Mailbox, Messages: m.Messages, LeftOut: m.LeftOut, Skipped: m.Skipped, Problem: m.Problem}
+	names := map[mail.MailboxID]string{} // of where the messages of a scattered source were put
+	if m.scattered {
+		places, err := to.Mailboxes(ctx)
+		if err != nil {
+			return p, err
+		}
+		for _, at := range places {
+			names[at.ID] = at.Name
+		}
+	}
 	err := to.EachTie(Proving(ctx), m.box, func(t Tie, now *Now) error {
 		p.Brought++
-		why := p.compare(&t, now, m.Mailbox)
+		put := m.Mailbox
+		if m.scattered {
+			put = names[t.Mailbox]
+		}
+		why := p.compare(&t, now, put)
 		if why != "" {
 			tell(Difference{Source: m.Source, Mailbox: m.Mailbox, Key: t.Key, UID: t.UID, Why: why})
 		}
