@@ -77,6 +77,7 @@ func zones() (all []lab.Zone) {
 		"self":        a(web, "ua-auto-config") + paccText(pacc) + srv,
 		"wrong-pacc":  a(web, "ua-auto-config") + paccText(pacc+" ") + srv,
 		"wild":        a(web, "*"),
+		"wild-named":  a(web, "*"),
 		"uncertified": a(web, "imap", "smtp"),
 		"away-pacc":   a(web, "ua-auto-config") + paccText(pacc) + srv,
 		"away":        a(web, "autoconfig") + srv,
@@ -184,9 +185,9 @@ func TestEachSource(t *testing.T) {
 		{"pacc", "imap.provider.example:993 tls pacc verified", "smtp.provider.example:465 tls pacc verified", 0},
 		{"auto11", "imap.provider.example:993 tls autoconfig published", "smtp.provider.example:587 starttls autoconfig published", 0},
 		{"auto12", "imap.provider.example:993 tls autoconfig published", "smtp.provider.example:587 starttls autoconfig published", 0},
-		{"plain", "imap.provider.example:993 tls autoconfig-http published insecure", "smtp.provider.example:587 starttls autoconfig-http published insecure", 0},
-		{"srv", "imap.provider.example:993 tls srv published", "smtp.provider.example:465 tls srv published", 0},
-		{"hosted", "imap.provider.example:993 tls mx published", "smtp.provider.example:587 starttls mx published", 0},
+		{"plain", "imap.provider.example:993 tls autoconfig-http guessed insecure", "smtp.provider.example:587 starttls autoconfig-http guessed insecure", 3},
+		{"srv", "imap.provider.example:993 tls srv published insecure", "smtp.provider.example:465 tls srv published insecure", 0},
+		{"hosted", "imap.provider.example:993 tls mx published insecure", "smtp.provider.example:587 starttls mx published insecure", 0},
 		{"database", "imap.provider.example:993 tls database database", "smtp.provider.example:587 starttls database database", 0},
 		{"json", "imap.provider.example:993 tls autodiscover published", "smtp.provider.example:465 tls autodiscover published", 0},
 		{"pox", "imap.provider.example:993 tls autodiscover published", "smtp.provider.example:465 tls autodiscover published", 0},
@@ -226,7 +227,7 @@ func TestProbeAsksTheRealServers(t *testing.T) {
 // records.
 func TestEachLie(t *testing.T) {
 	w := world(t)
-	const truth = "imap.provider.example:993 tls srv published"
+	const truth = "imap.provider.example:993 tls srv published insecure"
 	for _, c := range []struct {
 		domain, step, says string // what came of the step
 	}{
@@ -271,7 +272,13 @@ func TestEachLie(t *testing.T) {
 			t.Errorf("%q, exit code %d\n%s", got.of("imap"), got.code, got.text)
 		}
 	})
-	t.Run("wild", func(t *testing.T) { // every name there has an address
+	t.Run("wild-named", func(t *testing.T) { // so it is here, and somebody has made a certificate for the name
+		got := w.discover(t, "carol@wild-named.example")
+		if got.of("imap") != "imap.wild-named.example:993 tls guess guessed" || got.code != 3 {
+			t.Errorf("%q, exit code %d\n%s", got.of("imap"), got.code, got.text)
+		}
+	})
+	t.Run("wild", func(t *testing.T) { // every name there has an address, and a valid certificate
 		got := w.discover(t, "carol@wild.example")
 		if got.of("imap") != "none" || got.code != 4 {
 			t.Errorf("%q, exit code %d\n%s", got.of("imap"), got.code, got.text)
