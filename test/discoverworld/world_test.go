@@ -92,8 +92,8 @@ func must(t *testing.T, err error) {
 // Addresses beside those of the hosts: web answers for all sites, hole is nobody's, and what
 // is sent there is lost.
 const (
-	web  = "198.18.70.10" // of the provider
-	hole = "198.18.79.1"
+	web  = "198.20.70.10" // of the provider
+	hole = "198.20.79.1"
 )
 
 // build brings everybody into the world.
@@ -134,7 +134,7 @@ func build() (w *internet, err error) {
 var guessable = []string{
 	"mail.provider.example", "imap.provider.example", "smtp.provider.example", "pop.provider.example",
 	"imap.guess.example", "pop.guess.example", "smtp.guess.example", "imap.half.example", "smtp.half.example", "imap.mx-only.example", "mx.mx-only.example",
-	"imap.wild.example", "smtp.wild.example", "mail.wild.example",
+	"*.wild.example", "imap.wild-named.example", "smtp.wild-named.example",
 }
 
 // mailServers starts Dovecot and Postfix.

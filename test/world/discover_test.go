@@ -35,7 +35,7 @@ type provider struct {
 }
 
 // nobody is an address that is in the network and that nobody has.
-const nobody = "198.18.66.250"
+const nobody = "198.20.66.250"
 
 func clientConfig(domain string) string {
 	return `<clientConfig version="1.1"><emailProvider id="x"><domain>` + domain + `</domain><displayName>Kite</displayName>` +
@@ -205,7 +205,7 @@ func services(a discover.Answer) string {
 func TestDiscover(t *testing.T) {
 	w := town(t)
 	for i, p := range providers() {
-		p.open(t, w, fmt.Sprintf("198.18.66.%d", 100+i))
+		p.open(t, w, fmt.Sprintf("198.20.66.%d", 100+i))
 	}
 	for _, p := range providers() {
 		t.Run(p.name, func(t *testing.T) {

@@ -154,7 +154,7 @@ func TestHostileHosts(t *testing.T) {
 	all := hostiles()
 	var rcpts []string
 	for i, h := range all {
-		rcpts = append(rcpts, h.open(t, w, fmt.Sprintf("198.18.66.%d", 20+i)))
+		rcpts = append(rcpts, h.open(t, w, fmt.Sprintf("198.20.66.%d", 20+i)))
 	}
 	must(t, w.Martlet.Submit(w.Client, alice, strings.Join(rcpts, ","), lab.Letter(alice, "everybody", "hostile")))
 	var told map[string]attempted

@@ -42,8 +42,8 @@ func ills(w *lab.Town) []sick {
 	all := []sick{
 		record("null MX", "mx", []string{"10 " + host}, d, "MX", "0 ."),
 		record("MX names an alias", "mx-alias", []string{host}, d, "MX", "10 mail.martlet.example.", "20 mx.martlet.example."),
-		record("another address", "hostname-address", []string{"198.18.10.10"}, host, "A", "198.18.20.10"),
-		record("no IPv6 address", "hostname-address", []string{"2001:db8:a::10"}, host, "AAAA"),
+		record("another address", "hostname-address", []string{"198.20.10.10"}, host, "A", "198.20.20.10"),
+		record("no IPv6 address", "hostname-address", []string{"3ffe:db8:a::10"}, host, "AAAA"),
 		record("SPF that asks too much", "spf-lookups", []string{"ten are allowed"}, d, "TXT", `"v=spf1 mx a:mx.exim.example a:mx.postfix.example a:mx.sts.example a:mx.smtpd.example a:mx.evil.example a:client.example a:ns.example a:resolver.example a:mx.martlet.example mx:exim.example -all"`),
 		record("SPF of HELO without this host", "helo-spf", []string{host, "v=spf1"}, host, "TXT", `"v=spf1 -all"`),
 		record("another DKIM key", "dkim-signature", []string{key}, key, "TXT", `"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB"`),

@@ -15,12 +15,12 @@ func TestNoOpenRelay(t *testing.T) {
 	w := town(t)
 	server := w.Martlet.IPv4.String() + ":25"
 	for _, to := range []string{
-		"bob@postfix.example", "bob%postfix.example@martlet.example", "bob%postfix.example@[198.18.10.10]", "@martlet.example:bob@postfix.example",
+		"bob@postfix.example", "bob%postfix.example@martlet.example", "bob%postfix.example@[198.20.10.10]", "@martlet.example:bob@postfix.example",
 		"@mx.martlet.example,@martlet.example:bob@postfix.example", `"bob@postfix.example"@martlet.example`, `"bob%postfix.example"@martlet.example`,
-		"postfix.example!bob@martlet.example", "bob@postfix.example@martlet.example", "bob@[198.18.20.10]", "bob@[IPv6:2001:db8:14::10]", "bob@postfix.example.",
+		"postfix.example!bob@martlet.example", "bob@postfix.example@martlet.example", "bob@[198.20.20.10]", "bob@[IPv6:3ffe:db8:14::10]", "bob@postfix.example.",
 		`"bob@postfix.example"`, "bob%postfix.example", "postfix.example!bob", "bob@martlet.example@postfix.example", `bob@postfix.example\0@martlet.example`,
 	} {
-		for _, from := range []string{"mallory@evil.example", "", "alice@martlet.example", "bob@postfix.example", "mallory@[198.18.10.10]"} {
+		for _, from := range []string{"mallory@evil.example", "", "alice@martlet.example", "bob@postfix.example", "mallory@[198.20.10.10]"} {
 			c, err := w.Attacker.Dial(server)
 			must(t, err)
 			err = lab.Talk(c, "EHLO mx.evil.example", "MAIL FROM:<"+from+">", "RCPT TO:<"+to+">")

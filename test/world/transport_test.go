@@ -160,7 +160,7 @@ func TestMTASTS(t *testing.T) {
 // A host whose IPv6 address nobody answers at gets its mail over IPv4.
 func TestIPv6Broken(t *testing.T) {
 	w := town(t)
-	must(t, w.DNS.Set(w.Exim.Name, "AAAA", "2001:db8:28::dead"))
+	must(t, w.DNS.Set(w.Exim.Name, "AAAA", "3ffe:db8:28::dead"))
 	defer func() { must(t, w.DNS.Set(w.Exim.Name, "AAAA", w.Exim.IPv6.String())) }()
 	submit(t, w, "bob@exim.example", "six-broken")
 	if story := traced(t, w, "six-broken", `"state":"sent"`); !strings.Contains(story, w.Exim.IPv4.String()) {

@@ -19,9 +19,9 @@ import (
 // Addresses of the world's name servers: the one that knows all zones, and the resolver
 // that everybody asks.
 const (
-	authority4 = "198.18.1.10"
-	authority6 = "2001:db8:1::10"
-	Resolver4  = "198.18.2.10"
+	authority4 = "198.20.1.10"
+	authority6 = "3ffe:db8:1::10"
+	Resolver4  = "198.20.2.10"
 )
 
 // UpdateKey is the TSIG key (hmac-sha256) that may change and transfer every zone at
@@ -50,8 +50,8 @@ type Zone struct {
 
 // the zones that are always there. Parents come first.
 var (
-	reverse4 = "18.198.in-addr.arpa."
-	reverse6 = "8.b.d.0.1.0.0.2.ip6.arpa."
+	reverse4 = "20.198.in-addr.arpa."
+	reverse6 = "8.b.d.0.e.f.f.3.ip6.arpa."
 	ground   = []Zone{{Name: "."}, {Name: "example."}, {Name: reverse4}, {Name: reverse6}}
 )
 

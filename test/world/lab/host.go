@@ -32,11 +32,11 @@ type Host struct {
 	log   net.PacketConn
 }
 
-// Networks of the world: for benchmarks and documentation, so that nobody takes them for
-// private ones (RFC 2544, RFC 3849).
+// Networks of the world. They are of the kind that is given out, as servers connect to no other
+// (dnsx.Public); whose they are out there does not matter, for no wire leads there.
 var (
-	wide4 = netip.MustParsePrefix("198.18.0.0/15")
-	wide6 = netip.MustParsePrefix("2001:db8::/32")
+	wide4 = netip.MustParsePrefix("198.20.0.0/15")
+	wide6 = netip.MustParsePrefix("3ffe:db8::/32")
 )
 
 // setup makes a host of the process that runs it, which then waits until its standard
@@ -151,7 +151,7 @@ func (h *Host) close() {
 	h.cmd.Wait()
 }
 
-// Place of a new host. Number gives it 198.18.N.10 and 2001:db8:N::10.
+// Place of a new host. Number gives it 198.20.N.10 and 3ffe:db8:N::10.
 type Place struct {
 	Number int
 	Only4  bool     // no IPv6
@@ -178,7 +178,7 @@ func (w *World) connect(name string, at Place) (*Host, error) {
 	w.mu.Lock()
 	w.hosts = append(w.hosts, h)
 	w.mu.Unlock()
-	h.IPv4 = netip.AddrFrom4([4]byte{198, 18, byte(at.Number), 10})
+	h.IPv4 = netip.AddrFrom4([4]byte{198, 20, byte(at.Number), 10})
 	script := fmt.Sprintf("nsenter -t %d -n ip link add n%d type veth peer name eth0 netns %d && nsenter -t %d -n ip link set n%d master wire up\n", w.wire.PID, at.Number, h.PID, w.wire.PID, at.Number)
 	if err := shell(script); err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func TestTrust(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, zone := range []string{"good", "plain", "bad"} {
-		if err := w.DNS.Set("mx."+zone+".example", "A", "198.18.9.9"); err != nil {
+		if err := w.DNS.Set("mx."+zone+".example", "A", "198.20.9.9"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,7 +48,7 @@ func TestTrust(t *testing.T) {
 		"mx.plain.example":          {dns.RcodeSuccess, false},
 		"mx.bad.example":            {dns.RcodeServerFailure, false},
 		"ns.example":                {dns.RcodeSuccess, true},
-		"10.1.18.198.in-addr.arpa.": {dns.RcodeSuccess, true},
+		"10.1.20.198.in-addr.arpa.": {dns.RcodeSuccess, true},
 	} {
 		qtype := dns.TypeA
 		if name[0] == '1' {
@@ -63,12 +63,12 @@ func TestTrust(t *testing.T) {
 		}
 	}
 	// What is changed is seen soon.
-	if err := w.DNS.Set("mx.good.example", "A", "198.18.9.10"); err != nil {
+	if err := w.DNS.Set("mx.good.example", "A", "198.20.9.10"); err != nil {
 		t.Fatal(err)
 	}
 	err := wait("the change", func() bool {
 		r, err := w.DNS.Ask("mx.good.example", dns.TypeA)
-		return err == nil && len(r.Answer) == 1 && r.Answer[0].(*dns.A).A.String() == "198.18.9.10"
+		return err == nil && len(r.Answer) == 1 && r.Answer[0].(*dns.A).A.String() == "198.20.9.10"
 	})
 	if err != nil {
 		t.Error(err)
