@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/discover"
-	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/internal/move/imapsource"
@@ -25,7 +23,8 @@ func importIMAP() importSource {
 	return importSource{
 		use: "imap", short: "Bring mail from another IMAP server",
 		long: `Reads an account at another provider. Without --from the server is found from the address
-(see martlet discover). imaps:// is TLS from the first byte, imap:// is STARTTLS if it is
+(see martlet discover); one that could be somebody else's is asked about at the terminal before
+it hears a password, or named by --yes-host. imaps:// is TLS from the first byte, imap:// is STARTTLS if it is
 offered; without TLS a password is sent to this machine only. At Gmail all mail is read once,
 and its labels become mailboxes here.`,
 		example: `  martlet import imap --user carol@example.net --to carol@example.org --plan
@@ -40,6 +39,7 @@ and its labels become mailboxes here.`,
 
 func imapFlags(f *pflag.FlagSet) {
 	f.String("from", "", "server: imaps://HOST[:PORT] or imap://HOST[:PORT]; without it, it is found from --user")
+	yesHostFlag(f)
 	f.String("user", "", "whose mail it is: the name to sign in with (needed)")
 	f.Bool("password-stdin", false, "read the password from the first line of standard input")
 	f.String("auth", "", "sign in as this user, a master, for --user (SASL authorization)")
@@ -200,52 +200,28 @@ func imapURL(text string) (host string, port uint16, security imapc.Security, er
 	return u.Hostname(), port, security, nil
 }
 
-// foundServer finds the server of an address and says what it found.
+// foundServer finds the server of an address.
 func foundServer(cmd *cobra.Command, address string, o *imapc.Options) (login string, err error) {
-	s, err := foundService(cmd, address, "imap", o.Insecure)
+	at, err := foundService(cmd, address, "imap", o.Insecure)
 	if err != nil {
 		return "", err
 	}
-	o.Host, o.Port, o.Security = s.Host, uint16(s.Port), imapc.StartTLS
-	if s.Security == discover.TLS {
+	o.Host, o.Port, o.Dial = at.Host, uint16(at.Port), at.dial
+	switch at.Security {
+	case discover.TLS:
 		o.Security = imapc.TLS
+	case discover.StartTLS:
+		o.Security = imapc.StartTLS
+	default:
+		o.Security = imapc.OfferedTLS
 	}
-	return s.Username, nil
+	return at.Username, nil
 }
 
-// foundService finds the server of an address for a protocol and says what it found.
-func foundService(cmd *cobra.Command, address, protocol string, insecure bool) (s discover.Service, err error) {
+// foundService finds the server of an address for a protocol.
+func foundService(cmd *cobra.Command, address, protocol string, insecure bool) (foundHost, error) {
 	if !strings.Contains(address, "@") {
-		return s, misused("--from is missing: the server, such as %[1]ss://%[1]s.example.net. It is found from --user only if that is an address", protocol)
+		return foundHost{}, misused("--from is missing: the server, such as %[1]ss://%[1]s.example.net. It is found from --user only if that is an address", protocol)
 	}
-	opt, err := discoverOptions(cmd)
-	if err != nil {
-		return s, err
-	}
-	finder, err := discover.New(opt)
-	if err != nil {
-		return s, misconfigured(err)
-	}
-	a, err := finder.Find(cmd.Context(), address)
-	if fault.Is(err, fault.Invalid) {
-		return s, misused("--user: %s", fault.Say(err))
-	}
-	if err != nil {
-		return s, err
-	}
-	for _, s := range a.Services {
-		if s.Protocol != protocol {
-			continue
-		}
-		if s.Security != discover.TLS && s.Security != discover.StartTLS && !insecure || s.Insecure {
-			continue // whoever sits on the line could have said so
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "the mail of %s is at %s, %s, user %s (%s: %s)\n", address,
-			net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), s.Security, s.Username, s.Confidence, s.Source)
-		for _, n := range a.Notes {
-			fmt.Fprintln(cmd.ErrOrStderr(), n)
-		}
-		return s, nil
-	}
-	return s, failed("no %[1]s server is known for %[2]s; name it with --from (martlet discover %[2]s --explain says what was tried)", strings.ToUpper(protocol), address)
+	return findHost(cmd, "--user", address, []string{protocol}, insecure)
 }

@@ -23,7 +23,8 @@ func importPOP3() importSource {
 	return importSource{
 		use: "pop3", short: "Bring mail from a POP3 server",
 		long: `Reads a mailbox at a POP3 server into INBOX. Without --from the server is found from the
-address (see martlet discover). pop3s:// is TLS from the first byte, pop3:// is STLS if the
+address (see martlet discover); one that could be somebody else's is asked about at the
+terminal before it hears a password, or named by --yes-host. pop3s:// is TLS from the first byte, pop3:// is STLS if the
 server has it; a password goes over a line without TLS to this machine only, unless
 --insecure says so. POP3 has no flags and no mailboxes: where the provider has IMAP, martlet
 import imap brings more.
@@ -36,6 +37,7 @@ when it is safely here.`,
 		args: arguments(0, 0),
 		flags: func(f *pflag.FlagSet) {
 			f.String("from", "", "server: pop3s://HOST[:PORT] or pop3://HOST[:PORT]; without it, it is found from --user")
+			yesHostFlag(f)
 			f.String("user", "", "name to sign in with there (needed)")
 			f.Bool("password-stdin", false, "read the password from the first line of standard input")
 			f.String("mechanism", "", "sign in this way alone: PLAIN, SCRAM-SHA-256, SCRAM-SHA-1, XOAUTH2, OAUTHBEARER, USER or APOP")
@@ -93,13 +95,18 @@ func pop3Server(cmd *cobra.Command, opt *pop3source.Options) (err error) {
 		opt.Host, opt.Port, opt.Security, err = pop3URL(from)
 		return err
 	}
-	s, err := foundService(cmd, opt.User, "pop3", opt.Insecure)
+	at, err := foundService(cmd, opt.User, "pop3", opt.Insecure)
 	if err != nil {
 		return err
 	}
-	opt.Host, opt.Port, opt.User, opt.Security = s.Host, uint16(s.Port), s.Username, pop3source.StartTLS
-	if s.Security == discover.TLS {
+	opt.Host, opt.Port, opt.User, opt.Dial = at.Host, uint16(at.Port), at.Username, at.dial
+	switch at.Security {
+	case discover.TLS:
 		opt.Security = pop3source.TLS
+	case discover.StartTLS:
+		opt.Security = pop3source.StartTLS
+	default:
+		opt.Security = pop3source.OfferedTLS
 	}
 	return nil
 }

@@ -13,8 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/martlet-mail/martlet/internal/conf"
-	"github.com/martlet-mail/martlet/internal/discover"
-	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/move/signin"
 )
 
@@ -38,7 +36,8 @@ func linkAddCommand() *cobra.Command {
 
 --from names the server: imaps:// or pop3s:// is TLS from the first byte, imap:// or pop3:// is
 STARTTLS if it is offered; without TLS a password is sent to this machine only. --from may
-be an address, too: then its server is found (martlet discover), and the user is that address.
+be an address, too: then its server is found (martlet discover), and the user is that address. One that
+could be somebody else's is asked about at the terminal first, or named by --yes-host.
 
 The password is stored encrypted, and shown to nobody. It is tried first, and nothing is made
 if it is refused.
@@ -54,6 +53,7 @@ if it is refused.
 	f.SortFlags = false
 	f.String("from", "", "server: imaps://HOST[:PORT], imap://, pop3s://, pop3://; or the address there (needed)")
 	f.String("user", "", "name to sign in with there")
+	yesHostFlag(f)
 	passwordFlag(c)
 	f.StringArray("mailbox", nil, `only mailboxes of this name there; * is anything within a level, "Lists/**" is all below`)
 	f.String("into", "", "put all into this one mailbox here")
@@ -128,35 +128,13 @@ func linkFrom(cmd *cobra.Command) (s linkServer, err error) {
 	return s, err
 }
 
+// findLinkServer finds the server of an address.
 func findLinkServer(cmd *cobra.Command, address string, protocols []string) (s linkServer, err error) {
-	opt, err := discoverOptions(cmd)
+	at, err := findHost(cmd, "--from", address, protocols, false)
 	if err != nil {
 		return s, err
 	}
-	finder, err := discover.New(opt)
-	if err != nil {
-		return s, misconfigured(err)
-	}
-	a, err := finder.Find(cmd.Context(), address)
-	if fault.Is(err, fault.Invalid) {
-		return s, misused("--from: %s", fault.Say(err))
-	}
-	if err != nil {
-		return s, err
-	}
-	for _, p := range protocols {
-		for _, at := range a.Services {
-			if at.Protocol != p || at.Insecure || at.Security != discover.TLS && at.Security != discover.StartTLS {
-				continue // whoever sits on the line could have said so
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "the mail of %s is at %s, %s, %s, user %s (%s: %s)\n", address, net.JoinHostPort(at.Host, strconv.Itoa(at.Port)), p, at.Security, at.Username, at.Confidence, at.Source)
-			for _, n := range a.Notes {
-				fmt.Fprintln(cmd.ErrOrStderr(), n)
-			}
-			return linkServer{protocol: p, security: at.Security, host: at.Host, port: uint16(at.Port), user: at.Username}, nil
-		}
-	}
-	return s, failed("no server is known for %s; name it with --from imaps://HOST (martlet discover %s --explain says what was tried)", address, address)
+	return linkServer{protocol: at.Protocol, security: at.Security, host: at.Host, port: uint16(at.Port), user: at.Username}, nil
 }
 
 // linkSecret is what signs in: a password from standard input, or a grant.

@@ -111,7 +111,7 @@ func TestLinksStayOutside(t *testing.T) {
 	defer ln.Close()
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	for _, host := range []string{"127.0.0.1", "localhost", "::ffff:127.0.0.1", "0.0.0.0", "169.254.169.254", "10.0.0.1", "fe80::1", "100.64.0.1"} {
-		c, err := linkDialer(false)(t.Context(), "tcp", net.JoinHostPort(host, port))
+		c, err := linkDialer(false, "")(t.Context(), "tcp", net.JoinHostPort(host, port))
 		if err == nil {
 			c.Close()
 			t.Errorf("%s is connected to", host)
@@ -119,7 +119,7 @@ func TestLinksStayOutside(t *testing.T) {
 			t.Logf("%s: %v", host, err)
 		}
 	}
-	c, err := linkDialer(true)(t.Context(), "tcp", ln.Addr().String())
+	c, err := linkDialer(true, "")(t.Context(), "tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -45,7 +46,7 @@ func (h *house) newLinks() (*link.Links, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial := linkDialer(c.AllowPrivate)
+	dial := linkDialer(c.AllowPrivate, string(cmp.Or(h.cfg.Discover.Resolver, h.cfg.Queue.Resolver)))
 	spool := disk.NewSpool(vfs.Default, filepath.Join(string(h.cfg.Data), "spool"))
 	o := link.Options{
 		Engine: h.engine, Now: time.Now, Chance: chance.Float64, Random: rand.Reader, Key: key,
@@ -79,9 +80,15 @@ func (h *house) keepLinks(ctx context.Context) error { return h.links.Run(ctx) }
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // linkDialer connects to sources. The address is looked at when it is connected to, so that
-// no name can lead elsewhere than it was looked up for.
-func linkDialer(private bool) dialer {
+// no name can lead elsewhere than it was looked up for. Names are asked of the name server that
+// finds hosts; "" is that of the system.
+func linkDialer(private bool, nameServer string) dialer {
 	d := net.Dialer{}
+	if nameServer != "" {
+		d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, nameServer)
+		}}
+	}
 	if !private {
 		d.Control = func(_, address string, _ syscall.RawConn) error {
 			at, err := netip.ParseAddrPort(address)
