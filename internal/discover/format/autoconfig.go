@@ -94,6 +94,9 @@ func Autoconfig(a discover.Answer, p Provider) ([]byte, error) {
 
 func configServers(a discover.Answer, protocol string) (all []configServer) {
 	for _, s := range services(a, protocol) {
+		if len(configAuth(s.Auth)) == 0 { // nobody could sign in by what the document can say
+			continue
+		}
 		all = append(all, configServer{protocol, s.Host, s.Port, socketTypes[s.Security], configAuth(s.Auth), placeholder(a.Address, s.Username)})
 	}
 	return all
@@ -112,25 +115,41 @@ func placeholder(address, name string) string {
 	return name
 }
 
-// configAuth writes ways to sign in, in their order, each once.
+// authWords are autoconfig's names of the ways to sign in.
+var authWords = map[string]string{
+	"password": passwordWord, "app-password": passwordWord, "plain": passwordWord, "login": passwordWord,
+	"cram-md5": "password-encrypted", "scram": "password-encrypted", "scram-sha-1": "password-encrypted", "scram-sha-256": "password-encrypted", "digest-md5": "password-encrypted", "apop": "password-encrypted",
+	"oauth2": oauthWord, "xoauth2": oauthWord, "oauthbearer": oauthWord,
+	"ntlm": "NTLM", "gssapi": "GSSAPI", "client-certificate": "TLS-client-cert", "client-address": "client-IP-address", "none": "none",
+}
+
+const (
+	passwordWord = "password-cleartext"
+	oauthWord    = "OAuth2"
+)
+
+// configAuth writes ways to sign in, in their order, each once. One that has no name is left
+// out, never taken for a password; where nothing is known, a password is meant.
 func configAuth(auth []string) (all []string) {
+	if len(auth) == 0 {
+		return []string{passwordWord}
+	}
 	for _, a := range auth {
-		word := "password-cleartext"
-		switch a {
-		case "oauth2", "xoauth2", "oauthbearer":
-			word = "OAuth2"
-		case "cram-md5", "scram", "digest-md5":
-			word = "password-encrypted"
-		}
-		if !slices.Contains(all, word) {
+		if word := authWords[a]; word != "" && !slices.Contains(all, word) {
 			all = append(all, word)
 		}
 	}
-	if len(all) == 0 {
-		all = []string{"password-cleartext"}
-	}
 	return all
 }
+
+// takesPassword tells whether people may sign in with a password.
+func takesPassword(auth []string) bool {
+	words := configAuth(auth)
+	return slices.Contains(words, passwordWord) || slices.Contains(words, "password-encrypted")
+}
+
+// takesToken tells whether people may sign in with a token of OAuth 2.
+func takesToken(auth []string) bool { return slices.Contains(configAuth(auth), oauthWord) }
 
 func or(a, b string) string {
 	if a != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	netmail "net/mail"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,6 +20,14 @@ func muttrc(f *sheet, a account) error {
 	}
 	if strings.ContainsAny(a.Command, "`\\") {
 		return fault.New(fault.Invalid, "a command with ` or \\ cannot stand in a muttrc; put it into a script")
+	}
+	used := []server{a.imap, a.smtp}
+	if !a.imap.known() {
+		used[0] = a.pop3
+	}
+	starttls := slices.ContainsFunc(used, func(s server) bool { return s.stls })
+	if starttls && slices.ContainsFunc(used, func(s server) bool { return !s.encrypted() }) {
+		return fault.New(fault.Unsupported, "mutt has one setting for all servers, so it cannot insist on STARTTLS at one of these and do without encryption at the other")
 	}
 	f.line("# Mail of %s for mutt and neomutt: ~/.config/neomutt/neomuttrc or ~/.muttrc", a.address)
 	f.line("set from = %s", mutt(a.address))
@@ -54,8 +63,8 @@ func muttrc(f *sheet, a account) error {
 		f.line("set smtp_url = %s", mutt(scheme("smtp", s)+percent(s.user)+"@"+hostPort(s)+"/"))
 		secret("smtp", s)
 	}
-	secure := a.imap.encrypted() && a.pop3.encrypted() && a.smtp.encrypted()
-	f.line("set ssl_starttls = %s\nset ssl_force_tls = %s", yes(secure), yes(secure))
+	secure := used[0].encrypted() && used[1].encrypted()
+	f.line("set ssl_starttls = %s\nset ssl_force_tls = %s", yes(secure || starttls), yes(secure))
 	if a.CA != "" {
 		f.line("set ssl_ca_certificates_file = %s", mutt(a.CA))
 	}

@@ -27,6 +27,11 @@ func Mobileconfig(a discover.Answer, p Provider, name string, pop bool) ([]byte,
 	if !okIn || !okOut {
 		return nil, fault.New(fault.NotFound, "there is no server to read mail from, or none to send it with")
 	}
+	for _, s := range []discover.Service{in, out} {
+		if !takesPassword(s.Auth) {
+			return nil, fault.Newf(fault.Unsupported, "%s takes no password, and a profile can say nothing else; add the account on the device, which asks how to sign in", s.Host)
+		}
+	}
 	reader, err := user(a, in)
 	if err != nil {
 		return nil, err

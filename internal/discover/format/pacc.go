@@ -3,7 +3,6 @@ package format
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 
 	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -17,9 +16,10 @@ type agentConfiguration struct {
 }
 
 type agentProtocols struct {
-	IMAP *agentHost `json:"imap,omitempty"`
-	POP3 *agentHost `json:"pop3,omitempty"`
-	SMTP *agentHost `json:"smtp,omitempty"`
+	IMAP   *agentHost `json:"imap,omitempty"`
+	POP3   *agentHost `json:"pop3,omitempty"`
+	SMTP   *agentHost `json:"smtp,omitempty"`   // up to draft 02
+	Submit *agentHost `json:"submit,omitempty"` // since draft 03, the same
 }
 
 type agentHost struct {
@@ -53,7 +53,8 @@ type agentHelp struct {
 var agentPorts = map[string]int{"imap": 993, "pop3": 995, "smtp": 465}
 
 // PACC writes the document of draft-ietf-mailmaint-pacc: the same bytes for the same answer,
-// since their digest is in the DNS. It cannot tell ports, so only services on the usual ones
+// since their digest is in the DNS. Readers leave out what they do not know, so sending is there by
+// both its names. It cannot tell ports, so only services on the usual ones
 // with TLS are in it. Faults: NotFound if there is none to read mail from, or to send it with.
 func PACC(a discover.Answer, p Provider) ([]byte, error) {
 	var c agentConfiguration
@@ -64,15 +65,15 @@ func PACC(a discover.Answer, p Provider) ([]byte, error) {
 			continue
 		}
 		*at = &agentHost{s.Host}
-		words := configAuth(s.Auth)
-		c.Authentication.Password = c.Authentication.Password || words[0] != "OAuth2" || len(words) > 1
-		if p.OAuth != nil && slices.Contains(words, "OAuth2") {
+		c.Authentication.Password = c.Authentication.Password || takesPassword(s.Auth)
+		if p.OAuth != nil && takesToken(s.Auth) {
 			c.Authentication.OAuth = &agentIssuer{p.OAuth.Issuer}
 		}
 	}
 	if c.Protocols.IMAP == nil && c.Protocols.POP3 == nil || c.Protocols.SMTP == nil {
 		return nil, fault.New(fault.NotFound, "the document can only tell of IMAP or POP3 and SMTP with TLS on the ports 993, 995 and 465, and these are not there")
 	}
+	c.Protocols.Submit = c.Protocols.SMTP
 	name := or(p.Name, or(a.Provider, a.Domain))
 	c.Info.Provider = agentProvider{name, name}
 	if p.Help != "" {

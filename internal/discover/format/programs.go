@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -11,11 +12,12 @@ import (
 
 // Options of a file.
 type Options struct {
-	Name    string // of the person, for the From field; "": none
-	Command string // for a shell, prints the password, or the token where people sign in with one; "": the program asks
-	CA      string // file with the authorities to trust; "": those of the system
-	Colour  bool   // qr: drawn with colours of a terminal
-	Picture bool   // qr: as SVG instead of characters
+	Name    string   // of the person, for the From field; "": none
+	Command string   // for a shell, prints the password, or the token where people sign in with one; "": the program asks
+	Notes   []string // sentences that begin the file as comments, if it can have any
+	CA      string   // file with the authorities to trust; "": those of the system
+	Colour  bool     // qr: drawn with colours of a terminal
+	Picture bool     // qr: as SVG instead of characters
 }
 
 // writers are the files that can be written, by name.
@@ -23,8 +25,14 @@ var writers = []struct {
 	name  string
 	write func(a discover.Answer, o Options) ([]byte, error)
 }{
-	{"autoconfig", func(a discover.Answer, o Options) ([]byte, error) { return Autoconfig(a, Provider{}) }},
-	{"mobileconfig", func(a discover.Answer, o Options) ([]byte, error) { return Mobileconfig(a, Provider{}, o.Name, false) }},
+	{"autoconfig", func(a discover.Answer, o Options) ([]byte, error) {
+		body, err := Autoconfig(a, Provider{})
+		return commented(body, o.Notes), err
+	}},
+	{"mobileconfig", func(a discover.Answer, o Options) ([]byte, error) {
+		body, err := Mobileconfig(a, Provider{}, o.Name, false)
+		return commented(body, o.Notes), err
+	}},
 	{"pacc", func(a discover.Answer, o Options) ([]byte, error) { return PACC(a, Provider{}) }},
 	{"qr", writeQR},
 	{"muttrc", program(muttrc)},
@@ -54,6 +62,39 @@ func Write(name string, a discover.Answer, o Options) ([]byte, error) {
 		return nil, fault.Newf(fault.Invalid, "there is no form %q; there are %s", name, strings.Join(Names(), ", "))
 	}
 	return writers[i].write(a, o)
+}
+
+// comments makes lines of comments of notes. Some readers take a backslash at the end of any line
+// for a line that goes on.
+func comments(notes []string) string {
+	var b strings.Builder
+	for _, n := range notes {
+		fmt.Fprintf(&b, "# Note: %s\n", commentText(n, "\\`"))
+	}
+	return b.String()
+}
+
+// commentText is a note without control characters and what means something in comments.
+func commentText(note, special string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || strings.ContainsRune(special, r) {
+			return ' '
+		}
+		return r
+	}, note)
+}
+
+// commented puts notes behind the first line of an XML document.
+func commented(document []byte, notes []string) []byte {
+	head, rest, ok := strings.Cut(string(document), "\n")
+	if !ok || len(notes) == 0 {
+		return document
+	}
+	var b strings.Builder
+	for _, n := range notes {
+		fmt.Fprintf(&b, "<!-- Note: %s -->\n", strings.ReplaceAll(commentText(n, "<>"), "--", "- -"))
+	}
+	return []byte(head + "\n" + b.String() + rest)
 }
 
 func writeQR(a discover.Answer, o Options) ([]byte, error) {
@@ -100,29 +141,41 @@ func program(lay func(*sheet, account) error) func(discover.Answer, Options) ([]
 		if _, _, ok := cutAddress(a.Address); !ok {
 			return nil, fault.New(fault.Invalid, "the file needs a whole address, not only a domain")
 		}
+		unusable := ""
 		for protocol, at := range map[string]*server{"imap": &acc.imap, "pop3": &acc.pop3, "smtp": &acc.smtp} {
 			s, ok := first(a, protocol)
 			if !ok {
 				continue
 			}
 			name, err := user(a, s)
+			if err == nil {
+				err = oneLine(s.Host, name)
+			}
 			if err != nil {
 				return nil, err
 			}
-			words := configAuth(s.Auth)
-			*at = server{s.Host, s.Port, name, s.Security == discover.TLS, s.Security == discover.StartTLS, len(words) == 1 && words[0] == "OAuth2"}
-			if err := oneLine(s.Host, name); err != nil {
-				return nil, err
+			if !takesPassword(s.Auth) && !takesToken(s.Auth) {
+				unusable = fmt.Sprintf("%s takes neither a password nor a token: %s", s.Host, strings.Join(s.Auth, ", "))
+				continue
 			}
+			*at = server{s.Host, s.Port, name, s.Security == discover.TLS, s.Security == discover.StartTLS, !takesPassword(s.Auth)}
 		}
 		if err := oneLine(a.Address, a.Domain, o.Name, o.CA, o.Command); err != nil {
 			return nil, err
 		}
 		var sh sheet
-		if err := lay(&sh, acc); err != nil {
+		err := lay(&sh, acc)
+		if fault.Is(err, fault.NotFound) && unusable != "" {
+			err = fault.New(fault.Unsupported, unusable)
+		}
+		if err != nil {
 			return nil, err
 		}
-		return []byte(sh.String()), nil
+		text := sh.String()
+		if first, rest, _ := strings.Cut(text, "\n"); strings.HasPrefix(first, "#!") {
+			return []byte(first + "\n" + comments(o.Notes) + rest), nil
+		}
+		return []byte(comments(o.Notes) + text), nil
 	}
 }
 

@@ -29,7 +29,8 @@ var qrAuth = map[string]int{"password-cleartext": qrPassword, "password-encrypte
 
 // QR is what the QR code of an account says, which Thunderbird for Android reads ("Import
 // from desktop"): servers, user names and the address, no password. name is the person's, ""
-// for the address. Only ASCII is allowed in addresses. Faults: NotFound, Invalid.
+// for the address. Only ASCII is allowed in addresses. Faults: NotFound,
+// Invalid, Unsupported.
 func QR(a discover.Answer, name string) (string, error) {
 	in, okIn := first(a, "imap", "pop3")
 	out, okOut := first(a, "smtp")
@@ -50,15 +51,29 @@ func QR(a discover.Answer, name string) (string, error) {
 	if !isASCII(a.Address + in.Host + out.Host) {
 		return "", fault.New(fault.Invalid, "the QR code of Thunderbird takes only addresses in ASCII")
 	}
+	readAuth, sendAuth := qrWay(in.Auth), qrWay(out.Auth)
+	if readAuth < 0 || sendAuth < 0 {
+		return "", fault.New(fault.Unsupported, "the QR code of Thunderbird cannot say how to sign in there")
+	}
 	kind := map[string]int{"imap": qrIMAP, "pop3": qrPOP3}[in.Protocol]
 	return compact([]any{
 		1, []any{1, 1},
-		[]any{kind, in.Host, in.Port, qrSecurity[in.Security], qrAuth[configAuth(in.Auth)[0]], reader},
+		[]any{kind, in.Host, in.Port, qrSecurity[in.Security], readAuth, reader},
 		[]any{[]any{
-			[]any{qrSMTP, out.Host, out.Port, qrSecurity[out.Security], qrAuth[configAuth(out.Auth)[0]], sender},
+			[]any{qrSMTP, out.Host, out.Port, qrSecurity[out.Security], sendAuth, sender},
 			[]any{a.Address, or(name, a.Address)},
 		}},
 	})
+}
+
+// qrWay is the best way to sign in that the code has a number for, or -1.
+func qrWay(auth []string) int {
+	for _, word := range configAuth(auth) {
+		if n, ok := qrAuth[word]; ok {
+			return n
+		}
+	}
+	return -1
 }
 
 // compact writes JSON in few characters, all in ASCII: readers of QR codes guess how bytes of

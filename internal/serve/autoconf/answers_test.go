@@ -93,6 +93,9 @@ func TestAgentsIsStable(t *testing.T) {
     },
     "smtp": {
       "host": "mx.host.example"
+    },
+    "submit": {
+      "host": "mx.host.example"
     }
   },
   "authentication": {
