@@ -37,8 +37,13 @@ the domain publishes, a table of large providers, Thunderbird's database, the DN
 guesses that count only if the host has a valid certificate for its name. All are asked at
 once. No password is asked for, and nobody is sent one. It needs no configuration.
 
-Exit codes: 0 mail servers found, published by the provider or in a table; 3 only guessed; 4 none found;
-1 failed; 2 wrong usage.
+A domain of this server is answered for by its configuration.
+
+Exit codes, with --format too: 0 mail servers found, published by the provider or in a
+table; 3 only guessed; 4 none found, or nothing that the program of --format speaks; 1 failed; 2 wrong usage.
+
+With --format what people should know is on standard error and in the file. Settings without
+encryption, or that others on the way could have changed, need --accept-insecure (else 1).
 
 With --serve-check it looks at what a domain tells mail programs: it asks as Thunderbird, Outlook
 and others do, reads the answers as strictly as they do, and connects to the servers named.
@@ -80,7 +85,7 @@ func runDiscover(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if done, err := writesFormat(cmd, *a); done {
+	if done, err := writesFormat(cmd, a); done {
 		return err
 	}
 	if wantsJSON(cmd) {

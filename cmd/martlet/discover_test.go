@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,5 +125,88 @@ func TestDiscoverTakesTheConfiguration(t *testing.T) {
 	}
 	if got = command(t, "", "discover", "me@corp.example", "--config", path); got.code != exitUsage || !strings.Contains(got.err, "overrides:2") {
 		t.Errorf("code %d\n%s", got.code, got.err)
+	}
+}
+
+// Files tell what the answer does: its notes, on standard error and in the file, and its exit
+// code. One that would lose a password is written only if the person accepts that.
+func TestDiscoverFormat(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dns := nobodyKnows(t)
+	text := "[Plain]\nfrom us 2026-11\nat plain.example\nimap imap.plain.example 143 none\nsmtp imap.plain.example 465\nnote read this first\n" +
+		"[Letters]\nfrom us 2026-11\nat xn--bcher-kva.example\nimap imap.plain.example\nsmtp imap.plain.example\n" +
+		"[Sending]\nfrom us 2026-11\nat sending.example\nsmtp smtp.sending.example\n"
+	if err := os.WriteFile("ours.txt", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("martlet.toml", []byte("[discover]\noverrides = \"ours.txt\"\ndatabase = \"\"\ndeadline = \"1s\"\nresolver = \""+dns+"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args, out, err string
+		code           int
+	}{
+		{"me@GMAIL.com. muttrc", "# Note: ", "note: ", 0},
+		{"me@GMAIL.com. muttrc", `set imap_user = "me@gmail.com"`, "", 0},
+		{"Me@b\u00fccher.example mbsync", `IMAPAccount Me@xn--bcher-kva.example`, "", 0},
+		{"me@gmail.com pacc", `"submit"`, "note: ", 0},
+		{"me@nobody.example muttrc", "", "no such server was found", exitNothing},
+		{"me@tuta.com muttrc", "", "note: Tuta has neither", exitNothing},
+		{"me@sending.example mbsync", "", "speaks IMAP", exitNothing},
+		{"me@sending.example msmtp", "host smtp.sending.example", "", 0},
+		{"me@plain.example mbsync", "", "belongs to plain.example, has no encryption", exitFailed},
+		{"me@plain.example mbsync", "", "note: read this first", exitFailed},
+		{"me@plain.example mbsync --accept-insecure", "# Note: read this first\n", "note: read this first", 0},
+		{"me@gmail.com none", "", "there is no form", exitUsage},
+		{"gmail.com muttrc", "", "whole address", exitUsage},
+	} {
+		args := strings.Fields(c.args)
+		got := command(t, "", append([]string{"discover", args[0], "--config", "martlet.toml", "--format"}, args[1:]...)...)
+		if got.code != c.code || !strings.Contains(got.out, c.out) || c.out == "" && got.out != "" || !strings.Contains(got.err, c.err) {
+			t.Errorf("%s: code %d\n%s%s", c.args, got.code, got.out, got.err)
+		}
+	}
+}
+
+// What was only guessed, or could have been forged, is told from the rest.
+func TestFormatOfAnswers(t *testing.T) {
+	services := func(change func(*discover.Service)) (all []discover.Service) {
+		for _, p := range []string{"imap", "smtp"} {
+			s := discover.Service{Protocol: p, Host: p + ".a.example", Port: 993, Security: discover.TLS, Username: "me@a.example", Auth: []string{"password"}, Confidence: discover.Published}
+			change(&s)
+			all = append(all, s)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		change func(*discover.Service)
+		accept string
+		code   int
+	}{
+		{func(*discover.Service) {}, "false", 0},
+		{func(s *discover.Service) { s.Confidence = discover.Guessed }, "false", exitGuessed},
+		{func(s *discover.Service) { s.Insecure = true }, "false", exitFailed},
+		{func(s *discover.Service) { s.Insecure = true }, "true", 0},
+		{func(s *discover.Service) { s.Security = "none" }, "false", exitFailed},
+		{func(s *discover.Service) { s.Security, s.Confidence = "none", discover.Guessed }, "true", exitGuessed},
+	} {
+		cmd := newDiscoverCommand()
+		var out, errOut strings.Builder
+		cmd.SetOut(&out)
+		cmd.SetErr(&errOut)
+		for flag, value := range map[string]string{"format": "muttrc", "accept-insecure": c.accept} {
+			if err := cmd.Flags().Set(flag, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		done, err := writesFormat(cmd, &discover.Answer{Address: "me@a.example", Domain: "a.example", Services: services(c.change), Notes: []string{"beware"}})
+		code := 0
+		var f *failure
+		if errors.As(err, &f) {
+			code = f.code
+		}
+		if !done || code != c.code || (out.Len() == 0) != (code == exitFailed) || errOut.String() != "note: beware\n" || out.Len() > 0 && !strings.HasPrefix(out.String(), "# Note: beware\n") {
+			t.Errorf("code %d, %v\n%s%s", code, err, &out, &errOut)
+		}
 	}
 }
