@@ -90,6 +90,7 @@ const mostSkips = 1000
 type importing struct {
 	Options
 	src    Source
+	listed []Mailbox // by src
 	advice Advice
 	most   int64 // bytes of a message that the target takes; 0: not known
 	report *Report
@@ -121,6 +122,10 @@ func Import(ctx context.Context, o Options) (*Report, error) {
 		if row.Why = im.Choice.leavesBox(m); row.Why != "" {
 			continue
 		}
+		if row.Problem = m.Unreadable; row.Problem != "" {
+			im.tell(Event{Event: "mailbox_failed", Source: m.Source, Mailbox: m.Name, Why: row.Problem})
+			continue
+		}
 		if err := im.mailbox(ctx, m, row); err != nil {
 			return im.report, err
 		}
@@ -139,10 +144,8 @@ func (im *importing) begin(ctx context.Context) (list []Mailbox, err error) {
 	}
 	for {
 		if err = im.openSource(ctx); err == nil {
-			if list, err = im.src.Mailboxes(ctx); err == nil {
-				im.report.Source = im.src.ID()
-				return list, nil
-			}
+			im.report.Source = im.src.ID()
+			return im.listed, nil
 		}
 		if !im.again(ctx, err, "") {
 			return nil, err
@@ -150,12 +153,18 @@ func (im *importing) begin(ctx context.Context) (list []Mailbox, err error) {
 	}
 }
 
+// openSource opens the source, if it is not open, and lists its mailboxes: it reads none that
+// it has not listed itself.
 func (im *importing) openSource(ctx context.Context) (err error) {
 	if im.src != nil {
 		return nil
 	}
 	if im.src, err = im.Open(ctx); err != nil {
 		im.src = nil
+		return err
+	}
+	if im.listed, err = im.src.Mailboxes(ctx); err != nil {
+		im.closeSource()
 		return err
 	}
 	if a, ok := im.src.(Advised); ok {

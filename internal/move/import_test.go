@@ -23,11 +23,13 @@ type memory struct {
 	cut   int // messages after which its connection is lost, each time it is opened; 0: never
 	opens int
 	left  int
+	knows bool // it has listed its mailboxes since it was opened
 }
 
 type memoryBox struct {
 	Mailbox
-	mail []memoryMail
+	mail   []memoryMail
+	broken error // of a reading
 }
 
 type memoryMail struct {
@@ -38,7 +40,7 @@ type memoryMail struct {
 
 func (s *memory) open(context.Context) (Source, error) {
 	s.opens++
-	s.left = s.cut
+	s.left, s.knows = s.cut, false
 	return s, nil
 }
 
@@ -46,6 +48,7 @@ func (s *memory) ID() string   { return "memory" }
 func (s *memory) Close() error { return nil }
 
 func (s *memory) Mailboxes(context.Context) (list []Mailbox, err error) {
+	s.knows = true
 	for _, b := range s.boxes {
 		b.Messages = int64(len(b.mail))
 		list = append(list, b.Mailbox)
@@ -55,6 +58,12 @@ func (s *memory) Mailboxes(context.Context) (list []Mailbox, err error) {
 
 func (s *memory) Read(ctx context.Context, m Mailbox, how Reading, v Visitor) error {
 	i := slices.IndexFunc(s.boxes, func(b memoryBox) bool { return b.Source == m.Source })
+	if !s.knows {
+		return fault.New(fault.NotFound, "there is no such mailbox")
+	}
+	if err := s.boxes[i].broken; err != nil {
+		return err
+	}
 	list := s.boxes[i].mail
 	blocks := slices.Collect(slices.Chunk(list, MaxItems))
 	if how.Order == NewestFirst {
@@ -492,6 +501,48 @@ func TestImportOfAScatteredMailbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	proves(1)
+}
+
+// A mailbox that is damaged, or that cannot be read at all, is told, by plan, import, proof and
+// verification, and keeps no other from being brought.
+func TestImportOfDamagedMailboxes(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(5)
+	s.boxes[0].broken = fault.New(fault.Corrupt, "the file is damaged")
+	s.boxes = append([]memoryBox{{Mailbox: Mailbox{Name: "locked", Source: "locked", Unreadable: "permission denied"}}}, s.boxes...)
+	s.boxes = append(s.boxes, memoryBox{Mailbox: Mailbox{Name: "view", Source: "view", Skip: "it is a view"}})
+	o := w.options(s)
+	failed := 0
+	o.Tell = func(e Event) {
+		if e.Event == "mailbox_failed" {
+			failed++
+		}
+	}
+	want := []string{"permission denied", "the file is damaged", "", ""}
+	plan, err := MakePlan(ctx, o)
+	if err != nil || plan.Total.New != 10 {
+		t.Fatalf("%+v %v", plan, err)
+	}
+	r, err := Import(ctx, o)
+	if err != nil || failed != 2 {
+		t.Fatal(err, failed)
+	}
+	for i, why := range want {
+		if m := &r.Mailboxes[i]; plan.Mailboxes[i].Problem != why || m.Problem != why || why == "" && m.Brought != 5 {
+			t.Errorf("%+v\n%+v", plan.Mailboxes[i], m)
+		}
+	}
+	var rows []Proof
+	row := func(p Proof) { rows = append(rows, p) }
+	none := func(d Difference) { t.Errorf("%+v", d) }
+	if err := errors.Join(Prove(ctx, o.Target, r, none, row), Verify(ctx, o, none, row)); err != nil || len(rows) != 8 {
+		t.Fatal(err, len(rows))
+	}
+	for i, p := range rows {
+		if why := want[i%4]; p.Problem != why || p.Whole() != (why == "") || why == "" && p.Same != 5 {
+			t.Errorf("%+v", p)
+		}
+	}
 }
 
 // The proof finds what is wrong: it must be able to fail.

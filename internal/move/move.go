@@ -31,7 +31,8 @@ type Source interface {
 	ID() string
 	// Mailboxes lists what there is to bring, in the order of import: INBOX first.
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
-	// Read goes once through a mailbox and tells v of every message in it. What it asks of
+	// Read goes once through a mailbox that Mailboxes has listed before, of this Source, and
+	// tells v of every message in it. What it asks of
 	// memory does not grow with the mailbox.
 	Read(ctx context.Context, m Mailbox, how Reading, v Visitor) error
 	io.Closer
@@ -47,6 +48,8 @@ type Mailbox struct {
 	Messages    int64     `json:"messages"`              // -1: not known without reading it
 	Bytes       int64     `json:"bytes"`                 // -1: not known
 	Skip        string    `json:"skip,omitempty"`        // why it is left out unless asked for by name
+	// Unreadable: why it cannot be read. It is not left out: that it is not here is told.
+	Unreadable string `json:"unreadable,omitempty"`
 	// Scattered: it is a way of reading, and no mailbox here is made of it. A message of it is
 	// put into the first of its Places and copied into the others; one with no place goes into
 	// Name. So an archive that can be read only from its beginning to its end is read once.

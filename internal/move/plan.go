@@ -115,6 +115,10 @@ func (im *importing) plan(ctx context.Context, m *Mailbox, here *[]Place) (row P
 		return row, nil
 	}
 	row.Why = im.Choice.rename(m)
+	if row.Problem = m.Unreadable; row.Problem != "" {
+		row.Mailbox = m.Name
+		return row, nil
+	}
 	at, made := whereTo(*here, m)
 	if row.Mailbox, row.Made, row.Role = at.Name, made, at.Role; made {
 		*here = append(*here, at)

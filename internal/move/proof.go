@@ -151,6 +151,10 @@ func Verify(ctx context.Context, o Options, tell func(Difference), row func(Proo
 		if im.Choice.leavesBox(m) != "" {
 			continue
 		}
+		if m.Unreadable != "" {
+			row(Proof{Source: m.Source, Problem: m.Unreadable})
+			continue
+		}
 		p, err := im.verify(ctx, look, m, tell)
 		if err != nil {
 			return err

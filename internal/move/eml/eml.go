@@ -71,7 +71,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 	at := map[string]int{}
 	err = rfc822.Walk(sub, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			list = append(list, move.Mailbox{Name: name, Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			list = append(list, move.Mailbox{Name: name, Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Unreadable: fault.Say(err)})
 			return fs.SkipDir
 		}
 		if d.IsDir() || !isMessage(d.Name()) {

@@ -62,7 +62,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 	at := map[string]int{}
 	err := rfc822.Walk(s.fsys, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			list = append(list, move.Mailbox{Name: s.mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			list = append(list, move.Mailbox{Name: s.mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Unreadable: fault.Say(err)})
 			return fs.SkipDir
 		}
 		if d.IsDir() || path.Ext(name) != ".emlx" || strings.HasPrefix(d.Name(), ".") {

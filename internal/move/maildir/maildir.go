@@ -62,7 +62,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 		}
 		switch base := path.Base(name); {
 		case err != nil:
-			list = append(list, move.Mailbox{Name: mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			list = append(list, move.Mailbox{Name: mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Unreadable: fault.Say(err)})
 			return fs.SkipDir
 		case base == "cur" || base == "new" || base == "tmp":
 			return fs.SkipDir
@@ -71,7 +71,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 		}
 		m, err := s.mailbox(name)
 		if err != nil {
-			m.Skip = fault.Say(err)
+			m.Unreadable = fault.Say(err)
 		}
 		m.Subscribed = !known || m.Name == "INBOX" || subscribed[m.Name]
 		list = append(list, m)

@@ -86,7 +86,7 @@ func (s *Source) tree(ctx context.Context) (list []move.Mailbox, err error) {
 	}
 	err = rfc822.Walk(sub, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			list = append(list, move.Mailbox{Name: name, Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)})
+			list = append(list, move.Mailbox{Name: name, Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Unreadable: fault.Say(err)})
 			return fs.SkipDir
 		}
 		if err := ctx.Err(); err != nil || d.IsDir() || beside(d.Name()) {
@@ -94,7 +94,7 @@ func (s *Source) tree(ctx context.Context) (list []move.Mailbox, err error) {
 		}
 		m, ok, err := s.mailbox(path.Join(s.name, name), mailboxName(name))
 		if err != nil {
-			m = move.Mailbox{Name: mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Skip: fault.Say(err)}
+			m = move.Mailbox{Name: mailboxName(name), Source: rfc822.SourceName(name), Messages: -1, Bytes: -1, Unreadable: fault.Say(err)}
 		}
 		if ok || err != nil {
 			list = append(list, m)

@@ -398,3 +398,15 @@ func FuzzFromLine(f *testing.F) {
 		}
 	})
 }
+
+// A file that cannot be read is one of the mailboxes, and says why; the others are read.
+func TestUnreadableFile(t *testing.T) {
+	fsys := fstest.MapFS{
+		"d/good.mbox":      {Data: []byte("From a@b Mon Jan  1 00:00:00 2024\nSubject: x\n\nbody\n")},
+		"d/broken.mbox.gz": {Data: []byte("\x1f\x8bXXXXXXXXXXXX")},
+	}
+	list, err := New(fsys, "d", Options{ID: "x"}).Mailboxes(t.Context())
+	if err != nil || len(list) != 2 || list[0].Unreadable == "" || list[0].Skip != "" || list[1].Unreadable != "" {
+		t.Errorf("%+v %v", list, err)
+	}
+}
