@@ -137,7 +137,7 @@ func TestAPersonMovesIn(t *testing.T) {
 	t.Logf("seed %d", seed)
 	luck := chance.New(chance.NewPCG(seed, 0))
 	report := filepath.Join(m.Dir, "report.jsonl")
-	args := []string{"import", "imap", "--user", from, "--password-stdin", "--to", to, "--json", "--report", report, "--config", m.Config}
+	args := []string{"import", "imap", "--user", from, "--yes-host", "imap.guess.example", "--password-stdin", "--to", to, "--json", "--report", report, "--config", m.Config}
 	killed := 0
 	for range 10 {
 		cmd := m.Command(m.Binary, append(args, "--messages-per-second", "80")...) // or it is done before
