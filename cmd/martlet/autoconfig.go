@@ -83,32 +83,47 @@ func announced(cfg *conf.Config) (all []discover.Service) {
 	if cfg.Autoconfig.OAuth {
 		auth = append(auth, "oauth2")
 	}
-	host := announcedHost(cfg)
 	for _, p := range peoplesProtocols {
-		i := slices.IndexFunc(cfg.Listen, func(l conf.Listen) bool { return l.Protocol == p.listener && !l.Legacy })
-		if i < 0 {
+		l, security, ok := announcedListener(cfg, p.listener)
+		if !ok {
 			continue
 		}
-		l := cfg.Listen[i]
-		s := discover.Service{
-			Protocol: string(p.protocol), Host: host, Port: announcedPort(cfg, l), Security: discover.TLS,
+		all = append(all, discover.Service{
+			Protocol: string(p.protocol), Host: announcedHost(cfg), Port: announcedPort(cfg, l), Security: security,
 			Username: format.WholeAddress, Auth: auth, Source: "own", Confidence: discover.Verified,
+		})
+	}
+	return all
+}
+
+// announcedListener is the listener of a protocol that all are told of, whichever way they ask,
+// and its security: the first that can be used, one on loopback only if no other can. Those for
+// old programs are for whoever knows of them.
+func announcedListener(cfg *conf.Config, protocol conf.Protocol) (found conf.Listen, security string, ok bool) {
+	hasTLS := cfg.TLS.Certificate != "" || cfg.TLS.ACME.Enabled
+	for _, l := range cfg.Listen {
+		if l.Protocol != protocol || l.Legacy || announcedPort(cfg, l) == 0 {
+			continue
 		}
-		hasTLS := cfg.TLS.Certificate != "" || cfg.TLS.ACME.Enabled
+		var how string
 		switch {
 		case l.TLS == conf.Implicit:
+			how = discover.TLS
 		case l.TLS == conf.StartTLS && hasTLS:
-			s.Security = discover.StartTLS
-		case loopback(l.Address) && host == "localhost":
-			s.Security = "none"
+			how = discover.StartTLS
+		case loopback(l.Address) && announcedHost(cfg) == "localhost":
+			how = "none"
 		default:
 			continue
 		}
-		if s.Port > 0 {
-			all = append(all, s)
+		if !loopback(l.Address) {
+			return l, how, true
+		}
+		if !ok {
+			found, security, ok = l, how, true
 		}
 	}
-	return all
+	return found, security, ok
 }
 
 // announcedPort is where clients reach a listener.
@@ -151,12 +166,12 @@ func announcedProvider(cfg *conf.Config) format.Provider {
 
 // webBase is where URLs that lead here begin, "" without https.
 func webBase(cfg *conf.Config) string {
-	i := slices.IndexFunc(cfg.Listen, func(l conf.Listen) bool { return l.Protocol == "https" })
-	if i < 0 {
+	l, _, ok := announcedListener(cfg, "https")
+	if !ok {
 		return ""
 	}
 	host := announcedHost(cfg)
-	if port := announcedPort(cfg, cfg.Listen[i]); port != 443 {
+	if port := announcedPort(cfg, l); port != 443 {
 		host = net.JoinHostPort(host, strconv.Itoa(port))
 	}
 	return "https://" + host

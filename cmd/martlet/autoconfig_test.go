@@ -71,6 +71,55 @@ func TestAnnouncedOnlyHere(t *testing.T) {
 	}
 }
 
+// All are told of the same listeners, by whichever way they ask: of several the first that can be
+// used from outside.
+func TestAnnouncedOfSeveralListeners(t *testing.T) {
+	dir := t.TempDir()
+	listen := func(protocol, address, more string) string {
+		return fmt.Sprintf("[[listen]]\nprotocol = %q\naddress = %q\n%s", protocol, address, more)
+	}
+	config := filepath.Join(dir, "martlet.toml")
+	text := "hostname = \"mail.hosted.test\"\n" +
+		listen("imap", "127.0.0.1:24143", "tls = \"none\"\n") + listen("imap", "192.0.2.1:25143", "tls = \"none\"\n") + listen("imaps", "127.0.0.1:24993", "") + // for programs beside it
+		listen("imap", "[::]:143", "") + listen("imaps", "192.0.2.1:993", "") + listen("imaps", "192.0.2.1:25993", "") +
+		listen("https", "127.0.0.1:24443", "") + listen("https", "192.0.2.1:443", "") + listen("https", "192.0.2.1:25443", "") +
+		listen("submission", "127.0.0.1:24587", "tls = \"none\"\n") + listen("pop3s", "127.0.0.1:24995", "") +
+		listen("submissions", "192.0.2.1:465", "") + "[tls]\ncertificate = \"c\"\nkey = \"k\"\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := command(t, "", "domain", "add", "hosted.test", "--config", config); got.code != 0 {
+		t.Fatal(got)
+	}
+	var records []struct{ Name, Value string }
+	if err := json.Unmarshal([]byte(command(t, "", "dns", "show", "hosted.test", "--json", "--config", config).out), &records); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"_imaps._tcp.hosted.test|0 1 993 ", "_imap._tcp.hosted.test|10 1 143 ", "_submissions._tcp.hosted.test|0 1 465 ", "_submission._tcp.hosted.test|0 0 0 .", "_pop3s._tcp.hosted.test|20 1 24995 ", "_autodiscover._tcp.hosted.test|0 1 443 "} {
+		name, value, _ := strings.Cut(want, "|")
+		for _, r := range records {
+			if r.Name == name && !strings.HasPrefix(r.Value, value) {
+				t.Errorf("%s is %s, want %s", name, r.Value, value)
+			}
+		}
+	}
+	_, body := askHouse(t, config, "autoconfig.hosted.test", "/mail/config-v1.1.xml")
+	var ports []string
+	for _, part := range strings.Split(string(body), "<port>")[1:] {
+		port, _, _ := strings.Cut(part, "<")
+		ports = append(ports, port)
+	}
+	if got := strings.Join(ports, " "); got != "993 143 24995 465" {
+		t.Errorf("autoconfig tells of %s", got)
+	}
+	if code, body := askHouse(t, config, "autodiscover.hosted.test", "/autodiscover/autodiscover.json?Protocol=AutodiscoverV1"); !bytes.Contains(body, []byte(`"https://mail.hosted.test/autodiscover/`)) {
+		t.Errorf("%d %s", code, body)
+	}
+	if got := command(t, "", "discover", "alice@hosted.test", "--config", config); got.code != 0 || !strings.Contains(got.out, " 993  TLS") || strings.Contains(got.out, "24993") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // OAuth is told of only if it is asked for, and never alone.
 func TestAnnouncedOAuth(t *testing.T) {
 	const text = "hostname = \"mx.example.org\"\n[[listen]]\nprotocol = \"imaps\"\naddress = \":993\"\n[tls]\ncertificate = \"c\"\nkey = \"k\"\n[oauth]\nissuer = \"https://login.example.org\"\naudience = [\"mail\"]\n"

@@ -77,13 +77,13 @@ func (h *house) site(ctx context.Context, resolver dnsx.Resolver) publish.Site {
 		s.Agents, s.Programs = h.settings().Agents, asciiName(string(h.cfg.Autoconfig.Host))
 	}
 	for _, l := range h.cfg.Listen {
-		n := announcedPort(h.cfg, l)
+		told, security, ok := announcedListener(h.cfg, l.Protocol)
 		switch {
-		case l.TLS == conf.NoTLS || l.Legacy:
+		case !ok || security == "none":
 		case l.Protocol == "https":
-			s.Web = uint16(n)
-		case s.Services[string(l.Protocol)] == 0:
-			s.Services[string(l.Protocol)] = uint16(n)
+			s.Web = uint16(announcedPort(h.cfg, told))
+		default:
+			s.Services[string(l.Protocol)] = uint16(announcedPort(h.cfg, told))
 		}
 	}
 	return s
