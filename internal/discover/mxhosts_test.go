@@ -14,7 +14,7 @@ func TestMailHostsOfCustomDomains(t *testing.T) {
 		"mx1.qiye.aliyun.com": "imap.qiye.aliyun.com", "mx.qiye.163.com": "qiye.163.com", "smtp.secureserver.net": "imap.secureserver.net", "mailstore1.europe.secureserver.net": "imap.secureserver.net",
 		"mx00.ionos.de": "imap.ionos.de", "mx01.kundenserver.de": "imap.ionos.de", "mx1.mail.ovh.net": "ssl0.ovh.net", "mx4.ovh.net": "ssl0.ovh.net", "redirect.ovh.net": "ssl0.ovh.net",
 		"mx1.titan.email": "imap.titan.email", "smtpin.rzone.de": "imap.strato.de", "mx-biz.mail.am0.yahoodns.net": "imap.mail.yahoo.com", "mx.zoho.com.au": "zoho.com.au", "spool.mail.gandi.net": "mail.gandi.net",
-		"mx.zoho.jp": "zoho.jp", "mx1.privateemail.com": "mail.privateemail.com", "mx1.hostinger.com": "imap.hostinger.com", "www45.your-server.de": "mail.your-server.de",
+		"mx.zoho.jp": "zoho.jp", "mx.zoho.com.cn": "imap.zoho.com.cn", "mx.zoho.sa": "imap.zoho.sa", "mx1.privateemail.com": "mail.privateemail.com", "mx1.hostinger.com": "imap.hostinger.com", "www45.your-server.de": "mail.your-server.de",
 		"mxbiz1.qq.com": "imap.exmail.qq.com", "mxbiz2.qq.com": "imap.exmail.qq.com", "mxdomain.qq.com": "imap.qq.com", "mx1.qq.com": "imap.qq.com",
 		"aspmx1.migadu.com": "imap.migadu.com", "mxext1.mailbox.org": "imap.mailbox.org", "mta-gw.infomaniak.ch": "mail.infomaniak.com", "mx1.dreamhost.com": "imap.dreamhost.com",
 		"mx1.mail.hostpoint.ch": "imap.mail.hostpoint.ch", "mx0.transip.email": "imap.transip.email",

@@ -33,6 +33,9 @@ func TestBuiltInTableIsWellFormed(t *testing.T) {
 			}
 		}
 		for _, s := range p.Services {
+			if s.Security == "none" && !strings.HasPrefix(p.From, "Thunderbird's database") {
+				bad("%s at port %d without encryption, which nobody else says", s.Protocol, s.Port)
+			}
 			if p.lacks(s.Protocol) {
 				bad("has %s, and says that it does not", s.Protocol)
 			}
@@ -90,7 +93,17 @@ func TestBuiltInTableHolds(t *testing.T) {
 		"163.com":      "imap imap.163.com:993 tls, pop3 pop.163.com:995 tls, smtp smtp.163.com:465 tls",
 		"inbox.lv":     "imap mail.inbox.lv:993 tls, pop3 mail.inbox.lv:995 tls, smtp mail.inbox.lv:465 tls",
 		"tuta.com":     "",
-		"fastmail.com": "imap imap.fastmail.com:993 tls, pop3 pop.fastmail.com:995 tls, smtp smtp.fastmail.com:465 tls, smtp smtp.fastmail.com:587 starttls",
+		"passmail.net": "",
+		// What others know without encryption alone is told with it first.
+		"nifty.com":     "imap imap.nifty.com:993 tls, pop3 pop.nifty.com:995 tls, pop3 pop.nifty.com:110 none, smtp smtp.nifty.com:465 tls, smtp smtp.nifty.com:587 none",
+		"yandex.com.tr": "imap imap.yandex.com:993 tls, pop3 pop.yandex.com:995 tls, smtp smtp.yandex.com:465 tls, smtp smtp.yandex.com:587 starttls",
+		"zoho.com.cn":   "imap imap.zoho.com.cn:993 tls, pop3 pop.zoho.com.cn:995 tls, smtp smtp.zoho.com.cn:465 tls, smtp smtp.zoho.com.cn:587 starttls",
+		"hotmail.co.nz": "imap outlook.office365.com:993 tls, pop3 outlook.office365.com:995 tls, smtp smtp-mail.outlook.com:587 starttls",
+		"1und1.de":      "imap imap.1und1.de:993 tls, pop3 pop.1und1.de:995 tls, smtp smtp.1und1.de:465 tls, smtp smtp.1und1.de:587 starttls",
+		"ezweb.ne.jp":   "imap imap.ezweb.ne.jp:993 tls, smtp smtp.ezweb.ne.jp:465 tls",
+		"globo.com":     "imap imap.globo.com:993 tls, pop3 pop3.globo.com:995 tls, smtp smtp.globo.com:465 tls",
+		"atlas.cz":      "imap imap.atlas.cz:993 tls, pop3 pop3.atlas.cz:995 tls, smtp smtp.atlas.cz:465 tls",
+		"fastmail.com":  "imap imap.fastmail.com:993 tls, pop3 pop.fastmail.com:995 tls, smtp smtp.fastmail.com:465 tls, smtp smtp.fastmail.com:587 starttls",
 	} {
 		p := all.byDomain(domain)
 		if p == nil {
@@ -102,7 +115,11 @@ func TestBuiltInTableHolds(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for _, text := range strings.Split(lines(&Answer{Services: p.services(who, "table")}), "\n") {
+		var all []Service
+		for _, protocol := range protocols {
+			all = append(all, of(protocol, p.services(who, "table"))...)
+		}
+		for _, text := range strings.Split(lines(&Answer{Services: all}), "\n") {
 			if f := strings.Fields(text); len(f) > 2 && !overHTTP(f[0]) {
 				got = append(got, strings.Join(f[:3], " "))
 			}
