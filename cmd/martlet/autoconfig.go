@@ -26,7 +26,7 @@ func (h *house) settings() *autoconf.Server {
 	ask := guard.New(guard.Options{Now: time.Now, PerAddress: a.Requests, PerNetwork: 5 * a.Requests})
 	o := autoconf.Options{
 		Hostname: asciiName(string(h.cfg.Hostname)), Services: announced(h.cfg), Provider: announcedProvider(h.cfg), Web: webBase(h.cfg),
-		IsLocal: h.directory.IsLocal, Any: h.trying, Now: time.Now, Log: h.log,
+		Secure: publicHTTPS(h.cfg), IsLocal: h.directory.IsLocal, Any: h.trying, Now: time.Now, Log: h.log,
 		Sign: h.profileSigner(),
 		Allow: func(peer netip.Addr) error {
 			if slices.ContainsFunc(h.cfg.Trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
@@ -162,6 +162,16 @@ func announcedProvider(cfg *conf.Config) format.Provider {
 		p.OAuth = &format.OAuth{Issuer: string(o.Issuer), Authorization: string(a.OAuthAuthorizationURL), Token: string(a.OAuthTokenURL), Scope: o.Scope}
 	}
 	return p
+}
+
+// publicHTTPS is the port of https at which strangers reach this server, 0 if they do not: on
+// loopback only somebody in front of it could bring them, whose port is in the configuration.
+func publicHTTPS(cfg *conf.Config) int {
+	l, _, ok := announcedListener(cfg, "https")
+	if !ok || loopback(l.Address) && cfg.Autoconfig.HTTPS == 0 {
+		return 0
+	}
+	return announcedPort(cfg, l)
 }
 
 // webBase is where URLs that lead here begin, "" without https.

@@ -4,7 +4,8 @@
 //
 // It answers for hosted domains alone, by the name that is asked (Host), and says the same of
 // every address of a domain: nothing tells whether one exists. It asks for no password, sends
-// nobody elsewhere, and reads XML without declarations only. The documents themselves are
+// nobody elsewhere but people from http to https at the same name, and reads XML without
+// declarations only. The documents themselves are
 // made by package format; which settings there are is handed in.
 //
 // draft-ietf-mailmaint-autoconfig, [MS-OXDISCO] and [MS-OXDSCLI] (Autodiscover),
@@ -18,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +36,7 @@ type Options struct {
 	Services []discover.Service                            // best first; their user names are format.WholeAddress
 	Provider format.Provider                               // whom they belong to
 	Web      string                                        // base of URLs that lead here, such as https://mail.example.org; "": there is no https
+	Secure   int                                           // port of https on which strangers reach this server by the names they know, to which people's pages over http lead; 0: none
 	IsLocal  func(context.Context, string) (bool, error)   // whether a domain is hosted here
 	Any      string                                        // domain that is meant whatever the Host, on a try-out server; "": none
 	Sign     func(context.Context, []byte) ([]byte, error) // signs a profile; a fault of kind NotFound, or nil: profiles are not signed
@@ -76,7 +79,7 @@ func New(o Options) *Server {
 }
 
 // Wrap answers what is asked of this package, and leaves the rest to another handler. It
-// redirects nobody, and paths may be in any letter case, as some programs have it.
+// redirects no program, and paths may be in any letter case, as some programs have it.
 func (s *Server) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := s.handler(r.URL.Path)
@@ -97,10 +100,29 @@ func (s *Server) Wrap(next http.Handler) http.Handler {
 			say(w, http.StatusServiceUnavailable, "the settings cannot be read now")
 		case domain == "":
 			say(w, http.StatusNotFound, "this name is of no domain of this server")
+		case s.unprotected(r):
+			host := hostOf(r.Host)
+			if s.opt.Secure != 443 {
+				host = net.JoinHostPort(host, strconv.Itoa(s.opt.Secure))
+			}
+			w.Header().Set("Cache-Control", "no-store")
+			http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		default:
 			h(w, r, domain)
 		}
 	})
+}
+
+// unprotected tells whether a person asks over http, where others on the way could change the
+// page, the profile or the code, and could do so over https. Who asks on this machine, as a proxy
+// does that has taken the TLS off, has nobody on the way.
+func (s *Server) unprotected(r *http.Request) bool {
+	if s.opt.Secure == 0 || r.TLS != nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	path := strings.ToLower(r.URL.Path)
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return (path == "/account" || strings.HasPrefix(path, "/account/")) && (err != nil || !peer.Addr().Unmap().IsLoopback())
 }
 
 // handler returns what answers at a path, or nil.

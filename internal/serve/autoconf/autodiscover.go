@@ -123,7 +123,7 @@ func (s *Server) autodiscover(w http.ResponseWriter, r *http.Request, _ string) 
 	case !here:
 		s.giveError(w, codeNotFound, "The e-mail address is of no domain of this server")
 	default:
-		s.giveXML(w, outlookAnswer(s.answer(domain), address))
+		s.giveXML(w, "private, max-age=3600", outlookAnswer(s.answer(domain), address))
 	}
 }
 
@@ -209,10 +209,10 @@ func outlookAnswer(a discover.Answer, address string) outlook {
 
 func (s *Server) giveError(w http.ResponseWriter, code int, text string) {
 	at := s.opt.Now().UTC().Format("15:04:05.0000000")
-	s.giveXML(w, outlook{NS: schemaFrame, Response: outlookResponse{Error: &outlookError{Time: at, ID: "1", ErrorCode: code, Message: text}}})
+	s.giveXML(w, "no-store", outlook{NS: schemaFrame, Response: outlookResponse{Error: &outlookError{Time: at, ID: "1", ErrorCode: code, Message: text}}})
 }
 
-func (s *Server) giveXML(w http.ResponseWriter, v any) {
+func (s *Server) giveXML(w http.ResponseWriter, cache string, v any) {
 	var b bytes.Buffer
 	b.WriteString(xml.Header)
 	e := xml.NewEncoder(&b)
@@ -223,7 +223,7 @@ func (s *Server) giveXML(w http.ResponseWriter, v any) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	w.Header().Set("Cache-Control", "private, max-age=3600")
+	w.Header().Set("Cache-Control", cache)
 	_, _ = w.Write(b.Bytes())
 }
 
@@ -249,7 +249,11 @@ func (s *Server) autodiscoverJSON(w http.ResponseWriter, r *http.Request, _ stri
 func giveJSON(w http.ResponseWriter, status int, v any) {
 	body, _ := json.Marshal(v) // these are strings
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=3600")
+	cache := "public, max-age=3600"
+	if status != http.StatusOK {
+		cache = "no-store"
+	}
+	w.Header().Set("Cache-Control", cache)
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
 }

@@ -48,11 +48,11 @@ type row struct {
 // devices, and a QR code. Every address of a domain gets the same, whether it exists or not.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, domain string) {
 	v := view{Domain: domain, Title: or(s.opt.Provider.Name, domain), Asked: r.URL.Query().Get("address"), Help: s.opt.Provider.Help, User: "your whole e-mail address"}
-	status := http.StatusOK
+	status, cache := http.StatusOK, "private, max-age=3600"
 	if v.Asked != "" {
 		address, say := s.addressOf(v.Asked, domain)
 		if v.Address, v.Wrong = address, say; say != "" {
-			status = http.StatusBadRequest
+			status, cache = http.StatusBadRequest, "no-store"
 		}
 	}
 	a := s.answer(domain)
@@ -82,7 +82,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, domain string) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "private, max-age=3600")
+	w.Header().Set("Cache-Control", cache)
 	w.Header().Set("Content-Security-Policy", policy)
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)
