@@ -83,12 +83,12 @@ func matches(pattern, name string) bool {
 func (c *Choice) rename(m *Mailbox) (why string) {
 	for _, name := range [...]string{m.Source, m.Name} {
 		if to, ok := c.Map[name]; ok {
-			m.Name, m.Role = NameHere(to), ""
+			m.Name, m.Role, m.Exact = NameHere(to), "", false
 			return "as you asked"
 		}
 	}
 	if c.KeepNames && m.Role != mail.RoleInbox {
-		m.Role = ""
+		m.Role, m.Exact = "", false
 	}
 	if name := NameHere(m.Name); name != m.Name {
 		if !strings.EqualFold(name, m.Name) {

@@ -63,10 +63,14 @@ func (l *Local) Open(ctx context.Context, source string, m Mailbox) (at Place, k
 		if err != nil {
 			return err
 		}
-		if m.Subscribed {
-			if err := subscribe(tx, box.Name); err != nil {
-				return err
-			}
+		switch {
+		case m.Exact && tie.At == 0: // later it is as its owner has it
+			err = subscribeExactly(tx, &box, &m)
+		case m.Subscribed:
+			err = subscribe(tx, box.Name)
+		}
+		if err != nil {
+			return err
 		}
 		if kept, err = keepsUIDs(tx, &tie, &box, m.UIDValidity); err != nil {
 			return err
@@ -94,6 +98,9 @@ func openBox(tx *store.Tx, before mail.MailboxID, m *Mailbox) (store.Mailbox, er
 		if err == nil || !fault.Is(err, fault.NotFound) {
 			return box, err
 		}
+	}
+	if m.Exact {
+		return exactBox(tx, m)
 	}
 	role := m.Role
 	switch role {

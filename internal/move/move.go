@@ -54,6 +54,11 @@ type Mailbox struct {
 	// put into the first of its Places and copied into the others; one with no place goes into
 	// Name. So an archive that can be read only from its beginning to its end is read once.
 	Scattered bool `json:"scattered,omitempty"`
+	// Exact: it is one of an account that is to be as it was. The mailbox here that it goes into
+	// gets its name, role and subscription, if that has never had a message.
+	Exact bool `json:"exact,omitempty"`
+	// Subscriptions are names that are subscribed in that account and have no mailbox.
+	Subscriptions []string `json:"subscriptions,omitempty"`
 }
 
 // Order is the order in which a mailbox is read.

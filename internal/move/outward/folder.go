@@ -45,14 +45,12 @@ func (f *Folder) ID() string { return "export:" + string(f.manifest.Form) + ":" 
 // Close does nothing.
 func (f *Folder) Close() error { return nil }
 
-// Subscriptions returns the names that were subscribed without a mailbox.
-func (f *Folder) Subscriptions() []string { return f.manifest.Subscriptions }
-
-// Mailboxes lists them, INBOX first.
+// Mailboxes lists them, INBOX first and then those with a role: what is called "Sent" without being
+// it is not to be taken for it. The last one has the names that were subscribed without a mailbox.
 func (f *Folder) Mailboxes(context.Context) ([]move.Mailbox, error) {
 	var list []move.Mailbox
 	for _, e := range f.manifest.Mailboxes {
-		m := move.Mailbox{Name: e.Mailbox, Source: e.Path, Role: e.Role, Subscribed: e.Subscribed, UIDValidity: e.UIDValidity, Messages: e.Messages, Bytes: e.Bytes}
+		m := move.Mailbox{Name: e.Mailbox, Source: e.Path, Role: e.Role, Subscribed: e.Subscribed, UIDValidity: e.UIDValidity, Messages: e.Messages, Bytes: e.Bytes, Exact: true}
 		if e.Gone {
 			m.Skip = "the account had it no more when the export was last made"
 		}
@@ -61,15 +59,37 @@ func (f *Folder) Mailboxes(context.Context) ([]move.Mailbox, error) {
 		}
 		list = append(list, m)
 	}
-	slices.SortStableFunc(list, func(a, b move.Mailbox) int { return inboxFirst(b) - inboxFirst(a) })
+	slices.SortStableFunc(list, func(a, b move.Mailbox) int { return rank(a) - rank(b) })
+	names := f.manifest.Subscriptions
+	for i := len(list) - 1; i >= 0 && len(names) > 0; i-- {
+		if list[i].Skip == "" {
+			n := fitting(names)
+			list[i].Subscriptions, names = names[:n], names[n:]
+		}
+	}
 	return list, nil
 }
 
-func inboxFirst(m move.Mailbox) int {
-	if m.Name == "INBOX" {
+// fitting returns how many of some names one mailbox may have with it.
+func fitting(names []string) int {
+	const most = 256 << 10
+	size := 0
+	for i, name := range names {
+		if size += 2*len(name) + 3; size > most {
+			return max(1, i)
+		}
+	}
+	return len(names)
+}
+
+func rank(m move.Mailbox) int {
+	switch {
+	case m.Name == "INBOX":
+		return 0
+	case m.Role != "" && m.Skip == "":
 		return 1
 	}
-	return 0
+	return 2
 }
 
 // Read goes through a mailbox in the order of UIDs.
@@ -127,14 +147,14 @@ func (f *Folder) some(ctx context.Context, e *Entry, b box, x *index, rows []mar
 	var items []move.Item
 	var lines []Line
 	for i := range rows {
+		if rows[i].gone {
+			continue // the account that comes back is the one that was last exported
+		}
 		l, err := x.line(&rows[i])
 		if err != nil {
 			return err
 		}
 		if md, ok := b.(*maildirBox); ok {
-			if _, ok := md.have[l.File]; !ok {
-				continue // somebody has removed it
-			}
 			md.flags(&l)
 		}
 		it := move.Item{

@@ -19,7 +19,7 @@ import (
 )
 
 // Line is what the index of a mailbox says of a message. A later line of the same UID
-// without content says that its flags are others now.
+// without content says that its flags are others now, or that the account has it no more.
 type Line struct {
 	UID      mail.UID   `json:"uid"`
 	Flags    []string   `json:"flags"` // IMAP's names
@@ -27,6 +27,7 @@ type Line struct {
 	Date     *time.Time `json:"date,omitempty"` // internal date
 	Size     int64      `json:"size,omitempty"` // of the message as it is
 	Content  string     `json:"content,omitempty"`
+	Gone     bool       `json:"gone,omitempty"` // the account had it no more when the export was last made
 
 	File string `json:"file,omitempty"` // of a message that is a file: its name, in a Maildir without flags
 	// Raw: its lines are in the file as they are. Else each LF stands for CRLF.
@@ -58,7 +59,8 @@ type index struct {
 	ids    map[string]uint32
 	first  *Line // with a content, in the order of the file
 	last   *Line
-	bytes  int64 // of all messages
+	bytes  int64 // of all messages that are not gone
+	gone   int64 // how many are
 }
 
 // mark is what is in memory of a message.
@@ -67,6 +69,8 @@ type mark struct {
 	words uint32
 	at    int64 // of its line
 	flags mail.Flags
+	gone  bool // the account has it no more
+	told  bool // the account has told of it now
 }
 
 // longestLine bounds a line of an index, in bytes.
@@ -132,6 +136,7 @@ func (x *index) take(l *Line, at int64) {
 	if l.Content == "" {
 		if old := x.find(l.UID); old != nil {
 			old.flags, old.words = m.flags, m.words
+			x.setGone(old, l.Gone, l.Size)
 		}
 		return
 	}
@@ -142,6 +147,9 @@ func (x *index) take(l *Line, at int64) {
 	x.bytes += l.Size
 	if n := len(x.rows); n > 0 && x.rows[n-1].uid >= m.uid {
 		if old := x.find(m.uid); old != nil {
+			if old.gone {
+				x.gone--
+			}
 			*old = m
 			return
 		}
@@ -149,6 +157,22 @@ func (x *index) take(l *Line, at int64) {
 	}
 	x.rows = append(x.rows, m)
 }
+
+// setGone notes that the account has a message of some size no more, or has it again.
+func (x *index) setGone(m *mark, gone bool, size int64) {
+	switch {
+	case gone && !m.gone:
+		x.gone++
+		x.bytes -= size
+	case !gone && m.gone:
+		x.gone--
+		x.bytes += size
+	}
+	m.gone = gone
+}
+
+// live is how many messages the account has.
+func (x *index) live() int64 { return int64(len(x.rows)) - x.gone }
 
 func (x *index) wordsID(keywords []string) uint32 {
 	s := joined(keywords)
@@ -239,6 +263,9 @@ func (x *index) add(lines []Line) error {
 	for i := range lines {
 		l := lines[i]
 		x.take(&l, at[i])
+		if m := x.find(l.UID); m != nil {
+			m.told = !l.Gone
+		}
 	}
 	x.end += int64(b.Len())
 	return nil

@@ -294,8 +294,16 @@ func TestRoundTrip(t *testing.T) {
 			mustRun(t, k, src, d)
 			mustEqual(t, src, d)
 			f, _ := OpenFolder(d)
-			if !slices.Equal(f.Subscriptions(), src.subs) {
-				t.Error(f.Subscriptions())
+			var subs []string
+			list, _ := f.Mailboxes(t.Context())
+			for _, m := range list {
+				subs = append(subs, m.Subscriptions...)
+				if !m.Exact {
+					t.Error(m)
+				}
+			}
+			if !slices.Equal(subs, src.subs) {
+				t.Error(subs)
 			}
 			again := mustRun(t, k, src, d)
 			for _, m := range again.Mailboxes {
@@ -310,6 +318,13 @@ func TestRoundTrip(t *testing.T) {
 			}
 		})
 	}
+}
+
+func bytesOf(list []letter) (n int64) {
+	for _, l := range list {
+		n += int64(len(l.body))
+	}
+	return n
 }
 
 // private tells what in a folder others may read, and names that only differ in case. (In a
@@ -472,9 +487,31 @@ func TestChangesFollow(t *testing.T) {
 			mustEqual(t, src, d)
 			gone := src.mail["INBOX"][4].uid
 			src.mail["INBOX"] = slices.Delete(src.mail["INBOX"], 4, 5)
-			if r := mustRun(t, k, src, d); r.Mailboxes[0].Kept != 1 {
-				t.Errorf("UID %d: %+v", gone, r.Mailboxes[0])
+			for range 2 {
+				if r := mustRun(t, k, src, d); r.Mailboxes[0].Kept != 1 {
+					t.Errorf("UID %d: %+v", gone, r.Mailboxes[0])
+				}
+				mustEqual(t, src, d) // what is gone stays in the folder, and does not come back
+				if m, _ := ReadManifest(d); m.Mailboxes[0].Messages != int64(len(src.mail["INBOX"])) || m.Mailboxes[0].Bytes != bytesOf(src.mail["INBOX"]) {
+					t.Errorf("%+v", m.Mailboxes[0])
+				}
 			}
+			// Part of an account says nothing of what is gone.
+			all := src.mail["INBOX"]
+			src.mail["INBOX"] = all[:3]
+			part := k
+			part.Partly = true
+			mustRun(t, part, src, d)
+			src.mail["INBOX"] = all
+			mustEqual(t, src, d)
+			// An account that was restored has it again.
+			src.mail["INBOX"] = all[1:]
+			mustRun(t, k, src, d)
+			src.mail["INBOX"] = all
+			if r := mustRun(t, k, src, d); r.Mailboxes[0].Kept != 1 {
+				t.Errorf("%+v", r.Mailboxes[0])
+			}
+			mustEqual(t, src, d)
 			// Made anew under the same name: another mailbox.
 			src.boxes[1].UIDValidity = 77
 			src.mail["Sent Items"] = []letter{{uid: 1, date: now(), body: "another one\r\n"}}

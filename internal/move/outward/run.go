@@ -260,6 +260,9 @@ func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
 	v := &visitor{run: r, box: b, index: x, result: res}
 	defer v.text.close()
 	err = r.Source.Read(ctx, m, move.Reading{}, v)
+	if err == nil && !r.Partly {
+		err = v.expunged()
+	}
 	if err = errors.Join(err, v.settle()); err != nil {
 		if fault.Is(err, fault.NotFound) {
 			res.Error = "the mailbox was deleted meanwhile"
@@ -270,10 +273,8 @@ func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
 	if err := b.finish(e, x); err != nil {
 		return err
 	}
-	e.Messages, e.Bytes = int64(len(x.rows)), x.bytes
-	if !r.Partly {
-		res.Kept = e.Messages - res.Messages + res.Skipped
-	}
+	e.Messages, e.Bytes = x.live(), x.bytes
+	res.Kept = x.gone
 	return nil
 }
 
@@ -336,7 +337,8 @@ func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
 			continue
 		}
 		v.done.Messages++
-		if m.flags != it.Flags || v.index.words[m.words] != joined(it.Keywords) {
+		m.told = true
+		if m.gone || m.flags != it.Flags || v.index.words[m.words] != joined(it.Keywords) {
 			if err := v.reflag(m, it); err != nil {
 				return nil, err
 			}
@@ -357,7 +359,34 @@ func (v *visitor) reflag(m *mark, it move.Item) error {
 		return err
 	}
 	v.result.Reflagged++
-	return v.wait(Line{UID: it.UID, Flags: now.Flags, Keywords: now.Keywords}, 0)
+	again := Line{UID: it.UID, Flags: now.Flags, Keywords: now.Keywords}
+	if m.gone {
+		again.Size = was.Size
+	}
+	return v.wait(again, 0)
+}
+
+// expunged notes, when all has been told, what the account has no more. The messages stay in the
+// folder; an import of it leaves them out.
+func (v *visitor) expunged() error {
+	if err := v.settle(); err != nil {
+		return err
+	}
+	rows := v.index.rows
+	for i := range rows {
+		m := &rows[i]
+		if m.told || m.gone {
+			continue
+		}
+		was, err := v.index.line(m)
+		if err != nil {
+			return err
+		}
+		if err := v.wait(Line{UID: m.uid, Flags: was.Flags, Keywords: was.Keywords, Size: was.Size, Gone: true}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wait holds a line until what it tells of is durable.
