@@ -135,6 +135,7 @@ func (d *feed) settle(w *onItsWay, o *Outcome) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	row.tied++
 	if o.Before { // an earlier attempt put it and did not hear of it, or the source told of it twice
 		row.Brought++
 		return

@@ -75,6 +75,7 @@ func (f *filler) Want(ctx context.Context, items []Item) ([]bool, error) {
 		return nil, &targetError{err}
 	}
 	want, done := make([]bool, len(items)), 0
+	f.known(ties)
 	for i := range items {
 		item := &items[i]
 		f.row.Messages++
@@ -86,6 +87,17 @@ func (f *filler) Want(ctx context.Context, items []Item) ([]bool, error) {
 	}
 	f.progress(done)
 	return want, f.carry(ctx, changesAtOnce)
+}
+
+// known counts ties.
+func (f *filler) known(ties []*Tie) {
+	f.feed.mu.Lock()
+	defer f.feed.mu.Unlock()
+	for _, t := range ties {
+		if t != nil {
+			f.row.tied++
+		}
+	}
 }
 
 func (f *filler) wants(item *Item, tie *Tie) bool {
@@ -159,6 +171,7 @@ func (f *filler) Put(ctx context.Context, item Item, r io.Reader) error {
 			w.file.Close()
 		}
 		f.progress(1)
+		f.known([]*Tie{{Key: old}})
 		f.changes = append(f.changes, Change{Key: old, NewKey: strings.Clone(item.Key)})
 		return f.carry(ctx, changesAtOnce)
 	}

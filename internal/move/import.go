@@ -70,8 +70,9 @@ type MailboxReport struct {
 	Skips    []Skipped `json:"-"`                 // the first ones
 
 	box       Box
-	scattered bool // its messages go into several mailboxes here
-	later     bool // something may be brought another time
+	scattered bool  // its messages go into several mailboxes here
+	later     bool  // something may be brought another time
+	tied      int64 // of Messages, known to have a tie now
 }
 
 // Skipped is a message that could not be brought.
@@ -236,10 +237,10 @@ func (im *importing) read(ctx context.Context, m *Mailbox, at Place, row *Mailbo
 			return &targetError{err}
 		}
 	}
-	row.Messages, row.Bytes, row.LeftOut, row.Skipped, row.Skips, row.later = 0, 0, 0, 0, nil, false
+	row.Messages, row.Bytes, row.LeftOut, row.Skipped, row.Skips, row.later, row.tied = 0, 0, 0, 0, nil, false, 0
 	f := newFiller(ctx, im, m, at, row)
 	err := f.finish(ctx, im.src.Read(ctx, *m, how, f))
-	row.Before = row.Messages - row.LeftOut - row.Skipped - row.Brought
+	row.Before = max(row.tied-row.Brought, 0)
 	return err
 }
 

@@ -36,6 +36,7 @@ type memoryMail struct {
 	Item
 	text   string
 	cannot error
+	lost   bool // the source says nothing of it when it is wanted
 }
 
 func (s *memory) open(context.Context) (Source, error) {
@@ -79,7 +80,7 @@ func (s *memory) Read(ctx context.Context, m Mailbox, how Reading, v Visitor) er
 			return err
 		}
 		for i, m := range block {
-			if !want[i] {
+			if !want[i] || m.lost {
 				continue
 			}
 			if s.cut > 0 {
@@ -171,7 +172,7 @@ func TestImport(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, m := range r.Mailboxes {
-			want := MailboxReport{Source: m.Source, Mailbox: []string{"INBOX", "Sent", "Work/50=25"}[i], Kept: i != 1, Messages: 40, Bytes: m.Bytes, Before: int64(40 * round), Brought: int64(40 - 40*round), Read: m.Read, box: m.box}
+			want := MailboxReport{Source: m.Source, Mailbox: []string{"INBOX", "Sent", "Work/50=25"}[i], Kept: i != 1, Messages: 40, Bytes: m.Bytes, Before: int64(40 * round), Brought: int64(40 - 40*round), Read: m.Read, box: m.box, tied: 40}
 			if !equalRows(m, want) {
 				t.Errorf("round %d: %+v", round, m)
 			}
@@ -193,6 +194,72 @@ func TestImport(t *testing.T) {
 		if p.Flags != 0 {
 			t.Errorf("%+v", p)
 		}
+	}
+	// What has changed at the source since is seen when it is read again.
+	s.boxes[1].mail[2].Flags ^= mail.Seen
+	s.boxes[1].mail[3].Keywords = []string{"another"}
+	s.boxes[1].mail[4].Date = s.boxes[1].mail[4].Date.Add(time.Second)
+	var again Proof
+	var told []Difference
+	if err := Verify(ctx, o, func(d Difference) { told = append(told, d) }, func(p Proof) {
+		if p.Source == "Sent Items" {
+			again = p
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if again.Flags != 2 || again.Dates != 1 || again.Same != 40 || again.Whole() || len(told) != 1 || told[0].Key != "0.5" {
+		t.Errorf("%+v %+v", again, told)
+	}
+}
+
+// What came before and is at the source no more does not stand for what is missing.
+func TestProofCountsWhatIsThere(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(10)
+	o := w.options(s)
+	if _, err := Import(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	b := &s.boxes[1]
+	b.mail = b.mail[5:]
+	for i := range 3 {
+		b.add(letter(5000+i), Item{Key: fmt.Sprint("new", i)})
+	}
+	b.mail[6].lost = true
+	r, err := Import(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost []int64
+	if err := Prove(ctx, o.Target, r, func(d Difference) { t.Errorf("%+v", d) }, func(p Proof) { lost = append(lost, p.Lost) }); err != nil {
+		t.Fatal(err)
+	}
+	if m := r.Mailboxes[1]; !slices.Equal(lost, []int64{0, 1, 0}) || m.Messages != 8 || m.Brought != 2 || m.Before != 5 {
+		t.Errorf("missing are %d: %+v", lost, m)
+	}
+}
+
+// A message that is expunged between the look at it and the reading is not a damaged one.
+func TestProofOfWhatIsExpungedMeanwhile(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(0)
+	for i := range 2 {
+		s.boxes[1].add(letter(i)+strings.Repeat("abcdefghijklmnopqrstuvwxyz\r\n", 10_000), Item{})
+	}
+	r, err := Import(ctx, w.options(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := w.someTies(Proving(ctx), r.Mailboxes[1].box, "")
+	if err != nil || len(found) != 2 {
+		t.Fatal(err, len(found))
+	}
+	if _, err := w.Store.Account(1).Expunge(ctx, found[0].tie.Mailbox, mail.SetOf(found[0].tie.UID), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.prove(Proving(ctx), found); err != nil || found[0].now != nil || found[1].now == nil || found[1].now.Content != found[1].tie.Stored {
+		t.Errorf("%+v %v", found, err)
 	}
 }
 

@@ -279,12 +279,7 @@ func (l *Local) prove(ctx context.Context, list []tieNow) error {
 	for range receivers {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(list) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				now := list[i].now
-				if now == nil {
-					continue
-				}
-				var err error
-				if now.Content, err = l.content(ctx, list[i].tie.Message, now.Content); err != nil {
+				if err := l.proveTie(ctx, &list[i]); err != nil {
 					cancel(err)
 				}
 			}
@@ -292,6 +287,21 @@ func (l *Local) prove(ctx context.Context, list []tieNow) error {
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// proveTie reads a message. One that was expunged meanwhile is there no more; one that is there
+// and cannot be found is damaged, and has no content.
+func (l *Local) proveTie(ctx context.Context, t *tieNow) (err error) {
+	if t.now == nil || t.now.Content != (Content{}) {
+		return nil
+	}
+	if t.now.Content, err = l.content(ctx, t.tie.Message); !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return l.account.View(ctx, func(s *store.Snapshot) (err error) {
+		t.now, err = nowOf(s, map[mail.MailboxID]*store.Mailbox{}, &t.tie)
+		return err
+	})
 }
 
 // tieNow is a tie and how its message is now.
@@ -419,16 +429,10 @@ func smallContent(s *store.Snapshot, id mail.MessageID, now *Now) error {
 }
 
 // content reads a message that smallContent has not.
-func (l *Local) content(ctx context.Context, id mail.MessageID, have Content) (Content, error) {
-	if have != (Content{}) {
-		return have, nil
-	}
+func (l *Local) content(ctx context.Context, id mail.MessageID) (c Content, err error) {
 	r, err := l.account.Open(ctx, id, 0, -1)
-	if fault.Is(err, fault.NotFound) { // expunged meanwhile
-		return have, nil
-	}
 	if err != nil {
-		return have, err
+		return c, err
 	}
 	defer r.Close()
 	return contentOf(r)

@@ -89,19 +89,22 @@ func proveOne(ctx context.Context, to Target, m *MailboxReport, tell func(Differ
 		if m.scattered {
 			put = names[t.Mailbox]
 		}
-		why := p.compare(&t, now, put)
+		there := Item{Flags: t.Flags, Keywords: t.Keywords, Date: t.Date}
+		why := p.compare(&t, now, put, &there)
 		if why != "" {
 			tell(Difference{Source: m.Source, Mailbox: m.Mailbox, Key: t.Key, UID: t.UID, Why: why})
 		}
 		return nil
 	})
-	// Those of the source that neither were left out nor skipped have a tie.
-	p.Lost = max(p.Messages-p.LeftOut-p.Skipped-p.Brought, 0)
+	// Those of the source that neither were left out nor skipped have a tie. Ties of messages
+	// that it has no more are among all that there are.
+	p.Lost = max(p.Messages-p.LeftOut-p.Skipped-min(m.tied, p.Brought), 0)
 	return p, err
 }
 
-// compare counts a message, and says what is wrong with it.
-func (p *Proof) compare(t *Tie, now *Now, mailbox string) (why string) {
+// compare counts a message, and says what is wrong with it. there is how it is, or was, at the
+// source.
+func (p *Proof) compare(t *Tie, now *Now, mailbox string, there *Item) (why string) {
 	if now == nil {
 		p.Gone++
 		return ""
@@ -115,17 +118,18 @@ func (p *Proof) compare(t *Tie, now *Now, mailbox string) (why string) {
 	case now.Content != t.Stored:
 		p.Differ++
 		why = "its bytes are not those that came"
-	case t.Stored != t.Content:
-		p.Changed++
-	default:
+	case t.Stored == t.Content:
 		p.Same++
 	}
-	if now.Flags != t.Flags || !sameKeywords(now.Keywords, t.Keywords) {
+	if t.Changed != "" {
+		p.Changed++
+	}
+	if now.Flags != there.Flags || !sameKeywords(now.Keywords, there.Keywords) {
 		p.Flags++
 	}
-	if !t.Date.IsZero() && t.Date.Unix() != now.Date.Unix() {
+	if !there.Date.IsZero() && there.Date.Unix() != now.Date.Unix() {
 		p.Dates++
-		why = fmt.Sprintf("its date is %s, and was %s", now.Date, t.Date)
+		why = fmt.Sprintf("its date is %s here, and %s there", now.Date.UTC(), there.Date.UTC())
 	}
 	return why
 }
@@ -259,7 +263,7 @@ func (v *comparer) one(r *read, f Looked) {
 		why = "it was not brought"
 	default:
 		v.p.Brought++
-		why = v.p.compare(f.Tie, f.Now, "")
+		why = v.p.compare(f.Tie, f.Now, "", &r.item)
 		if f.Now != nil {
 			v.p.Mailbox = f.Now.Mailbox
 		}
