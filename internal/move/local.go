@@ -196,7 +196,7 @@ func tieOf(t *store.Tie) *Tie {
 		Size: t.Size, Content: t.Content, Stored: t.Stored, Changed: t.Changed,
 	}
 	if t.Date != 0 {
-		tie.Date = time.Unix(t.Date, 0).UTC()
+		tie.Date = mail.BoundDate(time.Unix(t.Date, 0)) // earlier versions kept any
 	}
 	return tie
 }

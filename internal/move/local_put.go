@@ -236,7 +236,7 @@ func (w *writing) one(i int) error {
 		Content: w.out[i].Content, Stored: w.stored[i], Changed: w.out[i].Changed,
 	}
 	if !item.Date.IsZero() {
-		tie.Date = item.Date.Unix()
+		tie.Date = mail.BoundSeconds(item.Date.Unix()) // as Append has it
 	}
 	t, err := w.tx.AppendTied(w.at, m, item.UID, w.box, tie)
 	if fault.Is(err, fault.OverQuota) {

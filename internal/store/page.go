@@ -76,10 +76,14 @@ func (p *page) fill(m *Message, row int) {
 	id := p.at(colID, row)
 	m.ID, m.Thread = mail.MessageID(id), mail.ThreadID(id-p.at(colThread, row))
 	m.Size = int64(p.at(colSize, row))
-	m.Internal, m.Saved = p.date(colInternal, row), p.date(colSaved, row)
+	m.Internal, m.Saved = internalDate(p.at(colInternal, row)), p.date(colSaved, row)
 }
 
 func (p *page) date(column, row int) int64 { return int64(p.at(column, row) ^ dateBias) }
+
+// internalDate reads an internal date of a column. Earlier versions kept some of which nobody
+// can be told: those are the last of which one can.
+func internalDate(v uint64) int64 { return mail.BoundSeconds(int64(v ^ dateBias)) }
 
 // rowOf returns how many UIDs of a word of a page are below a UID, and whether it is
 // among them.
@@ -173,7 +177,7 @@ func (d *pageDraft) fill(m *Message, slot int) {
 	id := d.values[colID][slot]
 	m.ID, m.Thread = mail.MessageID(id), mail.ThreadID(id-d.values[colThread][slot])
 	m.Size = int64(d.values[colSize][slot])
-	m.Internal, m.Saved = int64(d.values[colInternal][slot]^dateBias), int64(d.values[colSaved][slot]^dateBias)
+	m.Internal, m.Saved = internalDate(d.values[colInternal][slot]), int64(d.values[colSaved][slot]^dateBias)
 }
 
 // encode writes which messages there are; the least number and the width of each column;

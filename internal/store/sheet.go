@@ -49,7 +49,7 @@ func (r *pageRows) message(m *Message, kinds []marking, row int) {
 	m.ID, m.Thread = mail.MessageID(id), mail.ThreadID(id-r.columns[colThread][row])
 	m.Flags, m.Keywords, m.ModSeq = k.flags, k.keywords, mail.ModSeq(r.mods[row])
 	m.Size = int64(r.columns[colSize][row])
-	m.Internal, m.Saved = int64(r.columns[colInternal][row]^dateBias), int64(r.columns[colSaved][row]^dateBias)
+	m.Internal, m.Saved = internalDate(r.columns[colInternal][row]), int64(r.columns[colSaved][row]^dateBias)
 }
 
 // uidOf returns the UID of a row of the sheet with the given number.

@@ -16,7 +16,7 @@ type NewMessage struct {
 	Parcel       *Parcel
 	Flags        mail.Flags
 	Keywords     []string
-	InternalDate time.Time // zero: now
+	InternalDate time.Time // zero: now; what is not in the years 1 to 9999 of UTC becomes what is next to it
 	Notes        []NoteChange
 }
 
@@ -24,9 +24,9 @@ type NewMessage struct {
 // right to set are left out (RFC 4314, 4). Faults: NotFound, Denied, OverQuota, Invalid
 // keyword.
 func (tx *Tx) Append(box mail.MailboxID, m NewMessage) (mail.UID, error) {
-	row := Message{Flags: m.Flags, Size: m.Parcel.Size(), Internal: m.InternalDate.Unix()}
+	row := Message{Flags: m.Flags, Size: m.Parcel.Size(), Internal: mail.BoundSeconds(m.InternalDate.Unix())}
 	if m.InternalDate.IsZero() {
-		row.Internal = tx.now.Unix()
+		row.Internal = mail.BoundSeconds(tx.now.Unix())
 	}
 	uid, err := tx.insert(box, row, m.Keywords, m.Parcel.records())
 	if err != nil || len(m.Notes) == 0 {

@@ -231,6 +231,50 @@ func numbered(t *testing.T, to move.Target, at mail.MailboxID) move.Box {
 	return numberedBox
 }
 
+// A date of which there is no JSON neither keeps a message from coming nor others from being
+// told of it, and is no difference between what came and what is there.
+func TestRemoteBringsAbsurdDates(t *testing.T) {
+	s := newServer(t, vfs.NewMem(), "data")
+	to := s.target("carol@example.org", nil)
+	box := move.Box{Source: "s", Mailbox: "m"}
+	at, _, err := to.Open(ctx, box.Source, move.Mailbox{Name: "INBOX", Role: mail.RoleInbox, Source: box.Mailbox})
+	if err != nil {
+		t.Fatal(err)
+	}
+	absurd := []time.Time{
+		time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -14*3600)), time.Date(0, 6, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(1, 1, 1, 0, 0, 0, 0, time.FixedZone("", 14*3600)), time.Date(2026, 1, 1, 0, 0, 0, 0, time.FixedZone("", 99*3600)),
+		time.Unix(1<<62, 0),
+	}
+	var list []move.Incoming
+	for i, date := range absurd {
+		list = append(list, incoming(move.Item{Key: fmt.Sprint(i), Date: date}, letter(i)))
+	}
+	out, err := to.Put(ctx, box, at.ID, append(list, incoming(move.Item{Key: "field"}, "Date: Fri, 31 Dec 9999 23:59:59 -1400\r\n\r\nx")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range out {
+		if o.UID == 0 || o.Refused != "" {
+			t.Errorf("message %d: %+v", i, o)
+		}
+	}
+	n := 0
+	err = to.EachTie(move.Proving(ctx), box, func(tie move.Tie, now *move.Now) error {
+		want := mail.LatestDate
+		if tie.Key != "field" {
+			want = int(mail.BoundDate(absurd[tie.Key[0]-'0']).Unix())
+		}
+		if n++; now == nil || now.Date.Unix() != int64(want) || tie.Key != "field" && tie.Date.Unix() != int64(want) {
+			t.Errorf("%s: %+v, now %+v; wanted %d", tie.Key, tie, now, want)
+		}
+		return nil
+	})
+	if err != nil || n != len(out) {
+		t.Error(n, err)
+	}
+}
+
 func text(v any) string {
 	b, _ := json.Marshal(v)
 	return string(b)

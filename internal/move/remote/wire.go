@@ -48,8 +48,8 @@ type Item struct {
 // ItemOf returns the line for a message.
 func ItemOf(in *move.Incoming) Item {
 	i := Item{Key: []byte(in.Item.Key), Size: in.Size, UID: in.Item.UID, Flags: in.Item.Flags, Keywords: in.Item.Keywords, Places: in.Item.Places}
-	if !in.Item.Date.IsZero() {
-		i.Date = &in.Item.Date
+	if date := mail.BoundDate(in.Item.Date); !date.IsZero() { // of others there is no JSON
+		i.Date = &date
 	}
 	return i
 }

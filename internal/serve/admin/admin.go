@@ -16,6 +16,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -201,9 +202,21 @@ func (r *request) send(v any) error {
 	e := json.NewEncoder(r.w)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return fault.Wrap(fault.Closed, "the caller has gone", err)
+		return unsent(err)
 	}
 	return nil
+}
+
+// unsent is the fault of a line that was not sent: the caller has gone, unless there is no
+// JSON for it, which is the same however often he asks.
+func unsent(err error) error {
+	var wrong *json.MarshalerError
+	var kind *json.UnsupportedTypeError
+	var value *json.UnsupportedValueError
+	if errors.As(err, &wrong) || errors.As(err, &kind) || errors.As(err, &value) {
+		return fault.Wrap(fault.Internal, "what was asked for cannot be written down", err)
+	}
+	return fault.Wrap(fault.Closed, "the caller has gone", err)
 }
 
 // flush lets a reader of a slow stream see what has been sent.

@@ -167,7 +167,7 @@ func gone(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fault.Wrap(fault.Closed, "the caller has gone", err)
+	return unsent(err)
 }
 
 // exported is a message that is to be told of.
