@@ -13,6 +13,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/discover"
 	"github.com/martlet-mail/martlet/internal/discover/clients"
+	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
@@ -31,7 +32,7 @@ func serveCheck(cmd *cobra.Command, asked string, o discover.Options) error {
 	if !strings.Contains(asked, "@") {
 		asked = "check@" + asked
 	}
-	c := clients.Options{Resolver: o.Resolver, Dial: o.Dial, Roots: o.Roots, Now: o.Now}
+	c := clients.Options{Resolver: o.Resolver, Dial: o.Dial, Roots: o.Roots, Now: o.Now, AllowPrivate: o.AllowPrivate || isOwn(cmd.Context(), o, asked)}
 	c.HTTPS, _ = cmd.Flags().GetString("connect")
 	c.HTTP, _ = cmd.Flags().GetString("connect-http")
 	for _, at := range []string{c.HTTPS, c.HTTP} {
@@ -42,6 +43,7 @@ func serveCheck(cmd *cobra.Command, asked string, o discover.Options) error {
 	if c.HTTPS != "" && c.HTTP == "" {
 		c.HTTP = "-"
 	}
+	c.AllowPrivate = c.AllowPrivate || c.HTTPS != "" || c.HTTP != "" // the person has said where it is
 	wait := serveCheckTime
 	if o.Deadline > 0 {
 		wait = o.Deadline
@@ -69,6 +71,17 @@ func serveCheck(cmd *cobra.Command, asked string, o discover.Options) error {
 		return &failure{code: 1} // the output has said all
 	}
 	return nil
+}
+
+// isOwn tells whether an address is of a domain of this server, which may well be in a network
+// that is not public.
+func isOwn(ctx context.Context, o discover.Options, address string) bool {
+	domain, err := dnsx.ASCII(address[strings.LastIndexByte(address, '@')+1:])
+	if err != nil || o.Own == nil {
+		return false
+	}
+	own, err := o.Own(ctx, domain)
+	return err == nil && own != nil
 }
 
 // mechanismNames are the columns, for people.

@@ -210,3 +210,26 @@ func TestFormatOfAnswers(t *testing.T) {
 		}
 	}
 }
+
+// What a domain says of itself leads --serve-check into no network of ours, unless it is ours, or
+// the person has said so.
+func TestServeCheckStaysOutside(t *testing.T) {
+	s, err := dnstest.Start("autoconfig.strange.example. A 127.0.0.1\nautoconfig.hosted.test. A 127.0.0.1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	config := filepath.Join(t.TempDir(), "martlet.toml")
+	if err := os.WriteFile(config, []byte("hostname = \"mail.hosted.test\"\ndata = \"data\"\n[discover]\nresolver = \""+s.Addr()+"\"\ndeadline = \"3s\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := command(t, "", "domain", "add", "hosted.test", "--config", config); got.code != 0 {
+		t.Fatal(got)
+	}
+	for args, refused := range map[string]bool{"strange.example": true, "strange.example --allow-private": false, "strange.example --connect 127.0.0.1:1": false, "hosted.test": false, "me@hosted.test": false} {
+		got := command(t, "", append(strings.Fields("discover --serve-check "+args), "--config", config)...)
+		if got.code != exitFailed || strings.Contains(got.out, "not public") != refused {
+			t.Errorf("%s: code %d\n%s%s", args, got.code, got.out, got.err)
+		}
+	}
+}

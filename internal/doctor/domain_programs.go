@@ -33,7 +33,7 @@ func (d *Doctor) programs(ctx context.Context, dom publish.Domain) finding {
 	if d.Site.Web == 0 || d.Site.Agents == nil {
 		return skip("programs are told nothing here: there is no listener for https, or autoconfig.enabled is off")
 	}
-	all, err := clients.Play(ctx, "check@"+dom.Name, clients.Options{Resolver: d.Resolver, Dial: d.Dial, Roots: d.Roots, Now: d.Now})
+	all, err := clients.Play(ctx, "check@"+dom.Name, clients.Options{Resolver: d.Resolver, Dial: d.Dial, Roots: d.Roots, Now: d.Now, AllowPrivate: true})
 	if err != nil {
 		return skip("programs could not be played: %s", fault.Say(err))
 	}

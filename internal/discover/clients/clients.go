@@ -39,6 +39,10 @@ type Options struct {
 	HTTP     string         // the same for http; "-": nobody is asked over http
 	Roots    *x509.CertPool // nil: those of the system
 	Now      func() time.Time
+
+	// AllowPrivate lets it connect to addresses that are not public, too: records and documents of
+	// strangers must not lead us into our own network.
+	AllowPrivate bool
 }
 
 // What came of one question.

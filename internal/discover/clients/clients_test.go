@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -192,7 +193,7 @@ func (w *world) play() map[string]Outcome {
 	open := httptest.NewServer(watch)
 	defer open.Close()
 	web := map[string]string{"443": secure.Listener.Addr().String(), "80": open.Listener.Addr().String()}
-	all, err := Play(w.t.Context(), "nobody@here.example", Options{Resolver: w, Dial: w.dial(web), Roots: w.roots, Now: time.Now})
+	all, err := Play(w.t.Context(), "nobody@here.example", Options{Resolver: w, Dial: w.dial(web), Roots: w.roots, Now: time.Now, AllowPrivate: true})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -382,7 +383,7 @@ func TestSilentServer(t *testing.T) {
 	secure.TLS, secure.Config.ErrorLog = &tls.Config{GetCertificate: w.get}, log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	defer secure.Close()
-	all, err := Play(ctx, "nobody@here.example", Options{Resolver: w, Dial: w.dial(map[string]string{"443": secure.Listener.Addr().String()}), HTTP: "-", Roots: w.roots, Now: time.Now})
+	all, err := Play(ctx, "nobody@here.example", Options{Resolver: w, Dial: w.dial(map[string]string{"443": secure.Listener.Addr().String()}), HTTP: "-", Roots: w.roots, Now: time.Now, AllowPrivate: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,5 +405,46 @@ func TestNoAddress(t *testing.T) {
 		if _, err := Play(t.Context(), bad, Options{}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// Records and documents of strangers lead into no network of ours, be it by name or by address.
+func TestStaysOutside(t *testing.T) {
+	w := newWorld(t)
+	for name := range w.records {
+		if strings.HasPrefix(name, "A ") {
+			w.records[name] = []netip.Addr{netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("127.0.0.1")}
+		}
+	}
+	var dialed atomic.Int64
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		dialed.Add(1)
+		return nil, errors.New("nobody is there")
+	}
+	play := func(private bool) []Outcome {
+		all, err := Play(t.Context(), "nobody@here.example", Options{Resolver: w, Dial: dial, Roots: w.roots, Now: time.Now, AllowPrivate: private})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	for _, o := range play(false) {
+		for _, try := range o.Tries {
+			if try.Status != Fail || !strings.Contains(try.Why, "not public") {
+				t.Errorf("%s %s: %s %s", o.Client, try.Mechanism, try.Status, try.Why)
+			}
+		}
+	}
+	p := &player{Options: Options{Resolver: w, Dial: dial}}
+	for _, host := range []string{"localhost", "127.0.0.1", "::1", "::ffff:10.0.0.1", "169.254.169.254", "imap.here.example"} {
+		if _, err := p.dialName(t.Context(), net.JoinHostPort(host, "993")); !fault.Is(err, fault.Denied) {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	if dialed.Load() != 0 {
+		t.Errorf("%d connections", dialed.Load())
+	}
+	if play(true); dialed.Load() == 0 { // the control
+		t.Error("nothing is connected to though it may be")
 	}
 }

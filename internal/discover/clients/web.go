@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/dnsx"
@@ -67,21 +68,35 @@ func (p *player) dialName(ctx context.Context, address string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	if host == "localhost" || net.ParseIP(host) != nil {
+	var at []netip.Addr
+	switch ip, bad := netip.ParseAddr(host); {
+	case bad == nil:
+		at = []netip.Addr{ip}
+	case host == "localhost" && p.AllowPrivate:
 		return p.Dial(ctx, "tcp", address)
-	}
-	at, _, err := p.Resolver.LookupAddr(ctx, host)
-	if err != nil {
-		return nil, unnamed(host, err)
+	case host == "localhost":
+		return nil, notPublic(host)
+	default:
+		if at, _, err = p.Resolver.LookupAddr(ctx, host); err != nil {
+			return nil, unnamed(host, err)
+		}
 	}
 	err = fault.Newf(fault.NotFound, "%s has no address", host)
 	for _, a := range at {
+		if !p.AllowPrivate && !dnsx.Public(a.Unmap()) {
+			err = notPublic(host)
+			continue
+		}
 		var conn net.Conn
 		if conn, err = p.Dial(ctx, "tcp", net.JoinHostPort(a.String(), port)); err == nil {
 			return conn, nil
 		}
 	}
 	return nil, err
+}
+
+func notPublic(host string) error {
+	return fault.Newf(fault.Denied, "%s leads to an address that is not public; it was not connected to", host)
 }
 
 // unnamed tells a name that is not there from a DNS that does not answer.
