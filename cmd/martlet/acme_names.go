@@ -8,7 +8,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx"
 )
 
-// clientNames are what people's programs put in front of a domain to find its servers.
+// clientNames are what people's programs put in front of a domain to find its servers. They ask the
+// domain itself, too.
 var clientNames = []string{"mail", "imap", "smtp", "pop", "autoconfig", "autodiscover", "mta-sts", "ua-auto-config"}
 
 // peoplesNames are the names of hosted domains that clients use and that lead here. What
@@ -27,11 +28,19 @@ func (h *house) peoplesNames(ctx context.Context) (names []string) {
 		if err != nil {
 			continue
 		}
-		for _, label := range clientNames {
-			if name := label + "." + domain; h.leadsTo(ctx, name, ours) {
+		for _, name := range append([]string{domain}, below(domain, clientNames)...) {
+			if h.leadsTo(ctx, name, ours) {
 				names = append(names, name)
 			}
 		}
+	}
+	return names
+}
+
+// below puts labels in front of a domain.
+func below(domain string, labels []string) (names []string) {
+	for _, l := range labels {
+		names = append(names, l+"."+domain)
 	}
 	return names
 }

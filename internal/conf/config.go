@@ -182,7 +182,7 @@ type ACME struct {
 	Names []Hostname `toml:"names" default:""`
 
 	// Whether the names of hosted domains that clients use get certificates, too, within ten
-	// minutes after DNS leads them here: mail., imap., smtp., pop., autoconfig., autodiscover., mta-sts.
+	// minutes after DNS leads them here: the domain itself, mail., imap., smtp., pop., autoconfig., autodiscover., mta-sts.
 	// and ua-auto-config. of each.
 	Domains bool `toml:"domains" default:"true"`
 
