@@ -442,7 +442,9 @@ func (l *Local) content(ctx context.Context, id mail.MessageID) (c Content, err 
 func (l *Local) State(ctx context.Context, box Box) (state []byte, err error) {
 	err = l.account.View(ctx, func(s *store.Snapshot) error {
 		b, err := s.TiedBox(box.Source, box.Mailbox)
-		state = b.State
+		if state = nil; len(b.State) > 0 { // a mailbox that was opened has a record without one
+			state = b.State
+		}
 		return err
 	})
 	return state, err

@@ -99,6 +99,10 @@ type Visitor interface {
 	State(ctx context.Context, state []byte) error
 }
 
+// Doubter is a Visitor that is told, before State, that the source may have more messages than
+// the reading has told of: what it has not told of is not gone for that.
+type Doubter interface{ Doubt() }
+
 // MaxItems is how many messages Want is told of at once.
 const MaxItems = 1000
 

@@ -197,6 +197,9 @@ func (r *reading) missing(ctx context.Context, c *imapc.Client, w *window) error
 		absent = absent[len(part):]
 	}
 	w.sort()
+	if len(w.uid) < w.all.Len() {
+		r.doubt()
+	}
 	return nil
 }
 

@@ -94,6 +94,9 @@ func (r *reading) begin(ctx context.Context, c *imapc.Client) error {
 		r.after.Next = max(r.after.Next, uint32(present[n-1].To)+1)
 	}
 	r.after.Known = coarse(present)
+	if !whole {
+		r.doubt()
+	}
 	r.windows = windows{left: slices.Clone(present), newest: r.how.Order == move.NewestFirst, dense: whole}
 	if !since {
 		return nil
@@ -106,6 +109,13 @@ func (r *reading) begin(ctx context.Context, c *imapc.Client) error {
 		return nil
 	}
 	return r.gone(ctx, known, present)
+}
+
+// doubt says that there may be messages which are not told of.
+func (r *reading) doubt() {
+	if v, ok := r.v.(move.Doubter); ok {
+		v.Doubt()
+	}
 }
 
 // present lists the UIDs that there are, and tells whether these are all. Some servers list

@@ -69,6 +69,7 @@ type box struct {
 	prefix  string // of keys now: the UIDVALIDITY
 	renewed bool   // messages were brought under another one
 	broken  bool   // a message could not be brought: it is told of again the next time
+	partial bool   // the source may have more than it has told of
 	told           // at the last reading
 	first   told   // at the one before
 }
@@ -197,6 +198,9 @@ func (r *round) read(ctx context.Context, b *box, last bool) error {
 		}
 	}
 	if b.since == nil || renewed {
+		if b.partial { // what is not told of may be there
+			v.seen = nil
+		}
 		return r.unseen(ctx, b, v.seen)
 	}
 	return nil
@@ -345,7 +349,7 @@ func (r *round) follow(ctx context.Context) error {
 // remember keeps how far each mailbox was read, if all that was told of it has been done.
 func (r *round) remember(ctx context.Context) error {
 	for _, b := range r.boxes {
-		if b.state == nil || b.broken || string(b.state) == string(b.since) {
+		if b.state == nil || b.broken || b.partial && b.since == nil || string(b.state) == string(b.since) {
 			continue
 		}
 		if !r.settled && (len(b.gone) > 0 || !b.settled()) {

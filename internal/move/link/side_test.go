@@ -32,6 +32,8 @@ type side struct {
 	failAt   int // fail this call; 0: none
 	changes  int // made by Mirror
 	readings int
+	hidden   string // this message is not listed, though it is there
+	broken   string // this message cannot be read
 	between  func() // called between the mailboxes that are read
 }
 
@@ -220,7 +222,12 @@ func (c *session) Read(ctx context.Context, m move.Mailbox, how move.Reading, v 
 	var items []move.Item
 	var texts []string
 	var gone []string
+	hides := false
 	for _, msg := range b.list {
+		if b.key(msg.uid) == c.hidden {
+			hides = true
+			continue
+		}
 		if msg.mod > since.Mod {
 			items = append(items, move.Item{Key: b.key(msg.uid), Size: int64(len(msg.text)), Flags: msg.flags, Keywords: slices.Clone(msg.words), Date: msg.date})
 			texts = append(texts, msg.text)
@@ -243,6 +250,9 @@ func (c *session) Read(ctx context.Context, m move.Mailbox, how move.Reading, v 
 	if between != nil {
 		defer between()
 	}
+	if d, ok := v.(move.Doubter); ok && hides {
+		d.Doubt()
+	}
 	if len(gone) > 0 {
 		if err := v.Gone(ctx, gone); err != nil {
 			return err
@@ -261,7 +271,9 @@ func (c *session) Read(ctx context.Context, m move.Mailbox, how move.Reading, v 
 			c.Lock()
 			err := c.call(ctx)
 			c.Unlock()
-			if err == nil {
+			if err == nil && items[from+i].Key == c.broken {
+				err = v.Skip(ctx, items[from+i], errBroken)
+			} else if err == nil {
 				err = v.Put(ctx, items[from+i], strings.NewReader(texts[from+i]))
 			}
 			if err != nil {

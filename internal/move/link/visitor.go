@@ -211,6 +211,9 @@ func (v *visitor) Skip(_ context.Context, _ move.Item, why error) error {
 	return nil
 }
 
+// Doubt is called when the source may have more than it tells of.
+func (v *visitor) Doubt() { v.box.partial = true }
+
 func (v *visitor) Gone(ctx context.Context, keys []string) error {
 	if !v.hold { // at the last reading, which has told of it before
 		return nil
