@@ -211,6 +211,9 @@ func (run *importRun) stopped(err error) error {
 	if err != nil && run.cmd.Context().Err() != nil {
 		return failed("stopped; what has come is safe. Run the same command again, and it goes on")
 	}
+	if errors.Is(err, move.ErrAccountGone) {
+		return failed("the account %s was removed meanwhile, and with it what had come", run.to)
+	}
 	var f *failure
 	if err == nil || errors.As(err, &f) || !run.show.begun {
 		return err

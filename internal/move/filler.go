@@ -254,6 +254,11 @@ func (f *filler) place(ctx context.Context, item *Item) (Place, error) {
 		return at, nil
 	}
 	at, _, err := f.im.Target.Open(ctx, f.row.box.Source, Mailbox{Name: NameHere(name), Source: "/" + shortName(name), Subscribed: true})
+	if fault.Is(err, fault.OverQuota) && name != f.m.Name { // there are too many
+		f.changed(item, "it is not in the mailbox "+name+": "+fault.Say(err))
+		item.Places = nil
+		return f.place(ctx, item)
+	}
 	if err != nil {
 		return at, &targetError{err}
 	}

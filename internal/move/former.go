@@ -38,11 +38,11 @@ type TiedContent struct {
 	Content Content
 }
 
-// renumbered looks for former ties, once for each reading, when a message is new. However many
+// renumbered looks in mailboxes that have UIDVALIDITYs, which files and POP3 have not, for former ties, once for each reading, when a message is new. However many
 // have got their new keys already, by an import that was stopped, all others are found.
 func (f *filler) renumbered(ctx context.Context, items []Item, ties []*Tie) error {
 	i := slices.Index(ties, nil)
-	if f.former.looked || i < 0 || generation(items[i].Key) == "" {
+	if f.former.looked || i < 0 || generation(items[i].Key) == "" || f.im.advice.Files || strings.HasPrefix(f.row.box.Source, "pop3:") {
 		return nil
 	}
 	now := generation(items[i].Key)

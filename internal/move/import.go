@@ -3,6 +3,7 @@ package move
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -123,8 +124,8 @@ func Import(ctx context.Context, o Options) (*Report, error) {
 		if row.Why = im.Choice.leavesBox(m); row.Why != "" {
 			continue
 		}
-		if row.Problem = m.Unreadable; row.Problem != "" {
-			im.tell(Event{Event: "mailbox_failed", Source: m.Source, Mailbox: m.Name, Why: row.Problem})
+		if m.Unreadable != "" {
+			im.fails(m, row, m.Unreadable)
 			continue
 		}
 		if err := im.mailbox(ctx, m, row); err != nil {
@@ -189,8 +190,12 @@ func (im *importing) mailbox(ctx context.Context, m *Mailbox, row *MailboxReport
 	var at Place
 	if !m.Scattered {
 		var err error
-		if at, row.Kept, err = im.Target.Open(ctx, im.report.Source, *m); err != nil {
-			return err
+		if at, row.Kept, err = im.Target.Open(ctx, im.report.Source, *m); fault.Is(err, fault.OverQuota) { // there are too many
+			im.fails(m, row, describe(err))
+			return nil
+		}
+		if err != nil {
+			return accountGone(ctx, im.Target, err)
 		}
 		row.Mailbox = at.Name
 	}
@@ -208,11 +213,14 @@ func (im *importing) mailbox(ctx context.Context, m *Mailbox, row *MailboxReport
 			im.tell(Event{Event: "mailbox_done", Source: m.Source, Mailbox: row.Mailbox, Done: row.Messages, Total: row.Messages})
 			return nil
 		case errors.As(err, &ours) && fault.Is(ours, fault.NotFound) && ctx.Err() == nil:
-			row.Problem = "the mailbox here was deleted meanwhile; run it again"
-			im.tell(Event{Event: "mailbox_failed", Source: m.Source, Mailbox: row.Mailbox, Why: row.Problem})
+			if err := accountGone(ctx, im.Target, ours.error); errors.Is(err, ErrAccountGone) {
+				return err
+			}
+			im.fails(m, row, fmt.Sprintf("the mailbox here was deleted meanwhile. What had come into it does not come again by itself, "+
+				"the rest does: run it again, after martlet import forget ADDRESS %q %q if all is to come", im.report.Source, m.Source))
 			return nil
 		case errors.As(err, &ours):
-			return ours.error
+			return accountGone(ctx, im.Target, ours.error)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
@@ -221,11 +229,31 @@ func (im *importing) mailbox(ctx context.Context, m *Mailbox, row *MailboxReport
 		}
 		im.closeSource()
 		if !im.again(ctx, err, m.Source) {
-			row.Problem = describe(err)
-			im.tell(Event{Event: "mailbox_failed", Source: m.Source, Mailbox: row.Mailbox, Why: row.Problem})
+			im.fails(m, row, describe(err))
 			return ctx.Err()
 		}
 	}
+}
+
+// fails notes that a mailbox does not come, or not all of it. The others do.
+func (im *importing) fails(m *Mailbox, row *MailboxReport, why string) {
+	row.Problem = why
+	im.tell(Event{Event: "mailbox_failed", Source: m.Source, Mailbox: row.Mailbox, Why: why})
+}
+
+// ErrAccountGone is the cause of an error if the account is no more.
+var ErrAccountGone = errors.New("the account is no more")
+
+// accountGone returns an error of a target: whether a thing is not there because its account
+// is not.
+func accountGone(ctx context.Context, to Target, err error) error {
+	if !fault.Is(err, fault.NotFound) || errors.Is(err, ErrAccountGone) {
+		return err
+	}
+	if _, e := to.Mailboxes(ctx); fault.Is(e, fault.NotFound) {
+		return fault.Wrap(fault.NotFound, "the account was removed meanwhile", errors.Join(ErrAccountGone, e))
+	}
+	return err
 }
 
 // read goes through a mailbox once.

@@ -2,6 +2,7 @@ package move
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,9 @@ type memory struct {
 	cut   int // messages after which its connection is lost, each time it is opened; 0: never
 	opens int
 	left  int
-	knows bool // it has listed its mailboxes since it was opened
+	files bool   // it is files
+	id    string // "": memory
+	knows bool   // it has listed its mailboxes since it was opened
 }
 
 type memoryBox struct {
@@ -45,8 +48,9 @@ func (s *memory) open(context.Context) (Source, error) {
 	return s, nil
 }
 
-func (s *memory) ID() string   { return "memory" }
-func (s *memory) Close() error { return nil }
+func (s *memory) ID() string     { return cmp.Or(s.id, "memory") }
+func (s *memory) Advice() Advice { return Advice{Files: s.files} }
+func (s *memory) Close() error   { return nil }
 
 func (s *memory) Mailboxes(context.Context) (list []Mailbox, err error) {
 	s.knows = true
@@ -700,3 +704,152 @@ func TestPace(t *testing.T) {
 }
 
 var _ io.ReaderAt = (*memoryFile)(nil)
+
+// ending is a target of which something goes or is full.
+type ending struct {
+	Target
+	puts      int // that succeed
+	onPut     func() error
+	openFails func(m Mailbox) error
+	mailboxes error
+}
+
+func (e *ending) Mailboxes(ctx context.Context) ([]Place, error) {
+	if e.mailboxes != nil {
+		return nil, e.mailboxes
+	}
+	return e.Target.Mailboxes(ctx)
+}
+
+func (e *ending) Open(ctx context.Context, source string, m Mailbox) (Place, bool, error) {
+	if e.openFails != nil {
+		if err := e.openFails(m); err != nil {
+			return Place{}, false, err
+		}
+	}
+	return e.Target.Open(ctx, source, m)
+}
+
+func (e *ending) Put(ctx context.Context, box Box, at mail.MailboxID, list []Incoming) ([]Outcome, error) {
+	if e.puts--; e.puts < 0 && e.onPut != nil {
+		if err := e.onPut(); err != nil {
+			return nil, err
+		}
+	}
+	return e.Target.Put(ctx, box, at, list)
+}
+
+// A mailbox that is deleted here while mail comes into it does not end the import, and it is
+// said how what had come is had again; an account that goes ends it.
+func TestImportIntoWhatGoes(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(600)
+	o := w.options(s)
+	to := &ending{Target: o.Target, puts: 2}
+	to.onPut = func() error {
+		to.onPut = nil
+		_, err := w.Store.Account(1).DeleteMailbox(ctx, "Work/50=25")
+		return err
+	}
+	s.boxes = s.boxes[1:] // each of two batches
+	o.Target = to
+	r, err := Import(ctx, o)
+	if err != nil || r.Mailboxes[0].Problem != "" || !strings.Contains(r.Mailboxes[1].Problem, `martlet import forget ADDRESS "memory" "Work.50%"`) {
+		t.Fatalf("%+v %v", r.Mailboxes, err)
+	}
+	none := fault.New(fault.NotFound, "there is no account")
+	s.boxes[0].add(letter(9000), Item{})
+	to.puts, to.mailboxes, to.onPut = 0, none, func() error { return none }
+	if _, err := Import(ctx, o); !errors.Is(err, ErrAccountGone) || !fault.Is(err, fault.NotFound) {
+		t.Error(err)
+	}
+	if err := Prove(ctx, &failing{to, none}, r, nil, nil); !errors.Is(err, ErrAccountGone) {
+		t.Error(err)
+	}
+}
+
+type failing struct {
+	Target
+	err error
+}
+
+func (f *failing) EachTie(context.Context, Box, func(Tie, *Now) error) error { return f.err }
+
+// Where no more mailboxes can be made, the others are filled.
+func TestImportIntoTooManyMailboxes(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(3)
+	s.boxes = append(s.boxes, memoryBox{Mailbox: Mailbox{Name: "Archive", Source: "all", Scattered: true}})
+	s.boxes[3].add(letter(900), Item{Places: []string{"label", "INBOX"}})
+	o := w.options(s)
+	changed := ""
+	o.Tell = func(e Event) {
+		if e.Event == "changed" {
+			changed += e.Why
+		}
+	}
+	o.Target = &ending{Target: o.Target, openFails: func(m Mailbox) error {
+		if m.Name == "Work/50=25" || m.Name == "label" {
+			return fault.New(fault.OverQuota, "too many mailboxes")
+		}
+		return nil
+	}}
+	r, err := Import(ctx, o)
+	if err != nil || r.Mailboxes[1].Brought != 3 || r.Mailboxes[2].Problem != "too many mailboxes" || r.Mailboxes[3].Brought != 1 || w.place(t, "Archive").Messages != 1 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	if changed != "it is not in the mailbox label: too many mailboxes" {
+		t.Error(changed)
+	}
+}
+
+// A label that a message could not be given is told by each proof.
+func TestProofTellsOfPlacesThatFailed(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	full := &memory{boxes: []memoryBox{{Mailbox: Mailbox{Name: "full", Source: "full"}}}}
+	for i := range 6 { // of keywords
+		item := Item{}
+		for k := range 190 {
+			item.Keywords = append(item.Keywords, fmt.Sprint("k", i*190+k))
+		}
+		full.boxes[0].add(letter(i), item)
+	}
+	if _, err := Import(ctx, w.options(full)); err != nil {
+		t.Fatal(err)
+	}
+	s := &memory{boxes: []memoryBox{{Mailbox: Mailbox{Name: "INBOX", Source: "INBOX", Role: mail.RoleInbox}}}}
+	s.boxes[0].add(letter(101), Item{})
+	s.boxes[0].add(letter(102), Item{Keywords: []string{"another"}, Places: []string{"full"}})
+	o := w.options(s)
+	for range 2 {
+		r, err := Import(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := w.proves(t, o, r)[0]; p.Changed != 1 || p.Same != 2 {
+			t.Errorf("%+v", p)
+		}
+	}
+	ties, err := w.Ties(ctx, Box{"memory", "INBOX"}, []string{"0.1", "0.2"})
+	if err != nil || ties[0].Changed != "" || !strings.HasPrefix(ties[1].Changed, "it is not in a mailbox") {
+		t.Errorf("%+v %+v %v", ties[0], ties[1], err)
+	}
+}
+
+// Neither files nor POP3 have UIDVALIDITYs, whatever their keys are like: of two messages that
+// are the same bytes none is taken for the other.
+func TestKeysLikeNumbers(t *testing.T) {
+	for _, files := range []bool{false, true} {
+		w := newWorld(t, store.Quota{})
+		s := newMemory(0)
+		s.files, s.id = files, map[bool]string{false: "pop3:carol@example.org", true: "maildir:x"}[files]
+		o := w.options(s)
+		for i := range 3 {
+			s.boxes[1].add(letter(1), Item{Key: fmt.Sprint(100+i, ".1")})
+			r, err := Import(ctx, o)
+			if err != nil || r.Mailboxes[1].Brought != 1 || w.place(t, "Sent").Messages != uint32(i+1) {
+				t.Fatalf("%+v %v", r, err)
+			}
+		}
+	}
+}

@@ -247,6 +247,7 @@ func (w *writing) one(i int) error {
 		return err
 	}
 	w.out[i].UID = t.UID
+	changed := w.out[i].Changed
 	for _, name := range item.Places {
 		err := w.copy(t.UID, name)
 		if fault.Is(err, fault.OverQuota) || fault.Is(err, fault.Limited) {
@@ -255,7 +256,11 @@ func (w *writing) one(i int) error {
 			return err
 		}
 	}
-	return nil
+	if w.out[i].Changed == changed {
+		return nil
+	}
+	t.Changed = w.out[i].Changed // so that the proof tells of it for ever
+	return w.tx.PutTie(w.box, t)
 }
 
 // takeKeywords returns the keywords of a message as they can be here, and notes what was

@@ -56,7 +56,7 @@ func Prove(ctx context.Context, to Target, r *Report, tell func(Difference), row
 		}
 		p, err := proveOne(ctx, to, m, tell)
 		if err != nil {
-			return err
+			return accountGone(ctx, to, err)
 		}
 		row(p)
 	}
@@ -161,7 +161,7 @@ func Verify(ctx context.Context, o Options, tell func(Difference), row func(Proo
 		}
 		p, err := im.verify(ctx, look, m, tell)
 		if err != nil {
-			return err
+			return accountGone(ctx, im.Target, err)
 		}
 		row(p)
 	}
