@@ -70,7 +70,7 @@ func renameOne(tx *store.Tx, r *Renaming) error {
 
 // settleTie moves a message that lies where it was put, and notes where it lies.
 func settleTie(tx *store.Tx, t *store.Tie, spots []spot, to mail.MailboxID) error {
-	i := slices.IndexFunc(spots, func(s spot) bool { return s.box == t.Mailbox })
+	i := place(t, spots)
 	switch {
 	case i < 0 && len(spots) > 0: // moved here, too: that counts
 		t.Mailbox, t.UID = spots[0].box, spots[0].uid
@@ -89,7 +89,8 @@ type Leaving struct{ Key, NewKey string }
 
 // Release takes ties out of a box and keeps them in another under new keys, with where their
 // messages lie now, so that one that comes back is known. throw has the messages go into
-// Trash before, or be expunged if they lie there, in the same commit. If the new key is
+// Trash before, or be expunged if they lie there, in the same commit, unless somebody moved
+// them away from where they were put; copies elsewhere stay. If the new key is
 // taken, the tie stays, and leads to no message any more.
 func (l *Local) Release(ctx context.Context, box, to Box, list []Leaving, throw bool) error {
 	for part := range slices.Chunk(list, changesAtOnce) {
@@ -115,7 +116,7 @@ func releaseOne(tx *store.Tx, box, to store.TiedBox, one Leaving, throw bool) er
 	}
 	spots, err := livePlaces(&tx.Snapshot, t.Message)
 	if err == nil && throw && len(spots) > 0 {
-		if err = throwAway(tx, spots); err == nil {
+		if err = throwAway(tx, &t, spots); err == nil {
 			spots, err = livePlaces(&tx.Snapshot, t.Message)
 		}
 	}

@@ -48,7 +48,10 @@ func changeOne(tx *store.Tx, box store.TiedBox, c *Change) error {
 		return err
 	}
 	if c.Gone {
-		return throwAway(tx, spots)
+		if err := throwAway(tx, &t, spots); err != nil {
+			return err
+		}
+		return tx.PutTie(box, t)
 	}
 	for _, s := range spots {
 		if err := carryFlags(tx, s, &t, c); err != nil {
@@ -84,9 +87,13 @@ func carryFlags(tx *store.Tx, s spot, t *store.Tie, c *Change) error {
 	return nil
 }
 
-// throwAway moves a message into the trash, out of all other mailboxes; one that lies there
-// goes for good.
-func throwAway(tx *store.Tx, spots []spot) error {
+// throwAway moves a message from where it was put into the trash, and the tie with it; one that
+// lies there goes for good. What the account's owner has moved or copied elsewhere is left alone.
+func throwAway(tx *store.Tx, t *store.Tie, spots []spot) error {
+	at := place(t, spots)
+	if at < 0 {
+		return nil
+	}
 	boxes, err := tx.Mailboxes()
 	if err != nil {
 		return err
@@ -99,19 +106,23 @@ func throwAway(tx *store.Tx, spots []spot) error {
 		}
 		boxes, i = append(boxes, box), len(boxes)
 	}
-	trash := boxes[i].ID
-	if j := slices.IndexFunc(spots, func(s spot) bool { return s.box != trash }); j >= 0 {
-		if _, err := tx.Move(spots[j].box, mail.SetOf(spots[j].uid), trash); err != nil {
-			return err
-		}
-		spots = slices.Delete(spots, j, j+1)
+	if t.Mailbox == boxes[i].ID {
+		_, err := tx.Expunge(t.Mailbox, mail.SetOf(spots[at].uid), false)
+		return err
 	}
-	for _, s := range spots {
-		if _, err := tx.Expunge(s.box, mail.SetOf(s.uid), false); err != nil {
-			return err
-		}
+	moved, err := tx.Move(t.Mailbox, mail.SetOf(spots[at].uid), boxes[i].ID)
+	if err == nil && len(moved) > 0 {
+		t.Mailbox, t.UID = boxes[i].ID, moved[0].To
 	}
-	return nil
+	return err
+}
+
+// place returns which of the spots is where a tie's message was put, < 0 if none is.
+func place(t *store.Tie, spots []spot) int {
+	if i := slices.Index(spots, spot{t.Mailbox, t.UID}); i >= 0 {
+		return i
+	}
+	return slices.IndexFunc(spots, func(s spot) bool { return s.box == t.Mailbox })
 }
 
 // moveTo moves a message to another mailbox from where it was put, if it is there still.
@@ -120,7 +131,7 @@ func moveTo(tx *store.Tx, t *store.Tie, spots []spot, name string) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(spots, func(s spot) bool { return s.box == t.Mailbox })
+	i := place(t, spots)
 	if i < 0 || to.ID == t.Mailbox {
 		return nil
 	}

@@ -237,7 +237,7 @@ type Change struct {
 	// here; what was changed here only, stays.
 	Flags    mail.Flags
 	Keywords []string
-	Gone     bool   // the message goes into Trash here, or is expunged if it lies there
+	Gone     bool   // the message goes into Trash here from where it was put, or is expunged if that is Trash
 	MoveTo   string // a mailbox here; "" where it is
 	// NewKey is what the source calls the message from now on, "" as before. The rest of the
 	// change is not looked at then.
