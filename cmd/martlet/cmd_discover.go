@@ -350,6 +350,12 @@ func nextCommand(a *discover.Answer) string {
 		if s.Protocol != "imap" && s.Protocol != "pop3" || s.Source == "own" {
 			continue
 		}
+		if mistrust(s) != "" { // it asks about the host, which --from would name
+			if !strings.Contains(a.Address, "@") {
+				return ""
+			}
+			return fmt.Sprintf("martlet import %s --user %s --to ACCOUNT --plan", s.Protocol, quoted(clean(a.Address)))
+		}
 		scheme := s.Protocol
 		if s.Security == discover.TLS {
 			scheme += "s"

@@ -85,8 +85,8 @@ func writable(cmd *cobra.Command, a *discover.Answer) error {
 			why = "was named in a way that others could have changed"
 		}
 		if why != "" {
-			return failed("no file is written: %s, which belongs to %s, %s (%s: %s). Compare it with what the provider says; --accept-insecure writes the file nevertheless",
-				clean(s.Host), clean(owner(s.Host)), why, s.Confidence, sourceNames[s.Source])
+			return failed("no file is written: %s, which belongs to %s, %s %s. Compare it with what the provider says; --accept-insecure writes the file nevertheless",
+				clean(s.Host), clean(owner(s.Host)), why, sourceText(s))
 		}
 	}
 	return nil

@@ -116,7 +116,7 @@ func hostConfirmed(cmd *cobra.Command, address string, s discover.Service) error
 	if why == "" {
 		return nil
 	}
-	what := fmt.Sprintf("%s, which belongs to %s, was found for %s (%s: %s), but %s", clean(s.Host), clean(owner(s.Host)), clean(address), s.Confidence, sourceNames[s.Source], why)
+	what := fmt.Sprintf("%s, which belongs to %s, was found for %s %s, but %s", clean(s.Host), clean(owner(s.Host)), clean(address), sourceText(s), why)
 	if !isTerminal(cmd.InOrStdin()) || !isTerminal(cmd.ErrOrStderr()) {
 		return failed("%s. If it keeps that mail, say so with --yes-host %s, or name the server with --from", what, clean(s.Host))
 	}
