@@ -143,6 +143,14 @@ func TestImportSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: code %d, %s", c.args, got.code, got.err)
 		}
 	}
+	// A file that is damaged is told, others come, and nobody says that all of these are here.
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), "broken.mbox.gz"), []byte("\x1f\x8bXXXXXXXXXXXX"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := command(t, "", "import", "mbox", "--config", config, filepath.Dir(file), "--to", "carol@a.example")
+	if got.code != 1 || !strings.Contains(got.out, "broken: it was not read to its end") && !strings.Contains(got.out, "broken.mbox.gz: it was not") || strings.Contains(got.err, "all others") {
+		t.Errorf("code %d: %s\n%s", got.code, got.out, got.err)
+	}
 }
 
 // TestPlanFitsTheTerminal: no line of a plan's table is wider than 80 columns.
