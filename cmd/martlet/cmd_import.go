@@ -16,6 +16,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/move/pop3source"
 	moveremote "github.com/martlet-mail/martlet/internal/move/remote"
 	"github.com/martlet-mail/martlet/internal/serve/admin"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -165,7 +166,13 @@ func beginImport(cmd *cobra.Command, args []string, s *importSource) (*importRun
 		return nil, err
 	}
 	run.opt = move.Options{
-		Open:   func(ctx context.Context) (move.Source, error) { return open(ctx, run.show.waits) },
+		Open: func(ctx context.Context) (move.Source, error) {
+			src, err := open(ctx, run.show.waits)
+			if pop, is := src.(*pop3source.Source); is {
+				pop.Know(run.target)
+			}
+			return src, err
+		},
 		Target: run.target, Choice: choice, Now: time.Now, Wait: importWait,
 		Spool: func() (store.SpoolFile, error) { return tempFile() }, Tell: run.show.event,
 	}

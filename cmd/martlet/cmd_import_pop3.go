@@ -148,14 +148,15 @@ func clearPOP3(ctx context.Context, run *importRun) error {
 			return err
 		}
 	}
-	src, err := run.opt.Open(ctx)
+	opened, err := run.opt.Open(ctx)
 	if err != nil {
 		return err
 	}
+	src := opened.(*pop3source.Source)
 	defer src.Close()
 	var keys []string
 	err = run.target.EachTie(ctx, move.Box{Source: src.ID(), Mailbox: "INBOX"}, func(t move.Tie, now *move.Now) error {
-		if until.IsZero() || now != nil && now.Date.Before(until) {
+		if now != nil && (until.IsZero() || now.Date.Before(until)) {
 			keys = append(keys, t.Key)
 		}
 		return nil
@@ -163,5 +164,6 @@ func clearPOP3(ctx context.Context, run *importRun) error {
 	if err != nil || len(keys) == 0 {
 		return err
 	}
-	return src.(*pop3source.Source).Delete(ctx, "INBOX", keys, false)
+	_, err = src.Remove(ctx, "INBOX", keys)
+	return err
 }

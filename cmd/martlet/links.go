@@ -51,7 +51,7 @@ func (h *house) newLinks() (*link.Links, error) {
 	o := link.Options{
 		Engine: h.engine, Now: time.Now, Chance: chance.Float64, Random: rand.Reader, Key: key,
 		Open: func(ctx context.Context, r link.Rule, s link.Secret) (move.Source, error) {
-			return openLinkSource(ctx, linkSource(r, s, roots, dial), s)
+			return openLinkSource(ctx, linkSource(r, s, roots, dial, move.NewLocal(h.store, r.Account)), s)
 		},
 		Target: h.linkTarget, Store: h.store, SignIn: signInOptions(roots, dial),
 		Spool: func() (store.SpoolFile, error) { return spool.File() },
@@ -125,14 +125,14 @@ func openLinkSource(ctx context.Context, source move.Source, s link.Secret) (mov
 }
 
 // linkSource is the source of a rule. It connects when it is first asked for something.
-func linkSource(r link.Rule, s link.Secret, roots *x509.CertPool, dial dialer) move.Source {
+func linkSource(r link.Rule, s link.Secret, roots *x509.CertPool, dial dialer, ties pop3source.Ties) move.Source {
 	token, mechanism := "", ""
 	if s.Grant != nil {
 		token, mechanism = s.Grant.Access, s.Grant.Mechanism
 	}
 	if r.Server.Protocol == "pop3" {
 		o := pop3source.Options{
-			Host: r.Server.Host, Port: r.Server.Port, Roots: roots, Insecure: r.Server.Insecure, Dial: dial, Now: time.Now, Random: rand.Reader, User: r.User,
+			Host: r.Server.Host, Port: r.Server.Port, Roots: roots, Insecure: r.Server.Insecure, Dial: dial, Now: time.Now, Random: rand.Reader, User: r.User, Ties: ties,
 			Security: map[string]pop3source.Security{"tls": pop3source.TLS, "starttls": pop3source.StartTLS, "offered": pop3source.OfferedTLS}[r.Server.Security],
 			Credentials: func(context.Context) (pop3source.Credentials, error) {
 				return pop3source.Credentials{Password: s.Password, Token: token, Mechanism: mechanism}, nil

@@ -170,8 +170,9 @@ func (v *visitor) put(ctx context.Context) error {
 
 // Remover is a source whose messages can be removed.
 type Remover interface {
-	// Delete removes messages; of a source that has a trash, into that.
-	Delete(ctx context.Context, mailbox string, keys []string, trash bool) error
+	// Remove removes of these messages what is in the account, and the same there as here; the
+	// others stay. It tells how many it has removed.
+	Remove(ctx context.Context, mailbox string, keys []string) (removed int, err error)
 }
 
 // removes tells whether what was brought is removed at the source: of POP3, if asked.
@@ -192,8 +193,9 @@ func (v *visitor) clear(ctx context.Context) error {
 	if !ok {
 		return fault.New(fault.Unsupported, "nothing can be removed at this source")
 	}
-	v.report.Carried += int64(len(v.here))
-	return source.Delete(ctx, v.box.Source, v.here, false)
+	n, err := source.Remove(ctx, v.box.Source, v.here)
+	v.report.Carried += int64(n)
+	return err
 }
 
 func (v *visitor) flush(ctx context.Context) error {

@@ -114,7 +114,7 @@ type popped struct {
 	removed []string
 }
 
-func (p *popped) Delete(_ context.Context, _ string, keys []string, _ bool) error {
+func (p *popped) Remove(_ context.Context, _ string, keys []string) (int, error) {
 	p.removed = append(p.removed, keys...)
 	b := p.box("INBOX")
 	for _, k := range keys {
@@ -122,7 +122,7 @@ func (p *popped) Delete(_ context.Context, _ string, keys []string, _ bool) erro
 			p.remove(b, i)
 		}
 	}
-	return nil
+	return len(keys), nil
 }
 
 // Read tells of all: POP3 knows no changes.

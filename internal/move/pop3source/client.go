@@ -278,6 +278,7 @@ var errEnd = errors.New("the message goes on without end")
 type text struct {
 	c      *client
 	left   int64 // bytes that may still come
+	count  int64 // bytes that came
 	buf    []byte
 	within bool // a line
 	last   byte // of the piece before
@@ -296,6 +297,7 @@ func (t *text) Read(p []byte) (int, error) {
 			return 0, t.c.lose(err)
 		}
 		t.buf = t.line(piece)
+		t.count += int64(len(t.buf))
 		if t.left -= int64(len(t.buf)); t.left < 0 {
 			t.endless = true
 			return 0, t.c.lose(fault.Wrap(fault.TooLarge, "a message of "+t.c.opt.Host+" goes on far beyond its size", errEnd))

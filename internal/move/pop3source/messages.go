@@ -197,6 +197,9 @@ func (c *client) retrieve(ctx context.Context, block []entry, items []move.Item,
 		if t.endless && err != nil {
 			return errEnd
 		}
+		if err == nil {
+			block[i].got = t.count
+		}
 		done++
 		return err
 	})

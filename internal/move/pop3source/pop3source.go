@@ -2,7 +2,7 @@
 //
 // Messages are known by their UIDLs; where a server has none, by a hash of their header. RETR
 // goes ahead of the answers where the server allows it. Nothing is removed there but by
-// Delete, which those call who know that the messages are durable here.
+// Remove, and only what was read and is in the account.
 //
 // What the server says is bounded: lines, lists and messages. It is not connected again when
 // the connection breaks: who reads opens the source anew, and wants what is missing.
@@ -53,6 +53,8 @@ type Options struct {
 	User     string
 	// Credentials are asked for at each login: tokens expire.
 	Credentials func(ctx context.Context) (Credentials, error)
+	// Ties is what was brought before; nil: nothing is known, and nothing can be removed.
+	Ties Ties
 }
 
 // Credentials prove who somebody is: by a password, or by an OAuth access token.
@@ -70,6 +72,8 @@ type Source struct {
 	list []entry
 	nth  int // session
 
+	doubts int // see doubt
+
 	delay time.Duration // see LoginDelay
 }
 
@@ -79,6 +83,7 @@ type entry struct {
 	size   int64
 	key    string
 	uidl   string
+	got    int64 // bytes that were read of it in this session
 }
 
 // New returns a source. It connects when it is first asked for something.
@@ -179,6 +184,11 @@ func (s *Source) Read(ctx context.Context, _ move.Mailbox, how move.Reading, v m
 
 // block tells of some messages of the nth session, and hands over those that are wanted.
 func (s *Source) block(ctx context.Context, block []entry, nth int, how move.Reading, v move.Visitor) error {
+	if !how.Plan && nth == s.nth { // of a session of before the numbers are others
+		if err := s.doubt(ctx, block); err != nil {
+			return err
+		}
+	}
 	items := make([]move.Item, len(block))
 	for i, e := range block {
 		items[i] = move.Item{Key: e.key, Size: e.size}
@@ -239,36 +249,6 @@ func (s *Source) present(ctx context.Context, block []entry, nth int, items []mo
 	}
 	// Numbers of blocks to come are put right by their own call.
 	return there, nil
-}
-
-// Delete removes messages at the server: they are gone there when it returns nil, and none is
-// if it returns an error (RFC 1939, 6). Keys that are not there any more are passed over. trash means
-// nothing here.
-func (s *Source) Delete(ctx context.Context, _ string, keys []string, _ bool) error {
-	if err := s.open(ctx); err != nil {
-		return err
-	}
-	wanted := make(map[string]bool, len(keys))
-	for _, k := range keys {
-		wanted[k] = true
-	}
-	var gone []entry
-	for _, e := range s.list {
-		if wanted[e.key] {
-			gone = append(gone, e)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	if err := s.c.remove(gone); err != nil {
-		_ = s.c.conn.Close() // without QUIT nothing is removed
-		s.c = nil
-		return err
-	}
-	err := s.c.end()
-	s.c = nil // numbers of a new session are others
-	return err
 }
 
 var _ move.Source = (*Source)(nil)

@@ -223,9 +223,19 @@ func TestReading(t *testing.T) {
 }
 
 func TestRemoving(t *testing.T) {
+	l := func() *ledger {
+		l := &ledger{ties: map[string]*move.Looked{}}
+		for i, text := range some {
+			l.tie(fmt.Sprintf("u%d", i+1), text)
+		}
+		return l
+	}
+	remove := func(srv *server, keys ...string) error {
+		_, err := srv.source(func(o *Options) { o.Ties = l() }).Remove(t.Context(), "INBOX", keys)
+		return err
+	}
 	srv := (&server{capas: []string{"UIDL", "USER"}, mail: some}).start(t)
-	s := srv.source(nil)
-	if err := s.Delete(t.Context(), "INBOX", []string{"u1", "u3", "u99"}, false); err != nil {
+	if err := remove(srv, "u1", "u3", "u99"); err != nil {
 		t.Fatal(err)
 	}
 	if srv.gone() != "[1 3]" {
@@ -233,11 +243,11 @@ func TestRemoving(t *testing.T) {
 	}
 	// One that cannot be removed: none is.
 	srv = (&server{capas: []string{"UIDL", "USER"}, mail: some, answer: map[string]string{"DELE 3": "-ERR no\r\n"}}).start(t)
-	if err := srv.source(nil).Delete(t.Context(), "INBOX", []string{"u1", "u3"}, false); err == nil || srv.gone() != "[]" {
+	if err := remove(srv, "u1", "u3"); err == nil || srv.gone() != "[]" {
 		t.Error(err, srv.gone())
 	}
 	srv = (&server{capas: []string{"UIDL", "USER"}, mail: some, answer: map[string]string{"QUIT": "CLOSE"}}).start(t)
-	if err := srv.source(nil).Delete(t.Context(), "INBOX", []string{"u1"}, false); err == nil {
+	if err := remove(srv, "u1"); err == nil {
 		t.Error("it is not known whether it was removed, and that is not said")
 	}
 }
