@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -48,10 +49,9 @@ func (o Options) Loopback(ctx context.Context, p Provider, c Client) (Grant, err
 			if got, ok := a.pasted(text); ok {
 				return o.settle(ctx, a, got)
 			}
+		case <-a.interfered:
+			return Grant{}, fault.New(fault.Denied, "too many answers came to another question than ours: something on this machine interferes")
 		case back := <-a.answers:
-			if back.stranger {
-				return Grant{}, fault.New(fault.Denied, "too many answers came to another question than ours: something on this machine interferes")
-			}
 			g, err := o.settle(ctx, a, back.query)
 			back.done <- err
 			<-back.told
@@ -62,22 +62,22 @@ func (o Options) Loopback(ctx context.Context, p Provider, c Client) (Grant, err
 
 // asking is a question to a provider that waits for its answer.
 type asking struct {
-	provider  Provider
-	client    Client
-	state     string
-	verifier  string
-	redirect  string
-	hosts     []string // that a browser may think it has come to
-	answers   chan answer
-	strangers chan struct{} // room for answers to other questions
+	provider   Provider
+	client     Client
+	state      string
+	verifier   string
+	redirect   string
+	hosts      []string // that a browser may think it has come to
+	answers    chan answer
+	strangers  atomic.Int64  // answers to other questions
+	interfered chan struct{} // closed when these were too many
 }
 
 // answer is a browser that has come back.
 type answer struct {
-	query    url.Values
-	done     chan error    // what came of it
-	told     chan struct{} // closed when the person has been told
-	stranger bool
+	query url.Values
+	done  chan error    // what came of it
+	told  chan struct{} // closed when the person has been told
 }
 
 func (o Options) ask(p Provider, c Client) (*asking, error) {
@@ -91,7 +91,7 @@ func (o Options) ask(p Provider, c Client) (*asking, error) {
 	b64 := base64.RawURLEncoding
 	return &asking{
 		provider: p, client: c, state: b64.EncodeToString(secrets[:32]), verifier: b64.EncodeToString(secrets[32:]),
-		answers: make(chan answer), strangers: make(chan struct{}, maxStrangers),
+		answers: make(chan answer), interfered: make(chan struct{}),
 	}, nil
 }
 
@@ -156,13 +156,8 @@ func (a *asking) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if !a.ours(q) {
 		say(w, http.StatusBadRequest, "This is not the answer to the sign-in that was asked for. Nothing was done.")
-		select {
-		case a.strangers <- struct{}{}:
-		default:
-			select {
-			case a.answers <- answer{stranger: true}:
-			case <-r.Context().Done():
-			}
+		if a.strangers.Add(1) == maxStrangers+1 {
+			close(a.interfered)
 		}
 		return
 	}
