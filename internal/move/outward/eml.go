@@ -88,6 +88,15 @@ type emlBox struct {
 
 func emlName(uid mail.UID) string { return fmt.Sprintf("%010d.eml", uid) }
 
+// emlUID returns the UID in the name of a file of ours, 0 if it is not.
+func emlUID(name string) mail.UID {
+	var uid mail.UID
+	if n, _ := fmt.Sscanf(name, "%010d.eml", &uid); n != 1 || emlName(uid) != name {
+		return 0
+	}
+	return uid
+}
+
 // openEML opens one. What an export that was stopped has left, and no index tells of, goes.
 func openEML(d Disk, e *Entry, x *index) (*emlBox, error) {
 	b := &emlBox{files{d: d}, e.Path}
@@ -96,12 +105,11 @@ func openEML(d Disk, e *Entry, x *index) (*emlBox, error) {
 	}
 	list, err := names(d, b.dir)
 	for _, name := range list {
-		var uid mail.UID
-		whole := strings.TrimSuffix(name, ".tmp")
-		if n, _ := fmt.Sscanf(whole, "%010d.eml", &uid); err != nil || n != 1 || emlName(uid) != whole {
+		uid := emlUID(strings.TrimSuffix(name, ".tmp"))
+		if err != nil || uid == 0 {
 			continue
 		}
-		if whole != name || x.find(uid) == nil {
+		if strings.HasSuffix(name, ".tmp") || x.find(uid) == nil {
 			err = writing(name, d.Remove(path.Join(b.dir, name)))
 		}
 	}

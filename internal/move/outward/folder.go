@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/move"
@@ -13,10 +14,12 @@ import (
 
 // Folder is an export as a move.Source: the account as it was, byte for byte, with its
 // mailboxes, roles, flags, keywords, dates and UIDs. Flags that another program has changed
-// in a Maildir since are as they are there now.
+// in a Maildir since are as they are there now. Mail that other programs have put into the folder
+// is told of as any mail there, in mailboxes of its own.
 type Folder struct {
 	d        Disk
 	manifest *Manifest
+	others   *others // nil: not looked for yet
 }
 
 // OpenFolder opens an export. It returns nil without an error if the folder is none.
@@ -30,7 +33,7 @@ func OpenFolder(d Disk) (*Folder, error) {
 			return nil, fault.Newf(fault.Invalid, "%s names a file outside the folder: %q", ManifestName, e.Path)
 		}
 	}
-	return &Folder{d, m}, nil
+	return &Folder{d: d, manifest: m}, nil
 }
 
 // Form returns the form of the export.
@@ -47,7 +50,7 @@ func (f *Folder) Close() error { return nil }
 
 // Mailboxes lists them, INBOX first and then those with a role: what is called "Sent" without being
 // it is not to be taken for it. The last one has the names that were subscribed without a mailbox.
-func (f *Folder) Mailboxes(context.Context) ([]move.Mailbox, error) {
+func (f *Folder) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 	var list []move.Mailbox
 	for _, e := range f.manifest.Mailboxes {
 		m := move.Mailbox{Name: e.Mailbox, Source: e.Path, Role: e.Role, Subscribed: e.Subscribed, UIDValidity: e.UIDValidity, Messages: e.Messages, Bytes: e.Bytes, Exact: true}
@@ -67,7 +70,11 @@ func (f *Folder) Mailboxes(context.Context) ([]move.Mailbox, error) {
 			list[i].Subscriptions, names = names[:n], names[n:]
 		}
 	}
-	return list, nil
+	var err error
+	if f.others, err = findOthers(ctx, f.d, f.manifest); err != nil {
+		return nil, err
+	}
+	return append(list, f.others.list...), nil
 }
 
 // fitting returns how many of some names one mailbox may have with it.
@@ -93,7 +100,15 @@ func rank(m move.Mailbox) int {
 }
 
 // Read goes through a mailbox in the order of UIDs.
-func (f *Folder) Read(ctx context.Context, m move.Mailbox, _ move.Reading, v move.Visitor) error {
+func (f *Folder) Read(ctx context.Context, m move.Mailbox, how move.Reading, v move.Visitor) error {
+	if strings.HasPrefix(m.Source, otherPrefix) {
+		if f.others == nil {
+			if _, err := f.Mailboxes(ctx); err != nil {
+				return err
+			}
+		}
+		return f.others.read(ctx, m, how, v)
+	}
 	i := slices.IndexFunc(f.manifest.Mailboxes, func(e Entry) bool {
 		return e.Path == m.Source || e.Path == "." && m.Source == "INBOX"
 	})
@@ -133,7 +148,7 @@ func (f *Folder) box(e *Entry) (box, error) {
 		}
 		return &mboxBox{d: f.d, name: e.Path, f: file, quoting: f.manifest.Quoting, id: e.UIDValidity}, nil
 	case Maildir:
-		b := &maildirBox{files: files{d: f.d}, dir: e.Path, key: fmt.Sprintf(".M%dP", e.UIDValidity)}
+		b := &maildirBox{files: files{d: f.d}, dir: e.Path, key: maildirKey(e)}
 		if err := b.readWords(); err != nil {
 			return nil, err
 		}

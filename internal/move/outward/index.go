@@ -171,6 +171,14 @@ func (x *index) setGone(m *mark, gone bool, size int64) {
 	m.gone = gone
 }
 
+// exported is where in an mbox file what was exported ends.
+func (x *index) exported() int64 {
+	if x.last == nil {
+		return 0
+	}
+	return x.last.At + x.last.Length
+}
+
 // live is how many messages the account has.
 func (x *index) live() int64 { return int64(len(x.rows)) - x.gone }
 

@@ -35,7 +35,7 @@ type maildirBox struct {
 const letters = 26
 
 func openMaildir(d Disk, e *Entry, x *index) (*maildirBox, error) {
-	b := &maildirBox{files: files{d: d}, dir: e.Path, key: fmt.Sprintf(".M%dP", e.UIDValidity)}
+	b := &maildirBox{files: files{d: d}, dir: e.Path, key: maildirKey(e)}
 	for _, name := range []string{"tmp", "new", "cur"} {
 		if err := mkdirs(d, path.Join(b.dir, name)); err != nil {
 			return nil, err
@@ -53,6 +53,9 @@ func openMaildir(d Disk, e *Entry, x *index) (*maildirBox, error) {
 	}
 	return b, b.tidy(x)
 }
+
+// maildirKey is what the names of our files of a mailbox have in them.
+func maildirKey(e *Entry) string { return fmt.Sprintf(".M%dP", e.UIDValidity) }
 
 // tidy takes away what an export that was stopped has left, and no index tells of.
 func (b *maildirBox) tidy(x *index) error {
@@ -75,8 +78,10 @@ func (b *maildirBox) tidy(x *index) error {
 }
 
 // uidOf returns the UID in the name of a file of ours, 0 if it is not.
-func (b *maildirBox) uidOf(name string) mail.UID {
-	_, rest, ok := strings.Cut(name, b.key)
+func (b *maildirBox) uidOf(name string) mail.UID { return maildirUID(name, b.key) }
+
+func maildirUID(name, key string) mail.UID {
+	_, rest, ok := strings.Cut(name, key)
 	number, _, dot := strings.Cut(rest, ".martlet,S=")
 	if !ok || !dot {
 		return 0
@@ -218,7 +223,7 @@ func (b *maildirBox) reflag(_, now Line) error {
 // finish writes the list of UIDs.
 func (b *maildirBox) finish(e *Entry, x *index) error {
 	name := path.Join(b.dir, "dovecot-uidlist")
-	if ok, err := there(b.d, name); err != nil || ok && !b.more {
+	if ok, err := b.listed(name, e, x); err != nil || ok && !b.more {
 		return err
 	}
 	id := sha256.Sum256(fmt.Appendf(nil, "%d %s", e.UIDValidity, e.Mailbox))
@@ -235,6 +240,39 @@ func (b *maildirBox) finish(e *Entry, x *index) error {
 		}
 		return buf.Flush()
 	})
+}
+
+// listed tells whether the list of UIDs has all messages: an export may have been stopped before
+// it was written, and another program may have written it since.
+func (b *maildirBox) listed(name string, e *Entry, x *index) (bool, error) {
+	f, err := b.d.OpenFile(name, os.O_RDONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, writing(name, err)
+	}
+	defer f.Close()
+	next, ours := mail.UID(0), 0
+	r := bufio.NewReader(f)
+	for first := true; ; first = false {
+		line, err := readLine(r)
+		if err == io.EOF {
+			return next >= e.UIDNext && ours == len(x.rows), nil
+		}
+		if err != nil {
+			return false, writing(name, err)
+		}
+		if first {
+			for _, word := range strings.Fields(string(line)) {
+				if n, err := strconv.ParseUint(strings.TrimPrefix(word, "N"), 10, 32); err == nil && word[0] == 'N' {
+					next = mail.UID(n)
+				}
+			}
+		} else if _, file, ok := strings.Cut(string(line), ":"); ok && b.uidOf(strings.TrimSpace(file)) != 0 {
+			ours++
+		}
+	}
 }
 
 func (b *maildirBox) close() { b.drop() }

@@ -39,9 +39,11 @@ type mboxBox struct {
 	quoting Quoting
 	id      uint32 // UIDVALIDITY
 	first   bool   // no message is in it yet
+	journal journal
 }
 
-// openMbox opens one, and cuts off what no index tells of.
+// openMbox opens one, and cuts off what an export that was stopped had begun to write. Mail that
+// another program has put there since is not cut off: the error is errOthers then.
 func openMbox(d Disk, e *Entry, x *index, q Quoting) (*mboxBox, error) {
 	if err := mkdirs(d, path.Dir(e.Path)); err != nil {
 		return nil, err
@@ -50,16 +52,24 @@ func openMbox(d Disk, e *Entry, x *index, q Quoting) (*mboxBox, error) {
 	if err != nil {
 		return nil, writing(e.Path, err)
 	}
-	b := &mboxBox{d: d, name: e.Path, f: f, quoting: q, id: e.UIDValidity, first: x.last == nil}
-	if x.last != nil {
-		b.end = x.last.At + x.last.Length
-	}
+	b := &mboxBox{d: d, name: e.Path, f: f, quoting: q, id: e.UIDValidity, first: x.last == nil, end: x.exported()}
+	b.journal = journal{d: d, name: journalName(e)}
 	info, err := f.Stat()
-	if err == nil && info.Size() < b.end {
-		err = fault.Newf(fault.Corrupt, "%s is shorter than what was exported; remove the export and make it anew", e.Path)
-	}
 	if err == nil {
-		err = f.Truncate(b.end)
+		err = b.journal.read()
+	}
+	switch {
+	case err != nil:
+	case info.Size() < b.end:
+		err = fault.Newf(fault.Corrupt, "%s is shorter than what was exported; remove the export and make it anew", e.Path)
+	case info.Size() > b.end:
+		if ours, why := b.journal.wrote(f, b.end, info.Size(), q); why != nil {
+			err = why
+		} else if !ours {
+			err = fault.Wrap(fault.Exists, fmt.Sprintf("%s has mail behind byte %d that this export did not put there, and that it will not cut off: bring it into an account (martlet import mbox FOLDER) and export to another folder, or take it out of the file", e.Path, b.end), errOthers)
+		} else {
+			err = f.Truncate(b.end)
+		}
 	}
 	if err == nil {
 		_, err = f.Seek(b.end, io.SeekStart)
@@ -85,6 +95,9 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 func (b *mboxBox) put(l *Line, t *text) error {
+	if err := b.journal.begin(b.end); err != nil {
+		return err
+	}
 	l.At, l.Raw = b.end, t.raw
 	c := &counter{w: b.w}
 	e := mboxEntry{w: c, quoting: b.quoting}
@@ -101,7 +114,7 @@ func (b *mboxBox) put(l *Line, t *text) error {
 		l.Marks, l.Marked = c.n, int64(len(m))
 		return m
 	}
-	fmt.Fprintf(c, "From MAILER-DAEMON %s\n", l.Date.UTC().Format(time.ANSIC))
+	fmt.Fprintf(c, ourFrom+"%s\n", l.Date.UTC().Format(time.ANSIC))
 	if err := e.message(t); err != nil {
 		return writing(b.name, err)
 	}
@@ -189,6 +202,7 @@ func (b *mboxBox) settle() error {
 	if err := b.w.Flush(); err != nil {
 		return writing(b.name, err)
 	}
+	b.journal.settled()
 	return writing(b.name, b.f.Sync())
 }
 
@@ -218,6 +232,9 @@ func (b *mboxBox) reflag(_, now Line) error {
 
 // finish writes the last UID and the keywords into the first message.
 func (b *mboxBox) finish(e *Entry, x *index) error {
+	if err := b.journal.end(); err != nil {
+		return err
+	}
 	if x.first == nil || x.first.At != 0 {
 		return nil
 	}
@@ -235,7 +252,10 @@ func (b *mboxBox) finish(e *Entry, x *index) error {
 	return writing(b.name, b.f.Sync())
 }
 
-func (b *mboxBox) close() { b.f.Close() }
+func (b *mboxBox) close() {
+	b.journal.close()
+	b.f.Close()
+}
 
 func (b *mboxBox) read(l *Line) (io.ReadCloser, error) {
 	u := newUnquoted(io.NewSectionReader(b.f, l.At, l.Length), l, b.quoting)

@@ -450,8 +450,9 @@ func TestHalfMessagesGo(t *testing.T) {
 				switch k.Form {
 				case Mbox:
 					f, _ := os.OpenFile(filepath.Join(dir, e.Path), os.O_WRONLY|os.O_APPEND, 0)
-					f.WriteString("From half a message\nSub")
+					f.WriteString("From MAILER-DAEMON half a message\nSub")
 					f.Close()
+					os.WriteFile(filepath.Join(dir, journalName(&e)), []byte("0\n"), 0o600)
 				case EML:
 					os.WriteFile(filepath.Join(dir, e.Path, "0000000777.eml.tmp"), []byte("half"), 0o600)
 				case Maildir:

@@ -43,7 +43,7 @@ func (r *run) prove(ctx context.Context, m move.Mailbox, res *Result) error {
 		return err
 	}
 	defer x.close()
-	b, err := (&Folder{r.Disk, r.manifest}).box(e)
+	b, err := (&Folder{d: r.Disk, manifest: r.manifest}).box(e)
 	if err != nil {
 		return err
 	}

@@ -253,6 +253,10 @@ func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
 	}
 	defer x.close()
 	b, err := openBox(r.Disk, r.manifest, e, x)
+	if errors.Is(err, errOthers) { // the other mailboxes are none the worse
+		res.Error = fault.Say(err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
