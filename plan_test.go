@@ -88,7 +88,7 @@ var plan = map[string][]string{
 	"move/signin/signintest": {},
 
 	"move/account": {"mail", "fault", "move"},
-	"move/outward": {"mail", "fault", "move", "move/account", "move/imapc", "move/imapsource", "move/mbox", "move/maildir", "move/eml", "syntax/*", "golang.org/x/text"},
+	"move/outward": {"mail", "fault", "move", "move/account", "move/imapc", "move/imapsource", "move/rfc822", "move/mbox", "move/maildir", "move/eml", "syntax/*", "golang.org/x/text"},
 
 	"move/imapc":      {"mail", "fault", "syntax/imap", "github.com/xdg-go/scram"},
 	"move/imapsource": {"mail", "fault", "syntax/imap", "move", "move/imapc", "golang.org/x/text"},
