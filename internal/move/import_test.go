@@ -853,3 +853,33 @@ func TestKeysLikeNumbers(t *testing.T) {
 		}
 	}
 }
+
+// The plan of mailboxes that are to be exactly as they were says where they will be.
+func TestPlanOfExactMailboxes(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := &memory{}
+	for _, m := range []Mailbox{
+		{Name: "Gesendet", Source: "Gesendet", Role: mail.RoleSent, Exact: true},
+		{Name: "Junk", Source: "Junk", Role: mail.RoleTrash, Exact: true},
+		{Name: "Trash", Source: "Trash", Exact: true},
+		{Name: "Drafts", Source: "Drafts", Role: mail.RoleDrafts, Exact: true},
+	} {
+		b := memoryBox{Mailbox: m}
+		b.add(letter(len(s.boxes)), Item{})
+		s.boxes = append(s.boxes, b)
+	}
+	o := w.options(s)
+	plan, err := MakePlan(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Import(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range r.Mailboxes {
+		if p := plan.Mailboxes[i]; p.Mailbox != m.Mailbox || p.Made {
+			t.Errorf("%s was to go into %s (made: %v), and went into %s", m.Source, p.Mailbox, p.Made, m.Mailbox)
+		}
+	}
+}

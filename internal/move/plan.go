@@ -150,6 +150,12 @@ func whereTo(here []Place, m *Mailbox) (at Place, made bool) {
 	if m.Role == mail.RoleInbox {
 		name = "INBOX"
 	} else if i := slices.IndexFunc(here, func(p Place) bool { return p.Role == m.Role }); i >= 0 && m.Role != "" {
+		if m.Exact && here[i].UIDNext <= 1 { // it gets the name, or the one of the name its role
+			if j := slices.IndexFunc(here, func(p Place) bool { return p.Name == name }); j >= 0 {
+				return here[j], false
+			}
+			here[i].Name = name
+		}
 		return here[i], false
 	}
 	if i := slices.IndexFunc(here, func(p Place) bool { return p.Name == name }); i >= 0 {
