@@ -235,6 +235,7 @@ func (tx *Tx) renewValidity(b *txBox) {
 	tx.acct.validity = max(tx.acct.validity+1, validityAt(tx.now))
 	b.UIDValidity = tx.acct.validity
 	tx.touch(b)
+	b.LogFloor = tx.mod // who watches the mailbox is told of it anew
 }
 
 // highestValidity is the highest UIDVALIDITY that is taken over: those that are given out go
@@ -243,9 +244,13 @@ const highestValidity = 1<<32 - 1<<27
 
 // TakeValidity gives a mailbox that never had a message the UIDVALIDITY that it has
 // elsewhere, and tells whether it has it now.
+//
+// To clients it is the mailbox that they know from there, with a modseq of there up to which
+// they know it (RFC 7162, 3.2.5). So from here on modseqs are above those, and the log begins
+// anew: such a client is told of all that is here and of all that is not.
 func (tx *Tx) TakeValidity(id mail.MailboxID, validity uint32) (bool, error) {
 	b, err := tx.open(id)
-	if err != nil || b.UIDValidity == validity {
+	if err != nil || b.UIDValidity == validity && b.UIDNext != 1 {
 		return err == nil, err
 	}
 	if validity == 0 || validity > highestValidity || b.UIDNext != 1 {
@@ -253,8 +258,36 @@ func (tx *Tx) TakeValidity(id mail.MailboxID, validity uint32) (bool, error) {
 	}
 	b.UIDValidity = validity
 	tx.acct.validity = max(tx.acct.validity, validity)
+	tx.leap()
 	tx.touch(b)
+	b.LogFloor = tx.mod
 	return true, nil
+}
+
+// leastLeap is where modseqs go on at least when a UIDVALIDITY was taken over. Most servers
+// count changes from 1.
+const leastLeap = 1 << 50
+
+// FromElsewhere tells whether there may be clients that know the mailbox, with its UIDs and
+// modseqs, from another server. It is so of all that took a UIDVALIDITY over.
+func (m *Mailbox) FromElsewhere() bool { return m.LogFloor >= leastLeap }
+
+// leap makes the modseq of this commit, and all after it, higher than those of other servers:
+// the microseconds since 1970 if they are not so high yet. That is above what counts changes
+// or milliseconds, and above what an account has after a leap in which its mail was brought
+// elsewhere before; and below 2^53, so that clients that calculate in floating point have it
+// exactly.
+func (tx *Tx) leap() {
+	was := tx.mod
+	tx.mod = max(was, leastLeap, mail.ModSeq(max(tx.now.UnixMicro(), 0)))
+	for _, b := range tx.boxes { // what this commit has done to others is of the same modseq
+		if b.HighestModSeq == was {
+			b.HighestModSeq = tx.mod
+		}
+		if b.Created == was {
+			b.Created = tx.mod
+		}
+	}
 }
 
 // renamedTied gives a mailbox that is renamed a new UIDVALIDITY if it shares one that was

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -231,4 +232,75 @@ func TestRepairOfTies(t *testing.T) {
 		t.Errorf("%+v %v", tie, ok)
 	}
 	w.verify(t)
+}
+
+// Where a UIDVALIDITY is taken over, modseqs go on above those that clients may know from
+// there, and the log does not reach back to them; what else the same commit does is in order.
+func TestModSeqsLeapWithAUIDVALIDITY(t *testing.T) {
+	w := newWorld(t)
+	inbox, archive := w.box(t, "INBOX").ID, w.box(t, "Archive").ID
+	w.deliver(t, "INBOX", letter(1))
+	before := w.picture(t, inbox)
+	var made mail.MailboxID
+	w.update(t, func(tx *Tx) error {
+		if _, err := tx.Copy(inbox, mail.SetOf(1), inbox); err != nil {
+			return err
+		}
+		m, err := tx.CreateMailbox("new", "")
+		made = m.ID
+		if err == nil {
+			_, err = tx.TakeValidity(made, 77)
+		}
+		return err
+	})
+	now := uint64(w.clock.t.UnixMicro())
+	for _, name := range []string{"new", "INBOX"} {
+		if b := w.box(t, name); uint64(b.HighestModSeq) != now || b.FromElsewhere() != (name == "new") {
+			t.Errorf("%s has %+v", name, b)
+		}
+	}
+	// To who knows INBOX from before, and in the sheet that has both kinds of modseqs.
+	w.deliver(t, "INBOX", letter(2))
+	p := w.picture(t, inbox)
+	if d := Diff(before, p); fmt.Sprint(d.Arrived) != "2:3" || fmt.Sprint(p.ChangedSince(All(), before.ModSeq())) != "2:3" || uint64(p.ModSeq()) != now+1 {
+		t.Errorf("%+v", d)
+	}
+	log := func(box mail.MailboxID, since mail.ModSeq) (c Changes) {
+		if err := w.a.View(ctx, func(s *Snapshot) (err error) { c, err = s.Changes(box, since); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if c := log(inbox, before.ModSeq()); !c.Complete || fmt.Sprint(c.Arrived) != "2:3" {
+		t.Errorf("%+v", c)
+	}
+	if log(made, mail.ModSeq(now-1)).Complete || !log(made, mail.ModSeq(now)).Complete {
+		t.Error("who knows it from elsewhere is told of what the log has, or who knows it from here of all")
+	}
+	// A later one does not go back, whatever the clock says, nor one that has it already.
+	w.clock.t = time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		box      mail.MailboxID
+		validity uint32
+	}{{archive, 78}, {archive, 78}, {archive, w.box(t, "Archive").UIDValidity}} {
+		last := w.picture(t, inbox).ModSeq()
+		w.update(t, func(tx *Tx) error {
+			if took, err := tx.TakeValidity(c.box, c.validity); err != nil || !took && c.validity == 78 {
+				t.Error(took, err)
+			}
+			return nil
+		})
+		if b := w.box(t, "Archive"); b.HighestModSeq <= last || b.LogFloor != b.HighestModSeq {
+			t.Errorf("%+v after %d", b, last)
+		}
+	}
+	w.verify(t)
+	// With a clock that says nothing it is high all the same.
+	other := newWorld(t)
+	other.clock.t = time.Unix(0, 0)
+	other.update(t, func(tx *Tx) error { _, err := tx.TakeValidity(other.box(t, "Archive").ID, 77); return err })
+	if b := other.box(t, "Archive"); b.HighestModSeq < 1<<40 || b.HighestModSeq > 1<<53 {
+		t.Errorf("%+v", b)
+	}
+	other.verify(t)
 }

@@ -64,7 +64,7 @@ func (s *session) fetch(cmd *command, args imap.Fetch) (reply, error) {
 		uids = page(s.view.pic.Existing(uids), args.Partial)
 	}
 	if args.Changed {
-		uids = s.view.pic.ChangedSince(uids, mail.ModSeq(args.ChangedSince))
+		uids = s.view.pic.ChangedSince(uids, s.view.since(args.ChangedSince))
 	}
 	uids = s.limit(cmd, uids)
 	if plan.seen && !s.view.readOnly && s.view.rights.Has(mail.RightSeen) {

@@ -205,6 +205,9 @@ func (s *session) finish(cmd *command, rep reply) error {
 			after = keepSeqs
 		}
 		if err := s.sync(cmd, after); err != nil {
+			if errors.Is(err, errRenumbered) && cmd.tag != "" { // what was done is told
+				s.answer(cmd.tag, rep)
+			}
 			return err
 		}
 		if cmd.finds && (cmd.missed || len(s.view.gone) > 0) && rep.status == "OK" && rep.code == "" { // RFC 5530, 3

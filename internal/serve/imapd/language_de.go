@@ -23,6 +23,7 @@ var german = map[string]string{
 	"the command takes too much time; ask for less at once": "der Befehl dauert zu lange; verlangen Sie weniger auf einmal",
 	"too many bad commands":                                 "zu viele fehlerhafte Befehle",
 	"the selected mailbox has been deleted":                 "das ausgewählte Postfach ist gelöscht worden",
+	"the UIDVALIDITY of the selected mailbox has changed":   "die UIDVALIDITY des ausgewählten Postfachs ist eine andere geworden",
 	"the selected mailbox is not shared with you any more":  "das ausgewählte Postfach ist nicht mehr freigegeben",
 	"the session has ended":                                 "die Sitzung ist zu Ende",
 	"client closed the connection":                          "der Client hat die Verbindung geschlossen",

@@ -48,6 +48,8 @@ import (
 //	seen MAILBOX       its messages are not \Recent any more
 //	mailbox NAME          a mailbox of alice's is made
 //	delete NAME           it is deleted
+//	taken MAILBOX N       it takes over UIDVALIDITY N, which it has elsewhere
+//	bring MAILBOX UID [N] so many messages come from there, the first of that UID
 //	account WHO           there is an account WHO@example.org
 //	remove WHO            there is none any more
 //	quota BYTES MESSAGES  is what alice may have; 0 is no limit
@@ -378,6 +380,10 @@ func (w *world) step(line string, body []byte) error {
 		w.alice.ClaimRecent(w.picture(first))
 	case word == "mailbox":
 		w.change(func(tx *store.Tx) error { _, err := tx.CreateMailbox(rest, ""); return err })
+	case word == "taken":
+		return w.takeOver(first, more)
+	case word == "bring":
+		return w.bring(first, more)
 	case word == "quota":
 		var q store.Quota
 		if _, err := fmt.Sscan(rest, &q.Bytes, &q.Messages); err != nil {
@@ -398,6 +404,40 @@ func (w *world) step(line string, body []byte) error {
 	default:
 		return fmt.Errorf("unknown directive")
 	}
+	return nil
+}
+
+func (w *world) takeOver(box, validity string) error {
+	took := false
+	w.change(func(tx *store.Tx) error {
+		m, err := tx.Mailbox(box)
+		if err == nil {
+			took, err = tx.TakeValidity(m.ID, uint32(number(validity)))
+		}
+		return err
+	})
+	if !took {
+		return fmt.Errorf("it was not taken over")
+	}
+	return nil
+}
+
+func (w *world) bring(box, what string) error {
+	uid, n := 0, 1
+	if _, err := fmt.Sscan(what, &uid, &n); err != nil && uid == 0 {
+		return err
+	}
+	p, err := w.st.Receive(w.ctx, bytes.NewReader(message("from elsewhere")))
+	if err != nil {
+		return err
+	}
+	w.change(func(tx *store.Tx) error {
+		m, err := tx.Mailbox(box)
+		for i := uid; err == nil && i < uid+n; i++ {
+			_, err = tx.AppendTied(m.ID, store.NewMessage{Parcel: p}, mail.UID(i), store.TiedBox{Source: "elsewhere", Mailbox: box}, store.Tie{Key: fmt.Sprint(i)})
+		}
+		return err
+	})
 	return nil
 }
 

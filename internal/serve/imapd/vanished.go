@@ -11,7 +11,8 @@ import (
 
 // QRESYNC (RFC 7162, 3.2): a client that knows the mailbox from before is told what
 // has gone and what has changed since, from the change log; if the log does not reach
-// back so far, from a comparison of what the client may know with what is there.
+// back so far, from a comparison of what the client may know with what is there. So is one
+// that knows it from another server, whence it came with its UIDs.
 
 // vanishedRanges is how many ranges one VANISHED line has at most.
 const vanishedRanges = 2000
@@ -29,18 +30,20 @@ func (s *session) tellVanished(kind string, gone mail.UIDSet) error {
 }
 
 // vanished returns which UIDs of a set belonged to messages that were expunged after
-// since, and the log from there. If the log is not complete, all that are not there
-// count. What the client is still to be told of, or was never told of, does not.
+// since, and the log from there. If the log is not complete, or since is 0, all that are not
+// there count. What the client is still to be told of, or was never told of, does not.
 func (s *session) vanished(set mail.UIDSet, since mail.ModSeq) (gone mail.UIDSet, log store.Changes, err error) {
 	v := s.view
 	next := v.pic.Mailbox().UIDNext
 	if since >= v.pic.ModSeq() || next == 1 {
 		return nil, store.Changes{Complete: true}, nil
 	}
-	err = v.acct.View(s.ctx, func(snap *store.Snapshot) error {
-		log, err = snap.Changes(v.box, since)
-		return err
-	})
+	if since > 0 {
+		err = v.acct.View(s.ctx, func(snap *store.Snapshot) error {
+			log, err = snap.Changes(v.box, since)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, log, err
 	}
@@ -58,7 +61,7 @@ func (s *session) tellEarlier(args *imap.Fetch) error {
 	if !args.Set.Saved {
 		set = args.Set.Resolve(uint32(s.view.pic.Mailbox().UIDNext - 1))
 	}
-	gone, _, err := s.vanished(set, mail.ModSeq(args.ChangedSince))
+	gone, _, err := s.vanished(set, s.view.since(args.ChangedSince))
 	if err != nil {
 		return err
 	}
@@ -69,7 +72,7 @@ func (s *session) tellEarlier(args *imap.Fetch) error {
 // SELECT tells anyway.
 func (s *session) resync(r *imap.Resync) error {
 	v := s.view
-	since := mail.ModSeq(r.ModSeq)
+	since := v.since(r.ModSeq)
 	if r.UIDValidity != v.pic.Mailbox().UIDValidity || since >= v.pic.ModSeq() {
 		return nil
 	}

@@ -87,6 +87,17 @@ func (v *view) toldModSeq() mail.ModSeq {
 	return max(v.pic.ModSeq(), 1)
 }
 
+// since returns up to which modseq the client knows the mailbox, as it says. If that came from
+// another server with its UIDs, one that nothing here has had yet is of there, so that the
+// client knows none of the changes here: 0.
+func (v *view) since(told uint64) mail.ModSeq {
+	mod := mail.ModSeq(told)
+	if box := v.pic.Mailbox(); mod > box.HighestModSeq && box.FromElsewhere() {
+		return 0
+	}
+	return mod
+}
+
 // behind tells whether there is anything of the picture that the client is still to be
 // told.
 func (v *view) behind() bool { return len(v.gone) > 0 || v.owesFlags() || v.hidden }
@@ -159,6 +170,10 @@ func (v *view) seqSet(uids mail.UIDSet) mail.UIDSet {
 	return out
 }
 
+// errRenumbered ends a session: UIDs are not to change during it, and there is nothing by
+// which a client could be told that they have.
+var errRenumbered = fault.New(fault.Unavailable, "the UIDVALIDITY of the selected mailbox has changed")
+
 // sync brings the view up to the account's log and tells the client what moved.
 //
 // While the client counts by old sequence numbers, in FETCH, STORE and SEARCH, an
@@ -173,6 +188,9 @@ func (s *session) sync(cmd *command, may untagged) error {
 	case err != nil: // the disk, perhaps: the command was done; the news can wait
 		s.c.Log().Error("view not brought forward", "err", err)
 		return nil
+	}
+	if now.Mailbox().UIDValidity != v.pic.Mailbox().UIDValidity { // RFC 9051, 2.3.1.1
+		return errRenumbered
 	}
 	old, tell := v.pic, s.telling(cmd, may)
 	if tell == (telling{}) && cmd.own == nil {
