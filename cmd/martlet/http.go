@@ -92,11 +92,22 @@ func (h *house) servePublic(ctx context.Context, ln net.Listener, handler http.H
 	most := time.Duration(h.cfg.Limits.RequestTime)
 	if tc != nil {
 		ln = tls.NewListener(sparing{ln, limits{bytes: httpMaxHello}}, tc)
+		handler = overTLS(handler)
 	}
 	return serveHTTP(ctx, sparing{ln, limits{bytes: httpMaxHello, lines: httpMaxLines}}, &http.Server{
 		Handler: handler, MaxHeaderBytes: httpMaxHeader,
 		ReadHeaderTimeout: min(httpHeaderWait, most), ReadTimeout: most, WriteTimeout: most,
 	}, h.log)
+}
+
+// overTLS marks requests as having come over TLS, which net/http does not see behind what bounds
+// the connection.
+func overTLS(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		marked := *r
+		marked.TLS = &tls.ConnectionState{HandshakeComplete: true}
+		next.ServeHTTP(w, &marked)
+	})
 }
 
 // serveAdmin answers commands on the socket, which only the owner of the data may open:
