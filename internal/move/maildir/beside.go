@@ -94,8 +94,12 @@ func subscriptions(fsys fs.FS) (names map[string]bool, known bool) {
 	return nil, false
 }
 
-// maxRelists is how often a folder is read again for messages that were renamed.
+// maxRelists is how often a folder is read again for messages that were renamed. One reading tells
+// of all that were until then.
 const maxRelists = 1000
+
+// maxAbsent is how often it is read again for a message that was not there the last time.
+const maxAbsent = 20
 
 // stat tells of a message's file, under its new name if it was renamed.
 func (s *Source) stat(l *listing, r *row) (fs.FileInfo, error) {
@@ -133,18 +137,45 @@ func (s *Source) opener(l *listing, r *row) func() (io.ReadCloser, error) {
 // again looks for a message that has another name now: its flags have changed, or it went
 // from new to cur.
 func (s *Source) again(l *listing, r *row) (found bool) {
-	if l.relisted++; l.relisted > maxRelists {
+	was := l.path(r)
+	if l.moved != nil && s.takeName(l, r) && l.path(r) != was {
+		if _, err := lstat(s.fsys, l.path(r)); err == nil {
+			return true
+		}
+	}
+	if l.moved != nil && l.moved[string(l.unique(r))] == "" { // removed, or not seen while it was renamed
+		if l.absent++; l.absent > maxAbsent {
+			return false
+		}
+	}
+	if l.relisted >= maxRelists {
 		return false
 	}
-	wanted := unique(l.name(r))
+	l.relisted++
+	s.relist(l)
+	return s.takeName(l, r)
+}
+
+// relist reads which names the messages have now. It costs the names once more.
+func (s *Source) relist(l *listing) {
+	l.moved = make(map[string]string, len(l.rows))
 	for _, sub := range []string{"cur", "new"} {
 		_ = rfc822.List(s.fsys, path.Join(l.folder, sub), func(d fs.DirEntry) {
-			if !found && d.Type().IsRegular() && unique(d.Name()) == wanted && len(d.Name()) <= 1<<10 {
-				found = true
-				r.at, r.len, r.isNew = int64(len(l.names)), uint16(len(d.Name())), sub == "new" // r.first stays
-				l.names = append(l.names, d.Name()...)
+			if d.Type().IsRegular() && len(d.Name()) <= 1<<10 {
+				if u := unique(d.Name()); l.moved[u] == "" {
+					l.moved[u] = sub + "/" + d.Name()
+				}
 			}
 		})
 	}
-	return found
+}
+
+// takeName gives a row the name that its message had when the folder was read last.
+func (s *Source) takeName(l *listing, r *row) bool {
+	sub, name, ok := strings.Cut(l.moved[string(l.unique(r))], "/")
+	if ok {
+		r.at, r.len, r.isNew = int64(len(l.names)), uint16(len(name)), sub == "new" // r.first stays
+		l.names = append(l.names, name...)
+	}
+	return ok
 }

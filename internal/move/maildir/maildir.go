@@ -182,10 +182,7 @@ func (s *Source) Read(ctx context.Context, m move.Mailbox, how move.Reading, v m
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			item, ok := s.item(l, &l.rows[i], words, how.Plan)
-			if !ok {
-				continue
-			}
+			item := s.item(l, &l.rows[i], words, how.Plan)
 			row := &l.rows[i]
 			if err := b.Add(ctx, item, s.opener(l, row)); err != nil {
 				return err
@@ -215,18 +212,21 @@ func blocks(n int, order move.Order) func(yield func(from, to int) bool) {
 	}
 }
 
-// item tells of a message; false if it has vanished.
-func (s *Source) item(l *listing, r *row, words []string, plan bool) (move.Item, bool) {
-	name := l.name(r)
+// item tells of a message. One that has vanished is told of, too: it is skipped with a reason if it
+// is wanted.
+func (s *Source) item(l *listing, r *row, words []string, plan bool) move.Item {
+	item := move.Item{Key: l.key(r), UID: r.uid, Size: -1}
 	info, err := s.stat(l, r)
+	name := l.name(r) // which it may have only now
 	if err != nil {
-		return move.Item{}, false
+		item.Broken = "it was removed while the folder was read"
+	} else {
+		item.Size, item.Date = info.Size(), info.ModTime()
 	}
-	item := move.Item{Key: l.key(r), UID: r.uid, Size: info.Size(), Date: info.ModTime()}
 	if size, ok := sizeIn(name); ok {
 		item.Size = size
 	}
-	if made := stamp(name); l.timesLost && !made.IsZero() {
+	if made := stamp(name); !made.IsZero() && (l.timesLost || err != nil) {
 		item.Date = made
 	}
 	item.Flags, item.Keywords = flagsIn(name, words)
@@ -235,10 +235,10 @@ func (s *Source) item(l *listing, r *row, words []string, plan bool) (move.Item,
 			item.Keywords = append(item.Keywords, k)
 		}
 	}
-	if plan {
+	if plan && err == nil {
 		s.plan(l, r, &item)
 	}
-	return item, true
+	return item
 }
 
 // timesLost tells whether the times of files are those of a copy, and not of the messages: they
