@@ -114,31 +114,46 @@ func isFolder(path string) bool {
 
 // dial starts Dovecot's IMAP program on the folder: it greets as one who has signed in.
 func (d dbox) dial(context.Context, string, string) (net.Conn, error) {
-	home, err := os.MkdirTemp("", "martlet-dbox-*")
+	dir, err := os.MkdirTemp("", "martlet-dbox-*")
 	if err != nil {
 		return nil, err
 	}
-	uid, gid := folderOwner(d.path)
-	if os.Geteuid() == 0 {
-		err = os.Chown(home, uid, gid)
-	}
-	file := filepath.Join(home, "dovecot.conf")
-	if err == nil {
-		err = os.WriteFile(file, []byte(d.settings(home, uid, gid)), 0o644)
-	}
+	file, home, err := d.prepare(dir)
 	if err != nil {
-		os.RemoveAll(home)
+		os.RemoveAll(dir)
 		return nil, err
 	}
 	cmd := exec.Command(d.doveadm, "-c", file, "exec", "imap")
 	cmd.Env = []string{"HOME=" + home, "USER=martlet-import", "PATH=" + os.Getenv("PATH")}
-	c := &programConn{cmd: cmd, home: home}
+	c := &programConn{cmd: cmd, home: dir}
 	cmd.Stderr = &c.said
 	if err := c.start(); err != nil {
-		os.RemoveAll(home)
+		os.RemoveAll(dir)
 		return nil, err
 	}
 	return c, nil
+}
+
+// prepare writes the configuration into a folder, and makes a home in it for the owner of the mail.
+// As root, nothing is written where that owner may write: he could lay a link there, or another
+// configuration, which doveadm reads as root.
+func (d dbox) prepare(dir string) (file, home string, err error) {
+	uid, gid := folderOwner(d.path)
+	home, file = filepath.Join(dir, "home"), filepath.Join(dir, "dovecot.conf")
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return "", "", err
+	}
+	_, err = f.WriteString(d.settings(home, uid, gid))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Mkdir(home, 0o700)
+	}
+	if err == nil && os.Geteuid() == 0 {
+		if err = os.Chmod(dir, 0o711); err == nil { // to go through, not to write
+			err = os.Chown(home, uid, gid)
+		}
+	}
+	return file, home, err
 }
 
 // settings is a configuration of Dovecot 2.3 that knows nothing but the folder.

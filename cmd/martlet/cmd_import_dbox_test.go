@@ -41,3 +41,46 @@ func TestDboxRefusals(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What root writes for Dovecot lies where the owner of the mail may write nothing.
+func TestDboxFolderIsNotTheOwners(t *testing.T) {
+	mail := t.TempDir()
+	if os.Geteuid() == 0 {
+		if err := os.Chown(mail, 65534, 65534); err != nil {
+			t.Skip(err)
+		}
+	}
+	d := dbox{path: mail, form: "sdbox"}
+	dir := t.TempDir()
+	file, home, err := d.prepare(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{dir, file} {
+		if uid, _ := folderOwner(name); uid != os.Geteuid() {
+			t.Errorf("%s belongs to %d", name, uid)
+		}
+		if info, _ := os.Stat(name); info.Mode().Perm()&0o022 != 0 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+	owner, _ := folderOwner(mail)
+	if uid, _ := folderOwner(home); uid != owner {
+		t.Errorf("the home belongs to %d, want %d", uid, owner)
+	}
+	if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), "mail_home = "+home+"\n") {
+		t.Errorf("%s %v", b, err)
+	}
+	// A link that is there already is not followed.
+	dir = t.TempDir()
+	target := filepath.Join(t.TempDir(), "passwd")
+	if err := os.Symlink(target, filepath.Join(dir, "dovecot.conf")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.prepare(dir); err == nil {
+		t.Error("a link was written through")
+	}
+	if _, err := os.Lstat(target); err == nil {
+		t.Error("a link was followed")
+	}
+}
