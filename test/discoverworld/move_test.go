@@ -1,6 +1,7 @@
 package discoverworld
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -139,11 +140,17 @@ func TestAPersonMovesIn(t *testing.T) {
 	report := filepath.Join(m.Dir, "report.jsonl")
 	args := []string{"import", "imap", "--user", from, "--yes-host", "imap.guess.example", "--password-stdin", "--to", to, "--json", "--report", report, "--config", m.Config}
 	killed := 0
-	for range 10 {
+	for i := range 10 {
 		cmd := m.Command(m.Binary, append(args, "--messages-per-second", "80")...) // or it is done before
 		cmd.Stdin = strings.NewReader("secret\n")
+		out, err := cmd.StdoutPipe()
+		must(t, err)
 		must(t, cmd.Start())
-		time.Sleep(time.Duration(500+luck.IntN(1000)) * time.Millisecond) // somewhere on the way
+		// Somewhere on the way: of every second run, when something has come.
+		events := bufio.NewScanner(out)
+		for i%2 == 1 && events.Scan() && !(strings.Contains(events.Text(), `"progress"`) && strings.Contains(events.Text(), `"done"`)) {
+		}
+		time.Sleep(time.Duration(luck.IntN(1500)) * time.Millisecond)
 		if syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) == nil && cmd.Wait() != nil {
 			killed++
 		}
