@@ -324,6 +324,7 @@ type former struct {
 	mu      sync.Mutex
 	knows   map[string]string
 	down    bool
+	mute    bool          // it takes passwords, and says nothing about those that are wrong
 	gate    chan struct{} // not nil: it answers when this is closed
 	asked   []string
 	arrived []string
@@ -341,6 +342,8 @@ func (o *former) Check(ctx context.Context, at Origin, user, password string) er
 	switch {
 	case down:
 		return fault.New(fault.Closed, "no answer from "+at.Server)
+	case o.mute && want != password:
+		return Shown(fault.New(fault.Unavailable, at.Server+" says BAD"))
 	case want == "" || want != password:
 		return fault.New(fault.Unauthenticated, "no")
 	}
@@ -497,6 +500,32 @@ func TestAttackGuessingAtTheFormerServer(t *testing.T) {
 	}
 	if n := old.questions(); n != f.opt.withDefaults().FailuresPerAddress {
 		t.Errorf("%d guesses from one address went through", n)
+	}
+}
+
+// A former server that answers wrong passwords with anything but a no is no place to guess at:
+// what was sent there counts. What was not, as nobody could be asked, does not.
+func TestAttackGuessingAtAFormerServer(t *testing.T) {
+	f, old := setUpFormer(t, nil)
+	f.addWith(t, "anna@example.org", Login{Waiting: true})
+	most := f.opt.withDefaults().FailuresPerAccount
+	old.down = true
+	for range 3 * most {
+		wantKind(t, "down", f.try("anna@example.org", "Rosen", home), fault.Unavailable)
+	}
+	if n := old.questions(); n != 3*most {
+		t.Errorf("%d questions of %d while it is down", n, 3*most)
+	}
+	old.down, old.mute = false, true
+	for i := range 5 * most {
+		want := fault.Unavailable
+		if i >= most {
+			want = fault.Limited
+		}
+		wantKind(t, fmt.Sprint("guess ", i), f.try("anna@example.org", fmt.Sprint("guess ", i), home), want)
+	}
+	if n := old.questions(); n != most {
+		t.Errorf("%d passwords were tried, and %d are allowed", n, most)
 	}
 }
 

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -19,7 +20,8 @@ import (
 // here yet. Its methods may be called at the same time.
 type Former interface {
 	// Check asks a former server whether a password is right. nil means that it says so.
-	// Faults: Unauthenticated if it says no; any other that it does not tell.
+	// Faults: Unauthenticated if it says no; any other that it does not tell, Shown if the
+	// password has been sent.
 	Check(ctx context.Context, at Origin, user, password string) error
 	// Arrived is told of an account whose owner has just logged in for the first time, and
 	// with what, so that its mail can be fetched. It returns at once, and keeps the password
@@ -29,6 +31,17 @@ type Former interface {
 	// a former server, whether the account was ever there or not. It returns at once.
 	Present(account Account, at Origin, user, password string)
 }
+
+// Shown marks an error of Former.Check as one after which the former server has, or may have, seen
+// the password. Whatever it answered, by what it did not answer to others it can be guessed
+// which is right: the attempt counts.
+func Shown(err error) error { return &shown{err} }
+
+type shown struct{ error }
+
+func (s *shown) Unwrap() error { return s.error }
+
+func wasShown(err error) bool { return errors.As(err, new(*shown)) }
 
 // Origin is a domain's former server.
 type Origin struct {

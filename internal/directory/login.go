@@ -30,11 +30,11 @@ func (d *Directory) Authenticate(ctx context.Context, login, password string, fr
 	switch {
 	case err == nil:
 		try.worked()
-	case fault.Is(err, fault.Unauthenticated):
+	case fault.Is(err, fault.Unauthenticated), wasShown(err):
 		if err := try.failed(ctx); err != nil {
 			return Account{}, err
 		}
-	default:
+	default: // nobody was asked about the password
 		try.broken()
 	}
 	return account, err

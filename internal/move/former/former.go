@@ -231,10 +231,18 @@ var noes = []string{"", "AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"
 func verdict(host string, err error) error {
 	var e *imapc.Error
 	if !errors.As(err, &e) {
-		return err
+		return directory.Shown(err)
+	}
+	if unsent(e) {
+		return fault.Wrap(fault.Unavailable, host+" was not told the password", err)
 	}
 	if e.Problem == imapc.BadLogin && slices.Contains(noes, e.Code) && (e.Status == "NO" || e.Status == "" && e.Cause != nil) {
 		return fault.Wrap(fault.Unauthenticated, host+" refuses the name or the password", err)
 	}
-	return fault.Wrap(fault.Unavailable, host+" does not say whether the password is right", err)
+	return directory.Shown(fault.Wrap(fault.Unavailable, host+" does not say whether the password is right", err))
+}
+
+// unsent tells whether no way to sign in was tried: it is not the server that says no.
+func unsent(e *imapc.Error) bool {
+	return e.Problem == imapc.NoTLS || (e.Problem == imapc.BadLogin || e.Problem == imapc.AppPassword) && e.Status == "" && e.Cause == nil
 }

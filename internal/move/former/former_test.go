@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +114,34 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s: %v (%v), want %v", answer, err, fault.Of(err), want)
 		}
 	}
+}
+
+// Whether the password was sent is told apart: what a server says to it may be anything.
+func TestPasswordWasShown(t *testing.T) {
+	for answer, want := range map[string]bool{"BAD what": true, "* BYE shutting": true, "NO [LIMIT] no": true, "NO [WHATEVER] no": true, "* OK nothing": true} {
+		o := newOld(t, func(string, string) string { return answer })
+		if err := o.servers(1).Check(context.Background(), o.at(), "anna", "x"); shown(err) != want {
+			t.Errorf("%s: %v", answer, err)
+		}
+	}
+	for _, greeting := range []string{"* BYE busy", "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] no way", "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED AUTH=XOAUTH2] no passwords", "* PREAUTH [CAPABILITY IMAP4rev1] in"} {
+		o := newOld(t, func(string, string) string { return "OK" })
+		o.greeting = greeting
+		if err := o.servers(1).Check(context.Background(), o.at(), "anna", "x"); err == nil || shown(err) || fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("%s: %v", greeting, err)
+		}
+	}
+}
+
+// shown tells whether Check says that the password was sent.
+func shown(err error) bool {
+	mark := reflect.TypeOf(directory.Shown(nil))
+	for ; err != nil; err = errors.Unwrap(err) {
+		if reflect.TypeOf(err) == mark {
+			return true
+		}
+	}
+	return false
 }
 
 // A server that takes everybody who connects proves nothing, and neither does a question
