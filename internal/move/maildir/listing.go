@@ -25,9 +25,9 @@ type listing struct {
 	rows     []row
 	validity uint32
 	courier  map[string][]string // Courier's keywords, by base
-	relisted int               // how often it was read again
-	absent   int               // how often for one that was not there the last time
-	moved    map[string]string // "cur/name" or "new/name" by what names a message for ever, as it was read last; nil: not read again
+	relisted int                 // how often it was read again
+	absent   int                 // how often for one that was not there the last time
+	moved    map[string]string   // "cur/name" or "new/name" by what names a message for ever, as it was read last; nil: not read again
 	// timesLost: the time of a message is that in its name, not that of its file
 	timesLost bool
 }

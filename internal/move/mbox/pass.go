@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"hash"
+	"hash/crc64"
 	"io"
 	"strings"
 
@@ -48,15 +50,52 @@ func (p *Pass) File(ctx context.Context, f io.Reader, at io.ReaderAt, how move.R
 	}
 	run := p.begin(q, how, v)
 	scan := NewScanner(f, at, q)
-	return run.all(ctx, scan, scan, func() func() (io.Reader, error) {
-		offset, size, end := scan.Offset, scan.Size, ""
+	run.grown = func() bool { return grown(at, scan) }
+	raw := &summed{r: scan, sum: crc64.New(polynomial)}
+	return run.all(ctx, scan, raw, func() func() (io.Reader, error) {
+		offset, size, end, want := scan.Offset, scan.Size, "", raw.take()
 		if scan.Added {
 			size, end = size-1, "\n"
 		}
 		return func() (io.Reader, error) {
-			return io.MultiReader(io.NewSectionReader(at, offset, size), strings.NewReader(end)), nil
+			r := io.MultiReader(io.NewSectionReader(at, offset, size), strings.NewReader(end))
+			return &summed{r: r, sum: crc64.New(polynomial), want: &want}, nil
 		}
 	}, nil)
+}
+
+// summed sums up the bytes of a message that is read. The second time they must be the same:
+// Dovecot, mutt and others write a file anew when a message is expunged.
+type summed struct {
+	r    io.Reader
+	sum  hash.Hash64
+	want *uint64 // nil: not known yet
+}
+
+var polynomial = crc64.MakeTable(crc64.ECMA)
+
+func (s *summed) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.sum.Write(p[:n])
+	if err == io.EOF && s.want != nil && s.sum.Sum64() != *s.want {
+		err = fault.Wrap(fault.Unavailable, "another program has changed the file while it was read", rfc822.ErrRewritten)
+	}
+	return n, err
+}
+
+// take returns the sum, and begins another.
+func (s *summed) take() uint64 {
+	sum := s.sum.Sum64()
+	s.sum.Reset()
+	return sum
+}
+
+// grown tells whether the last message of a file has become longer since it was read: a program
+// was writing it.
+func grown(at io.ReaderAt, scan *Scanner) bool {
+	after := make([]byte, len("From "))
+	n, _ := at.ReadAt(after, scan.pos)
+	return n > 0 && (scan.Added || string(after[:n]) != "From "[:n])
 }
 
 // Stream reads what can be read only once: what belongs to a batch is kept until the batch is over.
@@ -130,6 +169,9 @@ type run struct {
 	uids  uids
 	batch *rfc822.Batch
 	names []string
+	// grown tells, at the end of a file, whether the last message was not whole; nil: it was
+	grown func() bool
+	held  func() error // adds that message
 }
 
 func (p *Pass) begin(q Quoting, how move.Reading, v move.Visitor) *run {
@@ -159,9 +201,12 @@ func (r *run) all(ctx context.Context, scan *Scanner, raw io.Reader, place func(
 			return err
 		}
 		item, ok := r.item(scan, look)
+		if s, sums := raw.(*summed); sums && !ok {
+			s.take()
+		}
 		if ok {
 			again := place()
-			err = r.batch.Add(ctx, item, func() (io.ReadCloser, error) { return r.open(again) })
+			err = r.add(func() error { return r.batch.Add(ctx, item, func() (io.ReadCloser, error) { return r.open(again) }) })
 		}
 		if err == nil && told != nil {
 			err = told()
@@ -176,7 +221,29 @@ func (r *run) all(ctx context.Context, scan *Scanner, raw io.Reader, place func(
 		}
 		return err
 	}
+	if r.held != nil && r.grown() {
+		if err := r.batch.Flush(ctx); err != nil {
+			return err
+		}
+		return fault.New(fault.Unavailable, "another program is writing into the file")
+	}
+	if err := r.add(nil); err != nil {
+		return err
+	}
 	return r.batch.Flush(ctx)
+}
+
+// add adds a message; in a file to which one may be added meanwhile, when it is known not to be the
+// last.
+func (r *run) add(next func() error) error {
+	if r.grown == nil && next != nil {
+		return next()
+	}
+	held := r.held
+	if r.held = next; held != nil {
+		return held()
+	}
+	return nil
 }
 
 func (r *run) open(again func() (io.Reader, error)) (io.ReadCloser, error) {

@@ -2,11 +2,16 @@ package rfc822
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/move"
 )
+
+// ErrRewritten is the cause of an error of a message's reader that ends the reading of its mailbox:
+// the file in which all of them lie was written anew meanwhile. The error is Unavailable.
+var ErrRewritten = errors.New("the file was written anew")
 
 // Batch collects items for a visitor and hands over those it wants.
 type Batch struct {
@@ -77,6 +82,9 @@ func (b *Batch) put(ctx context.Context, i int) error {
 	watched := &watch{r: r}
 	err = b.v.Put(ctx, b.items[i], watched)
 	_ = r.Close()
+	if err != nil && errors.Is(watched.err, ErrRewritten) && ctx.Err() == nil {
+		return watched.err // what was told of the messages after it is not true any more, either
+	}
 	if err != nil && watched.err != nil && ctx.Err() == nil {
 		return b.v.Skip(ctx, b.items[i], fault.Wrap(fault.Unavailable, "it could not be read to its end", watched.err))
 	}
