@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -191,17 +190,30 @@ func (m *imapMirror) SetFlags(ctx context.Context, box move.Mailbox, list []link
 	return nil
 }
 
-// Move moves messages, and tells in order what they are called then.
-func (m *imapMirror) Move(ctx context.Context, from move.Mailbox, keys []string, to move.Mailbox) ([]string, error) {
+// Move moves messages, and tells in order what became of them.
+func (m *imapMirror) Move(ctx context.Context, from move.Mailbox, keys []string, to move.Mailbox) ([]link.Moved, error) {
 	moved, err := m.Source.Move(ctx, from.Source, keys, to.Source)
-	now := make([]string, len(keys))
-	for i, k := range keys {
-		now[i] = moved[k]
-	}
-	return now, err
+	return inOrder(keys, moved, false), err
 }
 
 // Trash moves messages into the trash.
-func (m *imapMirror) Trash(ctx context.Context, from move.Mailbox, keys []string) error {
-	return m.Source.Delete(ctx, from.Source, slices.Clone(keys), true)
+func (m *imapMirror) Trash(ctx context.Context, from move.Mailbox, keys []string) ([]link.Moved, error) {
+	moved, err := m.Source.Trash(ctx, from.Source, keys)
+	return inOrder(keys, moved, err == nil), err
+}
+
+// Remove deletes messages.
+func (m *imapMirror) Remove(ctx context.Context, from move.Mailbox, keys []string) ([]link.Moved, error) {
+	moved, err := m.Source.Remove(ctx, from.Source, keys)
+	return inOrder(keys, moved, err == nil), err
+}
+
+// inOrder is what became of messages. rest: of those of which nothing is told there are none.
+func inOrder(keys []string, moved map[string]imapsource.Moved, rest bool) []link.Moved {
+	out := make([]link.Moved, len(keys))
+	for i, k := range keys {
+		m, ok := moved[k]
+		out[i] = link.Moved{Done: ok || rest, Key: m.Key, Left: m.Left}
+	}
+	return out
 }

@@ -19,6 +19,9 @@ type Renaming struct {
 	MoveTo mail.MailboxID
 	// Over: if it is nowhere here any more, its tie leads to no message from now on.
 	Over bool
+	// Stays: the source could not take it out of where it was. What is called Key is passed over
+	// from now on: a tie that leads to no message is left for it.
+	Stays bool
 }
 
 // Rename ties messages to what their source calls them now. A message that is tied under the
@@ -61,7 +64,7 @@ func renameOne(tx *store.Tx, r *Renaming) error {
 			t.Message = 0
 		}
 	}
-	if err := tx.DropTie(from, r.Key); err != nil {
+	if err := leaveTie(tx, from, t, r.Stays); err != nil {
 		return err
 	}
 	t.Key = r.NewKey
@@ -84,8 +87,20 @@ func settleTie(tx *store.Tx, t *store.Tie, spots []spot, to mail.MailboxID) erro
 	return nil
 }
 
-// Leaving is a message that is no more at the source, or no more here.
-type Leaving struct{ Key, NewKey string }
+// leaveTie forgets a tie, or has it lead to no message.
+func leaveTie(tx *store.Tx, box store.TiedBox, t store.Tie, stays bool) error {
+	if !stays {
+		return tx.DropTie(box, t.Key)
+	}
+	t.Message = 0
+	return tx.PutTie(box, t)
+}
+
+// Leaving is a message that is no more at the source, or no more here. Stays: as in Renaming.
+type Leaving struct {
+	Key, NewKey string
+	Stays       bool
+}
 
 // Release takes ties out of a box and keeps them in another under new keys, with where their
 // messages lie now, so that one that comes back is known. throw has the messages go into
@@ -134,7 +149,7 @@ func releaseOne(tx *store.Tx, box, to store.TiedBox, one Leaving, throw bool) er
 	if len(spots) > 0 && !slices.ContainsFunc(spots, func(s spot) bool { return s.box == t.Mailbox }) {
 		t.Mailbox, t.UID = spots[0].box, spots[0].uid
 	}
-	if err := tx.DropTie(box, one.Key); err != nil {
+	if err := leaveTie(tx, box, t, one.Stays); err != nil {
 		return err
 	}
 	t.Key = one.NewKey

@@ -201,4 +201,6 @@ type Appending struct {
 type Copied struct {
 	UIDValidity uint32
 	From, To    []mail.UID
+	Done        mail.UIDSet // what is in the other mailbox, whether its UID there is known or not
+	Left        mail.UIDSet // what of Done is in the first one all the same, marked \Deleted or not
 }

@@ -2,6 +2,7 @@ package imapc
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -212,57 +213,76 @@ func (c *Client) StoreLabels(ctx context.Context, uids mail.UIDSet, how Storing,
 	})
 }
 
+// mostRanges is how many ranges of UIDs a command line takes.
+const mostRanges = 300
+
 // eachSet calls fn with sets that fit on a command line.
 func (c *Client) eachSet(uids mail.UIDSet, fn func(set string) error) error {
-	for len(uids) > 0 {
-		n := min(len(uids), 300)
-		if err := fn(uids[:n].String()); err != nil {
+	for part := range slices.Chunk(uids, mostRanges) {
+		if err := fn(part.String()); err != nil {
 			return err
 		}
-		uids = uids[n:]
 	}
 	return nil
 }
 
 // Copy copies messages of the open mailbox into another.
-func (c *Client) Copy(ctx context.Context, uids mail.UIDSet, wire string) (Copied, error) {
-	return c.transfer(ctx, "COPY", uids, wire)
+func (c *Client) Copy(ctx context.Context, uids mail.UIDSet, wire string) (out Copied, err error) {
+	err = c.transfer(ctx, "COPY", uids, wire, &out, func(mail.UIDSet) error { return nil })
+	out.Left = out.Done
+	return out, err
 }
 
 // Move moves messages of the open mailbox into another. A server without MOVE is asked to
-// copy and then to remove (RFC 6851, 1): a connection that breaks between leaves them in
-// both.
-func (c *Client) Move(ctx context.Context, uids mail.UIDSet, wire string) (Copied, error) {
+// copy and then to remove (RFC 6851, 1): what is copied and could not be removed is told, with
+// an error or without one, as to copy it again would make it twice.
+func (c *Client) Move(ctx context.Context, uids mail.UIDSet, wire string) (out Copied, err error) {
 	if c.Capable("MOVE") || c.Capable("IMAP4REV2") {
-		return c.transfer(ctx, "MOVE", uids, wire)
-	}
-	to, err := c.transfer(ctx, "COPY", uids, wire)
-	if err != nil {
-		return to, err
-	}
-	return to, c.Expunge(ctx, uids)
-}
-
-func (c *Client) transfer(ctx context.Context, verb string, uids mail.UIDSet, wire string) (out Copied, err error) {
-	name, err := c.mailbox(wire)
-	if err != nil {
+		err = c.transfer(ctx, "MOVE", uids, wire, &out, func(mail.UIDSet) error { return nil })
 		return out, err
 	}
-	err = c.eachSet(uids, func(set string) error {
-		p := c.command(verb, "UID ", verb, " ", set, " ", name)
+	err = c.transfer(ctx, "COPY", uids, wire, &out, func(part mail.UIDSet) error {
+		left, err := c.Expunge(ctx, part)
+		if err != nil {
+			left = part
+		}
+		for _, r := range left {
+			out.Left.AddRange(r.From, r.To)
+		}
+		return err
+	})
+	return out, err
+}
+
+// transfer copies or moves in parts that fit on a command line; then is called of each that is
+// done.
+func (c *Client) transfer(ctx context.Context, verb string, uids mail.UIDSet, wire string, out *Copied, then func(part mail.UIDSet) error) error {
+	name, err := c.mailbox(wire)
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(uids, mostRanges) {
+		p := c.command(verb, "UID ", verb, " ", part.String(), " ", name)
 		p.untagged = func(word string) bool { // MOVE says it before its expunges
 			if word == "[COPYUID]" {
 				out.add(p.st.args)
 			}
 			return false
 		}
-		err := c.wait(ctx, p)
-		if p.st.code == "COPYUID" && err == nil {
+		if err := c.wait(ctx, p); err != nil {
+			return err
+		}
+		if p.st.code == "COPYUID" {
 			out.add(p.st.args)
 		}
-		return err
-	})
-	return out, err
+		for _, r := range part {
+			out.Done.AddRange(r.From, r.To)
+		}
+		if err := then(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // add reads the arguments of COPYUID (RFC 4315, 3). Sets of different lengths say nothing.
@@ -317,26 +337,26 @@ func parseUID(text string) (mail.UID, bool) {
 	return mail.UID(n), text != "" && n > 0 && n < 1<<32
 }
 
-// Expunge removes messages of the open mailbox for good. A server without UID EXPUNGE
-// (RFC 4315) removes all that are marked \Deleted at once: if others are, these ones are
-// marked and stay.
-func (c *Client) Expunge(ctx context.Context, uids mail.UIDSet) error {
+// Expunge removes messages of the open mailbox for good, and returns those that it could only
+// mark: a server without UID EXPUNGE (RFC 4315) removes all that are marked \Deleted at once,
+// and if others are, these ones are marked and stay.
+func (c *Client) Expunge(ctx context.Context, uids mail.UIDSet) (left mail.UIDSet, err error) {
 	if err := c.Store(ctx, uids, AddFlags, mail.Deleted, nil); err != nil {
-		return err
+		return uids, err
 	}
 	if c.Capable("UIDPLUS") || c.Capable("IMAP4REV2") {
-		return c.eachSet(uids, func(set string) error { return c.simple(ctx, "EXPUNGE", "UID EXPUNGE ", set) })
+		return nil, c.eachSet(uids, func(set string) error { return c.simple(ctx, "EXPUNGE", "UID EXPUNGE ", set) })
 	}
 	marked, err := c.Search(ctx, "DELETED")
 	if err != nil {
-		return err
+		return uids, err
 	}
 	for u := range marked.All() {
 		if !uids.Contains(u) {
-			return nil
+			return uids, nil
 		}
 	}
-	return c.simple(ctx, "EXPUNGE", "EXPUNGE")
+	return nil, c.simple(ctx, "EXPUNGE", "EXPUNGE")
 }
 
 // Create makes a mailbox, with a role if the server takes one (RFC 6154, 3). That it exists

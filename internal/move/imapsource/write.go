@@ -71,39 +71,106 @@ func (s *Source) SetFlags(ctx context.Context, source string, keys []string, how
 	})
 }
 
-// Move moves messages into another mailbox and returns their new keys, by the old ones; none
-// of them if the server does not say.
-func (s *Source) Move(ctx context.Context, source string, keys []string, to string) (map[string]string, error) {
+// Moved is what became of a message for Move, Trash and Remove.
+type Moved struct {
+	Key  string // what it is called in the other mailbox; "" if the server does not say
+	Left bool   // it is in the first mailbox all the same, marked \Deleted or not
+}
+
+// Move moves messages into another mailbox and tells what became of them, by their keys: those
+// without an entry are not moved, as far as it is known. There are entries with an error, too.
+// If the connection breaks it is not tried again: what was under way may be done there.
+func (s *Source) Move(ctx context.Context, source string, keys []string, to string) (map[string]Moved, error) {
 	dst, err := s.box(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	moved := map[string]string{}
+	moved := map[string]Moved{}
 	err = s.open(ctx, source, keys, func(c *imapc.Client, sel *imapc.Selected, set mail.UIDSet) error {
 		out, err := c.Move(ctx, set, dst.Wire)
-		for i := range out.From {
-			moved[KeyOf(sel.UIDValidity, out.From[i])] = KeyOf(out.UIDValidity, out.To[i])
+		for _, k := range keys {
+			if u := uids(sel.UIDValidity, []string{k}); !u.IsEmpty() && out.Done.Contains(u[0].From) {
+				moved[k] = Moved{Left: out.Left.Contains(u[0].From)}
+			}
 		}
-		return err
+		for i := range out.From {
+			k := KeyOf(sel.UIDValidity, out.From[i])
+			moved[k] = Moved{Key: KeyOf(out.UIDValidity, out.To[i]), Left: out.Left.Contains(out.From[i])}
+		}
+		if err != nil {
+			return final{err}
+		}
+		return nil
 	})
+	if p := imapc.ProblemOf(err); p == imapc.Lost || p == imapc.Timeout {
+		s.finish(ctx, source, moved)
+	}
 	return moved, err
 }
 
-// Delete puts messages into the Trash there, or expunges them: if trash is not wanted, there
-// is none, or they lie in it.
-func (s *Source) Delete(ctx context.Context, source string, keys []string, trash bool) error {
-	if _, err := s.box(ctx, source); err != nil {
-		return err
-	}
-	if trash {
-		if t := s.withRole(mail.RoleTrash); t != "" && t != source {
-			_, err := s.Move(ctx, source, keys, t)
-			return err
+// finish removes what was copied before the connection broke, which may be done twice.
+func (s *Source) finish(ctx context.Context, source string, moved map[string]Moved) {
+	var keys []string
+	for k, m := range moved {
+		if m.Left {
+			keys = append(keys, k)
 		}
 	}
-	return s.open(ctx, source, keys, func(c *imapc.Client, _ *imapc.Selected, set mail.UIDSet) error {
-		return c.Expunge(ctx, set)
+	if len(keys) == 0 {
+		return
+	}
+	gone, _ := s.Remove(ctx, source, keys) // what is left is told
+	for k, m := range gone {
+		moved[k] = Moved{Key: moved[k].Key, Left: m.Left}
+	}
+}
+
+// Remove removes messages for good, and tells which are only marked \Deleted, by their keys.
+func (s *Source) Remove(ctx context.Context, source string, keys []string) (map[string]Moved, error) {
+	removed := map[string]Moved{}
+	err := s.open(ctx, source, keys, func(c *imapc.Client, sel *imapc.Selected, set mail.UIDSet) error {
+		left, err := c.Expunge(ctx, set)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if u := uids(sel.UIDValidity, []string{k}); !u.IsEmpty() {
+				removed[k] = Moved{Left: left.Contains(u[0].From)}
+			}
+		}
+		return nil
 	})
+	return removed, err
+}
+
+// Trash moves messages into the Trash there, which is made if there is none; those that lie in it
+// are removed for good.
+func (s *Source) Trash(ctx context.Context, source string, keys []string) (map[string]Moved, error) {
+	if _, err := s.box(ctx, source); err != nil {
+		return nil, err
+	}
+	trash := s.withRole(mail.RoleTrash)
+	if trash == "" {
+		var err error
+		if trash, err = s.CreateMailbox(ctx, "Trash", mail.RoleTrash, true); err != nil {
+			return nil, fault.Wrap(fault.Of(err), "there is no Trash at "+s.opt.IMAP.Host+", and none can be made: nothing is deleted there: "+fault.Say(err), err)
+		}
+	}
+	if trash == source {
+		return s.Remove(ctx, source, keys)
+	}
+	return s.Move(ctx, source, keys, trash)
+}
+
+// Delete puts messages into the Trash there if that is wanted, as Trash does, else it removes
+// them for good.
+func (s *Source) Delete(ctx context.Context, source string, keys []string, trash bool) (err error) {
+	if trash {
+		_, err = s.Trash(ctx, source, keys)
+	} else {
+		_, err = s.Remove(ctx, source, keys)
+	}
+	return err
 }
 
 // withRole returns the mailbox with a role, by Mailbox.Source, "" if there is none.

@@ -15,11 +15,20 @@ import (
 type Mirror interface {
 	// SetFlags adds and takes away flags and keywords.
 	SetFlags(ctx context.Context, m move.Mailbox, list []FlagChange) error
-	// Move moves messages to another mailbox, and returns what they are called there, in
-	// order: "" where the server does not say, or the message is no more.
-	Move(ctx context.Context, from move.Mailbox, keys []string, to move.Mailbox) ([]string, error)
+	// Move moves messages to another mailbox, and tells in order what became of them: with an
+	// error, too, as what is copied must not be copied again.
+	Move(ctx context.Context, from move.Mailbox, keys []string, to move.Mailbox) ([]Moved, error)
 	// Trash moves messages into the trash there; those that lie in it are deleted.
-	Trash(ctx context.Context, from move.Mailbox, keys []string) error
+	Trash(ctx context.Context, from move.Mailbox, keys []string) ([]Moved, error)
+	// Remove deletes messages.
+	Remove(ctx context.Context, from move.Mailbox, keys []string) ([]Moved, error)
+}
+
+// Moved is what became of a message there.
+type Moved struct {
+	Done bool   // it is where it was to go, as far as it is known
+	Key  string // what it is called there; "" where the server does not say
+	Left bool   // it is where it was, too: the server could only copy it and mark it \Deleted
 }
 
 // FlagChange is what is to be changed of a message at the source.
@@ -36,26 +45,16 @@ const carriedAtOnce = 200
 
 // carry makes at the source what was changed here since both sides were the same.
 func (r *round) carry(ctx context.Context) error {
-	places, err := r.target.Mailboxes(ctx)
+	linked, err := r.linked(ctx)
 	if err != nil {
 		return err
 	}
-	names := map[mail.MailboxID]string{}
-	for _, p := range places {
-		names[p.ID] = p.Name
-	}
-	linked := map[string]*box{} // by the names here
-	for _, b := range r.boxes {
-		name := names[b.at.ID]
-		if _, twice := linked[name]; twice {
-			linked[name] = nil // it is not known which is meant
-			continue
-		}
-		linked[name] = b
+	if err := r.finish(ctx); err != nil {
+		return err
 	}
 	for _, b := range r.boxes {
 		began := r.now()
-		c := carrier{round: r, box: b, linked: linked, moves: map[*box][]string{}}
+		c := carrier{round: r, box: b, linked: linked, moves: map[*box][]parting{}}
 		err := r.target.EachTie(ctx, b.id, func(t move.Tie, now *move.Now) error {
 			c.find(&t, now)
 			return nil
@@ -71,6 +70,28 @@ func (r *round) carry(ctx context.Context) error {
 	return nil
 }
 
+// linked returns the mailboxes by their names here.
+func (r *round) linked(ctx context.Context) (map[string]*box, error) {
+	places, err := r.target.Mailboxes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := map[mail.MailboxID]string{}
+	for _, p := range places {
+		names[p.ID] = p.Name
+	}
+	linked := map[string]*box{}
+	for _, b := range r.boxes {
+		name := names[b.at.ID]
+		if _, twice := linked[name]; twice {
+			linked[name] = nil // it is not known which is meant
+			continue
+		}
+		linked[name] = b
+	}
+	return linked, nil
+}
+
 // carrier carries the changes of one mailbox.
 type carrier struct {
 	*round
@@ -79,12 +100,12 @@ type carrier struct {
 
 	flags   []FlagChange
 	after   []move.Change // what the ties are to say then
-	moves   map[*box][]string
-	deletes []deleted
+	moves   map[*box][]parting
+	deletes []parting
 }
 
-// deleted is a message that was deleted here.
-type deleted struct {
+// parting is a message that was moved or deleted here.
+type parting struct {
 	key     string
 	content move.Content
 }
@@ -96,7 +117,7 @@ func (c *carrier) find(t *move.Tie, now *move.Now) {
 	}
 	if now == nil {
 		if c.rule.DeleteAtSource {
-			c.deletes = append(c.deletes, deleted{t.Key, t.Content})
+			c.deletes = append(c.deletes, parting{t.Key, t.Content})
 		}
 		return
 	}
@@ -109,7 +130,7 @@ func (c *carrier) find(t *move.Tie, now *move.Now) {
 		c.report.More = c.report.More || len(change.AddWords)+len(change.RemoveWords) > 0
 	}
 	if to := c.linked[now.Mailbox]; to != nil && to != c.box {
-		c.moves[to] = append(c.moves[to], t.Key)
+		c.moves[to] = append(c.moves[to], parting{t.Key, t.Content})
 	}
 }
 
@@ -157,46 +178,84 @@ func (c *carrier) run(ctx context.Context) error {
 		}
 	}
 	for part := range slices.Chunk(c.deletes, carriedAtOnce) {
-		keys := make([]string, len(part))
-		for i := range part {
-			keys[i] = part[i].key
-		}
-		if err := c.mirror.Trash(ctx, c.box.Mailbox, keys); err != nil {
+		if err := c.throw(ctx, part); err != nil {
 			return err
 		}
-		if c.again != nil {
-			var list []move.Leaving
-			for _, l := range part {
-				list = append(list, move.Leaving{Key: l.key, NewKey: limboKey(l.content)})
-			}
-			if err := c.again.Release(ctx, c.box.id, c.limbo(), list, false); err != nil {
-				return err
-			}
-		}
-		c.report.Carried += int64(len(part))
 	}
 	return nil
 }
 
-// move carries moves. Those of which the server does not say what became of them are found by
-// their content at the next reading.
-func (c *carrier) move(ctx context.Context, keys []string, to *box) error {
-	now, err := c.mirror.Move(ctx, c.box.Mailbox, keys, to.Mailbox)
-	if err != nil {
+// move carries moves. Those of which the server does not say what they are called now are found
+// by their content at the next reading. What is done is noted even if not all could be: a
+// message that the server has copied and left where it was is not carried again, and is passed
+// over there.
+func (c *carrier) move(ctx context.Context, list []parting, to *box) error {
+	now, err := c.mirror.Move(ctx, c.box.Mailbox, keysOf(list), to.Mailbox)
+	if err := tellsAll(now, list, err); err != nil {
 		return err
 	}
-	if len(now) != len(keys) {
-		return fault.New(fault.Internal, "a source told of more or fewer messages than were moved")
+	var renamed []move.Renaming
+	var unnamed []move.Leaving
+	for i, m := range now {
+		switch p := list[i]; {
+		case !m.Done:
+			continue
+		case m.Key != "":
+			renamed = append(renamed, move.Renaming{Box: c.box.id, Key: p.key, To: to.id, NewKey: strings.Clone(m.Key), Stays: m.Left})
+		case m.Left:
+			unnamed = append(unnamed, move.Leaving{Key: p.key, NewKey: limboKey(p.content), Stays: true})
+		}
+		c.report.Carried++
 	}
-	var list []move.Renaming
-	for i, key := range now {
-		if key != "" {
-			list = append(list, move.Renaming{Box: c.box.id, Key: keys[i], To: to.id, NewKey: strings.Clone(key)})
+	if c.again == nil {
+		return err
+	}
+	if err := c.again.Rename(ctx, renamed); err != nil {
+		return err
+	}
+	if err := c.again.Release(ctx, c.box.id, c.limbo(), unnamed, false); err != nil {
+		return err
+	}
+	return err
+}
+
+// throw carries deletions.
+func (c *carrier) throw(ctx context.Context, list []parting) error {
+	now, err := c.mirror.Trash(ctx, c.box.Mailbox, keysOf(list))
+	if err := tellsAll(now, list, err); err != nil {
+		return err
+	}
+	var leaving []move.Leaving
+	for i, m := range now {
+		if m.Done {
+			leaving = append(leaving, move.Leaving{Key: list[i].key, NewKey: limboKey(list[i].content), Stays: m.Left})
+			c.report.Carried++
 		}
 	}
-	c.report.Carried += int64(len(keys))
-	if c.again == nil || len(list) == 0 {
-		return nil
+	if c.again == nil {
+		return err
 	}
-	return c.again.Rename(ctx, list)
+	if err := c.again.Release(ctx, c.box.id, c.limbo(), leaving, false); err != nil {
+		return err
+	}
+	return err
+}
+
+func keysOf(list []parting) []string {
+	keys := make([]string, len(list))
+	for i := range list {
+		keys[i] = list[i].key
+	}
+	return keys
+}
+
+// tellsAll holds a source to its word: it tells of all, or of none with an error.
+func tellsAll(now []Moved, list []parting, err error) error {
+	switch {
+	case len(now) == len(list) || len(now) == 0 && err != nil:
+		return nil
+	case err != nil:
+		return err
+	}
+	return fault.New(fault.Internal, "a source told of more or fewer messages than were moved")
 }

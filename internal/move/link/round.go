@@ -53,10 +53,12 @@ type round struct {
 
 	declined map[string]declined // by mailbox and key: what was refused lately; nil: nobody remembers
 
-	boxes   []*box
-	known   bool // something was brought before
-	lost    map[move.Content][]*missing
-	settled bool // what is gone was gone at both readings, and nothing came meanwhile
+	boxes    []*box
+	known    bool // something was brought before
+	lost     map[move.Content][]*missing
+	underWay map[move.Content][]*underWay // what is to be carried
+	copied   []copied
+	settled  bool // what is gone was gone at both readings, and nothing came meanwhile
 }
 
 // box is a mailbox of the source, and where it goes here.
@@ -246,6 +248,9 @@ func (r *round) fetch(ctx context.Context) error {
 			r.lost[c] = append(r.lost[c], &missing{box: b, key: key})
 		}
 		r.settled = r.settled && b.settled()
+	}
+	if err := r.remaining(ctx); err != nil {
+		return err
 	}
 	for _, b := range r.boxes {
 		if len(b.first.held) == 0 {

@@ -22,6 +22,8 @@ type side struct {
 	boxes    []*sideBox
 	mod      uint64
 	noPlus   bool // the server does not say where messages went
+	copies   bool // it cannot move: it copies and then removes
+	marks    bool // it removes nothing, as others are marked, too
 	delay    time.Duration
 	wait     chan struct{} // closed and made anew for each news
 	canWait  bool
@@ -113,6 +115,19 @@ func (s *side) insert(b *sideBox, m *sideMessage) mail.UID {
 	return m.uid
 }
 
+// twice tells whether a message is there twice: a move was cut short between copy and removal.
+func (s *side) twice(m *sideMessage) bool {
+	n := 0
+	for _, b := range s.boxes {
+		for _, other := range b.list {
+			if other.text == m.text && !other.flags.Has(mail.Deleted) {
+				n++
+			}
+		}
+	}
+	return n > 1
+}
+
 func (s *side) remove(b *sideBox, i int) *sideMessage {
 	m := b.list[i]
 	s.mod++
@@ -147,6 +162,9 @@ func (s *side) content() map[string][]string {
 	out := map[string][]string{}
 	for _, b := range s.boxes {
 		for _, m := range b.list {
+			if m.flags.Has(mail.Deleted) {
+				continue
+			}
 			out[b.name] = append(out[b.name], line(m.text, m.flags, m.words))
 		}
 		sort.Strings(out[b.name])
@@ -314,46 +332,83 @@ func (c *session) SetFlags(ctx context.Context, m move.Mailbox, list []FlagChang
 	return nil
 }
 
-func (c *session) Move(ctx context.Context, from move.Mailbox, keys []string, to move.Mailbox) ([]string, error) {
+func (c *session) Move(ctx context.Context, from move.Mailbox, keys []string, to move.Mailbox) ([]Moved, error) {
 	c.Lock()
 	defer c.Unlock()
-	a, b := c.box(from.Source), c.box(to.Source)
-	out := make([]string, len(keys))
+	return c.moveAll(ctx, c.box(from.Source), keys, c.box(to.Source))
+}
+
+// moveAll moves in one command, or copies in one and removes in another. It needs the lock.
+func (c *session) moveAll(ctx context.Context, a *sideBox, keys []string, b *sideBox) ([]Moved, error) {
+	out := make([]Moved, len(keys))
 	for i, k := range keys {
 		if err := c.call(ctx); err != nil {
-			return nil, err
+			return out, err
 		}
-		if at := a.find(k); at >= 0 {
-			c.changes++
-			uid := c.transfer(a, at, b)
-			if !c.noPlus {
-				out[i] = b.key(uid)
+		at := a.find(k)
+		if at < 0 {
+			continue
+		}
+		c.changes++
+		var uid mail.UID
+		if c.copies {
+			m := *a.list[at]
+			uid = c.insert(b, &m)
+			if err := c.call(ctx); err != nil { // the answer is lost
+				return out, err
 			}
+			out[i].Left = !c.take(a, k)
+		} else {
+			uid = c.transfer(a, at, b)
+		}
+		if out[i].Done = true; !c.noPlus {
+			out[i].Key = b.key(uid)
 		}
 	}
 	return out, nil
 }
 
-func (c *session) Trash(ctx context.Context, from move.Mailbox, keys []string) error {
+// take removes a message, or marks it. It needs the lock.
+func (c *session) take(a *sideBox, key string) (gone bool) {
+	at := a.find(key)
+	switch {
+	case at < 0:
+	case c.marks:
+		c.mod++
+		a.list[at].flags |= mail.Deleted
+		a.list[at].mod = c.mod
+		return false
+	default:
+		c.remove(a, at)
+	}
+	return true
+}
+
+func (c *session) Remove(ctx context.Context, from move.Mailbox, keys []string) ([]Moved, error) {
 	c.Lock()
 	defer c.Unlock()
-	a := c.box(from.Source)
-	for _, k := range keys {
+	out := make([]Moved, len(keys))
+	for i, k := range keys {
 		if err := c.call(ctx); err != nil {
-			return err
+			return nil, err
 		}
-		at := a.find(k)
-		switch {
-		case at < 0:
-		case a.role == mail.RoleTrash:
-			c.changes++
-			c.remove(a, at)
-		default:
-			c.changes++
-			c.transfer(a, at, c.box("Trash"))
-		}
+		c.changes++
+		out[i] = Moved{Done: true, Left: !c.take(c.box(from.Source), k)}
 	}
-	return nil
+	return out, nil
+}
+
+func (c *session) Trash(ctx context.Context, from move.Mailbox, keys []string) ([]Moved, error) {
+	if from.Role == mail.RoleTrash {
+		return c.Remove(ctx, from, keys)
+	}
+	c.Lock()
+	defer c.Unlock()
+	out, err := c.moveAll(ctx, c.box(from.Source), keys, c.box("Trash"))
+	for i := range out {
+		out[i].Done = out[i].Done || err == nil
+	}
+	return out, err
 }
 
 func (c *session) CanWait() bool { return c.canWait }

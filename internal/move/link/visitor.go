@@ -98,6 +98,10 @@ func (v *visitor) Put(ctx context.Context, item move.Item, r io.Reader) error {
 		return err
 	}
 	m, err := v.moved(ctx, v.box, sum.Content())
+	if m == nil && err == nil && v.isCopy(v.box, sum.Content(), item.Key) {
+		text.drop()
+		return nil
+	}
 	if m != nil || err != nil {
 		text.drop()
 		if err == nil {

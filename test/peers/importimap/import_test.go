@@ -74,7 +74,8 @@ func startMartlet(t *testing.T) *martlet.Server {
 	if _, err := c.Select(t.Context(), "INBOX", imapc.Select{}); err != nil {
 		t.Fatal(err)
 	}
-	must(t, c.Expunge(t.Context(), mail.UIDSet{{From: 1, To: 9}}))
+	_, err = c.Expunge(t.Context(), mail.UIDSet{{From: 1, To: 9}})
+	must(t, err)
 	return s
 }
 

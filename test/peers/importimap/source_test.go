@@ -126,7 +126,8 @@ func TestSourceReadsAndFollows(t *testing.T) {
 	_, err := c.Select(ctx, "INBOX", imapc.Select{})
 	must(t, err)
 	must(t, c.Store(ctx, mail.SetOf(7), imapc.SetFlags, mail.Answered, nil))
-	must(t, c.Expunge(ctx, mail.SetOf(9, 2000)))
+	_, err = c.Expunge(ctx, mail.SetOf(9, 2000))
+	must(t, err)
 	fill(t, c, "INBOX", 2500, 3)
 	before := l.told
 	must(t, s.Read(ctx, m, move.Reading{Since: l.state}, l))

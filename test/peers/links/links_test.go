@@ -74,7 +74,8 @@ func newWorld(t *testing.T) *world {
 		c := w.local(who)
 		_, err := c.Select(t.Context(), "INBOX", imapc.Select{})
 		w.must(err)
-		w.must(c.Expunge(t.Context(), mail.UIDSet{{From: 1, To: 9}}))
+		_, err = c.Expunge(t.Context(), mail.UIDSet{{From: 1, To: 9}})
+		w.must(err)
 	}
 	return w
 }
