@@ -91,7 +91,7 @@ func moment(n int64) time.Time {
 	if n == 0 {
 		return time.Time{}
 	}
-	return time.Unix(n, 0).UTC()
+	return mail.BoundDate(time.Unix(n, 0)) // of others there is no JSON
 }
 
 // state is what is remembered of how a link is going.
