@@ -175,7 +175,7 @@ func (d *Directory) verifyForeign(ctx context.Context, l loginName, id mail.Acco
 		}
 	}
 	a := Account{id, rec.address, rec.created}
-	d.arrived(ctx, a, typed, Former.Arrived) // it is the password that it has at its former server
+	d.arrived(ctx, a, Typed{typed, rec.version}, Former.Arrived) // it is the password that it has at its former server
 	return a, nil
 }
 

@@ -329,6 +329,8 @@ type former struct {
 	asked   []string
 	arrived []string
 	present []string
+
+	versions []uint64 // of the passwords that it was told of
 }
 
 func (o *former) Check(ctx context.Context, at Origin, user, password string) error {
@@ -350,16 +352,18 @@ func (o *former) Check(ctx context.Context, at Origin, user, password string) er
 	return nil
 }
 
-func (o *former) Arrived(a Account, at Origin, user, password string) {
+func (o *former) Arrived(a Account, at Origin, user string, with Typed) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.arrived = append(o.arrived, fmt.Sprintf("%s as %s from %s, mail %v", a.Address, user, at.Server, at.Mail))
+	o.versions = append(o.versions, with.Version)
 }
 
-func (o *former) Present(a Account, _ Origin, _, _ string) {
+func (o *former) Present(a Account, _ Origin, _ string, with Typed) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.present = append(o.present, a.Address.String())
+	o.versions = append(o.versions, with.Version)
 }
 
 func (o *former) questions() int {
@@ -529,6 +533,25 @@ func TestAttackGuessingAtAFormerServer(t *testing.T) {
 	}
 }
 
+// The former server's keeper can tell the password that has arrived from one that was made
+// here since, of all who arrive.
+func TestPasswordThatArrivedIsTold(t *testing.T) {
+	f, old := setUpFormer(t, map[string]string{"migrate-create": "yes"})
+	f.addWith(t, "anna@example.org", Login{Waiting: true})
+	f.addWith(t, "carl@example.org", Login{Hash: "{SHA}b+EBB60C2GpM+87U5kr1zSBlavQ="})
+	for who, password := range map[string]string{"anna@example.org": "Veilchen", "bert@example.org": "Nelken", "carl@example.org": foreignPassword} {
+		old.versions = nil
+		for range 2 {
+			f.mustDo(t, f.try(who, password, home))
+			f.known.forget(who)
+		}
+		f.mustDo(t, f.SetPassword(bg, at(who), "made here"), f.try(who, "made here", home))
+		if v := old.versions; len(v) != 3 || v[0] != v[1] || v[1] == v[2] {
+			t.Errorf("%s: told of versions %d", who, v)
+		}
+	}
+}
+
 // Connections that a program opens at once ask one question together.
 func TestOneQuestionForManyConnections(t *testing.T) {
 	f, old := setUpFormer(t, nil)
@@ -567,8 +590,8 @@ type mirror struct{ f *fixture }
 func (m mirror) Check(_ context.Context, _ Origin, user, password string) error {
 	return m.f.try(user, password, netip.MustParseAddr("127.0.0.1"))
 }
-func (mirror) Arrived(Account, Origin, string, string) {}
-func (mirror) Present(Account, Origin, string, string) {}
+func (mirror) Arrived(Account, Origin, string, Typed) {}
+func (mirror) Present(Account, Origin, string, Typed) {}
 
 // migrate-from that leads here ends in a failure for a time, and in no loop.
 func TestFormerServerIsThisOne(t *testing.T) {

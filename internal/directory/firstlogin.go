@@ -26,10 +26,19 @@ type Former interface {
 	// Arrived is told of an account whose owner has just logged in for the first time, and
 	// with what, so that its mail can be fetched. It returns at once, and keeps the password
 	// no longer than it needs it.
-	Arrived(account Account, at Origin, user, password string)
+	Arrived(account Account, at Origin, user string, with Typed)
 	// Present is told of every later login with a password to an account of a domain that has
-	// a former server, whether the account was ever there or not. It returns at once.
-	Present(account Account, at Origin, user, password string)
+	// a former server, whether the account was ever there or not. It returns at once. The
+	// password is for the former server only if it is the one that has arrived from there.
+	Present(account Account, at Origin, user string, with Typed)
+}
+
+// Typed is a password that was right.
+type Typed struct {
+	Password string
+	// Version is of the account's credentials: it grows when the password is changed here, and
+	// is the same as long as it is not.
+	Version uint64
 }
 
 // Shown marks an error of Former.Check as one after which the former server has, or may have, seen
@@ -166,19 +175,19 @@ func (d *Directory) arrive(ctx context.Context, l loginName, at arrival, typed, 
 	}
 	d.known.add(l.name, account.ID, prepared, version) // its program's other connections
 	d.opt.Log.Info("first login", "account", account.Address, "server", at.Server, "from", from)
-	d.opt.Former.Arrived(account, at.Origin, at.user(addr), typed)
+	d.opt.Former.Arrived(account, at.Origin, at.user(addr), Typed{typed, version})
 	return account, nil
 }
 
 // arrived tells the former server's keeper of a login with the password that the account has
 // had there, or has now.
-func (d *Directory) arrived(ctx context.Context, a Account, password string, tell func(Former, Account, Origin, string, string)) {
+func (d *Directory) arrived(ctx context.Context, a Account, with Typed, tell func(Former, Account, Origin, string, Typed)) {
 	at, set, err := d.arrivals(ctx, canonical(a.Address).Domain)
 	if err != nil {
 		d.opt.Log.Warn("the former server of a domain could not be looked up", "account", a.Address, "err", err)
 	}
 	if set && err == nil {
-		tell(d.opt.Former, a, at.Origin, at.user(a.Address), password)
+		tell(d.opt.Former, a, at.Origin, at.user(a.Address), with)
 	}
 }
 

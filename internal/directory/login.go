@@ -87,7 +87,7 @@ func (d *Directory) verify(ctx context.Context, l loginName, password string, fr
 	d.known.add(l.name, id, password, rec.version)
 	d.refresh(ctx, id, rec, password)
 	a := Account{id, rec.address, rec.created}
-	d.arrived(ctx, a, typed, Former.Present)
+	d.arrived(ctx, a, Typed{typed, rec.version}, Former.Present)
 	return a, nil
 }
 

@@ -108,16 +108,16 @@ func (s *Servers) Check(ctx context.Context, at directory.Origin, user, password
 }
 
 // Arrived has the mail fetched. See directory.Former.
-func (s *Servers) Arrived(account directory.Account, at directory.Origin, user, password string) {
+func (s *Servers) Arrived(account directory.Account, at directory.Origin, user string, with directory.Typed) {
 	if at.Mail && s.fetch != nil {
-		s.fetch.start(job{account, at, user, password, true})
+		s.fetch.start(job{account, at, user, with, true})
 	}
 }
 
 // Present has it gone on with. See directory.Former.
-func (s *Servers) Present(account directory.Account, at directory.Origin, user, password string) {
+func (s *Servers) Present(account directory.Account, at directory.Origin, user string, with directory.Typed) {
 	if at.Mail && s.fetch != nil {
-		s.fetch.start(job{account, at, user, password, false})
+		s.fetch.start(job{account, at, user, with, false})
 	}
 }
 

@@ -53,6 +53,9 @@ type progress struct {
 	State  string    `json:"state"` // fetching, fetched, linked, refused
 	Last   time.Time `json:"last"`  // when a look at all of it came to its end
 	Why    string    `json:"why,omitempty"`
+	// Version is of the password that has arrived: no other is for that server. nil: an
+	// earlier version of Martlet has not noted it.
+	Version *uint64 `json:"version,omitempty"`
 }
 
 // States of it.
@@ -83,10 +86,11 @@ func (f *fetcher) close() {
 
 // job is one account's.
 type job struct {
-	account        directory.Account
-	at             directory.Origin
-	user, password string
-	first          bool
+	account directory.Account
+	at      directory.Origin
+	user    string
+	with    directory.Typed
+	first   bool
 }
 
 // start begins a job, unless it is under way or there is nothing to do for a while.
@@ -163,7 +167,7 @@ func (f *fetcher) run(j job) {
 func (f *fetcher) link(log *slog.Logger, to move.Target, j job, p progress) {
 	at, err := ParseServer(j.at.Server)
 	if err == nil {
-		err = f.Link(f.ctx, j.account, at, j.user, j.password)
+		err = f.Link(f.ctx, j.account, at, j.user, j.with.Password)
 	}
 	if err != nil {
 		log.Warn("no link could be made; the mail is fetched at the next login", "err", err)
@@ -183,12 +187,18 @@ func (f *fetcher) due(to move.Target, j job) (p progress, due bool, err error) {
 		return p, false, err
 	}
 	if b == nil { // not before; and if it has not come by a first login, its password is not for others
-		return progress{Server: j.at.Server, User: j.user, State: fetching}, j.first, nil
+		return progress{Server: j.at.Server, User: j.user, State: fetching, Version: &j.with.Version}, j.first, nil
 	}
 	if err := json.Unmarshal(b, &p); err != nil {
 		return p, false, err
 	}
 	if p.Server != j.at.Server || p.User != j.user || p.State == refused || p.State == linked {
+		return p, false, nil
+	}
+	if j.first {
+		p.Version = &j.with.Version
+	}
+	if p.Version == nil || *p.Version != j.with.Version { // it was made here since
 		return p, false, nil
 	}
 	age := f.s.opt.Now().Sub(p.Last)
@@ -233,7 +243,7 @@ func (s *Servers) source(j job, version string, wait func(context.Context, time.
 			}
 		},
 		Credentials: func(context.Context) (imapc.Credentials, error) {
-			return imapc.Credentials{User: j.user, Password: j.password}, nil
+			return imapc.Credentials{User: j.user, Password: j.with.Password}, nil
 		},
 	}), nil
 }

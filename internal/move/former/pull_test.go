@@ -66,8 +66,13 @@ func TestAttackPasswordForOthers(t *testing.T) {
 	account := directory.Account{ID: 7, Address: mail.Address{Local: "anna", Domain: "new.example"}}
 	at := o.at()
 	at.Mail = true
+	with := directory.Typed{Password: "Veilchen", Version: 3}
+	other := func(state string, version *uint64) []byte {
+		b, _ := json.Marshal(progress{Server: at.Server, User: "anna", State: state, Last: o.now.Add(-again), Version: version})
+		return b
+	}
 	kept := func(state string, age time.Duration, server, user string) []byte {
-		b, _ := json.Marshal(progress{Server: server, User: user, State: state, Last: o.now.Add(-age)})
+		b, _ := json.Marshal(progress{Server: server, User: user, State: state, Last: o.now.Add(-age), Version: &with.Version})
 		return b
 	}
 	for _, c := range []struct {
@@ -88,6 +93,10 @@ func TestAttackPasswordForOthers(t *testing.T) {
 		{"a link does it", kept(linked, time.Hour, at.Server, "anna"), false, true, false},
 		{"of another server", kept(fetching, 0, "imaps://other.example", "anna"), false, true, false},
 		{"of another user", kept(fetching, 0, at.Server, "bert"), false, true, false},
+		{"another password arrived", other(fetched, new(uint64)), false, true, false},
+		{"another password arrived, and it is cut short", other(fetching, new(uint64)), false, true, false},
+		{"which one arrived is not known", other(fetching, nil), false, true, false},
+		{"and arrives now", other(fetching, nil), true, true, true},
 		{"damaged", []byte("{"), false, true, false},
 	} {
 		to := &shelf{state: c.state}
@@ -95,9 +104,9 @@ func TestAttackPasswordForOthers(t *testing.T) {
 		at.Mail = c.mail
 		was := o.dialed
 		if c.first {
-			s.Arrived(account, at, "anna", "Veilchen")
+			s.Arrived(account, at, "anna", with)
 		} else {
-			s.Present(account, at, "anna", "Veilchen")
+			s.Present(account, at, "anna", with)
 		}
 		s.fetch.all.Wait()
 		if asked := o.dialed > was; asked != c.asked {
@@ -120,14 +129,14 @@ func TestRefusedPasswordIsNotTriedAgain(t *testing.T) {
 	s := fetchingInto(o, to, nil)
 	at := o.at()
 	at.Mail = true
-	s.Arrived(directory.Account{ID: 7}, at, "anna", "Veilchen")
+	s.Arrived(directory.Account{ID: 7}, at, "anna", directory.Typed{Password: "Veilchen"})
 	s.fetch.all.Wait()
 	if p := to.now(t); p.State != refused {
 		t.Errorf("%+v", p)
 	}
 	was := o.dialed
 	o.now = o.now.Add(time.Hour)
-	s.Present(directory.Account{ID: 7}, at, "anna", "Veilchen")
+	s.Present(directory.Account{ID: 7}, at, "anna", directory.Typed{Password: "Veilchen"})
 	s.fetch.all.Wait()
 	if o.dialed != was || was == 0 {
 		t.Errorf("asked %d times more", o.dialed-was)
@@ -146,7 +155,7 @@ func TestArrivalIsLinked(t *testing.T) {
 	at := o.at()
 	at.Mail, at.Link = true, true
 	for range 2 {
-		s.Arrived(directory.Account{ID: 7}, at, "anna", "Veilchen")
+		s.Arrived(directory.Account{ID: 7}, at, "anna", directory.Typed{Password: "Veilchen"})
 		s.fetch.all.Wait()
 	}
 	if p := to.now(t); p.State != linked || len(made) != 1 || made[0] != "7 127.0.0.1 anna Veilchen" || o.dialed != 0 {
