@@ -64,7 +64,7 @@ func (c *client) login(ctx context.Context, opt Options) error {
 	}
 	var refused error
 	for _, m := range c.mechanisms() {
-		if !c.offers(m, cred) || refused != nil && (!m.clear || !c.secure) {
+		if !c.offers(m, cred) || refused != nil && (!m.clear || !c.secure || c.opt.Insecure) {
 			continue
 		}
 		err := m.run(opt.User, cred)

@@ -302,6 +302,25 @@ func TestSigningIn(t *testing.T) {
 	}
 }
 
+// Whoever stands between, with a certificate of his own that --insecure lets pass, does not get
+// the password by refusing the proof.
+func TestAttackRefusedProofIsNotFollowedByThePassword(t *testing.T) {
+	for _, insecure := range []bool{true, false} {
+		srv := (&server{capas: []string{"SASL SCRAM-SHA-256 PLAIN", "USER", "UIDL"}, answer: map[string]string{"AUTH SCRAM": "-ERR [AUTH] no\r\n", "AUTH PLAIN": "+OK\r\n"}}).start(t)
+		s := srv.source(nil)
+		c, err := dial(t.Context(), s.opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.secure, c.opt.Insecure = true, insecure // TLS, with a certificate that was checked or was not
+		err = c.login(t.Context(), s.opt)
+		_ = c.conn.Close()
+		if said := srv.commands(); (err != nil) != insecure || strings.Contains(said, "AUTH PLAIN") == insecure || strings.Contains(said, "PASS") {
+			t.Errorf("insecure %v: %v, said %q", insecure, err, said)
+		}
+	}
+}
+
 // far is a line that does not end on this machine, as far as can be seen.
 type far struct{ net.Conn }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -143,7 +144,8 @@ func checkURL(text string) error {
 		return fault.Newf(fault.Invalid, "%q is no address of a sign-in", plainText(text))
 	}
 	host := u.Hostname()
-	local := host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+	ip, _ := netip.ParseAddr(host) // 127.evil.example is none
+	local := host == "localhost" || ip.Unmap().IsLoopback()
 	if u.Scheme == "https" || u.Scheme == "http" && local {
 		return nil
 	}

@@ -344,3 +344,16 @@ func TestProviders(t *testing.T) {
 		t.Errorf("without a client: %v", err)
 	}
 }
+
+// Only this machine itself may be asked without TLS, and no name that looks like it.
+func TestAttackNamesLikeThisMachine(t *testing.T) {
+	for url, fine := range map[string]bool{
+		"http://127.0.0.1:8080/t": true, "http://127.9.9.9/t": true, "http://[::1]/t": true, "http://localhost:1/t": true, "https://id.example/t": true,
+		"http://127.evil.example/t": false, "http://127.0.0.1.evil.example/t": false, "http://localhost.evil.example/t": false, "http://id.example/t": false,
+		"http://[fe80::1]/t": false, "ftp://127.0.0.1/t": false, "http://127.1/t": false,
+	} {
+		if err := checkURL(url); (err == nil) != fine {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
