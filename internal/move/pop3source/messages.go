@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"hash/crc64"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,8 +16,9 @@ import (
 )
 
 const (
-	maxMessages = 2_000_000 // in a mailbox
+	maxMessages = 1_000_000 // in a mailbox
 	maxUIDL     = 1000      // bytes; RFC 1939, 7 has 70
+	maxUIDLs    = 48 << 20  // bytes of all of a mailbox
 	ahead       = 32        // commands that are sent before their answers, if the server allows it
 )
 
@@ -53,18 +56,21 @@ func (c *client) uidl(list []entry) error {
 	if _, err := c.command("UIDL"); err != nil {
 		return c.dead
 	}
-	i := 0
+	i, sum := 0, 0
 	return c.lines(func(line string) error {
 		n, uidl, _ := strings.Cut(line, " ")
 		number, err := strconv.Atoi(n)
-		if err != nil || len(uidl) > maxUIDL {
+		if uidl = strings.TrimSpace(uidl); err != nil || len(uidl) > maxUIDL {
 			return fault.New(fault.Invalid, c.opt.Host+" lists names that cannot be")
+		}
+		if sum += len(uidl); sum > maxUIDLs {
+			return fault.Newf(fault.TooLarge, "%s lists names of more than %d MB", c.opt.Host, maxUIDLs>>20)
 		}
 		for i < len(list) && list[i].number < number {
 			i++
 		}
 		if i < len(list) && list[i].number == number {
-			list[i].uidl = strings.TrimSpace(uidl)
+			list[i].uidl = strings.Clone(uidl) // the line may be longer
 		}
 		return nil
 	})
@@ -75,6 +81,7 @@ func (c *client) uidl(list []entry) error {
 func (c *client) name(list []entry) error {
 	var keys rfc822.Keys
 	seen := map[string]int{}
+	twice := repeated(list)
 	for i := range list {
 		e := &list[i]
 		if e.uidl == "" {
@@ -85,14 +92,39 @@ func (c *client) name(list []entry) error {
 			e.key = keys.Key(digest)
 			continue
 		}
-		seen[e.uidl]++
 		e.key = rfc822.KeyOfName(e.uidl)
-		if n := seen[e.uidl]; n > 1 {
-			e.key = rfc822.KeyOfName(fmt.Sprintf("%s again %d", e.uidl, n))
+		if twice[crc(e.uidl)] {
+			if seen[e.uidl]++; seen[e.uidl] > 1 {
+				e.key = rfc822.KeyOfName(fmt.Sprintf("%s again %d", e.uidl, seen[e.uidl]))
+			}
 		}
+		e.uidl = "" // the key stands for it, and is short
 	}
 	return nil
 }
+
+// repeated returns the checksums of what may be the UIDL of several messages: few as a rule, so
+// that a long list need not be remembered twice.
+func repeated(list []entry) map[uint64]bool {
+	sums := make([]uint64, 0, len(list))
+	for i := range list {
+		if list[i].uidl != "" {
+			sums = append(sums, crc(list[i].uidl))
+		}
+	}
+	slices.Sort(sums)
+	twice := map[uint64]bool{}
+	for i := 1; i < len(sums); i++ {
+		if sums[i] == sums[i-1] {
+			twice[sums[i]] = true
+		}
+	}
+	return twice
+}
+
+var crc64Table = crc64.MakeTable(crc64.ECMA)
+
+func crc(s string) uint64 { return crc64.Checksum([]byte(s), crc64Table) }
 
 // digest is of a message's header and size, or of all of it where there is no TOP.
 func (c *client) digest(e *entry) (d rfc822.Digest, err error) {

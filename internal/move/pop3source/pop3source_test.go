@@ -388,6 +388,34 @@ func TestAttack53HostileServer(t *testing.T) {
 	}
 }
 
+// A list of names is bounded as a whole, and no name is kept that is longer than its key.
+func TestNamesAreBounded(t *testing.T) {
+	const n = maxUIDLs/maxUIDL + 1
+	long := strings.Repeat("u", maxUIDL-8)
+	for _, c := range []struct {
+		n    int
+		fits bool
+	}{{n + n/50, false}, {1000, true}} {
+		var list, names strings.Builder
+		for i := 1; i <= c.n; i++ {
+			fmt.Fprintf(&list, "%d 1\r\n", i)
+			fmt.Fprintf(&names, "%d %s%08d\r\n", i, long, i)
+		}
+		srv := (&server{capas: []string{"UIDL", "USER"}, answer: map[string]string{"LIST": "+OK\r\n" + list.String() + ".\r\n", "UIDL": "+OK\r\n" + names.String() + ".\r\n"}}).start(t)
+		s := srv.source(nil)
+		_, err := s.Mailboxes(t.Context())
+		if c.fits != (err == nil) || err != nil && !fault.Is(err, fault.TooLarge) {
+			t.Errorf("%d: %v", c.n, err)
+		}
+		for _, e := range s.list {
+			if e.uidl != "" || len(e.key) > 64 {
+				t.Fatalf("%q is kept of %q", e.uidl, e.key)
+			}
+		}
+		_ = s.Close()
+	}
+}
+
 // Who stops waiting is let go, though the server says nothing.
 func TestStopped(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
