@@ -47,10 +47,11 @@ func (h *house) newLinks() (*link.Links, error) {
 	}
 	dial := linkDialer(c.AllowPrivate, string(cmp.Or(h.cfg.Discover.Resolver, h.cfg.Queue.Resolver)))
 	spool := disk.NewSpool(vfs.Default, filepath.Join(string(h.cfg.Data), "spool"))
+	var links *link.Links
 	o := link.Options{
 		Engine: h.engine, Now: time.Now, Chance: chance.Float64, Random: rand.Reader, Key: key,
 		Open: func(ctx context.Context, r link.Rule, s link.Secret) (move.Source, error) {
-			return openLinkSource(ctx, linkSource(r, s, roots, dial, move.NewLocal(h.store, r.Account)), s)
+			return openLinkSource(ctx, linkSource(r, s, roots, dial, move.NewLocal(h.store, r.Account), func() (string, error) { return links.Mark(r.Account) }), s)
 		},
 		Target: h.linkTarget, Store: h.store, SignIn: signInOptions(roots, dial),
 		Spool: func() (store.SpoolFile, error) { return spool.File() },
@@ -59,7 +60,8 @@ func (h *house) newLinks() (*link.Links, error) {
 	if c.Connections == 0 {
 		o.MaxIdle = -1
 	}
-	return link.New(o), nil
+	links = link.New(o)
+	return links, nil
 }
 
 func (h *house) linkTarget(ctx context.Context, id mail.AccountID) (move.Target, error) {
@@ -124,7 +126,7 @@ func openLinkSource(ctx context.Context, source move.Source, s link.Secret) (mov
 }
 
 // linkSource is the source of a rule. It connects when it is first asked for something.
-func linkSource(r link.Rule, s link.Secret, roots *x509.CertPool, dial dialer, ties pop3source.Ties) move.Source {
+func linkSource(r link.Rule, s link.Secret, roots *x509.CertPool, dial dialer, ties pop3source.Ties, mark func() (string, error)) move.Source {
 	token, mechanism := "", ""
 	if s.Grant != nil {
 		token, mechanism = s.Grant.Access, s.Grant.Mechanism
@@ -141,7 +143,7 @@ func linkSource(r link.Rule, s link.Secret, roots *x509.CertPool, dial dialer, t
 	}
 	o := imapsource.Options{
 		IMAP: imapc.Options{
-			Host: r.Server.Host, Port: r.Server.Port, Roots: roots, Insecure: r.Server.Insecure, Dial: dial, Now: time.Now, Random: rand.Reader, Version: imapVersion(),
+			Host: r.Server.Host, Port: r.Server.Port, Roots: roots, Insecure: r.Server.Insecure, Dial: dial, Now: time.Now, Random: rand.Reader, Version: imapVersion(), Mark: mark,
 			Security: map[string]imapc.Security{"tls": imapc.TLS, "starttls": imapc.StartTLS, "offered": imapc.OfferedTLS}[r.Server.Security],
 		},
 		User: r.User, Patience: linkPatience, Wait: pause,

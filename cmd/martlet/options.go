@@ -104,6 +104,7 @@ func (h *house) imapOptions() imapd.Options {
 		CommandTime:  time.Duration(h.cfg.Limits.CommandTime),
 		MessageLimit: h.cfg.IMAP.MessageLimit, SaveLimit: h.cfg.IMAP.SaveLimit,
 		Submitter: h.submitter(), Administrator: h.administrator(),
+		Marked: func(id mail.AccountID, mark string) bool { return h.links != nil && h.links.Marks(id, mark) },
 	}
 }
 

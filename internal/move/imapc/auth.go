@@ -6,11 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 
 	"github.com/xdg-go/scram"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/syntax/imap"
 )
 
@@ -317,7 +319,15 @@ func (c *Client) settle(ctx context.Context) error {
 	}
 	var all []*Pending
 	if c.Capable("ID") && c.opt.Version != "" {
-		all = append(all, c.command("ID", `ID ("name" "Martlet" "version" `, string(imap.AppendString(nil, c.opt.Version, false, false)), ")"))
+		mark := ""
+		if c.opt.Mark != nil {
+			m, err := c.opt.Mark()
+			if err != nil {
+				return err
+			}
+			mark = ` "` + MarkField + `" "` + m + `"`
+		}
+		all = append(all, c.command("ID", `ID ("name" "Martlet" "version" `, string(imap.AppendString(nil, c.opt.Version, false, false)), mark, ")"))
 	}
 	if enable := c.enableable(); enable != "" {
 		all = append(all, c.command("ENABLE", "ENABLE", enable))
@@ -328,6 +338,9 @@ func (c *Client) settle(ctx context.Context) error {
 		}
 		if p.name == "ENABLE" && p.err == nil {
 			c.assume()
+		}
+		if e, ok := errors.AsType[*Error](p.err); ok && p.name == "ID" && c.opt.Mark != nil && e.Status == "NO" && e.Code == "CANNOT" {
+			return fault.Wrap(fault.Denied, c.opt.Host+" is this server, and the mail there is this account's own: a link to itself would bring each message again and again", e)
 		}
 	}
 	return nil

@@ -61,9 +61,15 @@ type Options struct {
 	Timeout  time.Duration    // without a byte; 0: a minute
 	Compress Compression
 	Version  string // of Martlet, for ID; "" does not send it
+	// Mark is what the server is told once somebody is signed in, in the field MarkField of ID.
+	// A server that knows it as its own refuses: Denied. nil: nothing.
+	Mark func() (string, error)
 	// Trace is told of every line but those of a login and the bytes of messages; nil: nobody.
 	Trace func(sent bool, line string)
 }
+
+// MarkField is the field of ID that has Options.Mark.
+const MarkField = "x-martlet-mark"
 
 // Credentials prove who somebody is.
 type Credentials struct {

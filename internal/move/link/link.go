@@ -115,6 +115,7 @@ type Links struct {
 	begun   bool // Run has read the rules
 	wake    chan struct{}
 	brought int64 // messages since the start
+	often   map[mail.AccountID]*often
 	workers sync.WaitGroup
 
 	// Accounts tell of changes with a lock of theirs in hand, and are let go of with mu in hand:
@@ -137,5 +138,5 @@ func New(o Options) *Links {
 	if o.Poll <= 0 {
 		o.Poll = usualPoll
 	}
-	return &Links{opt: o, known: map[ID]*entry{}, told: map[ID]struct{}{}, wake: make(chan struct{}, 1)}
+	return &Links{opt: o, known: map[ID]*entry{}, told: map[ID]struct{}{}, often: map[mail.AccountID]*often{}, wake: make(chan struct{}, 1)}
 }

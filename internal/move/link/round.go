@@ -53,6 +53,8 @@ type round struct {
 
 	declined map[string]declined // by mailbox and key: what was refused lately; nil: nobody remembers
 
+	often *often // what came again and again
+
 	boxes    []*box
 	known    bool // something was brought before
 	lost     map[move.Content][]*missing

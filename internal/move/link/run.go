@@ -171,7 +171,7 @@ func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret
 			return report, err
 		}
 	}
-	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool, now: l.opt.Now, declined: e.declined}
+	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool, now: l.opt.Now, declined: e.declined, often: l.oftenOf(e.rule.Account)}
 	if e.rule.carries() {
 		if e.follower != nil && !e.dirty {
 			if e.dirty, err = l.concerned(ctx, e); err != nil {

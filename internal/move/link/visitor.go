@@ -109,6 +109,12 @@ func (v *visitor) Put(ctx context.Context, item move.Item, r io.Reader) error {
 		}
 		return err
 	}
+	if v.known && v.often.enough(sum.Content()) {
+		text.drop()
+		v.refuse(v.box, tooOften)
+		v.decline(v.box, strings.Clone(item.Key), tooOften)
+		return nil
+	}
 	if !v.rule.Since.IsZero() && item.Date.IsZero() && text.date().Before(v.rule.Since) {
 		text.drop()
 		return nil
@@ -166,6 +172,9 @@ func (v *visitor) put(ctx context.Context) error {
 		}
 		if v.keep(v.batch[i].Item.Key); !o.Before {
 			v.report.Brought++
+			if v.known {
+				v.often.came(o.Content)
+			}
 		}
 	}
 	v.batch, v.bytes, v.close = v.batch[:0], 0, v.close[:0]

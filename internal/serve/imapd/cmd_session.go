@@ -36,6 +36,12 @@ func (s *session) namespace(*command) (reply, error) {
 func (s *session) id(_ *command, fields []imap.IDField) (reply, error) {
 	var said []string
 	for _, f := range fields {
+		if f.Value != nil && f.Name == "x-martlet-mark" {
+			if s.acct != nil && s.srv.opt.Marked != nil && s.srv.opt.Marked(s.acct.ID(), *f.Value) {
+				return no("CANNOT", "this is the account that your mail goes into"), nil
+			}
+			continue
+		}
 		if f.Value != nil {
 			said = append(said, fmt.Sprintf("%q=%q", f.Name, *f.Value))
 		}

@@ -61,6 +61,10 @@ type Options struct {
 	// URLs give to submission on behalf of somebody (RFC 4467, 3); nil: none is.
 	Submitter func(mail.AccountID) bool
 
+	// Marked tells whether a client that says this of itself (ID, x-martlet-mark) brings the
+	// account's mail into the account itself; nil: none does.
+	Marked func(account mail.AccountID, mark string) bool
+
 	// Administrator tells whether an account may set the quotas of all (RFC 9208,
 	// 4.1.3); nil: none may.
 	Administrator func(mail.AccountID) bool

@@ -19,6 +19,7 @@ var german = map[string]string{
 	// The end of a session.
 	"the server is stopping, try again shortly":             "der Server wird angehalten, bitte gleich noch einmal versuchen",
 	"server is stopping":                                    "der Server wird angehalten",
+	"this is the account that your mail goes into":          "das ist das Konto, in das Ihre Mail geht",
 	"the client has gone":                                   "der Client ist gegangen",
 	"the command takes too much time; ask for less at once": "der Befehl dauert zu lange; verlangen Sie weniger auf einmal",
 	"too many bad commands":                                 "zu viele fehlerhafte Befehle",

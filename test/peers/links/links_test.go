@@ -380,3 +380,18 @@ func TestImportThatFollows(t *testing.T) {
 		t.Errorf("%v: %s", err, &said)
 	}
 }
+
+// A link to the account itself would bring what it brought: it is refused, by whatever name the
+// server goes. Another account of the same server is none of this.
+func TestLinkToItself(t *testing.T) {
+	w := newWorld(t)
+	carol, dan := w.here.Account("carol"), w.here.Account("dan")
+	add := func(to, from martlet.Account) error {
+		_, err := w.command(from.Password+"\n", "link", "add", to.Address, "--from", "imap://"+strings.Replace(w.here.Addr("imap"), "127.0.0.1", "localhost", 1), "--user", from.Address, "--password-stdin", "--insecure", "--into", "Other")
+		return err
+	}
+	if err := add(carol, carol); err == nil || !strings.Contains(err.Error(), "link to itself") {
+		t.Errorf("a link to itself: %v", err)
+	}
+	w.must(add(carol, dan))
+}
