@@ -1,9 +1,11 @@
 package outward
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -541,55 +543,102 @@ func TestKilledExports(t *testing.T) {
 	}
 	seed := chance.Uint64()
 	t.Logf("seed %d", seed)
-	r := chance.New(chance.NewPCG(seed, 0))
 	d := provider(t)
 	want := total() + 1 + more
-	for _, form := range []string{"mbox", "maildir", "eml", "imap"} {
-		out := filepath.Join(t.TempDir(), form)
-		args := []string{form, "--account", s.Account("alice").Address, "--out", out}
-		if form == "imap" {
-			args = []string{form, "--account", s.Account("alice").Address, "--to", "imap://" + d.IMAP, "--user", "erin", "--password-stdin", "--state", out}
-		}
-		killed := 0
-		for range 10 {
-			cmd := exec.Command(binary, append(append([]string{"export"}, args...), "--config", s.Config)...)
-			cmd.Stdin = strings.NewReader(dovecot.Password + "\n")
-			must(t, cmd.Start())
-			time.Sleep(time.Duration(60+r.IntN(240)) * time.Millisecond) // somewhere on the way
-			cmd.Process.Kill()
-			cmd.Wait()
-			if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-				killed++
+	admin := admin(t, s, "alice")
+	for i, form := range []string{"mbox", "maildir", "eml", "imap"} {
+		t.Run(form, func(t *testing.T) { // at the same time: most of it is waiting
+			t.Parallel()
+			r := chance.New(chance.NewPCG(seed, uint64(i)))
+			out := filepath.Join(t.TempDir(), form)
+			args := []string{form, "--account", s.Account("alice").Address, "--out", out}
+			if form == "imap" {
+				args = []string{form, "--account", s.Account("alice").Address, "--to", "imap://" + d.IMAP, "--user", "erin", "--password-stdin", "--state", out}
 			}
-		}
-		done := export(t, s, dovecot.Password+"\n", args...)
-		t.Logf("%s: killed %d times; then %d of %d messages were missing", form, killed, done.Added, want)
-		if killed < 5 || done.Messages != want || done.Proven != want {
-			t.Errorf("%s, killed %d times: %+v, want %d messages", form, killed, done, want)
-		}
-		if again := export(t, s, dovecot.Password+"\n", args...); again.Added != 0 || again.Proven != want {
-			t.Errorf("%s again: %+v", form, again)
-		}
-		if form == "imap" {
-			w := whole{}
-			compare(t, w.gather(t, admin(t, s, "alice"), func(name string) string { return strings.Replace(name, "~", "_", 1) }), w.gather(t, there(t, d.IMAP, "erin", dovecot.Password, ""), same))
-		}
+			killed := 0
+			for range 10 {
+				cmd := exec.Command(binary, append(append([]string{"export"}, args...), "--config", s.Config)...)
+				cmd.Stdin = strings.NewReader(dovecot.Password + "\n")
+				before := written(out)
+				must(t, cmd.Start())
+				for range 100 { // until it is at work
+					if time.Sleep(2 * time.Millisecond); written(out) != before {
+						break
+					}
+				}
+				time.Sleep(time.Duration(r.IntN(60)) * time.Millisecond) // somewhere on the way
+				cmd.Process.Kill()
+				cmd.Wait()
+				if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+					killed++
+				}
+			}
+			done := export(t, s, dovecot.Password+"\n", args...)
+			t.Logf("killed %d times; then %d of %d messages were missing", killed, done.Added, want)
+			if killed < 5 || done.Messages != want || done.Proven != want {
+				t.Errorf("killed %d times: %+v, want %d messages", killed, done, want)
+			}
+			if again := export(t, s, dovecot.Password+"\n", args...); again.Added != 0 || again.Proven != want {
+				t.Errorf("again: %+v", again)
+			}
+			if form == "imap" {
+				w := whole{}
+				compare(t, w.gather(t, admin, func(name string) string { return strings.Replace(name, "~", "_", 1) }), w.gather(t, there(t, d.IMAP, "erin", dovecot.Password, ""), same))
+			}
+		})
 	}
 }
 
+// written is how much the indexes of an export hold, or the file that notes one to a server.
+func written(out string) (n int64) {
+	for _, pattern := range []string{"", "martlet-export/*.jsonl", "*/index.jsonl"} {
+		list, _ := filepath.Glob(filepath.Join(out, pattern))
+		for _, name := range list {
+			if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+				n += info.Size()
+			}
+		}
+	}
+	return n
+}
+
+// subscriptions are the names that are subscribed and have no mailbox, after Mailboxes.
+func subscriptions(t *testing.T, s *account.Source) []string {
+	t.Helper()
+	_, err := s.Mailboxes(t.Context())
+	must(t, err)
+	return s.Subscriptions()
+}
+
 // TestAnExportComesBack imports what was exported, in each form, into new accounts, with the
-// commands.
+// commands. Between two exports messages are moved and expunged, a mailbox with a role has got
+// another name, and others are no longer subscribed.
 func TestAnExportComesBack(t *testing.T) {
 	s := start(t)
-	fill(t, here(t, s, "alice"))
+	src := here(t, s, "alice")
+	fill(t, src)
+	forms := []string{"maildir", "mbox", "eml"}
+	out := t.TempDir()
+	for _, form := range forms {
+		export(t, s, "", form, "--account", s.Account("alice").Address, "--out", filepath.Join(out, form))
+	}
+	c := imap(t, s, "alice")
+	c("SELECT INBOX")
+	c("UID MOVE 2:3 Archive")
+	c("UID STORE 5 +FLAGS (\\Deleted)")
+	c("UID EXPUNGE 5")
+	c("CLOSE")
+	c("RENAME Sent Gesendet")
+	c("UNSUBSCRIBE Archive")
+	c("SUBSCRIBE Nowhere/Else")
 	w := whole{uids: true, roles: true, subscribed: true}
 	want := w.gather(t, admin(t, s, "alice"), same)
-	for _, form := range []string{"maildir", "mbox", "eml"} {
-		if text, err := s.Command("import", form, "--help"); err != nil || !strings.Contains(text, "--to") {
-			t.Logf("there is no import of %s yet", form)
-			continue
-		}
-		out := filepath.Join(t.TempDir(), form)
+	names := subscriptions(t, admin(t, s, "alice"))
+	if !slices.Contains(names, "Nowhere/Else") {
+		t.Fatal(names)
+	}
+	for _, form := range forms {
+		out := filepath.Join(out, form)
 		export(t, s, "", form, "--account", s.Account("alice").Address, "--out", out)
 		to := form + "@martlet.test"
 		if text, err := s.Command("account", "add", to); err != nil {
@@ -601,10 +650,13 @@ func TestAnExportComesBack(t *testing.T) {
 		}
 		s.Accounts = append(s.Accounts, martlet.Account{Address: to})
 		compare(t, want, w.gather(t, admin(t, s, form), same))
+		if got := subscriptions(t, admin(t, s, form)); !slices.Equal(got, names) {
+			t.Errorf("%s: subscribed %q, want %q", form, got, names)
+		}
 		if form != "maildir" {
 			continue
 		}
-		// Without what the export says of itself it is a Maildir like any other.
+		// Without what the export says of itself it is a Maildir like any other, with what has been expunged.
 		must(t, os.Remove(filepath.Join(out, "martlet-export.json")))
 		must(t, os.RemoveAll(filepath.Join(out, "martlet-export")))
 		if text, err := s.Command("account", "add", "plain@martlet.test"); err != nil {
@@ -615,8 +667,44 @@ func TestAnExportComesBack(t *testing.T) {
 		}
 		s.Accounts = append(s.Accounts, martlet.Account{Address: "plain@martlet.test"})
 		bare := whole{uids: true}
-		compare(t, bare.gather(t, admin(t, s, "alice"), same), bare.gather(t, admin(t, s, "plain"), func(name string) string { return strings.Replace(name, "\\7e", "~", 1) }))
+		got := bare.gather(t, admin(t, s, "plain"), func(name string) string { return strings.Replace(name, "\\7e", "~", 1) })
+		for _, line := range bare.gather(t, admin(t, s, "alice"), same) {
+			if !slices.Contains(got, line) {
+				t.Errorf("the plain Maildir has not %s", line)
+			}
+		}
 	}
+}
+
+// imap signs in and returns a function that sends a command, which must succeed.
+func imap(t *testing.T, s *martlet.Server, name string) func(command string) {
+	t.Helper()
+	pem, err := os.ReadFile(s.CA)
+	must(t, err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	_, port, _ := net.SplitHostPort(s.Addr("imaps"))
+	c, err := tls.Dial("tcp", "localhost:"+port, &tls.Config{RootCAs: roots, ServerName: "localhost"})
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	r := bufio.NewReader(c)
+	do := func(command string) {
+		t.Helper()
+		fmt.Fprintf(c, "a %s\r\n", command)
+		for {
+			line, err := r.ReadString('\n')
+			must(t, err)
+			if rest, ok := strings.CutPrefix(line, "a "); ok {
+				if !strings.HasPrefix(rest, "OK") {
+					t.Fatalf("%s: %s", command, rest)
+				}
+				return
+			}
+		}
+	}
+	a := s.Account(name)
+	do(fmt.Sprintf("LOGIN %s %q", a.Address, a.Password))
+	return do
 }
 
 // TestFullDiskAndStoppedServer exports to a disk that is too small, and goes on when there is
