@@ -3,8 +3,11 @@ package directory
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/turn"
@@ -102,6 +105,7 @@ func await(ctx context.Context, next <-chan struct{}) error {
 
 // look is begin, or returns what to wait for.
 func (b *brake) look(login string, from netip.Addr) (*attempt, <-chan struct{}, error) {
+	login = spelling(login)
 	a, err := b.begin(login, from)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -162,6 +166,7 @@ func (b *brake) newAttempt(login string, from netip.Addr) *attempt {
 // begin counts an attempt. Over the limits it is Limited, and not counted. An attempt
 // that names no login ("") is counted by its address alone.
 func (b *brake) begin(login string, from netip.Addr) (*attempt, error) {
+	login = spelling(login)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a, now := b.newAttempt(login, from), b.now()
@@ -250,6 +255,15 @@ func (b *brake) leaked(k bucket, now time.Time) bucket {
 	}
 	k.at = now
 	return k
+}
+
+// spelling is one for all ways to write a name that a server may take for the same: it is
+// what attempts are counted by, since a former server may hear of names that are not known here.
+func spelling(name string) string {
+	if isASCII(name) {
+		return name
+	}
+	return norm.NFKC.String(strings.ToLower(norm.NFKC.String(name)))
 }
 
 func putBucket[K comparable](b *brake, m map[K]bucket, key K, k bucket) {

@@ -170,13 +170,20 @@ func (d *Directory) verifyForeign(ctx context.Context, l loginName, id mail.Acco
 	}
 	if prepared != "" {
 		d.known.add(l.name, id, prepared, rec.version)
-		if !d.opt.KeepForeign {
+		if !d.opt.KeepForeign && wholly(rec.foreign, typed) && wholly(rec.foreign, prepared) {
 			d.renew(ctx, id, rec, prepared)
 		}
 	}
 	a := Account{id, rec.address, rec.created}
 	d.arrived(ctx, a, Typed{typed, rec.version}, Former.Arrived) // it is the password that it has at its former server
 	return a, nil
+}
+
+// wholly tells whether a hash of another server is of all of a password. What it does not look
+// at may be wrong, and must not become a part of the password.
+func wholly(text, password string) bool {
+	h, err := foreign.Parse(text, math.MaxInt64)
+	return err == nil && h.Whole(password)
 }
 
 // anyElsewhere tells whether there is an account whose password is not known here in the form

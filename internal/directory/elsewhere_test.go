@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -530,6 +532,47 @@ func TestAttackGuessingAtAFormerServer(t *testing.T) {
 	}
 	if n := old.questions(); n != most {
 		t.Errorf("%d passwords were tried, and %d are allowed", n, most)
+	}
+}
+
+// bcrypt looks at 72 bytes of a password. Who types others behind them may come in, as
+// at the server that made the hash, but does not change what the owner's password is.
+func TestAttackTailOfALongPassword(t *testing.T) {
+	f := setUpForeign(t)
+	hash := func(password string) Login {
+		b, err := bcrypt.GenerateFromPassword([]byte(password[:min(len(password), 72)]), bcrypt.MinCost)
+		f.mustDo(t, err)
+		return Login{Hash: "{BLF-CRYPT}" + string(b)}
+	}
+	long := strings.Repeat("x", 70) + "right tail"
+	a := f.addWith(t, "anna@example.org", hash(long))
+	f.mustDo(t, f.try("anna@example.org", long[:72]+" wrong", home))
+	f.known.forget("anna@example.org")
+	f.mustDo(t, f.try("anna@example.org", long, home))
+	if s := f.state(t, a.ID); !s.Foreign {
+		t.Errorf("%+v", s)
+	}
+	b := f.addWith(t, "bert@example.org", hash(long[:72])) // the control
+	f.mustDo(t, f.try("bert@example.org", long[:72], home))
+	if s := f.state(t, b.ID); s.Foreign {
+		t.Errorf("%+v", s)
+	}
+}
+
+// One name in several spellings, which the former server may take for one, has one brake.
+func TestAttackSpellingsOfAName(t *testing.T) {
+	f, old := setUpFormer(t, map[string]string{"migrate-create": "yes"})
+	most := f.opt.withDefaults().FailuresPerAccount
+	spellings := []string{"ren\u00e9", "rene\u0301", "RENE\u0301", "\uff52en\u00e9", "r\uff45n\u00e9"}
+	for i := range most * len(spellings) {
+		f.try(spellings[i%len(spellings)]+"@example.org", fmt.Sprint("guess ", i), netip.AddrFrom4([4]byte{192, 0, byte(i), 1}))
+	}
+	if n := old.questions(); n != most {
+		t.Errorf("%d guesses, and %d are allowed", n, most)
+	}
+	f.try("renee@example.org", "guess", netip.AddrFrom4([4]byte{192, 0, 3, 1})) // the control
+	if n := old.questions(); n != 1 {
+		t.Errorf("%d guesses at another name", n)
 	}
 }
 

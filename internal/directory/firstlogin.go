@@ -138,7 +138,7 @@ func (d *Directory) arrive(ctx context.Context, l loginName, at arrival, typed, 
 		_, err := d.refused(ctx, prepared)
 		return Account{}, err
 	}
-	leave, alone, err := d.flights.enter(ctx, d.opt.Sleep, l.name)
+	leave, alone, err := d.flights.enter(ctx, d.opt.Sleep, spelling(l.name))
 	if err != nil {
 		return Account{}, err
 	}

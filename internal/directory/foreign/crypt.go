@@ -152,6 +152,9 @@ func readSHACrypt(scheme, prefix string, length int, sum func() hash.Hash) func(
 	}
 }
 
+// bcryptReads is how much of a password bcrypt looks at, in bytes.
+const bcryptReads = 72
+
 func readBcrypt(body string, _ int64) (*Hash, error) {
 	if len(body) != 60 || body[6] != '$' || !isCrypt64(body[7:]) {
 		return nil, misformed("BLF-CRYPT")
@@ -163,7 +166,7 @@ func readBcrypt(body string, _ int64) (*Hash, error) {
 	if cost > maxBcryptCost {
 		return nil, costly("BLF-CRYPT", "a cost of", int64(cost), maxBcryptCost)
 	}
-	return &Hash{scheme: "BLF-CRYPT", text: "{BLF-CRYPT}" + body, matches: func(p []byte) bool {
+	return &Hash{scheme: "BLF-CRYPT", text: "{BLF-CRYPT}" + body, reads: bcryptReads, matches: func(p []byte) bool {
 		return bcrypt.CompareHashAndPassword([]byte(body), p) == nil
 	}}, nil
 }

@@ -45,6 +45,7 @@ type Hash struct {
 	text    string // in the form in which it is kept
 	memory  int64
 	matches func(password []byte) bool
+	reads   int // bytes of a password that count; 0: all
 
 	plain string
 	mech  string
@@ -78,6 +79,10 @@ func (h *Hash) Matches(password string) bool {
 	}
 	return h.matches([]byte(password))
 }
+
+// Whole tells whether all of a password counts. If not, one that matches may end in anything:
+// it is not known to be the owner's.
+func (h *Hash) Whole(password string) bool { return h.reads == 0 || len(password) <= h.reads }
 
 // schemes are the names in braces, and who reads what follows them.
 var schemes = map[string]func(body string, memory int64) (*Hash, error){
