@@ -120,7 +120,8 @@ type mender struct {
 	found    []Mended // to be reported before it is done
 	lost     int64    // messages reported, without deleted ones that were kept
 	keptName string
-	counted  int64 // messages that there were by the account's counts
+	tied     map[mail.MessageID][][]byte // keys of ties, once somebody asked
+	counted  int64                       // messages that there were by the account's counts
 }
 
 func (r *mender) note(uid mail.UID, format string, args ...any) {
@@ -176,7 +177,7 @@ func (r *mender) account() error {
 	}
 	r.box = Mailbox{}
 	return r.told(func(tx *Tx) error {
-		if err := errors.Join(tx.recount(r.note), tx.rebuildSide(r.gone)); err != nil {
+		if err := errors.Join(tx.recount(r.note), tx.rebuildSide(r.gone), tx.blankTies()); err != nil {
 			return err
 		}
 		if more := r.counted - tx.acct.usage.Messages - r.lost; more > 0 {
@@ -346,21 +347,30 @@ func (r *mender) message(u unwell) error {
 			return err
 		}
 	}
+	ties, err := r.tiesOf(u.m.ID)
+	if err != nil {
+		return err
+	}
 	u.found.Lost = p == nil
 	return r.told(func(tx *Tx) error {
 		found := u.found
-		if _, err := tx.expunge(r.box.ID, mail.SetOf(u.m.UID), false, false); err != nil {
+		var err error
+		if _, err = tx.expunge(r.box.ID, mail.SetOf(u.m.UID), false, false); err != nil {
 			return err
 		}
 		if p != nil {
-			uid, err := tx.again(r.box.ID, NewMessage{Parcel: p, Flags: u.m.Flags, Keywords: u.keywords, InternalDate: time.Unix(u.m.Internal, 0)})
+			var uid mail.UID
+			uid, err = tx.again(r.box.ID, NewMessage{Parcel: p, Flags: u.m.Flags, Keywords: u.keywords, InternalDate: time.Unix(u.m.Internal, 0)})
 			if err != nil {
 				return err
 			}
 			found.What += fmt.Sprintf("; parsed anew, it is UID %d now", uid)
+			err = tx.retie(ties, r.box.ID, uid)
+		} else if r.box.ID != tx.acct.kept { // of deleted messages that are kept none comes again
+			err = tx.untie(ties)
 		}
 		r.found = append(r.found, found)
-		return nil
+		return err
 	})
 }
 
@@ -483,10 +493,17 @@ func (r *mender) stray(id mail.MessageID, f Facts) error {
 	if err != nil {
 		return err
 	}
+	ties, err := r.tiesOf(id)
+	if err != nil {
+		return err
+	}
 	if all == nil {
 		r.box = Mailbox{}
 		return r.told(func(tx *Tx) error {
 			r.found = append(r.found, Mended{Problem: Problem{Account: r.a.id, What: fmt.Sprintf("message %d lay in no mailbox any more, and its bytes are not all there", id)}, Lost: true})
+			if err := tx.untie(ties); err != nil {
+				return err
+			}
 			return tx.dropRecords(id)
 		})
 	}
@@ -507,6 +524,9 @@ func (r *mender) stray(id mail.MessageID, f Facts) error {
 		}
 		r.box = b.Mailbox
 		uid, err := tx.Append(b.ID, NewMessage{Parcel: p})
+		if err == nil {
+			err = tx.retie(ties, b.ID, uid)
+		}
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,9 @@ func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
 		switch {
 		case t != nil:
 			v.compare(t, item)
-			v.keep(item.Key)
+			if t.Message != 0 { // else it is not known whether it is here
+				v.keep(item.Key)
+			}
 		case !v.rule.Since.IsZero() && !item.Date.IsZero() && item.Date.Before(v.rule.Since):
 		case v.wasDeclined(v.box, item.Key):
 			if !v.last && v.box.first.held == nil { // told of once

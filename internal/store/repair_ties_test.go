@@ -1,0 +1,95 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// What a repair loses does not look deleted by its owner: its tie goes, so that it comes again,
+// or leads to nothing. What it parses anew is tied as before.
+func TestRepairKeepsTiesTrue(t *testing.T) {
+	w := newWorld(t)
+	box := TiedBox{Source: "imap:a@example.net:993", Mailbox: "INBOX", State: []byte("far")}
+	inbox := w.box(t, "INBOX")
+	ids := make([]mail.MessageID, 5)
+	for i := range ids {
+		p := w.receive(t, fmt.Sprintf("Subject: %d\r\n\r\n%s", i, randText(100_000)))
+		w.update(t, func(tx *Tx) error {
+			tie, err := tx.AppendTied(inbox.ID, NewMessage{Parcel: p}, 0, box, Tie{Key: fmt.Sprint("7.", i)})
+			ids[i] = tie.Message
+			if err == nil {
+				err = tx.PutTiedBox(box)
+			}
+			return err
+		})
+	}
+	tie := func(i int) (t2 Tie, ok bool) {
+		if err := w.a.View(ctx, func(s *Snapshot) (err error) { t2, ok, err = s.Tie(box, fmt.Sprint("7.", i)); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return t2, ok
+	}
+	if err := w.eng.Update(ctx, w.a.shard, func(wr engine.Writer) error {
+		for _, id := range ids[3:] { // without facts
+			if err := wr.Delete(engine.Key(famFacts, uint64(id))); err != nil {
+				return err
+			}
+		}
+		if err := wr.Delete(engine.Key(famHeader, uint64(ids[1]))); err != nil { // lost
+			return err
+		}
+		return wr.DeleteRange(engine.Key(famKeys, uint64(ids[2])), engine.Key(famKeys, uint64(ids[2])+1)) // parsed anew
+	}); err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	if err := w.Repair(ctx, nil, func(m Mended) {
+		t.Logf("%+v", m)
+		if m.Lost {
+			lost++
+		}
+	}); err != nil || lost == 0 {
+		t.Fatalf("%d lost, %v", lost, err)
+	}
+	for i := range ids {
+		got, ok := tie(i)
+		if ok && got.Message != 0 { // then it must be here
+			if err := w.a.View(ctx, func(s *Snapshot) error {
+				m, err := s.Message(got.Mailbox, got.UID)
+				if err == nil && m.ID != got.Message {
+					err = fmt.Errorf("it is message %d", m.ID)
+				}
+				return err
+			}); err != nil {
+				t.Errorf("%d: tied to %d, %v", i, got.Message, err)
+			}
+		}
+		switch i {
+		case 0:
+			if got.Message != ids[0] {
+				t.Errorf("the sound one: %+v", got)
+			}
+		case 1:
+			if ok {
+				t.Errorf("the lost one is tied: %+v", got)
+			}
+		case 2:
+			if !ok || got.Message == 0 || got.Message == ids[2] {
+				t.Errorf("the one that was parsed anew: %+v", got)
+			}
+		}
+	}
+	if err := w.a.View(ctx, func(s *Snapshot) error {
+		b, err := s.TiedBox(box.Source, box.Mailbox)
+		if err == nil && (len(b.State) > 0 || b.Mailbox != box.Mailbox) {
+			err = fmt.Errorf("it is read from where it was: %+v", b)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	w.verify(t)
+}
