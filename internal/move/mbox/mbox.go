@@ -211,7 +211,7 @@ func named(file string, err error) error {
 	if err == nil || fault.Of(err) != fault.Corrupt {
 		return err
 	}
-	return fault.Wrap(fault.Corrupt, file+": "+fault.Say(err), err)
+	return rfc822.Named(file, err)
 }
 
 var _ move.Source = (*Source)(nil)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"compress/bzip2"
+	"errors"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
@@ -64,8 +65,12 @@ func (u unpacker) Close() error {
 	return nil
 }
 
-// Damaged says that something packed cannot be unpacked.
+// Damaged says that something packed cannot be unpacked, unless the error says already what is wrong.
 func Damaged(err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return err
+	}
 	return fault.Wrap(fault.Corrupt, "the packed file is damaged or cut short: "+err.Error(), err)
 }
 
@@ -100,4 +105,13 @@ func (r *Ratio) Read(p []byte) (int, error) {
 		err = Damaged(err)
 	}
 	return n, err
+}
+
+// Named says of which file an error speaks, in one sentence: its cause stays the cause.
+func Named(file string, err error) error {
+	var f *fault.Error
+	if !errors.As(err, &f) || f.Kind == fault.Internal {
+		return err
+	}
+	return fault.Wrap(f.Kind, file+": "+f.Say, f.Cause)
 }

@@ -96,21 +96,13 @@ func (s *Source) Read(ctx context.Context, _ move.Mailbox, how move.Reading, v m
 	r := &reading{opt: s.opt, ctx: ctx, how: how, v: v, seen: map[uint64]struct{}{}, keys: &rfc822.Keys{}}
 	for _, p := range s.opt.Parts {
 		if err := r.part(p); err != nil {
-			return explained(p.Name, err)
+			return rfc822.Named(p.Name, err)
 		}
 	}
 	if r.found == 0 {
 		return fault.New(fault.Invalid, "there is no mail in it: no file ends in .mbox. Choose Mail when you ask for the Takeout")
 	}
 	return nil
-}
-
-func explained(name string, err error) error {
-	var f *fault.Error
-	if errors.As(err, &f) && f.Kind != fault.Internal {
-		return fault.Wrap(f.Kind, name+": "+f.Say, err)
-	}
-	return err
 }
 
 // reading is one pass.
@@ -235,7 +227,7 @@ func (r *reading) tar(plain io.Reader, in *rfc822.Counter) error {
 		}
 		// A sparse file has more than what was unpacked.
 		if err := r.mail(&rfc822.Ratio{R: t, In: in}); err != nil {
-			return explained(h.Name, err)
+			return rfc822.Named(h.Name, err)
 		}
 	}
 }
@@ -273,7 +265,7 @@ func (r *reading) zip(at io.ReaderAt, size int64) error {
 		err = r.mail(whole)
 		_ = entry.Close()
 		if err != nil {
-			return explained(f.Name, err)
+			return rfc822.Named(f.Name, err)
 		}
 	}
 	return nil
