@@ -329,6 +329,24 @@ func (f *filler) Gone(ctx context.Context, keys []string) error {
 	return f.carry(ctx, changesAtOnce)
 }
 
+// GoneOf is Gone of whatever is brought and meant.
+func (f *filler) GoneOf(ctx context.Context, gone func(key string) bool) error {
+	if !f.im.FollowGone {
+		return nil
+	}
+	var keys []string
+	err := f.im.Target.EachTie(ctx, f.row.box, func(t Tie, _ *Now) error {
+		if gone(t.Key) {
+			keys = append(keys, t.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return f.Gone(ctx, keys)
+}
+
 // State keeps the state until all before it is in.
 func (f *filler) State(_ context.Context, state []byte) error {
 	f.states, f.whole = bytes.Clone(state), true

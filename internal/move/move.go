@@ -103,6 +103,13 @@ type Visitor interface {
 // the reading has told of: what it has not told of is not gone for that.
 type Doubter interface{ Doubt() }
 
+// Sifter is a Visitor that can look itself which of the messages it knows are gone: a source that
+// remembers roughly what there was asks that, instead of naming millions that never were.
+type Sifter interface {
+	// GoneOf is Gone of those for which gone is true.
+	GoneOf(ctx context.Context, gone func(key string) bool) error
+}
+
 // MaxItems is how many messages Want is told of at once.
 const MaxItems = 1000
 

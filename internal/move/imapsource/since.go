@@ -19,6 +19,7 @@ type state struct {
 	ModSeq   uint64 `json:"m,omitempty"` // everything up to it was told
 	Next     uint32 `json:"n"`           // UIDs from here on are new
 	Count    uint32 `json:"c"`
+	Whole    bool   `json:"w,omitempty"` // Count UIDs under Next were listed, and are all that there were
 	Known    []byte `json:"k,omitempty"` // UIDs that were there, perhaps with some that were not
 }
 
@@ -94,6 +95,7 @@ func (r *reading) begin(ctx context.Context, c *imapc.Client) error {
 		r.after.Next = max(r.after.Next, uint32(present[n-1].To)+1)
 	}
 	r.after.Known = coarse(present)
+	r.after.Whole = whole && present.Len() == int(sel.Exists)
 	if !whole {
 		r.doubt()
 	}
@@ -107,6 +109,9 @@ func (r *reading) begin(ctx context.Context, c *imapc.Client) error {
 	}
 	if !whole { // what is not listed may be there all the same
 		return nil
+	}
+	if old := below(present, mail.UID(before.Next)); before.Whole && old.Len() == int(before.Count) {
+		return nil // all that there were
 	}
 	return r.gone(ctx, known, present)
 }
@@ -198,8 +203,19 @@ func below(set mail.UIDSet, uid mail.UID) (out mail.UIDSet) {
 	return out
 }
 
+// mostNamed is how many messages are named as gone. Of more the visitor is asked which of them it
+// knows: known is coarse, and most of them may never have been.
+const mostNamed = 4 * move.MaxItems
+
 // gone tells of the messages that were known and are no more.
 func (r *reading) gone(ctx context.Context, known, present mail.UIDSet) error {
+	absent := minus(known, present)
+	if v, ok := r.v.(move.Sifter); ok && absent.Len() > mostNamed {
+		return r.halt(v.GoneOf(ctx, func(key string) bool {
+			u := uids(r.validity, []string{key})
+			return !u.IsEmpty() && absent.Contains(u[0].From)
+		}))
+	}
 	var keys []string
 	prefix := strconv.FormatUint(uint64(r.validity), 10) + "."
 	flush := func() error {
@@ -210,7 +226,7 @@ func (r *reading) gone(ctx context.Context, known, present mail.UIDSet) error {
 		keys = keys[:0]
 		return err
 	}
-	for _, g := range minus(known, present) {
+	for _, g := range absent {
 		for u := g.From; ; u++ {
 			if keys = append(keys, prefix+strconv.FormatUint(uint64(u), 10)); len(keys) == 1000 {
 				if err := flush(); err != nil {

@@ -578,7 +578,7 @@ func (m *model) verdict() (bad []string) {
 
 func runModel(t testing.TB, seed uint64, cut bool, wrap func(move.Target) move.Target) []string {
 	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 2)), h: newHere(t, steady), s: newSide("INBOX", "Archive", "Work", "Trash"), dead: map[string]bool{}}
-	m.s.noPlus, m.s.copies = seed%3 == 2, seed%2 == 1
+	m.s.noPlus, m.s.copies, m.s.coarse = seed%3 == 2, seed%2 == 1, seed%4 > 1
 	m.s.marks = m.s.copies && seed%5 == 1
 	// Work is there from the start, so that people here can use it.
 	if _, err := oneRound(t, m.h, m.s, everything(), wrap); err != nil {

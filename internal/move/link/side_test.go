@@ -22,6 +22,7 @@ type side struct {
 	boxes    []*sideBox
 	mod      uint64
 	noPlus   bool // the server does not say where messages went
+	coarse   bool // it asks which are known, instead of naming what is gone
 	copies   bool // it cannot move: it copies and then removes
 	marks    bool // it removes nothing, as others are marked, too
 	delay    time.Duration
@@ -272,7 +273,13 @@ func (c *session) Read(ctx context.Context, m move.Mailbox, how move.Reading, v 
 		d.Doubt()
 	}
 	if len(gone) > 0 {
-		if err := v.Gone(ctx, gone); err != nil {
+		tell := func() error { return v.Gone(ctx, gone) }
+		if sifter, ok := v.(move.Sifter); ok && c.coarse {
+			tell = func() error {
+				return sifter.GoneOf(ctx, func(key string) bool { return slices.Contains(gone, key) })
+			}
+		}
+		if err := tell(); err != nil {
 			return err
 		}
 	}

@@ -244,6 +244,19 @@ func (v *visitor) Gone(ctx context.Context, keys []string) error {
 	return err
 }
 
+// GoneOf is Gone of whatever is brought and meant.
+func (v *visitor) GoneOf(ctx context.Context, gone func(key string) bool) error {
+	if !v.hold {
+		return nil
+	}
+	return v.target.EachTie(ctx, v.box.id, func(t move.Tie, _ *move.Now) error {
+		if t.Message != 0 && gone(t.Key) {
+			v.box.gone[t.Key] = t.Content
+		}
+		return nil
+	})
+}
+
 func (v *visitor) State(_ context.Context, state []byte) error {
 	if !v.last {
 		v.box.state = slices.Clone(state)
