@@ -100,6 +100,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 	for _, files := range s.folders {
 		slices.SortFunc(files, byNumber)
 	}
+	rfc822.Apart(list)
 	rfc822.GiveRoles(list)
 	rfc822.InboxFirst(list)
 	return list, nil

@@ -84,6 +84,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 		return nil, fault.New(fault.Invalid, "the folder is no Maildir, and has none in it: no folder in it has a folder \"cur\" or \"new\"")
 	}
 	withoutPrefix(list)
+	rfc822.Apart(list)
 	rfc822.GiveRoles(list)
 	rfc822.InboxFirst(list)
 	return list, nil

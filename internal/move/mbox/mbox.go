@@ -74,6 +74,7 @@ func (s *Source) Mailboxes(ctx context.Context) ([]move.Mailbox, error) {
 	} else if list, err = s.tree(ctx); err != nil {
 		return nil, err
 	}
+	rfc822.Apart(list)
 	rfc822.GiveRoles(list)
 	rfc822.InboxFirst(list)
 	return list, nil

@@ -1,6 +1,7 @@
 package rfc822
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -51,6 +52,29 @@ func InboxFirst(list []move.Mailbox) {
 			copy(list[1:i+1], list[:i])
 			list[0] = first
 			return
+		}
+	}
+}
+
+// Apart keeps apart mailboxes of several names that would have one name here (move.NameHere):
+// all but the first get a number.
+func Apart(list []move.Mailbox) {
+	first, taken := map[string]string{}, map[string]bool{}
+	for _, m := range list {
+		taken[move.NameHere(m.Name)] = true
+	}
+	for i := range list {
+		name := list[i].Name
+		here := move.NameHere(name)
+		if was, ok := first[here]; !ok || strings.EqualFold(was, name) {
+			first[here] = name
+			continue
+		}
+		for n := 2; ; n++ {
+			if next := here + " " + strconv.Itoa(n); !taken[next] {
+				taken[next], list[i].Name = true, next
+				break
+			}
 		}
 	}
 }
