@@ -2,6 +2,7 @@ package imapc
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -9,8 +10,12 @@ import (
 // minutes without a word (RFC 2177, 3), and what sits on the way often does so earlier.
 const renew = 15 * time.Minute
 
+// leaving is how long a server may take to end IDLE when all is to stop.
+const leaving = time.Second
+
 // Idle waits for news of the open mailbox until ctx ends, tell says that it is enough, or a
-// quarter of an hour is over. It returns nil then, and the connection goes on. A server
+// quarter of an hour is over. It returns nil then, and the connection goes on; unless ctx was
+// cancelled and the server does not answer within a second: then it is lost. A server
 // without IDLE is to be asked by Noop.
 func (c *Client) Idle(ctx context.Context, tell func(News) (enough bool)) error {
 	if c.dead != nil {
@@ -34,7 +39,7 @@ func (c *Client) Idle(ctx context.Context, tell func(News) (enough bool)) error 
 	p.more = i.begun
 	c.wire.idle.Store(int64(renew + c.opt.Timeout))
 	defer c.wire.idle.Store(0)
-	defer context.AfterFunc(ctx, i.end)()
+	defer context.AfterFunc(ctx, func() { i.leave(ctx) })()
 	timer := time.AfterFunc(renew, i.end)
 	defer timer.Stop()
 	err := c.wait(context.WithoutCancel(ctx), p)
@@ -48,6 +53,7 @@ type idling struct {
 	on      bool // the server said "+"
 	wanted  bool // it is to end
 	written bool // DONE is
+	ended   bool // it has ended
 }
 
 func (i *idling) begun() error {
@@ -65,11 +71,27 @@ func (i *idling) end() {
 	i.done() // an error is seen by who reads
 }
 
+// leave ends it as ctx has: one that was cancelled waits no longer for the answer.
+func (i *idling) leave(ctx context.Context) {
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		i.end()
+		return
+	}
+	i.end()
+	time.AfterFunc(leaving, func() {
+		i.c.outMu.Lock()
+		defer i.c.outMu.Unlock()
+		if !i.ended {
+			i.c.wire.stop()
+		}
+	})
+}
+
 // over makes a late end do nothing.
 func (i *idling) over() {
 	i.c.outMu.Lock()
 	defer i.c.outMu.Unlock()
-	i.written = true
+	i.written, i.ended = true, true
 }
 
 // done writes DONE if it is time to. The answer must come soon after that.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -303,7 +304,11 @@ func (s *Source) CanWait() bool {
 	return s.c != nil && (s.c.Capable("IDLE") || s.c.Capable("IMAP4REV2"))
 }
 
-// Wait returns nil when there are news of a mailbox, or ctx ends.
+// leaving is how long a server may take to come to an end when Wait is to end.
+const leaving = time.Second
+
+// Wait returns nil when there are news of a mailbox, or ctx ends; an error if the server does not
+// answer soon then.
 func (s *Source) Wait(ctx context.Context, m move.Mailbox) error {
 	box, err := s.box(ctx, m.Source)
 	if err != nil {
@@ -311,12 +316,15 @@ func (s *Source) Wait(ctx context.Context, m move.Mailbox) error {
 	}
 	for {
 		news := false
-		err := s.with(context.WithoutCancel(ctx), func(c *imapc.Client) error {
+		hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+		stop := context.AfterFunc(ctx, func() { time.AfterFunc(leaving, kill) })
+		err := s.with(hard, func(c *imapc.Client) error {
 			sel, err := c.Select(ctx, box.Wire, imapc.Select{ReadOnly: true})
 			if err != nil || ctx.Err() != nil {
 				return err
 			}
-			if last, ok := s.seen[m.Source]; ok && (last.Next != sel.UIDNext || last.ModSeq != sel.ModSeq || last.Count != sel.Exists) {
+			if last, ok := s.seen[m.Source]; ok && (sel.UIDNext != 0 && last.Next != sel.UIDNext || // RFC 3501, 6.3.1: it need not be told
+				last.ModSeq != sel.ModSeq || last.Count != sel.Exists) {
 				news = true
 				return nil
 			}
@@ -326,6 +334,8 @@ func (s *Source) Wait(ctx context.Context, m move.Mailbox) error {
 				return news
 			})
 		}, nil)
+		stop()
+		kill()
 		if err != nil || news || ctx.Err() != nil {
 			return err
 		}
