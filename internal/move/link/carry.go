@@ -161,6 +161,7 @@ func difference(t *move.Tie, now *move.Now) (FlagChange, move.Change) {
 func (c *carrier) run(ctx context.Context) error {
 	for len(c.flags) > 0 {
 		n := min(len(c.flags), carriedAtOnce)
+		c.further()
 		if err := c.mirror.SetFlags(ctx, c.box.Mailbox, c.flags[:n]); err != nil {
 			return err
 		}
@@ -190,6 +191,7 @@ func (c *carrier) run(ctx context.Context) error {
 // message that the server has copied and left where it was is not carried again, and is passed
 // over there.
 func (c *carrier) move(ctx context.Context, list []parting, to *box) error {
+	c.further()
 	now, err := c.mirror.Move(ctx, c.box.Mailbox, keysOf(list), to.Mailbox)
 	if err := tellsAll(now, list, err); err != nil {
 		return err

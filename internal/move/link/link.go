@@ -97,7 +97,7 @@ type Options struct {
 	Spool  func() (store.SpoolFile, error) // for long messages on their way in; nil: memory
 
 	Off     bool // nothing is done by itself
-	MaxRuns int  // at the same time; 0: 8
+	MaxRuns int  // at the same time, and as many again that take long; 0: 8
 	MaxIdle int  // that wait at their servers for news; 0: 200, negative: none
 	Poll    time.Duration
 	Log     *slog.Logger // nil: discard
@@ -110,7 +110,9 @@ type Links struct {
 	mu      sync.Mutex
 	known   map[ID]*entry // of those that are being looked after
 	queue   schedule
-	running int
+	running int            // that hold a place
+	long    int            // that run for long and hold none
+	hosts   map[string]int // runs by host
 	idle    int
 	begun   bool // Run has read the rules
 	wake    chan struct{}
@@ -138,5 +140,5 @@ func New(o Options) *Links {
 	if o.Poll <= 0 {
 		o.Poll = usualPoll
 	}
-	return &Links{opt: o, known: map[ID]*entry{}, told: map[ID]struct{}{}, often: map[mail.AccountID]*often{}, wake: make(chan struct{}, 1)}
+	return &Links{opt: o, known: map[ID]*entry{}, told: map[ID]struct{}{}, often: map[mail.AccountID]*often{}, hosts: map[string]int{}, wake: make(chan struct{}, 1)}
 }

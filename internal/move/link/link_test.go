@@ -581,7 +581,7 @@ func TestManyLinks(t *testing.T) {
 		}
 		for i := range 500 {
 			r := rule()
-			r.Account, r.Poll = mail.AccountID(1+i), time.Hour
+			r.Account, r.Poll, r.Server.Host = mail.AccountID(1+i), time.Hour, fmt.Sprintf("imap%d.example.net", i%50)
 			w.add(t, r)
 		}
 		defer w.run(t)()

@@ -54,6 +54,7 @@ type round struct {
 	declined map[string]declined // by mailbox and key: what was refused lately; nil: nobody remembers
 
 	often *often // what came again and again
+	beat  func() // called whenever it comes further; nil: nobody watches
 
 	boxes    []*box
 	known    bool // something was brought before
@@ -158,6 +159,12 @@ func (r *round) open(ctx context.Context) error {
 	return nil
 }
 
+func (r *round) further() {
+	if r.beat != nil {
+		r.beat()
+	}
+}
+
 var errEnough = fault.New(fault.Closed, "enough")
 
 // matches tells whether messages that are new may be ones that were moved.
@@ -173,6 +180,7 @@ const newestFirst = 20_000
 // the first one.
 func (r *round) read(ctx context.Context, b *box, last bool) error {
 	v := &visitor{round: r, box: b, last: last, hold: r.matches() && !last}
+	r.further()
 	if !last {
 		b.first = b.told
 		b.told = told{held: map[string]struct{}{}, gone: map[string]move.Content{}}

@@ -12,6 +12,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/move/signin"
 	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -265,6 +266,35 @@ func (l *Links) keepSecret(ctx context.Context, r Rule, s Secret) error {
 		return err
 	}
 	return l.write(ctx, r.ID, nil, sealed)
+}
+
+// swapGrant stores a renewed grant in the place of the one that it was made of, and returns what
+// is stored then: if somebody has given another meanwhile, that.
+func (l *Links) swapGrant(ctx context.Context, r Rule, before, g signin.Grant) (now signin.Grant, err error) {
+	sealed, err := l.seal(r.ID, r.Account, Secret{Grant: &g})
+	if err != nil {
+		return g, err
+	}
+	err = l.opt.Engine.Update(ctx, Shard, func(w engine.Writer) error {
+		now = g
+		v, ok, err := w.Get(key(famSecret, r.ID))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fault.Newf(fault.NotFound, "there is no link %d any more", r.ID)
+		}
+		have, err := l.unsealSecret(r.ID, r.Account, v)
+		if err != nil {
+			return err
+		}
+		if have.Grant != nil && (have.Grant.Refresh != before.Refresh || have.Grant.Access != before.Access) {
+			now = *have.Grant
+			return nil
+		}
+		return w.Put(key(famSecret, r.ID), sealed)
+	})
+	return now, err
 }
 
 // Pause has nothing done for a link until Resume.

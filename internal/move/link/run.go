@@ -10,6 +10,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
+	"github.com/martlet-mail/martlet/internal/move/signin"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -26,13 +27,20 @@ type Delayer interface{ LoginDelay() time.Duration }
 
 // work runs a link once, and waits for news of it if that can be.
 func (l *Links) work(ctx context.Context, e *entry) {
+	lasting := time.AfterFunc(short, func() { l.lasts(e) })
 	report, err := l.once(ctx, e)
+	lasting.Stop()
 	stopped := ctx.Err() != nil
 	if !stopped {
 		l.settled(ctx, e, report, err)
 	}
 	l.mu.Lock()
 	now := l.opt.Now()
+	e.ended = now
+	if e.vain++; !e.called || err != nil || report.More || report.Brought+report.Followed+report.Moved+report.Thrown+report.Carried > 0 {
+		e.vain = 0
+	}
+	e.called = false
 	switch {
 	case stopped: // an administrator has changed something, or all ends
 	case (e.again || report.More) && err == nil:
@@ -45,7 +53,7 @@ func (l *Links) work(ctx context.Context, e *entry) {
 		asked, e.askers = e.askers, nil
 	}
 	waits := !stopped && err == nil && len(e.askers) == 0 && l.mayWait(e)
-	l.running--
+	l.leaves(e)
 	if waits {
 		e.running, e.watching = false, true
 		l.idle++
@@ -83,6 +91,44 @@ func (l *Links) mayWait(e *entry) bool {
 	return ok && w.CanWait() && l.idle < l.opt.MaxIdle && !e.again && l.known[e.rule.ID] == e
 }
 
+// rest is how long the server's news wait after a run: longer and longer if there were none, as
+// of servers that do not count.
+func (e *entry) rest() time.Duration {
+	return min(settle<<min(e.vain, 10), max(longestWait, e.rule.Poll))
+}
+
+// short is how long a run may last before it gives its place to others, if not too many have.
+const short = time.Minute
+
+func (l *Links) lasts(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e.running && !e.long && l.long < l.opt.MaxRuns {
+		e.long = true
+		l.running--
+		l.long++
+		l.signal()
+	}
+}
+
+// leaves gives back what a run holds. It needs the lock.
+func (l *Links) leaves(e *entry) {
+	if host := e.rule.Server.Host; l.hosts[host] > 1 {
+		l.hosts[host]--
+	} else {
+		delete(l.hosts, host)
+	}
+	if e.long {
+		e.long = false
+		l.long--
+		return
+	}
+	l.running--
+}
+
+// perHost is how many links run at one host: those of a slow one are not to hold all places.
+func (l *Links) perHost() int { return max(l.opt.MaxRuns/4, 1) }
+
 // renewal is how long a server is waited at: it may log out who says nothing for 30 minutes
 // (RFC 2177).
 const renewal = 28 * time.Minute
@@ -108,7 +154,10 @@ func (l *Links) await(ctx context.Context, e *entry) {
 		if news {
 			l.mu.Lock()
 			if now := l.opt.Now(); err == nil {
-				e.due = now
+				e.called = true
+				if e.due = e.ended.Add(e.rest()); e.due.Before(now) {
+					e.due = now
+				}
 			} else {
 				e.due = now.Add(time.Duration((1 + l.opt.Chance()) * float64(settle)))
 			}
@@ -166,12 +215,21 @@ func (l *Links) once(ctx context.Context, e *entry) (report Report, err error) {
 }
 
 func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret *Secret) (report Report, err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	watch := time.AfterFunc(still, func() { end(errStill) })
+	defer func() {
+		watch.Stop()
+		if err != nil && context.Cause(ctx) == errStill {
+			err = errStill
+		}
+		end(nil)
+	}()
 	if e.source == nil {
 		if e.source, err = l.connect(ctx, e.rule, secret); err != nil {
 			return report, err
 		}
 	}
-	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool, now: l.opt.Now, declined: e.declined, often: l.oftenOf(e.rule.Account)}
+	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool, now: l.opt.Now, declined: e.declined, often: l.oftenOf(e.rule.Account), beat: func() { watch.Reset(still) }}
 	if e.rule.carries() {
 		if e.follower != nil && !e.dirty {
 			if e.dirty, err = l.concerned(ctx, e); err != nil {
@@ -196,6 +254,12 @@ func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret
 	}
 	return r.report, err
 }
+
+// still is how long a run may come no further: signing in, the list of mailboxes, some messages,
+// or 64 KB of one. A server that sends a byte now and then is not waited for.
+const still = 5 * time.Minute
+
+var errStill = fault.New(fault.Unavailable, "the source is so slow that nothing came in five minutes")
 
 // carries tells whether something is carried to the source.
 func (r *Rule) carries() bool {
@@ -235,25 +299,40 @@ func (l *Links) connect(ctx context.Context, r Rule, s *Secret) (move.Source, er
 		return l.opt.Open(ctx, r, *s)
 	}
 	for renew := l.opt.SignIn.Fresh; ; renew = l.opt.SignIn.Renew {
-		g, fresh, err := renew(ctx, *s.Grant)
+		g, fresh, err := l.renewed(ctx, r, s, renew)
 		if err != nil {
 			if fault.Is(err, fault.Unauthenticated) {
 				err = &gone{err}
 			}
 			return nil, err
 		}
-		if fresh { // kept first: the one before may hold no more
-			s.Grant = &g
-			if err := l.keepSecret(ctx, r, *s); err != nil {
-				return nil, err
-			}
-		}
+		s.Grant = &g
 		source, err := l.opt.Open(ctx, r, *s)
 		if err == nil || fresh || !fault.Is(err, fault.Unauthenticated) {
 			return source, err
 		}
 	}
 }
+
+// renewed renews a grant and keeps it, before anything else: the one before may hold no more. So it
+// is not left half-way when the run is stopped. Somebody who gave another sign-in meanwhile wins.
+func (l *Links) renewed(ctx context.Context, r Rule, s *Secret, renew func(context.Context, signin.Grant) (signin.Grant, bool, error)) (signin.Grant, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return signin.Grant{}, false, err
+	}
+	mine, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewing)
+	defer cancel()
+	before := *s.Grant
+	g, fresh, err := renew(mine, before)
+	if err != nil || !fresh {
+		return g, fresh, err
+	}
+	now, err := l.swapGrant(mine, r, before, g)
+	return now, fresh, err
+}
+
+// renewing is how long a provider may take for a new access token.
+const renewing = 30 * time.Second
 
 // gone says that a sign-in does not hold any more: to try again cannot help.
 type gone struct{ error }

@@ -39,6 +39,10 @@ type entry struct {
 	source   move.Source        // connected still, after a wait
 	least    time.Duration      // between two runs, as the source wants it
 	saved    time.Time          // state was stored
+	ended    time.Time          // of the last run
+	called   bool               // the run under way was called by news of its server
+	vain     int                // runs one after another that were called, and found nothing
+	long     bool               // it runs for long, and holds no place any more
 	follower *store.Follower    // of the account, if changes are carried; may be nil
 	dirty    bool               // there may be something to carry
 	look     time.Duration      // that the last look for it took
@@ -192,7 +196,9 @@ func (l *Links) appear(r Rule, s state, after time.Duration) {
 	now := l.opt.Now()
 	e.due = now.Add(after)
 	if s.Next.After(e.due) {
-		e.due = s.Next
+		if e.due = s.Next; e.due.After(now.Add(longestGap)) { // the clock was ahead when it was stored
+			e.due = now.Add(longestGap)
+		}
 	}
 	l.mu.Lock()
 	l.known[r.ID] = e
@@ -307,14 +313,26 @@ func (l *Links) start(ctx context.Context) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.opt.Now()
+	var later []*entry // whose servers have enough to do
+	defer func() {
+		for _, e := range later {
+			heap.Push(&l.queue, e)
+		}
+	}()
 	for len(l.queue) > 0 && l.running < l.opt.MaxRuns {
 		e := l.queue[0]
 		if e.due.After(now) {
 			return e.due.Sub(now)
 		}
 		heap.Pop(&l.queue)
+		host := e.rule.Server.Host
+		if l.hosts[host] >= l.perHost() {
+			later = append(later, e)
+			continue
+		}
 		e.running, e.again = true, false
 		l.running++
+		l.hosts[host]++
 		if e.declined == nil || len(e.askers) > 0 { // who asks wants all tried
 			e.declined = map[string]declined{}
 		}

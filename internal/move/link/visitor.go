@@ -34,6 +34,7 @@ const (
 )
 
 func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
+	v.further()
 	keys := make([]string, len(items))
 	for i := range items {
 		keys[i] = items[i].Key
@@ -95,7 +96,8 @@ func (v *visitor) change(ctx context.Context) error {
 }
 
 func (v *visitor) Put(ctx context.Context, item move.Item, r io.Reader) error {
-	text, sum, err := v.take(r)
+	text, sum, err := v.take(&watched{r: r, further: v.further})
+	v.further()
 	if err != nil {
 		return err
 	}
@@ -221,6 +223,22 @@ func (v *visitor) flush(ctx context.Context) error {
 		return nil
 	}
 	return v.change(ctx)
+}
+
+// watched tells of each 64 KB that are read.
+type watched struct {
+	r       io.Reader
+	further func()
+	n       int
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if w.n += n; w.n >= 64<<10 {
+		w.n = 0
+		w.further()
+	}
+	return n, err
 }
 
 func (v *visitor) Skip(_ context.Context, _ move.Item, why error) error {
