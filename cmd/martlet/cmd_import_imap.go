@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
+	"errors"
 	"net"
 	"net/url"
 	"strconv"
@@ -67,12 +69,20 @@ func openIMAP(cmd *cobra.Command, _ []string) (opener, error) {
 		s := imapsource.New(o)
 		if !reached { // a server that was never there is not waited for
 			if err := s.Reach(ctx); err != nil {
-				return nil, failed("%s", strings.TrimSuffix(describe(err), "."))
+				return nil, failed("%s%s", strings.TrimSuffix(describe(err), "."), trusting(err))
 			}
 			reached = true
 		}
 		return s, nil
 	}, nil
+}
+
+// trusting says how to go on with a server whose authority is unknown.
+func trusting(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "; name a file with its authority by --ca FILE, or take any certificate by --insecure"
+	}
+	return ""
 }
 
 // imapOptions are those of a source, from the flags.

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -108,6 +109,9 @@ func plain(err error, secret Secret) error {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, "...")
 		}
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		text += "; name a file with its authority in [links] ca, or make the link with --insecure if it does not matter who reads along"
 	}
 	if len(text) > 1000 {
 		text = strings.ToValidUTF8(text[:1000], "")
