@@ -477,6 +477,9 @@ func (l *Local) Sources(ctx context.Context) (list []Brought, err error) {
 			return err
 		}
 		for _, b := range boxes {
+			if strings.HasPrefix(b.Mailbox, "\x00") { // no mailbox: what a link notes for itself
+				continue
+			}
 			br := Brought{Box: Box{b.Source, b.Mailbox}}
 			if m, err := s.MailboxByID(b.At); err == nil {
 				br.At = m.Name

@@ -52,6 +52,9 @@ func (r *round) carry(ctx context.Context) error {
 	if err := r.finish(ctx); err != nil {
 		return err
 	}
+	if err := r.answered(ctx); err != nil {
+		return err
+	}
 	for _, b := range r.boxes {
 		began := r.now()
 		c := carrier{round: r, box: b, linked: linked, moves: map[*box][]parting{}}
@@ -173,13 +176,17 @@ func (c *carrier) run(ctx context.Context) error {
 	}
 	for _, to := range c.round.boxes {
 		for part := range slices.Chunk(c.moves[to], carriedAtOnce) {
-			if err := c.move(ctx, part, to); err != nil {
+			if err := c.noted(ctx, to, part, func() error { return c.move(ctx, part, to) }); err != nil {
 				return err
 			}
 		}
 	}
+	var trash *box
+	if i := slices.IndexFunc(c.round.boxes, func(b *box) bool { return b.Role == mail.RoleTrash && b != c.box }); i >= 0 {
+		trash = c.round.boxes[i]
+	}
 	for part := range slices.Chunk(c.deletes, carriedAtOnce) {
-		if err := c.throw(ctx, part); err != nil {
+		if err := c.noted(ctx, trash, part, func() error { return c.throw(ctx, part) }); err != nil {
 			return err
 		}
 	}

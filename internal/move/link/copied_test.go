@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -102,4 +103,54 @@ func TestCopyWithoutAnswer(t *testing.T) {
 		same(t, "here", got, want)
 		same(t, "there", s.content(), want)
 	})
+}
+
+// What a person copies there comes as a new message, though the original is moved here meanwhile.
+func TestCopyOfAPerson(t *testing.T) {
+	copying(t, func(t *testing.T, s *side) {
+		h, rule := newHere(t, steady), everything()
+		accord(t, h, s, rule)
+		if _, err := h.account().Move(t.Context(), h.box(t, "INBOX"), mail.SetOf(2), h.box(t, "Trash")); err != nil {
+			t.Fatal(err)
+		}
+		s.add("Archive", letter(1), 0)
+		accord(t, h, s, rule)
+		want := map[string][]string{"INBOX": {"text 0  []", "text 2  []"}, "Archive": {"text 1  []"}, "Trash": {"text 1  []"}}
+		got, _ := h.content(t)
+		same(t, "here", got, want)
+		same(t, "there", s.content(), want)
+	})
+}
+
+// A copy without an answer is known when its message was moved on, or put back, before it was
+// seen: whichever call failed.
+func TestCopyWithoutAnswerMovedOn(t *testing.T) {
+	for _, to := range []string{"INBOX", "Trash"} {
+		copying(t, func(t *testing.T, s *side) {
+			h, rule := newHere(t, steady), everything()
+			accord(t, h, s, rule)
+			a := h.account()
+			moved, err := a.Move(t.Context(), h.box(t, "INBOX"), mail.SetOf(2), h.box(t, "Archive"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for call := 1; len(s.box("Archive").list) == 0 && call < 40; call++ {
+				s.failAt = s.calls + call
+				if _, err := oneRound(t, h, s, rule, nil); err == nil {
+					t.Fatal("nothing failed")
+				}
+			}
+			s.failAt = 0
+			if _, err := a.Move(t.Context(), h.box(t, "Archive"), mail.SetOf(moved[0].To), h.box(t, to)); err != nil {
+				t.Fatal(err)
+			}
+			accord(t, h, s, rule)
+			want := map[string][]string{"INBOX": {"text 0  []", "text 2  []"}}
+			want[to] = append(want[to], "text 1  []")
+			slices.Sort(want[to])
+			got, _ := h.content(t)
+			same(t, "here", got, want)
+			same(t, "there", s.content(), want)
+		})
+	}
 }

@@ -59,7 +59,7 @@ type round struct {
 	boxes    []*box
 	known    bool // something was brought before
 	lost     map[move.Content][]*missing
-	underWay map[move.Content][]*underWay // what is to be carried
+	underWay map[move.Content][]*underWay // what may have been copied there
 	copied   []copied
 	settled  bool // what is gone was gone at both readings, and nothing came meanwhile
 }
@@ -67,9 +67,11 @@ type round struct {
 // box is a mailbox of the source, and where it goes here.
 type box struct {
 	move.Mailbox
-	id    move.Box
-	at    move.Place
-	since []byte
+	id     move.Box
+	at     move.Place
+	since  []byte
+	asked  asked           // what was to go into it, and may have been copied
+	marked map[string]bool // by keys: those \Deleted there, if somebody asks
 
 	prefix  string // of keys now: the UIDVALIDITY
 	renewed bool   // messages were brought under another one
@@ -143,6 +145,11 @@ func (r *round) open(ctx context.Context) error {
 		}
 		if b.since, err = r.target.State(ctx, b.id); err != nil {
 			return err
+		}
+		if r.mirror != nil && r.again != nil {
+			if b.asked, err = r.target.State(ctx, r.asking(b)); err != nil {
+				return err
+			}
 		}
 		if r.known = r.known || b.since != nil; !r.known {
 			err = r.target.EachTie(ctx, b.id, func(move.Tie, *move.Now) error { return errEnough })
@@ -363,6 +370,10 @@ func (r *round) follow(ctx context.Context) error {
 
 // remember keeps how far each mailbox was read, if all that was told of it has been done.
 func (r *round) remember(ctx context.Context) error {
+	if r.awaits() {
+		r.report.More = true
+		return nil
+	}
 	for _, b := range r.boxes {
 		if b.state == nil || b.broken || b.partial && b.since == nil || string(b.state) == string(b.since) {
 			continue

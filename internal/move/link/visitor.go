@@ -56,6 +56,7 @@ func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
 		switch {
 		case t != nil:
 			v.compare(t, item)
+			v.mark(item)
 			if t.Message != 0 { // else it is not known whether it is here
 				v.keep(item.Key)
 			}
@@ -84,6 +85,17 @@ func (v *visitor) compare(t *move.Tie, item *move.Item) {
 	if t.Message != 0 && (t.Flags&carried != item.Flags&carried || !sameWords(t.Keywords, item.Keywords)) {
 		v.changes = append(v.changes, move.Change{Key: strings.Clone(item.Key), Flags: item.Flags & carried, Keywords: slices.Clone(item.Keywords)})
 	}
+}
+
+// mark notes what is marked there, while copies are looked for.
+func (v *visitor) mark(item *move.Item) {
+	if !item.Flags.Has(mail.Deleted) || !v.wasAsked(nil) {
+		return
+	}
+	if v.box.marked == nil {
+		v.box.marked = map[string]bool{}
+	}
+	v.box.marked[strings.Clone(item.Key)] = true
 }
 
 func (v *visitor) change(ctx context.Context) error {
