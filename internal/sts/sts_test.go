@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -468,16 +469,21 @@ func TestMemoryOfPolicies(t *testing.T) {
 			quiet, last = 0, now
 		}
 	}
-	held := func(what string, do func()) {
+	held := func(what string, reset, do func()) {
 		t.Helper()
-		before := heap()
-		do()
-		if used := heap() - before; used > 32<<20 {
-			t.Errorf("%s holds %d MB", what, used>>20)
+		least := int64(math.MaxInt64)
+		for range 3 { // what it needs itself it needs each time
+			reset()
+			before := heap()
+			do()
+			least = min(least, heap()-before)
+		}
+		if least > 32<<20 {
+			t.Errorf("%s holds %d MB", what, least>>20)
 		}
 	}
 	var steps [][]dated
-	held("a refresh", func() {
+	held("a refresh", func() { steps = nil }, func() {
 		for last := ""; ; {
 			some, err := w.cache.after(t.Context(), last, 300)
 			if err != nil {
@@ -493,7 +499,7 @@ func TestMemoryOfPolicies(t *testing.T) {
 	if len(steps) != 3 || len(steps[2]) != 100 || !steps[0][0].holds(now) {
 		t.Errorf("%d steps", len(steps))
 	}
-	held("memory", func() {
+	held("memory", func() { w.cache.known, w.cache.weight = map[string]*entry{}, 0 }, func() {
 		for i := range n + 100 { // some again
 			domain := fmt.Sprintf("d%d.test", i%n)
 			f := w.cache.found(domain, must(w.cache.entry(t.Context(), domain)))
