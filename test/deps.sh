@@ -2,7 +2,7 @@
 # Installs the real programs that the tests talk to, from Debian's packages. Does
 # nothing where they are all there. With the word "bench", only those of the benchmarks.
 set -eu
-packages="isync neomutt offlineimap3 curl openssl swaks libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules bsdutils fetchmail getmail6 msmtp postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 libpython3.11-testsuite aerc alpine libmail-imapclient-perl php-cli php-cgi roundcube-sqlite3 roundcube-core pebble knot knot-dnsutils rspamd clamav-daemon clamav-milter strace python3-spf python3-authres python3-dkim python3-nacl opendkim whois apache2-utils python3-passlib zbar-tools procmail librsvg2-bin"
+packages="isync neomutt offlineimap3 curl openssl swaks libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules bsdutils fetchmail getmail6 msmtp postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 libpython3.11-testsuite aerc alpine libmail-imapclient-perl php-cli php-cgi roundcube-sqlite3 roundcube-core pebble knot knot-dnsutils rspamd clamav-daemon clamav-milter strace python3-spf python3-authres python3-dkim python3-nacl opendkim whois apache2-utils python3-passlib zbar-tools procmail librsvg2-bin gamin"
 # About 150 MB to fetch and 400 MB on disk: where they cannot be had, the test that
 # needs them is skipped, and says so.
 large="thunderbird xvfb"
@@ -64,7 +64,7 @@ need=$(missing $large)
 courier="$(dirname "$0")/../bin/peers/courier"
 if [ ! -x "$courier/usr/bin/imapd" ]; then
 	mkdir -p "$courier"
-	(cd "$courier" && apt-get download -qq -o APT::Sandbox::User=root courier-imap courier-authlib courier-base libcourier-unicode4 libgamin0 && for deb in *.deb; do dpkg -x "$deb" .; done; rm -f ./*.deb) ||
+	(cd "$courier" && apt-get download -qq -o APT::Sandbox::User=root courier-imap courier-authlib courier-base libcourier-unicode4 && for deb in *.deb; do dpkg -x "$deb" .; done; rm -f ./*.deb) ||
 		echo "not unpacked: Courier; its test will be skipped"
 fi
 # The small internet of docs/world.md: unpacked too, nothing of it installed.
