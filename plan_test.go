@@ -90,7 +90,8 @@ var plan = map[string][]string{
 	"move/account": {"mail", "fault", "move"},
 	"move/outward": {"mail", "fault", "move", "move/account", "move/imapc", "move/imapsource", "move/rfc822", "move/mbox", "move/maildir", "move/eml", "syntax/*", "golang.org/x/text"},
 
-	"move/imapc":      {"mail", "fault", "syntax/imap", "github.com/xdg-go/scram"},
+	"move/reach":      {},
+	"move/imapc":      {"mail", "fault", "move/reach", "syntax/imap", "github.com/xdg-go/scram"},
 	"move/imapsource": {"mail", "fault", "syntax/imap", "move", "move/imapc", "golang.org/x/text"},
 
 	// Sources that are files, and POP3.
@@ -101,7 +102,7 @@ var plan = map[string][]string{
 	"move/maildir":           {"mail", "fault", "move", "move/rfc822", "syntax/imap"},
 	"move/eml":               {"mail", "fault", "move", "move/rfc822", "move/mbox"},
 	"move/emlx":              {"mail", "fault", "move", "move/rfc822", "move/mbox"},
-	"move/pop3source":        {"mail", "fault", "move", "move/rfc822", "github.com/xdg-go/scram"},
+	"move/pop3source":        {"mail", "fault", "move", "move/reach", "move/rfc822", "github.com/xdg-go/scram"},
 
 	"backup": {"mail", "fault", "engine", "record", "store", "directory", "queue", "github.com/klauspost/compress", "github.com/cockroachdb/pebble/v2/vfs"},
 

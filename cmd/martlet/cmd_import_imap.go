@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -188,26 +186,11 @@ func imapVersion() string {
 
 // imapURL reads imaps://HOST[:PORT] or imap://HOST[:PORT].
 func imapURL(text string) (host string, port uint16, security imapc.Security, err error) {
-	wrong := misused("--from %q is not of the form imaps://HOST or imap://HOST:PORT", text)
-	u, bad := url.Parse(text)
-	if bad != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return "", 0, 0, wrong
-	}
-	switch u.Scheme {
-	case "imaps":
-	case "imap":
+	host, port, plain, err := serverURL(text, "imap")
+	if plain {
 		security = imapc.OfferedTLS
-	default:
-		return "", 0, 0, wrong
 	}
-	if p := u.Port(); p != "" {
-		n, bad := strconv.ParseUint(p, 10, 16)
-		if bad != nil || n == 0 {
-			return "", 0, 0, wrong
-		}
-		port = uint16(n)
-	}
-	return u.Hostname(), port, security, nil
+	return host, port, security, err
 }
 
 // foundServer finds the server of an address.

@@ -4,9 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,26 +110,11 @@ func pop3Server(cmd *cobra.Command, opt *pop3source.Options) (err error) {
 
 // pop3URL reads pop3s://HOST[:PORT] or pop3://HOST[:PORT].
 func pop3URL(text string) (host string, port uint16, security pop3source.Security, err error) {
-	wrong := misused("--from %q is not of the form pop3s://HOST or pop3://HOST:PORT", text)
-	u, bad := url.Parse(text)
-	if bad != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return "", 0, 0, wrong
-	}
-	switch u.Scheme {
-	case "pop3s":
-	case "pop3":
+	host, port, plain, err := serverURL(text, "pop3")
+	if plain {
 		security = pop3source.OfferedTLS
-	default:
-		return "", 0, 0, wrong
 	}
-	if p := u.Port(); p != "" {
-		n, bad := strconv.ParseUint(p, 10, 16)
-		if bad != nil || n == 0 {
-			return "", 0, 0, wrong
-		}
-		port = uint16(n)
-	}
-	return u.Hostname(), port, security, nil
+	return host, port, security, err
 }
 
 // clearPOP3 removes from the server what is here: the account's ties say what that is.

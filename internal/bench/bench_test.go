@@ -280,13 +280,13 @@ func TestProcessorTimeOfChildren(t *testing.T) {
 	sh := exec.Command("sh", "-c", "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo; read x")
 	in, _ := sh.StdinPipe()
 	out, _ := sh.StdoutPipe()
-	before, err := processorTime(os.Getpid())
+	before, err := ProcessorTime(os.Getpid())
 	if err != nil || sh.Start() != nil {
 		t.Fatal(err)
 	}
 	out.Read(make([]byte, 1)) // it has counted
-	child, err := processorTime(sh.Process.Pid)
-	own, _ := processorTime(os.Getpid())
+	child, err := ProcessorTime(sh.Process.Pid)
+	own, _ := ProcessorTime(os.Getpid())
 	if err != nil || child <= 0 || own-before < child {
 		t.Errorf("a child used %v (%v), the family %v more", child, err, own-before)
 	}
@@ -306,10 +306,10 @@ func TestProcessorTimeOfChildren(t *testing.T) {
 	if used, whole := sv.since(m); used < child/4 || used > whole*4 {
 		t.Errorf("since a mark %v were used in %v, a process like that took %v", used, whole, child)
 	}
-	if after, _ := processorTime(os.Getpid()); after-before < child-2*jiffy {
+	if after, _ := ProcessorTime(os.Getpid()); after-before < child-2*jiffy {
 		t.Errorf("when the child has ended the family used %v, and it alone %v", after-before, child)
 	}
-	if _, err := processorTime(1 << 30); !fault.Is(err, fault.NotFound) {
+	if _, err := ProcessorTime(1 << 30); !fault.Is(err, fault.NotFound) {
 		t.Errorf("processor time of nobody: %v", err)
 	}
 	p, ok := parseStat([]byte("7 (a) b) S 3 7 7 0 -1 4194304 1 2 3 4 150 50 30 20 20 0 1 0 5 6 7"))

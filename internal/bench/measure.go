@@ -191,7 +191,7 @@ func (r *runner) begin(ctx context.Context) error {
 		return err
 	}
 	if pid := int(r.pid.Load()); pid > 0 {
-		if _, err := processorTime(pid); fault.Is(err, fault.NotFound) {
+		if _, err := ProcessorTime(pid); fault.Is(err, fault.NotFound) {
 			return fault.Newf(fault.Invalid, "process %d, the server, is gone since the restart: the restart must tell the new process id", pid)
 		}
 	}

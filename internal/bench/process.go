@@ -109,9 +109,9 @@ func descends(parents map[int]int, p, from int) bool {
 	return false
 }
 
-// processorTime returns the processor time that a process and all that descend from it
+// ProcessorTime returns the processor time that a process and all that descend from it
 // have used, those that have ended too.
-func processorTime(pid int) (time.Duration, error) {
+func ProcessorTime(pid int) (time.Duration, error) {
 	all, err := family(pid)
 	if err != nil {
 		return 0, err

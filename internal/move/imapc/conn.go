@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"context"
 	"crypto/tls"
+	"github.com/martlet-mail/martlet/internal/move/reach"
 	"io"
 	"net"
 	"strconv"
@@ -344,7 +345,7 @@ func (c *Client) lostError(err error) error {
 		return c.refusal("", c.bye, !c.signed)
 	case c.wire.stopped.Load():
 		return problem(Lost, "the connection to "+c.opt.Host+" was closed here", err)
-	case isTimeout(err):
+	case reach.IsTimeout(err):
 		return problem(Timeout, c.opt.Host+" does not answer", err)
 	}
 	return problem(Lost, "the connection to "+c.opt.Host+" was lost", err)

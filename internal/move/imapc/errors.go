@@ -1,16 +1,11 @@
 package imapc
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"io"
-	"net"
 	"strings"
-	"syscall"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/move/reach"
 )
 
 // Problem says what went wrong with a server, finer than a fault.Kind.
@@ -88,49 +83,22 @@ func problem(p Problem, say string, cause error) error {
 	return fault.Wrap(kinds[p], say, &Error{Problem: p, Cause: cause})
 }
 
+// dialProblems says what each trouble in reaching a host is.
+var dialProblems = [...]Problem{reach.Unreachable: Refused, reach.NoHost: NoHost, reach.Stopped: Lost, reach.Silent: Timeout, reach.Refused: Refused}
+
 // dialError says why there is no connection.
 func dialError(host string, err error) error {
-	var dns *net.DNSError
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return problem(NoHost, "there is no host "+host, err)
-	case errors.Is(err, context.Canceled):
-		return problem(Lost, "stopped while connecting to "+host, err)
-	case isTimeout(err):
-		return problem(Timeout, host+" does not answer", err)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return problem(Refused, host+" refuses the connection: nobody listens on that port", err)
-	}
-	return problem(Refused, host+" cannot be reached", err)
+	why, say := reach.Dial(host, err)
+	return problem(dialProblems[why], say, err)
 }
 
-// tlsError says why TLS failed, in words for people.
+// tlsError says why TLS failed.
 func tlsError(host string, err error) error {
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var header tls.RecordHeaderError
-	say := "TLS with " + host + " failed"
-	switch {
-	case errors.As(err, &unknown):
-		say = "the certificate of " + host + " is from an authority that is not known here"
-	case errors.As(err, &name):
-		say = "the certificate of " + host + " is not for that name"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		say = "the certificate of " + host + " has expired or is not valid yet"
-	case errors.As(err, &header):
-		say = host + " does not speak TLS on that port"
-	case isTimeout(err):
-		return problem(Timeout, host+" does not answer", err)
-	case errors.Is(err, io.EOF):
-		say = host + " closed the connection when TLS began"
+	why, say := reach.TLS(host, err)
+	if why == reach.Silent {
+		return problem(Timeout, say, err)
 	}
 	return problem(BadTLS, say, err)
-}
-
-func isTimeout(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
 // throttling are words by which servers say "too much" without a code of their own.

@@ -2,15 +2,13 @@ package pop3source
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"strings"
-	"syscall"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/move/reach"
 )
 
 // codes are the response codes by which a server says why not (RFC 2449, 8.1; RFC 3206, 4).
@@ -53,34 +51,22 @@ func printable(s string) string {
 	return s
 }
 
-func dialError(host string, err error) error {
-	var dns *net.DNSError
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return fault.Wrap(fault.NotFound, "there is no host "+host, err)
-	case errors.Is(err, context.Canceled):
-		return fault.Wrap(fault.Closed, "stopped while connecting to "+host, err)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fault.Wrap(fault.Unavailable, host+" refuses the connection: nobody listens on that port", err)
-	}
-	return fault.Wrap(fault.Unavailable, host+" cannot be reached", err)
+// dialKinds says what kind of fault each trouble in reaching a host is.
+var dialKinds = [...]fault.Kind{
+	reach.Unreachable: fault.Unavailable, reach.NoHost: fault.NotFound, reach.Stopped: fault.Closed, reach.Silent: fault.Unavailable, reach.Refused: fault.Unavailable,
 }
 
+// dialError says why there is no connection.
+func dialError(host string, err error) error {
+	why, say := reach.Dial(host, err)
+	return fault.Wrap(dialKinds[why], say, err)
+}
+
+// tlsError says why TLS failed.
 func tlsError(host string, err error) error {
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var header tls.RecordHeaderError
-	say := "TLS with " + host + " failed"
-	switch {
-	case errors.As(err, &unknown):
-		say = "the certificate of " + host + " is from an authority that is not known here"
-	case errors.As(err, &name):
-		say = "the certificate of " + host + " is not for that name"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		say = "the certificate of " + host + " has expired or is not valid yet"
-	case errors.As(err, &header):
-		say = host + " does not speak TLS on this port"
+	why, say := reach.TLS(host, err)
+	if why == reach.Silent {
+		return fault.Wrap(fault.Unavailable, say, err)
 	}
 	return fault.Wrap(fault.Denied, say, err)
 }

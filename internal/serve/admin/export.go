@@ -33,13 +33,9 @@ func (a *api) listExport(r *request) error {
 		if err != nil {
 			return err
 		}
-		names, err := s.Subscriptions()
+		subscribed, names, err := subscriptions(s)
 		if err != nil {
 			return err
-		}
-		subscribed := make(map[string]bool, len(names))
-		for _, n := range names {
-			subscribed[n] = true
 		}
 		lines = nil
 		for _, b := range boxes {

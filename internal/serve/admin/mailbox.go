@@ -29,13 +29,9 @@ func (a *api) listMailboxes(r *request) error {
 		if err != nil {
 			return err
 		}
-		names, err := s.Subscriptions()
+		subscribed, _, err := subscriptions(s)
 		if err != nil {
 			return err
-		}
-		subscribed := make(map[string]bool, len(names))
-		for _, n := range names {
-			subscribed[n] = true
 		}
 		lines = nil
 		for _, b := range boxes {
@@ -53,4 +49,16 @@ func (a *api) listMailboxes(r *request) error {
 		}
 	}
 	return nil
+}
+
+// subscriptions returns the names that are subscribed, as a set and in order.
+func subscriptions(s *store.Snapshot) (set map[string]bool, names []string, err error) {
+	if names, err = s.Subscriptions(); err != nil {
+		return nil, nil, err
+	}
+	set = make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set, names, nil
 }

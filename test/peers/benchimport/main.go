@@ -26,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	peerbench "github.com/martlet-mail/martlet/internal/bench"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/test/peers/dovecot"
@@ -301,24 +302,8 @@ func report(s settings, got map[string][]figure) {
 	}
 }
 
-// processorTime is what a process, its children and those it has waited for have used.
-func processorTime(pid int) (used time.Duration) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	for _, n := range f[11:15] { // utime, stime and those of children
-		ticks, _ := strconv.Atoi(n)
-		used += time.Duration(ticks) * 10 * time.Millisecond
-	}
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, t := range tasks {
-		b, _ := os.ReadFile(t)
-		for child := range strings.FieldsSeq(string(b)) {
-			id, _ := strconv.Atoi(child)
-			used += processorTime(id)
-		}
-	}
+// processorTime is what a process and all that descend from it have used, 0 if it is gone.
+func processorTime(pid int) time.Duration {
+	used, _ := peerbench.ProcessorTime(pid)
 	return used
 }
