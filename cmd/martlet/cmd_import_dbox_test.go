@@ -34,7 +34,7 @@ func TestDboxRefusals(t *testing.T) {
 			t.Error(err)
 		}
 		if err := os.Chown(good, 65534, 65534); err != nil {
-			t.Skip(err)
+			t.Skip("mail cannot be given to another user here: ", err)
 		}
 	}
 	if _, err := openDbox(nil, []string{good}); err == nil || !strings.Contains(err.Error(), "no such mail") {
@@ -47,7 +47,7 @@ func TestDboxFolderIsNotTheOwners(t *testing.T) {
 	mail := t.TempDir()
 	if os.Geteuid() == 0 {
 		if err := os.Chown(mail, 65534, 65534); err != nil {
-			t.Skip(err)
+			t.Skip("mail cannot be given to another user here: ", err)
 		}
 	}
 	d := dbox{path: mail, form: "sdbox"}

@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/test/provider/ledger"
 )
 
 // sifter knows some messages.
 type sifter struct {
-	*ledger
+	*ledger.Ledger
 	known []string
 	asked int
 }
@@ -18,7 +19,7 @@ type sifter struct {
 func (s *sifter) GoneOf(_ context.Context, gone func(string) bool) error {
 	for _, k := range s.known {
 		if s.asked++; gone(k) {
-			s.gone = append(s.gone, k)
+			s.Missing = append(s.Missing, k)
 		}
 	}
 	return nil
@@ -29,7 +30,7 @@ func (s *sifter) GoneOf(_ context.Context, gone func(string) bool) error {
 func TestOneOfFarUIDsIsGone(t *testing.T) {
 	for _, gap := range []uint32{1, 2000, 1_400_000} {
 		var set mail.UIDSet
-		v := &sifter{ledger: newLedger()}
+		v := &sifter{Ledger: ledger.New()}
 		for i := range uint32(3000) {
 			set.Add(mail.UID(1 + i*gap))
 			v.known = append(v.known, KeyOf(7, mail.UID(1+i*gap)))
@@ -40,8 +41,8 @@ func TestOneOfFarUIDsIsGone(t *testing.T) {
 		last := v.known[2999]
 		r := &reading{validity: 7, v: v}
 		must(t, r.gone(t.Context(), known, below(set, set[len(set)-1].To)))
-		if !slices.Equal(v.gone, []string{last}) || v.asked > 3002 {
-			t.Errorf("gap %d: %d are told as gone, %d asked", gap, len(v.gone), v.asked)
+		if !slices.Equal(v.Missing, []string{last}) || v.asked > 3002 {
+			t.Errorf("gap %d: %d are told as gone, %d asked", gap, len(v.Missing), v.asked)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -17,63 +16,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/test/house"
 	"github.com/martlet-mail/martlet/test/provider"
+	"github.com/martlet-mail/martlet/test/provider/ledger"
 )
-
-// ledger is a visitor that wants what it does not have, and forgets nothing.
-type ledger struct {
-	have  map[string][32]byte // by key
-	items map[string]move.Item
-	order []string
-	gone  []string
-	skips []string
-	told  int
-	state []byte
-}
-
-func newLedger() *ledger { return &ledger{have: map[string][32]byte{}, items: map[string]move.Item{}} }
-
-func (l *ledger) Want(_ context.Context, items []move.Item) ([]bool, error) {
-	out := make([]bool, len(items))
-	for i, it := range items {
-		_, have := l.have[it.Key]
-		out[i] = !have
-		it.Keywords, it.Places = slices.Clone(it.Keywords), slices.Clone(it.Places)
-		l.items[it.Key] = it
-	}
-	l.told += len(items)
-	return out, nil
-}
-
-func (l *ledger) Put(_ context.Context, it move.Item, r io.Reader) error {
-	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return err
-	}
-	if _, twice := l.have[it.Key]; twice {
-		return fmt.Errorf("%s is put twice", it.Key)
-	}
-	l.have[it.Key] = [32]byte(h.Sum(nil))
-	l.order = append(l.order, it.Key)
-	return nil
-}
-
-func (l *ledger) Skip(_ context.Context, it move.Item, why error) error {
-	l.skips = append(l.skips, it.Key+": "+why.Error())
-	return nil
-}
-
-func (l *ledger) Gone(_ context.Context, keys []string) error {
-	l.gone = append(l.gone, keys...)
-	return nil
-}
-
-func (l *ledger) State(_ context.Context, s []byte) error {
-	if len(s) > 4096 {
-		return fmt.Errorf("a state of %d bytes", len(s))
-	}
-	l.state = s
-	return nil
-}
 
 // waits collects what a source waits for, and takes no time.
 type waits struct {
@@ -127,12 +71,12 @@ func named(t *testing.T, s *Source, name string) move.Mailbox {
 }
 
 // complete reports what a ledger lacks of the n messages of a Gmail account.
-func (l *ledger) complete(t *testing.T, n int) {
+func complete(t *testing.T, l *ledger.Ledger, n int) {
 	t.Helper()
-	if len(l.have) != n {
-		t.Errorf("%d of %d messages", len(l.have), n)
+	if len(l.Have) != n {
+		t.Errorf("%d of %d messages", len(l.Have), n)
 	}
-	for key, sum := range l.have {
+	for key, sum := range l.Have {
 		_, uid, _ := strings.Cut(key, ".")
 		i, _ := strconv.Atoi(uid)
 		if sum != sha256.Sum256([]byte(provider.Message(i-1))) {
@@ -156,13 +100,13 @@ func TestGmailAllMailOnce(t *testing.T) {
 	if got, want := strings.Join(read, ","), "Archive,Empty,[Gmail]/Spam,[Gmail]/Trash"; got != want {
 		t.Fatalf("read are %s, not %s", got, want)
 	}
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-	l.complete(t, 30)
+	complete(t, l, 30)
 	for i, want := range map[int]string{
 		0: "[] []", 1: "[INBOX Work] []", 3: "[Sent] [$Forwarded]", 4: "[INBOX Reisén Work/Projects] [$Important NonJunk]", 5: "[Drafts] []", 6: "[INBOX] []",
 	} {
-		for key, it := range l.items {
+		for key, it := range l.Items {
 			if strings.HasSuffix(key, "."+strconv.Itoa(i+1)) {
 				slices.Sort(it.Places)
 				slices.Sort(it.Keywords)
@@ -178,9 +122,9 @@ func TestGmailLabelsAsKeywords(t *testing.T) {
 	p := provider.New(t, provider.Options{})
 	user := p.Gmail(t, "carol", 10)
 	s, _ := open(t, p, user, func(o *Options) { o.Labels = LabelKeywords })
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-	for key, it := range l.items {
+	for key, it := range l.Items {
 		if strings.HasSuffix(key, ".5") {
 			slices.Sort(it.Keywords)
 			if got := fmt.Sprint(it.Places, it.Keywords); got != "[INBOX] [$Important NonJunk Reisén Work/Projects]" && got != "[INBOX][$Important NonJunk Reisén Work/Projects]" {
@@ -203,11 +147,11 @@ func TestBrokenConnections(t *testing.T) {
 	}})
 	user := p.Gmail(t, "carol", n)
 	s, w := open(t, p, user, nil)
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{Order: move.NewestFirst}, l))
-	l.complete(t, n)
-	if len(l.skips) > 0 {
-		t.Errorf("skipped: %v", l.skips)
+	complete(t, l, n)
+	if len(l.Skips) > 0 {
+		t.Errorf("skipped: %v", l.Skips)
 	}
 	st := p.Stats()
 	if control = st.Cut; control < 5 {
@@ -226,11 +170,11 @@ func TestMessageThatBreaksConnections(t *testing.T) {
 	}, NoBody: func(uid string) bool { return uid == "17" }})
 	user := p.Gmail(t, "carol", 30)
 	s, _ := open(t, p, user, nil)
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-	l.complete(t, 29)
-	if len(l.skips) != 1 || !strings.Contains(l.skips[0], ".17: ") || !strings.Contains(l.skips[0], "broke 3 times") {
-		t.Errorf("skipped: %v", l.skips)
+	complete(t, l, 29)
+	if len(l.Skips) != 1 || !strings.Contains(l.Skips[0], ".17: ") || !strings.Contains(l.Skips[0], "broke 3 times") {
+		t.Errorf("skipped: %v", l.Skips)
 	}
 }
 
@@ -240,11 +184,11 @@ func TestMessageThatIsRefused(t *testing.T) {
 	p := provider.New(t, provider.Options{NoBody: func(uid string) bool { return uid == "5" || uid == "23" }})
 	user := p.Gmail(t, "carol", 30)
 	s, _ := open(t, p, user, nil)
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-	l.complete(t, 28)
-	if len(l.skips) != 2 || !strings.Contains(l.skips[0], "could not be FETCHed") {
-		t.Errorf("skipped: %v", l.skips)
+	complete(t, l, 28)
+	if len(l.Skips) != 2 || !strings.Contains(l.Skips[0], "could not be FETCHed") {
+		t.Errorf("skipped: %v", l.Skips)
 	}
 }
 
@@ -254,9 +198,9 @@ func TestThrottling(t *testing.T) {
 	p := provider.New(t, provider.Options{Throttle: 60_000, Refused: 3})
 	user := p.Gmail(t, "carol", n)
 	s, w := open(t, p, user, nil)
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-	l.complete(t, n)
+	complete(t, l, n)
 	if p.Stats().Throttled == 0 || len(w.list) < 4 {
 		t.Fatalf("throttled %d times, waited %v", p.Stats().Throttled, w.list)
 	}
@@ -278,7 +222,7 @@ func TestThrottledForEver(t *testing.T) {
 	}})
 	user := p.Gmail(t, "carol", 3)
 	s, w := open(t, p, user, nil)
-	err := s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, newLedger())
+	err := s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, ledger.New())
 	if imapc.ProblemOf(err) != imapc.Throttled || !strings.Contains(err.Error(), "come back tomorrow") {
 		t.Fatalf("error %v", err)
 	}
@@ -331,9 +275,9 @@ func TestLyingSizes(t *testing.T) {
 		p := provider.New(t, provider.Options{LieSizes: lie})
 		user := p.Gmail(t, "carol", 40)
 		s, _ := open(t, p, user, nil)
-		l := newLedger()
+		l := ledger.New()
 		must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-		l.complete(t, 40)
+		complete(t, l, 40)
 	}
 }
 
@@ -349,30 +293,30 @@ func since(t *testing.T, hide string) {
 	user := p.Gmail(t, "carol", 50)
 	s, _ := open(t, p, user, nil)
 	m := named(t, s, "[Gmail]/All Mail")
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), m, move.Reading{}, l))
-	l.complete(t, 50)
-	must(t, s.SetFlags(t.Context(), m.Source, []string{l.order[2]}, imapc.AddFlags, 1<<2, []string{"later"}))
-	must(t, s.Delete(t.Context(), m.Source, l.order[9:11], false))
+	complete(t, l, 50)
+	must(t, s.SetFlags(t.Context(), m.Source, []string{l.Order[2]}, imapc.AddFlags, 1<<2, []string{"later"}))
+	must(t, s.Delete(t.Context(), m.Source, l.Order[9:11], false))
 	if _, err := s.Append(t.Context(), m.Source, []imapc.Appending{{Size: int64(len(provider.Message(50))), Body: strings.NewReader(provider.Message(50))}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	before := l.told
-	must(t, s.Read(t.Context(), m, move.Reading{Since: l.state}, l))
+	before := l.Told
+	must(t, s.Read(t.Context(), m, move.Reading{Since: l.Since}, l))
 	want := 2
 	if strings.Contains(hide, "CONDSTORE") {
 		want = 49
 	}
-	if l.told-before != want || !slices.Equal(l.gone, l.order[9:11]) || len(l.have) != 51 {
-		t.Errorf("told of %d, not %d; gone %v, have %d", l.told-before, want, l.gone, len(l.have))
+	if l.Told-before != want || !slices.Equal(l.Missing, l.Order[9:11]) || len(l.Have) != 51 {
+		t.Errorf("told of %d, not %d; gone %v, have %d", l.Told-before, want, l.Missing, len(l.Have))
 	}
-	if it := l.items[l.order[2]]; !slices.Contains(it.Keywords, "later") || !it.Flags.Has(1<<2) {
+	if it := l.Items[l.Order[2]]; !slices.Contains(it.Keywords, "later") || !it.Flags.Has(1<<2) {
 		t.Errorf("flags did not come: %+v", it)
 	}
-	before = l.told
-	must(t, s.Read(t.Context(), m, move.Reading{Since: l.state}, l))
-	if !strings.Contains(hide, "CONDSTORE") && l.told != before {
-		t.Errorf("told of %d though nothing changed", l.told-before)
+	before = l.Told
+	must(t, s.Read(t.Context(), m, move.Reading{Since: l.Since}, l))
+	if !strings.Contains(hide, "CONDSTORE") && l.Told != before {
+		t.Errorf("told of %d though nothing changed", l.Told-before)
 	}
 }
 
@@ -382,23 +326,23 @@ func TestSearchThatLies(t *testing.T) {
 	p := provider.New(t, provider.Options{NoEnabled: true, CountOnly: true})
 	user := p.Gmail(t, "carol", 30)
 	s, _ := open(t, p, user, nil)
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-	l.complete(t, 30)
+	complete(t, l, 30)
 
 	short := false
 	p = provider.New(t, provider.Options{Hide: "ESEARCH IMAP4REV2", Short: func() bool { return short }})
 	user = p.Gmail(t, "carol", 30)
 	s, _ = open(t, p, user, nil)
 	m := named(t, s, "Archive")
-	l = newLedger()
+	l = ledger.New()
 	must(t, s.Read(t.Context(), m, move.Reading{}, l))
 	short = true
 	p.Add(t, user, 30)
-	must(t, s.Read(t.Context(), m, move.Reading{Since: l.state}, l))
-	l.complete(t, 31)
-	if len(l.gone) > 0 {
-		t.Errorf("taken for gone: %v", l.gone)
+	must(t, s.Read(t.Context(), m, move.Reading{Since: l.Since}, l))
+	complete(t, l, 31)
+	if len(l.Missing) > 0 {
+		t.Errorf("taken for gone: %v", l.Missing)
 	}
 }
 
@@ -412,13 +356,13 @@ func TestFactsThatAreRefused(t *testing.T) {
 	}})
 	user := p.Gmail(t, "carol", 30)
 	s, _ := open(t, p, user, nil)
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), named(t, s, "Archive"), move.Reading{}, l))
-	l.complete(t, 29)
-	if len(l.skips) != 1 || !strings.Contains(l.skips[0], "it is broken") {
-		t.Errorf("skipped: %v", l.skips)
+	complete(t, l, 29)
+	if len(l.Skips) != 1 || !strings.Contains(l.Skips[0], "it is broken") {
+		t.Errorf("skipped: %v", l.Skips)
 	}
-	for key, it := range l.items {
+	for key, it := range l.Items {
 		if strings.HasSuffix(key, ".9") != (it.Broken != "") {
 			t.Errorf("%s: broken %q", key, it.Broken)
 		}

@@ -10,14 +10,15 @@ import (
 	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/test/provider"
+	"github.com/martlet-mail/martlet/test/provider/ledger"
 )
 
 // read returns the keys of a mailbox.
 func read(t *testing.T, s *Source, m move.Mailbox) []string {
 	t.Helper()
-	l := newLedger()
+	l := ledger.New()
 	must(t, s.Read(t.Context(), m, move.Reading{}, l))
-	return l.order
+	return l.Order
 }
 
 // plain has a mailbox Plain with 10 messages, the first of them marked \Deleted, and an empty one

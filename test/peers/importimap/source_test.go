@@ -2,9 +2,7 @@ package importimap
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -14,60 +12,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/move/imapc"
 	"github.com/martlet-mail/martlet/internal/move/imapsource"
 	"github.com/martlet-mail/martlet/test/peers/dovecot"
+	"github.com/martlet-mail/martlet/test/provider/ledger"
 )
-
-// ledger is a visitor that takes what it has not yet.
-type ledger struct {
-	have  map[string][32]byte // by key
-	items map[string]move.Item
-	order []string
-	gone  []string
-	skips []string
-	told  int
-	state []byte
-	want  func(move.Item) bool
-}
-
-func newLedger() *ledger { return &ledger{have: map[string][32]byte{}, items: map[string]move.Item{}} }
-
-func (l *ledger) Want(_ context.Context, items []move.Item) ([]bool, error) {
-	out := make([]bool, len(items))
-	for i, it := range items {
-		_, have := l.have[it.Key]
-		out[i] = !have && (l.want == nil || l.want(it))
-		it.Keywords, it.Places = slices.Clone(it.Keywords), slices.Clone(it.Places)
-		l.items[it.Key] = it
-	}
-	l.told += len(items)
-	return out, nil
-}
-
-func (l *ledger) Put(_ context.Context, it move.Item, r io.Reader) error {
-	h := sha256.New()
-	n, err := io.Copy(h, r)
-	if err != nil {
-		return err
-	}
-	if _, twice := l.have[it.Key]; twice {
-		return fmt.Errorf("%s is put twice", it.Key)
-	}
-	if it.Size >= 0 && n != it.Size {
-		return fmt.Errorf("%s has %d bytes, said were %d", it.Key, n, it.Size)
-	}
-	l.have[it.Key] = [32]byte(h.Sum(nil))
-	l.order = append(l.order, it.Key)
-	return nil
-}
-
-func (l *ledger) Skip(_ context.Context, it move.Item, why error) error {
-	l.skips = append(l.skips, it.Key+": "+why.Error())
-	return nil
-}
-func (l *ledger) Gone(_ context.Context, keys []string) error {
-	l.gone = append(l.gone, keys...)
-	return nil
-}
-func (l *ledger) State(_ context.Context, s []byte) error { l.state = s; return nil }
 
 func source(t *testing.T, addr, user, password string) *imapsource.Source {
 	s := imapsource.New(imapsource.Options{IMAP: options(t, addr), User: user,
@@ -115,13 +61,14 @@ func TestSourceReadsAndFollows(t *testing.T) {
 	if m.Messages != 2500 || m.Role != mail.RoleInbox {
 		t.Fatalf("%+v", m)
 	}
-	l := newLedger()
+	l := ledger.New()
+	l.Exact = true
 	must(t, s.Read(ctx, m, move.Reading{Order: move.NewestFirst}, l))
-	if len(l.have) != 2500 || l.told != 2500 || len(l.skips) > 0 {
-		t.Fatalf("%d of 2500, told of %d, skipped %v", len(l.have), l.told, l.skips)
+	if len(l.Have) != 2500 || l.Told != 2500 || len(l.Skips) > 0 {
+		t.Fatalf("%d of 2500, told of %d, skipped %v", len(l.Have), l.Told, l.Skips)
 	}
-	if !strings.HasSuffix(l.order[0], ".1501") || !strings.HasSuffix(l.order[2499], ".500") {
-		t.Errorf("order: %s ... %s", l.order[0], l.order[2499])
+	if !strings.HasSuffix(l.Order[0], ".1501") || !strings.HasSuffix(l.Order[2499], ".500") {
+		t.Errorf("order: %s ... %s", l.Order[0], l.Order[2499])
 	}
 	_, err := c.Select(ctx, "INBOX", imapc.Select{})
 	must(t, err)
@@ -129,14 +76,14 @@ func TestSourceReadsAndFollows(t *testing.T) {
 	_, err = c.Expunge(ctx, mail.SetOf(9, 2000))
 	must(t, err)
 	fill(t, c, "INBOX", 2500, 3)
-	before := l.told
-	must(t, s.Read(ctx, m, move.Reading{Since: l.state}, l))
-	if l.told-before != 4 || len(l.have) != 2503 || len(l.gone) != 2 || !strings.HasSuffix(l.gone[0], ".9") {
-		t.Errorf("told of %d, have %d, gone %v", l.told-before, len(l.have), l.gone)
+	before := l.Told
+	must(t, s.Read(ctx, m, move.Reading{Since: l.Since}, l))
+	if l.Told-before != 4 || len(l.Have) != 2503 || len(l.Missing) != 2 || !strings.HasSuffix(l.Missing[0], ".9") {
+		t.Errorf("told of %d, have %d, gone %v", l.Told-before, len(l.Have), l.Missing)
 	}
-	before = l.told
-	must(t, s.Read(ctx, m, move.Reading{Since: l.state}, l))
-	if l.told != before {
-		t.Errorf("told of %d though nothing had changed", l.told-before)
+	before = l.Told
+	must(t, s.Read(ctx, m, move.Reading{Since: l.Since}, l))
+	if l.Told != before {
+		t.Errorf("told of %d though nothing had changed", l.Told-before)
 	}
 }
