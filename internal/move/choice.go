@@ -129,27 +129,40 @@ func (c *Choice) order(m *Mailbox, kept bool, a Advice) Order {
 }
 
 // twins finds messages that are there twice, by what can be known before they are read. Of
-// each it remembers 8 bytes, of two million at most.
-type twins map[uint64]struct{}
+// each it remembers 16 bytes, of two million at most: what it is known by, and whose that is, as
+// a mailbox that is read again tells of the same messages.
+type twins map[uint64]uint64
 
 const mostTwins = 2 << 20
 
-func (t twins) again(item *Item) bool {
+// again tells whether a message of a mailbox of the source is the twin of another one.
+func (t twins) again(mailbox string, item *Item) bool {
 	if item.MessageID == "" || item.Size < 0 {
 		return false
 	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for i := range len(item.MessageID) {
-		h = (h ^ uint64(item.MessageID[i])) * 1099511628211
-	}
+	h := fnv(fnvBasis, item.MessageID)
 	for n := uint64(item.Size); n > 0; n >>= 8 {
-		h = (h ^ n&0xff) * 1099511628211
+		h = (h ^ n&0xff) * fnvPrime
 	}
-	if _, ok := t[h]; ok {
-		return true
+	me := fnv(fnv(fnvBasis, mailbox)*fnvPrime, item.Key) // a zero byte between them
+	if first, ok := t[h]; ok {
+		return first != me
 	}
 	if len(t) < mostTwins {
-		t[h] = struct{}{}
+		t[h] = me
 	}
 	return false
+}
+
+// FNV-1a.
+const (
+	fnvBasis uint64 = 14695981039346656037
+	fnvPrime uint64 = 1099511628211
+)
+
+func fnv(h uint64, s string) uint64 {
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * fnvPrime
+	}
+	return h
 }

@@ -103,7 +103,7 @@ func (f *filler) known(ties []*Tie) {
 func (f *filler) wants(item *Item, tie *Tie) bool {
 	if tie != nil {
 		if f.im.Choice.SkipDuplicates {
-			f.im.twins.again(item)
+			f.im.twins.again(f.m.Source, item)
 		}
 		if f.im.FollowFlags && !sameMarks(item, tie) {
 			f.changes = append(f.changes, Change{Key: item.Key, Flags: item.Flags, Keywords: validNames(item.Keywords)})
@@ -111,7 +111,7 @@ func (f *filler) wants(item *Item, tie *Tie) bool {
 		return false
 	}
 	why := f.im.Choice.leaves(item)
-	if why == "" && f.im.Choice.SkipDuplicates && f.im.twins.again(item) {
+	if why == "" && f.im.Choice.SkipDuplicates && f.im.twins.again(f.m.Source, item) {
 		why = "there already, by its Message-ID and size"
 	}
 	if why != "" {

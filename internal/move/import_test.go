@@ -463,6 +463,50 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// A mailbox that is read again, as its line was cut, has no twins of its own first reading.
+func TestDuplicatesOverABadLine(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(20)
+	s.boxes[1].mail = append(s.boxes[1].mail, s.boxes[0].mail[:3]...)
+	s.boxes[1].add(letter(100), Item{MessageID: "100@example.org", Key: "twin"}) // of one of the same mailbox
+	s.cut = 7
+	o := w.options(s)
+	o.Choice.SkipDuplicates = true
+	r, err := Import(ctx, o)
+	if err != nil || s.opens < 3 {
+		t.Fatal(err, s.opens)
+	}
+	for i, left := range []int64{0, 4, 0} {
+		if m := &r.Mailboxes[i]; m.Brought != 20 || m.LeftOut != left || m.Problem != "" {
+			t.Errorf("%+v", m)
+		}
+	}
+	s.cut = 0
+	for i, p := range w.proves(t, o, r) {
+		if left := []int64{0, 4, 0}[i%3]; p.Brought != 20 || p.LeftOut != left {
+			t.Errorf("%+v", p)
+		}
+	}
+	// The reading again of a verification is cut, too: no attempt counts what another has told.
+	s.cut, s.opens = 15, 0
+	cuts := 0
+	o.Wait = func(context.Context, time.Duration) error {
+		if cuts++; cuts == 2 {
+			s.cut = 0
+		}
+		return nil
+	}
+	var rows []Proof
+	if err := Verify(ctx, o, func(d Difference) { t.Errorf("%+v", d) }, func(p Proof) { rows = append(rows, p) }); err != nil || cuts < 2 {
+		t.Fatal(err, cuts)
+	}
+	for i, p := range rows {
+		if left := []int64{0, 4, 0}[i]; p.Brought != 20 || p.LeftOut != left || !p.Whole() {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 func TestOrder(t *testing.T) {
 	for _, c := range []struct {
 		m     Mailbox

@@ -193,7 +193,7 @@ func (v *planner) count(item *Item, before bool) {
 	row := v.row
 	row.Messages++
 	row.Bytes += max(item.Size, 0)
-	twin := v.im.twins.again(item)
+	twin := v.im.twins.again(v.row.Source, item)
 	if twin {
 		row.Duplicates++
 	}

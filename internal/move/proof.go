@@ -217,7 +217,7 @@ func (v *comparer) Want(ctx context.Context, items []Item) ([]bool, error) {
 	want := make([]bool, len(items))
 	for i := range items {
 		v.p.Messages++
-		twin := v.im.Choice.SkipDuplicates && v.im.twins.again(&items[i])
+		twin := v.im.Choice.SkipDuplicates && v.im.twins.again(v.m.Source, &items[i])
 		if want[i] = v.im.Choice.leaves(&items[i]) == "" && !twin; !want[i] {
 			v.p.LeftOut++
 		}
