@@ -6,10 +6,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 	"github.com/martlet-mail/martlet/internal/turn"
 )
 
@@ -257,13 +259,23 @@ func (b *brake) leaked(k bucket, now time.Time) bucket {
 	return k
 }
 
-// spelling is one for all ways to write a name that a server may take for the same: it is
-// what attempts are counted by, since a former server may hear of names that are not known here.
+// spelling is one for all ways to write a name that a server may take for the same: composed or
+// not, in any case and width, and with signs in it that nobody sees. It is what attempts are counted by, since a former server may hear of names that are not known here.
 func spelling(name string) string {
 	if isASCII(name) {
 		return name
 	}
-	return norm.NFKC.String(strings.ToLower(norm.NFKC.String(name)))
+	seen := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+			return -1
+		}
+		return r
+	}, name)
+	folded := norm.NFKC.String(strings.ToLower(norm.NFKC.String(seen)))
+	if prepared, err := sasl.PrepareIdentifier(folded); err == nil {
+		return prepared
+	}
+	return folded
 }
 
 func putBucket[K comparable](b *brake, m map[K]bucket, key K, k bucket) {

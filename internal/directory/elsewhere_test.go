@@ -559,20 +559,39 @@ func TestAttackTailOfALongPassword(t *testing.T) {
 	}
 }
 
-// One name in several spellings, which the former server may take for one, has one brake.
+// One name in several spellings, which the former server may take for one, has one brake, and
+// arrives in one of them only.
 func TestAttackSpellingsOfAName(t *testing.T) {
 	f, old := setUpFormer(t, map[string]string{"migrate-create": "yes"})
 	most := f.opt.withDefaults().FailuresPerAccount
-	spellings := []string{"ren\u00e9", "rene\u0301", "RENE\u0301", "\uff52en\u00e9", "r\uff45n\u00e9"}
+	spellings := []string{"ren\u00e9", "rene\u0301", "RENE\u0301", "\uff52en\u00e9", "r\uff45n\u00e9",
+		"ren\u00e9\u00ad", "r\u200ben\u00e9", "re\u200c\u200dn\u00e9", "ren\u00e9\ufe0f", "ren\u00e9\U000e0101", "ren\u00e9\u3164", "\u2062ren\u00e9"}
 	for i := range most * len(spellings) {
-		f.try(spellings[i%len(spellings)]+"@example.org", fmt.Sprint("guess ", i), netip.AddrFrom4([4]byte{192, 0, byte(i), 1}))
+		want := fault.Unauthenticated
+		if i >= most {
+			want = fault.Limited
+		}
+		name := spellings[i%len(spellings)]
+		wantKind(t, fmt.Sprintf("%+q", name), f.try(name+"@example.org", fmt.Sprint("guess ", i), netip.AddrFrom4([4]byte{192, 0, byte(i), 1})), want)
 	}
-	if n := old.questions(); n != most {
+	if n := old.questions(); n == 0 || n > most {
 		t.Errorf("%d guesses, and %d are allowed", n, most)
 	}
 	f.try("renee@example.org", "guess", netip.AddrFrom4([4]byte{192, 0, 3, 1})) // the control
 	if n := old.questions(); n != 1 {
 		t.Errorf("%d guesses at another name", n)
+	}
+	for _, name := range append(spellings[1:], "anna\u200b", "an\u00adna", "\ufeffanna", "\ue000") {
+		f.pass(24 * time.Hour)
+		old.knows[name+"@example.org"] = "Veilchen"
+		wantKind(t, fmt.Sprintf("%+q", name), f.try(name+"@example.org", "Veilchen", home), fault.Unauthenticated)
+	}
+	if n := old.questions(); n != 0 {
+		t.Errorf("%d questions about other spellings", n)
+	}
+	for _, name := range []string{"ren\u00e9", "\u5f20\u4f1f", "m\u00fcller-\u00df"} { // the control
+		old.knows[name+"@example.org"] = "Veilchen"
+		f.mustDo(t, f.try(name+"@example.org", "Veilchen", home))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
+	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 	"github.com/martlet-mail/martlet/internal/turn"
 )
 
@@ -121,9 +122,13 @@ func (d *Directory) awaits(ctx context.Context, l loginName, id mail.AccountID, 
 }
 
 // newcomer tells whether an account may be made by logging in to it: its name has no detail,
-// and none of the signs with which servers take one name for another (user*master).
+// none of the signs with which servers take one name for another (user*master), and is written
+// as logins are compared (RFC 4013): else one person would have as many accounts as spellings.
 func newcomer(addr mail.Address, separator string) bool {
 	if len(addr.Local) == 0 || len(addr.Local) > 64 || separator != "" && strings.Contains(addr.Local, separator) {
+		return false
+	}
+	if _, err := sasl.PrepareIdentifier(addr.Local); err != nil || spelling(addr.Local) != addr.Local {
 		return false
 	}
 	return !strings.ContainsFunc(addr.Local, func(r rune) bool {
