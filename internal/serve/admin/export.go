@@ -193,7 +193,7 @@ func (x *exporter) batch(ctx context.Context, from mail.UID) (rows []exported, n
 	err = x.account.View(ctx, func(s *store.Snapshot) error {
 		large = large[:0]
 		for i := range rows {
-			whole, err := rows[i].describe(s)
+			whole, err := x.describe(s, &rows[i])
 			if err != nil {
 				return err
 			}
@@ -214,7 +214,7 @@ func (x *exporter) batch(ctx context.Context, from mail.UID) (rows []exported, n
 // describe finds the hash of a message. whole is false if its header is kept in two pieces,
 // so that it has to be read for that. One that cannot be read says so; one that has gone
 // has no id any more.
-func (e *exported) describe(s *store.Snapshot) (whole bool, err error) {
+func (x *exporter) describe(s *store.Snapshot, e *exported) (whole bool, err error) {
 	head, err := s.Head(nil, e.id)
 	if err == nil {
 		var f store.Facts
@@ -229,7 +229,31 @@ func (e *exported) describe(s *store.Snapshot) (whole bool, err error) {
 		print, err = s.Fingerprint(e.id)
 		e.Content = hex.EncodeToString(print[:])
 	}
-	return true, e.pass(err)
+	return true, e.pass(x.missing(s, e, err))
+}
+
+// missing tells a message whose records have been lost from one that was expunged meanwhile: its
+// mailbox still has it.
+func (x *exporter) missing(s *store.Snapshot, e *exported, err error) error {
+	if !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	m, there := s.Message(x.box, e.UID)
+	switch {
+	case there == nil && m.ID == e.id:
+		return fault.Wrap(fault.Corrupt, "the message is damaged: not all of it is there any more", err)
+	case there == nil:
+		return err
+	}
+	return there
+}
+
+// missingNow is missing of what was read without a snapshot.
+func (x *exporter) missingNow(ctx context.Context, e *exported, err error) error {
+	if !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return x.account.View(ctx, func(s *store.Snapshot) error { return x.missing(s, e, err) })
 }
 
 // messageID returns the last field of an ENVELOPE in wire form, without its brackets; "" if
@@ -271,7 +295,7 @@ func (x *exporter) hash(ctx context.Context, e *exported) error {
 		sum := h.Content()
 		e.Content = hex.EncodeToString(sum[:])
 	}
-	return e.pass(err)
+	return e.pass(x.missingNow(ctx, e, err))
 }
 
 // one tells of a message.
@@ -283,6 +307,7 @@ func (x *exporter) one(ctx context.Context, e exported) error {
 		return gone(x.line.Encode(e.Message))
 	}
 	r, err := x.account.Open(ctx, e.id, 0, -1)
+	err = x.missingNow(ctx, &e, err)
 	switch {
 	case fault.Is(err, fault.NotFound):
 		return nil

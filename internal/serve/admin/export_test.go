@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
@@ -35,6 +36,7 @@ type taken struct {
 	bodies []string
 	skips  []string
 	wanted func()
+	told   func(move.Item)
 	not    map[mail.UID]bool
 }
 
@@ -45,6 +47,9 @@ func (v *taken) Want(_ context.Context, items []move.Item) ([]bool, error) {
 	want := make([]bool, len(items))
 	for i, it := range items {
 		want[i] = !v.not[it.UID]
+		if v.told != nil {
+			v.told(it)
+		}
 	}
 	if v.wanted != nil {
 		v.wanted()
@@ -164,6 +169,100 @@ func TestExportReadsAnAccountOut(t *testing.T) {
 	v = &taken{}
 	if err := since.Read(ctx, list[0], move.Reading{}, v); err != nil || len(v.items) != 0 {
 		t.Errorf("%d messages before the time asked for, %v", len(v.items), err)
+	}
+}
+
+// A message that has lost a record is damaged, and not expunged: what was taken out of it before
+// is not to be marked as gone.
+func TestExportTellsDamagedFromExpunged(t *testing.T) {
+	w := newWorld(t)
+	w.populate(t)
+	ctx := t.Context()
+	addr, _ := mail.ParseAddress("carol@example.org")
+	acct, err := w.directory.Lookup(ctx, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := w.store.Account(acct.ID)
+	var box store.Mailbox
+	var ids []mail.MessageID
+	add := func(text string) {
+		p, err := w.store.Receive(ctx, strings.NewReader(text))
+		if err == nil {
+			err = a.Update(ctx, func(tx *store.Tx) error {
+				if box, err = tx.Mailbox("INBOX"); err != nil {
+					return err
+				}
+				_, err := tx.Append(box.ID, store.NewMessage{Parcel: p})
+				return err
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const long = 2
+	for i := range 5 {
+		text := fmt.Sprintf("Subject: %d\r\n\r\nbody %d\r\n", i, i)
+		if i == long { // its hash is found without a snapshot
+			text = "X-Long: " + strings.Repeat("a", 300<<10) + "\r\n" + text
+		}
+		add(text)
+	}
+	pic, err := a.Picture(ctx, box.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range pic.Messages(store.All()) {
+		ids = append(ids, m.ID)
+	}
+	lose := func(family byte, i int) {
+		err := w.engine.Update(ctx, store.ShardOf(acct.ID), func(wr engine.Writer) error { return wr.Delete(engine.Key(family, uint64(ids[i]))) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	lose('h', 0)
+	lose('f', 1)
+	src := account.New(account.Options{Call: w.get, Address: "carol@example.org"})
+	list, err := src.Mailboxes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &taken{}
+	broken := map[mail.UID]string{}
+	v.told = func(it move.Item) { broken[it.UID] = it.Broken }
+	v.wanted = func() { // between what is listed and what is asked for
+		v.wanted = nil
+		lose('f', long)
+		if err := a.Update(ctx, func(tx *store.Tx) error { _, err := tx.Expunge(box.ID, mail.SetOf(4), false); return err }); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := src.Read(ctx, list[0], move.Reading{}, v); err != nil {
+		t.Fatal(err)
+	}
+	for uid, want := range map[mail.UID]bool{1: true, 2: true, 3: false, 4: false, 5: false} {
+		if why, told := broken[uid]; !told || (why != "") != want {
+			t.Errorf("message %d is told of: %v, broken: %q", uid, told, why)
+		}
+	}
+	want := []string{"1 the message is damaged", "2 the message is damaged", "3 the message is damaged", "4 it was expunged meanwhile"}
+	if len(v.skips) != len(want) || len(v.bodies) != 1 {
+		t.Fatalf("%q, %d messages", v.skips, len(v.bodies))
+	}
+	for i, s := range v.skips {
+		if !strings.HasPrefix(s, want[i]) {
+			t.Errorf("%q, not %q", s, want[i])
+		}
+	}
+	x := &exporter{account: a, box: box.ID}
+	for i, want := range []bool{true, true, true, false, false} {
+		e := exported{id: ids[i]}
+		e.UID = mail.UID(i + 1)
+		if err := x.hash(ctx, &e); err != nil || (e.Error != "") != want || (e.id == 0) != (i == 3) {
+			t.Errorf("message %d is read: %+v %v", i+1, e, err)
+		}
 	}
 }
 
