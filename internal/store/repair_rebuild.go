@@ -278,7 +278,7 @@ func (r *mender) rebuildAccount(w engine.Writer, s *survey) error {
 	a := &s.acct
 	if !s.account {
 		r.gone("", "the account's record is lost, and made anew: it has no quota; set it: martlet account quota")
-		*a = accountRecord{validity: a.validity, modSeq: s.highest + departModSeq, nextMailbox: uint64(s.mailbox) + departMailboxes, nextMessage: uint64(s.message) + departMessages}
+		*a = accountRecord{validity: a.validity, modSeq: leapFrom(s.highest, r.a.store.opt.Now()) + departModSeq, nextMailbox: uint64(s.mailbox) + departMailboxes, nextMessage: uint64(s.message) + departMessages}
 		a.kept = s.keptBox()
 	}
 	a.modSeq = max(a.modSeq, s.highest)

@@ -225,7 +225,8 @@ const (
 // after that time: UIDs, UIDVALIDITYs, message and mailbox ids and modseqs that may have been
 // given out meanwhile are never given out again. Every message gets a modseq above them, and
 // the log begins anew: whoever asks what has changed since a modseq of the lost time is told
-// of all that is there and of all that is not. Messages keep their UIDs, mailboxes their
+// of all that is there and of all that is not. If the clock is behind that time, a modseq of
+// then may be above all there are, and counts as none (FromElsewhere). Messages keep their UIDs, mailboxes their
 // UIDVALIDITY.
 func (a *Account) Depart(ctx context.Context) error {
 	var ids []mail.MailboxID
@@ -235,6 +236,7 @@ func (a *Account) Depart(ctx context.Context) error {
 		for _, m := range boxes {
 			ids = append(ids, m.ID)
 		}
+		tx.leap() // as the lost time may have, when mail was brought with its UIDs
 		tx.mod += departModSeq
 		tx.acct.nextMessage += departMessages
 		tx.acct.nextMailbox += departMailboxes

@@ -129,3 +129,61 @@ func TestHoldDoesNotWaitForAWaitingSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// In the lost time mail may have been brought with its UIDs, and modseqs have leapt. That, too,
+// is departed from: by the clock, or, if that is behind, so that a modseq of then counts as none.
+func TestDepartFromALeap(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		clock  func(time.Time) time.Time
+		behind bool
+	}{
+		{"the clock went on", func(at time.Time) time.Time { return at.Add(time.Second) }, false},
+		{"the clock went back a little", func(at time.Time) time.Time { return at.Add(-10 * time.Second) }, false},
+		{"the clock has lost the date", func(time.Time) time.Time { return time.Unix(5, 0) }, true},
+		{"the clock is before its time", func(time.Time) time.Time { return time.Unix(-5, 0) }, true},
+		{"the clock is far ahead", func(time.Time) time.Time { return time.Date(2900, 1, 1, 0, 0, 0, 0, time.UTC) }, false},
+	} {
+		w := newWorld(t)
+		w.deliver(t, "INBOX", letter(1))
+		inbox := w.box(t, "INBOX").ID
+		w.letPass(t, time.Hour)
+		lost := mail.ModSeq(w.clock.t.UnixMicro() + 1000) // a leap, and what changed after it
+		w.clock.t = c.clock(w.clock.t)
+		for again := range 2 {
+			was := w.picture(t, inbox).ModSeq()
+			if err := w.a.Depart(ctx); err != nil {
+				t.Fatal(err)
+			}
+			p := w.picture(t, inbox)
+			told := lost
+			if box := p.Mailbox(); c.behind {
+				if told = 0; !box.FromElsewhere() || box.HighestModSeq >= lost {
+					t.Errorf("%s: %d does not count as none for %+v", c.what, lost, box)
+				}
+			}
+			if n := p.ChangedSince(All(), told).Len(); n != 1 || p.Mailbox().LogFloor <= told {
+				t.Errorf("%s: a client of the lost time is told of %d messages; floor %d, lost %d", c.what, n, p.Mailbox().LogFloor, lost)
+			}
+			if p.ModSeq() < was+departModSeq || p.ModSeq() >= 1<<53 {
+				t.Errorf("%s, %d: modseq %d after %d", c.what, again, p.ModSeq(), was)
+			}
+		}
+		w.verify(t)
+	}
+}
+
+// Nor is it known of an account whose record is lost how far it had come.
+func TestRepairDepartsFromALeap(t *testing.T) {
+	w := newWorld(t)
+	w.deliver(t, "INBOX", letter(1))
+	w.lose(t, w.a.shard, []byte{famAccount})
+	lost := mail.ModSeq(w.clock.t.UnixMicro())
+	if err := w.Repair(ctx, nil, func(Mended) {}); err != nil {
+		t.Fatal(err)
+	}
+	if p := w.picture(t, w.box(t, "INBOX").ID); p.ModSeq() <= lost || p.ModSeq() >= 1<<53 {
+		t.Errorf("modseq %d, there may have been %d", p.ModSeq(), lost)
+	}
+	w.verify(t)
+}

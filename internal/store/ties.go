@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -264,12 +265,16 @@ func (tx *Tx) TakeValidity(id mail.MailboxID, validity uint32) (bool, error) {
 	return true, nil
 }
 
-// leastLeap is where modseqs go on at least when a UIDVALIDITY was taken over. Most servers
-// count changes from 1.
-const leastLeap = 1 << 50
+// Where modseqs go on when a UIDVALIDITY was taken over: most servers count changes from 1, and
+// what no clock should say leaves enough below 2^53.
+const (
+	leastLeap = 1 << 50
+	mostLeap  = 1<<53 - 1<<50
+)
 
 // FromElsewhere tells whether there may be clients that know the mailbox, with its UIDs and
-// modseqs, from another server. It is so of all that took a UIDVALIDITY over.
+// modseqs, from another server or from a time that is lost. It is so of all that took a
+// UIDVALIDITY over, and of all that were brought back from an earlier time.
 func (m *Mailbox) FromElsewhere() bool { return m.LogFloor >= leastLeap }
 
 // leap makes the modseq of this commit, and all after it, higher than those of other servers:
@@ -279,7 +284,7 @@ func (m *Mailbox) FromElsewhere() bool { return m.LogFloor >= leastLeap }
 // exactly.
 func (tx *Tx) leap() {
 	was := tx.mod
-	tx.mod = max(was, leastLeap, mail.ModSeq(max(tx.now.UnixMicro(), 0)))
+	tx.mod = leapFrom(was, tx.now)
 	for _, b := range tx.boxes { // what this commit has done to others is of the same modseq
 		if b.HighestModSeq == was {
 			b.HighestModSeq = tx.mod
@@ -288,6 +293,10 @@ func (tx *Tx) leap() {
 			b.Created = tx.mod
 		}
 	}
+}
+
+func leapFrom(was mail.ModSeq, now time.Time) mail.ModSeq {
+	return max(was, leastLeap, mail.ModSeq(min(max(now.UnixMicro(), 0), mostLeap)))
 }
 
 // renamedTied gives a mailbox that is renamed a new UIDVALIDITY if it shares one that was
