@@ -58,6 +58,9 @@ type After struct {
 type End struct {
 	Done bool `json:"done"`
 	More bool `json:"more"` // the limit was reached
+	// Next is the UID to go on from if there is more: the answer may have told of no message, if
+	// all were expunged meanwhile.
+	Next mail.UID `json:"next,omitempty"`
 }
 
 // Limits of one answer.

@@ -132,6 +132,12 @@ func (s *Source) items(ctx context.Context, box Mailbox, from mail.UID, limit in
 		case err != nil:
 			return nil, 0, cut(ctx, err)
 		case end != nil && end.More:
+			if end.Next != 0 { // earlier versions did not tell it
+				next = end.Next
+			}
+			if next <= from {
+				return nil, 0, fault.New(fault.Unavailable, "the server does not tell from which message on there are more")
+			}
 			return items, next, nil
 		case end != nil:
 			return items, 0, nil

@@ -151,7 +151,7 @@ func (x *exporter) all(ctx context.Context) error {
 			}
 		}
 		if from = next; from == 0 || x.left == 0 {
-			if err := x.line.Encode(account.End{Done: true, More: from != 0}); err != nil {
+			if err := x.line.Encode(account.End{Done: true, More: from != 0, Next: from}); err != nil {
 				return gone(err)
 			}
 			return gone(x.w.Flush())

@@ -256,12 +256,50 @@ func TestExportTellsDamagedFromExpunged(t *testing.T) {
 			t.Errorf("%q, not %q", s, want[i])
 		}
 	}
+	if code, text := w.call(t, fmt.Sprintf("GET /v1/accounts/carol@example.org/export/%d?limit=2", box.ID)); code != 200 || !strings.Contains(text, `"more":true,"next":3}`) {
+		t.Errorf("%d %s", code, text)
+	}
 	x := &exporter{account: a, box: box.ID}
 	for i, want := range []bool{true, true, true, false, false} {
 		e := exported{id: ids[i]}
 		e.UID = mail.UID(i + 1)
 		if err := x.hash(ctx, &e); err != nil || (e.Error != "") != want || (e.id == 0) != (i == 3) {
 			t.Errorf("message %d is read: %+v %v", i+1, e, err)
+		}
+	}
+}
+
+// An answer that tells of no message, as all it was about were expunged meanwhile, is not the end.
+func TestExportGoesOnBehindExpungedMail(t *testing.T) {
+	const line = `{"uid":%d,"size":0,"flags":[],"keywords":[],"date":"2001-02-03T04:05:06Z","error":"x"}` + "\n"
+	for _, c := range []struct{ what, end, fail string }{
+		{"all expunged", `{"done":true,"more":true,"next":1001}`, ""},
+		{"the last expunged", fmt.Sprintf(line, 7) + `{"done":true,"more":true,"next":1001}`, ""},
+		{"an earlier version", fmt.Sprintf(line, 1000) + `{"done":true,"more":true}`, ""},
+		{"an earlier version, all expunged", `{"done":true,"more":true}`, "from which message on"},
+		{"no further", `{"done":true,"more":true,"next":1}`, "from which message on"},
+	} {
+		src := account.New(account.Options{Address: "a@b", Call: func(_ context.Context, path string) (io.ReadCloser, error) {
+			answer := fmt.Sprintf(line, 2000) + `{"done":true,"more":false}`
+			switch {
+			case strings.HasSuffix(path, "/export"):
+				answer = `{"id":7,"mailbox":"INBOX","uidvalidity":5}` + "\n" + `{"done":true}`
+			case strings.Contains(path, "uids=1%3A"):
+				answer = c.end
+			case !strings.Contains(path, "uids=1001%3A"):
+				return nil, fmt.Errorf("%s: an unexpected call: %s", c.what, path)
+			}
+			return io.NopCloser(strings.NewReader(answer + "\n")), nil
+		}})
+		list, err := src.Mailboxes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last mail.UID
+		v := &taken{not: map[mail.UID]bool{7: true, 1000: true, 2000: true}, told: func(it move.Item) { last = it.UID }}
+		err = src.Read(t.Context(), list[0], move.Reading{}, v)
+		if c.fail == "" && (err != nil || last != 2000) || c.fail != "" && (err == nil || !strings.Contains(fault.Say(err), c.fail)) {
+			t.Errorf("%s: the last message is %d, %v", c.what, last, err)
 		}
 	}
 }
