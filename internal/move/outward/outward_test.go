@@ -560,6 +560,38 @@ func TestDamageIsTold(t *testing.T) {
 	}
 }
 
+// changing is an account whose flags change between an export and its proof.
+type changing struct{ *origin }
+
+func (c changing) Read(ctx context.Context, m move.Mailbox, how move.Reading, v move.Visitor) error {
+	if how.Plan {
+		for i := range c.mail[m.Name] {
+			c.mail[m.Name][i].flags ^= mail.Seen
+		}
+	}
+	return c.origin.Read(ctx, m, how, v)
+}
+
+// TestProofReadsWhatWasReflagged damages a message whose flags change meanwhile: its bytes are
+// read all the same, and other flags are no difference.
+func TestProofReadsWhatWasReflagged(t *testing.T) {
+	for _, k := range kinds {
+		dir := folder(t)
+		d, src := root(t, dir), few()
+		mustRun(t, k, changing{src}, d)
+		filepath.WalkDir(dir, func(name string, e os.DirEntry, _ error) error {
+			if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), "two") {
+				os.WriteFile(name, []byte(strings.Replace(string(b), "two", "2wo", 1)), 0o600)
+			}
+			return nil
+		})
+		r, err := run1(t, k, changing{src}, d)
+		if err != nil || r.Whole() || r.Mailboxes[0].Differ != 1 || r.Mailboxes[0].Proven != 1 || r.Mailboxes[1].Proven != 1 {
+			t.Errorf("%s: %+v %v", k.Form, r, err)
+		}
+	}
+}
+
 // full is a disk that has no room for more files.
 type full struct {
 	Disk

@@ -56,7 +56,7 @@ type Result struct {
 	Added     int64  `json:"added"`     // now
 	Reflagged int64  `json:"reflagged"` // flags changed now
 	Kept      int64  `json:"kept"`      // here, which the account has no more
-	Proven    int64  `json:"proven"`    // read back: content, flags and date as at the account
+	Proven    int64  `json:"proven"`    // read back: content and date as at the account
 	Differ    int64  `json:"differ"`
 	Skipped   int64  `json:"skipped"`
 	Error     string `json:"error,omitempty"`
