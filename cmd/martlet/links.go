@@ -51,7 +51,7 @@ func (h *house) newLinks() (*link.Links, error) {
 	o := link.Options{
 		Engine: h.engine, Now: time.Now, Chance: chance.Float64, Random: rand.Reader, Key: key,
 		Open: func(ctx context.Context, r link.Rule, s link.Secret) (move.Source, error) {
-			return openLinkSource(ctx, linkSource(r, s, roots, dial, move.NewLocal(h.store, r.Account), func() (string, error) { return links.Mark(r.Account) }), s)
+			return openLinkSource(ctx, linkSource(r, s, roots, dialer(link.Felt(ctx, link.Dial(dial))), move.NewLocal(h.store, r.Account), func() (string, error) { return links.Mark(r.Account) }), s)
 		},
 		Target: h.linkTarget, Store: h.store, SignIn: signInOptions(roots, dial),
 		Spool: func() (store.SpoolFile, error) { return spool.File() },

@@ -88,7 +88,8 @@ type Options struct {
 	Random io.Reader
 	Key    []byte // 32 bytes that seal what signs in
 
-	// Open connects to a source and signs in. With a Grant its access token is fresh.
+	// Open connects to a source and signs in. With a Grant its access token is fresh. What it
+	// dials with is to be Felt.
 	Open func(context.Context, Rule, Secret) (move.Source, error)
 	// Target is the account; a NotFound is one that was removed.
 	Target func(context.Context, mail.AccountID) (move.Target, error)

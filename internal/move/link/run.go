@@ -215,9 +215,11 @@ func (l *Links) once(ctx context.Context, e *entry) (report Report, err error) {
 }
 
 func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret *Secret) (report Report, err error) {
-	ctx, end := context.WithCancelCause(ctx)
+	ctx, end := context.WithCancelCause(context.WithValue(ctx, pulseKey{}, &e.pulse))
 	watch := time.AfterFunc(still, func() { end(errStill) })
+	e.pulse.watch.Store(watch)
 	defer func() {
+		e.pulse.watch.Store(nil)
 		watch.Stop()
 		if err != nil && context.Cause(ctx) == errStill {
 			err = errStill
@@ -229,7 +231,7 @@ func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret
 			return report, err
 		}
 	}
-	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool, now: l.opt.Now, declined: e.declined, often: l.oftenOf(e.rule.Account), beat: func() { watch.Reset(still) }}
+	r := round{rule: &e.rule, source: e.source, target: target, spool: l.opt.Spool, now: l.opt.Now, declined: e.declined, often: l.oftenOf(e.rule.Account), beat: e.pulse.beat}
 	if e.rule.carries() {
 		if e.follower != nil && !e.dirty {
 			if e.dirty, err = l.concerned(ctx, e); err != nil {
@@ -255,8 +257,8 @@ func (l *Links) accord(ctx context.Context, e *entry, target move.Target, secret
 	return r.report, err
 }
 
-// still is how long a run may come no further: signing in, the list of mailboxes, some messages,
-// or 64 KB of one. A server that sends a byte now and then is not waited for.
+// still is how long a run may come no further: a command, some messages, or 64 KB of one. A server
+// that sends a byte now and then is not waited for.
 const still = 5 * time.Minute
 
 var errStill = fault.New(fault.Unavailable, "the source is so slow that nothing came in five minutes")

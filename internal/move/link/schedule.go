@@ -37,6 +37,7 @@ type entry struct {
 	again    bool               // something came up while it ran
 	stop     context.CancelFunc // of a run or a wait under way
 	source   move.Source        // connected still, after a wait
+	pulse    pulse              // of the run under way
 	least    time.Duration      // between two runs, as the source wants it
 	saved    time.Time          // state was stored
 	ended    time.Time          // of the last run

@@ -108,6 +108,9 @@ func (c *client) compare(e *entry, t *move.Tie) (bool, error) {
 	return sum.Content() == t.Content, nil
 }
 
+// mostReread is how many messages are read again for one Remove; the others' turn is at the next.
+const mostReread = 5000
+
 // Remove removes messages at the server that are in the account. A message is removed only if
 // it is there now, and what the server has under its name is what was brought: it was read in
 // this session, or is read for that. One that is another message by now stays, and comes
@@ -153,6 +156,7 @@ func (s *Source) Remove(ctx context.Context, _ string, keys []string) (removed i
 
 // sure returns which messages are those that are in the account, and their ties.
 func (s *Source) sure(ctx context.Context, there []entry) (gone []entry, ties []*move.Tie, err error) {
+	left := mostReread
 	for block := range slices.Chunk(there, move.MaxItems) {
 		keys := make([]string, len(block))
 		for i := range block {
@@ -172,6 +176,8 @@ func (s *Source) sure(ctx context.Context, there []entry) (gone []entry, ties []
 				read = append(read, i)
 			}
 		}
+		read = read[:min(len(read), left)]
+		left -= len(read)
 		stale, err := s.reread(ctx, block, known, read, same)
 		if err == nil {
 			err = s.setAside(ctx, stale)

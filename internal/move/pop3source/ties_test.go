@@ -167,3 +167,28 @@ func TestSizesThatAreGuesses(t *testing.T) {
 		t.Errorf("%d removed", removed)
 	}
 }
+
+// What many sessions have brought is not all read again for one removal: the rest goes the next time.
+func TestRemovedByAndBy(t *testing.T) {
+	const more = 7
+	srv := &server{capas: []string{"UIDL", "USER", "PIPELINING"}}
+	l := &ledger{ties: map[string]*move.Looked{}}
+	var keys []string
+	for i := range mostReread + more {
+		srv.mail = append(srv.mail, fmt.Sprintf("Subject: %d\n\n", i))
+		keys = append(keys, fmt.Sprintf("u%d", i+1))
+		l.tie(keys[i], srv.mail[i])
+	}
+	srv.start(t)
+	for _, want := range []int{mostReread, more} {
+		s := srv.source(func(o *Options) { o.Ties = l })
+		if n, err := s.Remove(t.Context(), "INBOX", keys); err != nil || n != want || len(srv.removed) != want {
+			t.Errorf("%d of %d removed, %v", n, want, err)
+		}
+		srv.mu.Lock()
+		if len(srv.removed) == mostReread { // the test server keeps all: their names mean nothing any more
+			srv.removed = nil
+		}
+		srv.mu.Unlock()
+	}
+}
