@@ -29,9 +29,9 @@ func (s *Source) Know(ties Ties) { s.opt.Ties = ties }
 
 func (s *Source) box() move.Box { return move.Box{Source: s.ID(), Mailbox: "INBOX"} }
 
-// mostDoubts is how many messages are read again, one after another, to find that their names
-// still mean what they meant. There are servers whose sizes are guesses: all of theirs
-// differ, and are not read at each look.
+// mostDoubts is how many messages are read again, one after another, and are not found to be
+// others. There are servers whose sizes are guesses: all of theirs differ, and are not read at
+// each look, nor brought again if what they say of themselves differs each time.
 const mostDoubts = 3
 
 // doubt looks for names in a block that mean other messages now: their sizes are others than
@@ -60,11 +60,11 @@ func (s *Source) doubt(ctx context.Context, block []entry) error {
 		if s.doubts >= mostDoubts {
 			break
 		}
-		same, err := s.c.holds(&block[i], known[i].Tie)
+		same, long, err := s.c.holds(&block[i], known[i].Tie)
 		switch {
 		case s.c.dead != nil:
 			return err
-		case err == nil && !same:
+		case err == nil && !same && long == block[i].size: // else the size was no reason to doubt
 			stale = append(stale, known[i].Tie)
 		default:
 			s.doubts++
@@ -92,20 +92,20 @@ func asideKey(t *move.Tie) string {
 	return " " + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// holds reads a message, and tells whether it is the one that was brought.
-func (c *client) holds(e *entry, t *move.Tie) (bool, error) {
+// holds reads a message, and tells whether it is the one that was brought, and its size.
+func (c *client) holds(e *entry, t *move.Tie) (same bool, size int64, err error) {
 	if _, err := c.command(fmt.Sprintf("RETR %d", e.number)); err != nil {
-		return false, err
+		return false, 0, err
 	}
 	return c.compare(e, t)
 }
 
-func (c *client) compare(e *entry, t *move.Tie) (bool, error) {
+func (c *client) compare(e *entry, t *move.Tie) (same bool, size int64, err error) {
 	var sum move.Summer
 	if _, err := io.Copy(&sum, struct{ io.Reader }{c.body(e)}); err != nil {
-		return false, err
+		return false, 0, err
 	}
-	return sum.Content() == t.Content, nil
+	return sum.Content() == t.Content, sum.Size(), nil
 }
 
 // mostReread is how many messages are read again for one Remove; the others' turn is at the next.
@@ -202,7 +202,7 @@ func (s *Source) reread(ctx context.Context, block []entry, known []move.Looked,
 		if _, err := s.c.reply(); err != nil {
 			return s.c.dead
 		}
-		is, err := s.c.compare(&block[i], known[i].Tie)
+		is, _, err := s.c.compare(&block[i], known[i].Tie)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package pop3source
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -165,6 +166,27 @@ func TestSizesThatAreGuesses(t *testing.T) {
 	}
 	if _, removed := bring(t, srv, l, true); removed != 40 {
 		t.Errorf("%d removed", removed)
+	}
+}
+
+// Nor is one whose messages read otherwise each time, such as with the hour in their header.
+func TestSizesThatAreGuessesOfTextsThatChange(t *testing.T) {
+	for _, guess := range []int64{1000, 0} { // 0: the control, sizes that are right
+		l := &ledger{ties: map[string]*move.Looked{}}
+		for hour := range 4 {
+			srv, list := &server{capas: []string{"UIDL", "USER", "PIPELINING"}}, "+OK\r\n"
+			for i := range 40 {
+				text := fmt.Sprintf("X-Hour:%s\nSubject: %d\n\ntext\n", strings.Repeat(" x", hour), i)
+				srv.mail = append(srv.mail, text)
+				list += fmt.Sprintf("%d %d\r\n", i+1, cmp.Or(guess, int64(len(text)+strings.Count(text, "\n"))))
+			}
+			srv.answer = map[string]string{"LIST": list + ".\r\n"}
+			got, _ := bring(t, srv.start(t), l, false)
+			n := strings.Count(srv.commands(), "RETR")
+			if again := hour > 0 && guess > 0; again && (len(got) != 0 || n != mostDoubts) || !again && len(got) != 40 {
+				t.Errorf("sizes of %d: hour %d brought %d, and read %d", guess, hour, len(got), n)
+			}
+		}
 	}
 }
 
