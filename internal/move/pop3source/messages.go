@@ -238,14 +238,19 @@ func (c *client) retrieve(ctx context.Context, block []entry, items []move.Item,
 	return done, err
 }
 
-// remove marks messages.
-func (c *client) remove(gone []entry) error {
+// remove marks messages, and returns which the server has marked, and their ties: one that it does not
+// remove is no reason to keep the others.
+func (c *client) remove(gone []entry, ties []*move.Tie) (marked []entry, of []*move.Tie, err error) {
 	all := make([]int, len(gone))
 	for i := range all {
 		all[i] = i
 	}
-	return c.each(c.ctx, all, func(i int) string { return fmt.Sprintf("DELE %d", gone[i].number) }, func(int) error {
-		_, err := c.reply()
-		return err
+	err = c.each(c.ctx, all, func(i int) string { return fmt.Sprintf("DELE %d", gone[i].number) }, func(i int) error {
+		if _, err := c.reply(); err != nil {
+			return c.dead
+		}
+		marked, of = append(marked, gone[i]), append(of, ties[i])
+		return nil
 	})
+	return marked, of, err
 }

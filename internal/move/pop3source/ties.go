@@ -137,7 +137,7 @@ func (s *Source) Remove(ctx context.Context, _ string, keys []string) (removed i
 	}
 	gone, ties, err := s.sure(ctx, there)
 	if err == nil && len(gone) > 0 {
-		err = s.c.remove(gone)
+		gone, ties, err = s.c.remove(gone, ties)
 	}
 	if err != nil || len(gone) == 0 {
 		if err != nil && s.c != nil {
