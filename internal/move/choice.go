@@ -105,7 +105,7 @@ func (c *Choice) leaves(item *Item) string {
 	case c.MaxSize > 0 && item.Size > c.MaxSize:
 		return "larger than asked for"
 	case item.Date.IsZero():
-	case item.Date.Before(c.Since):
+	case !c.Since.IsZero() && item.Date.Before(c.Since): // a date may be before the year 1
 		return "older than asked for"
 	case !c.Before.IsZero() && !item.Date.Before(c.Before):
 		return "newer than asked for"

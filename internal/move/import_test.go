@@ -716,6 +716,29 @@ func TestProofCanFail(t *testing.T) {
 	}
 }
 
+// A date beyond what can be told, and a tie that a repair made anew, are no differences.
+func TestVerifyOfWhatIsKnownInPart(t *testing.T) {
+	w := newWorld(t, store.Quota{})
+	s := newMemory(5)
+	s.boxes[0].mail[1].Date = time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)
+	s.boxes[0].mail[2].Date = time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC)
+	o := w.options(s)
+	r, err := Import(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.proves(t, o, r)
+	box := tied(r.Mailboxes[1].box)
+	if err := w.Store.Account(1).Update(ctx, func(tx *store.Tx) error { return tx.PutTie(box, store.Tie{Key: "0.2"}) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range w.proves(t, o, r) {
+		if p.LeftOut != 0 || p.Brought != 5 || p.Source == "Sent Items" && (p.Gone != 1 || p.Same != 4) {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 func TestPace(t *testing.T) {
 	now := time.Unix(0, 0)
 	var slept time.Duration
