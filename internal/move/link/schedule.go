@@ -92,19 +92,27 @@ func (l *Links) Run(ctx context.Context) error {
 	for {
 		l.heed()
 		next := l.start(ctx)
-		var timer <-chan time.Time
-		if next >= 0 {
-			t := time.NewTimer(next)
-			defer t.Stop()
-			timer = t.C
-		}
-		select {
-		case <-ctx.Done():
+		if !l.sleep(ctx, next) {
 			return nil
-		case <-l.wake:
-		case <-timer:
 		}
 	}
+}
+
+// sleep waits for something to do, so long at most if that is not negative; false: ctx has ended.
+func (l *Links) sleep(ctx context.Context, next time.Duration) bool {
+	var due <-chan time.Time
+	if next >= 0 {
+		t := time.NewTimer(next)
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.wake:
+	case <-due:
+	}
+	return true
 }
 
 // begin reads the rules. They are spread over their time, so that a restart does not have all
