@@ -156,9 +156,12 @@ func (r *mender) flush() {
 func (r *mender) account() error {
 	r.box = Mailbox{}
 	err := r.told(func(tx *Tx) error {
-		return errors.Join(tx.dropDerived(), tx.dropBroken(r.note), tx.mendTies(r.note), tx.rebuildSide(r.gone))
+		return errors.Join(tx.dropDerived(), tx.dropBroken(r.note), tx.rebuildSide(r.gone))
 	})
 	if err != nil {
+		return err
+	}
+	if err := r.mendTies(); err != nil {
 		return err
 	}
 	var boxes []Mailbox
@@ -176,8 +179,11 @@ func (r *mender) account() error {
 		return err
 	}
 	r.box = Mailbox{}
+	if err := r.blankTies(); err != nil {
+		return err
+	}
 	return r.told(func(tx *Tx) error {
-		if err := errors.Join(tx.recount(r.note), tx.rebuildSide(r.gone), tx.blankTies()); err != nil {
+		if err := errors.Join(tx.recount(r.note), tx.rebuildSide(r.gone)); err != nil {
 			return err
 		}
 		if more := r.counted - tx.acct.usage.Messages - r.lost; more > 0 {

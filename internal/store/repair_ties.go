@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -72,31 +73,86 @@ func (tx *Tx) untie(keys [][]byte) error {
 	return nil
 }
 
+// mendTies makes damaged ties anew: what they say is lost, but not that the message came.
+func (r *mender) mendTies() error {
+	return r.rewrite([]byte{famTie}, []byte{famTiedBox + 1}, func(n int) {
+		r.note(0, "what is known of mail that was brought from elsewhere is lost in part (%d records): it does not come again", n)
+	}, func(_ *Snapshot, k, v []byte) (value []byte, change bool, err error) {
+		if k[0] != famTie {
+			_, err = decodeTiedBox(v)
+			return nil, err != nil, nil
+		}
+		if _, err = decodeTie(k, v); err != nil && len(k) > tieKeyAt {
+			value = new(Tie).encode()
+		}
+		return value, err != nil, nil
+	})
+}
+
 // blankTies has ties lead to no message if there is no record of theirs: it may be lost without
 // a trace as well as deleted, and is neither deleted at its source nor brought again.
-func (tx *Tx) blankTies() error {
-	var blank []Tie
-	var keys [][]byte
-	var bad error
-	err := tx.w.Scan([]byte{famTie}, []byte{famTie + 1}, false, func(k, v []byte) bool {
+func (r *mender) blankTies() error {
+	return r.rewrite([]byte{famTie}, []byte{famTie + 1}, func(int) {}, func(s *Snapshot, k, v []byte) ([]byte, bool, error) {
 		t, err := decodeTie(k, v)
 		if err != nil || t.Message == 0 {
-			return true // mended before
+			return nil, false, nil // mended before
 		}
-		_, there, err := tx.w.Get(engine.Key(famFacts, uint64(t.Message)))
-		if bad = err; err == nil && !there {
-			t.Message = 0
-			blank, keys = append(blank, t), append(keys, bytes.Clone(k))
-		}
-		return bad == nil
+		_, there, err := s.r.Get(engine.Key(famFacts, uint64(t.Message)))
+		t.Message = 0
+		return t.encode(), !there, err
 	})
-	for i := range blank {
-		if err == nil && bad == nil {
-			err = tx.w.Put(keys[i], blank[i].encode())
+}
+
+// mendBytes is how much of many records one commit writes: some 10,000 ties.
+const mendBytes = 1 << 20
+
+// rewrite writes the records between two keys of which change says so anew, or removes them
+// (nil), in as many commits as it takes; before each, note is told how many records it writes.
+func (r *mender) rewrite(from, to []byte, note func(int), change func(s *Snapshot, k, v []byte) ([]byte, bool, error)) error {
+	for from != nil {
+		var list [][2][]byte
+		var next []byte
+		err := r.a.View(r.ctx, func(s *Snapshot) error {
+			var bad error
+			size := 0
+			err := s.r.Scan(from, to, false, func(k, v []byte) bool {
+				if size > mendBytes {
+					next = bytes.Clone(k)
+					return false
+				}
+				var value []byte
+				var some bool
+				if value, some, bad = change(s, k, v); some && bad == nil {
+					list = append(list, [2][]byte{bytes.Clone(k), value})
+					size += len(k) + len(value)
+				}
+				return bad == nil
+			})
+			return cmp.Or(err, bad)
+		})
+		if err == nil && len(list) > 0 {
+			err = r.told(func(tx *Tx) error { note(len(list)); return tx.putAll(list) })
+		}
+		if err != nil {
+			return err
+		}
+		from = next
+	}
+	return nil
+}
+
+// putAll writes records, and removes those without a value.
+func (tx *Tx) putAll(list [][2][]byte) error {
+	for _, kv := range list {
+		var err error
+		if kv[1] == nil {
+			err = tx.w.Delete(kv[0])
+		} else {
+			err = tx.w.Put(kv[0], kv[1])
+		}
+		if err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		err = bad
-	}
-	return err
+	return nil
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -90,6 +91,54 @@ func TestRepairKeepsTiesTrue(t *testing.T) {
 		return err
 	}); err != nil {
 		t.Error(err)
+	}
+	w.verify(t)
+}
+
+// Of ties more than one commit can write may have lost their messages, or be damaged.
+func TestRepairOfMoreTiesThanACommitHolds(t *testing.T) {
+	w := newWorld(t)
+	inbox, box := w.box(t, "INBOX").ID, TiedBox{Source: "s", Mailbox: "m"}
+	gone := w.bring(t, inbox, box, "gone", 0, letter(1))
+	w.expunge(t, "INBOX", gone.UID)
+	here := w.bring(t, inbox, box, "here", 0, letter(2))
+	const blank, damaged = engine.MaxUpdate/90_000 + 20, 80_000
+	gone.Changed = strings.Repeat("x", 90_000)
+	for i := range blank {
+		w.update(t, func(tx *Tx) error { gone.Key = fmt.Sprint("b", i); return tx.PutTie(box, gone) })
+	}
+	if err := w.eng.Update(ctx, w.a.shard, func(wr engine.Writer) error {
+		for i := range damaged {
+			if err := wr.Put(box.tieKey(fmt.Sprintf("d%063d", i)), []byte{0}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	if err := w.Repair(ctx, nil, func(m Mended) {
+		n := 0
+		if _, after, ok := strings.Cut(m.What, "in part ("); !ok {
+			t.Errorf("%+v", m)
+		} else if _, err := fmt.Sscanf(after, "%d", &n); err != nil {
+			t.Error(err)
+		}
+		told += n
+	}); err != nil || told != damaged {
+		t.Fatalf("%d of %d told, %v", told, damaged, err)
+	}
+	n := 0
+	if err := w.a.View(ctx, func(s *Snapshot) error {
+		return s.EachTie(box, "", func(tie Tie) bool {
+			if n++; tie.Message != 0 != (tie.Key == "here") || tie.Key == "here" && tie.Message != here.Message {
+				t.Errorf("%q is tied to %d", tie.Key, tie.Message)
+			}
+			return true
+		})
+	}); err != nil || n != 2+blank+damaged {
+		t.Errorf("%d ties, %v", n, err)
 	}
 	w.verify(t)
 }

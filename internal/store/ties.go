@@ -356,37 +356,6 @@ func (p *Parcel) Fingerprint() [sha256.Size]byte {
 	return sha256.Sum256(slices.Concat(p.head, sum[:]))
 }
 
-// mendTies makes damaged ties anew: what they say is lost, but not that the message came.
-func (tx *Tx) mendTies(note func(uid mail.UID, format string, args ...any)) error {
-	var broken, lost [][]byte
-	err := tx.r.Scan([]byte{famTie}, []byte{famTiedBox + 1}, false, func(k, v []byte) bool {
-		if k[0] == famTie {
-			if _, err := decodeTie(k, v); err != nil {
-				broken = append(broken, bytes.Clone(k))
-			}
-		} else if _, err := decodeTiedBox(v); err != nil {
-			lost = append(lost, bytes.Clone(k))
-		}
-		return true
-	})
-	for _, key := range broken {
-		if err == nil && len(key) > tieKeyAt {
-			err = tx.w.Put(key, new(Tie).encode())
-		} else if err == nil {
-			err = tx.w.Delete(key)
-		}
-	}
-	for _, key := range lost {
-		if err == nil {
-			err = tx.w.Delete(key)
-		}
-	}
-	if n := len(broken) + len(lost); n > 0 {
-		note(0, "what is known of mail that was brought from elsewhere is lost in part (%d records): it does not come again", n)
-	}
-	return err
-}
-
 // ties checks what is remembered of mail from elsewhere.
 func (v *verifier) ties() error {
 	return v.snap.r.Scan([]byte{famTie}, []byte{famTiedBox + 1}, false, func(k, val []byte) bool {
