@@ -74,6 +74,38 @@ func TestLongRuns(t *testing.T) {
 	})
 }
 
+// Also at their host: two first runs of large mailboxes there do not stop all others.
+func TestLongRunsAtAHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.opt.Open = func(ctx context.Context, r Rule, _ Secret) (move.Source, error) {
+			if r.User != "u9" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return w.s.open(), nil
+		}
+		for i := range w.perHost() {
+			w.addAt(t, "one.example.net", i)
+		}
+		stop := w.run(t)
+		time.Sleep(10 * time.Second)
+		quick := w.addAt(t, "one.example.net", 9)
+		time.Sleep(10 * time.Second)
+		if s := w.show(t, quick); !s.Last.IsZero() {
+			t.Errorf("more than %d run at a host: %+v", w.perHost(), s)
+		}
+		time.Sleep(short)
+		if s := w.show(t, quick); s.Last.IsZero() {
+			t.Errorf("%+v", s)
+		}
+		stop()
+		if w.running != 0 || w.long != 0 || len(w.hosts) != 0 {
+			t.Errorf("%d, %d, %v are left", w.running, w.long, w.hosts)
+		}
+	})
+}
+
 // A server that tells of news all the time, and has none, is asked more and more rarely; there is
 // a gap before each run in any case.
 func TestNewsInVain(t *testing.T) {

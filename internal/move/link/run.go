@@ -97,7 +97,8 @@ func (e *entry) rest() time.Duration {
 	return min(settle<<min(e.vain, 10), max(longestWait, e.rule.Poll))
 }
 
-// short is how long a run may last before it gives its place to others, if not too many have.
+// short is how long a run may last before it gives its places, at its host too, to others, if not too
+// many have.
 const short = time.Minute
 
 func (l *Links) lasts(e *entry) {
@@ -106,6 +107,7 @@ func (l *Links) lasts(e *entry) {
 	if e.running && !e.long && l.long < l.opt.MaxRuns {
 		e.long = true
 		l.running--
+		l.leavesHost(e)
 		l.long++
 		l.signal()
 	}
@@ -113,17 +115,21 @@ func (l *Links) lasts(e *entry) {
 
 // leaves gives back what a run holds. It needs the lock.
 func (l *Links) leaves(e *entry) {
-	if host := e.rule.Server.Host; l.hosts[host] > 1 {
-		l.hosts[host]--
-	} else {
-		delete(l.hosts, host)
-	}
 	if e.long {
 		e.long = false
 		l.long--
 		return
 	}
+	l.leavesHost(e)
 	l.running--
+}
+
+func (l *Links) leavesHost(e *entry) {
+	if host := e.rule.Server.Host; l.hosts[host] > 1 {
+		l.hosts[host]--
+	} else {
+		delete(l.hosts, host)
+	}
 }
 
 // perHost is how many links run at one host: those of a slow one are not to hold all places.
