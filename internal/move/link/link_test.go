@@ -684,6 +684,37 @@ func TestPauseRemoveAndAsk(t *testing.T) {
 	})
 }
 
+// Who asked for a run hears of it when the link is paused meanwhile.
+func TestPauseWhileAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		slow(w)
+		id := w.addAt(t, "slow.example.net", 0)
+		defer w.run(t)()
+		asked := make(chan error, 1)
+		go func() {
+			_, err := w.Now(t.Context(), id)
+			asked <- err
+		}()
+		time.Sleep(time.Second)
+		if err := w.Pause(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		select {
+		case err := <-asked:
+			if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Say(err), "paused") {
+				t.Error(err)
+			}
+		default:
+			t.Error("who asked waits for ever")
+			w.mu.Lock()
+			w.known[id].answer(errStill)
+			w.mu.Unlock()
+		}
+	})
+}
+
 // A restart goes on where it was, and knows how it was going.
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

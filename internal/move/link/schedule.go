@@ -180,11 +180,14 @@ func (l *Links) drop(id ID) (held move.Source) {
 	if !e.running && !e.watching { // else it is its user's
 		held, e.source = e.source, nil
 	}
-	for _, ask := range e.askers {
-		ask <- outcome{err: fault.New(fault.Closed, "the server is stopping, or the link was removed")}
-	}
-	e.askers = nil
+	e.answer(fault.New(fault.Closed, "the server is stopping, or the link was removed"))
 	return held
+}
+
+// answer tells those who asked for a run that there is none. It needs the lock.
+func (e *entry) answer(why error) {
+	answer(e.askers, Report{}, why)
+	e.askers = nil
 }
 
 // appeared takes a new link up, if links are carried out here.
@@ -249,6 +252,9 @@ func (l *Links) changed(r Rule, s state) {
 	e.state, e.saved = s, s.Last
 	if e.stop != nil {
 		e.stop()
+	}
+	if s.Pause != notPaused { // it does not run again
+		e.answer(isPaused(r, s))
 	}
 	e.due, e.again = l.opt.Now(), e.running
 	if !e.running && !e.watching {
@@ -360,14 +366,18 @@ func (l *Links) Now(ctx context.Context, id ID) (Report, error) {
 		return Report{}, err
 	}
 	if s.Pause != notPaused {
-		_, fix := words(r, s)
-		return Report{}, fault.Newf(fault.Invalid, "link %d is paused: %s", id, fix)
+		return Report{}, isPaused(r, s)
 	}
 	l.mu.Lock()
 	e := l.known[id]
 	if e == nil || !l.begun {
 		l.mu.Unlock()
 		return l.alone(ctx, r, s)
+	}
+	if e.state.Pause != notPaused { // since
+		err := isPaused(e.rule, e.state)
+		l.mu.Unlock()
+		return Report{}, err
 	}
 	done := make(chan outcome, 1)
 	e.askers = append(e.askers, done)
@@ -379,6 +389,11 @@ func (l *Links) Now(ctx context.Context, id ID) (Report, error) {
 	case o := <-done:
 		return o.report, o.err
 	}
+}
+
+func isPaused(r Rule, s state) error {
+	_, fix := words(r, s)
+	return fault.Newf(fault.Invalid, "link %d is paused: %s", r.ID, fix)
 }
 
 // alone runs a link in a process that carries none out by itself.
