@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/conf"
@@ -24,19 +25,20 @@ import (
 func (h *house) settings() *autoconf.Server {
 	a := h.cfg.Autoconfig
 	ask := guard.New(guard.Options{Now: time.Now, PerAddress: a.Requests, PerNetwork: 5 * a.Requests})
+	own := sync.OnceValue(addressesHere)
+	near := func(peer netip.Addr) bool {
+		return peer.IsLoopback() || slices.Contains(own(), peer) || slices.ContainsFunc(h.cfg.Trusted, func(p netip.Prefix) bool { return p.Contains(peer) })
+	}
 	o := autoconf.Options{
 		Hostname: asciiName(string(h.cfg.Hostname)), Services: announced(h.cfg), Provider: announcedProvider(h.cfg), Web: webBase(h.cfg),
 		Secure: publicHTTPS(h.cfg), IsLocal: h.directory.IsLocal, Any: h.trying, Now: time.Now, Log: h.log,
 		Sign: h.profileSigner(),
+		Near: near,
 		Allow: func(peer netip.Addr) error {
-			if slices.ContainsFunc(h.cfg.Trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+			if near(peer) { // the doctor, too, asks much at once
 				return nil
 			}
-			err := ask.Begin(peer)
-			if err != nil && onThisMachine(peer) { // the doctor asks much at once
-				return nil
-			}
-			return err
+			return ask.Begin(peer)
 		},
 	}
 	return autoconf.New(o)

@@ -157,7 +157,7 @@ func foundAddresses(ctx context.Context, o discover.Options, s discover.Service)
 	private := o.AllowPrivate || s.Source == "own" || s.Source == "override"
 	var all []netip.Addr
 	if a, bad := netip.ParseAddr(s.Host); bad == nil {
-		all, private = []netip.Addr{a}, private || s.Source == "table" && a.IsLoopback() // a program on this machine
+		all, private = []netip.Addr{a}, private || a.IsLoopback() // a program on this machine: only the table names one
 	} else if all, err = lookedUp(ctx, o, s.Host); err != nil {
 		return nil, err
 	}

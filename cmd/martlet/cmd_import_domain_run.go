@@ -109,11 +109,13 @@ func (m *domainMove) bring(all []*moving, parallel int) error {
 func (m *domainMove) one(ctx context.Context, w *moving, l *domainLine) {
 	o := m.options(w)
 	if w.create {
-		if err := m.proven(ctx, &o); err != nil {
-			l.Why = describe(err)
-			return
+		src, err := m.proven(ctx, &o)
+		if err == nil {
+			if err = m.newAccount(ctx, w); err != nil {
+				err = errors.Join(err, src.Close())
+			}
 		}
-		if err := m.newAccount(ctx, w); err != nil {
+		if err != nil {
 			l.Why = describe(err)
 			return
 		}
@@ -142,23 +144,24 @@ func (m *domainMove) one(ctx context.Context, w *moving, l *domainLine) {
 
 // proven makes sure that the mail of an account that is to be made can be read: the import
 // begins with the connection that shows it.
-func (m *domainMove) proven(ctx context.Context, o *move.Options) error {
+func (m *domainMove) proven(ctx context.Context, o *move.Options) (move.Source, error) {
 	open := o.Open
 	src, err := open(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := src.Mailboxes(ctx); err != nil {
-		return errors.Join(err, src.Close())
+		return nil, errors.Join(err, src.Close())
 	}
+	first := src
 	o.Open = func(ctx context.Context) (move.Source, error) {
-		if first := src; first != nil {
-			src = nil
-			return first, nil
+		if s := first; s != nil {
+			first = nil
+			return s, nil
 		}
 		return open(ctx)
 	}
-	return nil
+	return src, nil
 }
 
 // reportName is the file of an account's proof. An address may have a slash in it, and two

@@ -29,7 +29,7 @@ folder itself go into ` + looseMail + `.`,
 				return nil, err
 			}
 			return func(context.Context, func(string)) (move.Source, error) {
-				return p.source(func() move.Source { return eml.New(p.folder, p.name, looseMail, p.id) })
+				return eml.New(p.folder, p.name, looseMail, p.id), nil
 			}, nil
 		},
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +25,7 @@ func exported(s importSource) importSource {
 	s.long += "\n\nA folder that martlet export has made comes back as the identical account: with roles,\nsubscriptions, UIDs and every byte."
 	open := s.open
 	s.open = func(cmd *cobra.Command, args []string) (opener, error) {
-		if _, err := os.Stat(filepath.Join(args[0], outward.ManifestName)); errors.Is(err, os.ErrNotExist) || err != nil {
+		if _, err := os.Stat(filepath.Join(args[0], outward.ManifestName)); err != nil {
 			return open(cmd, args)
 		}
 		f, err := openExport(args[0])

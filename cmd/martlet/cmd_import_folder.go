@@ -5,8 +5,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/martlet-mail/martlet/internal/move"
-	"github.com/martlet-mail/martlet/internal/move/outward"
 	"github.com/martlet-mail/martlet/internal/move/rfc822"
 )
 
@@ -56,26 +54,6 @@ func openSource(kind, path string) (*sourcePlace, error) {
 		return nil, failed("cannot read %s: %v", path, err)
 	}
 	return &sourcePlace{sourceFolder{root}, name, id, filepath.Base(filepath.Join(dir, name))}, nil
-}
-
-// exported returns what Martlet itself has exported into the folder, or nil.
-func (p *sourcePlace) exported() (move.Source, error) {
-	if p.name != "." {
-		return nil, nil
-	}
-	f, err := outward.OpenFolder(p.folder.root)
-	if f == nil || err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-// source returns what Martlet has exported there, or else what is made by other.
-func (p *sourcePlace) source(other func() move.Source) (move.Source, error) {
-	if s, err := p.exported(); s != nil || err != nil {
-		return s, err
-	}
-	return other(), nil
 }
 
 func newTemp() (rfc822.Temp, error) { return tempFile() }

@@ -36,9 +36,6 @@ func TestSourceFolderDoesNotWait(t *testing.T) {
 	if _, _, err := rfc822.Open(p.folder, "a.mbox"); err != nil {
 		t.Error(err)
 	}
-	if s, err := p.exported(); s != nil || err != nil {
-		t.Error("a folder that is no export", s, err)
-	}
 }
 
 func TestPOP3URL(t *testing.T) {

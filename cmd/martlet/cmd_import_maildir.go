@@ -28,7 +28,7 @@ download nothing again; their keywords and subscriptions are read too.`,
 				return nil, err
 			}
 			return func(context.Context, func(string)) (move.Source, error) {
-				return p.source(func() move.Source { return maildir.New(p.folder, p.id) })
+				return maildir.New(p.folder, p.id), nil
 			}, nil
 		},
 	}

@@ -41,9 +41,7 @@ fields of status stay too, unless --strip-status is given.`,
 				return nil, err
 			}
 			return func(context.Context, func(string)) (move.Source, error) {
-				return p.source(func() move.Source {
-					return mbox.New(p.folder, p.name, mbox.Options{ID: p.id, Quoting: quoting, StripStatus: strip, Temp: newTemp})
-				})
+				return mbox.New(p.folder, p.name, mbox.Options{ID: p.id, Quoting: quoting, StripStatus: strip, Temp: newTemp}), nil
 			}, nil
 		},
 	}

@@ -184,17 +184,16 @@ func isSelf(blocks []conf.Listen) func(netip.AddrPort) bool {
 
 // onThisMachine tells whether an address is one of this machine's interfaces now.
 func onThisMachine(a netip.Addr) bool {
-	if a.IsLoopback() {
-		return true
-	}
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
+	return a.IsLoopback() || slices.Contains(addressesHere(), a)
+}
+
+// addressesHere are those of this machine, none if the system does not say.
+func addressesHere() (own []netip.Addr) {
+	all, _ := net.InterfaceAddrs()
 	for _, have := range all {
-		if p, err := netip.ParsePrefix(have.String()); err == nil && p.Addr().Unmap() == a {
-			return true
+		if p, err := netip.ParsePrefix(have.String()); err == nil {
+			own = append(own, p.Addr().Unmap())
 		}
 	}
-	return false
+	return own
 }

@@ -34,12 +34,25 @@ func (h *hunt) autoconfig(ctx context.Context, s *step, requests []request, conf
 	return h.firstOf(ctx, s, ways)
 }
 
-// doubted takes what came over plain HTTP for no more than a guess, and for less than one that a
+// plainAutoconfig asks several places over plain HTTP. Each answer is doubted before it counts.
+func (h *hunt) plainAutoconfig(ctx context.Context, s *step, requests []request) (found, error) {
+	ways := make([]func(context.Context) (found, error), len(requests))
+	for i, r := range requests {
+		ways[i] = func(ctx context.Context) (found, error) {
+			got, err := h.autoconfigAt(ctx, r, Published)
+			h.doubt(s, got)
+			return got, err
+		}
+	}
+	return h.firstOf(ctx, s, ways)
+}
+
+// doubt takes what came over plain HTTP for no more than a guess, and for less than one that a
 // certificate confirms, if it names another owner's host or one without encryption: that is what
 // somebody on the way would say.
-func (h *hunt) doubted(s *step, got found) found {
+func (h *hunt) doubt(s *step, got found) {
 	if !slices.ContainsFunc(got.services, func(v Service) bool { return v.Security == "none" || !h.who.below(v.Host) }) {
-		return got
+		return
 	}
 	for i := range got.services {
 		got.services[i].Confidence = Guessed
@@ -47,7 +60,6 @@ func (h *hunt) doubted(s *step, got found) found {
 	h.mu.Lock()
 	s.rank = rankDoubted
 	h.mu.Unlock()
-	return got
 }
 
 // firstOf goes several ways at once, and takes the first in their order that finds something;

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -238,6 +240,27 @@ func TestSilentPlaceDoesNotHideTheOther(t *testing.T) {
 	w.want(w.find("me@example.org", func(o *Options) { o.Explain, o.Deadline = false, 2*time.Second }), `imap imap.example.org:993 tls autoconfig published
 		pop3 pop.example.org:995 tls guess guessed
 		smtp smtp.example.org:587 starttls autoconfig published`)
+}
+
+// Nor does it count for more than it is worth, though the search ends before the first has answered.
+func TestAttack80DoubtfulBesideASilentPlace(t *testing.T) {
+	w := newWorld(t, zone)
+	w.silent("203.0.113.2:80")
+	doc := strings.ReplaceAll(configXML("example.org"), ".example.org</hostname>", ".evil.net</hostname>")
+	w.web("203.0.113.1", func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, doc) })
+	if !strings.Contains(doc, "evil.net") {
+		t.Fatal(doc)
+	}
+	w.mailAll("203.0.113.8", "imap.example.org", "pop.example.org", "smtp.example.org")
+	a := w.find("me@example.org", func(o *Options) { offline(o); o.Deadline = 2 * time.Second })
+	for _, s := range a.Services {
+		if s.Source != "guess" {
+			t.Errorf("%+v", s)
+		}
+	}
+	if len(a.Services) == 0 {
+		t.Error(explained(a))
+	}
 }
 
 // On a slow line every server answers, and none fast: the first of them does not end the search.

@@ -75,8 +75,7 @@ func (h *hunt) ask() {
 	}
 	h.start(rankAutodiscover, "autodiscover", "https://autodiscover."+d+", https://"+d, h.outlook)
 	h.start(rankPlain, "autoconfig-http", "http://autoconfig."+d+", http://"+d, func(ctx context.Context, s *step) (found, error) {
-		got, err := h.autoconfig(ctx, s, gets(true, h.autoconfigURLs("http", d)...), Published)
-		return h.doubted(s, got), err
+		return h.plainAutoconfig(ctx, s, gets(true, h.autoconfigURLs("http", d)...))
 	})
 	h.start(rankGuess, "guess", "the usual names of "+d, h.guess)
 	h.start(rankHost, "mx-host", "the mail host, and its owner's usual names", h.guessHost)

@@ -41,6 +41,7 @@ type Options struct {
 	Any      string                                        // domain that is meant whatever the Host, on a try-out server; "": none
 	Sign     func(context.Context, []byte) ([]byte, error) // signs a profile; a fault of kind NotFound, or nil: profiles are not signed
 	Allow    func(peer netip.Addr) error                   // whether somebody may ask once more; nil: always
+	Near     func(peer netip.Addr) bool                    // whether nobody is on the way to a peer, as to a proxy of ours; nil: this machine
 	Now      func() time.Time
 	Log      *slog.Logger // nil: discard
 }
@@ -60,6 +61,9 @@ type handler func(w http.ResponseWriter, r *http.Request, domain string)
 func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Near == nil {
+		o.Near = netip.Addr.IsLoopback
 	}
 	s := &Server{opt: o, template: newTemplate()}
 	s.on = map[string]handler{
@@ -114,15 +118,15 @@ func (s *Server) Wrap(next http.Handler) http.Handler {
 }
 
 // unprotected tells whether a person asks over http, where others on the way could change the
-// page, the profile or the code, and could do so over https. Who asks on this machine, as a proxy
-// does that has taken the TLS off, has nobody on the way.
+// page, the profile or the code, and could do so over https. A peer that is near, as a proxy is
+// that has taken the TLS off, has nobody on the way.
 func (s *Server) unprotected(r *http.Request) bool {
 	if s.opt.Secure == 0 || r.TLS != nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
 	path := strings.ToLower(r.URL.Path)
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return (path == "/account" || strings.HasPrefix(path, "/account/")) && (err != nil || !peer.Addr().Unmap().IsLoopback())
+	return (path == "/account" || strings.HasPrefix(path, "/account/")) && (err != nil || !s.opt.Near(peer.Addr().Unmap()))
 }
 
 // handler returns what answers at a path, or nil.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -41,11 +42,15 @@ func TestPeopleAreLedToHTTPS(t *testing.T) {
 		{443, "autoconfig.here.example", configPath, "", false, 200, ""},
 		{443, "other.example", profile, "", false, 404, ""}, // nobody is led to a name that is not ours
 	} {
-		o.Secure = c.port
+		o.Secure, o.Near = c.port, nil
 		r := asked(c.host, c.target, c.peer, c.secure)
 		if r.StatusCode != c.code || r.Header.Get("Location") != c.where || c.code != 200 && r.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%+v: %s %v", c, r.Status, r.Header)
 		}
+	}
+	o.Secure, o.Near = 443, func(peer netip.Addr) bool { return peer == netip.MustParseAddr("192.0.2.7") }
+	if near, far := asked("here.example", profile, "192.0.2.7:1", false), asked("here.example", profile, "192.0.2.8:1", false); near.StatusCode != 200 || far.StatusCode != 307 {
+		t.Errorf("a proxy elsewhere is led in a ring: %s, others: %s", near.Status, far.Status)
 	}
 	if r := ask(o, "POST", "autodiscover.here.example", "/autodiscover/autodiscover.xml", `<Autodiscover><Request><EMailAddress>a@here.example</EMailAddress></Request></Autodiscover>`); r.StatusCode != 200 || !strings.Contains(bodyOf(t, r), "<LoginName>") {
 		t.Error(r.Status)
