@@ -120,7 +120,7 @@ type mender struct {
 	found    []Mended // to be reported before it is done
 	lost     int64    // messages reported, without deleted ones that were kept
 	keptName string
-	tied     map[mail.MessageID][][]byte // keys of ties, once somebody asked
+	tied     map[mail.MessageID][][]byte // keys of ties of messages that are being mended
 	counted  int64                       // messages that there were by the account's counts
 }
 
@@ -295,6 +295,13 @@ func (r *mender) mailbox() error {
 		r.note(0, "its messages cannot be listed: %s", fault.Say(err))
 		return nil
 	}
+	var ids []mail.MessageID
+	for _, u := range list {
+		ids = append(ids, u.m.ID)
+	}
+	if err == nil {
+		err = r.findTies(ids)
+	}
 	for _, u := range list {
 		if err == nil {
 			err = r.message(u)
@@ -353,10 +360,7 @@ func (r *mender) message(u unwell) error {
 			return err
 		}
 	}
-	ties, err := r.tiesOf(u.m.ID)
-	if err != nil {
-		return err
-	}
+	ties := r.tied[u.m.ID]
 	u.found.Lost = p == nil
 	return r.told(func(tx *Tx) error {
 		found := u.found
@@ -414,6 +418,9 @@ func (r *mender) strays() error {
 			return true
 		})
 	})
+	if err == nil {
+		err = r.findTies(ids)
+	}
 	for i, f := range list {
 		if err == nil {
 			err = r.stray(ids[i], f)
@@ -450,6 +457,9 @@ func (r *mender) orphans() error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = r.findTies(ids)
+	}
 	for _, id := range ids {
 		if err == nil {
 			err = r.stray(id, Facts{Size: r.sizeOf(id)})
@@ -499,10 +509,7 @@ func (r *mender) stray(id mail.MessageID, f Facts) error {
 	if err != nil {
 		return err
 	}
-	ties, err := r.tiesOf(id)
-	if err != nil {
-		return err
-	}
+	ties := r.tied[id]
 	if all == nil {
 		r.box = Mailbox{}
 		return r.told(func(tx *Tx) error {

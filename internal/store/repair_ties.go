@@ -12,33 +12,37 @@ import (
 // keeps the source in step may delete it there. So what a repair loses must not look like that:
 // its tie goes, in the commit in which the message does, and it comes again from where it came.
 
-// tiesOf returns the keys of the ties of a message.
-func (r *mender) tiesOf(id mail.MessageID) ([][]byte, error) {
-	if r.tied == nil {
-		tied := map[mail.MessageID][][]byte{}
-		err := r.a.View(r.ctx, func(s *Snapshot) error {
-			clear(tied)
-			return s.r.Scan([]byte{famTie}, []byte{famTie + 1}, false, func(k, v []byte) bool {
-				if t, err := decodeTie(k, v); err == nil && t.Message != 0 {
-					tied[t.Message] = append(tied[t.Message], bytes.Clone(k))
-				}
-				return true
-			})
-		})
-		if err != nil {
-			return nil, err
-		}
-		r.tied = tied
+// findTies looks for the ties of messages that are about to be mended: of those alone, as an
+// account may have very many.
+func (r *mender) findTies(ids []mail.MessageID) error {
+	r.tied = map[mail.MessageID][][]byte{}
+	if len(ids) == 0 {
+		return nil
 	}
-	return r.tied[id], nil
+	for _, id := range ids {
+		r.tied[id] = nil
+	}
+	return r.a.View(r.ctx, func(s *Snapshot) error {
+		return s.r.Scan([]byte{famTie}, []byte{famTie + 1}, false, func(k, v []byte) bool {
+			if t, err := decodeTie(k, v); err == nil && t.Message != 0 {
+				if keys, asked := r.tied[t.Message]; asked {
+					r.tied[t.Message] = append(keys, bytes.Clone(k))
+				}
+			}
+			return true
+		})
+	})
 }
 
 // retie has ties lead to the message that was appended last, which is the same one.
 func (tx *Tx) retie(keys [][]byte, at mail.MailboxID, uid mail.UID) error {
 	for _, key := range keys {
 		v, ok, err := tx.w.Get(key)
-		if err != nil || !ok {
+		if err != nil {
 			return err
+		}
+		if !ok {
+			continue // forgotten meanwhile
 		}
 		t, err := decodeTie(key, v)
 		if err != nil {

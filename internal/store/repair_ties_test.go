@@ -142,3 +142,35 @@ func TestRepairOfMoreTiesThanACommitHolds(t *testing.T) {
 	}
 	w.verify(t)
 }
+
+// A tie that is forgotten leaves the others of its message tied, and what is looked for holds
+// the ties of the messages asked for alone.
+func TestRepairTiesWhatIsLeft(t *testing.T) {
+	w := newWorld(t)
+	inbox, box := w.box(t, "INBOX").ID, TiedBox{Source: "s", Mailbox: "m"}
+	one := w.bring(t, inbox, box, "a", 0, letter(1))
+	w.bring(t, inbox, box, "other", 0, letter(2))
+	w.update(t, func(tx *Tx) error { again := one; again.Key = "b"; return tx.PutTie(box, again) })
+	r := &mender{ctx: ctx, a: w.a}
+	if err := r.findTies([]mail.MessageID{one.Message, 99}); err != nil || len(r.tied[one.Message]) != 2 || len(r.tied) != 2 || len(r.tied[99]) != 0 {
+		t.Fatal(r.tied, err)
+	}
+	p := w.receive(t, letter(1))
+	w.update(t, func(tx *Tx) error {
+		if err := tx.w.Delete(box.tieKey("a")); err != nil {
+			return err
+		}
+		uid, err := tx.Append(inbox, NewMessage{Parcel: p})
+		if err != nil {
+			return err
+		}
+		return tx.retie(r.tied[one.Message], inbox, uid)
+	})
+	if got, ok := w.tie(t, box, "b"); !ok || got.Message == one.Message || got.UID != 3 {
+		t.Errorf("%+v %v", got, ok)
+	}
+	if _, ok := w.tie(t, box, "a"); ok {
+		t.Error("a forgotten tie is there again")
+	}
+	w.verify(t)
+}
