@@ -102,6 +102,25 @@ func TestListsLess(t *testing.T) {
 	}
 }
 
+// What is left out of a list of what is new comes when it is listed.
+func TestNewAndNotListed(t *testing.T) {
+	h, s := newHere(t, steady), newSide("INBOX", "Work", "Trash")
+	s.add("INBOX", letter(1), 0)
+	accord(t, h, s, following())
+	s.add("INBOX", letter(2), 0)
+	s.add("INBOX", letter(3), 0)
+	s.hidden = s.box("INBOX").key(2)
+	accord(t, h, s, following())
+	got, _ := h.content(t)
+	if len(got["INBOX"]) != 2 { // the control
+		t.Errorf("%q", got)
+	}
+	s.hidden = ""
+	accord(t, h, s, following())
+	got, _ = h.content(t)
+	same(t, "all is listed", got, s.content())
+}
+
 // A mailbox made anew is known again although not all of it is listed.
 func TestRenewedListsLess(t *testing.T) {
 	h, s := newHere(t, steady), newSide("INBOX", "Work", "Trash")

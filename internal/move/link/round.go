@@ -368,14 +368,15 @@ func (r *round) follow(ctx context.Context) error {
 	return nil
 }
 
-// remember keeps how far each mailbox was read, if all that was told of it has been done.
+// remember keeps how far each mailbox was read, if all that was told of it has been done. A server
+// that lists less than there is would not tell of the rest again.
 func (r *round) remember(ctx context.Context) error {
 	if r.awaits() {
 		r.report.More = true
 		return nil
 	}
 	for _, b := range r.boxes {
-		if b.state == nil || b.broken || b.partial && b.since == nil || string(b.state) == string(b.since) {
+		if b.state == nil || b.broken || b.partial || string(b.state) == string(b.since) {
 			continue
 		}
 		if !r.settled && (len(b.gone) > 0 || !b.settled()) {
