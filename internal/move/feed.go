@@ -133,6 +133,10 @@ func (d *feed) settle(w *onItsWay, o *Outcome) {
 		}
 		return
 	}
+	if o.Before && o.Content != (Content{}) && o.Content != w.content {
+		d.f.skip(&w.item, sameKey, false)
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	row.tied++

@@ -75,11 +75,17 @@ func (f *filler) Want(ctx context.Context, items []Item) ([]bool, error) {
 		return nil, &targetError{err}
 	}
 	want, done := make([]bool, len(items)), 0
-	f.known(ties)
+	told := make(map[string]int, len(items))
 	for i := range items {
 		item := &items[i]
+		if first, again := told[item.Key]; again {
+			f.toldTwice(&items[first], item)
+			continue
+		}
+		told[item.Key] = i
 		f.row.Messages++
 		f.row.Bytes += max(item.Size, 0)
+		f.known(ties[i])
 		want[i] = f.wants(item, ties[i])
 		if !want[i] {
 			done++
@@ -89,14 +95,24 @@ func (f *filler) Want(ctx context.Context, items []Item) ([]bool, error) {
 	return want, f.carry(ctx, changesAtOnce)
 }
 
-// known counts ties.
-func (f *filler) known(ties []*Tie) {
-	f.feed.mu.Lock()
-	defer f.feed.mu.Unlock()
-	for _, t := range ties {
-		if t != nil {
-			f.row.tied++
-		}
+// toldTwice passes over a message that the source tells of twice: it counts once. Another message
+// of the same key cannot be brought. As nothing can tell the two apart later, it counts as skipped.
+func (f *filler) toldTwice(first, item *Item) {
+	if item.Size != first.Size || item.MessageID != first.MessageID || !item.Date.Equal(first.Date) {
+		f.row.Messages++
+		f.row.Bytes += max(item.Size, 0)
+		f.skip(item, sameKey, false)
+	}
+}
+
+const sameKey = "the source calls another message the same"
+
+// known counts a tie.
+func (f *filler) known(t *Tie) {
+	if t != nil {
+		f.feed.mu.Lock()
+		f.row.tied++
+		f.feed.mu.Unlock()
 	}
 }
 
@@ -171,7 +187,7 @@ func (f *filler) Put(ctx context.Context, item Item, r io.Reader) error {
 			w.file.Close()
 		}
 		f.progress(1)
-		f.known([]*Tie{{Key: old}})
+		f.known(&Tie{Key: old})
 		f.changes = append(f.changes, Change{Key: old, NewKey: strings.Clone(item.Key)})
 		return f.carry(ctx, changesAtOnce)
 	}

@@ -244,6 +244,56 @@ func TestProofCountsWhatIsThere(t *testing.T) {
 	}
 }
 
+// A key that the source tells of twice is one message, or two of which one cannot come: what came
+// before and is gone there does not stand for that.
+func TestProofOfKeysToldTwice(t *testing.T) {
+	for _, c := range []struct {
+		what             string
+		far              bool // behind other messages
+		text             string
+		messages, missed int64
+	}{
+		{"the same", false, letter(5000), 1, 0}, {"another", false, letter(5001) + "more", 2, 1},
+		{"the same, later", true, letter(5000), 2, 0}, {"another, later", true, letter(5001) + "more", 2, 1},
+	} {
+		w := newWorld(t, store.Quota{})
+		s := newMemory(10)
+		o := w.options(s)
+		if _, err := Import(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		b := &s.boxes[1]
+		b.mail = nil
+		b.add(letter(5000), Item{Key: "k"})
+		if c.far {
+			for i := range int64(MaxItems) {
+				b.add("", Item{Key: fmt.Sprint("far", i)})
+			}
+			c.messages += int64(MaxItems)
+		}
+		b.add(c.text, Item{Key: "k"})
+		b.add(letter(6000), Item{Key: "lost"})
+		b.mail[len(b.mail)-1].lost = true
+		rounds := 2
+		if c.far {
+			rounds = 1 // what was told long before is not remembered
+		}
+		for range rounds {
+			r, err := Import(ctx, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Prove(ctx, o.Target, r, func(d Difference) { t.Errorf("%+v", d) }, func(p Proof) {
+				if p.Source == "Sent Items" && (p.Messages != c.messages+1 || p.Skipped != c.missed || p.Lost != 1) {
+					t.Errorf("%s: %+v", c.what, p)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // A message that is expunged between the look at it and the reading is not a damaged one.
 func TestProofOfWhatIsExpungedMeanwhile(t *testing.T) {
 	w := newWorld(t, store.Quota{})

@@ -98,7 +98,7 @@ func proveOne(ctx context.Context, to Target, m *MailboxReport, tell func(Differ
 	})
 	// Those of the source that neither were left out nor skipped have a tie. Ties of messages
 	// that it has no more are among all that there are.
-	p.Lost = max(p.Messages-p.LeftOut-p.Skipped-min(m.tied, p.Brought), 0)
+	p.Lost = max(p.Messages-p.LeftOut-p.Skipped-m.tied, 0)
 	return p, err
 }
 
