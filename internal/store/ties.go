@@ -200,6 +200,9 @@ func (tx *Tx) PutTie(box TiedBox, t Tie) error {
 	return tx.w.Put(box.tieKey(t.Key), t.encode())
 }
 
+// DropTie forgets a tie: under the key of its message at the source another is, or will be.
+func (tx *Tx) DropTie(box TiedBox, key string) error { return tx.w.Delete(box.tieKey(key)) }
+
 // AppendTied is Append of a message that comes from elsewhere, and remembers that: what
 // Append gives is filled into the tie, which comes back. If another message has a UID that is
 // wanted, the mailbox gets a new UIDVALIDITY: to whoever knows it from there it is not the
