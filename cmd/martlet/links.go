@@ -147,6 +147,7 @@ func linkSource(r link.Rule, s link.Secret, roots *x509.CertPool, dial dialer, t
 			Security: map[string]imapc.Security{"tls": imapc.TLS, "starttls": imapc.StartTLS, "offered": imapc.OfferedTLS}[r.Server.Security],
 		},
 		User: r.User, Patience: linkPatience, Wait: pause,
+		BytesPerDay: -1, // no run waits for hours: who is told to by the server comes again later
 		Credentials: func(context.Context) (imapc.Credentials, error) {
 			return imapc.Credentials{User: r.User, Password: s.Password, Token: token, Mechanism: mechanism}, nil
 		},
