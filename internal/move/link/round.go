@@ -399,7 +399,7 @@ type declined struct {
 
 const (
 	declinedFor  = time.Hour
-	mostDeclined = 10_000
+	mostDeclined = 5_000 // of a link
 )
 
 func declinedKey(b *box, key string) string { return b.id.Mailbox + "\x00" + key }
@@ -421,7 +421,13 @@ func (r *round) wasDeclined(b *box, key string) bool {
 
 // decline remembers a message that was refused.
 func (r *round) decline(b *box, key, why string) {
-	if r.declined != nil && len(r.declined) < mostDeclined {
+	if r.declined == nil {
+		return
+	}
+	if len(r.declined) >= mostDeclined {
+		maps.DeleteFunc(r.declined, func(_ string, d declined) bool { return !r.now().Before(d.until) })
+	}
+	if len(r.declined) < mostDeclined {
 		r.declined[declinedKey(b, key)] = declined{r.now().Add(declinedFor), why}
 	}
 }

@@ -168,6 +168,7 @@ func (l *Links) drop(id ID) (held move.Source) {
 		return nil
 	}
 	delete(l.known, id)
+	l.countsFor(e.rule.Account, -1)
 	if e.at >= 0 {
 		heap.Remove(&l.queue, e.at)
 	}
@@ -213,6 +214,9 @@ func (l *Links) appear(r Rule, s state, after time.Duration) {
 		}
 	}
 	l.mu.Lock()
+	if l.known[r.ID] == nil {
+		l.countsFor(r.Account, 1)
+	}
 	l.known[r.ID] = e
 	l.put(e)
 	l.mu.Unlock()

@@ -41,17 +41,19 @@ func (l *Links) mark(account mail.AccountID, nonce []byte) []byte {
 	return h.Sum(nil)
 }
 
-// often counts how often the same content was brought into an account since the start. A ring of
+// often counts how often the same content was brought into an account lately. A ring of
 // links, or of forwarding and links, brings a message again and again, each time as a new one;
 // nobody else does that more than a few times. A nil often counts nothing.
 type often struct {
+	links int // of the account that are looked after; under the lock of Links
+
 	mu    sync.Mutex
 	times map[[8]byte]uint8
 }
 
 const (
-	mostTimes = 4       // that one content is brought beyond what the first run brings
-	mostOften = 200_000 // contents that are counted; then counting begins anew
+	mostTimes = 4     // that one content is brought beyond what the first run brings
+	mostOften = 5_000 // contents that are counted; then counting begins anew
 	tooOften  = "the same message came again and again: links or forwarding seem to lead in a circle"
 )
 
@@ -78,14 +80,21 @@ func (o *often) enough(c move.Content) bool {
 	return o.times[[8]byte(c[:8])] >= mostTimes
 }
 
-// oftenOf returns what counts for an account.
+// oftenOf returns what counts for an account; nil if no link of it is looked after.
 func (l *Links) oftenOf(account mail.AccountID) *often {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.often[account]
+}
+
+// countsFor has it counted for an account with one link more or less. It needs the lock.
+func (l *Links) countsFor(account mail.AccountID, n int) {
 	o := l.often[account]
 	if o == nil {
 		o = new(often)
 		l.often[account] = o
 	}
-	return o
+	if o.links += n; o.links <= 0 {
+		delete(l.often, account)
+	}
 }

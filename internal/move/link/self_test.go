@@ -1,8 +1,12 @@
 package link
 
 import (
+	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/move"
 )
@@ -50,5 +54,55 @@ func TestRing(t *testing.T) {
 	s.add("INBOX", letter(2), 0)
 	if r := accord(t, h, s, following()); r.Brought < 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// What is counted of an account is bounded, and forgotten with its last link.
+func TestCountsEndWithTheLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.run(t)()
+		one, two := w.addAt(t, "one.example.net", 1), w.addAt(t, "one.example.net", 2)
+		o := w.oftenOf(1)
+		if o == nil {
+			t.Fatal("nothing is counted")
+		}
+		for i := range 3 * mostOften {
+			var c move.Content
+			binary.BigEndian.PutUint64(c[:], uint64(i))
+			o.came(c)
+		}
+		if n := len(o.times); n == 0 || n > mostOften {
+			t.Errorf("%d contents are counted", n)
+		}
+		for i, id := range []ID{one, two} {
+			if err := w.Remove(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			if kept := w.oftenOf(1) != nil; kept != (i == 0) || kept && w.oftenOf(1) != o {
+				t.Errorf("after the removal of %d links it is kept: %v", i+1, kept)
+			}
+		}
+	})
+}
+
+// What is refused is remembered anew when what was remembered is over.
+func TestRefusalsAreBounded(t *testing.T) {
+	now := steady()
+	r := round{declined: map[string]declined{}, now: func() time.Time { return now }}
+	b := new(box)
+	fill := func(prefix string) {
+		for i := range mostDeclined + 1 {
+			r.decline(b, fmt.Sprint(prefix, i), "")
+		}
+	}
+	fill("a")
+	if len(r.declined) != mostDeclined || !r.wasDeclined(b, "a0") {
+		t.Errorf("%d", len(r.declined))
+	}
+	now = now.Add(declinedFor)
+	fill("b")
+	if len(r.declined) != mostDeclined || !r.wasDeclined(b, "b0") || r.wasDeclined(b, "a0") {
+		t.Errorf("%d", len(r.declined))
 	}
 }
