@@ -109,7 +109,11 @@ func openEML(d Disk, e *Entry, x *index) (*emlBox, error) {
 		if err != nil || uid == 0 {
 			continue
 		}
-		if strings.HasSuffix(name, ".tmp") || x.find(uid) == nil {
+		half := strings.HasSuffix(name, ".tmp")
+		if !half && x.lost(e) {
+			return nil, lostIndex(e)
+		}
+		if half || x.find(uid) == nil {
 			err = writing(name, d.Remove(path.Join(b.dir, name)))
 		}
 	}

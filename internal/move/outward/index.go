@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -95,6 +96,14 @@ func openIndex(d Disk, name string) (*index, error) {
 		return nil, writing(name, err)
 	}
 	return x, syncFolder(d, path.Dir(name))
+}
+
+// lost tells whether an index is empty of a mailbox that messages have been exported of. Files
+// that it does not tell of are not half an export then.
+func (x *index) lost(e *Entry) bool { return len(x.rows) == 0 && e.Messages > 0 }
+
+func lostIndex(e *Entry) error {
+	return fault.Wrap(fault.Exists, fmt.Sprintf("%s is empty or has been removed: which of the messages in %s this export has put there cannot be told, and none is removed. Put the index back, or export to another folder", e.Index, e.Path), errOthers)
 }
 
 func (x *index) load() error {

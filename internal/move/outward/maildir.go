@@ -51,14 +51,14 @@ func openMaildir(d Disk, e *Entry, x *index) (*maildirBox, error) {
 	if err := b.readWords(); err != nil {
 		return nil, err
 	}
-	return b, b.tidy(x)
+	return b, b.tidy(e, x)
 }
 
 // maildirKey is what the names of our files of a mailbox have in them.
 func maildirKey(e *Entry) string { return fmt.Sprintf(".M%dP", e.UIDValidity) }
 
 // tidy takes away what an export that was stopped has left, and no index tells of.
-func (b *maildirBox) tidy(x *index) error {
+func (b *maildirBox) tidy(e *Entry, x *index) error {
 	for _, sub := range []string{"tmp", "cur"} {
 		list, err := names(b.d, path.Join(b.dir, sub))
 		if err != nil {
@@ -68,6 +68,9 @@ func (b *maildirBox) tidy(x *index) error {
 			uid := b.uidOf(name)
 			if uid == 0 || sub == "cur" && x.find(uid) != nil {
 				continue
+			}
+			if sub == "cur" && x.lost(e) {
+				return lostIndex(e)
 			}
 			if err := b.d.Remove(path.Join(b.dir, sub, name)); err != nil {
 				return writing(name, err)

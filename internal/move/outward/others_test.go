@@ -104,6 +104,43 @@ func TestMailOfOthers(t *testing.T) {
 	}
 }
 
+// TestLostIndexRemovesNothing loses the index of a mailbox: its messages are not half an export,
+// and the other mailboxes are exported.
+func TestLostIndexRemovesNothing(t *testing.T) {
+	for _, form := range []Form{Mbox, Maildir, EML} {
+		for _, loss := range []func(string) error{os.Remove, func(name string) error { return os.Truncate(name, 0) }} {
+			dir := folder(t)
+			d, src, o := root(t, dir), few(), Options{Form: form}
+			mustRun(t, o, src, d)
+			m, _ := ReadManifest(d)
+			if err := loss(filepath.Join(dir, m.Mailboxes[0].Index)); err != nil {
+				t.Fatal(err)
+			}
+			src.mail["INBOX"] = src.mail["INBOX"][:1] // what the account has no more is here alone
+			src.mail["Work"] = append(src.mail["Work"], letter{uid: 9, date: now(), body: "Subject: later\r\n\r\nx\r\n"})
+			for range 2 {
+				r, err := run1(t, o, src, d)
+				if err != nil || r.Mailboxes[0].Error == "" || r.Mailboxes[1].Error != "" || r.Mailboxes[1].Proven != 2 || r.Whole() {
+					t.Errorf("%s: %+v %v", form, r, err)
+				}
+			}
+			kept := 0
+			filepath.WalkDir(dir, func(name string, _ os.DirEntry, _ error) error {
+				b, _ := os.ReadFile(name)
+				for _, text := range []string{"From one", "\ntwo"} {
+					if strings.Contains(string(b), text) {
+						kept++
+					}
+				}
+				return nil
+			})
+			if kept != 2 {
+				t.Errorf("%s: %d of 2 messages are left", form, kept)
+			}
+		}
+	}
+}
+
 // TestMissingFilesAreTold removes the file of a message: an import says that it is missing.
 func TestMissingFilesAreTold(t *testing.T) {
 	for _, form := range []Form{Maildir, EML} {
