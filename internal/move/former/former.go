@@ -100,10 +100,12 @@ func (s *Servers) Check(ctx context.Context, at directory.Origin, user, password
 		return err
 	}
 	defer leave()
-	ctx, cancel := s.opt.Deadline(ctx, s.opt.Timeout)
+	within, cancel := s.opt.Deadline(ctx, s.opt.Timeout)
 	defer cancel()
-	err = s.ask(ctx, at.Server, user, password)
-	s.note(at.Server, err)
+	err = s.ask(within, at.Server, user, password)
+	if ctx.Err() == nil { // else it is the client who went away, and not the server
+		s.note(at.Server, err)
+	}
 	return err
 }
 

@@ -234,6 +234,21 @@ func TestOutageIsShort(t *testing.T) {
 	}
 }
 
+// A client that goes away before the answer says nothing of the server.
+func TestClientThatGoesAway(t *testing.T) {
+	ctx, leave := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	o := newOld(t, func(string, string) string { leave(); <-over; return "OK" })
+	s := o.servers(2)
+	if err := s.Check(ctx, o.at(), "anna", "Veilchen"); err == nil {
+		t.Error("there was an answer")
+	}
+	close(over)
+	if err := s.Check(context.Background(), o.at(), "bert", "Nelken"); err != nil {
+		t.Error(err)
+	}
+}
+
 // So many questions at a time, and no more that wait than are worth waiting for.
 func TestQuestionsAreBounded(t *testing.T) {
 	gate, begun := make(chan struct{}), make(chan struct{}, 100)
