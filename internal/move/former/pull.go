@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -112,8 +113,16 @@ func (f *fetcher) start(j job) {
 			defer f.mu.Unlock()
 			delete(f.going, id)
 		}()
+		defer f.survive(id)
 		f.run(j)
 	})
+}
+
+// survive has a defect of the program end a job, and not the server.
+func (f *fetcher) survive(id mail.AccountID) {
+	if p := recover(); p != nil {
+		f.s.opt.Log.Error("fetching mail met a defect of the program; it is tried again at a later login", "id", id, "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 // run fetches an account's mail, if it is one that has come by a first login.
@@ -192,8 +201,15 @@ func (f *fetcher) due(to move.Target, j job) (p progress, due bool, err error) {
 	if err := json.Unmarshal(b, &p); err != nil {
 		return p, false, err
 	}
-	if p.Server != j.at.Server || p.User != j.user || p.State == refused || p.State == linked {
+	if p.Server != j.at.Server || p.User != j.user || p.State == linked {
 		return p, false, nil
+	}
+	same := p.Version != nil && *p.Version == j.with.Version
+	if p.State == refused && (same || !j.first) {
+		return p, false, nil
+	}
+	if p.State == refused { // with another password, which is right there
+		p.State, p.Why = fetching, ""
 	}
 	if j.first {
 		p.Version = &j.with.Version

@@ -90,6 +90,8 @@ func TestAttackPasswordForOthers(t *testing.T) {
 		{"fetched a while ago", kept(fetched, again, at.Server, "anna"), false, true, true},
 		{"fetched in the future", kept(fetched, -time.Hour, at.Server, "anna"), false, true, true},
 		{"refused", kept(refused, time.Hour, at.Server, "anna"), false, true, false},
+		{"refused, and it arrives now with another password", other(refused, new(uint64)), true, true, true},
+		{"refused, and it is another password, made here", other(refused, new(uint64)), false, true, false},
 		{"a link does it", kept(linked, time.Hour, at.Server, "anna"), false, true, false},
 		{"of another server", kept(fetching, 0, "imaps://other.example", "anna"), false, true, false},
 		{"of another user", kept(fetching, 0, at.Server, "bert"), false, true, false},
@@ -140,6 +142,30 @@ func TestRefusedPasswordIsNotTriedAgain(t *testing.T) {
 	s.fetch.all.Wait()
 	if o.dialed != was || was == 0 {
 		t.Errorf("asked %d times more", o.dialed-was)
+	}
+}
+
+// A defect while one account is fetched harms no other, and not the server.
+func TestDefectWhileFetching(t *testing.T) {
+	o := newOld(t, func(string, string) string { return "NO [UNAVAILABLE] not now" })
+	to := &shelf{}
+	s := fetchingInto(o, to, nil)
+	defer s.Close()
+	targets := s.fetch.Targets
+	s.fetch.Targets = func(id mail.AccountID) move.Target {
+		if id == 7 {
+			panic("a defect")
+		}
+		return targets(id)
+	}
+	at := o.at()
+	at.Mail = true
+	for _, id := range []mail.AccountID{7, 8, 7} {
+		s.Arrived(directory.Account{ID: id}, at, "anna", directory.Typed{Password: "Veilchen"})
+		s.fetch.all.Wait()
+	}
+	if to.now(t).State != fetching || len(s.fetch.going) != 0 || o.dialed == 0 {
+		t.Errorf("%+v, %v are left", to.now(t), s.fetch.going)
 	}
 }
 
