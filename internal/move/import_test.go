@@ -284,7 +284,9 @@ func TestProofOfKeysToldTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := Prove(ctx, o.Target, r, func(d Difference) { t.Errorf("%+v", d) }, func(p Proof) {
-				if p.Source == "Sent Items" && (p.Messages != c.messages+1 || p.Skipped != c.missed || p.Lost != 1) {
+				// Far behind the first, another one is taken for it if the first is in the account already.
+				told := p.Skipped == c.missed || c.far && p.Skipped == 0
+				if p.Source == "Sent Items" && (p.Messages != c.messages+1 || !told || p.Lost != 1) {
 					t.Errorf("%s: %+v", c.what, p)
 				}
 			}); err != nil {
