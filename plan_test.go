@@ -39,9 +39,13 @@ var plan = map[string][]string{
 
 	"engine":            {"mail", "fault"},
 	"engine/pebble":     {"mail", "fault", "turn", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
+	"engine/postgres":   {"mail", "fault", "turn", "engine", "github.com/jackc/pgx/v5", "github.com/tidwall/btree"},
+	"engine/s3":         {"mail", "fault", "engine", "github.com/minio/minio-go/v7"},
 	"engine/enginetest": {"mail", "fault", "engine", "pgregory.net/rapid"},
 
 	"store": {"mail", "fault", "turn", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
+
+	"node": {"mail", "fault", "engine", "record"},
 
 	"directory":         {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "directory/foreign", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"directory/foreign": {"fault", "syntax/sasl", "github.com/go-crypt/x", "golang.org/x/crypto"},

@@ -17,7 +17,6 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/dnsx"
-	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/move/former"
@@ -41,7 +40,7 @@ type house struct {
 	cfg *conf.Config
 	log *slog.Logger
 
-	engine    *pebble.Engine       // keeps bytes
+	engine    keeper               // keeps bytes
 	store     *store.Store         // keeps mail
 	directory *directory.Directory // knows who exists
 	formers   *former.Servers      // know passwords, and have mail, of accounts that are to come
@@ -96,13 +95,10 @@ func openHouse(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house,
 
 func (h *house) open(ctx context.Context) (err error) {
 	cfg, spool := h.cfg, filepath.Join(string(h.cfg.Data), "spool")
-	if cfg.Store.Engine != "pebble" || cfg.Blobs.Engine != "store" {
-		return misused("this build has no engine %q with blobs in %q; set [store] engine = \"pebble\" and [blobs] engine = \"store\"", cfg.Store.Engine, cfg.Blobs.Engine)
-	}
 	if err := errors.Join(makeFolder(string(cfg.Data)), makeFolder(spool)); err != nil {
 		return fault.Wrap(fault.Unavailable, "cannot make the data folder", err)
 	}
-	if h.engine, err = pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: h.log}); err != nil {
+	if h.engine, err = h.openEngine(ctx); err != nil {
 		return err
 	}
 	if h.store, err = store.Open(h.engine, storeOptions(cfg, disk.NewSpool(vfs.Default, spool), h.log)); err != nil {
@@ -225,6 +221,5 @@ func (h *house) admin() http.Handler {
 
 // files reads every file of the engine, for verify.
 func (h *house) files(ctx context.Context, report func(file, what string)) error {
-	_, err := h.engine.Check(ctx, report)
-	return err
+	return h.engine.CheckFiles(ctx, report)
 }

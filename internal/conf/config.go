@@ -44,6 +44,9 @@ type Config struct {
 	// Where message bodies are kept.
 	Blobs Blobs `toml:"blobs"`
 
+	// What nodes are to each other that share a store.
+	Cluster Cluster `toml:"cluster"`
+
 	// How addresses are read.
 	Addresses Addresses `toml:"addresses"`
 
@@ -240,24 +243,6 @@ type OAuth struct {
 	// PEM file with the authorities that sign the issuer's certificate; empty means those
 	// of the system.
 	CA Path `toml:"ca" default:""`
-}
-
-// Store chooses the engine of the record layer.
-type Store struct {
-	// "pebble" keeps everything in the data folder; "postgres" in a database.
-	Engine string `toml:"engine" default:"pebble" oneof:"pebble|postgres"`
-
-	// Connection string of the database; only for postgres.
-	URL string `toml:"url" default:"" secret:"true"`
-
-	// Memory for recently used records.
-	Cache Size `toml:"cache" default:"32MiB"`
-}
-
-// Blobs chooses where bodies are kept.
-type Blobs struct {
-	// "store" keeps message bodies in the store's own engine; "s3" in an object store.
-	Engine string `toml:"engine" default:"store" oneof:"store|s3"`
 }
 
 // Addresses says how local parts are read.
