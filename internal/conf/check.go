@@ -15,14 +15,7 @@ func (r *reader) check(c *Config) {
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		r.fail("tls", "certificate and key must be given together")
 	}
-	if c.Store.Engine == "postgres" {
-		r.fail("store.engine", `"postgres" is not in this version; use "pebble"`)
-	} else if c.Store.URL != "" {
-		r.fail("store.url", `is only for the engine "postgres"`)
-	}
-	if c.Blobs.Engine == "s3" {
-		r.fail("blobs.engine", `"s3" is not in this version; use "store"`)
-	}
+	r.checkCluster(c)
 	r.checkACME(c)
 	r.checkMilters(c.Milters)
 	r.checkLinks(c.Links.Clients)

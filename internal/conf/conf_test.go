@@ -83,12 +83,29 @@ func TestGood(t *testing.T) {
 			t.Errorf("%s: what is shown is not a valid file: %v", file, err)
 			continue
 		}
-		again.Queue.Smarthost.Password, again.Store.URL = c.Queue.Smarthost.Password, c.Store.URL
+		again.Queue.Smarthost.Password, again.Store.URL, again.Blobs.SecretKey = c.Queue.Smarthost.Password, c.Store.URL, c.Blobs.SecretKey
 		if !reflect.DeepEqual(c, again) {
 			t.Errorf("%s: what is shown reads as %+v, want %+v", file, again, c)
 		}
-		if secret := c.Queue.Smarthost.Password; secret != "" && strings.Contains(full, secret) {
-			t.Errorf("%s: the password is shown", file)
+		for _, secret := range []string{c.Queue.Smarthost.Password, c.Store.URL, c.Blobs.SecretKey} {
+			if secret != "" && strings.Contains(full, secret) {
+				t.Errorf("%s: a password is shown", file)
+			}
+		}
+	}
+}
+
+// A connection string is shown without its passwords, and with all else.
+func TestDiscreet(t *testing.T) {
+	for text, want := range map[string]string{
+		"postgres://martlet:pass@db/m":                         "postgres://martlet:********@db/m",
+		"postgres://martlet:p@ss@h1:5432,h2:5433/m?sslmode=no": "postgres://martlet:********@h1:5432,h2:5433/m?sslmode=no",
+		"postgres://db/m?user=a&password=pass&sslPassword=x":   "postgres://db/m?user=a&password=********&sslPassword=********",
+		"postgres://martlet@db/m":                              "postgres://martlet@db/m",
+		"postgres://db/m":                                      "postgres://db/m",
+	} {
+		if got := Discreet(text); got != want {
+			t.Errorf("%s is shown as %s, want %s", text, got, want)
 		}
 	}
 }
@@ -107,6 +124,9 @@ func TestBad(t *testing.T) {
 			continue
 		}
 		golden(t, strings.TrimSuffix(file, ".toml")+".faults", faults.Error()+"\n")
+		if strings.Contains(faults.Error(), "hidden") {
+			t.Errorf("%s: a fault tells a password: %v", file, faults)
+		}
 	}
 }
 

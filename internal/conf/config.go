@@ -5,7 +5,8 @@ import "net/netip"
 // Config is the whole configuration. Its fields in order are the file; the comment
 // of a field is what `martlet config show` prints as its meaning, and its tag holds
 // the default. Tags: toml (key), default (as written in the file, commas between the
-// elements of a list), oneof (allowed words), min and max (of a number), secret.
+// elements of a list), oneof (allowed words), min and max (of a number), secret ("url":
+// only the passwords in a connection string are).
 type Config struct {
 	// Name of this host in greetings, Received fields and reports; its DNS address
 	// and reverse entry should agree with it.

@@ -8,7 +8,7 @@ type Store struct {
 
 	// Connection string of the first database, "postgres://user:password@host1,host2/martlet";
 	// of several hosts the one that may be written to is taken. Only for postgres.
-	URL string `toml:"url" default:"" secret:"true"`
+	URL string `toml:"url" default:"" secret:"url"`
 
 	// Memory for recently used records.
 	Cache Size `toml:"cache" default:"32MiB"`

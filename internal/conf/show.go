@@ -150,12 +150,40 @@ func (p *printer) value(v, def reflect.Value, f reflect.StructField) {
 		return
 	}
 	text := literal(field)
-	if p.full && f.Tag.Get("secret") != "" && field.Len() > 0 {
-		text = `"********"`
+	if secret := f.Tag.Get("secret"); p.full && secret != "" && field.Len() > 0 {
+		text = quote(starred)
+		if secret == "url" {
+			text = quote(Discreet(field.String()))
+		}
 	}
 	p.begun = true
 	p.comment(v.Type(), f)
 	p.printf("%s%s = %s\n", p.unset, f.Tag.Get("toml"), text)
+}
+
+// starred stands for a secret.
+const starred = "********"
+
+// Discreet returns a connection string with its passwords starred out.
+func Discreet(text string) string {
+	head, options, more := strings.Cut(text, "?")
+	if scheme, rest, found := strings.Cut(head, "://"); found {
+		if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+			if user, _, has := strings.Cut(rest[:i], ":"); has {
+				head = scheme + "://" + user + ":" + starred + rest[i:]
+			}
+		}
+	}
+	if !more {
+		return head
+	}
+	list := strings.Split(options, "&")
+	for i, o := range list {
+		if name, _, _ := strings.Cut(o, "="); strings.HasSuffix(strings.ToLower(name), "password") {
+			list[i] = name + "=" + starred
+		}
+	}
+	return head + "?" + strings.Join(list, "&")
 }
 
 func hasPlainChange(v, def reflect.Value) bool {
