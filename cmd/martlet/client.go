@@ -21,7 +21,7 @@ import (
 )
 
 // client is a command's way to the admin handler: through the socket of a running
-// server, or in-process on the data folder while none runs.
+// server, or in-process on the store while none runs on this machine.
 type client struct {
 	http   *http.Client
 	online bool
@@ -86,9 +86,10 @@ func dialServer(ctx context.Context, cfg *conf.Config) (*client, error) {
 	return &client{http: &http.Client{Transport: tr}, online: true, close: func() error { tr.CloseIdleConnections(); return nil }}, nil
 }
 
-// openOffline opens the data folder itself.
+// openOffline opens the store itself. One that other machines share is worked on beside
+// their servers.
 func openOffline(ctx context.Context, cfg *conf.Config, path string, mayCreate bool) (*client, error) {
-	if _, err := os.Stat(engineDir(cfg)); err != nil && !mayCreate {
+	if _, err := os.Stat(engineDir(cfg)); err != nil && !mayCreate && !shared(cfg) {
 		if os.IsNotExist(err) {
 			return nil, failed("there is no data in %s yet (named by %s); begin with: martlet domain add", cfg.Data, path)
 		}

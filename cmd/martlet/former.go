@@ -4,13 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
-	"path/filepath"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/martlet-mail/martlet/internal/directory"
-	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
 	"github.com/martlet-mail/martlet/internal/move/former"
@@ -28,13 +24,12 @@ func (h *house) newFormer() (*former.Servers, error) {
 	if err != nil {
 		return nil, misconfigured(err)
 	}
-	spool := disk.NewSpool(vfs.Default, filepath.Join(string(h.cfg.Data), "spool"))
 	return former.New(context.Background(), former.Options{
 		Roots: roots, Parallel: h.cfg.Migrate.Parallel, Timeout: time.Duration(h.cfg.Migrate.Timeout),
 		Dial: new(net.Dialer).DialContext, Now: time.Now, Deadline: context.WithTimeout, Random: rand.Reader, Log: h.log,
 		Fetching: &former.Fetching{
 			Targets: func(id mail.AccountID) move.Target { return move.NewLocal(h.store, id) },
-			Spool:   move.Options{Now: time.Now, Wait: pause, Spool: func() (store.SpoolFile, error) { return spool.File() }},
+			Spool:   move.Options{Now: time.Now, Wait: pause, Spool: func() (store.SpoolFile, error) { return h.spool.File() }},
 			Version: thisBuild().Version, Places: h.cfg.Migrate.Pulls,
 			Link: h.linkFormer,
 		},

@@ -9,14 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -46,7 +42,6 @@ func (h *house) newLinks() (*link.Links, error) {
 		return nil, err
 	}
 	dial := linkDialer(c.AllowPrivate, string(cmp.Or(h.cfg.Discover.Resolver, h.cfg.Queue.Resolver)))
-	spool := disk.NewSpool(vfs.Default, filepath.Join(string(h.cfg.Data), "spool"))
 	var links *link.Links
 	o := link.Options{
 		Engine: h.engine, Now: time.Now, Chance: chance.Float64, Random: rand.Reader, Key: key,
@@ -54,7 +49,7 @@ func (h *house) newLinks() (*link.Links, error) {
 			return openLinkSource(ctx, linkSource(r, s, roots, dialer(link.Felt(ctx, link.Dial(dial))), move.NewLocal(h.store, r.Account), func() (string, error) { return links.Mark(r.Account) }), s)
 		},
 		Target: h.linkTarget, Store: h.store, SignIn: signInOptions(roots, dial),
-		Spool: func() (store.SpoolFile, error) { return spool.File() },
+		Spool: func() (store.SpoolFile, error) { return h.spool.File() },
 		Off:   !c.Enabled, MaxRuns: c.Concurrency, MaxIdle: c.Connections, Poll: time.Duration(c.Poll), Log: h.log,
 	}
 	if c.Connections == 0 {

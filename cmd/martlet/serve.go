@@ -100,7 +100,7 @@ func openToServe(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*hous
 	who := "another process"
 	if pid := lockHolder(engineLock(cfg)); pid > 0 {
 		who = processName(pid)
-	} else if h, err := openHouse(ctx, cfg, log); !fault.Is(err, fault.Busy) {
+	} else if h, err := openAs(ctx, &house{cfg: cfg, log: log, serving: true}); !fault.Is(err, fault.Busy) {
 		return h, err
 	}
 	return nil, failed("the data folder %s is in use by %s; stop it first", cfg.Data, who)

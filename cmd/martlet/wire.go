@@ -17,7 +17,6 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/dnsx"
-	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/move/former"
 	"github.com/martlet-mail/martlet/internal/move/link"
@@ -59,6 +58,10 @@ type house struct {
 
 	work func(ctx context.Context, account string) (context.Context, func()) // takes turns for accounts; nil: nobody else works
 
+	serving  bool        // a server's, not a command's
+	spool    *disk.Spool // for messages on their way in
+	giveBack []func()    // what was taken of the machine
+
 	trying  string            // domain that settings are told of whatever the Host, on a try-out server
 	certs   certificateSource // nil: no TLS; once it serves
 	acme    *authority        // nil: certificates come from files
@@ -73,20 +76,30 @@ var backupDisk = backup.Disk{FS: vfs.Default, Lock: lockShared}
 
 func engineDir(cfg *conf.Config) string { return filepath.Join(string(cfg.Data), "store") }
 
-// engineLock is the file whose lock says that a process lives in the data folder.
-func engineLock(cfg *conf.Config) string { return filepath.Join(engineDir(cfg), "LOCK") }
+// engineLock is the file whose lock says that a process lives in the data folder: any with a
+// store of its own, a server with one that others share.
+func engineLock(cfg *conf.Config) string {
+	if shared(cfg) {
+		return filepath.Join(string(cfg.Data), "node.lock")
+	}
+	return filepath.Join(engineDir(cfg), "LOCK")
+}
 
-// openHouse builds the house of a configuration: what commands work on, and what a
-// server opens its doors to. It is Busy if another process lives there. From here on the
+// openHouse builds the house of a configuration as a command works on it. It is Busy if
+// another process lives there, unless the store is one that many share. From here on the
 // process is that of the configuration's user.
 func openHouse(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house, error) {
+	return openAs(ctx, &house{cfg: cfg, log: log})
+}
+
+func openAs(ctx context.Context, h *house) (*house, error) {
+	cfg := h.cfg
 	if err := giveUpRoot(cfg); err != nil {
 		return nil, err
 	}
 	if err := enoughFiles(); err != nil {
 		return nil, err
 	}
-	h := &house{cfg: cfg, log: log}
 	if err := h.open(ctx); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
@@ -94,14 +107,14 @@ func openHouse(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*house,
 }
 
 func (h *house) open(ctx context.Context) (err error) {
-	cfg, spool := h.cfg, filepath.Join(string(h.cfg.Data), "spool")
-	if err := errors.Join(makeFolder(string(cfg.Data)), makeFolder(spool)); err != nil {
-		return fault.Wrap(fault.Unavailable, "cannot make the data folder", err)
+	cfg := h.cfg
+	if err := h.enter(); err != nil {
+		return err
 	}
 	if h.engine, err = h.openEngine(ctx); err != nil {
 		return err
 	}
-	if h.store, err = store.Open(h.engine, storeOptions(cfg, disk.NewSpool(vfs.Default, spool), h.log)); err != nil {
+	if h.store, err = store.Open(h.engine, storeOptions(cfg, h.spool, h.log)); err != nil {
 		return err
 	}
 	who, err := directoryOptions(cfg, h.log)
@@ -181,6 +194,7 @@ func (h *house) imapService(legacy bool) netsrv.Service {
 
 // close takes the house down from the roof.
 func (h *house) close() error {
+	defer h.leave()
 	h.trace.Close()
 	if h.courier != nil {
 		h.courier.Close()
