@@ -42,6 +42,7 @@ var plan = map[string][]string{
 	"engine/postgres":   {"mail", "fault", "turn", "engine", "github.com/jackc/pgx/v5", "github.com/tidwall/btree"},
 	"engine/s3":         {"mail", "fault", "engine", "github.com/minio/minio-go/v7"},
 	"engine/enginetest": {"mail", "fault", "engine", "pgregory.net/rapid"},
+	"engine/carry":      {"mail", "fault", "engine", "record"},
 
 	"store": {"mail", "fault", "turn", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
