@@ -37,9 +37,11 @@ var plan = map[string][]string{
 	"disk":   {"github.com/cockroachdb/pebble/v2"},
 	"trace":  {"mail", "fault", "github.com/cockroachdb/pebble/v2/vfs", "github.com/klauspost/compress"},
 
-	"engine":            {"mail", "fault"},
-	"engine/pebble":     {"mail", "fault", "turn", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
-	"engine/postgres":   {"mail", "fault", "turn", "engine", "github.com/jackc/pgx/v5", "github.com/tidwall/btree"},
+	"engine":                 {"mail", "fault"},
+	"engine/pebble":          {"mail", "fault", "turn", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
+	"engine/postgres":        {"mail", "fault", "turn", "engine", "github.com/jackc/pgx/v5", "github.com/tidwall/btree"},
+	"engine/postgres/pgtest": {},
+
 	"engine/s3":         {"mail", "fault", "engine", "github.com/minio/minio-go/v7"},
 	"engine/enginetest": {"mail", "fault", "engine", "pgregory.net/rapid"},
 	"engine/carry":      {"mail", "fault", "engine", "record"},

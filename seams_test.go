@@ -18,7 +18,7 @@ import (
 // can turn the clock back, cut the power or lose a packet, and do it again from a seed.
 
 // edges are the packages that hand the world in.
-var edges = []string{"cmd/martlet", "internal/bench", "test"}
+var edges = []string{"cmd/martlet", "internal/bench", "internal/engine/postgres/pgtest", "test"}
 
 // outside says which names of a package reach into the world.
 var outside = map[string]names{
