@@ -1,0 +1,274 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// Lease names what one node does at a time.
+type Lease struct {
+	Name string
+	// Homed tells that it belongs to the node of a number: others have it only while that one
+	// is silent, stopped or draining, and give it back.
+	Homed bool
+	Home  uint64
+
+	drains bool // a node that drains may have it, too: a lock, which is for a moment
+}
+
+// Why the context of a Tenure ends before its parent.
+var (
+	errTaken = errors.New("another node has taken the lease")
+	errStale = errors.New("the other nodes could not be told in time that this one lives")
+	errAsked = errors.New("the lease goes to another node")
+)
+
+// Tenure is a lease that this node has. A nil one is that of a process alone: it has
+// everything, and for ever.
+type Tenure struct {
+	n    *Node
+	name string
+	term uint64
+}
+
+// Term returns how often the lease has been taken, 0 for a process alone. Who writes with a
+// lower one than another has written with is too late.
+func (t *Tenure) Term() uint64 {
+	if t == nil {
+		return 0
+	}
+	return t.term
+}
+
+// Begin tells whether something may still be begun: no other node can have taken the lease for
+// a third of it. It costs nothing, and is to be asked before everything that others would
+// see twice.
+func (t *Tenure) Begin() bool { return t == nil || t.left() > t.n.opt.Lease/3 }
+
+// End tells whether what was begun may still be brought to its end: no other node can have
+// taken the lease for a twelfth of it.
+func (t *Tenure) End() bool { return t == nil || t.left() > t.n.opt.Lease/12 }
+
+// Lost tells whether it is known that the lease is no longer that of this tenure.
+func (t *Tenure) Lost() bool { return t != nil && !t.n.holds(t.name, t.term) }
+
+func (t *Tenure) left() time.Duration {
+	if t.Lost() {
+		return 0
+	}
+	return t.n.fresh()
+}
+
+// holds tells whether this node has the lease by what was read last.
+func (n *Node) holds(name string, term uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := n.leases[name]
+	return l.holder == n.opt.Name && l.run == n.run && l.term == term && n.here.run == n.run
+}
+
+// While runs fn as long as this node has the lease, again and again, until ctx ends. The
+// context that fn is given ends when the lease is no longer this node's or goes to another;
+// the lease is given up when fn has returned. It returns early if fn returns while its context
+// has not ended.
+func (n *Node) While(ctx context.Context, l Lease, fn func(context.Context, *Tenure)) {
+	if !n.shared {
+		fn(ctx, nil)
+		return
+	}
+	n.use(l.Name, 1)
+	defer n.use(l.Name, -1)
+	for ctx.Err() == nil {
+		t := n.await(ctx, l)
+		if t == nil {
+			return
+		}
+		why := n.during(ctx, l, t, fn)
+		if why == nil || !errors.Is(why, errStale) {
+			n.release(ctx, t)
+		}
+		if why == nil && ctx.Err() == nil {
+			return
+		}
+	}
+}
+
+// use counts who has a lease here or waits for it: what nobody uses is given up with the next
+// beat if it could not be before.
+func (n *Node) use(name string, more int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.using[name] += more; n.using[name] == 0 {
+		delete(n.using, name)
+	}
+}
+
+// during runs fn under a tenure, and returns why it ended; nil if fn has by itself.
+func (n *Node) during(ctx context.Context, l Lease, t *Tenure, fn func(context.Context, *Tenure)) error {
+	c, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.guard(c, l, t, cancel)
+	}()
+	fn(c, t)
+	why := context.Cause(c)
+	cancel(nil)
+	<-done
+	return why
+}
+
+// guard ends a tenure when its time is over.
+func (n *Node) guard(ctx context.Context, l Lease, t *Tenure, end context.CancelCauseFunc) {
+	for {
+		looked := n.Looked()
+		why := error(nil)
+		switch {
+		case t.Lost():
+			why = errTaken
+		case !t.Begin():
+			why = errStale
+		case !n.eligible(l):
+			why = errAsked
+		}
+		if why != nil {
+			n.opt.Log.Info("a lease ends here", "lease", l.Name, "node", n.opt.Name, "why", why)
+			end(why)
+			return
+		}
+		timer := time.NewTimer(max(t.left()-n.opt.Lease/3, time.Millisecond))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-looked:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// await returns a tenure once this node has the lease, nil when ctx ends.
+func (n *Node) await(ctx context.Context, l Lease) *Tenure {
+	for ctx.Err() == nil {
+		looked := n.Looked()
+		term, free := n.free(l)
+		switch {
+		case !free || n.fresh() <= n.opt.Lease/3:
+		case !n.eligible(l):
+			if n.holds(l.Name, term) { // since before the others could not be told of this node
+				n.release(ctx, &Tenure{n, l.Name, term})
+			}
+		default:
+			t, err := n.take(ctx, l, term)
+			if err == nil && t != nil {
+				return t
+			}
+			if err != nil && ctx.Err() == nil {
+				n.opt.Log.Warn("a lease cannot be taken", "lease", l.Name, "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-looked:
+		}
+	}
+	return nil
+}
+
+// eligible tells whether this node is one to have the lease.
+func (n *Node) eligible(l Lease) bool {
+	n.mu.Lock()
+	here, home := n.here, member{}
+	for _, m := range n.members {
+		if l.Homed && m.number == l.Home {
+			home = m
+		}
+	}
+	n.mu.Unlock()
+	if here.draining && !l.drains || here.run != n.run {
+		return false
+	}
+	return home.name == "" || home.name == here.name || home.draining || !n.alive(home)
+}
+
+// free tells whether the lease may be taken, by what was read last, and its term.
+func (n *Node) free(l Lease) (term uint64, free bool) {
+	n.mu.Lock()
+	is := n.leases[l.Name]
+	holder, known := n.members[is.holder]
+	n.mu.Unlock()
+	switch {
+	case is.holder == "" || !known || n.isDead(is.run):
+		return is.term, true
+	case is.run == n.run:
+		return is.term, true
+	case holder.run == is.run:
+		return is.term, !n.alive(holder)
+	}
+	// The holder's run was replaced by another of the same name, and may still live.
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	at, ok := n.seen[leaseSight(l.Name)]
+	return is.term, ok && at.owner == is.run && n.opt.Elapsed()-at.since >= n.opt.Lease
+}
+
+// take takes a lease if it is still as free looked at it.
+func (n *Node) take(ctx context.Context, l Lease, term uint64) (t *Tenure, err error) {
+	c, cancel := n.within(ctx)
+	defer cancel()
+	n.mu.Lock()
+	was, holder := n.leases[l.Name], n.members[n.leases[l.Name].holder]
+	n.mu.Unlock()
+	s, err := n.change(c, func(w engine.Writer, s *snapshot) error {
+		t = nil
+		is, now := s.leases[l.Name], s.members[was.holder]
+		switch {
+		case is != was || is.term != term || s.members[n.opt.Name].run != n.run:
+			return errSame // somebody was faster
+		case is.holder == n.opt.Name && is.run == n.run:
+			t = &Tenure{n, l.Name, is.term}
+			return errSame
+		case is.holder != "" && now.run == is.run && now.beat != holder.beat && !now.stopped && !n.isDead(is.run):
+			return errSame // it lives
+		}
+		t = &Tenure{n, l.Name, is.term + 1}
+		return s.putLease(w, l.Name, lease{n.opt.Name, n.run, is.term + 1})
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.saw(s)
+	if t != nil && was.holder != n.opt.Name && was.holder != "" {
+		n.opt.Log.Warn("a lease is taken over from a node that is silent", "lease", l.Name, "node", n.opt.Name, "from", was.holder)
+	}
+	return t, nil
+}
+
+// releaseTime is how long giving up a lease may take. Others get it later if that fails.
+const releaseTime = time.Second
+
+// release gives a lease up.
+func (n *Node) release(ctx context.Context, t *Tenure) {
+	c, cancel := context.WithTimeout(engine.Patient(context.WithoutCancel(ctx), releaseTime), releaseTime)
+	defer cancel()
+	s, err := n.change(c, func(w engine.Writer, s *snapshot) error {
+		is := s.leases[t.name]
+		if is.holder != n.opt.Name || is.run != n.run || is.term != t.term {
+			return errSame
+		}
+		return s.free(w, t.name)
+	})
+	if err != nil {
+		if !fault.Is(err, fault.Closed) {
+			n.opt.Log.Warn("a lease cannot be given up; others have it when it has run out", "lease", t.name, "err", err)
+		}
+		return
+	}
+	n.saw(s)
+}
