@@ -65,6 +65,7 @@ func scenarios() []scenario {
 		{"changedsince", "UID FETCH 1:* (FLAGS) (CHANGEDSINCE n) after 10 changes", needIMAP, runChangedSince},
 		{"qresync", "SELECT with QRESYNC after 10 changes", needIMAP, qresync("qresync", 10)},
 		{"qresync-100", "SELECT with QRESYNC after 100 changes", needIMAP, qresync("qresync-100", 100)},
+		{"mix", "commands of mail programs, of several kinds", needIMAP | byName, runMix},
 		{"announce", "from the answer to a delivery to the last EXISTS in IDLE", needIMAP | needLMTP, runAnnounce},
 		{"idle-memory", "memory of connections in IDLE", needIMAP | needPID, runIdleMemory},
 		{"idle-cpu", "processor time of connections in IDLE", needIMAP | needPID | byName, runIdleCPU},

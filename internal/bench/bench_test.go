@@ -392,3 +392,14 @@ func FuzzIMAPLine(f *testing.F) {
 		}
 	})
 }
+
+// The kinds of commands of mix make a hundred, and each is drawn.
+func TestMixShares(t *testing.T) {
+	sum := 0
+	for _, x := range turns {
+		sum += x.share
+	}
+	if sum != 100 {
+		t.Errorf("%d of a hundred", sum)
+	}
+}

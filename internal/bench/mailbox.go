@@ -118,8 +118,8 @@ func (r *runner) multiAppend(ctx context.Context, c *imapConn, size int) error {
 // batch is how many messages are appended in one command while filling a mailbox.
 const batch = 500
 
-// seed fills the large mailbox up.
-func (r *runner) seed(ctx context.Context, c *imapConn, box string) error {
+// seed fills a mailbox up that is to have so many messages.
+func (r *runner) seed(ctx context.Context, c *imapConn, box string, messages int) error {
 	have, unseen := -1, -1
 	err := c.do("STATUS "+quote(box)+" (MESSAGES UNSEEN)", func(line []byte) {
 		if n, ok := number(line, "MESSAGES "); ok {
@@ -129,34 +129,34 @@ func (r *runner) seed(ctx context.Context, c *imapConn, box string) error {
 			unseen = int(n)
 		}
 	})
-	if err != nil || have > r.opt.Messages {
+	if err != nil || have > messages {
 		c.do("DELETE "+quote(box), nil)
 		if err := c.do("CREATE "+quote(box), nil); err != nil {
 			return fault.Wrap(fault.Unavailable, "the mailbox "+box+" was not made", err)
 		}
 		have = 0
 	}
-	if have == r.opt.Messages && unseen != tenth(have) { // a run of store was stopped
+	if have == messages && unseen != tenth(have) { // a run of store was stopped
 		if err := c.do("SELECT "+quote(box), nil); err != nil {
 			return err
 		}
-		return r.restoreSeen(c)
+		return r.restoreSeen(c, messages)
 	}
 	step := 1
 	if c.has("MULTIAPPEND") {
 		step = batch
 	}
 	l := newLetters("large", Small)
-	for n := have; n < r.opt.Messages; n += step {
+	for n := have; n < messages; n += step {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		r.opt.Progress("filling the large mailbox", n, r.opt.Messages)
-		if _, err := c.append(box, l, n, min(n+step, r.opt.Messages), seededFlags); err != nil {
+		r.opt.Progress("filling "+box, n, messages)
+		if _, err := c.append(box, l, n, min(n+step, messages), seededFlags); err != nil {
 			return at(fmt.Sprintf("filling %s, at message %d", box, n), err)
 		}
 	}
-	r.opt.Progress("filling the large mailbox", r.opt.Messages, r.opt.Messages)
+	r.opt.Progress("filling "+box, messages, messages)
 	return nil
 }
 
@@ -177,15 +177,15 @@ func seededFlags(n int) string {
 func tenth(n int) int { return (n + 9) / 10 }
 
 // restoreSeen sets and clears \Seen as seededFlags has it.
-func (r *runner) restoreSeen(c *imapConn) error {
+func (r *runner) restoreSeen(c *imapConn, messages int) error {
 	if err := c.do(`STORE 1:* +FLAGS.SILENT (\Seen)`, nil); err != nil {
 		return err
 	}
 	const atOnce = 800 // numbers, so that no line has more than 8,000 bytes
-	for n := 0; n < r.opt.Messages; {
+	for n := 0; n < messages; {
 		var set strings.Builder
 		for range atOnce {
-			if n >= r.opt.Messages {
+			if n >= messages {
 				break
 			}
 			if set.Len() > 0 {
@@ -238,5 +238,5 @@ func runStore(ctx context.Context, r *runner) error {
 	if r.conn == nil {
 		return err
 	}
-	return errors.Join(err, r.restoreSeen(r.conn))
+	return errors.Join(err, r.restoreSeen(r.conn, r.opt.Messages))
 }

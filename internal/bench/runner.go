@@ -67,7 +67,7 @@ func (r *runner) seeded(ctx context.Context) error {
 	}
 	defer c.Close()
 	box := fmt.Sprintf("bench-%d", r.opt.Messages)
-	if err := r.seed(ctx, c, box); err != nil {
+	if err := r.seed(ctx, c, box, r.opt.Messages); err != nil {
 		return err
 	}
 	r.box = box

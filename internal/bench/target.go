@@ -14,12 +14,16 @@ type Target struct {
 	SMTP       string   // host:port, a port that takes mail without a login, as 25
 	User       string   // IMAP login name
 	Password   string   // IMAP password
+	Users      []Login  // accounts that the sessions of mix log in to, in turn; empty means User
 	Recipients []string // addresses that LMTP and SMTP deliver to in turn; empty means User
 	Sender     string   // of deliveries; sender@example.org
 	TLS        TLS      // none
 	PID        int      // server's main process on this machine, 0 if unknown
 	Data       string   // folder on this machine that holds the mail, "" if unknown
 }
+
+// Login is what opens one account.
+type Login struct{ User, Password string }
 
 // Security says how a connection gets its TLS.
 type Security string
