@@ -2,7 +2,7 @@
 # Installs the real programs that the tests talk to, from Debian's packages. Does
 # nothing where they are all there. With the word "bench", only those of the benchmarks.
 set -eu
-packages="isync neomutt offlineimap3 curl openssl swaks libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules bsdutils fetchmail getmail6 msmtp postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 libpython3.11-testsuite aerc alpine libmail-imapclient-perl php-cli php-cgi roundcube-sqlite3 roundcube-core pebble knot knot-dnsutils rspamd clamav-daemon clamav-milter strace python3-spf python3-authres python3-dkim python3-nacl opendkim whois apache2-utils python3-passlib zbar-tools procmail librsvg2-bin gamin postgresql"
+packages="isync neomutt offlineimap3 curl openssl swaks libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules bsdutils fetchmail getmail6 msmtp postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 libpython3.11-testsuite aerc alpine libmail-imapclient-perl php-cli php-cgi roundcube-sqlite3 roundcube-core pebble knot knot-dnsutils rspamd clamav-daemon clamav-milter strace python3-spf python3-authres python3-dkim python3-nacl opendkim whois apache2-utils python3-passlib zbar-tools procmail librsvg2-bin gamin postgresql patroni etcd-server etcd-client haproxy"
 # About 150 MB to fetch and 400 MB on disk: where they cannot be had, the test that
 # needs them is skipped, and says so.
 large="thunderbird xvfb"
