@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"os"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/engine/postgres"
+	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // keeper is an engine as the house needs it.
@@ -27,11 +32,10 @@ type keeper interface {
 
 // openEngine opens the engine that the configuration names.
 func (h *house) openEngine(ctx context.Context) (keeper, error) {
-	cfg := h.cfg
-	if cfg.Store.Engine != "pebble" || cfg.Blobs.Engine != "store" {
-		return nil, misused("this build has no engine %q with blobs in %q; set [store] engine = \"pebble\" and [blobs] engine = \"store\"", cfg.Store.Engine, cfg.Blobs.Engine)
+	if shared(h.cfg) {
+		return h.openShared(ctx)
 	}
-	e, err := pebble.Open(engineDir(cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: h.log})
+	e, err := pebble.Open(engineDir(h.cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(h.cfg.Store.Cache), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -44,4 +48,40 @@ type embedded struct{ *pebble.Engine }
 func (e embedded) CheckFiles(ctx context.Context, report func(file, what string)) error {
 	_, err := e.Check(ctx, report)
 	return err
+}
+
+// A command wants less of a database than a server: it makes few calls at a time, and a
+// person waits for it.
+const (
+	commandConnections = 4
+	commandPatience    = 10 * time.Second
+)
+
+// openShared opens the engine whose database other nodes have, too.
+func (h *house) openShared(ctx context.Context) (keeper, error) {
+	s := h.cfg.Store
+	o := postgres.Options{
+		URL: s.URL, Connections: s.Connections, CacheBytes: int64(s.Cache), Patience: time.Duration(s.Patience),
+		Node: nodeName(h.cfg), Over: int64(h.cfg.Blobs.Over), Log: h.log, Now: time.Now, Rand: rand.Reader,
+	}
+	if !h.serving {
+		o.Connections, o.Patience = min(o.Connections, commandConnections), min(o.Patience, commandPatience)
+	}
+	e, err := postgres.Open(ctx, o)
+	if err != nil {
+		return nil, fault.Wrap(fault.Of(err), "the database "+conf.Discreet(s.URL)+" cannot be used", err)
+	}
+	return e, nil
+}
+
+// nodeName is what this machine is called among others on the same store.
+func nodeName(cfg *conf.Config) string {
+	if cfg.Cluster.Node != "" {
+		return cfg.Cluster.Node
+	}
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "node"
+	}
+	return name
 }

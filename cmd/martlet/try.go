@@ -24,17 +24,24 @@ const (
 	tryPortBase = 10000
 )
 
-// standardPorts are those of the protocols that try offers, in the order of the card.
-var standardPorts = [...]struct {
+type standardPort struct {
 	protocol conf.Protocol
 	port     int
-}{
+}
+
+// standardPorts are those of the protocols that try offers, in the order of the card.
+var standardPorts = [...]standardPort{
 	{"smtp", 25}, {"lmtp", 24}, {"submission", 587}, {"submissions", 465}, {"imap", 143}, {"imaps", 993},
 	{"pop3", 110}, {"pop3s", 995}, {"sieve", 4190}, {"http", 80}, {"https", 443},
 }
 
 // maxPortBase leaves room for the highest of them.
 const maxPortBase = 65535 - 4190
+
+// offered are those whose protocols this program speaks.
+func offered() []standardPort {
+	return slices.DeleteFunc(slices.Clone(standardPorts[:]), func(s standardPort) bool { return !slices.Contains(spoken(), s.protocol) })
+}
 
 func newTryCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -46,16 +53,24 @@ certificates and mail are kept across restarts; a configuration that is there al
 is used as it is. Passwords may travel without TLS, since they stay on this machine.
 
 It prints a card with accounts, ports and commands to paste; with --json, one line of
-JSON when every listener is ready. SIGTERM, SIGINT or Ctrl-C stop it.`,
+JSON when every listener is ready. SIGTERM, SIGINT or Ctrl-C stop it.
+
+With --store postgres it shows what several machines are like: it starts a PostgreSQL of its
+own from the programs on this machine, and two nodes, which are processes of their own on ports
+that are 10000 apart; the database listens on base + 5432. Kill a node, even with -9, and the
+other goes on; after ten seconds it is started again.`,
 		Example: `  martlet try
-  martlet try --account carol --account dave
-  martlet try --dir /tmp/mail --port-base 20000
-  martlet try --json | jq -r '.accounts[0].password'`,
+  martlet try --dir /tmp/mail --port-base 20000 --account carol
+  martlet try --json | jq -r '.accounts[0].password'
+  martlet try --store postgres`,
 		Args: arguments(0, 0), RunE: runTry,
 	}
-	c.Flags().String("dir", tryDir, "folder for everything; made if missing")
+	c.Flags().String("dir", tryDir, "folder for everything; made if missing (with --store postgres: "+tryNodesDir+")")
 	c.Flags().Int("port-base", tryPortBase, "added to the standard port of each protocol: IMAP listens on base + 143")
 	c.Flags().StringArray("account", nil, "one more account, such as carol; may be repeated")
+	c.Flags().String("store", "pebble", "pebble, or postgres for two nodes on a database")
+	c.Flags().String("node", "", "configuration of one node")
+	_ = c.Flags().MarkHidden("node") // how the nodes are started
 	return c
 }
 
@@ -64,6 +79,7 @@ type tryout struct {
 	dir     string // absolute
 	base    int
 	moved   bool // --port-base was given
+	nodes   bool // several, on a database
 	names   []string
 	cfg     *conf.Config
 	created bool // the configuration was made by this run
@@ -73,9 +89,15 @@ type tryout struct {
 func (t *tryout) config() string { return filepath.Join(t.dir, "martlet.toml") }
 
 func runTry(cmd *cobra.Command, _ []string) error {
+	if node, _ := cmd.Flags().GetString("node"); node != "" {
+		return runTryNode(cmd, node)
+	}
 	t, err := newTryout(cmd)
 	if err != nil {
 		return err
+	}
+	if t.nodes {
+		return runTryNodes(cmd, t)
 	}
 	beServer()
 	if err := t.prepare(); err != nil {
@@ -111,14 +133,25 @@ func newTryout(cmd *cobra.Command) (*tryout, error) {
 	if config, _ := cmd.Flags().GetString("config"); config != "" {
 		return nil, misused("martlet try has its configuration in --dir; use martlet serve --config %s", config)
 	}
-	if base < 0 || base > maxPortBase {
-		return nil, misused("--port-base %d is not between 0 and %d", base, maxPortBase)
+	engine, _ := cmd.Flags().GetString("store")
+	nodes, most := engine == "postgres", maxPortBase
+	switch {
+	case nodes:
+		most = maxNodesBase
+		if !cmd.Flags().Changed("dir") {
+			dir = tryNodesDir
+		}
+	case engine != "pebble":
+		return nil, misused("--store %q is neither pebble nor postgres", engine)
+	}
+	if base < 0 || base > most {
+		return nil, misused("--port-base %d is not between 0 and %d", base, most)
 	}
 	full, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, failed("cannot find the folder %s: %v", dir, err)
 	}
-	t := &tryout{dir: full, base: base, moved: cmd.Flags().Changed("port-base"), names: names}
+	t := &tryout{dir: full, base: base, moved: cmd.Flags().Changed("port-base"), nodes: nodes, names: names}
 	t.ca = localCA{dir: filepath.Join(full, "tls"), now: time.Now}
 	return t, nil
 }
@@ -214,10 +247,7 @@ func tryConfig(base int) string {
 hostname = "mail.%s"
 data = "data"
 `, tryDomain)
-	for _, s := range standardPorts {
-		if !slices.Contains(spoken(), s.protocol) {
-			continue
-		}
+	for _, s := range offered() {
 		fmt.Fprintf(&b, "\n[[listen]]\nprotocol = %q\naddress = \"127.0.0.1:%d\"\n", s.protocol, base+s.port)
 	}
 	b.WriteString("\n[tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n")

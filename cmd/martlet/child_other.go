@@ -1,0 +1,11 @@
+//go:build !unix
+
+package main
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// ownProcess has nothing to set up.
+func ownProcess(*exec.Cmd, *processUser, syscall.Signal) {}
