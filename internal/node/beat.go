@@ -262,9 +262,14 @@ func (n *Node) blind() {
 
 // saw takes over what was read.
 func (n *Node) saw(s snapshot) {
-	now := n.opt.Elapsed()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.believe(s)
+}
+
+// believe is saw with mu held.
+func (n *Node) believe(s snapshot) {
+	now := n.opt.Elapsed()
 	if s.changes < n.changes { // read before what is known
 		return
 	}

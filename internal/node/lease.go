@@ -32,7 +32,7 @@ var (
 type Tenure struct {
 	n    *Node
 	name string
-	term uint64
+	term uint64 // n.mu is held
 }
 
 // Term returns how often the lease has been taken, 0 for a process alone. Who writes with a
@@ -41,7 +41,33 @@ func (t *Tenure) Term() uint64 {
 	if t == nil {
 		return 0
 	}
+	t.n.mu.Lock()
+	defer t.n.mu.Unlock()
 	return t.term
+}
+
+// Above makes the term higher than another: one that was found where work under the lease
+// writes, whose shard is older or younger than the lease's record. Faults: Busy (the lease is
+// lost), those of the engine.
+func (t *Tenure) Above(ctx context.Context, term uint64) error {
+	n, mine := t.n, t.Term()
+	higher := max(term, mine) + 1
+	s, err := n.change(ctx, func(w engine.Writer, s *snapshot) error {
+		is := s.leases[t.name]
+		if is.holder != n.opt.Name || is.run != n.run || is.term != mine {
+			return fault.New(fault.Busy, "another node has the lease")
+		}
+		is.term = higher
+		return s.putLease(w, t.name, is)
+	})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t.term = higher
+	n.believe(s)
+	return nil
 }
 
 // Begin tells whether something may still be begun: no other node can have taken the lease for
@@ -54,7 +80,14 @@ func (t *Tenure) Begin() bool { return t == nil || t.left() > t.n.opt.Lease/3 }
 func (t *Tenure) End() bool { return t == nil || t.left() > t.n.opt.Lease/12 }
 
 // Lost tells whether it is known that the lease is no longer that of this tenure.
-func (t *Tenure) Lost() bool { return t != nil && !t.n.holds(t.name, t.term) }
+func (t *Tenure) Lost() bool {
+	if t == nil {
+		return false
+	}
+	t.n.mu.Lock()
+	defer t.n.mu.Unlock()
+	return !t.n.holds(t.name, t.term)
+}
 
 func (t *Tenure) left() time.Duration {
 	if t.Lost() {
@@ -63,10 +96,8 @@ func (t *Tenure) left() time.Duration {
 	return t.n.fresh()
 }
 
-// holds tells whether this node has the lease by what was read last.
+// holds tells whether this node has the lease by what was read last. n.mu is held.
 func (n *Node) holds(name string, term uint64) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	l := n.leases[name]
 	return l.holder == n.opt.Name && l.run == n.run && l.term == term && n.here.run == n.run
 }
@@ -161,8 +192,8 @@ func (n *Node) await(ctx context.Context, l Lease) *Tenure {
 		switch {
 		case !free || n.fresh() <= n.opt.Lease/3:
 		case !n.eligible(l):
-			if n.holds(l.Name, term) { // since before the others could not be told of this node
-				n.release(ctx, &Tenure{n, l.Name, term})
+			if old := (&Tenure{n, l.Name, term}); !old.Lost() { // since before the others could not be told of this node
+				n.release(ctx, old)
 			}
 		default:
 			t, err := n.take(ctx, l, term)
@@ -257,9 +288,10 @@ const releaseTime = time.Second
 func (n *Node) release(ctx context.Context, t *Tenure) {
 	c, cancel := context.WithTimeout(engine.Patient(context.WithoutCancel(ctx), releaseTime), releaseTime)
 	defer cancel()
+	term := t.Term()
 	s, err := n.change(c, func(w engine.Writer, s *snapshot) error {
 		is := s.leases[t.name]
-		if is.holder != n.opt.Name || is.run != n.run || is.term != t.term {
+		if is.holder != n.opt.Name || is.run != n.run || is.term != term {
 			return errSame
 		}
 		return s.free(w, t.name)

@@ -65,8 +65,11 @@ func readAlarm(k, v []byte) alarm {
 
 // dueAlarms returns alarms that are due at a time: not a later one, which nobody has minded.
 func (q *Queue) dueAlarms(ctx context.Context, now int64) (due []alarm, next int64, err error) {
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+	err = q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		due, next = nil, 0
+		if err := q.duty(ctx).current(r); err != nil {
+			return err
+		}
 		// No further than Run sleeps: what is deleted there is walked over.
 		end := engine.Key(famAlarm, uint64(now+2*maxSleep.Milliseconds()))
 		return r.Scan([]byte{famAlarm}, end, false, func(k, v []byte) bool {
@@ -89,7 +92,7 @@ func (q *Queue) dueAlarms(ctx context.Context, now int64) (due []alarm, next int
 
 // forget drops an idempotency key that has served.
 func (q *Queue) forget(ctx context.Context, a alarm) error {
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
+	return q.write(ctx, func(w engine.Writer) error {
 		if err := w.Delete(keyKey(a.key)); err != nil {
 			return err
 		}
@@ -100,7 +103,7 @@ func (q *Queue) forget(ctx context.Context, a alarm) error {
 // snooze moves an alarm that cannot be dealt with by an hour.
 func (q *Queue) snooze(ctx context.Context, a alarm) error {
 	later := q.now() + time.Hour.Milliseconds()
-	return q.eng.Update(ctx, shard, func(w engine.Writer) error {
+	return q.write(ctx, func(w engine.Writer) error {
 		if err := w.Delete(alarmKey(a.kind, a.id, a.at)); err != nil {
 			return err
 		}

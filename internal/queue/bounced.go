@@ -55,7 +55,35 @@ func (t tx) noteBounced(m *message, r *recipient, now int64) error {
 	e.I(now)
 	e.U(uint64(r.result.Code))
 	e.Str(sentence(r.result))
-	return t.Put(key, record.Seal(version, e.Enc))
+	v := record.Seal(version, e.Enc)
+	if t.b.q.part == 0 {
+		return t.Put(key, v)
+	}
+	if t.b.bounced == nil {
+		t.b.bounced = map[string][]byte{}
+	}
+	t.b.bounced[string(key)] = v
+	return nil
+}
+
+// noteElsewhere puts addresses that mail of another part came back from into the first part,
+// where all nodes look. It is done after the outcome is durable: what is lost is noted again
+// when the next message comes back.
+func (q *Queue) noteElsewhere(ctx context.Context, list map[string][]byte) {
+	if len(list) == 0 {
+		return
+	}
+	err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
+		for _, key := range sortedKeys(list) {
+			if err := w.Put([]byte(key), list[key]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		q.opt.Log.Warn("it is not remembered which addresses mail came back from", "error", err)
+	}
 }
 
 func decodeBounced(k, v []byte) (b Bounced, err error) {
@@ -138,7 +166,7 @@ func (q *Queue) ListBounced(ctx context.Context, login string, fn func(Bounced) 
 // Forgive forgets that mail of an account to an address came back. Faults: NotFound.
 func (q *Queue) Forgive(ctx context.Context, login string, to mail.Address) error {
 	key := bouncedKey(login, to)
-	return q.update(ctx, func(t tx) error {
+	return q.eng.Update(ctx, shard, func(t engine.Writer) error {
 		_, ok, err := t.Get(key)
 		if err != nil {
 			return err
@@ -152,13 +180,13 @@ func (q *Queue) Forgive(ctx context.Context, login string, to mail.Address) erro
 
 // sweepBounced drops what is no longer remembered, once a day.
 func (q *Queue) sweepBounced(ctx context.Context, now int64) error {
-	if now-q.swept < (24 * time.Hour).Milliseconds() {
+	if q.part != 0 || now-q.swept < (24*time.Hour).Milliseconds() {
 		return nil
 	}
 	for from := []byte{famBounced}; from != nil; {
 		var old [][]byte
 		var next []byte
-		err := q.eng.View(ctx, shard, func(r engine.Reader) error {
+		err := q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 			old, next = nil, nil
 			n := 0
 			return r.Scan(from, []byte{famBounced + 1}, false, func(k, v []byte) bool {

@@ -88,7 +88,7 @@ func (q *Queue) mind(ctx context.Context) (now int64, err error) {
 // lastLook finds out when the queue was last looked at, before this process began: by the
 // record, or if there is none by the number of the newest message, which has the time.
 func (q *Queue) lastLook(ctx context.Context, now int64) error {
-	return q.eng.View(ctx, shard, func(r engine.Reader) error {
+	return q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		q.clock.looked, q.clock.noted = now, 0
 		v, ok, err := r.Get([]byte{famLook})
 		if err != nil {
@@ -113,13 +113,13 @@ func (q *Queue) note(ctx context.Context, now int64) error {
 		return nil
 	}
 	any := false
-	err := q.eng.View(ctx, shard, func(r engine.Reader) error {
+	err := q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		return r.Scan([]byte{famAlarm}, []byte{famAlarm + 1}, false, func(_, _ []byte) bool { any = true; return false })
 	})
 	if err != nil || !any {
 		return err
 	}
-	err = q.eng.Update(ctx, shard, func(w engine.Writer) error { return w.Put([]byte{famLook}, encodeLook(now)) })
+	err = q.write(ctx, func(w engine.Writer) error { return w.Put([]byte{famLook}, encodeLook(now)) })
 	if err == nil {
 		q.clock.noted = now
 	}
@@ -180,7 +180,7 @@ func (q *Queue) moveAlarms(ctx context.Context, after, to int64, when func(tx, a
 	from, end := engine.Key(famAlarm, uint64(after+1)), engine.Key(famAlarm, uint64(to+1))
 	for {
 		var batch []alarm
-		err := q.eng.View(ctx, shard, func(r engine.Reader) error {
+		err := q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 			batch = nil
 			return r.Scan(from, end, false, func(k, v []byte) bool {
 				batch = append(batch, readAlarm(k, v))
@@ -295,7 +295,7 @@ func (q *Queue) walkTurns(ctx context.Context, now int64) error {
 	for from := []byte{famFlow}; from != nil; {
 		var late []string
 		next := []byte(nil)
-		err := q.eng.View(ctx, shard, func(r engine.Reader) error {
+		err := q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 			late, next = nil, nil
 			n := 0
 			return r.Scan(from, []byte{famFlow + 1}, false, func(k, v []byte) bool {
@@ -331,7 +331,7 @@ func (q *Queue) walkTurns(ctx context.Context, now int64) error {
 // farGroups returns groups of the keys from one on that wait too long, and the key to go
 // on at, nil at the end.
 func (q *Queue) farGroups(ctx context.Context, from []byte, now, least int64) (far []pick, next []byte, err error) {
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+	err = q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		far, next = nil, nil
 		n := 0
 		return r.Scan(from, []byte{famWaiting + 1}, false, func(k, _ []byte) bool {
@@ -375,7 +375,7 @@ func (q *Queue) hastenLanes(ctx context.Context, now int64) error {
 	far := now + reach(longestPause)
 	for from := engine.Key(famDue, uint64(far)); ; {
 		var keys [][]byte
-		err := q.eng.View(ctx, shard, func(r engine.Reader) error {
+		err := q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 			keys = nil
 			return r.Scan(from, []byte{famDue + 1}, false, func(k, _ []byte) bool {
 				keys = append(keys, slices.Clone(k))

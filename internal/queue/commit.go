@@ -21,6 +21,8 @@ type batch struct {
 	moved  bool // something was taken from among the due
 	raises []raise
 	counts counts // what is to be added to them
+
+	bounced map[string][]byte // addresses that belong into the first part, by key
 }
 
 func (b *batch) lane(name string) *touch {
@@ -46,7 +48,10 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps
 // update changes the queue, and puts lanes and counts in order afterwards.
 func (q *Queue) update(ctx context.Context, fn func(tx) error) error {
 	var b *batch
-	err := q.eng.Update(ctx, shard, func(w engine.Writer) error {
+	err := q.write(ctx, func(w engine.Writer) error {
+		if q.shared && !q.follows.Load() {
+			q.heads.forget() // of what others change nobody tells
+		}
 		b = &batch{q: q, now: q.now(), lanes: map[string]*touch{}, dests: map[string]*toll{}}
 		t := tx{w, b}
 		if err := fn(t); err != nil {
@@ -58,6 +63,7 @@ func (q *Queue) update(ctx context.Context, fn func(tx) error) error {
 		for _, r := range b.raises {
 			q.heads.apply(r)
 		}
+		q.noteElsewhere(ctx, b.bounced)
 	}
 	return err
 }

@@ -35,7 +35,7 @@ func (q *Queue) report(ctx context.Context, a alarm) error {
 		return err
 	}
 	if m == nil || m.reportAt != a.at {
-		return q.eng.Update(ctx, shard, func(w engine.Writer) error { return w.Delete(alarmKey(a.kind, a.id, a.at)) })
+		return q.write(ctx, func(w engine.Writer) error { return w.Delete(alarmKey(a.kind, a.id, a.at)) })
 	}
 	for _, about := range m.byReport(owed) {
 		kind := about[0].owed
@@ -79,7 +79,7 @@ func (m *message) byReport(owed []subject) (reports [][]subject) {
 
 // owed reads the message and the recipients that a report is owed for.
 func (q *Queue) owed(ctx context.Context, id ID) (m *message, owed []subject, err error) {
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+	err = q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		l := look{r}
 		owed = nil
 		var ok bool

@@ -60,6 +60,13 @@ func (h *heads) from(prefix []byte) (low []byte, gen uint64) {
 	return e.low, e.gen
 }
 
+// forget forgets all: others have changed the lists.
+func (h *heads) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.young, h.old = nil, nil
+}
+
 // added is told of a key before it is put, in the Update that puts it.
 func (h *heads) added(prefix, key []byte) {
 	h.mu.Lock()

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -84,37 +85,10 @@ func contains(s, part string) bool {
 // listBatch is how many messages one look reads.
 const listBatch = 100
 
-// List yields the messages that match, oldest first, until fn returns false. It
-// reads a few at a time: fn may take its time, and sees what is there when its turn
-// comes.
-func (q *Queue) List(ctx context.Context, f Filter, fn func(Info) bool) error {
-	from := []byte{famMessage}
-	for from != nil {
-		var batch []Info
-		next, err := q.messages(ctx, from, func(l look, m *message) error {
-			d, err := q.details(l, m)
-			if err == nil && m.open > 0 && f.match(d.Info) {
-				batch = append(batch, d.Info)
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		for _, i := range batch {
-			if !fn(i) {
-				return nil
-			}
-		}
-		from = next
-	}
-	return nil
-}
-
 // messages calls fn for some messages from a key on, in one View, and returns the
 // key to go on at; nil at the end.
 func (q *Queue) messages(ctx context.Context, from []byte, fn func(look, *message) error) (next []byte, err error) {
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+	err = q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		next = nil
 		var found []*message
 		var bad error
@@ -149,10 +123,20 @@ type Counts struct {
 	Sending  int // attempts under way
 }
 
-// Count returns the counts; it is cheap.
-func (q *Queue) Count(ctx context.Context) (Counts, error) {
+// Count returns the counts; it is cheap. Attempts of other nodes are not among them.
+func (q *Queue) Count(ctx context.Context) (sum Counts, err error) {
+	parts, err := q.all(ctx)
+	for _, p := range parts {
+		c, failed := p.count(ctx)
+		sum.Messages, sum.Held, sum.Sending = sum.Messages+c.Messages, sum.Held+c.Held, sum.Sending+c.Sending
+		err = cmp.Or(err, failed)
+	}
+	return sum, err
+}
+
+func (q *Queue) count(ctx context.Context) (Counts, error) {
 	var c counts
-	err := q.eng.View(ctx, shard, func(r engine.Reader) (err error) {
+	err := q.eng.View(ctx, q.shard, func(r engine.Reader) (err error) {
 		c, err = look{r}.counts()
 		return err
 	})
@@ -163,7 +147,12 @@ func (q *Queue) Count(ctx context.Context) (Counts, error) {
 
 // Show returns everything about one message. Faults: NotFound.
 func (q *Queue) Show(ctx context.Context, id ID) (d Details, err error) {
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+	err = q.at(ctx, id, func(p *Queue) (err error) { d, err = p.show(ctx, id); return err })
+	return d, err
+}
+
+func (q *Queue) show(ctx context.Context, id ID) (d Details, err error) {
+	err = q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		l := look{r}
 		m, ok, err := l.message(id)
 		if err != nil {
@@ -260,8 +249,12 @@ func (m *message) state(sending bool, now int64) string {
 	return "waiting"
 }
 
-// change runs fn on one message. Faults: NotFound.
+// change runs fn on one message, in whichever part it lies. Faults: NotFound.
 func (q *Queue) change(ctx context.Context, id ID, fn func(t tx, m *message) error) error {
+	return q.at(ctx, id, func(p *Queue) error { return p.changeHere(ctx, id, fn) })
+}
+
+func (q *Queue) changeHere(ctx context.Context, id ID, fn func(t tx, m *message) error) error {
 	return q.update(ctx, func(t tx) error {
 		m, ok, err := t.message(id)
 		if err != nil {
@@ -312,6 +305,18 @@ func resume(l *lane) { l.fails, l.notBefore, l.reason = 0, 0, "" }
 // RetryAll makes every message due now but those that are held, and returns how
 // many. It works through the queue in steps; a crash leaves the rest as it was.
 func (q *Queue) RetryAll(ctx context.Context) (count int, err error) {
+	parts, err := q.all(ctx)
+	for _, p := range parts {
+		if err == nil {
+			n := 0
+			n, err = p.retryAll(ctx)
+			count += n
+		}
+	}
+	return count, err
+}
+
+func (q *Queue) retryAll(ctx context.Context) (count int, err error) {
 	from := []byte{famMessage}
 	for from != nil {
 		var batch []ID
@@ -459,8 +464,8 @@ func (q *Queue) drop(ctx context.Context, id ID, bounce bool) error {
 	})
 }
 
-// Blobs yields the body of every message in the queue; the store's sweep asks.
-func (q *Queue) Blobs(ctx context.Context, yield func(mail.BlobRef)) error {
+// blobs is Blobs of one part.
+func (q *Queue) blobs(ctx context.Context, yield func(mail.BlobRef)) error {
 	from := []byte{famMessage}
 	for from != nil {
 		next, err := q.messages(ctx, from, func(_ look, m *message) error {

@@ -46,7 +46,11 @@ func (q *Queue) due(ctx context.Context) (picks []pick, next int64, err error) {
 	free := q.opt.Workers - len(q.flying)
 	q.mu.Unlock()
 	if free > 0 { // else an attempt that ends makes us look again
-		err = q.eng.View(ctx, shard, func(r engine.Reader) (err error) {
+		err = q.eng.View(ctx, q.shard, func(r engine.Reader) (err error) {
+			picks, next = nil, 0
+			if err := q.duty(ctx).current(r); err != nil {
+				return err
+			}
 			picks, next, err = q.choose(look{r}, now, free)
 			return err
 		})

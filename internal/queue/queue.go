@@ -2,7 +2,7 @@
 // cannot take it now. It says when to try, hands mail to a courier, records what
 // came of each recipient, and reports to the sender what was not delivered.
 //
-// Everything lies in one shard of the engine and is durable before anybody is told:
+// Everything lies in one shard of the engine, or one for each node, and is durable before anybody is told:
 // a message when Enqueue returns, an outcome as soon as the courier has it. A crash
 // between a host's answer and its record is the one way to a second copy, and SMTP
 // itself leaves no other (RFC 1047). Memory does not grow with the queue.
@@ -12,7 +12,8 @@
 // that a dead domain holds up nobody else.
 //
 // The package opens no connection, decides no route and delivers nothing: couriers
-// and the road for reports are handed in. One process owns the queue.
+// and the road for reports are handed in. One process owns the queue, or each of several
+// nodes a part of it, under leases that are handed in.
 //
 // RFC 5321, 4.5.4 (retries) and 6.1 (no bounce for a bounce), RFC 3461 (who is
 // told what), RFC 3464 and 6522 (form of reports), RFC 6533 (with SMTPUTF8),
@@ -37,7 +38,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/trace"
 )
 
-// shard is where the queue lives. A second one would need a second owner.
+// shard is where the first part of the queue lives, and what accounts have sent.
 const shard = store.QueueShard
 
 // maxRecipients bounds a message, so that no change outgrows one Update.
@@ -132,6 +133,11 @@ type Options struct {
 	// Rules says what holds for mail to other hosts of a domain; nil: nothing particular.
 	Rules func(domain string) Rules
 
+	// Part is the number of this node's part of the queue; Parts returns the numbers of all
+	// parts there are. nil: there is one.
+	Part  uint64
+	Parts func(ctx context.Context) ([]uint64, error)
+
 	Now    func() time.Time
 	Rand   func() float64 // in [0, 1), for jitter
 	Random io.Reader      // of what nobody may guess
@@ -176,12 +182,17 @@ type Queue struct {
 	opt   Options
 	eng   engine.Engine
 	store *store.Store
+	shard engine.Shard
+	part  uint64        // its number
+	front *Queue        // this node's own part, which answers for the queue as a whole
 	seq   atomic.Uint64 // low bits of the next ID
 	clock timekeeper
 	swept int64 // when bounces were looked through; of ring
 
 	longest atomic.Int64 // lifetime that rules have named, in nanoseconds
 
+	shared   bool        // others change the shard, too
+	follows  atomic.Bool // heads is told of what they change
 	heads    heads
 	arrivals committer // of messages
 	outcomes committer // of attempts
@@ -196,6 +207,7 @@ type Queue struct {
 	arriving map[ID]bool      // not to be touched before Enqueue has returned
 	freed    chan struct{}    // ticks when an attempt ends
 	jobs     sync.WaitGroup
+	others   map[uint64]*Queue // parts, of the front
 }
 
 // flight is a group of recipients that a courier has at the moment.
@@ -207,8 +219,14 @@ type flight struct {
 // New returns the queue that lies in eng and registers the bodies it refers to with
 // the store's sweep. Nothing is sent before Run.
 func New(eng engine.Engine, st *store.Store, opt Options) *Queue {
+	q := newPart(eng, st, opt, opt.Part)
+	st.AddReferrer(q.Blobs)
+	return q
+}
+
+func newPart(eng engine.Engine, st *store.Store, opt Options, part uint64) *Queue {
 	q := &Queue{
-		opt: opt.filled(), eng: eng, store: st,
+		opt: opt.filled(), eng: eng, store: st, shard: PartShard(part), part: part, others: map[uint64]*Queue{},
 		flying: map[flight]bool{}, busy: map[string]int{}, paces: map[string]*pace{}, arriving: map[ID]bool{},
 		freed: make(chan struct{}, 1),
 	}
@@ -216,7 +234,8 @@ func New(eng engine.Engine, st *store.Store, opt Options) *Queue {
 	q.longest.Store(int64(q.opt.Lifetime))
 	seq, _ := q.number() // any will do
 	q.seq.Store(seq)
-	st.AddReferrer(q.Blobs)
+	q.front = q
+	_, q.shared = eng.(engine.Shared)
 	return q
 }
 
@@ -230,6 +249,9 @@ func (q *Queue) number() (uint64, error) {
 // newID returns a number that rises with time and, short of two processes and bad
 // luck, is new; Enqueue looks.
 func (q *Queue) newID() ID {
+	if q.opt.Parts != nil {
+		return ID(uint64(q.now())<<20 | q.part<<partLow | q.seq.Add(1)&counted)
+	}
 	return ID(uint64(q.now())<<20 | q.seq.Add(1)&(1<<20-1))
 }
 
@@ -250,6 +272,10 @@ type Entry struct {
 // Faults: Invalid (no recipient, key too long), TooLarge (over 2000 recipients),
 // those of the engine.
 func (q *Queue) Enqueue(ctx context.Context, entries ...Entry) ([]ID, error) {
+	return q.into(ctx).enqueue(ctx, entries)
+}
+
+func (q *Queue) enqueue(ctx context.Context, entries []Entry) ([]ID, error) {
 	now := q.now()
 	drafts := make([]*draft, len(entries))
 	for i, e := range entries {

@@ -26,6 +26,7 @@ import (
 //	n                 how many messages there are, and how many are held
 //	c                 when the clock was last looked at
 //	b account 0 addr  an address that an account's mail came back from for good
+//	o                 whose turn it is to work on this part of the queue
 //	s name            what an account or the accounts of a domain sent lately
 const (
 	famMessage   = 'm'
@@ -43,6 +44,7 @@ const (
 	famLook      = 'c'
 	famSent      = 's'
 	famBounced   = 'b'
+	famOwner     = 'o'
 )
 
 // maxPiece is how much of a parcel one record holds.

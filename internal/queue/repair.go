@@ -31,9 +31,26 @@ type Mended struct {
 // What cannot be sent any more is handed to report, and then taken out: if report fails, the
 // repair ends with its error and has not.
 func Repair(ctx context.Context, eng engine.Engine, st *store.Store, now time.Time, report func(Mended) error) error {
-	q := &Queue{eng: eng, store: st, opt: Options{Now: func() time.Time { return now }}}
+	shards, err := eng.Shards(ctx)
+	if err != nil {
+		return err
+	}
+	for _, sh := range shards {
+		if _, ok := PartOf(sh); !ok {
+			continue
+		}
+		if err := repairPart(ctx, eng, st, sh, now, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func repairPart(ctx context.Context, eng engine.Engine, st *store.Store, sh engine.Shard, now time.Time, report func(Mended) error) error {
+	q := &Queue{eng: eng, store: st, shard: sh, opt: Options{Now: func() time.Time { return now }}}
+	q.front = q
 	wrong := false
-	if _, err := q.Verify(ctx, func(ID, string) { wrong = true }); err == nil && !wrong {
+	if _, err := q.verify(ctx, func(ID, string) { wrong = true }); err == nil && !wrong {
 		return nil
 	} else if err != nil && !fault.Is(err, fault.Corrupt) {
 		return err
@@ -64,7 +81,7 @@ type mender struct {
 func (m *mender) begin() error {
 	m.ids, m.forget = map[ID]bool{}, map[string]int64{}
 	var broken [][]byte
-	err := m.q.eng.View(m.ctx, shard, func(r engine.Reader) error {
+	err := m.q.eng.View(m.ctx, m.q.shard, func(r engine.Reader) error {
 		return r.Scan(nil, nil, false, func(k, v []byte) bool {
 			switch k[0] {
 			case famMessage, famPiece, famRecipient, famGroup:
@@ -81,6 +98,10 @@ func (m *mender) begin() error {
 				}
 			case famLook:
 				if _, err := decodeLook(v); err != nil {
+					broken = append(broken, bytes.Clone(k))
+				}
+			case famOwner:
+				if _, err := decodeOwner(v); err != nil {
 					broken = append(broken, bytes.Clone(k))
 				}
 			}
@@ -123,7 +144,7 @@ type found struct {
 // message mends one message, or takes it out.
 func (m *mender) message(id ID) error {
 	var f found
-	err := m.q.eng.View(m.ctx, shard, func(r engine.Reader) (err error) { f, err = m.read(look{r}, id); return err })
+	err := m.q.eng.View(m.ctx, m.q.shard, func(r engine.Reader) (err error) { f, err = m.read(look{r}, id); return err })
 	if err != nil {
 		return err
 	}

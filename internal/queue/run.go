@@ -27,9 +27,11 @@ const maxSleep = time.Minute
 
 // Run sends what is due until ctx ends; then it gives attempts under way the grace
 // time, and returns when the last one is recorded. Failures of the engine are
-// logged, and Run goes on.
-func (q *Queue) Run(ctx context.Context) {
-	ticks, stop := q.eng.Watch(shard)
+// logged, and Run goes on. It works on this node's own part, which nobody else may do.
+func (q *Queue) Run(ctx context.Context) { q.run(ctx) }
+
+func (q *Queue) run(ctx context.Context) {
+	ticks, stop := q.eng.Watch(q.shard)
 	defer stop()
 	alarms := make(chan struct{}, 1)
 	alarmsDone := make(chan struct{})
@@ -66,7 +68,7 @@ func (q *Queue) loop(ctx context.Context, rest time.Duration, a, b <-chan struct
 		sleep := maxSleep
 		next, err := step(ctx)
 		if err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && !fault.Is(err, fault.Busy) { // then the lease ends in a moment
 				q.opt.Log.Error("the queue cannot be read", "error", err)
 			}
 			sleep = time.Second
@@ -92,6 +94,9 @@ func (q *Queue) loop(ctx context.Context, rest time.Duration, a, b <-chan struct
 
 // attempt makes one attempt for a group and records what came of it.
 func (q *Queue) attempt(ctx context.Context, p pick) {
+	if !q.duty(ctx).may() {
+		return
+	}
 	if p.load == nil {
 		p.load = q.loadAlone(ctx, p.flight)
 	}
@@ -113,6 +118,7 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 	if l.m.road == Local {
 		courier = q.opt.Local
 	}
+	q.intime(ctx, &l.job)
 	l.job.Settled = func(some []int, r Result) { q.settled(ctx, p, l.who, some, r) }
 	var results []Result
 	if l.late {
@@ -132,6 +138,29 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 	q.insist(ctx, p, func(c context.Context) error { return q.record(c, p, results, down, cut) })
 }
 
+// intime lets nobody have the end of a job's message once another node may send it.
+func (q *Queue) intime(ctx context.Context, job *Job) {
+	d := q.duty(ctx)
+	if d == nil {
+		return
+	}
+	open, parcel := job.Message.Open, job.Parcel
+	job.Message.Open = func(ctx context.Context) (io.ReadCloser, error) {
+		r, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return timely{r, d.t}, nil
+	}
+	job.Parcel = func(ctx context.Context) (*store.Parcel, error) {
+		p, err := parcel(ctx)
+		if err == nil && !d.t.End() {
+			err = errLate()
+		}
+		return p, err
+	}
+}
+
 // loaded is a group that is read for an attempt.
 type loaded struct {
 	m      *message
@@ -148,7 +177,7 @@ const maxCarried = 32 << 10
 // loadAlone reads a group in a look of its own.
 func (q *Queue) loadAlone(ctx context.Context, f flight) (l *loaded) {
 	now := q.now()
-	err := q.eng.View(ctx, shard, func(r engine.Reader) error { l = q.load(look{r}, f, now); return nil })
+	err := q.eng.View(ctx, q.shard, func(r engine.Reader) error { l = q.load(look{r}, f, now); return nil })
 	if err != nil {
 		return &loaded{err: err}
 	}
@@ -207,7 +236,7 @@ func (l look) eachRecipient(m *message, fn func(n int, r *recipient)) error {
 // parcel reads the message back.
 func (q *Queue) parcel(ctx context.Context, m *message) (*store.Parcel, error) {
 	var record []byte
-	err := q.eng.View(ctx, shard, func(r engine.Reader) (err error) {
+	err := q.eng.View(ctx, q.shard, func(r engine.Reader) (err error) {
 		record, err = look{r}.parcel(m)
 		return err
 	})
@@ -221,7 +250,7 @@ func (q *Queue) parcel(ctx context.Context, m *message) (*store.Parcel, error) {
 func (q *Queue) open(ctx context.Context, l *loaded) (io.ReadCloser, error) {
 	record := l.parcel
 	if record == nil {
-		err := q.eng.View(ctx, shard, func(r engine.Reader) (err error) {
+		err := q.eng.View(ctx, q.shard, func(r engine.Reader) (err error) {
 			record, err = look{r}.parcel(l.m)
 			return err
 		})
@@ -234,9 +263,14 @@ func (q *Queue) open(ctx context.Context, l *loaded) (io.ReadCloser, error) {
 
 // insist repeats a record until it is made. The outcome of an attempt must not be
 // lost to a hitch of the engine: the mail would be sent again. While it is not
-// recorded the group counts as under way. It gives up when the queue has stopped.
+// recorded the group counts as under way. It gives up when the queue has stopped, or somebody
+// else has it.
 func (q *Queue) insist(ctx context.Context, p pick, fn func(context.Context) error) {
 	pause := 100 * time.Millisecond
+	life := ctx
+	if d := q.duty(ctx); d != nil {
+		life = d.life
+	}
 	for {
 		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		err := fn(c)
@@ -245,12 +279,12 @@ func (q *Queue) insist(ctx context.Context, p pick, fn func(context.Context) err
 			return
 		}
 		q.opt.Log.Error("the outcome of an attempt cannot be recorded", "queue_id", p.id.String(), "error", err)
-		if fault.Is(err, fault.Closed) || ctx.Err() != nil {
+		if fault.Is(err, fault.Closed) || fault.Is(err, fault.Busy) || life.Err() != nil {
 			return
 		}
 		timer := time.NewTimer(pause)
 		select {
-		case <-ctx.Done():
+		case <-life.Done():
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -271,6 +305,10 @@ func (q *Queue) record(ctx context.Context, p pick, results []Result, down, stop
 		m, ok, err := t.message(p.id)
 		if err != nil || !ok {
 			return err // dropped meanwhile
+		}
+		late, err := q.duty(ctx).late(t)
+		if err != nil {
+			return err
 		}
 		told := attempted(p.id, m)
 		story = &told
@@ -293,6 +331,10 @@ func (q *Queue) record(ctx context.Context, p pick, results []Result, down, stop
 				cut++
 				continue
 			}
+			if late && results[i].Code/100 != 2 { // who has it is a fact, the rest another's affair
+				cut++
+				continue
+			}
 			m.apply(r, g, results[i], now)
 			if err := t.noteBounced(m, r, now); err != nil {
 				return err
@@ -300,14 +342,19 @@ func (q *Queue) record(ctx context.Context, p pick, results []Result, down, stop
 			story.To = append(story.To, outcome(r))
 			changed[n] = r
 		}
-		if cut < len(results) {
+		if late && len(changed) == 0 {
+			return nil
+		}
+		if cut < len(results) && !late {
 			g.attempts, g.at = g.attempts+1, now
 			g.next = now + q.jittered(q.rules(p.lane).gapAfter(g.attempts), wait)
 			g.reason = reasonOf(results)
 			nextIn(story, g)
 		}
-		t.b.lane(p.lane).served = true
-		if m.road == Remote && cut < len(results) && !ofMessage(m, results) {
+		if !late {
+			t.b.lane(p.lane).served = true
+		}
+		if m.road == Remote && cut < len(results) && !late && !ofMessage(m, results) {
 			t.b.dest(destOf(p.lane)).change(pause(down, results, now, wait))
 		}
 		after = m
@@ -350,6 +397,9 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 		story = nil
 		m, ok, err := t.message(p.id)
 		if err != nil || !ok {
+			return err
+		}
+		if late, err := q.duty(ctx).late(t); err != nil || late && res.Code/100 != 2 {
 			return err
 		}
 		told := attempted(p.id, m)

@@ -15,6 +15,19 @@ import (
 // counts and cross-references, and reports each fault in words. It may run beside
 // Run. It returns the number of messages read; the error is of reading at all.
 func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (messages int, err error) {
+	parts, err := q.all(ctx)
+	for _, p := range parts {
+		if err == nil {
+			n := 0
+			n, err = p.verify(ctx, report)
+			messages += n
+		}
+	}
+	return messages, err
+}
+
+// verify is Verify of one part.
+func (q *Queue) verify(ctx context.Context, report func(id ID, what string)) (messages int, err error) {
 	if err := q.verifyCounts(ctx, report); err != nil {
 		return 0, err
 	}
@@ -43,7 +56,7 @@ func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (me
 		check func(l look, k, v []byte, report func(ID, string)) error
 	}{
 		{famPiece, verifyOwner}, {famRecipient, verifyOwner}, {famGroup, verifyOwner},
-		{famWaiting, verifyWaiting}, {famFlow, verifyFlow}, {famTurn, verifyTurn}, {famLane, verifyLane}, {famDue, verifyDue}, {famAlarm, verifyAlarm}, {famKey, verifyKey},
+		{famWaiting, verifyWaiting}, {famFlow, verifyFlow}, {famTurn, verifyTurn}, {famLane, verifyLane}, {famDue, verifyDue}, {famAlarm, verifyAlarm}, {famKey, verifyKey}, {famOwner, verifyTerm},
 	} {
 		for next := []byte{f.fam}; next != nil; {
 			next, err = q.verifySome(ctx, next, func(l look, k, v []byte) error { return f.check(l, k, v, report) })
@@ -57,7 +70,7 @@ func (q *Queue) Verify(ctx context.Context, report func(id ID, what string)) (me
 
 // verifyCounts counts all messages, in one View.
 func (q *Queue) verifyCounts(ctx context.Context, report func(ID, string)) error {
-	return q.eng.View(ctx, shard, func(r engine.Reader) error {
+	return q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		said, err := look{r}.counts()
 		if err != nil {
 			report(0, "the counts: "+fault.Say(err))
@@ -82,7 +95,7 @@ func (q *Queue) verifyCounts(ctx context.Context, report func(ID, string)) error
 // returns the key to go on at.
 func (q *Queue) verifySome(ctx context.Context, from []byte, fn func(l look, k, v []byte) error) (next []byte, err error) {
 	type record struct{ k, v []byte }
-	err = q.eng.View(ctx, shard, func(r engine.Reader) error {
+	err = q.eng.View(ctx, q.shard, func(r engine.Reader) error {
 		next = nil
 		var found []record
 		err := r.Scan(from, []byte{from[0] + 1}, false, func(k, v []byte) bool {
@@ -308,6 +321,14 @@ func verifyAlarm(l look, k, v []byte, report func(ID, string)) error {
 	m, ok, err := l.message(id)
 	if err != nil || !ok || kind > alarmReport || [...]int64{m.delayAt, m.expiryAt, m.reportAt}[kind] != at {
 		report(id, "an alarm belongs to nothing")
+	}
+	return nil
+}
+
+// verifyTerm checks the record of who works on the part.
+func verifyTerm(_ look, _, v []byte, report func(ID, string)) error {
+	if _, err := decodeOwner(v); err != nil {
+		report(0, "whose turn it is to work on this part of the queue: "+fault.Say(err))
 	}
 	return nil
 }

@@ -1,0 +1,198 @@
+package queue
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/record"
+)
+
+// Tenure is the right to work on a part of the queue while others may take it over.
+type Tenure interface {
+	// Term is higher each time that somebody else gets the right; 0: nobody else can.
+	Term() uint64
+	// Begin tells whether an attempt may begin, End whether one may still be brought to its
+	// end. Neither costs anything.
+	Begin() bool
+	End() bool
+	// Above makes the term higher than another that was found. A fault is of kind Busy if the
+	// right is lost.
+	Above(ctx context.Context, term uint64) error
+}
+
+// duty is work on a part under a tenure. The record of the part's owner has the highest term
+// of anybody who has worked on it: whoever has a lower one is too late, however he came to
+// believe otherwise, and changes nothing but that mail has arrived.
+type duty struct {
+	q    *Queue
+	t    Tenure
+	life context.Context // of the process
+}
+
+type dutyKey struct{}
+
+// dutyOf returns the duty that a context belongs to, nil if none.
+func dutyOf(ctx context.Context) *duty {
+	d, _ := ctx.Value(dutyKey{}).(*duty)
+	return d
+}
+
+// of is the duty of a part; nil if it is of another.
+func (q *Queue) duty(ctx context.Context) *duty {
+	if d := dutyOf(ctx); d != nil && d.q == q {
+		return d
+	}
+	return nil
+}
+
+// Work does what Run does for a part, until ctx ends; what is found out by then is recorded
+// for as long as life lasts and nobody else has the part. Of a tenure whose term is 0 it is
+// Run.
+func (q *Queue) Work(ctx, life context.Context, part uint64, t Tenure) {
+	p := q.partOf(part)
+	if t.Term() == 0 {
+		p.run(ctx)
+		return
+	}
+	d := &duty{p, t, life}
+	ctx = context.WithValue(ctx, dutyKey{}, d)
+	if shared, ok := p.eng.(engine.Shared); ok {
+		stop := shared.Foreign(p.shard, p.heads.forget)
+		defer stop()
+		p.follows.Store(true)
+		defer p.follows.Store(false)
+	}
+	p.heads.forget()
+	p.clock.looked, p.clock.walked, p.swept = 0, 0, 0 // others have looked since
+	if !d.begin(ctx) {
+		return
+	}
+	p.opt.Log.Info("a part of the queue is worked here", "part", part, "term", t.Term())
+	p.run(ctx)
+	p.opt.Log.Info("a part of the queue is not worked here any more", "part", part, "term", t.Term())
+}
+
+// begin puts the term on record.
+func (d *duty) begin(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		higher := uint64(0)
+		err := d.q.eng.Update(ctx, d.q.shard, func(w engine.Writer) error {
+			is, err := owner(w)
+			if err != nil && !fault.Is(err, fault.Corrupt) {
+				return err
+			}
+			if higher = 0; is > d.t.Term() {
+				higher = is
+				return nil
+			}
+			return w.Put([]byte{famOwner}, encodeOwner(d.t.Term()))
+		})
+		if err == nil && higher == 0 {
+			return true
+		}
+		if err == nil { // the count of terms was lost, or the right
+			err = d.t.Above(ctx, higher)
+		}
+		if fault.Is(err, fault.Busy) {
+			return false
+		}
+		if err != nil && ctx.Err() == nil {
+			d.q.opt.Log.Error("a part of the queue cannot be begun", "part", d.q.part, "error", err)
+		}
+		if err != nil {
+			wait(ctx, time.Second)
+		}
+	}
+	return false
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// owner reads the highest term that anybody has worked with.
+func owner(r engine.Reader) (term uint64, err error) {
+	v, ok, err := r.Get([]byte{famOwner})
+	if err != nil || !ok {
+		return 0, err
+	}
+	return decodeOwner(v)
+}
+
+func decodeOwner(v []byte) (term uint64, err error) {
+	d, err := newDec(v)
+	if err != nil {
+		return 0, err
+	}
+	term = d.U()
+	return term, d.end()
+}
+
+func encodeOwner(term uint64) []byte {
+	e := newEnc()
+	e.U(term)
+	return record.Seal(version, e.Enc)
+}
+
+// current returns a fault of kind Busy if somebody else has the part now.
+func (d *duty) current(r engine.Reader) error {
+	if d == nil {
+		return nil
+	}
+	is, err := owner(r)
+	if err == nil && is != d.t.Term() {
+		err = fault.New(fault.Busy, "another node works on this part of the queue")
+	}
+	return err
+}
+
+// late tells whether somebody else has the part now.
+func (d *duty) late(r engine.Reader) (bool, error) {
+	err := d.current(r)
+	if fault.Is(err, fault.Busy) {
+		return true, nil
+	}
+	return false, err
+}
+
+// may tells whether an attempt may begin.
+func (d *duty) may() bool { return d == nil || d.t.Begin() }
+
+// errLate is of a message that may not be sent any more.
+func errLate() error {
+	return fault.New(fault.Unavailable, "this node was silent for too long; another sends the message")
+}
+
+// timely is a message that gives nothing away once others may send it: who reads it gets no
+// last byte, and the next host no end of the message.
+type timely struct {
+	io.ReadCloser
+	t Tenure
+}
+
+func (r timely) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if !r.t.End() {
+		return 0, errLate()
+	}
+	return n, err
+}
+
+// write changes the part, unless what does it belongs to a duty that is over.
+func (q *Queue) write(ctx context.Context, fn func(engine.Writer) error) error {
+	d := q.duty(ctx)
+	return q.eng.Update(ctx, q.shard, func(w engine.Writer) error {
+		if err := d.current(w); err != nil {
+			return err
+		}
+		return fn(w)
+	})
+}
