@@ -42,7 +42,8 @@ var plan = map[string][]string{
 	"engine/postgres":        {"mail", "fault", "turn", "engine", "github.com/jackc/pgx/v5", "github.com/tidwall/btree"},
 	"engine/postgres/pgtest": {},
 
-	"engine/s3":         {"mail", "fault", "engine", "github.com/minio/minio-go/v7"},
+	"engine/s3":         {"mail", "fault", "engine", "github.com/minio/minio-go/v7", "github.com/cockroachdb/pebble/v2/vfs"},
+	"engine/s3/s3test":  {"github.com/minio/minio-go/v7"},
 	"engine/enginetest": {"mail", "fault", "engine", "pgregory.net/rapid"},
 	"engine/carry":      {"mail", "fault", "engine", "record"},
 
