@@ -58,6 +58,10 @@ need=$(missing $packages)
 need=$(missing $large)
 # shellcheck disable=SC2086
 [ -z "$need" ] || install $need || echo "not installed:$need; the tests with them will be skipped"
+# An S3 server, which Debian has not; it is built from sources that test/tools/go.mod pins.
+tools="$(dirname "$0")/tools"
+[ -x "$tools/../../bin/peers/versitygw" ] || (cd "$tools" && mkdir -p ../../bin/peers && go build -o ../../bin/peers/versitygw github.com/versity/versitygw/cmd/versitygw) ||
+	echo "not built: versitygw; its tests will be skipped"
 # What only the benchmarks need has a test of its own.
 "$0" bench || echo "not installed: Cyrus; its test will be skipped"
 # Courier's imapd, as a source of imports; it may not be installed beside Dovecot either.
