@@ -31,6 +31,7 @@ const (
 type Options struct {
 	Nodes        int      // of ours, two or three
 	Asynchronous bool     // databases acknowledge what no replica has: only for the control
+	Embedded     bool     // one node with all in its data folder, and no databases: to try the clients
 	Accounts     []string // local parts
 	Settings     []string // more lines of the configuration of each node, in [store]
 }
@@ -92,8 +93,10 @@ func New(o Options) (l *Lab, err error) {
 	if err := l.hosts(); err != nil {
 		return nil, err
 	}
-	if err := l.startDatabases(); err != nil {
-		return nil, err
+	if !o.Embedded {
+		if err := l.startDatabases(); err != nil {
+			return nil, err
+		}
 	}
 	if err := l.S3.start(); err != nil {
 		return nil, err
@@ -124,6 +127,20 @@ func (l *Lab) hosts() (err error) {
 	}
 	l.Sink, err = newSink(sink)
 	return errors.Join(err, l.World.DNS.Set(sinkDomain, "MX", "10 mx."+sinkDomain+"."), l.World.DNS.Set(Domain, "MX", "10 mx."+Domain+"."))
+}
+
+// logs returns what the programs of a cluster have written lately.
+func (l *Lab) logs(lines int) string {
+	var b strings.Builder
+	for _, h := range l.World.Hosts() {
+		for _, name := range []string{"patroni", "etcd", "martlet", "versitygw", "haproxy"} {
+			if text, err := os.ReadFile(filepath.Join(h.Dir, name+".log")); err == nil && len(text) > 0 {
+				all := strings.SplitAfter(string(text), "\n")
+				fmt.Fprintf(&b, "--- %s %s\n%s", h.Name, name, strings.Join(all[max(0, len(all)-lines-1):], ""))
+			}
+		}
+	}
+	return b.String()
 }
 
 // Close ends everything.

@@ -234,15 +234,15 @@ func (m *memory) codes(line string, selecting bool) {
 // unknown returns the first UID that a session that wants to know all has to ask for, 0 if
 // it knows all.
 func (m *memory) unknown() uint32 {
-	if i := slices.Index(m.seq, 0); i == 0 {
-		return 1
-	} else if i > 0 {
-		return m.seq[i-1] + 1
-	}
+	var last uint32
 	for _, uid := range m.seq {
+		if uid == 0 {
+			return last + 1
+		}
 		if m.facts[uid].token == "" {
 			return uid
 		}
+		last = uid
 	}
 	return 0
 }

@@ -36,27 +36,29 @@ resolver = "%[3]s:53"
 retry = ["2s", "2s", "5s"]
 mta_sts = false
 
-[store]
-engine = "postgres"
-url = "%[4]s"
-%[5]s
-
-[blobs]
-engine = "s3"
-endpoint = "%[6]s"
-bucket = "%[7]s"
-access_key = "%[8]s"
-secret_key = "%[9]s"
-over = "8KiB"
-cache = "%[10]s"
-
-[cluster]
-node = "%[11]s"
-lease = "6s"
-
 [limits]
 login_failures_per_account = 10000
 login_failures_per_address = 10000
+`
+
+const sharedConf = `
+[store]
+engine = "postgres"
+url = "%[1]s"
+%[2]s
+
+[blobs]
+engine = "s3"
+endpoint = "%[3]s"
+bucket = "%[4]s"
+access_key = "%[5]s"
+secret_key = "%[6]s"
+over = "8KiB"
+cache = "%[7]s"
+
+[cluster]
+node = "%[8]s"
+lease = "6s"
 `
 
 // prepare writes what a node needs. The last node finds its database through HAProxy, the
@@ -85,7 +87,10 @@ func (n *Node) prepare(binary string, index int) error {
 	if _, err := n.Output("sh", "-ec", "mkdir -p "+n.Dir+"/data && chown martlet "+n.Dir+"/data"); err != nil {
 		return err
 	}
-	conf := fmt.Sprintf(nodeConf, Domain, n.Dir, lab.Resolver4, url, strings.Join(n.lab.opt.Settings, "\n"), n.lab.S3.URL(), bucket, accessKey, secretKey, cache, n.Name)
+	conf := fmt.Sprintf(nodeConf, Domain, n.Dir, lab.Resolver4)
+	if !n.lab.opt.Embedded {
+		conf += fmt.Sprintf(sharedConf, url, strings.Join(n.lab.opt.Settings, "\n"), n.lab.S3.URL(), bucket, accessKey, secretKey, cache, n.Name)
+	}
 	for _, d := range append(doors[:len(doors):len(doors)], struct {
 		name string
 		port int

@@ -74,8 +74,10 @@ func (c *Crowd) outside(r *Result) error {
 
 // AwaitWhole waits until databases, nodes and object store are well.
 func (l *Lab) AwaitWhole(most time.Duration) error {
-	if err := l.AwaitDatabases(most); err != nil {
-		return err
+	if !l.opt.Embedded {
+		if err := l.AwaitDatabases(most); err != nil {
+			return err
+		}
 	}
 	return await("ready nodes", most, func() bool {
 		for _, n := range l.Nodes {

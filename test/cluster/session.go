@@ -142,7 +142,11 @@ func (s *session) sync() error {
 }
 
 func (s *session) catchUp() error {
-	if uid := s.unknown(); uid != 0 {
+	for range 5 { // more may come meanwhile
+		uid := s.unknown()
+		if uid == 0 {
+			break
+		}
 		if _, err := s.do("UID FETCH %d:* (UID FLAGS MODSEQ BODY.PEEK[HEADER.FIELDS (X-Token)])", uid); err != nil {
 			return err
 		}
