@@ -17,7 +17,8 @@ type Fault struct {
 	// Begin makes it happen. It returns what ends it, nil if it ends by itself.
 	Begin func(l *Lab) (end func() error, err error)
 
-	Smooth bool // nothing of it may be noticed: no 4xx, no session cut but those of a node that stops
+	Smooth bool   // nothing of it may be noticed: no 4xx, no delivery without an answer
+	Node   string // whose sessions end with it, a part of the name
 }
 
 // freeze is how long what is frozen, or parted, is.
@@ -29,7 +30,7 @@ func Faults() []Fault {
 	f = append(f, freezings()...)
 	f = append(f, partings()...)
 	f = append(f, storages()...)
-	return append(f, Fault{Name: "rolling restart of all nodes, one after the other", Smooth: true, Begin: rolling})
+	return append(f, Fault{Name: "rolling restart of all nodes, one after the other", Smooth: true, Node: "node", Begin: rolling})
 }
 
 func killings() []Fault {
@@ -50,7 +51,7 @@ func killings() []Fault {
 			s := l.Standby()
 			return s.Revive, s.Kill()
 		}},
-		{Name: "kill -9: a node", Hold: 15 * time.Second, Begin: func(l *Lab) (func() error, error) {
+		{Name: "kill -9: a node", Node: "node1", Hold: 15 * time.Second, Begin: func(l *Lab) (func() error, error) {
 			l.Nodes[0].Program.Kill()
 			return l.Nodes[0].Program.Start, nil
 		}},

@@ -3,7 +3,6 @@ package cluster
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -156,6 +155,3 @@ func (n *Node) Stop(within time.Duration) error {
 	}
 	return nil
 }
-
-// log returns the path of what a node has written.
-func (n *Node) log() string { return filepath.Join(n.Dir, "martlet.log") }

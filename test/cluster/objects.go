@@ -55,13 +55,10 @@ func (s *ObjectStore) start() error {
 	if err != nil {
 		return err
 	}
-	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: inside})
-	director := forward.Director
-	forward.Director = func(r *http.Request) {
-		host := r.Host // it is signed
-		director(r)
-		r.Host = host
-	}
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: inside})
+		r.Out.Host = r.In.Host // it is signed
+	}}
 	forward.Transport = &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return s.DialContext(ctx, network, address)
 	}, DisableCompression: true, ResponseHeaderTimeout: time.Minute}

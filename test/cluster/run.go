@@ -14,10 +14,9 @@ type Row struct {
 	Smooth bool
 	Figures
 	Result
-	Sessions  int // that were open
-	Expected  int // thrown out by a node that was killed or stopped
-	Err       error
-	Unnoticed bool // nothing to be seen of it
+	Sessions int   // that were open
+	Ended    int   // of these, with the node that the fault ended
+	Err      error // what kept the row from being whole
 }
 
 // Run does one fault with all clients at work, and checks everything afterwards.
@@ -53,6 +52,11 @@ func (c *Crowd) Run(f Fault, log func(string, ...any)) (row Row) {
 	row.Figures = c.Book.Since(began, time.Now())
 	if row.Result, err = c.Check(); err != nil && row.Err == nil {
 		row.Err = err
+	}
+	for _, d := range row.Drops {
+		if f.Node != "" && strings.Contains(d.node, f.Node) {
+			row.Ended++
+		}
 	}
 	if err := c.outside(&row.Result); err != nil && row.Err == nil {
 		row.Err = err
