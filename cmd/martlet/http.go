@@ -34,10 +34,16 @@ func (h *house) publicHTTP(sessions *netsrv.Server) http.Handler {
 	// Alive: the process answers.
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	// Ready: mail can be taken in.
+	h.vitals = newVitals(h, sessions)
+	h.vitals.pages(mux)
 	var said atomic.Int64 // in which minute the log was told
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := h.engine.Healthy(); err != nil {
-			if now := time.Now().Unix() / 60; said.Swap(now) != now { // anybody may ask, as often as he likes
+		switch err := h.vitals.ready(); {
+		case errors.Is(err, errDraining):
+			plain(w, http.StatusServiceUnavailable, "draining")
+			return
+		case err != nil:
+			if minute := time.Now().Unix() / 60; said.Swap(minute) != minute { // anybody may ask, as often as he likes
 				h.log.Warn("not ready", "err", err)
 			}
 			plain(w, http.StatusServiceUnavailable, "the store does not take mail")

@@ -189,6 +189,9 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 			return sessions.Serve(ctx, d.Listener, svc)
 		})
 	}
+	if shared(h.cfg) {
+		part("vitals", func(ctx context.Context) error { h.vitals.watch(ctx); return nil })
+	}
 	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
 	part("allowance", func(ctx context.Context) error { h.allowance.Run(ctx); return nil })
 	if h.policies != nil {

@@ -63,6 +63,7 @@ type house struct {
 	giveBack []func()    // what was taken of the machine
 
 	trying  string            // domain that settings are told of whatever the Host, on a try-out server
+	vitals  *vitals           // how it is; once it serves
 	certs   certificateSource // nil: no TLS; once it serves
 	acme    *authority        // nil: certificates come from files
 	renewal renewal           // zero: as package certmagic has it
