@@ -9,6 +9,8 @@
 # make sim    the whole server, simulated with faults (SEEDS=100000)
 # make reliability  every promise of docs/reliability.md, and its figures into the page
 #             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
+# make test-cluster  a cluster of machines, and what it does when something breaks, into
+#             docs/cluster-faults.md (root; forty minutes)
 # make bench-import  imports beside mbsync and imapsync (root)
 # make queue-million   a queue of a million messages: its start and its memory (ten minutes)
 # make vuln   known vulnerabilities of what is called, from the Go database
@@ -20,7 +22,7 @@ SEEDS    ?= 1000
 ONLY     ?=
 LONG     ?=
 
-.PHONY: world build run test check bench bench-peers bench-growth bench-outbound bench-import queue-million bench-deps fuzz vuln sim reliability crash deps clean
+.PHONY: world build run test check bench bench-peers bench-growth bench-outbound bench-import queue-million bench-deps fuzz vuln sim reliability crash test-cluster deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -78,6 +80,9 @@ reliability: deps build
 # The long form of the crash suites: thousands of cuts, hundreds of kills.
 crash: deps build
 	MARTLET_CRASH_SEEDS=10000 MARTLET_R1=200 MARTLET_PEERS=1 $(GO) test -p 1 -timeout 120m -count=1 ./internal/engine/pebble ./test/crash
+
+test-cluster: deps build
+	MARTLET_CLUSTER=1 $(GO) test ./test/cluster -count=1 -timeout 120m -v
 
 clean:
 	rm -rf bin martlet-data
