@@ -109,8 +109,13 @@ func openToServe(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*hous
 // serve opens the doors to everybody, calls ready, and returns when ctx has ended and
 // everything is closed. If something fails for good it stops by itself.
 func (h *house) serve(parent context.Context, doors []door, ready func() error) error {
-	ctx, stop := context.WithCancelCause(parent)
+	ctx, stop := context.WithCancelCause(context.WithoutCancel(parent))
 	defer stop(nil)
+	defer context.AfterFunc(parent, func() {
+		h.depart(ctx)
+		stop(context.Cause(parent))
+	})()
+	h.goodbye = h.live(stop)
 	var wg sync.WaitGroup
 	part := func(what string, run func(context.Context) error) {
 		wg.Go(func() {
@@ -186,31 +191,36 @@ func (h *house) start(ctx context.Context, doors []door, part func(string, func(
 			}
 			svc := services[d.Name()]
 			svc.Name, svc.TLS, svc.Idle, svc.Proxies = d.Name(), tlsModes[d.TLS], h.idle(d.Protocol), d.Proxies
-			return sessions.Serve(ctx, d.Listener, svc)
+			return h.serveSessions(ctx, sessions, d, svc)
 		})
 	}
+	h.startCare(part)
+	return nil
+}
+
+// startCare begins what the server does by itself.
+func (h *house) startCare(part func(string, func(context.Context) error)) {
 	if shared(h.cfg) {
 		part("vitals", func(ctx context.Context) error { h.vitals.watch(ctx); return nil })
 	}
-	part("queue", func(ctx context.Context) error { h.queue.Run(ctx); return nil })
+	part("queue", h.keepQueue)
 	part("allowance", func(ctx context.Context) error { h.allowance.Run(ctx); return nil })
 	if h.policies != nil {
 		part("MTA-STS policies", func(ctx context.Context) error { h.policies.Run(ctx); return nil })
 	}
-	part("daily sweep", h.sweepDaily)
+	part("daily sweep", h.solely("sweep", h.sweepDaily))
 	if every := h.store.PurgeEvery(); every > 0 {
-		part("deleted mail", func(ctx context.Context) error { h.purge(ctx, every); return nil })
+		part("deleted mail", h.solely("purge", func(ctx context.Context) error { h.purge(ctx, every); return nil }))
 	}
 	if h.trace != nil {
 		part("trace", h.keepTrace)
 	}
-	part("signing keys", h.keepKeys)
-	part("guard", h.keepGuard)
+	part("signing keys", h.solely("keys", h.keepKeys))
+	part("guard", h.solely("guard", h.keepGuard))
 	part("reports", h.keepReports)
-	part("links", h.keepLinks)
+	part("links", h.solely("links", h.keepLinks))
 	part("disk", h.watchDisk)
 	part("memory", giveBack)
-	return nil
 }
 
 // finish waits for all parts and closes the house, for as long as a stop may take.
@@ -218,6 +228,7 @@ func (h *house) finish(wg *sync.WaitGroup, failed bool, cause error) error {
 	done := make(chan error, 1)
 	go func() {
 		wg.Wait()
+		h.goodbye()
 		done <- h.close()
 	}()
 	select {

@@ -20,6 +20,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/move/former"
 	"github.com/martlet-mail/martlet/internal/move/link"
+	"github.com/martlet-mail/martlet/internal/node"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
 	reports "github.com/martlet-mail/martlet/internal/report"
@@ -57,6 +58,9 @@ type house struct {
 	trace     *trace.Book          // tells the story of each message; nil: none is kept
 
 	work func(ctx context.Context, account string) (context.Context, func()) // takes turns for accounts; nil: nobody else works
+
+	node    *node.Node // knows who shares the store
+	goodbye func()     // tells them that this one leaves
 
 	serving  bool        // a server's, not a command's
 	spool    *disk.Spool // for messages on their way in
@@ -115,6 +119,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.engine, err = h.openEngine(ctx); err != nil {
 		return err
 	}
+	if err = h.join(ctx); err != nil {
+		return err
+	}
 	if h.store, err = store.Open(h.engine, storeOptions(cfg, h.spool, h.log)); err != nil {
 		return err
 	}
@@ -153,7 +160,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	}
 	road := new(receive.Local) // the way back from the queue
 	waits := queueOptions(cfg, remote{h.courier}, road, h.log)
-	waits.Trace = h.trace
+	waits.Trace, waits.Part, waits.Parts = h.trace, h.node.Number(), h.queueParts()
 	h.queue = queue.New(h.engine, h.store, waits)
 	h.allowance = newAllowance(h)
 	if h.receiver, err = h.newReceiver(); err != nil {

@@ -70,4 +70,9 @@ type Cluster struct {
 	// How long a node may be silent before others take over what only one does at a time:
 	// its part of the queue, links, reports.
 	Lease Duration `toml:"lease" default:"15s" min:"2s" max:"10m"`
+
+	// How long a node that stops, or is drained, goes on serving while /readyz says that it
+	// leaves: whoever spreads the clients over the nodes needs the time to see it. A stop takes
+	// so much longer.
+	Leave Duration `toml:"leave" default:"5s" min:"0s" max:"10m"`
 }
