@@ -14,11 +14,5 @@ type objectsFacts struct {
 // lookAtObjects looks at the object store; nil if there is none.
 func (h *house) lookAtObjects(context.Context) *objectsFacts { return nil }
 
-// nodesHealth are the nodes that share the store.
-func (h *house) nodesHealth(context.Context) []nodeHealth { return nil }
-
-// draining tells whether this node is about to leave.
-func (h *house) draining() bool { return false }
-
 // engineCounters are what the engine has counted.
 func (h *house) engineCounters() []engineCounter { return nil }

@@ -49,10 +49,6 @@ func (h *house) publicHTTP(sessions *netsrv.Server) http.Handler {
 			plain(w, http.StatusServiceUnavailable, "the store does not take mail")
 			return
 		}
-		if h.node.Draining() {
-			plain(w, http.StatusServiceUnavailable, "this node is being taken out of service")
-			return
-		}
 		plain(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("GET /.well-known/mta-sts.txt", h.ownPolicy)
