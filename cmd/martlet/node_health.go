@@ -4,7 +4,7 @@ import "context"
 
 // nodesHealth are the nodes that share the store.
 func (h *house) nodesHealth(ctx context.Context) (list []nodeHealth) {
-	if !h.node.Shared() {
+	if h.node == nil || !h.node.Shared() {
 		return nil
 	}
 	all, err := h.node.List(ctx)
@@ -18,4 +18,4 @@ func (h *house) nodesHealth(ctx context.Context) (list []nodeHealth) {
 }
 
 // draining tells whether this node is about to leave.
-func (h *house) draining() bool { return h.node.Draining() }
+func (h *house) draining() bool { return h.node != nil && h.node.Draining() }
