@@ -45,7 +45,7 @@ func (h *house) doctorOptions(ctx context.Context) (doctor.Options, error) {
 		Site: site, Listeners: ownListeners(c.Listen), Resolver: resolver, Updater: k.Updater, Rotate: k.Rotate,
 		Dial: new(net.Dialer).DialContext, Now: time.Now, Roots: roots, Chain: h.mailChain, ACME: c.TLS.ACME.Enabled,
 		Healthy: h.wellEnough, Queue: h.queueFacts, Links: h.linkFacts, Exists: h.takesMail, Loop: h.loop, Machine: h.machine(), Warnings: configWarnings(c),
-		Probe: texts(c.Doctor.Probe), Signed: texts(c.Doctor.Signed), Blocklists: texts(c.Doctor.Blocklists), NameLists: texts(c.Doctor.DomainLists),
+		Probe: texts(c.Doctor.Probe), Signed: texts(c.Doctor.Signed), Cluster: h.clusterFacts(), Blocklists: texts(c.Doctor.Blocklists), NameLists: texts(c.Doctor.DomainLists),
 	}
 	if s := c.Queue.Smarthost; s.Host != "" {
 		o.Smarthost = net.JoinHostPort(s.Host, strconv.Itoa(s.Port))

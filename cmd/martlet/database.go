@@ -33,6 +33,8 @@ type databaseFacts struct {
 	InStep      int    `json:"synchronous_standbys"`
 	Hidden      bool   `json:"standbys_hidden,omitempty"` // this user may not see what they do
 
+	Foreign bool `json:"foreign,omitempty"` // of another make: it replicates in its own way
+
 	clock time.Duration // of the database ahead of ours
 	slack time.Duration // within which clock is known
 }
@@ -113,7 +115,7 @@ func (f *databaseFacts) replication(ctx context.Context, c *pgx.Conn) error {
 		(SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL)`).Scan(&f.Commit, &f.Names, &f.Standbys, &f.InStep, &unseen)
 	var said *pgconn.PgError
 	if errors.As(err, &said) && said.Code[:2] == "42" { // a database of another make, which replicates in its own way
-		f.Commit, f.Hidden = "", true
+		f.Commit, f.Foreign = "", true
 		return nil
 	}
 	if err != nil {

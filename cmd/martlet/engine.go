@@ -67,6 +67,10 @@ func (h *house) openShared(ctx context.Context) (keeper, error) {
 	if !h.serving {
 		o.Connections, o.Patience = min(o.Connections, commandConnections), min(o.Patience, commandPatience)
 	}
+	var err error
+	if o.Objects, err = h.openObjects(o.Patience); err != nil {
+		return nil, err
+	}
 	e, err := postgres.Open(ctx, o)
 	if err != nil {
 		return nil, fault.Wrap(fault.Of(err), "the database "+conf.Discreet(s.URL)+" cannot be used", err)

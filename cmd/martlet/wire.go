@@ -17,6 +17,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/engine/s3"
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/move/former"
 	"github.com/martlet-mail/martlet/internal/move/link"
@@ -62,6 +63,8 @@ type house struct {
 	node    *node.Node // knows who shares the store
 	goodbye func()     // tells them that this one leaves
 
+	bucket   *s3.Bucket  // of large bodies; nil: there is none
+	cache    *s3.Cache   // in front of it; nil: there is none
 	serving  bool        // a server's, not a command's
 	spool    *disk.Spool // for messages on their way in
 	giveBack []func()    // what was taken of the machine

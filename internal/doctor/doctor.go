@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,6 +97,7 @@ type Options struct {
 	Exists     func(context.Context, mail.Address) (bool, error)
 	Loop       func(ctx context.Context, domain string) error // sends a message through port 25 and takes it out of its mailbox
 	Machine    Machine
+	Cluster    *Cluster      // of a node among others; nil: this machine is alone
 	Warnings   []Line        // of the configuration
 	Probe      []string      // domains whose mail hosts are tried, for outgoing port 25
 	Signed     []string      // domains that are known to have DNSSEC
@@ -115,6 +117,8 @@ type Doctor struct {
 	policies sync.Map // domain -> *policyVisit
 	door     sync.Once
 	greeting smtpDoor
+	asked    sync.Once
+	seen     Database
 }
 
 // New returns a doctor for one round.
@@ -162,7 +166,11 @@ type task struct {
 }
 
 func (d *Doctor) tasks() (all []task) {
-	for _, c := range hostChecks {
+	checks := hostChecks
+	if d.Cluster != nil {
+		checks = slices.Concat(hostChecks, clusterChecks)
+	}
+	for _, c := range checks {
 		all = append(all, task{c.name, func(ctx context.Context) finding { return c.run(d, ctx) }})
 	}
 	for _, dom := range d.Domains {

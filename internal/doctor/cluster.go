@@ -1,0 +1,181 @@
+package doctor
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Database is what a look at a database that nodes share has found.
+type Database struct {
+	Host     string // that answered
+	Problem  string // why none did; "": one did
+	ReadOnly bool   // it is a standby, and takes no writes
+	Latency  time.Duration
+
+	Foreign  bool   // it is of another make, which replicates in its own way
+	Commit   string // synchronous_commit
+	Names    string // synchronous_standby_names
+	Standbys int    // that are connected
+	InStep   int    // of these, whom commits wait for
+	Hidden   bool   // who keeps step may not be seen
+
+	Ahead, Slack time.Duration // its clock of ours, and how exactly that is known
+}
+
+// Node is one of the nodes that share a database.
+type Node struct {
+	Name    string
+	State   string // up, draining, silent, stopped, unheard
+	Version string
+	Here    bool
+}
+
+// Cluster is what is looked at where several nodes share a store. What is nil is not looked
+// at.
+type Cluster struct {
+	Database func(context.Context) Database
+	Objects  func(context.Context) error // writes, reads and removes an object; nil: there is no object store
+	Nodes    func(context.Context) ([]Node, error)
+}
+
+// clusterChecks are those of a node, after those of the host.
+var clusterChecks = []hostCheck{
+	{"database", (*Doctor).database},
+	{"database-standby", (*Doctor).databaseStandby},
+	{"database-clock", (*Doctor).databaseClock},
+	{"object-store", (*Doctor).objectStore},
+	{"nodes", (*Doctor).nodes},
+	{"node-versions", (*Doctor).nodeVersions},
+}
+
+// slowDatabase is what a round trip should not take: a delivery takes two.
+const slowDatabase = 10 * time.Millisecond
+
+// shared asks once in a round.
+func (d *Doctor) shared(ctx context.Context) (Database, bool) {
+	if d.Cluster.Database == nil {
+		return Database{}, false
+	}
+	d.asked.Do(func() { d.seen = d.Cluster.Database(ctx) })
+	return d.seen, true
+}
+
+func (d *Doctor) database(ctx context.Context) finding {
+	is, there := d.shared(ctx)
+	switch {
+	case !there:
+		return skip("there is no database")
+	case is.Problem != "":
+		return fail("start the database, or correct url in [store]", "the database cannot be reached: %s", is.Problem)
+	case is.ReadOnly:
+		return fail("name the primary in url of [store], or all hosts, of which the one that takes writes is chosen", "the database on %s is a standby, which takes no writes", is.Host)
+	case is.Latency > slowDatabase:
+		return warn("put nodes and database into one network", "the database on %s takes %s for a round trip, and a delivery makes two", is.Host, is.Latency.Round(100*time.Microsecond))
+	}
+	return ok("the database on %s answers in %s", is.Host, is.Latency.Round(10*time.Microsecond))
+}
+
+func (d *Doctor) databaseStandby(ctx context.Context) finding {
+	const fix = "give the database a standby, and set synchronous_commit = on and synchronous_standby_names = 'ANY 1 (*)' there"
+	is, there := d.shared(ctx)
+	names := strings.TrimSpace(is.Names)
+	switch {
+	case !there || is.Problem != "":
+		return skip("the database was not seen")
+	case is.Foreign:
+		return skip("the database is not PostgreSQL, and replicates in its own way")
+	case names == "":
+		return warn(fix, "commits wait for no standby: if the database's disk is lost, so is mail that was taken in")
+	case is.Commit == "off" || is.Commit == "local":
+		return warn(fix, "synchronous_commit is %s: commits do not wait for the standby that there is", is.Commit)
+	case is.InStep == 0 && !is.Hidden:
+		return warn("start the standby; until then commits wait, and nothing is taken in", "no standby keeps step (%d connected), and commits wait for one of %s", is.Standbys, names)
+	case is.Hidden:
+		return skip("commits wait for a standby of %s; whether one keeps step this user may not see (GRANT pg_read_all_stats)", names)
+	}
+	return ok("commits wait for a standby, and %d of %d keep step", is.InStep, is.Standbys)
+}
+
+// clockApart is by how much clocks may differ before dates of mail look wrong. Nothing else
+// depends on them.
+const clockApart = 2 * time.Second
+
+func (d *Doctor) databaseClock(ctx context.Context) finding {
+	is, there := d.shared(ctx)
+	if !there || is.Problem != "" {
+		return skip("the database was not seen")
+	}
+	if off := is.Ahead.Abs(); off > clockApart+is.Slack {
+		word := "ahead of"
+		if is.Ahead < 0 {
+			word = "behind"
+		}
+		return warn("set both clocks by NTP: timedatectl set-ntp true", "the database's clock is %s %s this machine's", off.Round(100*time.Millisecond), word)
+	}
+	return ok("the database's clock agrees with this machine's")
+}
+
+func (d *Doctor) objectStore(ctx context.Context) finding {
+	if d.Cluster.Objects == nil {
+		return skip("bodies are kept in the database")
+	}
+	if err := d.Cluster.Objects(ctx); err != nil {
+		return fail("start the object store, or correct [blobs]; the key must be allowed to put, get, list and delete", "%v", err)
+	}
+	return ok("an object was written, read, listed and removed")
+}
+
+// others are the nodes that have not said good-bye.
+func (d *Doctor) others(ctx context.Context) ([]Node, finding) {
+	if d.Cluster.Nodes == nil {
+		return nil, skip("nodes are not known")
+	}
+	all, err := d.Cluster.Nodes(ctx)
+	if err != nil {
+		return nil, skip("the nodes cannot be asked for: %v", err)
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(n Node) bool { return n.State == "stopped" }), finding{}
+}
+
+func (d *Doctor) nodes(ctx context.Context) finding {
+	all, f := d.others(ctx)
+	if f.why != "" {
+		return f
+	}
+	var up int
+	var silent []string
+	for _, n := range all {
+		switch n.State {
+		case "silent":
+			silent = append(silent, n.Name)
+		case "up":
+			up++
+		}
+	}
+	switch {
+	case len(silent) > 0:
+		return warn("start it; if it is gone for good: martlet cluster forget "+silent[0], "not heard of: %s", strings.Join(silent, ", "))
+	case len(all) == 1:
+		return warn("start martlet serve on another machine, with the same [store] and [blobs]", "there is one node; if it ends, nobody is served")
+	}
+	return ok("%d of %d nodes are up", up, len(all))
+}
+
+func (d *Doctor) nodeVersions(ctx context.Context) finding {
+	all, f := d.others(ctx)
+	if f.why != "" {
+		return f
+	}
+	var versions []string
+	for _, n := range all {
+		if !slices.Contains(versions, n.Version) {
+			versions = append(versions, n.Version)
+		}
+	}
+	if len(versions) > 1 {
+		return warn("finish the upgrade, one node after the other", "nodes run different versions: %s; new forms of records wait for the last", strings.Join(versions, ", "))
+	}
+	return ok("all nodes run the same version")
+}

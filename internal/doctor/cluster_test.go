@@ -1,0 +1,76 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func wellCluster() *Cluster {
+	return &Cluster{
+		Database: func(context.Context) Database {
+			return Database{Host: "10.0.0.1:5432", Latency: time.Millisecond, Commit: "on", Names: "ANY 1 (*)", Standbys: 1, InStep: 1}
+		},
+		Objects: func(context.Context) error { return nil },
+		Nodes: func(context.Context) ([]Node, error) {
+			return []Node{{Name: "mx1", State: "up", Version: "2", Here: true}, {Name: "mx2", State: "up", Version: "2"}, {Name: "old", State: "stopped", Version: "1"}}, nil
+		},
+	}
+}
+
+// A cluster in good order is all green, and each thing that is wrong with one is named.
+func TestCluster(t *testing.T) {
+	w := newWorld(t)
+	w.Cluster = wellCluster()
+	found := w.examine(t)
+	if got := notOK(found); len(got) != 1 || !strings.Contains(got[0], "dns-update") {
+		t.Errorf("%s", strings.Join(got, "\n"))
+	}
+	database := func(change func(*Database)) func(*Cluster) {
+		return func(c *Cluster) {
+			is := c.Database(t.Context())
+			change(&is)
+			c.Database = func(context.Context) Database { return is }
+		}
+	}
+	nodes := func(list ...Node) func(*Cluster) {
+		return func(c *Cluster) { c.Nodes = func(context.Context) ([]Node, error) { return list, nil } }
+	}
+	for _, c := range []struct {
+		check  string
+		status Status
+		fix    string
+		harm   func(*Cluster)
+	}{
+		{"database", Fail, "url in [store]", database(func(d *Database) { d.Problem = "connection refused" })},
+		{"database-standby", Skipped, "", database(func(d *Database) { d.Problem = "connection refused" })},
+		{"database-clock", Skipped, "", database(func(d *Database) { d.Problem = "connection refused" })},
+		{"database", Fail, "the primary", database(func(d *Database) { d.ReadOnly = true })},
+		{"database", Warn, "one network", database(func(d *Database) { d.Latency = 40 * time.Millisecond })},
+		{"database-standby", Warn, "ANY 1 (*)", database(func(d *Database) { d.Names, d.InStep, d.Standbys = "", 0, 0 })},
+		{"database-standby", Warn, "synchronous_commit = on", database(func(d *Database) { d.Commit = "local" })},
+		{"database-standby", Warn, "start the standby", database(func(d *Database) { d.InStep = 0 })},
+		{"database-standby", Skipped, "", database(func(d *Database) { d.InStep, d.Hidden = 0, true })},
+		{"database-standby", Skipped, "", database(func(d *Database) { d.Foreign = true })},
+		{"database-clock", Warn, "NTP", database(func(d *Database) { d.Ahead = -time.Minute })},
+		{"object-store", Fail, "put, get, list and delete", func(c *Cluster) { c.Objects = func(context.Context) error { return errors.New("access denied") } }},
+		{"object-store", Skipped, "", func(c *Cluster) { c.Objects = nil }},
+		{"nodes", Warn, "martlet cluster forget mx2", nodes(Node{Name: "mx1", State: "up"}, Node{Name: "mx2", State: "silent"})},
+		{"nodes", Warn, "another machine", nodes(Node{Name: "mx1", State: "up"})},
+		{"nodes", Skipped, "", func(c *Cluster) {
+			c.Nodes = func(context.Context) ([]Node, error) { return nil, errors.New("away") }
+		}},
+		{"node-versions", Warn, "finish the upgrade", nodes(Node{Name: "mx1", State: "up", Version: "1"}, Node{Name: "mx2", State: "up", Version: "2"})},
+	} {
+		w.Cluster = wellCluster()
+		c.harm(w.Cluster)
+		d := New(Options{Cluster: w.Cluster})
+		i := slices.IndexFunc(clusterChecks, func(h hostCheck) bool { return h.name == c.check })
+		if f := clusterChecks[i].run(d, t.Context()); f.status != c.status || !strings.Contains(f.fix, c.fix) {
+			t.Errorf("%s should be %s with %q: %+v", c.check, c.status, c.fix, f)
+		}
+	}
+}
