@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -37,8 +36,7 @@ type renewal struct {
 	left  float64
 }
 
-// authority gets certificates by ACME (RFC 8555), keeps them in the data folder, and
-// renews them. While it has none, or cannot get a new one, the connection has what there
+// authority gets certificates by ACME (RFC 8555), keeps them in a storage, and renews them. While it has none, or cannot get a new one, the connection has what there
 // is: the old one, that of the configuration's files, or one that nobody has signed.
 //
 // A name that lies in a zone which the server may change is proven there (DNS-01); for any
@@ -57,7 +55,7 @@ type authority struct {
 }
 
 // newAuthority prepares one. instead may be nil.
-func newAuthority(cfg *conf.Config, doors []door, instead certificateSource, pace renewal, log *slog.Logger) (*authority, error) {
+func newAuthority(cfg *conf.Config, doors []door, storage certmagic.Storage, instead certificateSource, pace renewal, log *slog.Logger) (*authority, error) {
 	a := &authority{fixed: acmeNames(cfg), instead: instead, asked: map[string]time.Time{}}
 	if instead == nil {
 		made, err := unsigned(a.fixed)
@@ -74,7 +72,6 @@ func newAuthority(cfg *conf.Config, doors []door, instead certificateSource, pac
 		GetConfigForCert:   func(c certmagic.Certificate) (*certmagic.Config, error) { return a.configOf(c.Names), nil },
 		RenewCheckInterval: pace.every, Logger: zap.NewNop(),
 	})
-	storage := &certmagic.FileStorage{Path: filepath.Join(string(cfg.Data), "acme")}
 	config := func(issuer certmagic.ACMEIssuer) (*certmagic.Config, *certmagic.ACMEIssuer) {
 		magic := certmagic.New(a.cache, certmagic.Config{
 			Storage:           storage,

@@ -261,7 +261,11 @@ func (h *house) certificates(doors []door, part func(string, func(context.Contex
 		certs = read
 	}
 	if h.cfg.TLS.ACME.Enabled {
-		if h.acme, err = newAuthority(h.cfg, doors, certs, h.renewal, h.log); err != nil {
+		storage, err := h.acmeStorage(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		if h.acme, err = newAuthority(h.cfg, doors, storage, certs, h.renewal, h.log); err != nil {
 			return nil, misconfigured(err)
 		}
 		if certs = h.acme; h.cfg.TLS.ACME.Domains {

@@ -200,7 +200,12 @@ func (h *house) mailChain() ([]*x509.Certificate, error) {
 		return chain, err
 	}
 	file := string(h.cfg.TLS.Certificate)
-	if h.cfg.TLS.ACME.Enabled {
+	if h.cfg.TLS.ACME.Enabled && h.node.Shared() {
+		text, err := h.sharedCertificate(context.Background(), name)
+		if err != nil || text != nil {
+			return parsePEM(text, err)
+		}
+	} else if h.cfg.TLS.ACME.Enabled {
 		if found, _ := filepath.Glob(filepath.Join(string(h.cfg.Data), "acme", "certificates", "*", name, name+".crt")); len(found) > 0 {
 			file = found[0]
 		}
@@ -210,7 +215,14 @@ func (h *house) mailChain() ([]*x509.Certificate, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "the certificate cannot be read", err)
+		err = fault.Wrap(fault.Unavailable, "the certificate cannot be read", err)
+	}
+	return parsePEM(text, err)
+}
+
+func parsePEM(text []byte, err error) ([]*x509.Certificate, error) {
+	if err != nil {
+		return nil, err
 	}
 	var der [][]byte
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
