@@ -34,7 +34,8 @@ type accountState struct {
 	named    map[string]mail.MailboxID // names that open mailboxes had, for Known
 	sharing  sharing
 
-	followers map[*Follower]struct{}
+	attendance attendance
+	followers  map[*Follower]struct{}
 }
 
 // boxKey is a mailbox as its owner (guest 0) or a guest sees it.
@@ -76,6 +77,7 @@ func (a *Account) Update(ctx context.Context, fn func(*Tx) error) error {
 
 func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) error {
 	var tx *Tx // of the last run of fn, which is the one that counts
+	began := a.store.Moment()
 	err := a.store.eng.Update(ctx, a.shard, func(w engine.Writer) (err error) {
 		if tx, err = newTx(a, w, create); err != nil {
 			return err
@@ -88,6 +90,7 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 	if err == nil || fault.Is(err, fault.Unknown) {
 		generation := a.generation.Add(1) // pictures are stale, but those that advance
 		if err == nil {
+			a.looked(began, tx.acct.modSeq)
 			a.advance(tx, generation)
 		}
 		a.changed(ctx, tx)
@@ -105,6 +108,13 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 // when View returns nil, so a caller tells it to the world after View, never
 // inside: a Snapshot must not live across a socket.
 func (a *Account) View(ctx context.Context, fn func(*Snapshot) error) error {
+	if a.store.shared != nil {
+		return a.look(ctx, fn)
+	}
+	return a.view(ctx, fn)
+}
+
+func (a *Account) view(ctx context.Context, fn func(*Snapshot) error) error {
 	return a.store.eng.View(ctx, a.shard, func(r engine.Reader) error {
 		s, err := newSnapshot(a, r)
 		if err != nil {
@@ -131,8 +141,10 @@ func (a *Account) Watch() (ticks <-chan struct{}, stop func()) {
 
 // Wake has wake called where Watch would tick: by the goroutine of whoever made the
 // change, before it is told that the change is durable. wake must return at once and not
-// call the account.
+// call the account. For a change by another process it is called some time after, or before
+// this one can see it.
 func (a *Account) Wake(wake func()) *Watcher {
+	a.attend()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w := &Watcher{account: a.accountState, wake: wake, at: len(a.watchers)}
@@ -142,11 +154,17 @@ func (a *Account) Wake(wake func()) *Watcher {
 
 // Stop ends it; a call that is under way may still come.
 func (w *Watcher) Stop() {
-	a := w.account
+	if a := w.account; a.forgets(w) {
+		a.leave()
+	}
+}
+
+// forgets removes a watcher, if it is there.
+func (a *accountState) forgets(w *Watcher) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w.at < 0 {
-		return
+		return false
 	}
 	last := len(a.watchers) - 1
 	a.watchers[w.at] = a.watchers[last]
@@ -155,6 +173,7 @@ func (w *Watcher) Stop() {
 	if w.at = -1; last == 0 {
 		a.watchers = nil
 	}
+	return true
 }
 
 // Generation returns a number that differs from an earlier one if the account may

@@ -51,9 +51,9 @@ func portions(set mail.UIDSet, messages int) []mail.UIDSet {
 	return out
 }
 
-// clamp cuts a set down to UIDs given out, so that 1:* costs what exists.
-func (a *Account) clamp(ctx context.Context, box mail.MailboxID, set mail.UIDSet) (mail.UIDSet, error) {
-	p, err := a.Picture(ctx, box)
+// clamp cuts a set down to UIDs given out by a moment, so that 1:* costs what exists.
+func (a *Account) clamp(ctx context.Context, box mail.MailboxID, set mail.UIDSet, since uint64) (mail.UIDSet, error) {
+	p, err := a.PictureSince(ctx, box, since)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (a *Account) Expunge(ctx context.Context, box mail.MailboxID, set mail.UIDS
 // expunge is Expunge; with keep false nothing is kept.
 func (a *Account) expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted, keep bool) (mail.UIDSet, error) {
 	ctx = engine.Freeing(ctx)
-	set, err := a.clamp(ctx, box, set)
+	set, err := a.clamp(ctx, box, set, a.store.Moment())
 	if err != nil {
 		return nil, err
 	}

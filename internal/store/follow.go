@@ -35,8 +35,8 @@ type Follower struct {
 // Touched is what was changed since the last Take.
 type Touched struct {
 	Boxes map[mail.MailboxID]Touch // 0: subscriptions, or annotations of the account
-	// Lost, if not 0, means that there were too many: any mailbox may have changed
-	// since this modseq.
+	// Lost, if not 0, means that there were too many, or that another process made them:
+	// any mailbox may have changed since this modseq.
 	Lost mail.ModSeq
 }
 
@@ -53,6 +53,7 @@ type Touch struct {
 // others, from their goroutine: it must return at once and not call the account.
 func (a *Account) Follow(own *Origin, wake func()) *Follower {
 	f := &Follower{account: a, own: own, wake: wake}
+	a.attend()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.followers == nil {
@@ -71,9 +72,14 @@ func (a *Account) Followers() int {
 
 // Stop ends it.
 func (f *Follower) Stop() {
-	f.account.mu.Lock()
-	defer f.account.mu.Unlock()
-	delete(f.account.followers, f)
+	a := f.account
+	a.mu.Lock()
+	_, there := a.followers[f]
+	delete(a.followers, f)
+	a.mu.Unlock()
+	if there {
+		a.leave()
+	}
 }
 
 // Take returns what was gathered and forgets it. A Snapshot or Picture made after it

@@ -44,49 +44,71 @@ func (b *modelBox) uids() []mail.UID {
 
 // machine runs random changes on the store and on the model.
 type machine struct {
-	w      *world
+	w      *world   // one of all
+	all    []*world // several if there are several nodes
 	model  model
 	held   map[string]*Picture          // pictures that sessions still hold
 	told   map[string]map[mail.UID]bool // what such a session believes
-	parcel map[string]*Parcel
+	parcel map[parcelOf]*Parcel
+}
+
+type parcelOf struct {
+	w    *world
+	text string
 }
 
 // TestStoreAgainstModel: random changes, then after each one every mailbox is what
 // the model says, every held picture leads by Diff to the present one, and verify
 // finds nothing.
 func TestStoreAgainstModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		m := &machine{
-			w: newWorld(rapidT{rt}), model: model{boxes: map[string]*modelBox{}},
-			held: map[string]*Picture{}, told: map[string]map[mail.UID]bool{}, parcel: map[string]*Parcel{},
+	rapid.Check(t, func(rt *rapid.T) { checkModel(t, rt, []*world{newWorld(rapidT{rt})}) })
+}
+
+func checkModel(t *testing.T, rt *rapid.T, all []*world) {
+	m := &machine{
+		w: all[0], all: all, model: model{boxes: map[string]*modelBox{}},
+		held: map[string]*Picture{}, told: map[string]map[mail.UID]bool{}, parcel: map[parcelOf]*Parcel{},
+	}
+	if rapid.Bool().Draw(rt, "deleted mail is kept") {
+		for _, w := range all {
+			w.opt.Keep.For = time.Hour
 		}
-		if rapid.Bool().Draw(rt, "deleted mail is kept") {
-			m.w.opt.Keep.For = time.Hour
+	}
+	for _, name := range []string{"INBOX", "Archive", "Sent"} {
+		b, err := m.w.boxErr(name)
+		if err != nil {
+			rt.Fatal(err)
 		}
-		for _, name := range []string{"INBOX", "Archive", "Sent"} {
-			b, err := m.w.boxErr(name)
-			if err != nil {
-				rt.Fatal(err)
+		// Many messages were there: what comes lies on more than one sheet.
+		next := b.UIDNext + mail.UID(len(name)-4)*(sheetSize-70)
+		m.w.update(t, func(tx *Tx) error {
+			box, err := tx.open(b.ID)
+			if err == nil {
+				box.UIDNext = next
+				tx.touch(box)
 			}
-			// Many messages were there: what comes lies on more than one sheet.
-			next := b.UIDNext + mail.UID(len(name)-4)*(sheetSize-70)
-			m.w.update(t, func(tx *Tx) error {
-				box, err := tx.open(b.ID)
-				if err == nil {
-					box.UIDNext = next
-					tx.touch(box)
-				}
-				return err
-			})
-			m.model.boxes[name] = &modelBox{id: b.ID, next: next, rows: map[mail.UID]modelRow{}}
-			m.model.boxes[name].highest = m.highest(rt, m.model.boxes[name])
-		}
-		rt.Repeat(map[string]func(*rapid.T){
-			"append": m.append, "append2": m.append, "flags": m.flags, "expunge": m.expunge, "transfer": m.transfer,
-			"create": m.create, "delete": m.delete, "rename": m.rename, "hold": m.hold, "age": m.age, "forget": m.forget, "": m.check,
+			return err
 		})
-		m.w.verify(rt)
+		m.model.boxes[name] = &modelBox{id: b.ID, next: next, rows: map[mail.UID]modelRow{}}
+		m.model.boxes[name].highest = m.highest(rt, m.model.boxes[name])
+	}
+	on := m.somewhere
+	rt.Repeat(map[string]func(*rapid.T){
+		"append": on(m.append), "append2": on(m.append), "flags": on(m.flags), "expunge": on(m.expunge), "transfer": on(m.transfer),
+		"create": on(m.create), "delete": on(m.delete), "rename": on(m.rename), "hold": on(m.hold), "age": on(m.age), "forget": on(m.forget), "": on(m.check),
 	})
+	m.w.verify(rt)
+}
+
+// somewhere lets one of the nodes do something.
+func (m *machine) somewhere(do func(*rapid.T)) func(*rapid.T) {
+	if len(m.all) == 1 {
+		return do
+	}
+	return func(rt *rapid.T) {
+		m.w = rapid.SampledFrom(m.all).Draw(rt, "node")
+		do(rt)
+	}
 }
 
 type rapidT struct{ *rapid.T }
@@ -123,13 +145,13 @@ func (m *machine) append(t *rapid.T) {
 	n := rapid.IntRange(1, 40).Draw(t, "n")
 	flags, keywords := flagsGen.Draw(t, "flags"), keywordsGen.Draw(t, "keywords")
 	text := fmt.Sprintf("Subject: %d\r\n\r\n%s", rapid.IntRange(0, 5).Draw(t, "subject"), strings.Repeat("x", rapid.IntRange(0, 100).Draw(t, "body")))
-	p := m.parcel[text]
+	p := m.parcel[parcelOf{m.w, text}]
 	if p == nil {
 		var err error
 		if p, err = m.w.Receive(ctx, strings.NewReader(text)); err != nil {
 			t.Fatal(err)
 		}
-		m.parcel[text] = p
+		m.parcel[parcelOf{m.w, text}] = p
 	}
 	err := m.w.a.Update(ctx, func(tx *Tx) error {
 		for i := range n {

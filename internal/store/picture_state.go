@@ -23,16 +23,24 @@ type boxState struct {
 }
 
 // Picture returns the mailbox as it is now; what it shows is durable. If nothing
-// has changed since the last call it costs two atomic reads and a lock. Faults:
-// NotFound if the mailbox has been deleted.
+// has changed since the last call it costs two atomic reads and a lock, or one look at an
+// engine that others may have changed. Faults: NotFound if the mailbox has been deleted.
 func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, error) {
+	return a.PictureSince(ctx, box, a.store.Moment())
+}
+
+// PictureSince is Picture for who wants to see what others had done by a moment: if
+// somebody has looked at the account since, and is attending to it, that is known without
+// another look. Of 0 it shows at least what anything has shown here.
+func (a *Account) PictureSince(ctx context.Context, box mail.MailboxID, since uint64) (*Picture, error) {
 	s := a.box(box)
 	if err := s.mu.LockIn(ctx); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
+	proved := a.isProved(since)
 	generation := a.generation.Load()
-	if s.picture == nil || s.generation != generation {
+	if s.picture == nil || s.generation != generation || !proved {
 		if err := a.roll(ctx, box, s); err != nil {
 			return nil, err
 		}
@@ -47,7 +55,7 @@ func (a *Account) Picture(ctx context.Context, box mail.MailboxID) (*Picture, er
 // is there and still true.
 func (a *Account) Known(name string) (Mailbox, bool) {
 	clean, err := CleanName(name)
-	if err != nil || a.guest() != 0 {
+	if err != nil || a.guest() != 0 || a.store.shared != nil {
 		return Mailbox{}, false
 	}
 	a.mu.Lock()
@@ -179,7 +187,7 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState)
 	guest, base := a.guest(), state.picture
 	if guest != 0 {
 		var err error
-		if base, err = a.As(0).Picture(ctx, box); err != nil {
+		if base, err = a.As(0).PictureSince(ctx, box, 0); err != nil {
 			return err
 		}
 	}
@@ -212,7 +220,7 @@ func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old == nil {
+	if old == nil || m.HighestModSeq < old.box.HighestModSeq { // the account was brought back from an earlier time
 		return s.load(m)
 	}
 	if m.HighestModSeq == old.box.HighestModSeq {

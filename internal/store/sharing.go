@@ -73,7 +73,7 @@ func (s *Store) openSharers(ctx context.Context) ([]mail.AccountID, error) {
 		o.known = false
 	default:
 	}
-	if o.known {
+	if o.known && s.shared == nil {
 		return o.list, nil
 	}
 	var list []mail.AccountID
@@ -121,9 +121,9 @@ func (a *Account) Sharers(ctx context.Context) ([]mail.AccountID, error) {
 }
 
 func (a *Account) ownSharers(ctx context.Context) ([]mail.AccountID, error) {
-	generation := a.generation.Load()
+	proved, generation := a.isProved(0), a.generation.Load()
 	a.mu.Lock()
-	list, known := a.sharing.sharers, a.sharing.known && a.sharing.sharersAt == generation
+	list, known := a.sharing.sharers, proved && a.sharing.known && a.sharing.sharersAt == generation
 	a.mu.Unlock()
 	if known {
 		return list, nil
@@ -176,9 +176,9 @@ func (a *Account) Shared(ctx context.Context, rights mail.Rights) ([]Mailbox, er
 
 // grantedBoxes returns the mailboxes that have a list of rights.
 func (a *Account) grantedBoxes(ctx context.Context) ([]Mailbox, error) {
-	generation := a.generation.Load()
+	proved, generation := a.isProved(a.store.Moment()), a.generation.Load()
 	a.mu.Lock()
-	list, known := a.sharing.granted, a.sharing.read && a.sharing.grantedAt == generation
+	list, known := a.sharing.granted, proved && a.sharing.read && a.sharing.grantedAt == generation
 	a.mu.Unlock()
 	if known {
 		return list, nil

@@ -63,6 +63,9 @@ type Store struct {
 	opt  Options
 	pack *packer
 
+	shared  engine.Shared // eng, if other processes work on it too; else nil
+	moments atomic.Uint64
+
 	started    int64        // second of Open
 	lowest     atomic.Int64 // see sweepTime
 	background sync.WaitGroup
@@ -103,7 +106,7 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "no compressor", err)
 	}
-	s := &Store{eng: eng, opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}}
+	s := &Store{eng: eng, shared: asShared(eng), opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}}
 	s.lowest.Store(s.started)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/disk"
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -37,13 +38,26 @@ func newWorld(t interface {
 	Cleanup(func())
 }) *world {
 	c := &clock{time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	fs := vfs.NewMem()
-	eng, err := pebble.Open("data", pebble.Options{FS: fs, MemTableBytes: 1 << 20, Now: c.now, ReserveBytes: -1})
+	return worldOn(t, memoryEngine(t, c), c)
+}
+
+func memoryEngine(t interface {
+	Fatal(...any)
+	Cleanup(func())
+}, c *clock) engine.Engine {
+	eng, err := pebble.Open("data", pebble.Options{FS: vfs.NewMem(), MemTableBytes: 1 << 20, Now: c.now, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { eng.Close() })
-	spool := disk.NewSpool(fs, "data")
+	return eng
+}
+
+func worldOn(t interface {
+	Fatal(...any)
+	Cleanup(func())
+}, eng engine.Engine, c *clock) *world {
+	spool := disk.NewSpool(vfs.NewMem(), "")
 	s, err := Open(eng, Options{Now: c.now, MaxMessage: 64 << 20, Spool: func() (SpoolFile, error) { return spool.File() }})
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ func (s *session) beginIdle(cmd *command) (reply, error) {
 // idle carries IDLE on: with news, or to its end.
 func (s *session) idle(input bool) error {
 	cmd := s.idling.cmd
+	cmd.begun = s.srv.opt.Store.Moment()
 	if !input {
 		err := s.tellIdle(cmd)
 		if err == nil {

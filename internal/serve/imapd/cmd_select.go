@@ -11,14 +11,16 @@ import (
 )
 
 // selectCommand is SELECT (RFC 9051, 6.3.2).
-func (s *session) selectCommand(_ *command, args imap.Select) (reply, error) {
-	return s.open(args, false)
+func (s *session) selectCommand(cmd *command, args imap.Select) (reply, error) {
+	return s.open(cmd, args, false)
 }
 
 // examine is EXAMINE (RFC 9051, 6.3.3).
-func (s *session) examine(_ *command, args imap.Select) (reply, error) { return s.open(args, true) }
+func (s *session) examine(cmd *command, args imap.Select) (reply, error) {
+	return s.open(cmd, args, true)
+}
 
-func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
+func (s *session) open(cmd *command, args imap.Select, readOnly bool) (reply, error) {
 	if args.Resync != nil && !s.qresync {
 		return bad("QRESYNC has to be enabled first"), nil
 	}
@@ -36,12 +38,12 @@ func (s *session) open(args imap.Select, readOnly bool) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	pic, err := at.acct.Picture(s.ctx, box.ID)
+	pic, err := at.acct.PictureSince(s.ctx, box.ID, cmd.begun)
 	if err != nil {
 		return reply{}, err
 	}
 	s.view = &view{owner: at.owner, rights: at.acct.Rights(&box), box: box.ID, readOnly: readOnly, pic: pic,
-		annotate: args.Annotate, noted: pic.ModSeq()}
+		annotate: args.Annotate, noted: pic.ModSeq(), left: at.acct.Attend()}
 	s.state = selected
 	s.followSelected()
 	s.tellOpened()
@@ -93,6 +95,7 @@ func (s *session) leave(told bool) {
 		return
 	}
 	s.leftBehind(s.view)
+	s.view.close()
 	s.view, s.saved, s.state = nil, nil, signedIn
 	if told && !s.old {
 		s.note("OK", "CLOSED", "the previous mailbox is closed")

@@ -64,6 +64,7 @@ type command struct {
 	numbers bool     // a UID command whose arguments count by sequence numbers
 	finds   bool     // a SEARCH or the like, which does not find what is gone
 	missed  bool     // it met messages that are gone
+	begun   uint64   // what others had done by then is told in its answer
 	lowest  mail.UID // if it was cut short: the lowest one dealt with (RFC 9738)
 }
 
@@ -83,6 +84,7 @@ func (s *session) Close() {
 	s.enc.Release()
 	s.endIdle()
 	s.unfollow()
+	s.view.close()
 	s.view = nil
 }
 
@@ -216,6 +218,7 @@ func (s *session) finish(cmd *command, rep reply) error {
 		s.noteModSeq(&rep)
 	}
 	if cmd.row != nil && cmd.row.after != tellNone {
+		s.prove(cmd)
 		if err := s.tellMetadata(); err != nil {
 			return err
 		}
@@ -286,6 +289,7 @@ func (s *session) dispatch(cmd *command) (reply, error) {
 	case s.uidOnly && s.byNumber(r):
 		return reply{}, uidRequired()
 	}
+	cmd.begun = s.srv.opt.Store.Moment()
 	if cmd.row.after != tellNone {
 		if err := s.mayStay(); err != nil {
 			return reply{}, err

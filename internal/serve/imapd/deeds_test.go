@@ -232,6 +232,9 @@ func (s *story) search(m *modelClient) *deed {
 		d.command = "UID SEARCH"
 	}
 	text := s.rng.IntN(4) == 0
+	if all := m.finds(func(string) bool { return true }); s.keep && len(s.readable(all)) < len(all) {
+		text = false // of what is deleted and kept there may be something to read, or nothing
+	}
 	if text { // what has to be read
 		q.text += ` SUBJECT "m"`
 	}

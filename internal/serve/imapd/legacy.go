@@ -132,7 +132,7 @@ func (s *session) findNames(_ *command, args imap.Find) (reply, error) {
 }
 
 // board is BBOARD (RFC 1176): SELECT of a bulletin board.
-func (s *session) board(_ *command, name string) (reply, error) {
+func (s *session) board(cmd *command, name string) (reply, error) {
 	at, err := s.place(name)
 	if err != nil {
 		return reply{}, err
@@ -140,5 +140,5 @@ func (s *session) board(_ *command, name string) (reply, error) {
 	if at.prefix == "" {
 		return no("NONEXISTENT", "there is no such bulletin board"), nil
 	}
-	return s.open(imap.Select{Mailbox: name}, false)
+	return s.open(cmd, imap.Select{Mailbox: name}, false)
 }

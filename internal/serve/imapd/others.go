@@ -190,14 +190,14 @@ func (s *session) visible(rights mail.Rights, others bool) (list []visible, subs
 
 // mayStay looks what the user may do with the selected mailbox now. It fails if reading is
 // not among it, or if the user is no more. As long as neither account has changed it
-// costs nothing to know.
+// costs nothing to know, where no other process may have changed them.
 func (s *session) mayStay() error {
 	v := s.view
 	if v == nil || v.prefix == "" && v.rights == mail.AllRights {
 		return nil
 	}
 	generation := v.acct.Generation() + s.acct.Generation()
-	if v.checked == generation {
+	if v.checked == generation && !s.srv.opt.Store.IsShared() {
 		return nil
 	}
 	err := s.acct.View(s.ctx, func(*store.Snapshot) error { return nil })

@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
@@ -71,6 +72,8 @@ type world struct {
 	stop    context.CancelFunc
 	clients map[string]*client
 	names   map[string]string // what <<name>> stands for
+	others  []*world          // other nodes: clients are there if there are any
+	recents bool              // what is \Recent is not looked at: each node has its own
 }
 
 // counter gives keys that differ and are the same in every run.
@@ -114,12 +117,39 @@ func keepingWorld(t testing.TB) *world {
 
 func newWorldWith(t testing.TB, cache int64, keep store.Keep) *world {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	now := func() time.Time { return start }
 	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), CacheBytes: cache, MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { eng.Close() })
+	w := newWorldOver(t, eng, keep)
+	if err := w.imap.opt.Directory.AddDomain(w.ctx, "example.org"); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []string{"alice", "bob"} {
+		if err := w.account(who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.findAlice()
+	return w
+}
+
+// findAlice is for a world in which the account is there.
+func (w *world) findAlice() {
+	w.t.Helper()
+	a, err := w.imap.opt.Directory.Lookup(w.ctx, mail.Address{Local: "alice", Domain: "example.org"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.alice = w.st.Account(a.ID)
+}
+
+// newWorldOver returns a world on an engine, without accounts.
+func newWorldOver(t testing.TB, eng engine.Engine, keep store.Keep) *world {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	now := func() time.Time { return start }
 	st, err := store.Open(eng, store.Options{Now: now, LogLines: 8, Keep: keep})
 	if err != nil {
 		t.Fatal(err)
@@ -133,18 +163,6 @@ func newWorldWith(t testing.TB, cache int64, keep store.Keep) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, st: st, ctx: ctx, stop: cancel, clients: map[string]*client{}, names: map[string]string{}}
-	if err := dir.AddDomain(ctx, "example.org"); err != nil {
-		t.Fatal(err)
-	}
-	for _, who := range []string{"alice", "bob"} {
-		a, err := dir.AddAccount(ctx, mail.Address{Local: who, Domain: "example.org"}, strings.ReplaceAll(password, "alice", who), store.Quota{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if who == "alice" {
-			w.alice = st.Account(a.ID)
-		}
-	}
 	var ids atomic.Int64
 	w.net = netsrv.New(netsrv.Options{NewID: func() string { return fmt.Sprint("conn", ids.Add(1)) }, Log: slog.New(slog.DiscardHandler)})
 	w.imap = New(Options{Now: time.Now, Store: st, Directory: dir, Version: "1", Random: &counter{}})
@@ -157,7 +175,6 @@ func newWorldWith(t testing.TB, cache int64, keep store.Keep) *world {
 		}
 		cancel()
 		dir.Close()
-		eng.Close()
 	})
 	return w
 }
@@ -175,10 +192,21 @@ func (w *world) connect(name string) *client {
 	if old := w.clients[name]; old != nil {
 		old.conn.Close()
 	}
-	c := newClient(w.dial())
+	c := newClient(w.nodeOf(name).dial())
 	w.clients[name] = c
 	return c
 }
+
+// nodeOf returns the node that a client connects to.
+func (w *world) nodeOf(name string) *world {
+	if len(w.others) == 0 {
+		return w
+	}
+	return w.others[int(name[0]-'A')%len(w.others)]
+}
+
+// all returns the world and the other nodes.
+func (w *world) all() []*world { return append([]*world{w}, w.others...) }
 
 // dial returns our end of a connection to the server.
 func (w *world) dial() net.Conn {
@@ -348,7 +376,9 @@ func (w *world) step(line string, body []byte) error {
 	case word == "connect":
 		w.connect(first)
 	case word == "legacy":
-		w.service.Handle = w.legacy().Handle
+		for _, n := range w.all() {
+			n.service.Handle = n.legacy().Handle
+		}
 	case word == "login":
 		w.login(first, more)
 	case word == "select":
@@ -366,18 +396,31 @@ func (w *world) step(line string, body []byte) error {
 		_, err := w.alice.Expunge(w.ctx, w.picture(first).Mailbox().ID, uidSet(more), false)
 		return err
 	case word == "limit":
-		which := &w.imap.opt.MessageLimit
-		if first == "save" {
-			which, first = &w.imap.opt.SaveLimit, more
+		for _, n := range w.all() {
+			which, text := &n.imap.opt.MessageLimit, first
+			if first == "save" {
+				which, text = &n.imap.opt.SaveLimit, more
+			}
+			if _, err := fmt.Sscan(text, which); err != nil {
+				return err
+			}
 		}
-		_, err := fmt.Sscan(first, which)
-		return err
 	case word == "admin":
-		return w.makeAdmin(first)
+		for _, n := range w.all() {
+			if err := n.makeAdmin(first); err != nil {
+				return err
+			}
+		}
 	case word == "slow":
-		return w.slowClock(first)
+		for _, n := range w.all() {
+			if err := n.slowClock(first); err != nil {
+				return err
+			}
+		}
 	case word == "seen":
-		w.alice.ClaimRecent(w.picture(first))
+		for _, n := range w.all() {
+			n.alice.ClaimRecent(n.picture(first))
+		}
 	case word == "mailbox":
 		w.change(func(tx *store.Tx) error { _, err := tx.CreateMailbox(rest, ""); return err })
 	case word == "taken":
@@ -451,11 +494,18 @@ func (w *world) speak(c *client, sign, text string) error {
 		c.send(w.t, w.fill(text)+"\r\n")
 		return nil
 	}
+	if w.recents && recentLine.MatchString(text) {
+		return nil
+	}
 	for {
 		got, ok := c.read(w.t)
+		if w.recents {
+			got, text = withoutRecent(got), withoutRecent(text)
+		}
 		switch {
 		case !ok:
 			return fmt.Errorf("the connection ended")
+		case w.recents && recentLine.MatchString(got):
 		case w.matches(text, got):
 			return nil
 		case sign == "<":

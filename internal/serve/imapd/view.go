@@ -24,6 +24,8 @@ type view struct {
 	regained bool        // they have changed, and the client is to be told what flags it may set
 	checked  uint64      // generations at which they were looked at
 
+	left func() // ends the view's attendance, if it has one
+
 	box      mail.MailboxID
 	readOnly bool
 	pic      *store.Picture
@@ -41,6 +43,13 @@ type view struct {
 	annotate bool                  // tell of annotations that others change (RFC 5257, 4.2)
 	noted    mail.ModSeq           // such changes were told up to here
 	news     map[mail.UID][]string // those to tell now
+}
+
+// close ends the view, if there is one.
+func (v *view) close() {
+	if v != nil && v.left != nil {
+		v.left()
+	}
 }
 
 // is tells whether the view is of a mailbox; no view is of none.
@@ -181,7 +190,7 @@ var errRenumbered = fault.New(fault.Unavailable, "the UIDVALIDITY of the selecte
 // view as a hole until a later command allows the truth to be told.
 func (s *session) sync(cmd *command, may untagged) error {
 	v := s.view
-	now, err := v.acct.Picture(s.ctx, v.box)
+	now, err := v.acct.PictureSince(s.ctx, v.box, cmd.begun)
 	switch {
 	case fault.Is(err, fault.NotFound): // RFC 2180, 3.3: the one honest way out
 		return fault.New(fault.NotFound, "the selected mailbox has been deleted")
@@ -236,6 +245,17 @@ func (s *session) sync(cmd *command, may untagged) error {
 		return err
 	}
 	return s.tellNew(&diff)
+}
+
+// prove has news of other mailboxes of the account complete as of the beginning of the
+// command: that others have changed something may not be known here yet.
+func (s *session) prove(cmd *command) {
+	if s.meta == nil && s.feed == nil {
+		return
+	}
+	if err := s.acct.Prove(s.ctx, cmd.begun); err != nil { // the news can wait
+		s.c.Log().Error("news of mailboxes are told later", "err", err)
+	}
 }
 
 // tellExpunged tells of messages that are gone, with the numbers they have in the

@@ -1,0 +1,161 @@
+package imapd
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/enginetest"
+	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// newNodes returns a world of several nodes. Mail arrives at the first, and clients are at
+// the others, one after another.
+func newNodes(t testing.TB, n int, keep store.Keep) (*world, []*enginetest.Node) {
+	t.Helper()
+	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eng.Close() })
+	nodes := enginetest.Nodes(eng, n)
+	engines := make([]engine.Engine, n)
+	for i := range nodes {
+		engines[i] = nodes[i]
+	}
+	return worldOf(t, engines, keep), nodes
+}
+
+// worldOf returns a world whose nodes have these handles of one engine.
+func worldOf(t testing.TB, engines []engine.Engine, keep store.Keep) *world {
+	t.Helper()
+	w := newWorldOver(t, engines[0], keep)
+	if err := w.imap.opt.Directory.AddDomain(w.ctx, "example.org"); err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []string{"alice", "bob"} {
+		if err := w.account(who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.findAlice()
+	for _, eng := range engines[1:] {
+		other := newWorldOver(t, eng, keep)
+		other.findAlice()
+		w.others = append(w.others, other)
+	}
+	return w
+}
+
+// hints are the ways in which a node may hear of what others do.
+var hints = map[string]func(t testing.TB, n *enginetest.Node){
+	"told": func(testing.TB, *enginetest.Node) {},
+	"late": func(t testing.TB, n *enginetest.Node) { // out of order, and after others have looked
+		var under sync.WaitGroup
+		t.Cleanup(under.Wait)
+		n.Hints(func(_ engine.Shard, deliver func()) {
+			under.Go(func() {
+				time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+				deliver()
+			})
+		})
+	},
+	"lost": func(t testing.TB, n *enginetest.Node) { // what is polled now and then is the truth
+		n.Lose()
+		end, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				select {
+				case <-end:
+					return
+				case <-time.After(5 * time.Millisecond):
+					n.Poll()
+				}
+			}
+		}()
+		t.Cleanup(func() { close(end); <-ended })
+	},
+}
+
+// recentElsewhere are transcripts in which a client is told that something is not \Recent
+// since another has been told of it. On another node it is: which session is the first to
+// be told of a message is not known there, and then it should be (RFC 3501, 2.3.2).
+var recentElsewhere = map[string]bool{
+	"client_neomutt": true, "elsewhere": true, "idle": true, "notify": true, "qresync": true, "select": true, "three_clients": true,
+}
+
+var recentLine = regexp.MustCompile(`^\* \d+ RECENT$`)
+
+func withoutRecent(line string) string {
+	return strings.NewReplacer(` \Recent`, "", `\Recent `, "", `\Recent`, "").Replace(line)
+}
+
+// Every transcript is one of clients on nodes of their own, too: who delivers, who changes
+// and who is told are on three.
+func TestTranscriptsOverNodes(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts:", err)
+	}
+	for how, set := range hints {
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".txt")
+			t.Run(how+"/"+name, func(t *testing.T) {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				keep := store.Keep{}
+				if strings.Contains(string(text), "\nkeep\n") {
+					keep.For = 30 * 24 * time.Hour
+				}
+				w, nodes := newNodes(t, 3, keep)
+				w.recents = recentElsewhere[name]
+				for _, n := range nodes {
+					set(t, n)
+				}
+				w.run(file)
+			})
+		}
+	}
+}
+
+// The sessions of a story agree wherever each of them is.
+func TestSessionsAgreeOverNodes(t *testing.T) {
+	for i := range uint64(*sessionRuns) / 2 {
+		seed := *sessionSeed + i
+		how := []string{"told", "late", "lost"}[seed%3]
+		t.Run(fmt.Sprint(seed, " ", how), func(t *testing.T) {
+			keep := store.Keep{}
+			if seed%2 == 1 {
+				keep.For = 30 * 24 * time.Hour
+			}
+			w, nodes := newNodes(t, 2+int(seed%2), keep)
+			for _, n := range nodes {
+				hints[how](t, n)
+			}
+			s := &story{
+				t: t, w: w, rng: rand.New(rand.NewPCG(seed, 2)),
+				file: filepath.Join(os.TempDir(), fmt.Sprintf("martlet-nodes-%d.txt", seed)),
+			}
+			if s.keep = keep.For > 0; s.keep {
+				s.script.WriteString("\nkeep\n")
+			}
+			s.play(2+s.rng.IntN(9), 200)
+			if lost := s.lost(); s.keep && lost != 0 {
+				s.failf("%d messages are neither in a mailbox nor kept", lost)
+			}
+		})
+	}
+}
