@@ -38,8 +38,11 @@ func (d *Directory) AddAccountWith(ctx context.Context, addr mail.Address, with 
 	if err := d.setLogin(ctx, rec, with); err != nil {
 		return Account{}, err
 	}
-	d.accounts.Lock()
-	defer d.accounts.Unlock()
+	release, err := d.alone(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	defer release()
 	id, err := d.reserve(ctx, addr)
 	if err != nil {
 		return Account{}, err
@@ -60,6 +63,11 @@ func (d *Directory) moveIn(ctx context.Context, addr mail.Address, id mail.Accou
 		if err := mustBeFree(w, folded); err != nil {
 			return err
 		}
+		if still, err := isPending(w, folded, id); err != nil {
+			return err
+		} else if !still {
+			return fault.Newf(fault.Busy, "%s was removed while it was being made", folded)
+		}
 		if err := w.Delete(pendingKey(folded)); err != nil {
 			return err
 		}
@@ -68,6 +76,16 @@ func (d *Directory) moveIn(ctx context.Context, addr mail.Address, id mail.Accou
 		}
 		return w.Put(entryKey(folded), entry{account: id}.encode())
 	})
+}
+
+// isPending tells whether an id is still the one of an account in the making.
+func isPending(r engine.Reader, folded mail.Address, id mail.AccountID) (bool, error) {
+	_, dec, found, err := get(r, pendingKey(folded), recPending)
+	if err != nil || !found {
+		return false, err
+	}
+	is := mail.AccountID(dec.number())
+	return is == id, dec.done()
 }
 
 // reserve gives an address that is free an id, or the id that an earlier call which
@@ -120,11 +138,14 @@ func mustBeFree(r engine.Reader, folded mail.Address) error {
 // stay. What a crash leaves of the mail is removed at the next Open. Faults:
 // NotFound.
 func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error {
-	d.accounts.Lock()
-	defer d.accounts.Unlock()
+	release, err := d.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	folded := canonical(addr)
 	var id mail.AccountID
-	err := d.update(ctx, func(w engine.Writer) error {
+	err = d.update(ctx, func(w engine.Writer) error {
 		var err error
 		if id, err = removable(w, folded); err != nil {
 			return err

@@ -78,6 +78,10 @@ type Options struct {
 	// waits in queues, here and elsewhere; 0: 14 days.
 	KeepKeys time.Duration
 
+	// Alone waits until no other node does what is named, and keeps them from it until release
+	// is called. nil: no other process makes or removes accounts.
+	Alone func(ctx context.Context, what string) (release func(), err error)
+
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
 	Rand  io.Reader                                        // of what nobody may guess: salts, secrets, keys
@@ -136,10 +140,12 @@ type Directory struct {
 
 	flights flights // logins that a former server is asked about
 
-	secret []byte // from the meta record: salts of logins that do not exist
+	shared engine.Shared // eng, if other processes change the directory too; else nil
+	secret []byte        // from the meta record: salts of logins that do not exist
 	stop   func()
 
-	// One at a time: making an account has steps that must not cross.
+	// One at a time: making an account has steps that must not cross. Those of other
+	// processes are kept apart by Options.Alone.
 	accounts sync.Mutex
 	making   sync.Mutex // of signing keys
 }
@@ -164,6 +170,7 @@ func Open(ctx context.Context, eng engine.Engine, data Data, opt Options) (*Dire
 	}
 	d.slow = newBrake(opt)
 	d.cache.ticks, d.stop = eng.Watch(shard)
+	d.listen()
 	if err := d.finishRemovals(ctx); err != nil {
 		d.stop()
 		return nil, err
@@ -173,6 +180,40 @@ func Open(ctx context.Context, eng engine.Engine, data Data, opt Options) (*Dire
 
 // Close ends the watch on the directory's shard.
 func (d *Directory) Close() { d.stop() }
+
+// listen has the engine tell of what other processes change, before it shows it.
+func (d *Directory) listen() {
+	shared, ok := d.eng.(engine.Shared)
+	if !ok {
+		return
+	}
+	watch, foreign := d.stop, shared.Foreign(shard, func() { d.cache.clear() })
+	d.shared, d.stop = shared, func() { foreign(); watch() }
+}
+
+// prove looks at the directory where other processes may have changed it: what is cached then
+// is true as of now. Elsewhere it is anyhow. It is for who must not go by what was true a
+// moment ago, such as logins.
+func (d *Directory) prove(ctx context.Context) error {
+	if d.shared == nil {
+		return nil
+	}
+	return d.eng.View(ctx, shard, func(engine.Reader) error { return nil })
+}
+
+// alone keeps the steps of making and removing accounts apart, here and on other nodes.
+func (d *Directory) alone(ctx context.Context) (release func(), err error) {
+	d.accounts.Lock()
+	if d.shared == nil || d.opt.Alone == nil {
+		return d.accounts.Unlock, nil
+	}
+	free, err := d.opt.Alone(ctx, "directory/accounts")
+	if err != nil {
+		d.accounts.Unlock()
+		return nil, err
+	}
+	return func() { free(); d.accounts.Unlock() }, nil
+}
 
 // readMeta finds the directory's secret, or makes one.
 func (d *Directory) readMeta(ctx context.Context) error {

@@ -138,6 +138,9 @@ func (d *Directory) credentials(ctx context.Context, l loginName) (mail.AccountI
 	if l.address.IsZero() {
 		return 0, nobody, nil
 	}
+	if err := d.prove(ctx); err != nil {
+		return 0, nil, err
+	}
 	e, found, err := d.entry(ctx, l.address)
 	if err != nil || !found || e.account == 0 {
 		return 0, nobody, err

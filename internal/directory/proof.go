@@ -93,6 +93,9 @@ func (a *Attempt) VerifyExternal(login string) (string, error) {
 	if cert == nil {
 		return "", errWrong()
 	}
+	if err := a.d.prove(a.ctx); err != nil {
+		return "", err
+	}
 	named, err := a.d.certified(a.ctx, cert)
 	if err != nil {
 		return "", err
@@ -157,6 +160,9 @@ func (d *Directory) bearer(ctx context.Context, name, token string) (Account, er
 	}
 	if name != "" && !strings.EqualFold(name, canonical(addr).String()) {
 		return Account{}, fault.Wrap(fault.Unauthenticated, errWrong().Say, fault.Newf(fault.Denied, "the token is of %s", addr))
+	}
+	if err := d.prove(ctx); err != nil {
+		return Account{}, err
 	}
 	account, err := d.Lookup(ctx, addr)
 	if fault.Is(err, fault.NotFound) {

@@ -62,8 +62,11 @@ func (d *Directory) Adopt(ctx context.Context, from *Directory, addr mail.Addres
 	if err != nil {
 		return Account{}, err
 	}
-	d.accounts.Lock()
-	defer d.accounts.Unlock()
+	release, err := d.alone(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	defer release()
 	same, err := d.mayReturn(ctx, had.ID, bytes.Equal(d.secret, from.secret))
 	if err != nil {
 		return Account{}, err

@@ -122,6 +122,11 @@ func TestTranscriptsOverNodes(t *testing.T) {
 				}
 				w, nodes := newNodes(t, 3, keep)
 				w.recents = recentElsewhere[name]
+				w.known = func() {
+					for _, n := range nodes {
+						n.Poll()
+					}
+				}
 				for _, n := range nodes {
 					set(t, n)
 				}

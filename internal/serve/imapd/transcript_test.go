@@ -73,6 +73,7 @@ type world struct {
 	clients map[string]*client
 	names   map[string]string // what <<name>> stands for
 	others  []*world          // other nodes: clients are there if there are any
+	known   func()            // what was done to the directory is known on other nodes, too, when it returns
 	recents bool              // what is \Recent is not looked at: each node has its own
 }
 
@@ -436,7 +437,11 @@ func (w *world) step(line string, body []byte) error {
 	case word == "account":
 		return w.account(first)
 	case word == "remove":
-		return w.imap.opt.Directory.RemoveAccount(w.ctx, mail.Address{Local: first, Domain: "example.org"})
+		err := w.imap.opt.Directory.RemoveAccount(w.ctx, mail.Address{Local: first, Domain: "example.org"})
+		if w.known != nil {
+			w.known()
+		}
+		return err
 	case word == "delete":
 		w.change(func(tx *store.Tx) error { return tx.DeleteMailbox(rest) })
 	case rest == "closed" && w.clients[word] != nil:

@@ -1,0 +1,120 @@
+package directory
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/enginetest"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// twoNodes returns a directory as two nodes have it. The second is told of nothing that it
+// does not ask for.
+func twoNodes(t *testing.T) (a, b *fixture, nodes []*enginetest.Node) {
+	nodes = enginetest.Nodes(newEngine(t), 2)
+	nodes[1].Lose()
+	t.Cleanup(func() {
+		for _, n := range nodes {
+			n.Close()
+		}
+	})
+	a = newFixture(t, nodes[0])
+	a.mustDo(t, a.AddDomain(bg, "example.org"))
+	b = newFixture(t, nodes[1])
+	b.data = a.data
+	return a, b, nodes
+}
+
+// deaf is a node whose engine breaks its promise: nobody is told of foreign changes.
+type deaf struct{ *enginetest.Node }
+
+func (deaf) Foreign(engine.Shard, func()) func() { return func() {} }
+
+func (deaf) Watch(engine.Shard) (<-chan struct{}, func()) { return nil, func() {} }
+
+// What one node changes of a login binds the others at once, whatever they remember.
+func TestLoginsOfOtherNodes(t *testing.T) {
+	a, b, nodes := twoNodes(t)
+	alice := a.add(t, "alice@example.org", "first")
+	logsIn := func(f *fixture, password string, want fault.Kind) {
+		t.Helper()
+		f.pass(1 << 40) // failures are forgiven
+		if err := f.try("alice@example.org", password, home); fault.Of(err) != want && (err != nil || want != 0) {
+			t.Errorf("%q: %v", password, err)
+		}
+	}
+	logsIn(b, "first", 0)
+	logsIn(b, "first", 0) // remembered
+	a.mustDo(t, a.SetPassword(bg, alice.Address, "second"))
+	logsIn(b, "first", fault.Unauthenticated)
+	logsIn(b, "second", 0)
+	control := newFixture(t, deaf{nodes[1]})
+	logsIn(control, "second", 0)
+	a.mustDo(t, a.RemoveAccount(bg, alice.Address))
+	logsIn(b, "second", fault.Unauthenticated)
+	logsIn(control, "second", 0) // it knows no better: the test proves something
+	again := a.add(t, "alice@example.org", "second")
+	if got, err := b.Authenticate(bg, "alice@example.org", "second", home); err != nil || got.ID != again.ID {
+		t.Errorf("the account is %v, not the new one %v: %v", got.ID, again.ID, err)
+	}
+}
+
+// What is cached of the directory goes with hints, and with any look.
+func TestCacheOfOtherNodes(t *testing.T) {
+	a, b, nodes := twoNodes(t)
+	a.mustDo(t, a.AddDomain(bg, "example.net"))
+	for range 2 { // the first finds out that it knew nothing
+		if local, err := b.IsLocal(bg, "example.com"); local || err != nil {
+			t.Fatal(local, err)
+		}
+	}
+	a.mustDo(t, a.AddDomain(bg, "example.com"))
+	if local, _ := b.IsLocal(bg, "example.com"); local {
+		t.Error("nobody has told of it, and it is known: the test proves nothing")
+	}
+	nodes[1].Poll()
+	if local, err := b.IsLocal(bg, "example.com"); !local || err != nil {
+		t.Error(local, err)
+	}
+	nodes[1].Hints(nil)
+	a.mustDo(t, a.RemoveDomain(bg, "example.com"))
+	if local, err := b.IsLocal(bg, "example.com"); local || err != nil {
+		t.Error(local, err)
+	}
+}
+
+// An account that one node removes while another makes it is there as a whole or not at all;
+// with Alone the one waits for the other.
+func TestMakingCrossesRemoval(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		a, b, _ := twoNodes(t)
+		if alone {
+			var one sync.Mutex
+			for _, f := range []*fixture{a, b} {
+				f.Directory.opt.Alone = func(context.Context, string) (func(), error) { one.Lock(); return one.Unlock, nil }
+			}
+		}
+		addr := at("alice@example.org")
+		for range 20 {
+			var work sync.WaitGroup
+			var added, removed error
+			work.Go(func() { _, added = a.AddAccount(bg, addr, "x", store.Quota{}) })
+			work.Go(func() { removed = b.RemoveAccount(bg, addr) })
+			work.Wait()
+			if added != nil && (alone || fault.Of(added) != fault.Busy) || removed != nil && fault.Of(removed) != fault.NotFound {
+				t.Fatal(added, removed)
+			}
+			is, err := a.Lookup(bg, addr)
+			a.data.mu.Lock()
+			has := a.data.has[is.ID]
+			a.data.mu.Unlock()
+			if (err == nil) != (added == nil && removed != nil) || err == nil && !has {
+				t.Fatalf("added: %v, removed: %v, there: %v, with data: %v", added, removed, err, has)
+			}
+			_ = a.RemoveAccount(bg, addr)
+		}
+	}
+}
