@@ -142,7 +142,9 @@ func TestScriptsOfTheDatabase(t *testing.T) {
 		return c.serve(c.command("standby", "bash", "standby.sh", "-k", c.dir, "-p", freePort(t), "-c", "listen_addresses=", "-c", "fsync=off"))
 	}
 	stop = standby()
-	state := func() string { return c.sql("SELECT application_name || ' ' || sync_state FROM pg_stat_replication WHERE state = 'streaming'") }
+	state := func() string {
+		return c.sql("SELECT application_name || ' ' || sync_state FROM pg_stat_replication WHERE state = 'streaming'")
+	}
 	c.until("the standby", func() bool { return state() == "standby sync" })
 	c.sql("CREATE TABLE kept (n int)")
 	stop()
