@@ -43,6 +43,7 @@ type Options struct {
 	Trace     *trace.Book      // nil: no stories are kept
 	Reports   *report.Book     // nil: there are none
 	Links     *link.Links      // nil: there are none
+	Groups    Groups           // nil: the store is on one machine
 	Files     Files            // nil: nothing is known of files
 	Backup    backup.House     // the same, as backups see it
 	Names     Names            // zero: nothing is known of the DNS
@@ -125,6 +126,9 @@ func New(o Options) http.Handler {
 		mux.Handle(pattern, a.wrap(h))
 	}
 	for pattern, h := range a.linkCalls() {
+		mux.Handle(pattern, a.wrap(h))
+	}
+	for pattern, h := range a.groupCalls() {
 		mux.Handle(pattern, a.wrap(h))
 	}
 	mux.Handle("/", a.wrap(func(*request) error {

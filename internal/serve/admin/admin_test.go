@@ -32,6 +32,7 @@ type world struct {
 	store     *store.Store
 	directory *directory.Directory
 	queue     *queue.Queue
+	options   Options
 }
 
 // nowhere is a courier that is never asked: the queue does not run.
@@ -58,7 +59,8 @@ func newWorld(t testing.TB) *world {
 		Now: time.Now, Rand: func() float64 { return 0.5 }, Random: rand.Reader,
 		Report: func(context.Context, string, mail.Envelope, io.Reader) error { return nil },
 	})
-	w.Handler = New(Options{Now: time.Now, Rand: rand.Reader, Store: w.store, Directory: w.directory, Queue: w.queue, Version: "test"})
+	w.options = Options{Now: time.Now, Rand: rand.Reader, Store: w.store, Directory: w.directory, Queue: w.queue, Version: "test"}
+	w.Handler = New(w.options)
 	t.Cleanup(func() {
 		w.directory.Close()
 		w.store.Close()
