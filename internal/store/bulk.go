@@ -51,9 +51,14 @@ func portions(set mail.UIDSet, messages int) []mail.UIDSet {
 	return out
 }
 
-// clamp cuts a set down to UIDs given out by a moment, so that 1:* costs what exists.
-func (a *Account) clamp(ctx context.Context, box mail.MailboxID, set mail.UIDSet, since uint64) (mail.UIDSet, error) {
-	p, err := a.PictureSince(ctx, box, since)
+// clamp cuts a set down to UIDs given out, so that 1:* costs what exists. Where it takes a
+// look at the engine to know these, a small set stays as it is: a change passes over what
+// is not there.
+func (a *Account) clamp(ctx context.Context, box mail.MailboxID, set mail.UIDSet) (mail.UIDSet, error) {
+	if a.store.shared != nil && set.Len() <= sheetSize {
+		return set, nil
+	}
+	p, err := a.Picture(ctx, box)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +82,7 @@ func (a *Account) Expunge(ctx context.Context, box mail.MailboxID, set mail.UIDS
 // expunge is Expunge; with keep false nothing is kept.
 func (a *Account) expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted, keep bool) (mail.UIDSet, error) {
 	ctx = engine.Freeing(ctx)
-	set, err := a.clamp(ctx, box, set, a.store.Moment())
+	set, err := a.clamp(ctx, box, set)
 	if err != nil {
 		return nil, err
 	}

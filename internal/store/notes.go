@@ -387,7 +387,7 @@ func few(set mail.UIDSet, n int) (out []mail.UIDSet) {
 // SetNotes is Tx.SetNotes for a set of any size. If there are too many annotations, those
 // of earlier messages may have been changed.
 func (a *Account) SetNotes(ctx context.Context, box mail.MailboxID, set mail.UIDSet, changes []NoteChange, unchangedSince *mail.ModSeq) (FlagResult, error) {
-	set, err := a.clamp(ctx, box, set, 0)
+	set, err := a.clamp(ctx, box, set)
 	if err != nil {
 		return FlagResult{}, err
 	}

@@ -237,7 +237,7 @@ func checkKeyword(name string) error {
 // SetFlags is Tx.SetFlags for a set of any size: one Update, unless that would be too
 // large for the engine.
 func (a *Account) SetFlags(ctx context.Context, box mail.MailboxID, set mail.UIDSet, c FlagChange) (FlagResult, error) {
-	set, err := a.clamp(ctx, box, set, 0)
+	set, err := a.clamp(ctx, box, set)
 	if err != nil {
 		return FlagResult{}, err
 	}
