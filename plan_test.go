@@ -119,7 +119,7 @@ var plan = map[string][]string{
 	"serve/smtpd":    {"guard", "mail", "fault", "trace", "store", "directory", "receive", "serve/netsrv", "syntax/*"},
 	"serve/pop3d":    {"mail", "fault", "store", "directory", "serve/netsrv", "syntax/*"},
 	"serve/autoconf": {"mail", "fault", "dnsx", "discover", "discover/format"},
-	"serve/admin":    {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "report", "dnsx", "move", "move/link", "move/signin", "move/account", "move/remote", "serve/netsrv"},
+	"serve/admin":    {"mail", "fault", "trace", "store", "directory", "queue", "backup", "publish", "doctor", "report", "dnsx", "node", "move", "move/link", "move/signin", "move/account", "move/remote", "serve/netsrv"},
 }
 
 // unfenced packages: the binary wires everything; the tests of whole programs use

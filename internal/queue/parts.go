@@ -137,6 +137,11 @@ func (q *Queue) Blobs(ctx context.Context, yield func(mail.BlobRef)) error {
 	return err
 }
 
+// CountPart is Count of one part.
+func (q *Queue) CountPart(ctx context.Context, part uint64) (Counts, error) {
+	return q.partOf(part).count(ctx)
+}
+
 // Empty tells whether nothing lies in a part.
 func (q *Queue) Empty(ctx context.Context, part uint64) (empty bool, err error) {
 	err = q.eng.View(ctx, PartShard(part), func(r engine.Reader) error {

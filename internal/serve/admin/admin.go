@@ -28,6 +28,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move/link"
+	"github.com/martlet-mail/martlet/internal/node"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/report"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -44,6 +45,7 @@ type Options struct {
 	Reports   *report.Book     // nil: there are none
 	Links     *link.Links      // nil: there are none
 	Groups    Groups           // nil: the store is on one machine
+	Node      *node.Node       // nil: the store is shared with nobody
 	Files     Files            // nil: nothing is known of files
 	Backup    backup.House     // the same, as backups see it
 	Names     Names            // zero: nothing is known of the DNS
@@ -129,6 +131,9 @@ func New(o Options) http.Handler {
 		mux.Handle(pattern, a.wrap(h))
 	}
 	for pattern, h := range a.groupCalls() {
+		mux.Handle(pattern, a.wrap(h))
+	}
+	for pattern, h := range a.nodeCalls() {
 		mux.Handle(pattern, a.wrap(h))
 	}
 	mux.Handle("/", a.wrap(func(*request) error {
