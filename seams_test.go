@@ -59,12 +59,12 @@ var incomplete = map[string]string{
 // to be taken out of it: the test says so.
 var grants = []grant{
 	{
-		in:    "check discover dnsx directory engine/pebble doctor engine/s3 move/imapc move/imapsource move/link move/pop3source move/signin node publish queue report send serve/imapd serve/netsrv serve/smtpd store sts turn",
+		in:    "check discover dnsx directory engine/pebble engine/postgres doctor engine/s3 move/imapc move/imapsource move/link move/pop3source move/signin node publish queue report send serve/imapd serve/netsrv serve/smtpd store sts turn",
 		names: "context.WithTimeout time.After time.AfterFunc time.NewTimer time.Sleep",
 		why:   "How long something may take is measured by timers of the runtime: no step of the clock moves them, and in tests testing/synctest drives them.",
 	},
 	{
-		in:    "move/imapc move/pop3source send serve/netsrv turn",
+		in:    "engine/postgres move/imapc move/pop3source send serve/netsrv turn",
 		names: "time.Now time.Since time.Until",
 		why:   "Deadlines of sockets are moments of the runtime's clock, which is the one that net knows; turns are measured by it. None is shown or stored.",
 	},

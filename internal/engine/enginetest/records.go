@@ -305,6 +305,9 @@ func compare(t *testing.T, e engine.Engine, last int) int {
 			return err
 		}
 		y, _, err := r.Get([]byte("y"))
+		if err != nil {
+			return err
+		}
 		if string(x) != string(y) {
 			t.Errorf("half a change: %q %q", x, y)
 		}

@@ -16,6 +16,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -83,58 +84,109 @@ type Objects interface {
 
 // Engine is an engine.Engine on PostgreSQL.
 type Engine struct {
-	opt Options
+	opt   Options
+	stats Stats
+	gate  gate
+	group *group
 }
 
 var _ engine.Shared = (*Engine)(nil)
 
-var errNotYet = fault.New(fault.Unsupported, "the engine for PostgreSQL is not finished")
-
 // Open opens the engine, and makes its tables where there are none. Faults: Unavailable if
-// no database can be reached in time, Unsupported if it was written by a newer version.
+// no database can be reached in time, Unsupported if it was written by another version,
+// Invalid if the address is none.
 func Open(ctx context.Context, opt Options) (*Engine, error) {
-	return nil, errNotYet
+	e := &Engine{opt: opt.withDefaults()}
+	g, err := openGroup(ctx, &e.opt, &e.stats)
+	if err != nil {
+		return nil, err
+	}
+	e.group = g
+	return e, nil
 }
 
-// View runs fn on a snapshot of the shard, which nobody has changed since View was called.
+// View runs fn on a snapshot of the shard, which nobody had changed when View was called.
 // It may run fn again.
 func (e *Engine) View(ctx context.Context, id engine.Shard, fn func(engine.Reader) error) error {
-	return errNotYet
+	if err := e.gate.enter(); err != nil {
+		return err
+	}
+	defer e.gate.leave()
+	return known(e.group.view(ctx, id, fn))
 }
 
 // Update runs fn and commits what it wrote if nobody has changed the shard meanwhile, else
 // it runs fn again.
 func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Writer) error) error {
-	return errNotYet
+	if err := e.gate.enter(); err != nil {
+		return err
+	}
+	defer e.gate.leave()
+	return known(e.group.update(ctx, id, fn))
+}
+
+// known gives an error of this package its kind.
+func known(err error) error {
+	switch {
+	case errors.Is(err, errMoved):
+		return fault.Wrap(fault.Unavailable, "the account is being moved", err)
+	case errors.Is(err, errAgain), errors.Is(err, errUnsent), errors.Is(err, errReach), errors.Is(err, errBroken):
+		return fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
+	}
+	return err
 }
 
 // Watch returns a channel that ticks after each durable change of the shard.
-func (e *Engine) Watch(id engine.Shard) (<-chan struct{}, func()) { return nil, func() {} }
+func (e *Engine) Watch(id engine.Shard) (<-chan struct{}, func()) { return e.group.watch(id) }
 
 // Foreign has fn called when another node has changed the shard.
-func (e *Engine) Foreign(id engine.Shard, fn func()) (stop func()) { return func() {} }
+func (e *Engine) Foreign(id engine.Shard, fn func()) (stop func()) {
+	return e.group.listenTo(id, fn)
+}
 
 // Shards returns the shards that have a record, in order.
-func (e *Engine) Shards(ctx context.Context) ([]engine.Shard, error) { return nil, errNotYet }
+func (e *Engine) Shards(ctx context.Context) ([]engine.Shard, error) {
+	if err := e.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer e.gate.leave()
+	return e.group.list(ctx)
+}
 
-// Blobs returns the blob store.
-func (e *Engine) Blobs() engine.Blobs { return nil }
+// Stats returns the counters, which go on counting.
+func (e *Engine) Stats() *Stats { return &e.stats }
 
 // Size returns about how many bytes the database occupies, or 0 if it does not say.
-func (e *Engine) Size() int64 { return 0 }
+func (e *Engine) Size() int64 {
+	if e.gate.enter() != nil {
+		return 0
+	}
+	defer e.gate.leave()
+	return e.group.size()
+}
 
 // Close waits for calls under way and ends all connections.
-func (e *Engine) Close() error { return nil }
+func (e *Engine) Close() error {
+	if e.gate.close() {
+		e.group.close()
+	}
+	return nil
+}
 
-// Healthy returns nil, or why the database cannot be written to now.
-func (e *Engine) Healthy() error { return errNotYet }
+// Healthy returns nil, or why the database cannot be used now.
+func (e *Engine) Healthy() error {
+	if down := e.group.pool.down.Load(); down != nil {
+		return fault.Wrap(fault.Unavailable, "the database cannot be reached", *down)
+	}
+	return nil
+}
 
 // Failed returns a channel that is never closed: a database comes back.
 func (e *Engine) Failed() <-chan struct{} { return nil }
 
 // ReadFailures returns how many reads the database could not carry out since its files are
 // damaged.
-func (e *Engine) ReadFailures() int64 { return 0 }
+func (e *Engine) ReadFailures() int64 { return e.stats.unread.Load() }
 
 // CheckFiles has nothing to do: the files are PostgreSQL's.
 func (e *Engine) CheckFiles(context.Context, func(file, what string)) error { return nil }

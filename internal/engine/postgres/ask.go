@@ -1,0 +1,83 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+)
+
+// beyond is above all keys.
+var beyond = bytes.Repeat([]byte{0xff}, engine.MaxKey+1)
+
+// bindQuery gathers the statement of a query. The shard's trail comes along unless the shard
+// is in the state with the token.
+func bindQuery(c *conn, id engine.Shard, q query, token int64) {
+	if q.key != nil {
+		c.bind(stGet, 3)
+		c.int64(int64(id))
+		c.bytes(q.key)
+		c.int64(token)
+		c.execute()
+		return
+	}
+	st := stScan
+	if q.back {
+		st = stScanBack
+	}
+	c.bind(st, 5)
+	c.int64(int64(id))
+	c.bytes(q.from)
+	if q.to == nil {
+		c.bytes(beyond)
+	} else {
+		c.bytes(q.to)
+	}
+	c.int64(int64(q.most))
+	c.int64(token)
+	c.execute()
+}
+
+// row takes one row of the answer to a query: epoch, home, state, version, token, trail,
+// then key and value, or the value alone.
+func (a *answer) row(q query, row [][]byte) error {
+	if q.key != nil {
+		a.head = headOf(row)
+		if a.there = row[6] != nil; a.there {
+			a.value = append(make([]byte, 0, len(row[6])), row[6]...)
+		}
+		return nil
+	}
+	if row[6] == nil {
+		a.head = headOf(row)
+		return nil
+	}
+	both := make([]byte, len(row[6])+len(row[7]))
+	n := copy(both, row[6])
+	copy(both[n:], row[7])
+	a.records = append(a.records, record{both[:n:n], both[n:]})
+	return nil
+}
+
+func headOf(row [][]byte) head {
+	return head{
+		identity: identity{epoch: number(row[0]), version: number(row[3]), token: number(row[4])},
+		home:     number(row[1]), state: number(row[2]), recent: bytes.Clone(row[5]),
+	}
+}
+
+// ask carries out a query in a transaction of its own. token is of the state that the
+// caller has the trail of.
+func (g *group) ask(ctx context.Context, id engine.Shard, q query, token int64) (a answer, err error) {
+	rest := restOf(ctx)
+	defer rest()
+	g.stats.Reads.Add(1)
+	err = g.pool.read(ctx,
+		func(c *conn) { bindQuery(c, id, q, token) },
+		func() { a = answer{head: head{home: g.home}} },
+		func(_ int, row [][]byte) error { return a.row(q, row) })
+	if a.version == 0 {
+		a.home = g.home
+	}
+	return a, err
+}

@@ -1,0 +1,160 @@
+package postgres
+
+import "sync"
+
+// commit is what one or more Updates of a shard have written on top of a state.
+type commit struct {
+	shard   *shard
+	token   int64
+	touched          // not in order
+	tree    *tree    // the shard afterwards
+	size    int      // of keys and values
+	members int      // Updates
+	row     *rowLock // under which it goes, nil: under none
+	alone   bool     // not together with those of other shards
+
+	from   identity // the state it follows, once it is on its way
+	recent []byte   // and its trail
+	next   []byte   // the trail afterwards
+
+	done chan struct{}
+	err  error // set before done is closed: errAgain, or why it has failed
+}
+
+const (
+	mostCommit = 4 << 20 // bytes of one commit of several Updates
+	mostLoad   = 4 << 20 // bytes of commits that go together
+	mostShards = 64      // that go together
+)
+
+// launch sends what has gathered on its way. It is called with the shard's lock.
+func (s *shard) launch(from identity, recent []byte, row *rowLock) {
+	c := s.waiting
+	s.flying, s.waiting = c, nil
+	c.from, c.recent, c.row = from, recent, row
+	s.g.outbox.add(s.g, c)
+}
+
+// abandon gives up a commit that has not been sent off: those who gathered in it decide for
+// themselves whether to try again.
+func (s *shard) abandon(c *commit) {
+	s.mu.Lock()
+	if s.waiting != c {
+		s.mu.Unlock()
+		return
+	}
+	s.waiting, s.tip = nil, s.flying.tree
+	s.line++
+	s.mu.Unlock()
+	c.err = errUnsent
+	close(c.done)
+}
+
+// complete ends a commit: err is nil if it has happened.
+func (g *group) complete(c *commit, err error) {
+	s := c.shard
+	s.mu.Lock()
+	s.flying = nil
+	next := s.waiting
+	now := identity{c.from.epoch, c.from.version + 1, c.token}
+	if err == nil {
+		if s.base.identity == c.from { // else others have gone on from it already
+			s.base = state{head: head{identity: now, home: g.home, recent: c.next}, known: true, tree: c.tree}
+			s.seq++
+		}
+		if next == nil {
+			s.tip = nil
+		} else {
+			s.launch(now, c.next, nil)
+		}
+	} else {
+		s.tip, s.waiting, s.suspect = nil, nil, true
+		s.line++
+	}
+	s.mu.Unlock()
+	c.err = err
+	close(c.done)
+	if err != nil && next != nil {
+		next.err = errAgain
+		close(next.done)
+	}
+	if err == nil {
+		g.stats.Commits.Add(1)
+		g.stats.Updates.Add(int64(c.members))
+		g.measure(s)
+		s.tick()
+		g.hints.tell(s.id)
+	}
+}
+
+// outbox takes commits of all shards, and sends those together that come while others are
+// under way.
+type outbox struct {
+	mu      sync.Mutex
+	list    []*commit
+	running int
+}
+
+const carriers = 3
+
+func (o *outbox) add(g *group, c *commit) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.list = append(o.list, c)
+	if o.running < carriers {
+		o.running++
+		g.work.Go(g.carry)
+	}
+}
+
+// carry sends off commits until there are none.
+func (g *group) carry() {
+	for {
+		load := g.outbox.take()
+		if load == nil {
+			return
+		}
+		g.send(load)
+	}
+}
+
+// take returns commits that can go together; nil: there are none, and the caller is done.
+func (o *outbox) take() (load []*commit) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.list) == 0 {
+		o.running--
+		return nil
+	}
+	size, n := 0, 0
+	for _, c := range o.list {
+		lone := c.alone || c.row != nil
+		if n > 0 && (lone || size+c.size > mostLoad || n == mostShards) {
+			break
+		}
+		size += c.size
+		if n++; lone {
+			break
+		}
+	}
+	load = append(load, o.list[:n]...)
+	rest := copy(o.list, o.list[n:])
+	clear(o.list[rest:])
+	o.list = o.list[:rest]
+	return load
+}
+
+// tick tells those who watch that the shard has changed.
+func (s *shard) tick() {
+	if s.ears.Load() == 0 {
+		return
+	}
+	s.hear.Lock()
+	defer s.hear.Unlock()
+	for c := range s.watch {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}

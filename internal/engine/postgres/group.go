@@ -1,0 +1,138 @@
+package postgres
+
+import (
+	"container/list"
+	"context"
+	"encoding/binary"
+	"io"
+	"sync"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// group is one database and what this node keeps of its shards.
+type group struct {
+	opt   *Options
+	stats *Stats
+	pool  *pool
+	home  int64 // its number in the rows of shards
+
+	life context.Context // ends at Close
+	end  context.CancelFunc
+	work sync.WaitGroup // goroutines
+
+	mu     sync.Mutex
+	shards map[engine.Shard]*shard
+	used   list.List // of *shard, the one used last in front
+	bytes  int64     // of all
+
+	proofs proofs
+	outbox outbox
+	hints  hints
+
+	chance struct {
+		sync.Mutex
+		b []byte
+	}
+}
+
+// openGroup opens one database.
+func openGroup(ctx context.Context, opt *Options, stats *Stats) (*group, error) {
+	p, err := newPool(opt, stats)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	g := &group{opt: opt, stats: stats, pool: p, shards: map[engine.Shard]*shard{}}
+	g.life, g.end = context.WithCancel(context.Background())
+	c, err := p.take(ctx, p.short)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
+	}
+	p.give(p.short, c)
+	g.listen()
+	return g, nil
+}
+
+// close is called when no call is under way.
+func (g *group) close() {
+	g.end()
+	g.work.Wait()
+	g.pool.close()
+}
+
+// enter returns the shard, which stays in memory until leave.
+func (g *group) enter(id engine.Shard) *shard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.shards[id]
+	if s == nil {
+		s = newShard(g, id)
+		g.shards[id] = s
+		s.place = g.used.PushFront(s)
+	} else {
+		g.used.MoveToFront(s.place)
+	}
+	s.users++
+	return s
+}
+
+func (g *group) leave(s *shard) {
+	g.mu.Lock()
+	s.users--
+	g.mu.Unlock()
+	g.measure(s)
+}
+
+// measure notes how much memory a shard takes, and makes room where all take too much: of
+// those that were not used for longest all is forgotten. One that is in use, or that
+// somebody listens to, keeps its identity, so that a change is not missed.
+func (g *group) measure(s *shard) {
+	now := s.size()
+	g.mu.Lock()
+	g.bytes += now - s.counted
+	s.counted = now
+	var bare []*shard
+	for at := g.used.Back(); g.bytes > g.opt.CacheBytes && at != nil && !g.opt.without.limit; {
+		old, ahead := at.Value.(*shard), at.Prev()
+		if old.users == 0 && old.ears.Load() == 0 {
+			g.used.Remove(at)
+			delete(g.shards, old.id)
+			g.bytes -= old.counted
+		} else if old.counted > bareBytes {
+			g.bytes -= old.counted
+			old.counted = 0
+			bare = append(bare, old)
+		}
+		at = ahead
+	}
+	g.mu.Unlock()
+	for _, old := range bare {
+		old.bare()
+	}
+}
+
+// bareBytes is about what a shard takes of which nothing is known.
+const bareBytes = 512
+
+// token draws one.
+func (g *group) token() int64 {
+	g.chance.Lock()
+	defer g.chance.Unlock()
+	for {
+		if len(g.chance.b) < 8 {
+			g.chance.b = make([]byte, 512)
+			if _, err := io.ReadFull(g.opt.Rand, g.chance.b); err != nil {
+				panic("postgres: no chance: " + err.Error()) // as crypto/rand itself does
+			}
+		}
+		n := int64(binary.BigEndian.Uint64(g.chance.b))
+		g.chance.b = g.chance.b[8:]
+		if n != 0 {
+			return n
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/enginetest"
+	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// options are those of tests on a database.
+func options(url string) Options {
+	return Options{URL: url, Now: time.Now, Rand: rand.Reader, Patience: 20 * time.Second, Connections: 8}
+}
+
+func open(t testing.TB, opt Options) *Engine {
+	t.Helper()
+	e, err := Open(context.Background(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func TestContract(t *testing.T) {
+	enginetest.Run(t, enginetest.Harness{
+		Open: func(t *testing.T, now func() time.Time) engine.Engine {
+			opt := options(pgtest.Shared(t))
+			opt.Now = now
+			return open(t, opt)
+		},
+		Reopen: func(t *testing.T, e engine.Engine) engine.Engine {
+			old := e.(*Engine)
+			if err := old.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return open(t, old.opt)
+		},
+		Runs: 20,
+	})
+}
+
+func TestShared(t *testing.T) {
+	enginetest.RunShared(t, func(t *testing.T) []engine.Shared {
+		url := pgtest.Shared(t)
+		return []engine.Shared{open(t, options(url)), open(t, options(url))}
+	})
+}

@@ -1,0 +1,313 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// update runs fn on what is known of the shard and what is on its way, and commits what it
+// wrote together with what others write meanwhile. If that comes too late, fn runs again.
+func (g *group) update(ctx context.Context, id engine.Shard, fn func(engine.Writer) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := g.enter(id)
+	defer g.leave(s)
+	u := &updating{g: g, s: s, ctx: ctx, retry: g.pool.retry(ctx)}
+	defer u.retry.stop()
+	for {
+		err := u.attempt(fn)
+		switch {
+		case err == nil:
+			return u.result
+		case errors.Is(err, errAgain):
+			g.stats.Reruns.Add(1)
+			u.clashes++
+		case u.final(err):
+			return err
+		default:
+			if err := u.retry.again(err); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// updating is one Update.
+type updating struct {
+	g       *group
+	s       *shard
+	ctx     context.Context
+	retry   *retry
+	clashes int   // with other nodes
+	result  error // of fn
+	watcher bool  // of a commit that is not its own
+}
+
+// Clashes in a row after which a shard's row is locked.
+const mostClashes = 2
+
+func (u *updating) final(err error) bool {
+	var known *fault.Error
+	return errors.As(err, &known) || errors.Is(err, errMoved) || u.ctx.Err() != nil
+}
+
+// attempt runs fn once and sees what it did through. An error is not fn's.
+func (u *updating) attempt(fn func(engine.Writer) error) error {
+	c, err := u.inTurn(fn)
+	if err != nil || c == nil {
+		return err
+	}
+	return u.await(c)
+}
+
+// inTurn runs fn alone on the shard. It returns the commit to wait for, nil if there is none.
+func (u *updating) inTurn(fn func(engine.Writer) error) (*commit, error) {
+	s := u.s
+	if err := s.acquire(u.ctx, u.retry); err != nil {
+		return nil, err
+	}
+	defer s.release() // also when fn panics
+	row, err := u.fresh()
+	if err != nil {
+		return nil, err
+	}
+	defer row.unlock()
+	w := u.writer()
+	u.watcher = false
+	u.result = fn(w)
+	switch {
+	case w.reader.err != nil:
+		u.outdated(w)
+		return nil, w.reader.err
+	case u.result == nil && w.refused != nil:
+		u.result = w.refused // of a limit that fn did not heed
+	}
+	if u.result != nil || len(w.touched.keys)+len(w.touched.spans) == 0 {
+		return u.onlyRead(w)
+	}
+	if err := u.known(w); err != nil {
+		return nil, err
+	}
+	return u.join(w, row)
+}
+
+// fresh sees to it that what fn will run on has not already turned out to be old. After
+// clashes it takes the shard's row, so that nobody else can come in between.
+func (u *updating) fresh() (*rowLock, error) {
+	s := u.s
+	s.mu.Lock()
+	suspect, seq, fly := s.suspect, s.seq, s.flying
+	base := s.base
+	s.mu.Unlock()
+	if u.clashes >= mostClashes && fly == nil && !u.g.opt.without.row {
+		return u.lockRow()
+	}
+	if suspect && fly == nil {
+		now, err := u.g.prove(u.ctx, s.id)
+		if err != nil {
+			return nil, err
+		}
+		if err := u.mayWrite(now); err != nil {
+			return nil, err
+		}
+		if s.adopt(now, seq) == nil {
+			return nil, errAgain
+		}
+		s.mu.Lock()
+		s.suspect = s.suspect && s.base.identity != now.identity
+		s.mu.Unlock()
+		return nil, nil
+	}
+	if base.known {
+		return nil, u.mayWrite(base.head)
+	}
+	return nil, nil
+}
+
+func (u *updating) mayWrite(now head) error {
+	if now.home != u.g.home || now.state != 0 {
+		u.s.mu.Lock()
+		u.s.suspect = true // until it is here again
+		u.s.mu.Unlock()
+		return errMoved
+	}
+	return nil
+}
+
+// writer returns what fn is to write with.
+func (u *updating) writer() *writer {
+	s := u.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from := s.base.tree
+	if s.tip != nil {
+		from = s.tip
+	}
+	w := &writer{line: s.line}
+	w.reader = reader{g: u.g, ctx: u.ctx, t: from.copy()}
+	w.ask = func(q query) (answer, error) { return u.ask(w, q) }
+	return w
+}
+
+// ask is the writer's, for what is not known. What the database says is of base, or of what
+// is on its way; both lie below what fn has written.
+func (u *updating) ask(w *writer, q query) (answer, error) {
+	s := u.s
+	s.mu.Lock()
+	token := s.base.token
+	s.mu.Unlock()
+	a, err := u.g.ask(u.ctx, s.id, q, token)
+	if err != nil {
+		return a, err
+	}
+	if err := u.mayWrite(a.head); err != nil {
+		return a, err
+	}
+	note := a.note(q)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.line != w.line {
+		return a, errAgain
+	}
+	if !s.base.known && s.flying == nil {
+		s.base = state{head: a.head, known: true, tree: s.base.tree}
+		s.seq++
+	}
+	switch {
+	case s.base.known && s.base.identity == a.identity:
+		w.proven = w.proven || s.flying == nil && s.waiting == nil
+	case s.flying != nil && s.flying.token == a.token:
+	default:
+		return a, errAgain
+	}
+	if w.keeps() {
+		s.learn(a.identity, note)
+	}
+	return a, nil
+}
+
+// outdated notes that the shard is not as it was taken to be.
+func (u *updating) outdated(w *writer) {
+	s := u.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(w.reader.err, errAgain) && s.line == w.line && s.flying == nil {
+		s.suspect = true
+	}
+}
+
+// onlyRead proves what fn has read if it wrote nothing, or failed: it may have failed because
+// of what is not true any more.
+func (u *updating) onlyRead(w *writer) (*commit, error) {
+	s := u.s
+	s.mu.Lock()
+	c, seq, base, line := s.waiting, s.seq, s.base, s.line
+	if c == nil {
+		c = s.flying
+	}
+	s.mu.Unlock()
+	switch {
+	case line != w.line:
+		return nil, errAgain
+	case c != nil:
+		u.watcher = true // with it comes true what fn has seen
+		return c, nil
+	case w.proven || !base.known:
+		return nil, nil
+	}
+	now, err := u.g.prove(u.ctx, s.id)
+	if err != nil {
+		return nil, err
+	}
+	if now.identity == base.identity || u.g.opt.without.token && now.version == base.version {
+		return nil, nil
+	}
+	s.adopt(now, seq)
+	return nil, errAgain
+}
+
+// known sees to it that a commit knows what it is to follow, if fn has read nothing.
+func (u *updating) known(w *writer) error {
+	s := u.s
+	s.mu.Lock()
+	known, seq := s.base.known, s.seq
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	now, err := u.g.prove(u.ctx, s.id)
+	if err != nil {
+		return err
+	}
+	if err := u.mayWrite(now); err != nil {
+		return err
+	}
+	if s.adopt(now, seq) == nil {
+		return errAgain
+	}
+	return nil
+}
+
+// join adds what fn wrote to the commit that gathers, and sends that off if nothing of the
+// shard is on its way.
+func (u *updating) join(w *writer, row *rowLock) (*commit, error) {
+	s := u.s
+	for {
+		s.mu.Lock()
+		if s.line != w.line {
+			s.mu.Unlock()
+			return nil, errAgain
+		}
+		c := s.waiting
+		if c == nil || c.size+w.size <= mostCommit {
+			break
+		}
+		fly := s.flying
+		s.mu.Unlock()
+		<-fly.done
+	}
+	defer s.mu.Unlock()
+	c := s.waiting
+	if c == nil {
+		c = &commit{shard: s, token: u.g.token(), done: make(chan struct{})}
+		s.waiting = c
+	}
+	c.size += w.size
+	c.members++
+	c.keys = append(c.keys, w.touched.keys...)
+	c.spans = append(c.spans, w.touched.spans...)
+	c.tree = w.t
+	s.tip = w.t
+	if s.flying == nil {
+		s.launch(s.base.identity, s.base.recent, row.take())
+	}
+	return c, nil
+}
+
+// await waits for a commit and tells whether fn is to run again.
+func (u *updating) await(c *commit) error {
+	rest := restOf(u.ctx)
+	defer rest()
+	for {
+		select {
+		case <-c.done:
+			if u.watcher && c.err != nil {
+				return errAgain
+			}
+			return c.err
+		case <-u.retry.limit():
+			u.retry.over = true
+			// What is under way is waited for; what has not been sent need not be.
+			u.s.abandon(c)
+		}
+	}
+}
+
+var errPatience = fault.New(fault.Unavailable, "the database cannot be reached")
