@@ -15,6 +15,7 @@ type commit struct {
 
 	from   identity // the state it follows, once it is on its way
 	recent []byte   // and its trail
+	state  int64    // and where the shard stands
 	next   []byte   // the trail afterwards
 
 	done chan struct{}
@@ -28,10 +29,10 @@ const (
 )
 
 // launch sends what has gathered on its way. It is called with the shard's lock.
-func (s *shard) launch(from identity, recent []byte, row *rowLock) {
+func (s *shard) launch(from head, row *rowLock) {
 	c := s.waiting
 	s.flying, s.waiting = c, nil
-	c.from, c.recent, c.row = from, recent, row
+	c.from, c.recent, c.state, c.row = from.identity, from.recent, from.state, row
 	s.g.outbox.add(s.g, c)
 }
 
@@ -56,16 +57,16 @@ func (g *group) complete(c *commit, err error) {
 	s.mu.Lock()
 	s.flying = nil
 	next := s.waiting
-	now := identity{c.from.epoch, c.from.version + 1, c.token}
+	now := head{identity: identity{c.from.epoch, c.from.version + 1, c.token}, home: g.home, state: c.state, recent: c.next}
 	if err == nil {
 		if s.base.identity == c.from { // else others have gone on from it already
-			s.base = state{head: head{identity: now, home: g.home, recent: c.next}, known: true, tree: c.tree}
+			s.base = state{head: now, known: true, tree: c.tree}
 			s.seq++
 		}
 		if next == nil {
 			s.tip = nil
 		} else {
-			s.launch(now, c.next, nil)
+			s.launch(now, nil)
 		}
 	} else {
 		s.tip, s.waiting, s.suspect = nil, nil, true

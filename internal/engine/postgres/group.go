@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -24,8 +25,9 @@ type group struct {
 
 	mu     sync.Mutex
 	shards map[engine.Shard]*shard
-	used   list.List // of *shard, the one used last in front
-	bytes  int64     // of all
+	used   list.List    // of *shard, the one used last in front
+	bytes  int64        // of all
+	most   atomic.Int64 // of them
 
 	proofs proofs
 	outbox outbox
@@ -37,24 +39,30 @@ type group struct {
 	}
 }
 
-// openGroup opens one database.
-func openGroup(ctx context.Context, opt *Options, stats *Stats) (*group, error) {
+// newGroup returns a group that begins with start. It opens no connection.
+func newGroup(opt *Options, stats *Stats, number int64) (*group, error) {
 	p, err := newPool(opt, stats)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.prepare(ctx); err != nil {
-		return nil, err
-	}
-	g := &group{opt: opt, stats: stats, pool: p, shards: map[engine.Shard]*shard{}}
+	g := &group{opt: opt, stats: stats, pool: p, home: number, shards: map[engine.Shard]*shard{}}
 	g.life, g.end = context.WithCancel(context.Background())
-	c, err := p.take(ctx, p.short)
-	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
-	}
-	p.give(p.short, c)
-	g.listen()
+	g.most.Store(opt.CacheBytes)
 	return g, nil
+}
+
+// start makes the tables where there are none, and waits for the database.
+func (g *group) start(ctx context.Context) error {
+	if err := g.pool.prepare(ctx); err != nil {
+		return err
+	}
+	c, err := g.pool.take(ctx, g.pool.short)
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
+	}
+	g.pool.give(g.pool.short, c)
+	g.listen()
+	return nil
 }
 
 // close is called when no call is under way.
@@ -96,7 +104,7 @@ func (g *group) measure(s *shard) {
 	g.bytes += now - s.counted
 	s.counted = now
 	var bare []*shard
-	for at := g.used.Back(); g.bytes > g.opt.CacheBytes && at != nil && !g.opt.without.limit; {
+	for at := g.used.Back(); g.bytes > g.most.Load() && at != nil && !g.opt.without.limit; {
 		old, ahead := at.Value.(*shard), at.Prev()
 		if old.users == 0 && old.ears.Load() == 0 {
 			g.used.Remove(at)

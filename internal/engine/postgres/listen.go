@@ -13,9 +13,8 @@ type listener struct {
 	stopped atomic.Bool
 }
 
-// watch returns a channel that ticks after each change of the shard.
-func (g *group) watch(id engine.Shard) (<-chan struct{}, func()) {
-	ticks := make(chan struct{}, 1)
+// watch has a channel tick after each change of the shard.
+func (g *group) watch(id engine.Shard, ticks chan struct{}) (stop func()) {
 	s := g.enter(id)
 	s.hear.Lock()
 	if s.watch == nil {
@@ -24,7 +23,7 @@ func (g *group) watch(id engine.Shard) (<-chan struct{}, func()) {
 	s.watch[ticks] = struct{}{}
 	s.hear.Unlock()
 	s.ears.Add(1)
-	return ticks, sync.OnceFunc(func() {
+	return sync.OnceFunc(func() {
 		s.hear.Lock()
 		delete(s.watch, ticks)
 		s.hear.Unlock()

@@ -38,9 +38,12 @@ type Options struct {
 	Now         func() time.Time
 	Rand        io.Reader // of tokens; must not repeat itself
 
-	statement time.Duration // after which one that got no answer is given up; 0 is 5 seconds
-	poll      time.Duration // between two looks at shards that somebody watches; 0 is 2 seconds
-	gather    time.Duration // of hints before they are sent; 0 is 3 milliseconds
+	statement time.Duration      // after which one that got no answer is given up; 0 is 5 seconds
+	poll      time.Duration      // between two looks at shards that somebody watches; 0 is 2 seconds
+	beat      time.Duration      // between two signs of life of one who moves a shard; 0 is a second
+	tend      time.Duration      // between two looks at groups and moves; 0 is 5 seconds
+	eachStep  func(string) error // of a move: tests end it there
+	gather    time.Duration      // of hints before they are sent; 0 is 3 milliseconds
 	without   without
 }
 
@@ -54,6 +57,7 @@ type without struct {
 	recent bool // forgets all of a shard that another has changed
 	row    bool // never locks a shard's row
 	limit  bool // on the memory of records
+	freeze bool // moves shards without telling those who write
 }
 
 func (o Options) withDefaults() Options {
@@ -67,6 +71,8 @@ func (o Options) withDefaults() Options {
 	o.statement = cmp.Or(o.statement, 5*time.Second)
 	o.poll = cmp.Or(o.poll, 2*time.Second)
 	o.gather = cmp.Or(o.gather, 3*time.Millisecond)
+	o.beat = cmp.Or(o.beat, time.Second)
+	o.tend = cmp.Or(o.tend, 5*time.Second)
 	return o
 }
 
@@ -87,7 +93,7 @@ type Engine struct {
 	opt   Options
 	stats Stats
 	gate  gate
-	group *group
+	router
 }
 
 var _ engine.Shared = (*Engine)(nil)
@@ -97,11 +103,9 @@ var _ engine.Shared = (*Engine)(nil)
 // Invalid if the address is none.
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e := &Engine{opt: opt.withDefaults()}
-	g, err := openGroup(ctx, &e.opt, &e.stats)
-	if err != nil {
+	if err := e.openRouter(ctx); err != nil {
 		return nil, err
 	}
-	e.group = g
 	return e, nil
 }
 
@@ -112,7 +116,7 @@ func (e *Engine) View(ctx context.Context, id engine.Shard, fn func(engine.Reade
 		return err
 	}
 	defer e.gate.leave()
-	return known(e.group.view(ctx, id, fn))
+	return known(e.view(ctx, id, fn))
 }
 
 // Update runs fn and commits what it wrote if nobody has changed the shard meanwhile, else
@@ -122,7 +126,7 @@ func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Wri
 		return err
 	}
 	defer e.gate.leave()
-	return known(e.group.update(ctx, id, fn))
+	return known(e.update(ctx, id, fn))
 }
 
 // known gives an error of this package its kind.
@@ -137,11 +141,11 @@ func known(err error) error {
 }
 
 // Watch returns a channel that ticks after each durable change of the shard.
-func (e *Engine) Watch(id engine.Shard) (<-chan struct{}, func()) { return e.group.watch(id) }
+func (e *Engine) Watch(id engine.Shard) (<-chan struct{}, func()) { return e.watch(id) }
 
 // Foreign has fn called when another node has changed the shard.
 func (e *Engine) Foreign(id engine.Shard, fn func()) (stop func()) {
-	return e.group.listenTo(id, fn)
+	return e.foreign(id, fn)
 }
 
 // Shards returns the shards that have a record, in order.
@@ -150,7 +154,7 @@ func (e *Engine) Shards(ctx context.Context) ([]engine.Shard, error) {
 		return nil, err
 	}
 	defer e.gate.leave()
-	return e.group.list(ctx)
+	return e.list(ctx)
 }
 
 // Stats returns the counters, which go on counting.
@@ -162,20 +166,20 @@ func (e *Engine) Size() int64 {
 		return 0
 	}
 	defer e.gate.leave()
-	return e.group.size()
+	return e.size()
 }
 
 // Close waits for calls under way and ends all connections.
 func (e *Engine) Close() error {
 	if e.gate.close() {
-		e.group.close()
+		e.closeRouter()
 	}
 	return nil
 }
 
 // Healthy returns nil, or why the database cannot be used now.
 func (e *Engine) Healthy() error {
-	if down := e.group.pool.down.Load(); down != nil {
+	if down := e.member(0).pool.down.Load(); down != nil {
 		return fault.Wrap(fault.Unavailable, "the database cannot be reached", *down)
 	}
 	return nil

@@ -116,7 +116,7 @@ func reversed(list []record) []record {
 }
 
 // keeps tells whether what the call has read so far may be remembered.
-func (r *reader) keeps() bool { return r.learnt < r.g.opt.CacheBytes/keepShare }
+func (r *reader) keeps() bool { return r.learnt < r.g.most.Load()/keepShare }
 
 // Records that are read at a time, and about how many bytes.
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -86,7 +87,7 @@ func (p *pool) prepareOnce(ctx context.Context) error {
 // create makes the tables. Two nodes may do so at a time: then one of them fails and looks
 // again.
 func (p *pool) create(c *conn) error {
-	failures, err := c.script(p.opt.statement, append(append([]string{}, tables...), blobTables...)...)
+	failures, err := c.script(p.opt.statement, slices.Concat(tables, groupTables, blobTables)...)
 	if err == nil {
 		err = errors.Join(failures...)
 	}

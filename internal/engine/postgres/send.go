@@ -20,6 +20,7 @@ type load struct {
 	olds    []*commit // of shards that have been written
 	firsts  []*commit // of others
 	cuts    int
+	told    []*commit // of shards whose journal is to hear of it
 	size    int
 }
 
@@ -46,6 +47,9 @@ func pack(commits []*commit) *load {
 			}
 		}
 		l.cuts += len(c.spans)
+		if c.state == stateJournal {
+			l.told = append(l.told, c)
+		}
 		if c.from.version == 0 {
 			l.firsts = append(l.firsts, c)
 		} else {
@@ -134,7 +138,7 @@ func (g *group) refuse(commits []*commit, err error) {
 // happened, if there is no error.
 func (g *group) transact(c *conn, l *load) (map[*commit]bool, error) {
 	held := l.commits[0].row != nil
-	single := l.cuts == 0 && len(l.deletes) == 0 && len(l.firsts) == 0 && len(l.puts) > 0 && !held
+	single := l.cuts == 0 && len(l.deletes) == 0 && len(l.firsts) == 0 && len(l.told) == 0 && len(l.puts) > 0 && !held
 	guards := [2]int{-1, -1}
 	if single {
 		guards[0] = 0
@@ -204,6 +208,10 @@ func (g *group) bindSteps(c *conn, l *load, held bool) (guards [2]int) {
 			bindCut(c, one, sp)
 			n++
 		}
+	}
+	if len(l.told) > 0 {
+		bindJournal(c, l.told)
+		n++
 	}
 	if len(l.deletes) > 0 {
 		c.bind(stDelete, 3)

@@ -3,7 +3,6 @@ package postgres
 import (
 	"container/list"
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -62,8 +61,6 @@ func (s *shard) bare() {
 	defer s.mu.Unlock()
 	s.base.tree = newTree()
 }
-
-var errMoved = errors.New("the shard lives elsewhere, or is on its way there")
 
 // holds returns a copy of what is known of a state, nil if it is not one at hand. It is
 // called with the lock.

@@ -27,7 +27,7 @@ UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigi
 	// Some shards go from the states they are in to new ones.
 	stGuard = &statement{"m_guard", `UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent)
-WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state = 0 AND s.version = n.version AND s.token = n.old RETURNING s.shard`}
+WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state < 2 AND s.version = n.version AND s.token = n.old RETURNING s.shard`}
 
 	// And some have never been written.
 	stFirst = &statement{"m_first", `INSERT INTO shards (shard, epoch, home, state, version, token, recent)
@@ -46,7 +46,7 @@ JOIN shards AS s ON s.shard = n.shard AND s.token = n.token ON CONFLICT (shard, 
 	// The same in one statement, for commits that only put.
 	stGuardedPut = &statement{"m_guarded", `WITH g AS (UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent)
-WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state = 0 AND s.version = n.version AND s.token = n.old RETURNING s.shard),
+WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state < 2 AND s.version = n.version AND s.token = n.old RETURNING s.shard),
 p AS (INSERT INTO kv (shard, key, value)
 SELECT n.shard, n.key, n.value FROM unnest($8::bigint[], $9::bytea[], $10::bytea[]) AS n(shard, key, value) JOIN g ON g.shard = n.shard
 ON CONFLICT (shard, key) DO UPDATE SET value = excluded.value)
@@ -59,7 +59,7 @@ WHERE shard = $1::bigint AND epoch = $2::bigint AND version = $3::bigint AND tok
 	stBumpFirst = &statement{"m_bump1", `INSERT INTO shards (shard, epoch, home, state, version, token, recent) VALUES ($1::bigint, 0, $2::bigint, 0, 1, $3::bigint, $4::bytea)
 ON CONFLICT (shard) DO NOTHING`}
 
-	stShards = &statement{"m_shards", `SELECT shard FROM shards WHERE shard >= $1::bigint AND shard <= $2::bigint
+	stShards = &statement{"m_shards", `SELECT shard FROM shards WHERE shard >= $1::bigint AND shard <= $2::bigint AND state <> 3
 AND EXISTS (SELECT 1 FROM kv WHERE kv.shard = shards.shard) ORDER BY shard LIMIT 1000`}
 	stSize   = &statement{"m_size", `SELECT pg_database_size(current_database())`}
 	stNotify = &statement{"m_notify", `SELECT pg_notify($1::text, $2::text)`}

@@ -132,13 +132,16 @@ func (u *updating) fresh() (*rowLock, error) {
 }
 
 func (u *updating) mayWrite(now head) error {
-	if now.home != u.g.home || now.state != 0 {
+	err := u.g.mayRead(u.ctx, u.s.id, now)
+	if err == nil && now.state == stateFrozen {
+		err = errFrozen
+	}
+	if err != nil {
 		u.s.mu.Lock()
 		u.s.suspect = true // until it is here again
 		u.s.mu.Unlock()
-		return errMoved
 	}
-	return nil
+	return err
 }
 
 // writer returns what fn is to write with.
@@ -286,7 +289,7 @@ func (u *updating) join(w *writer, row *rowLock) (*commit, error) {
 	c.tree = w.t
 	s.tip = w.t
 	if s.flying == nil {
-		s.launch(s.base.identity, s.base.recent, row.take())
+		s.launch(s.base.head, row.take())
 	}
 	return c, nil
 }

@@ -101,8 +101,8 @@ func (v *viewing) begin() (*tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		if now.home != v.g.home {
-			return nil, errMoved
+		if err := v.g.mayRead(v.ctx, v.s.id, now); err != nil {
+			return nil, err
 		}
 		v.at, v.proven = now, true
 		switch {
@@ -141,11 +141,12 @@ func (v *viewing) ask(q query) (answer, error) {
 	seq := v.s.seq
 	v.s.mu.Unlock()
 	a, err := v.g.ask(v.ctx, v.s.id, q, v.at.token)
+	if err == nil {
+		err = v.g.mayRead(v.ctx, v.s.id, a.head)
+	}
 	switch {
 	case err != nil:
 		return a, err
-	case a.home != v.g.home:
-		return a, errMoved
 	case !v.proven:
 		v.proven, v.at = true, a.head
 		v.s.adoptOrTell(a.head, seq)
@@ -203,8 +204,8 @@ func (v *viewing) headNow() (now head, err error) {
 		now = headOf(row[1:])
 		return nil
 	})
-	if err == nil && now.home != v.g.home {
-		err = errMoved
+	if err == nil {
+		err = v.g.mayRead(v.ctx, v.s.id, now)
 	}
 	return now, err
 }

@@ -1,0 +1,256 @@
+package postgres
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// HomeGroup is the name of the group that the configuration names.
+const HomeGroup = "home"
+
+// groupTables are those of several groups. All are made in each, and those of places are used
+// at home only.
+var groupTables = []string{
+	`CREATE TABLE IF NOT EXISTS groups (id bigint PRIMARY KEY, name text NOT NULL, url text NOT NULL, state int NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS places (shard bigint PRIMARY KEY, place bigint NOT NULL, term bigint NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS moves (shard bigint PRIMARY KEY, source bigint NOT NULL, target bigint NOT NULL, step int NOT NULL, beat bigint NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS terms (shard bigint PRIMARY KEY, term bigint NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS journal (shard bigint, version bigint, n bigint, key bytea NOT NULL, upto bytea, PRIMARY KEY (shard, version, n))`,
+}
+
+// States of a group.
+const (
+	groupOpen = 0
+	groupFull = 1 // takes no more accounts
+)
+
+var (
+	stGroups   = &statement{"g_groups", "SELECT id, name, url, state FROM groups ORDER BY id"}
+	stAddGroup = &statement{"g_add_group", "INSERT INTO groups (id, name, url, state) VALUES ($1::bigint, $2::text, $3::text, 0)"}
+	stFull     = &statement{"g_full", "UPDATE groups SET state = $2::bigint WHERE id = $1::bigint"}
+	stMeta     = &statement{"g_meta", "SELECT value FROM meta WHERE key = $1::text"}
+	stSetMeta  = &statement{"g_set_meta", "INSERT INTO meta (key, value) VALUES ($1::text, $2::bytea) ON CONFLICT (key) DO UPDATE SET value = excluded.value"}
+	stAddMeta  = &statement{"g_add_meta", "INSERT INTO meta (key, value) VALUES ($1::text, $2::bytea) ON CONFLICT (key) DO NOTHING"}
+	stAnyShard = &statement{"g_any_shard", "SELECT 1::bigint FROM shards LIMIT 1"}
+	stAnyBlob  = &statement{"g_any_blob", "SELECT 1::bigint FROM blobs LIMIT 1"}
+)
+
+// Group is a database of a cluster.
+type Group struct {
+	Number   int64
+	Name     string
+	URL      string // without a password; empty: that of the configuration
+	Full     bool   // takes no new accounts
+	Accounts int64  // that have their place there
+	Size     int64  // bytes, about; 0: it does not say
+	Down     string // why it cannot be reached; empty: it can
+}
+
+// loadGroups reads the list of groups, and opens those that are new. It opens no connection.
+func (e *Engine) loadGroups(ctx context.Context) error {
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	read, err := e.ground(0).read(ctx, call{stGroups, nil})
+	if err != nil {
+		return err
+	}
+	have := e.all()
+	list := append([]*member(nil), have...)
+	for _, r := range read {
+		id, name, url, full := number(r[0]), string(r[1]), string(r[2]), number(r[3]) == groupFull
+		switch {
+		case id < int64(len(have)):
+			known := *have[id]
+			known.full = full
+			if known.full != have[id].full {
+				list[id] = &known
+			}
+		case id == int64(len(list)):
+			m, err := e.newMember(name, url, id)
+			if err != nil {
+				return err
+			}
+			m.full = full
+			m.listen()
+			list = append(list, m)
+		default:
+			return fault.New(fault.Corrupt, "the list of groups has a gap")
+		}
+	}
+	for _, m := range list {
+		m.most.Store(e.opt.CacheBytes / int64(len(list)))
+	}
+	e.router.mu.Lock()
+	defer e.router.mu.Unlock()
+	e.members = list
+	return nil
+}
+
+var groupName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// withoutPassword is the address of a database as it may be shown.
+func withoutPassword(url string) string {
+	return passwordWord.ReplaceAllString(passwordInURL.ReplaceAllString(url, "$1@"), "")
+}
+
+var (
+	passwordInURL = regexp.MustCompile(`^(\w+://[^:/@]*):[^@/]*@`)
+	passwordWord  = regexp.MustCompile(`(?i)\s*\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&]+)&?`)
+)
+
+// AddGroup adds an empty database to the cluster: accounts that are new go there from now on,
+// as long as it has the fewest, and blobs do by their names. It may be called again after a
+// failure. Faults: Exists if the database or the name belongs to a group already, or if the
+// database holds something; Invalid.
+func (e *Engine) AddGroup(ctx context.Context, name, url string) (Group, error) {
+	if !groupName.MatchString(name) {
+		return Group{}, fault.Newf(fault.Invalid, "%q is no name of a group: it is made of up to 63 small letters, digits and dashes", name)
+	}
+	cluster, err := e.cluster(ctx)
+	if err != nil {
+		return Group{}, err
+	}
+	if err := e.loadGroups(ctx); err != nil {
+		return Group{}, err
+	}
+	for _, m := range e.all() {
+		if m.name == name {
+			return Group{}, fault.Newf(fault.Exists, "there is a group %q already", name)
+		}
+	}
+	id := int64(len(e.all()))
+	if err := e.enlist(ctx, url, id, cluster); err != nil {
+		return Group{}, err
+	}
+	err = e.ground(0).tx(ctx, []call{{stGroups, nil}}, func(read rows) (calls []call, err error) {
+		there := int64(len(read.of(0)))
+		for _, r := range read.of(0) {
+			if number(r[0]) == id && string(r[1]) == name && string(r[2]) == url {
+				return nil, nil // it was done
+			}
+		}
+		if there == 0 {
+			calls = append(calls, call{stAddGroup, []any{int64(0), HomeGroup, ""}})
+			there = 1
+		}
+		if there != id {
+			return nil, fault.New(fault.Busy, "another group is being added; try again")
+		}
+		return append(calls, call{stAddGroup, []any{id, name, url}}), nil
+	})
+	if err != nil {
+		return Group{}, err
+	}
+	if err := e.loadGroups(ctx); err != nil {
+		return Group{}, err
+	}
+	return Group{Number: id, Name: name, URL: withoutPassword(url)}, nil
+}
+
+// enlist makes the tables of a database and marks it as a group of this cluster.
+func (e *Engine) enlist(ctx context.Context, url string, id int64, cluster []byte) error {
+	g, err := e.newMember("", url, id)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	if err := g.pool.prepare(ctx); err != nil {
+		return err
+	}
+	mark := fmt.Appendf(nil, "%x %d", cluster, id)
+	at := &ground{id: id, pool: g.pool}
+	first := []call{{stMeta, []any{"group"}}, {stAnyShard, nil}}
+	if len(blobTables) > 0 {
+		first = append(first, call{stAnyBlob, nil})
+	}
+	return at.tx(ctx, first, func(read rows) ([]call, error) {
+		of := read.of(0)
+		switch {
+		case len(of) > 0 && string(of[0][0]) == string(mark):
+			return nil, nil
+		case len(of) > 0:
+			return nil, fault.New(fault.Exists, "the database is a group already, of this cluster or of another")
+		case len(read.of(1))+len(read.of(2)) > 0:
+			return nil, fault.New(fault.Exists, "the database holds a store of its own; a group begins empty")
+		}
+		return []call{{stAddMeta, []any{"group", mark}}}, nil
+	})
+}
+
+// cluster returns the name of the cluster, which it draws when it is first needed, and marks
+// the home group.
+func (e *Engine) cluster(ctx context.Context) (id []byte, err error) {
+	err = e.ground(0).tx(ctx, []call{{stMeta, []any{"group"}}}, func(read rows) ([]call, error) {
+		if of := read.of(0); len(of) > 0 {
+			text, _, _ := strings.Cut(string(of[0][0]), " ")
+			var err error
+			id, err = hex.DecodeString(text)
+			return nil, err
+		}
+		id = make([]byte, 16)
+		if _, err := io.ReadFull(e.opt.Rand, id); err != nil {
+			return nil, err
+		}
+		return []call{{stSetMeta, []any{"group", fmt.Appendf(nil, "%x 0", id)}}}, nil
+	})
+	return id, err
+}
+
+// Groups tells of all groups.
+func (e *Engine) Groups(ctx context.Context) ([]Group, error) {
+	if err := e.loadGroups(ctx); err != nil {
+		return nil, err
+	}
+	read, err := e.ground(0).read(ctx, call{stLoads, nil})
+	if err != nil {
+		return nil, err
+	}
+	accounts := map[int64]int64{}
+	for _, r := range read {
+		accounts[number(r[0])] = number(r[1])
+	}
+	var list []Group
+	for i, m := range e.all() {
+		g := Group{Number: int64(i), Name: m.name, URL: withoutPassword(m.url), Full: m.full, Accounts: accounts[int64(i)], Size: m.size()}
+		if why := m.pool.down.Load(); why != nil {
+			g.Down = (*why).Error()
+		}
+		list = append(list, g)
+	}
+	return list, nil
+}
+
+// SetFull says whether a group takes new accounts. Where all are full, all do.
+func (e *Engine) SetFull(ctx context.Context, name string, full bool) error {
+	m, err := e.named(ctx, name)
+	if err != nil {
+		return err
+	}
+	state := int64(groupOpen)
+	if full {
+		state = groupFull
+	}
+	err = e.ground(0).tx(ctx, nil, func(rows) ([]call, error) { return []call{{stFull, []any{m.home, state}}}, nil })
+	if err != nil {
+		return err
+	}
+	return e.loadGroups(ctx)
+}
+
+func (e *Engine) named(ctx context.Context, name string) (*member, error) {
+	if err := e.loadGroups(ctx); err != nil {
+		return nil, err
+	}
+	for _, m := range e.all() {
+		if m.name == name {
+			return m, nil
+		}
+	}
+	return nil, fault.Newf(fault.NotFound, "there is no group %q", name)
+}
