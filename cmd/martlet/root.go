@@ -63,7 +63,7 @@ func newRootCommand() *cobra.Command {
 	}
 	add(groupRun, newTryCommand(), newServeCommand(), newConfigCommand())
 	add(groupAdmin, newDomainCommand(), newDNSCommand(), newAccountCommand(), newAliasCommand(), newMailboxCommand(), newUndeleteCommand(), newImportCommand(), newLinkCommand(), newDiscoverCommand(), newExportCommand())
-	add(groupCare, newDoctorCommand(), newQueueCommand(), newTraceCommand(), newReportsCommand(), newVerifyCommand(), newBackupCommand(), newRestoreCommand(), newClusterCommand(), newBenchCommand())
+	add(groupCare, newDoctorCommand(), newQueueCommand(), newTraceCommand(), newReportsCommand(), newVerifyCommand(), newBackupCommand(), newRestoreCommand(), newStoreCommand(), newClusterCommand(), newBenchCommand())
 	add(groupHelp, newVersionCommand())
 	return root
 }

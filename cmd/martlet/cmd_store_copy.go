@@ -1,0 +1,334 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/engine/carry"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+func newStoreCopyCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "copy --from ENGINE --to ENGINE", Short: "Copy everything into the store of another engine",
+		Long: `Copies mail, mailboxes, accounts, the queue and all else from the store of one machine into a
+database, or back, reads both again and compares them byte by byte. UIDs and all that mail
+programs remember stay, so that none has to fetch anything anew. Whoever stops it may run it
+again: it goes on where it stopped, and takes over what has changed.
+
+The configuration names both: the folder "data", and url in [store] with [blobs]. Which engine it
+says does not matter. No server may run on either; until the copy is proved none starts on the
+target, and afterwards none on the source. Certificates of an authority (ACME) are taken along; the
+stories of messages that "martlet trace" tells stay on the machine.
+
+--dry-run looks how much there is, and changes nothing.`,
+		Example: `  martlet store copy --from pebble --to postgres --dry-run
+  martlet store copy --from pebble --to postgres --config /etc/martlet/martlet.toml
+  martlet store copy --from postgres --to pebble --json`,
+		Args: arguments(0, 0), RunE: copyStore,
+	}
+	c.Flags().String("from", "", "pebble or postgres")
+	c.Flags().String("to", "", "postgres or pebble")
+	c.Flags().Bool("dry-run", false, "only look how much there is")
+	c.Flags().SortFlags = false
+	return c
+}
+
+// storeCopy is one run of it.
+type storeCopy struct {
+	cmd      *cobra.Command
+	cfg      *conf.Config
+	path     string // of the configuration
+	from, to *side
+	screen   *copyScreen
+}
+
+func copyStore(cmd *cobra.Command, _ []string) error {
+	from, _ := cmd.Flags().GetString("from")
+	to, _ := cmd.Flags().GetString("to")
+	from, err := engineName("--from", from)
+	if err != nil {
+		return err
+	}
+	if to, err = engineName("--to", to); err != nil {
+		return err
+	}
+	if from == to {
+		return misused("--from and --to are both %s", from)
+	}
+	cfg, path, err := loadConfig(cmd)
+	if err != nil {
+		return err
+	}
+	if err := giveUpRoot(cfg); err != nil {
+		return err
+	}
+	if err := enoughFiles(); err != nil {
+		return err
+	}
+	c := &storeCopy{cmd: cmd, cfg: cfg, path: path, screen: newCopyScreen(cmd)}
+	if c.from, err = openSide(cmd.Context(), cfg, from, false, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	defer func() { _ = c.from.close() }()
+	dry, _ := cmd.Flags().GetBool("dry-run")
+	if _, err := os.Stat(engineDir(cfg)); dry && to == "pebble" && errors.Is(err, fs.ErrNotExist) {
+		return c.look(cmd.Context())
+	}
+	if c.to, err = openSide(cmd.Context(), cfg, to, !dry, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	defer func() { _ = c.to.close() }()
+	if dry {
+		return c.look(cmd.Context())
+	}
+	return c.run(cmd.Context())
+}
+
+// run copies. The source is closed to servers before the first byte is read, and stays so
+// when the copy is proved; if it fails in a way that this process sees, it is open again.
+func (c *storeCopy) run(ctx context.Context) (err error) {
+	m, err := readMarks(ctx, c.from.engine)
+	switch {
+	case err != nil:
+		return err
+	case m.restored:
+		return failed("the %s store holds a part of a restore; run martlet restore --whole again", c.from.name)
+	case m.source != nil && m.source.Done:
+		return failed("the %s store was copied to %s on %s already; if the copy is to be made anew: martlet store reopen %s", c.from.name, m.source.To, localTime(m.source.At), c.from.name)
+	}
+	mark := sourceMark{To: c.to.name, At: time.Now()}
+	if err := setMark(ctx, c.from.engine, sourceKey, mark.encode()); err != nil {
+		return err
+	}
+	done := false
+	defer func() {
+		if !done {
+			err = errors.Join(err, setMark(context.WithoutCancel(ctx), c.from.engine, sourceKey, nil))
+		}
+	}()
+	for _, s := range []*side{c.from, c.to} {
+		if err := s.alone(ctx, c.screen.waits); err != nil {
+			return err
+		}
+	}
+	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{Source: c.from.where, Progress: c.screen.progress})
+	c.screen.clear()
+	if fault.Is(err, fault.Exists) {
+		return failed("the %s store in %s is not empty, and holds no copy of %s that was cut short; %s", c.to.name, c.to.where, c.from.where, makeRoom(c.to))
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.certificates(ctx); err != nil {
+		return err
+	}
+	mark.Done, mark.At = true, time.Now()
+	if err := setMark(ctx, c.from.engine, sourceKey, mark.encode()); err != nil {
+		return err
+	}
+	done = true
+	return c.tell(at)
+}
+
+// certificates sees to it that a server on the target finds those that were used last: one that
+// shares its store takes over what lies in the data folder unless the store has any, and one that
+// does not the other way round.
+func (c *storeCopy) certificates(ctx context.Context) error {
+	n, err := c.to.nodes(ctx, c.cfg)
+	if err != nil {
+		return err
+	}
+	list, err := n.Files().List(ctx, acmeFolder)
+	folder := filepath.Join(string(c.cfg.Data), acmeFolder)
+	if _, serr := os.Stat(folder); err != nil || serr != nil || len(list) == 0 {
+		return err
+	}
+	if c.to.name == "pebble" {
+		aside := folder + "." + time.Now().UTC().Format("20060102T150405Z")
+		if err := os.Rename(folder, aside); err != nil {
+			return failed("cannot move %s aside, which the certificates of the nodes are to replace: %v", folder, err)
+		}
+		return nil
+	}
+	for _, f := range list {
+		if err := n.Files().Remove(ctx, f.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeRoom says how a target becomes an empty one.
+func makeRoom(s *side) string {
+	if s.name == "pebble" {
+		return "move the folder away"
+	}
+	return "name an empty database in url of [store]"
+}
+
+// copyLine is the last one.
+type copyLine struct {
+	Event     string `json:"event"`
+	From      string `json:"from"`
+	To        string `json:"to"`
+	DryRun    bool   `json:"dry_run,omitempty"`
+	Shards    int    `json:"shards"`
+	Records   int64  `json:"records,omitempty"`
+	Bytes     int64  `json:"bytes,omitempty"`
+	Blobs     int64  `json:"blobs"`
+	BlobBytes int64  `json:"blob_bytes"`
+	Goes      string `json:"continues,omitempty"` // a copy that was cut short, on the target
+	Next      string `json:"next"`
+}
+
+func (c *storeCopy) tell(at carry.Progress) error {
+	l := copyLine{Event: "done", From: c.from.name, To: c.to.name, Shards: at.Shards, Records: at.Keys, Bytes: at.Bytes, Blobs: at.Blobs, BlobBytes: at.BlobBytes, Next: c.next()}
+	if c.screen.json {
+		return printJSON(c.screen.out, l)
+	}
+	_, err := fmt.Fprintf(c.screen.out, "copied and compared: %s and %s (%s)\n%s\n", counted(l.Records, "record"), counted(l.Blobs, "body"), bytesText(l.Bytes+l.BlobBytes), l.Next)
+	return err
+}
+
+// next says what is to be done now.
+func (c *storeCopy) next() string {
+	if c.to.name == "postgres" {
+		return fmt.Sprintf("now: let [store] in %s say engine = \"postgres\", and start martlet serve, here and on other machines with the same [store] and [blobs]. "+
+			"The store in %s is not used any more; remove it when all is well. %s stays this node's", c.path, c.from.where, c.cfg.Data)
+	}
+	return fmt.Sprintf("now: let [store] in %s say engine = \"pebble\", take url out of it and engine = \"s3\" with its keys out of [blobs], and start martlet serve on this machine alone. "+
+		"The database is not used any more; remove it when all is well", c.path)
+}
+
+// look counts what there is to copy.
+func (c *storeCopy) look(ctx context.Context) error {
+	l := copyLine{Event: "plan", From: c.from.name, DryRun: true}
+	shards, err := c.from.engine.Shards(ctx)
+	if err != nil {
+		return err
+	}
+	l.Shards = len(shards)
+	err = c.from.engine.Blobs().List(ctx, func(_ mail.BlobRef, _ time.Time, size int64) bool {
+		l.Blobs++
+		l.BlobBytes += size
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	where := engineDir(c.cfg)
+	if c.to != nil {
+		where = c.to.where
+		source, unfinished, err := carry.Unfinished(ctx, c.to.engine)
+		if err != nil {
+			return err
+		}
+		full, err := c.to.records(ctx)
+		switch {
+		case err != nil:
+			return err
+		case unfinished && source != c.from.where:
+			return failed("the %s store in %s holds an unfinished copy of %s; %s", c.to.name, where, source, makeRoom(c.to))
+		case full && !unfinished:
+			return failed("the %s store in %s is not empty; %s", c.to.name, where, makeRoom(c.to))
+		case unfinished:
+			l.Goes = source
+		}
+	}
+	l.To = map[string]string{"pebble": "postgres", "postgres": "pebble"}[c.from.name]
+	if c.screen.json {
+		return printJSON(c.screen.out, l)
+	}
+	more := ""
+	if l.Goes != "" {
+		more = ", where a copy was cut short that would be gone on with"
+	}
+	_, err = fmt.Fprintf(c.screen.out, "would be copied from %s to %s%s: %s and %s (%s)\n", c.from.where, where, more, counted(int64(l.Shards), "shard"), counted(l.Blobs, "body"), bytesText(l.BlobBytes))
+	return err
+}
+
+// copyScreen shows how far a copy is.
+type copyScreen struct {
+	json     bool
+	out, err io.Writer
+	bar      *progressbar.ProgressBar
+	part     string
+	last     time.Time
+}
+
+func newCopyScreen(cmd *cobra.Command) *copyScreen {
+	return &copyScreen{json: wantsJSON(cmd), out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()}
+}
+
+// waits says that a node is watched.
+func (s *copyScreen) waits(node string) {
+	if s.json && time.Since(s.last) >= time.Second {
+		s.last = time.Now()
+		_ = printJSON(s.out, map[string]string{"event": "waiting", "node": node}) // only a sign of life
+	} else if isTerminal(s.err) {
+		progress(s.err, "looking whether the node "+node+" still runs")
+	}
+}
+
+// copyProgress is a line of it.
+type copyProgress struct {
+	Event          string `json:"event"`
+	Stage          string `json:"stage"`
+	Round          int    `json:"round"`
+	Shards         int    `json:"shards"`
+	ShardsTotal    int    `json:"shards_total"`
+	Records        int64  `json:"records"`
+	Bytes          int64  `json:"bytes"`
+	Blobs          int64  `json:"blobs"`
+	BlobsTotal     int64  `json:"blobs_total"`
+	BlobBytes      int64  `json:"blob_bytes"`
+	BlobBytesTotal int64  `json:"blob_bytes_total"`
+	Changed        int64  `json:"changed"`
+}
+
+func (s *copyScreen) progress(p carry.Progress) {
+	now := time.Now()
+	part, at, total := "bodies", p.Blobs, p.BlobsTotal
+	if p.Shards > 0 || p.Keys > 0 {
+		part, at, total = "mailboxes", int64(p.Shards), int64(p.ShardsTotal)
+	}
+	part = map[carry.Stage]string{carry.Copying: "copying ", carry.Verifying: "comparing "}[p.Stage] + part
+	if part == s.part && now.Sub(s.last) < 200*time.Millisecond || s.json && now.Sub(s.last) < time.Second && part == s.part {
+		return
+	}
+	switch {
+	case s.json:
+		_ = printJSON(s.out, copyProgress{"progress", string(p.Stage), p.Round, p.Shards, p.ShardsTotal, p.Keys, p.Bytes, p.Blobs, p.BlobsTotal, p.BlobBytes, p.BlobBytesTotal, p.Changed})
+	case isTerminal(s.err):
+		if s.bar == nil || part != s.part {
+			s.clear()
+			s.bar = progressbar.NewOptions64(max(total, 1), progressbar.OptionSetWriter(s.err), progressbar.OptionSetDescription(part), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish())
+		}
+		s.bar.ChangeMax64(max(total, 1))
+		_ = s.bar.Set64(min(at, max(total, 1)))
+	}
+	s.part, s.last = part, now
+}
+
+func (s *copyScreen) clear() {
+	if isTerminal(s.err) {
+		progress(s.err, "")
+	}
+	if s.bar != nil {
+		_ = s.bar.Clear()
+		s.bar = nil
+	}
+}

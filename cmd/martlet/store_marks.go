@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/carry"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/record"
+)
+
+// A store says of itself when nobody may serve from it: while it is filled, while it is
+// copied, and when it was: two servers that each go on with one of two stores would give the
+// same UIDs to different messages.
+
+// sourceMark says that a store is the source of a copy.
+type sourceMark struct {
+	To   string // the engine of the target
+	At   time.Time
+	Done bool // the copy is finished: the other store is the one that goes on
+}
+
+var (
+	sourceKey  = []byte("s") // in the shard of copies
+	restoreKey = []byte("r")
+)
+
+const (
+	sourceKind  = 2
+	restoreKind = 3
+)
+
+func (m sourceMark) encode() []byte {
+	var e record.Enc
+	e.Str(m.To)
+	e.I(m.At.Unix())
+	e.Bool(m.Done)
+	return record.Seal(sourceKind, e)
+}
+
+func decodeSourceMark(b []byte) (m sourceMark, err error) {
+	kind, payload, err := record.Open(b)
+	if err != nil || kind != sourceKind {
+		return m, fault.Wrap(fault.Corrupt, "the mark of a store that is copied is damaged", err)
+	}
+	d := record.Dec{Rest: payload}
+	m.To, m.At, m.Done = d.Str(), time.Unix(d.I(), 0), d.Bool()
+	return m, d.End("mark of a copied store")
+}
+
+// marks are what a store says of itself.
+type marks struct {
+	source   *sourceMark
+	restored bool // a restore into it has not come to its end
+}
+
+func readMarks(ctx context.Context, e engine.Engine) (m marks, err error) {
+	err = e.View(ctx, carry.Shard, func(r engine.Reader) error {
+		m = marks{}
+		value, ok, err := r.Get(sourceKey)
+		if err == nil && ok {
+			var is sourceMark
+			is, err = decodeSourceMark(value)
+			m.source = &is
+		}
+		if err == nil {
+			_, m.restored, err = r.Get(restoreKey)
+		}
+		return err
+	})
+	return m, err
+}
+
+// setMark writes a mark, or removes it if value is nil.
+func setMark(ctx context.Context, e engine.Engine, key, value []byte) error {
+	return e.Update(ctx, carry.Shard, func(w engine.Writer) error {
+		if value == nil {
+			return w.Delete(key)
+		}
+		return w.Put(key, value)
+	})
+}
+
+// mayServe returns why nobody may serve from a store, nil if one may.
+func mayServe(ctx context.Context, e engine.Engine, name string) error {
+	from, unfinished, err := carry.Unfinished(ctx, e)
+	if err != nil {
+		return err
+	}
+	if unfinished {
+		return failed("the %s store holds a part of a copy of %s; finish it with martlet store copy, which goes on where it stopped", name, from)
+	}
+	m, err := readMarks(ctx, e)
+	switch {
+	case err != nil:
+		return err
+	case m.restored:
+		return failed("the %s store holds a part of a restore; run martlet restore --whole again", name)
+	case m.source != nil && m.source.Done:
+		return failed("the %s store was copied to %s on %s, which goes on since; set engine = %q in [store], or, to lose what has come there since: martlet store reopen %s", name, m.source.To, localTime(m.source.At), m.source.To, name)
+	case m.source != nil:
+		return failed("the %s store is being copied to %s since %s; let martlet store copy come to its end or run it again, or give the copy up: martlet store reopen %s", name, m.source.To, localTime(m.source.At), name)
+	}
+	return nil
+}
