@@ -98,7 +98,7 @@ func (d *database) url() string {
 // command is the server.
 func (d *database) command() *exec.Cmd {
 	cmd := d.program("postgres", "-D", d.data(), "-c", "listen_addresses=127.0.0.1", "-c", fmt.Sprintf("port=%d", d.port), "-c", "unix_socket_directories=",
-		"-c", "logging_collector=off", "-c", "log_min_messages=warning", "-c", "log_checkpoints=off")
+		"-c", "logging_collector=off", "-c", "log_min_messages=fatal")
 	return cmd
 }
 
