@@ -145,6 +145,9 @@ type Envelope struct {
 	Protocol    string // SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, UTF8SMTPS..., LMTP (RFC 3848)
 	TLS         string // what protected the client's connection, in words; not kept in the queue
 	ID          string // name of this reception in replies, logs and traces; not kept in the queue
+	// Sent names the bytes as the client sent them, where one that comes again may have come
+	// to be before; zero elsewhere. Not kept in the queue.
+	Sent [32]byte
 
 	Priority  int       // -9 to 9, higher first; 0 is ordinary (RFC 6710)
 	By        DeliverBy // when it is to be delivered (RFC 2852)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -32,8 +33,10 @@ func isLMTP(protocol string) bool { return strings.Contains(protocol, "LMTP") }
 // letter is a message made ready for mailboxes. key names this reception of it, so
 // that no account takes it twice.
 type letter struct {
-	msg *store.Parcel
-	key string
+	msg  *store.Parcel
+	key  string
+	sent [32]byte // as in the envelope
+	from mail.Address
 }
 
 // keyOf returns the key of a message. It follows from the bytes: the topmost
@@ -141,8 +144,10 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 			err = fault.Newf(fault.Internal, "delivery failed")
 		}
 	}()
+	what := doubted{l.sent, l.from, strconv.FormatUint(uint64(id), 10)}
+	key := r.doubts.key(what, l.key, r.opt.Now())
 	deliver := func(tx *store.Tx) error {
-		first, err := tx.Once(l.key)
+		first, err := tx.Once(key)
 		if err != nil || !first {
 			return err
 		}
@@ -154,9 +159,8 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 		return err
 	}
 	account := r.opt.Store.Account(id)
-	if err = account.Update(ctx, deliver); fault.Is(err, fault.Unknown) {
-		err = account.Update(ctx, deliver)
-	}
+	err = doubtless(ctx, func(ctx context.Context) error { return account.Update(ctx, deliver) })
+	r.doubts.note(what, key, err, r.opt.Now())
 	if fault.Is(err, fault.OverQuota) {
 		r.full.note(id, r.opt.Now())
 	}

@@ -3,8 +3,8 @@
 // mailboxes it goes at once and for whom it must wait in the queue.
 //
 // When Deliver returns, each recipient that has no error is served durably. The
-// package speaks no protocol, keeps no state but a short memory of full accounts,
-// and never talks to other hosts, but that package check asks the name service.
+// package speaks no protocol, keeps no state but a short memory of full accounts and of
+// deliveries whose outcome is unknown, and never talks to other hosts, but that package check asks the name service.
 //
 // RFC 5321, 4.4 (Return-Path), 6.1 (responsibility) and 6.3 (loops); RFC 3461, 5.2.7
 // (aliases and DSN parameters).
@@ -65,8 +65,9 @@ type Options struct {
 
 // Receiver delivers. It may be used by many goroutines.
 type Receiver struct {
-	opt  Options
-	full fullAccounts
+	opt    Options
+	full   fullAccounts
+	doubts doubts
 }
 
 // New returns a Receiver.
@@ -131,7 +132,7 @@ func (r *Receiver) carry(ctx context.Context, env mail.Envelope, p *plan, msg *s
 		return
 	}
 	r.queueRemote(ctx, env, p, msg, key)
-	r.storeAll(ctx, p, letter{sealed(env.From, msg), key})
+	r.storeAll(ctx, p, letter{sealed(env.From, msg), key, env.Sent, env.From})
 	r.queueFailed(ctx, env, p, msg, each)
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strconv"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -36,10 +37,17 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 		entries = append(entries, entriesFor(leaves, to, form, queue.Entry{Road: queue.Remote})...)
 		of = append(of, b.to...)
 	}
+	what := doubted{env.Sent, env.From, onwards(p.remote)}
+	key = r.doubts.key(what, key, r.opt.Now())
 	for i := range entries {
 		entries[i].Key = keyFor(key, entries[i].Envelope.To)
 	}
-	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
+	var ids []queue.ID
+	err := doubtless(ctx, func(ctx context.Context) (err error) {
+		ids, err = r.opt.Queue.Enqueue(ctx, entries...)
+		return err
+	})
+	r.doubts.note(what, key, err, r.opt.Now())
 	if err != nil {
 		r.opt.Log.Warn("message not queued", "err", err)
 	}
@@ -98,6 +106,11 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 	}
 	for _, queued := range w.done {
 		*queued = true
+	}
+	for _, d := range p.drops {
+		if d.queued {
+			r.doubts.forget(doubted{env.Sent, env.From, strconv.FormatUint(uint64(d.account), 10)})
+		}
 	}
 	p.ids = ids
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -147,6 +148,12 @@ func (a *Account) Prove(ctx context.Context, since uint64) error {
 		return nil
 	}
 	return a.View(ctx, func(*Snapshot) error { return nil })
+}
+
+// Patient returns a context whose calls wait no longer than d for a store that cannot be
+// reached, before they fail with kind Unavailable.
+func (s *Store) Patient(ctx context.Context, d time.Duration) context.Context {
+	return engine.Patient(ctx, d)
 }
 
 // asShared returns the engine as one that others work on too, or nil.

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"context"
+	"crypto/sha256"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/receive"
@@ -26,6 +27,9 @@ func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 	defer cancel()
 	id, env := s.messageID(), s.tx.env
 	env.ID, env.TLS = id, s.tlsWords()
+	if s.Store.IsShared() {
+		env.Sent = sentAs(msg)
+	}
 	var results []receive.Result
 	if s.stranger() {
 		results = s.Receiver.FromOutside(ctx, env, msg, s.received())
@@ -48,7 +52,15 @@ func (s *session) accept(ctx context.Context, msg *store.Parcel) *smtp.Reply {
 	if s.Kind == LMTP {
 		return s.answerEach(results, id)
 	}
-	return answerOne(results, failed, id)
+	return s.answerOne(results, failed, id)
+}
+
+// sentAs names the bytes of a message as the client sent it.
+func sentAs(msg *store.Parcel) (name [32]byte) {
+	sum, body := sha256.New(), msg.Digest()
+	sum.Write(msg.Header())
+	sum.Write(body[:])
+	return [32]byte(sum.Sum(nil))
 }
 
 // stranger tells whether nobody vouches for the client: mail from other hosts is checked.
@@ -59,7 +71,7 @@ func (s *session) stranger() bool {
 // answerOne is the answer of SMTP, which has one for all recipients. Where some are
 // served and others can neither be served nor wait, the client is asked to try
 // again: a second copy is better than none.
-func answerOne(results []receive.Result, failed int, id string) *smtp.Reply {
+func (s *session) answerOne(results []receive.Result, failed int, id string) *smtp.Reply {
 	if failed == 0 {
 		return smtp.NewReply(250, "2.0.0", "accepted as "+id)
 	}
@@ -68,7 +80,7 @@ func answerOne(results []receive.Result, failed int, id string) *smtp.Reply {
 		if r.Err == nil {
 			continue
 		}
-		if reply := replyOf(r); worst == nil || reply.Temporary() && !worst.Temporary() {
+		if reply := s.replyOf(r); worst == nil || reply.Temporary() && !worst.Temporary() {
 			worst = reply
 		}
 	}
@@ -84,7 +96,7 @@ func (s *session) answerEach(results []receive.Result, id string) *smtp.Reply {
 	var reply *smtp.Reply
 	for i, r := range results {
 		s.send(reply)
-		reply = replyOf(r)
+		reply = s.replyOf(r)
 		if r.Err == nil {
 			reply.Lines[0] = s.tx.env.To[i].Address.String() + " has it as " + id
 		}

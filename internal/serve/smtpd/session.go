@@ -244,7 +244,7 @@ func (s *session) tooMuch() *smtp.Reply {
 // together.
 func (s *session) refusal(err error) *smtp.Reply {
 	kind := fault.Of(err)
-	reply := replyOf(receive.Result{Err: err})
+	reply := s.replyOf(receive.Result{Err: err})
 	if kind.Temporary() && kind != fault.OverQuota && kind != fault.Limited {
 		s.conn.Log().Error("failed", "err", err)
 		reply.Lines[0] += " (" + s.conn.ID() + ")"
@@ -252,8 +252,14 @@ func (s *session) refusal(err error) *smtp.Reply {
 	return reply
 }
 
-func replyOf(r receive.Result) *smtp.Reply {
-	return smtp.NewReply(r.Reply())
+// replyOf returns the answer to a result. A store that others work on too is not full when it
+// cannot be had: it cannot be reached.
+func (s *session) replyOf(r receive.Result) *smtp.Reply {
+	code, status, text := r.Reply()
+	if fault.Is(r.Err, fault.Unavailable) && r.Status == "" && s.Store.IsShared() {
+		code, status = 451, "4.3.2"
+	}
+	return smtp.NewReply(code, status, text)
 }
 
 // send writes a reply; nil is none. It leaves with the next wait.

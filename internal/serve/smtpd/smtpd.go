@@ -89,6 +89,10 @@ type Options struct {
 	Guard  *guard.Guard  // of a Relay against hosts that nobody knows; may be nil
 	Tarpit time.Duration // by which answers to refused commands of such hosts are late
 
+	// Patience is how long a command waits for a store that cannot be reached before it is
+	// answered with 451; 0: as long as the store itself does.
+	Patience time.Duration
+
 	Now func() time.Time
 }
 
@@ -109,6 +113,9 @@ func Service(o Options) netsrv.Service {
 	return netsrv.Service{
 		Refuse: "421 4.7.0 " + o.Hostname + " too many connections, try again later",
 		Handle: func(ctx context.Context, c *netsrv.Conn) {
+			if o.Patience > 0 {
+				ctx = o.Store.Patient(ctx, o.Patience)
+			}
 			s := &session{Options: &o, conn: c, ctx: ctx}
 			s.send(smtp.NewReply(220, "", s.Hostname+" "+s.dialect()+" Martlet"))
 			c.Park(s, false)

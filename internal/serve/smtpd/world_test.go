@@ -58,15 +58,22 @@ var start = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldOn(t, func(e engine.Engine) engine.Engine { return e })
+}
+
+// newWorldOn is newWorld on what is made of an engine in memory.
+func newWorldOn(t testing.TB, on func(engine.Engine) engine.Engine) *world {
+	t.Helper()
 	w := &world{t: t, queue: &fakeQueue{}}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	base, err := pebble.Open("data", pebble.Options{Now: time.Now, FS: vfs.NewMem()})
 	w.must(err)
 	w.disk = &failingDisk{Engine: base}
+	eng := on(w.disk)
 	now := func() time.Time { return start }
-	w.store, err = store.Open(w.disk, store.Options{Now: now, MaxMessage: 100_000})
+	w.store, err = store.Open(eng, store.Options{Now: now, MaxMessage: 100_000})
 	w.must(err)
-	w.dir, err = directory.Open(w.ctx, w.disk, w.store, directory.Options{
+	w.dir, err = directory.Open(w.ctx, eng, w.store, directory.Options{
 		Now: time.Now, Rand: rand.Reader,
 		DetailSeparator: "+", Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
 		Sleep: func(context.Context, time.Duration) error { return nil },

@@ -1,0 +1,112 @@
+package receive
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// A commit whose outcome nobody can find out in time is answered with 451, and the client
+// sends the message again. It may have come to be. So the key under which it was tried is
+// remembered, and the next message of the same bytes, from the same sender to the same place,
+// is taken in under it: whoever has it then has it once. Nothing of this is done for a message
+// that was answered with certainty, however often it comes.
+
+// doubted is what a message was to do when its outcome could not be found out.
+type doubted struct {
+	sent [32]byte // names its bytes
+	from mail.Address
+	to   string
+}
+
+const (
+	maxDoubts = 10_000
+	doubtFor  = 5 * 24 * time.Hour // as long as clients try (RFC 5321, 4.5.4.1)
+)
+
+// doubts is a short memory of such messages. It costs nothing while there are none.
+type doubts struct {
+	some atomic.Bool
+
+	mu   sync.Mutex
+	keys map[doubted]doubt
+	old  []doubted // in the order in which they came, to be forgotten first; gone ones among them
+}
+
+type doubt struct {
+	key string
+	at  time.Time
+}
+
+// key returns under which key something is to be done: under that of an earlier attempt of
+// which nobody knows what became, or under its own.
+func (d *doubts) key(what doubted, own string, now time.Time) string {
+	if !d.some.Load() || what.sent == ([32]byte{}) {
+		return own
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if was, ok := d.keys[what]; ok && now.Sub(was.at).Abs() < doubtFor {
+		return was.key
+	}
+	return own
+}
+
+// note remembers that something was tried under a key with an unknown outcome, or, with
+// another outcome, that this is not so any more.
+func (d *doubts) note(what doubted, key string, err error, now time.Time) {
+	unknown := fault.Is(err, fault.Unknown)
+	if what.sent == ([32]byte{}) || !unknown && (err != nil || !d.some.Load()) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !unknown {
+		delete(d.keys, what)
+		d.some.Store(len(d.keys) > 0)
+		return
+	}
+	if _, there := d.keys[what]; !there {
+		if d.keys == nil {
+			d.keys = map[doubted]doubt{}
+		}
+		d.old = append(d.old, what)
+	}
+	d.keys[what] = doubt{key, now}
+	d.some.Store(true)
+	for len(d.old) > maxDoubts {
+		delete(d.keys, d.old[0])
+		d.old = d.old[1:]
+	}
+}
+
+// forget is for what is in other hands now, which know its key.
+func (d *doubts) forget(what doubted) { d.note(what, "", nil, time.Time{}) }
+
+// doubtless does something that is safe to do twice under one key, once more if its outcome
+// is unknown. If it then fails, it is unknown still.
+func doubtless(ctx context.Context, do func(context.Context) error) error {
+	err := do(ctx)
+	if !fault.Is(err, fault.Unknown) {
+		return err
+	}
+	again := do(ctx)
+	if again != nil && !fault.Is(again, fault.Unknown) {
+		return fault.Wrap(fault.Unknown, fault.Say(err), again)
+	}
+	return again
+}
+
+// onwards names addresses elsewhere as a place.
+func onwards(list []*onward) string {
+	var b strings.Builder
+	for _, o := range list {
+		b.WriteString(o.rcpt.Address.String() + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,137 @@
+package smtpd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/enginetest"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+)
+
+// doubtful is an engine of several nodes that loses the outcome of so many commits of
+// accounts; those are carried out, or not.
+type doubtful struct {
+	*enginetest.Node
+	doubts  int
+	carried bool
+	patient time.Duration // what the last Update was told
+}
+
+func (d *doubtful) Update(ctx context.Context, shard engine.Shard, fn func(engine.Writer) error) error {
+	d.patient = engine.Patience(ctx, time.Hour)
+	if d.doubts == 0 || shard < 1<<32 {
+		return d.Node.Update(ctx, shard, fn)
+	}
+	d.doubts--
+	if d.carried {
+		if err := d.Node.Update(ctx, shard, fn); err != nil {
+			return err
+		}
+	}
+	return fault.New(fault.Unknown, "nobody knows whether it was committed")
+}
+
+func newDoubtful(t *testing.T) (w *world, eng *doubtful) {
+	w = newWorldOn(t, func(e engine.Engine) engine.Engine {
+		eng = &doubtful{Node: enginetest.Nodes(e, 1)[0]}
+		return eng
+	})
+	w.options.Patience = 7 * time.Second
+	return w, eng
+}
+
+// A delivery whose outcome nobody can find out is answered with 451. When the client sends
+// the same message again, it is there once, whatever became of the first; and a message that
+// is sent twice without a doubt is there twice.
+func TestDeliveryInDoubt(t *testing.T) {
+	for _, c := range []struct {
+		kind    Kind
+		carried bool
+		again   string // what is sent the second time
+		want    int    // messages at last
+	}{
+		{LMTP, true, "one", 1}, {LMTP, false, "one", 1}, {Relay, true, "one", 1}, {Relay, false, "one", 1},
+		{LMTP, true, "another", 2}, // the control: nothing is known of another
+	} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			w, eng := newDoubtful(t)
+			tk := w.talk(c.kind, netsrv.NoTLS)
+			hello := "HELO c.test"
+			if c.kind == LMTP {
+				hello = "LHLO c.test"
+			}
+			tk.expect(hello, 250)
+			send := func(text string, code int) {
+				t.Helper()
+				tk.expect("MAIL FROM:<x@far.test>", 250)
+				tk.expect("RCPT TO:<alice@here.test>", 250)
+				tk.expect("DATA", 354)
+				tk.expect("Subject: "+text+"\r\n\r\n"+text+"\r\n.", code)
+			}
+			eng.carried = c.carried
+			send("one", 250)
+			eng.doubts = 2 // it is tried again at once
+			send("one", 451)
+			if eng.patient != 7*time.Second {
+				t.Errorf("a delivery waits for %v", eng.patient)
+			}
+			send(c.again, 250)
+			if got := w.inbox("alice"); len(got) != 1+c.want {
+				t.Errorf("%d messages beside the first: %q", len(got)-1, got)
+			}
+			send(c.again, 250) // there is no doubt any more
+			if got := w.inbox("alice"); len(got) != 2+c.want {
+				t.Errorf("a message that is sent once more is there %d times", len(got)-c.want)
+			}
+		})
+	}
+}
+
+// Two recipients in doubt: each is remembered by itself, and who has it is not served twice.
+func TestDoubtOfEachRecipient(t *testing.T) {
+	w, eng := newDoubtful(t)
+	tk := w.talk(LMTP, netsrv.NoTLS)
+	tk.expect("LHLO c.test", 250)
+	begin := func(to ...string) {
+		t.Helper()
+		tk.expect("MAIL FROM:<x@far.test>", 250)
+		for _, rcpt := range to {
+			tk.expect("RCPT TO:<"+rcpt+"@here.test>", 250)
+		}
+		tk.expect("DATA", 354)
+	}
+	eng.carried, eng.doubts = true, 2
+	begin("alice")
+	tk.expect("Subject: one\r\n\r\none\r\n.", 451)
+	begin("bob", "alice")
+	tk.expect("Subject: one\r\n\r\none\r\n.", 250)
+	tk.expect("", 250)
+	if a, b := len(w.inbox("alice")), len(w.inbox("bob")); a != 1 || b != 1 {
+		t.Errorf("alice has %d, bob has %d", a, b)
+	}
+}
+
+// A store that cannot be reached is no full disk.
+func TestStoreOutOfReach(t *testing.T) {
+	w, eng := newDoubtful(t)
+	tk := w.talk(Relay, netsrv.NoTLS)
+	tk.begin("alice@here.test")
+	tk.expect("DATA", 354)
+	eng.Down(true)
+	if r := tk.expect("Subject: one\r\n\r\none\r\n.", 451); r.Enhanced != "4.3.2" {
+		t.Errorf("%v", r)
+	}
+	eng.Down(false)
+	tk.expect("MAIL FROM:<x@far.test>", 250)
+	tk.expect("RCPT TO:<alice@here.test>", 250)
+	tk.expect("DATA", 354)
+	tk.expect("Subject: one\r\n\r\none\r\n.", 250)
+	if got := w.inbox("alice"); len(got) != 1 || !strings.Contains(got[0], "one") {
+		t.Errorf("%q", got)
+	}
+}
