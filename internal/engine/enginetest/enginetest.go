@@ -38,6 +38,10 @@ type Harness struct {
 	// call of hold and the call of release that follows. If nil, what needs it is
 	// left out.
 	Hold func(t *testing.T) (e engine.Engine, hold, release func())
+
+	// Early tells that a View may see a change before it is durable, and then waits. With
+	// an engine where it may not, it sees the shard as it was.
+	Early bool
 }
 
 // Run checks the engine against the contract.

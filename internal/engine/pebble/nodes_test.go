@@ -18,7 +18,8 @@ func TestContractOfNodes(t *testing.T) {
 			opt.Now = now
 			return enginetest.Nodes(open(t, "data", opt), 1)[0]
 		},
-		Runs: 10 / effort,
+		Runs:  10 / effort,
+		Early: true,
 		Hold: func(t *testing.T) (engine.Engine, func(), func()) {
 			fs := &heldFS{FS: vfs.NewMem()}
 			return enginetest.Nodes(open(t, "data", small(fs)), 1)[0], fs.hold, fs.release

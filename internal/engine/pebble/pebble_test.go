@@ -47,6 +47,7 @@ func TestContractInMemory(t *testing.T) {
 		},
 		Reopen: reopen,
 		Runs:   80 / effort,
+		Early:  true,
 		Hold: func(t *testing.T) (engine.Engine, func(), func()) {
 			fs := &heldFS{FS: vfs.NewMem()}
 			return open(t, "data", small(fs)), fs.hold, fs.release

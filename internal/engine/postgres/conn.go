@@ -34,6 +34,8 @@ type conn struct {
 	broken error  // why the connection is of no use any more
 
 	heard func(payload string) // of notifications
+	alive func() bool          // whether a late answer may still come; nil: no
+	limit time.Duration        // of what is being answered
 }
 
 // refusal is an error that the server has answered with; the transaction is rolled back.
@@ -187,6 +189,7 @@ func (c *conn) flush(limit time.Duration) error {
 	if c.broken != nil {
 		return c.broken
 	}
+	c.limit = limit
 	err := c.wire.SetDeadline(time.Now().Add(limit))
 	if err == nil {
 		_, err = c.wire.Write(c.out)
@@ -207,6 +210,13 @@ const maxBuffer = 1 << 20
 func (c *conn) receive() (pgproto3.BackendMessage, error) {
 	for {
 		m, err := c.front.Receive()
+		var late net.Error
+		if c.alive != nil && errors.As(err, &late) && late.Timeout() && c.alive() {
+			err = c.wire.SetDeadline(time.Now().Add(c.limit))
+			if err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return nil, c.breaks(err)
 		}

@@ -61,6 +61,9 @@ func (g *group) start(ctx context.Context) error {
 		return fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
 	}
 	g.pool.give(g.pool.short, c)
+	if err := g.pool.onPulse(ctx, func(c *conn) { c.bind(stPulse, 0); c.execute() }, nil); err != nil {
+		return fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
+	}
 	g.listen()
 	return nil
 }

@@ -279,7 +279,7 @@ func (g *group) lookAt(ids []engine.Shard) {
 		s.mu.Unlock()
 	}
 	g.stats.Looks.Add(1)
-	g.proveAll(g.life, p)
+	g.proveAll(g.life, p, g.pool.onPulse)
 	if p.err != nil {
 		return
 	}

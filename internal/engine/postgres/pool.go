@@ -36,6 +36,9 @@ type pool struct {
 	generation uint64
 	closed     bool
 	down       atomic.Pointer[error] // why the last connection could not be made
+
+	beat  sync.Mutex
+	pulse *conn // by which it is known whether the server works; of the lock beat
 }
 
 const connectTimeout = 3 * time.Second // to one host
@@ -147,6 +150,11 @@ func (p *pool) close() {
 		_ = c.wire.Close()
 	}
 	p.idle = nil
+	p.beat.Lock()
+	defer p.beat.Unlock()
+	if p.pulse != nil {
+		_ = p.pulse.wire.Close()
+	}
 }
 
 // connect makes a connection and the commit that it begins with.

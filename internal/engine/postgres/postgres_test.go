@@ -48,7 +48,35 @@ func TestContract(t *testing.T) {
 			return open(t, old.opt)
 		},
 		Runs: 20,
+		Hold: held,
 	})
+}
+
+// held returns an engine whose commits wait for a standby, which hold freezes.
+func held(t *testing.T) (engine.Engine, func(), func()) {
+	primary := pgtest.Start(t, pgtest.Options{})
+	standby, name := primary.Standby(t)
+	primary.Synchronous(t, name)
+	e := open(t, options(primary.URL()))
+	warm(t, e, 5)
+	return e, standby.Freeze, standby.Thaw
+}
+
+// warm makes connections: each begins with a commit.
+func warm(t testing.TB, e *Engine, n int) {
+	t.Helper()
+	p := e.member(0).pool
+	var list []*conn
+	for range min(n, cap(p.short)) {
+		c, err := p.take(context.Background(), p.short)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, c)
+	}
+	for _, c := range list {
+		p.give(p.short, c)
+	}
 }
 
 func TestShared(t *testing.T) {

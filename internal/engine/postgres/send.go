@@ -153,6 +153,8 @@ func (g *group) transact(c *conn, l *load) (map[*commit]bool, error) {
 		byShard[int64(one.shard.id)] = one
 	}
 	done := make(map[*commit]bool, len(l.commits))
+	c.alive = g.pool.watchful(c)
+	defer func() { c.alive = nil }()
 	_, err := c.run(limit, func(i int, row [][]byte) error {
 		if i == guards[0] || i == guards[1] {
 			if one := byShard[number(row[0])]; one != nil {

@@ -58,6 +58,8 @@ func (g *group) inquire(c *commit) (fate, error) {
 	}
 	bindHeads(conn, []engine.Shard{c.shard.id})
 	now := head{home: g.home}
+	conn.alive = g.pool.watchful(conn)
+	defer func() { conn.alive = nil }()
 	_, err = conn.run(g.opt.statement, func(_ int, row [][]byte) error {
 		if len(row) > 1 {
 			now = headOf(row[1:])

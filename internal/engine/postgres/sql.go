@@ -59,6 +59,8 @@ WHERE shard = $1::bigint AND epoch = $2::bigint AND version = $3::bigint AND tok
 	stBumpFirst = &statement{"m_bump1", `INSERT INTO shards (shard, epoch, home, state, version, token, recent) VALUES ($1::bigint, 0, $2::bigint, 0, 1, $3::bigint, $4::bytea)
 ON CONFLICT (shard) DO NOTHING`}
 
+	stPulse = &statement{"m_pulse", `SELECT 1`}
+
 	stShards = &statement{"m_shards", `SELECT shard FROM shards WHERE shard >= $1::bigint AND shard <= $2::bigint AND state <> 3
 AND EXISTS (SELECT 1 FROM kv WHERE kv.shard = shards.shard) ORDER BY shard LIMIT 1000`}
 	stSize   = &statement{"m_size", `SELECT pg_database_size(current_database())`}
