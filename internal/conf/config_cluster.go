@@ -54,8 +54,9 @@ type Blobs struct {
 	// those of the system.
 	CA Path `toml:"ca" default:""`
 
-	// Bodies over this size, as they are stored, become objects; smaller ones are records.
-	Over Size `toml:"over" default:"64KiB"`
+	// Parts of bodies over this size, as they are stored, become objects; smaller ones are
+	// records. The store cuts bodies into parts of at most 64 KB, attachments of 47 KB.
+	Over Size `toml:"over" default:"32KiB"`
 
 	// Room on this node's disk for objects that were read or written lately; 0 keeps none.
 	Cache Size `toml:"cache" default:"1GiB"`
