@@ -46,10 +46,7 @@ type Harness struct {
 
 // Run checks the engine against the contract.
 func Run(t *testing.T, h Harness) {
-	for _, test := range []struct {
-		name string
-		run  func(*testing.T, Harness)
-	}{
+	run(t, h, []part{
 		{"PutGetDelete", testPutGetDelete},
 		{"Scan", testScan},
 		{"DeleteRange", testDeleteRange},
@@ -64,16 +61,32 @@ func Run(t *testing.T, h Harness) {
 		{"Watch", testWatch},
 		{"Held", testHeld},
 		{"Reopen", testReopen},
+		{"Closed", testClosed},
+		{"Random", testRandom},
+	})
+	Blobs(t, h)
+}
+
+// Blobs checks what concerns blobs: for engines that can keep them in several ways.
+func Blobs(t *testing.T, h Harness) {
+	run(t, h, []part{
 		{"Blobs", testBlobs},
 		{"BlobErrors", testBlobErrors},
 		{"BlobTimes", testBlobTimes},
 		{"BlobList", testBlobList},
 		{"BlobNeeds", testBlobNeeds},
 		{"BlobRace", testBlobRace},
-		{"Closed", testClosed},
-		{"Random", testRandom},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
+	})
+}
+
+type part struct {
+	name string
+	run  func(*testing.T, Harness)
+}
+
+func run(t *testing.T, h Harness, parts []part) {
+	for _, p := range parts {
+		t.Run(p.name, func(t *testing.T) { p.run(t, h) })
 	}
 }
 

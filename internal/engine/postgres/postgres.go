@@ -25,18 +25,18 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-// Options configure Open. URL, Now and Rand must be given.
+// Options configure Open. URL and Rand must be given.
 type Options struct {
-	URL         string        // how PostgreSQL is reached, as libpq has it; of several hosts the one that takes writes
-	Connections int           // to each database at the most; 0 is 16
-	CacheBytes  int64         // of records in memory, over all shards; 0 is 32 MB
-	Patience    time.Duration // how long calls wait for a database that cannot be reached; 0 is a minute
-	Node        string        // the name of this process beside others
-	Objects     Objects       // where large bodies lie; nil: in the database
-	Over        int64         // bodies with more bytes than this are large; 0 is 64 KB
-	Log         *slog.Logger  // nil discards
-	Now         func() time.Time
-	Rand        io.Reader // of tokens; must not repeat itself
+	URL         string           // how PostgreSQL is reached, as libpq has it; of several hosts the one that takes writes
+	Connections int              // to each database at the most; 0 is 16
+	CacheBytes  int64            // of records in memory, over all shards; 0 is 32 MB
+	Patience    time.Duration    // how long calls wait for a database that cannot be reached; 0 is a minute
+	Node        string           // the name of this process beside others
+	Objects     Objects          // where large bodies lie; nil: in the database
+	Over        int64            // bodies with more bytes than this are large; 0 is 64 KB
+	Log         *slog.Logger     // nil discards
+	Now         func() time.Time // of the times of blobs; nil is the database's clock, which is the same for all nodes
+	Rand        io.Reader        // of tokens; must not repeat itself
 
 	statement time.Duration      // after which one that got no answer is given up; 0 is 5 seconds
 	poll      time.Duration      // between two looks at shards that somebody watches; 0 is 2 seconds
@@ -58,6 +58,11 @@ type without struct {
 	row    bool // never locks a shard's row
 	limit  bool // on the memory of records
 	freeze bool // moves shards without telling those who write
+
+	uploads   bool // objects are named by their blob alone
+	orphanAge bool // orphans of any age are removed
+	rowFirst  bool // the row of a blob comes before its bytes
+	young     bool // a Put of what is there does not make it young
 }
 
 func (o Options) withDefaults() Options {
@@ -94,6 +99,7 @@ type Engine struct {
 	stats Stats
 	gate  gate
 	router
+	blobs *blobs
 }
 
 var _ engine.Shared = (*Engine)(nil)
@@ -106,6 +112,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err := e.openRouter(ctx); err != nil {
 		return nil, err
 	}
+	e.blobs = newBlobs(e)
 	return e, nil
 }
 

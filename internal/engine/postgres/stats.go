@@ -26,5 +26,6 @@ type Stats struct {
 	Forgotten     atomic.Int64 // of them, those of which all was forgotten
 	Hits          atomic.Int64 // Gets that found in memory what they asked for
 	Misses        atomic.Int64 // Gets and parts of scans that did not
+	Blobs         atomic.Int64 // statements for blobs
 	unread        atomic.Int64
 }
