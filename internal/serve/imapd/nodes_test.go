@@ -164,3 +164,42 @@ func TestSessionsAgreeOverNodes(t *testing.T) {
 		})
 	}
 }
+
+// deaf is a node whose engine breaks its promise: nobody is told of foreign changes.
+type deaf struct{ *enginetest.Node }
+
+func (deaf) Foreign(engine.Shard, func()) func() { return func() {} }
+
+// A command tells of what another node did before it began. The control is told of nothing.
+func TestNextCommandTellsOfOtherNodes(t *testing.T) {
+	for _, control := range []bool{false, true} {
+		_, nodes := newNodes(t, 2, store.Keep{})
+		engines := []engine.Engine{nodes[0], nodes[1]}
+		if nodes[1].Lose(); control {
+			engines[1] = deaf{nodes[1]}
+		}
+		w := worldAgain(t, engines)
+		c := w.login("A", "")
+		c.command(t, "SELECT INBOX")
+		for i := range 3 {
+			w.deliver("INBOX", message("news"), 0)
+			lines, _ := c.command(t, "NOOP")
+			if told := len(lines) > 0 && lines[0] == fmt.Sprintf("* %d EXISTS", i+1); told == control {
+				t.Errorf("control %v, told: %q", control, lines)
+			}
+		}
+	}
+}
+
+// worldAgain is worldOf for an engine that has its accounts.
+func worldAgain(t testing.TB, engines []engine.Engine) *world {
+	t.Helper()
+	w := newWorldOver(t, engines[0], store.Keep{})
+	w.findAlice()
+	for _, eng := range engines[1:] {
+		other := newWorldOver(t, eng, store.Keep{})
+		other.findAlice()
+		w.others = append(w.others, other)
+	}
+	return w
+}
