@@ -229,6 +229,7 @@ url = %q
 
 [cluster]
 node = %q
+leave = "0"
 `, c.database.url(), n.name)
 }
 

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/record"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -72,13 +74,13 @@ func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptio
 		c.done.Messages += sh.Messages
 		opt.progress(Progress{"accounts", int64(c.done.Accounts), int64(o.snap.end.Accounts), c.done.Bytes})
 	}
-	for _, sh := range [...]engine.Shard{store.QueueShard, linksShard, store.RegistryShard, store.DirectoryShard} {
+	for _, sh := range serversOwn(last) {
 		if err := c.shard(sh, c.write(sh), c.damaged); err != nil {
 			return c.done, err
 		}
 	}
 	for _, sh := range last {
-		if sh != store.QueueShard && sh != linksShard && sh != store.RegistryShard && sh != store.DirectoryShard {
+		if !known(sh) {
 			return c.done, fault.Newf(fault.Unsupported, "the snapshot has a shard %d that this version does not know", sh)
 		}
 	}
@@ -92,6 +94,20 @@ func (o *Opened) Whole(ctx context.Context, into engine.Engine, opt RestoreOptio
 	}
 	return c.done, ctx.Err()
 }
+
+// serversOwn are the shards that are no account's, in the order in which they are brought back: what
+// others need comes last.
+func serversOwn(there []engine.Shard) (order []engine.Shard) {
+	for _, sh := range there {
+		if _, part := queue.PartOf(sh); part && sh != store.QueueShard || sh == nodesShard {
+			order = append(order, sh)
+		}
+	}
+	return append(order, store.QueueShard, linksShard, store.RegistryShard, store.DirectoryShard)
+}
+
+// known tells whether a shard that is no account's is one of those.
+func known(sh engine.Shard) bool { return slices.Contains(serversOwn([]engine.Shard{sh}), sh) }
 
 // readDirectory looks whether the directory can be read to its end.
 func (o *Opened) readDirectory(ctx context.Context) error {
@@ -123,10 +139,8 @@ func (c *carrier) damaged(sh engine.Shard, err error) error {
 	switch id, ok := (&snapShard{Shard: sh}).account(); {
 	case ok:
 		what = "a part of the account " + c.from.nameOf(c.ctx, id) + " (messages, or what is known of them)"
-	case sh == store.QueueShard:
-		what = "a part of the queue"
-	case sh == linksShard:
-		what = "a part of the links"
+	case sh != store.DirectoryShard && sh != store.RegistryShard:
+		what = "a part of " + nameOf(sh)
 	}
 	c.opt.problem(what + " is damaged in the backup and does not come back: " + fault.Say(err))
 	return nil

@@ -20,7 +20,7 @@ func sealingOf(sh engine.Shard) func(key, value []byte) record.Sealing {
 	if _, ok := (&snapShard{Shard: sh}).account(); ok {
 		return store.Sealing
 	}
-	if sh == store.QueueShard {
+	if _, ok := queue.PartOf(sh); ok {
 		return queue.Sealing
 	}
 	return nil
@@ -32,14 +32,9 @@ func (c *carrier) tellSpoilt(sh engine.Shard) {
 	if n == 0 || sh == store.DirectoryShard { // of each of those is told when it is mended
 		return
 	}
-	where := "the list of accounts"
-	switch id, ok := (&snapShard{Shard: sh}).account(); {
-	case ok:
+	where := nameOf(sh)
+	if id, ok := (&snapShard{Shard: sh}).account(); ok {
 		where = "the account " + c.from.nameOf(c.ctx, id)
-	case sh == store.QueueShard:
-		where = "the queue"
-	case sh == linksShard:
-		where = "the links"
 	}
 	what := fmt.Sprintf("%d records of %s were damaged when they were saved, and are", n, where)
 	if n == 1 {

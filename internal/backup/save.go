@@ -75,6 +75,7 @@ type saver struct {
 	raw    []byte
 	zipped []byte
 
+	parts   []engine.Shard          // of the queue, but for the first
 	crossed func() []store.Crossing // since the Save began
 	read    map[mail.AccountID]reading
 
@@ -91,14 +92,16 @@ func (s *saver) run(ctx context.Context) (Saved, error) {
 	}
 	// The queue first: what goes from it into an account meanwhile is in both, and the
 	// account knows that it has it. Bodies after all records: they are held.
-	if err := s.shard(ctx, store.QueueShard, ofQueue); err != nil {
+	if err := s.queue(ctx); err != nil {
 		return Saved{}, err
 	}
 	if err := s.accounts(ctx); err != nil {
 		return Saved{}, err
 	}
-	if err := s.links(ctx); err != nil {
-		return Saved{}, err
+	for _, sh := range [...]engine.Shard{linksShard, nodesShard} {
+		if err := s.ifAny(ctx, sh); err != nil {
+			return Saved{}, err
+		}
 	}
 	if err := s.bodies(ctx); err != nil {
 		return Saved{}, err
@@ -196,21 +199,45 @@ func (s *saver) shard(ctx context.Context, sh engine.Shard, f form) error {
 // the directory (internal/move/link).
 const linksShard engine.Shard = 6
 
-// links saves the links, if there are any: versions that know none can read a snapshot
-// without them.
-func (s *saver) links(ctx context.Context) error {
+// nodesShard is where nodes that share a store know each other: a part of the queue belongs to
+// each number that they ever had (internal/node).
+const nodesShard engine.Shard = 7
+
+// queue saves all parts of the queue.
+func (s *saver) queue(ctx context.Context) error {
+	if err := s.shard(ctx, store.QueueShard, ofQueue); err != nil {
+		return err
+	}
+	list, err := s.house.Engine.Shards(ctx)
+	if err != nil {
+		return err
+	}
+	for _, sh := range list {
+		if _, ok := queue.PartOf(sh); ok && sh != store.QueueShard {
+			s.parts = append(s.parts, sh)
+			if err := s.shard(ctx, sh, ofQueue); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ifAny saves a shard, if it has records: versions that do not know it can read a snapshot
+// without it.
+func (s *saver) ifAny(ctx context.Context, shard engine.Shard) error {
 	some := false
-	err := s.house.Engine.View(ctx, linksShard, func(r engine.Reader) error {
+	err := s.house.Engine.View(ctx, shard, func(r engine.Reader) error {
 		return r.Scan(nil, nil, false, func(_, _ []byte) bool { some = true; return false })
 	})
 	if err != nil || !some {
 		return err
 	}
-	if err := s.shard(ctx, linksShard, plain); err != nil {
+	if err := s.shard(ctx, shard, plain); err != nil {
 		return err
 	}
 	last := len(s.snap.shards) - 1
-	at, _ := slices.BinarySearchFunc(s.snap.shards[:last], linksShard, func(sh snapShard, n engine.Shard) int { return cmp.Compare(sh.Shard, n) })
+	at, _ := slices.BinarySearchFunc(s.snap.shards[:last], shard, func(sh snapShard, n engine.Shard) int { return cmp.Compare(sh.Shard, n) })
 	s.snap.shards = slices.Insert(s.snap.shards[:last], at, s.snap.shards[last])
 	return nil
 }
@@ -474,12 +501,22 @@ func (s *saver) whereIs(ctx context.Context, sh engine.Shard) string {
 			return "account " + a.Address.String()
 		}
 		return fmt.Sprintf("account %d", id)
-	case sh == store.QueueShard:
-		return "the queue"
 	case sh == store.DirectoryShard:
 		return "the directory"
+	}
+	return nameOf(sh)
+}
+
+// nameOf is what a person calls a shard that is no account's, nor the directory.
+func nameOf(sh engine.Shard) string {
+	_, queued := queue.PartOf(sh)
+	switch {
+	case queued:
+		return "the queue"
 	case sh == linksShard:
 		return "the links"
+	case sh == nodesShard:
+		return "what the nodes know of each other"
 	}
 	return "the list of accounts"
 }

@@ -78,6 +78,9 @@ func (s *saver) unread(known []mail.AccountID) (ids []mail.AccountID) {
 // states of shards that were saved twice.
 func (s *saver) keepOnly(known []mail.AccountID) {
 	keep := map[engine.Shard]bool{store.QueueShard: true, store.RegistryShard: true, store.DirectoryShard: true}
+	for _, sh := range s.parts {
+		keep[sh] = true
+	}
 	for _, id := range known {
 		keep[store.ShardOf(id)] = true
 	}
