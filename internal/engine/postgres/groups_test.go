@@ -1,22 +1,15 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
-	"math/rand/v2"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
-	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // quick has movers and those who look after them work at the pace of tests.
@@ -148,13 +141,3 @@ func b2i(b bool) int64 {
 	}
 	return 0
 }
-
-var (
-	_ = bytes.Equal
-	_ = errors.Is
-	_ = maps.Keys[map[int]int]
-	_ = rand.N[int]
-	_ = slices.Sort[[]int]
-	_ sync.Mutex
-	_ = fault.Is
-)

@@ -258,6 +258,9 @@ func (m *mover) undo(ctx context.Context) error {
 		return err
 	}
 	m.hint(m.shard, m.from.id)
+	if err := m.remove(ctx, m.from, stateLive, stAnyJournal, stLessJournal); err != nil {
+		return err
+	}
 	if err := m.removeAll(ctx, m.to, stateIncoming); err != nil {
 		return err
 	}

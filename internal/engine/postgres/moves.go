@@ -33,7 +33,34 @@ func (e *Engine) Move(ctx context.Context, id engine.Shard, target string, tell 
 		return err
 	}
 	m.tell = tell
-	return e.moving(ctx, m)
+	if err := e.moving(ctx, m); !errors.Is(err, errTaken) {
+		return err
+	}
+	return e.await(ctx, id, target)
+}
+
+// await waits for the end of a move that another node goes on with.
+func (e *Engine) await(ctx context.Context, id engine.Shard, target string) error {
+	for {
+		_, there, err := e.beatOf(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !there {
+			break
+		}
+		if err := pause(ctx, e.opt.beat); err != nil {
+			return err
+		}
+	}
+	place, placed, err := e.lookUp(ctx, id)
+	if err != nil {
+		return err
+	}
+	if m := e.member(place); !placed || m == nil || m.name != target {
+		return fault.New(fault.Busy, "the move was undone by another node")
+	}
+	return nil
 }
 
 // PlanMove tells what Move would do, and does nothing.
