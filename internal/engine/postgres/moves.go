@@ -134,7 +134,7 @@ func (e *Engine) hintMove(id engine.Shard, number int64) {
 }
 
 func (e *Engine) newMover(id engine.Shard) *mover {
-	return &mover{shard: id, home: e.ground(0), now: e.opt.Now, token: e.member(0).token, hint: e.hintMove, each: e.opt.eachStep, unfenced: e.opt.without.freeze, at: MoveProgress{Shard: id}}
+	return &mover{shard: id, home: e.ground(0), now: time.Now, token: e.member(0).token, hint: e.hintMove, each: e.opt.eachStep, unfenced: e.opt.without.freeze, at: MoveProgress{Shard: id}}
 }
 
 // mover begins a move, or takes one over that nobody is at. It returns nil if there is nothing

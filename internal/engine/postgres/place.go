@@ -99,7 +99,7 @@ func (e *Engine) choose(ctx context.Context) (int64, error) {
 	}
 	e.places.choosing.Lock()
 	defer e.places.choosing.Unlock()
-	if now := e.opt.Now(); e.places.loads == nil || now.Sub(e.places.as) > loadsLast || now.Before(e.places.as) {
+	if now := time.Now(); e.places.loads == nil || now.Sub(e.places.as) > loadsLast {
 		read, err := e.ground(0).read(ctx, call{stLoads, nil})
 		if err != nil {
 			return 0, err
