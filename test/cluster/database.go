@@ -74,7 +74,7 @@ func (d *Database) prepare(members, clients []string) error {
 	d.Etcd = &Program{Host: d.Host, Name: "etcd", ready: d.Answers(here + ":2379"), args: []string{"etcd", "--name", d.Name, "--data-dir", d.fast() + "/etcd",
 		"--listen-peer-urls", "http://" + here + ":2380", "--initial-advertise-peer-urls", "http://" + here + ":2380",
 		"--listen-client-urls", "http://" + here + ":2379", "--advertise-client-urls", "http://" + here + ":2379",
-		"--initial-cluster", strings.Join(members, ","), "--initial-cluster-state", "new", "--heartbeat-interval", "200", "--election-timeout", "2000"}}
+		"--initial-cluster", strings.Join(members, ","), "--initial-cluster-state", "new", "--enable-v2", "--heartbeat-interval", "200", "--election-timeout", "2000"}}
 	conf, err := write(d.Host, "patroni.yml", fmt.Sprintf(patroniConf, d.Name, d.address(), strings.Join(clients, ","), d.fast(), !d.lab.opt.Asynchronous, Password, bin))
 	d.Patroni = &Program{Host: d.Host, Name: "patroni", ready: d.Answers(d.address() + ":8008"),
 		args: []string{"setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups", "env", "HOME=" + d.fast() + "/data", "patroni", conf}}
@@ -82,14 +82,17 @@ func (d *Database) prepare(members, clients []string) error {
 }
 
 // The settings are those that docs/cluster.md recommends, with times at the short end: a
-// replica that is silent for five seconds is no replica, a leader for twenty no leader.
+// replica that is silent for five seconds is no replica, a leader for twenty no leader. etcd is
+// spoken to by its API 2: over API 3 this Patroni watches without an end of time, and a primary
+// whose machine stood still for a while works with what it knew before for good, so that its
+// replica is never noted as synchronous, and nobody may take over from it.
 const patroniConf = `
 scope: martlet
 name: %[1]s
 restapi:
   listen: %[2]s:8008
   connect_address: %[2]s:8008
-etcd3:
+etcd:
   hosts: %[3]s
 bootstrap:
   dcs:
