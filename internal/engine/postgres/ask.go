@@ -68,16 +68,65 @@ func headOf(row [][]byte) head {
 
 // ask carries out a query in a transaction of its own. token is of the state that the
 // caller has the trail of.
-func (g *group) ask(ctx context.Context, id engine.Shard, q query, token int64) (a answer, err error) {
+func (s *shard) ask(ctx context.Context, q query, token int64) (a answer, err error) {
 	rest := restOf(ctx)
 	defer rest()
+	g := s.g
 	g.stats.Reads.Add(1)
+	gone := s.takeGone()
 	err = g.pool.read(ctx,
-		func(c *conn) { bindQuery(c, id, q, token) },
+		func(c *conn) { s.bindAll(c, q, token, gone) },
 		func() { a = answer{head: head{home: g.home}} },
-		func(_ int, row [][]byte) error { return a.row(q, row) })
-	if a.version == 0 {
-		a.home = g.home
-	}
+		func(i int, row [][]byte) error { return a.take(i, q, row, gone) })
 	return a, err
+}
+
+// bindAll gathers the statements of a query, and of what was forgotten since others have
+// written it: who misses one thing of it will miss the rest as well.
+func (s *shard) bindAll(c *conn, q query, token int64, gone [][]byte) {
+	bindQuery(c, s.id, q, token)
+	if len(gone) > 0 {
+		c.bind(stMany, 2)
+		c.int64(int64(s.id))
+		c.array(typeBytea, len(gone), func(i int) { c.bytes(gone[i]) })
+		c.execute()
+	}
+}
+
+// take takes one row of the answers to bindAll.
+func (a *answer) take(i int, q query, row [][]byte, gone [][]byte) error {
+	if i == 0 {
+		return a.row(q, row)
+	}
+	if a.more == nil {
+		a.more = &answer{asked: gone}
+	}
+	return a.more.row(query{}, row)
+}
+
+// takeGone returns the keys of which is known that others have written them, and nothing else.
+func (s *shard) takeGone() [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := s.gone
+	s.gone = nil
+	return gone
+}
+
+// mostGone is how many of them are kept.
+const mostGone = 100
+
+// noteMore notes what was asked for beside the query, if it is of the same state.
+func (a *answer) noteMore(t *tree) {
+	if a.more == nil || a.more.identity != a.identity {
+		return
+	}
+	found := make(map[string][]byte, len(a.more.records))
+	for _, r := range a.more.records {
+		found[string(r.key)] = r.value
+	}
+	for _, k := range a.more.asked {
+		value, there := found[string(k)]
+		t.learnKey(k, value, there)
+	}
 }

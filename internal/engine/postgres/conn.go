@@ -23,6 +23,7 @@ type conn struct {
 	wire     net.Conn
 	front    *pgproto3.Frontend
 	slot     int                 // of its pool
+	process  uint32              // that serves it
 	age      uint64              // the pool's generation when it was made
 	prepared map[*statement]bool // false: perhaps
 	fresh    []*statement        // prepared by what is being sent

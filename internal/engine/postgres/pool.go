@@ -192,7 +192,7 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	p.stats.Connects.Add(1)
-	c := &conn{wire: h.Conn, age: age, prepared: map[*statement]bool{}}
+	c := &conn{wire: h.Conn, process: h.PID, age: age, prepared: map[*statement]bool{}}
 	c.front = pgproto3.NewFrontend(h.Conn, h.Conn)
 	return c, nil
 }

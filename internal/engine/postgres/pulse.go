@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -39,17 +40,24 @@ func (p *pool) onPulse(ctx context.Context, fill func(*conn), each func(i int, r
 	return err
 }
 
-// beats tells whether the server of a connection works.
+// beats tells whether the server of a connection works, and still works for it: else what was
+// sent has not arrived, or the answer was lost on its way.
 func (p *pool) beats(c *conn) bool {
 	p.beat.Lock()
 	defer p.beat.Unlock()
 	if p.pulse == nil || p.pulse.broken != nil || p.pulse.age != c.age {
 		return false
 	}
-	p.pulse.bind(stPulse, 0)
+	active := false
+	p.pulse.bind(stActive, 1)
+	p.pulse.int64(int64(c.process))
 	p.pulse.execute()
-	_, err := p.pulse.run(min(2*time.Second, p.opt.statement), nil)
-	return err == nil
+	_, err := p.pulse.run(min(2*time.Second, p.opt.statement), func(_ int, row [][]byte) error {
+		active = string(row[0]) == "active"
+		return nil
+	})
+	var unheard *refusal // of a database that has no such view
+	return active && err == nil || errors.As(err, &unheard)
 }
 
 // watchful returns what tells whether an answer that is late is worth waiting for, as long as

@@ -24,6 +24,8 @@ type answer struct {
 	records []record // in the order of the query
 	there   bool     // the one record
 	value   []byte
+	more    *answer  // to what was asked beside it, nil: nothing
+	asked   [][]byte // keys, if this is more
 }
 
 // reader reads a shard for one call of a function: what is not known is asked for. An error
@@ -97,14 +99,20 @@ func (a *answer) reach(q query) (from, to []byte) {
 // note returns what an answer adds to a tree.
 func (a *answer) note(q query) func(*tree) {
 	if q.key != nil {
-		return func(t *tree) { t.learnKey(q.key, a.value, a.there) }
+		return func(t *tree) {
+			t.learnKey(q.key, a.value, a.there)
+			a.noteMore(t)
+		}
 	}
 	from, to := a.reach(q)
 	list := a.records
 	if q.back {
 		list = reversed(list)
 	}
-	return func(t *tree) { t.learn(from, to, list) }
+	return func(t *tree) {
+		t.learn(from, to, list)
+		a.noteMore(t)
+	}
 }
 
 func reversed(list []record) []record {

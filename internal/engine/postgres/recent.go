@@ -40,7 +40,7 @@ type touched struct {
 // commit writes it: of older commits only the token is kept, and in the end nothing.
 const (
 	trailBytes   = 600
-	touchedBytes = 400 // of one commit
+	touchedBytes = 360 // of one commit
 	trailTokens  = 24
 )
 

@@ -21,13 +21,14 @@ type shard struct {
 	turn chan struct{} // held while fn of an Update runs
 
 	mu      sync.Mutex
-	base    state   // the newest one that is durable, as far as this node knows
-	tip     *tree   // base and what is on its way; nil: base
-	flying  *commit // on its way
-	waiting *commit // gathers on top of it
-	line    uint64  // grows when what functions have run on is not what will be
-	seq     uint64  // grows with each change of base
-	suspect bool    // base may be old: a commit on top of it has failed
+	base    state    // the newest one that is durable, as far as this node knows
+	tip     *tree    // base and what is on its way; nil: base
+	flying  *commit  // on its way
+	waiting *commit  // gathers on top of it
+	line    uint64   // grows when what functions have run on is not what will be
+	seq     uint64   // grows with each change of base
+	gone    [][]byte // keys of base that were forgotten since others have written them
+	suspect bool     // base may be old: a commit on top of it has failed
 
 	ears    atomic.Int64 // watchers and listeners
 	telling sync.Mutex   // held while listeners are called, and until base is what they were told of
@@ -131,20 +132,25 @@ func (s *shard) forward(now head) {
 	}
 	for _, t := range list {
 		if t.all {
-			next.tree = newTree()
+			next.tree, s.gone = newTree(), nil
 			s.g.stats.Forgotten.Add(1)
 			break
 		}
 		for _, k := range t.keys {
 			next.tree.forget(k)
 		}
+		if len(s.gone)+len(t.keys) <= mostGone {
+			s.gone = append(s.gone, t.keys...)
+		}
 		for _, sp := range t.spans {
 			next.tree.forgetRange(sp.from, sp.to)
 		}
 	}
+	if s.base.known { // else nobody has read anything yet
+		s.line++
+	}
 	s.base = next
 	s.seq++
-	s.line++
 	s.suspect = false
 	s.g.stats.Forwarded.Add(1)
 }

@@ -16,6 +16,10 @@ UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigi
 	stScanBack = &statement{"m_back", `(SELECT epoch, home, state, version, token, CASE WHEN token = $5::bigint THEN NULL ELSE recent END AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
 UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigint AND key >= $2::bytea AND key < $3::bytea ORDER BY key DESC LIMIT $4::bigint)`}
 
+	// Some records, and before them what the row of their shard says at that moment.
+	stMany = &statement{"m_many", `(SELECT epoch, home, state, version, token, NULL::bytea AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
+UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigint AND key = ANY ($2::bytea[]))`}
+
 	stBegin    = &statement{"m_begin", `BEGIN`}
 	stSnapshot = &statement{"m_snapshot", `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`}
 	stCommit   = &statement{"m_commit", `COMMIT`}
@@ -59,7 +63,8 @@ WHERE shard = $1::bigint AND epoch = $2::bigint AND version = $3::bigint AND tok
 	stBumpFirst = &statement{"m_bump1", `INSERT INTO shards (shard, epoch, home, state, version, token, recent) VALUES ($1::bigint, 0, $2::bigint, 0, 1, $3::bigint, $4::bytea)
 ON CONFLICT (shard) DO NOTHING`}
 
-	stPulse = &statement{"m_pulse", `SELECT 1`}
+	stPulse  = &statement{"m_pulse", `SELECT 1`}
+	stActive = &statement{"m_active", `SELECT COALESCE(state, '') FROM pg_stat_activity WHERE pid = $1::bigint`}
 
 	stShards = &statement{"m_shards", `SELECT shard FROM shards WHERE shard >= $1::bigint AND shard <= $2::bigint AND state <> 3
 AND EXISTS (SELECT 1 FROM kv WHERE kv.shard = shards.shard) ORDER BY shard LIMIT 1000`}

@@ -164,9 +164,9 @@ func (u *updating) writer() *writer {
 func (u *updating) ask(w *writer, q query) (answer, error) {
 	s := u.s
 	s.mu.Lock()
-	token := s.base.token
+	token, seq := s.base.token, s.seq
 	s.mu.Unlock()
-	a, err := u.g.ask(u.ctx, s.id, q, token)
+	a, err := s.ask(u.ctx, q, token)
 	if err != nil {
 		return a, err
 	}
@@ -176,12 +176,13 @@ func (u *updating) ask(w *writer, q query) (answer, error) {
 	note := a.note(q)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.base.known {
+		s.mu.Unlock()
+		s.adopt(a.head, seq)
+		s.mu.Lock()
+	}
 	if s.line != w.line {
 		return a, errAgain
-	}
-	if !s.base.known && s.flying == nil {
-		s.base = state{head: a.head, known: true, tree: s.base.tree}
-		s.seq++
 	}
 	switch {
 	case s.base.known && s.base.identity == a.identity:

@@ -140,7 +140,7 @@ func (v *viewing) ask(q query) (answer, error) {
 	v.s.mu.Lock()
 	seq := v.s.seq
 	v.s.mu.Unlock()
-	a, err := v.g.ask(v.ctx, v.s.id, q, v.at.token)
+	a, err := v.s.ask(v.ctx, q, v.at.token)
 	if err == nil {
 		err = v.g.mayRead(v.ctx, v.s.id, a.head)
 	}
@@ -167,6 +167,7 @@ func (v *viewing) learn(q query, a *answer) error {
 	if a.identity == v.at.identity {
 		return nil
 	}
+	a.more = nil // it may be of later than this moment
 	list, ok := since(v.at.token, a.recent)
 	if !ok || v.g.opt.without.recent {
 		return errAgain
@@ -245,9 +246,10 @@ func (v *viewing) hold() (*tree, error) {
 
 // askHeld reads in the transaction.
 func (v *viewing) askHeld(q query) (a answer, err error) {
-	bindQuery(v.tx, v.s.id, q, v.held.token)
+	gone := v.s.takeGone()
+	v.s.bindAll(v.tx, q, v.held.token, gone)
 	v.g.stats.Reads.Add(1)
-	err = v.run(func(_ int, row [][]byte) error { return a.row(q, row) })
+	err = v.run(func(i int, row [][]byte) error { return a.take(i, q, row, gone) })
 	if err != nil {
 		return a, err
 	}

@@ -140,12 +140,12 @@ var shared struct {
 	n      int
 }
 
-// Shared returns the URL of an empty database on a server that the tests of this process
+// Shared returns the URL of an empty schema on a server that the tests of this process
 // share. Nobody may harm the server. Without Main it is a server of this test alone.
 func Shared(t testing.TB) (url string) {
 	t.Helper()
 	s, n := sharedServer(t)
-	return s.Database(t, "test"+strconv.Itoa(n))
+	return s.Schema(t, "test"+strconv.Itoa(n))
 }
 
 // SharedServer returns the server of Shared.

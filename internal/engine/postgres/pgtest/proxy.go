@@ -34,8 +34,9 @@ func (p *pair) close() {
 // trap waits for bytes from the client.
 type trap struct {
 	pattern []byte
-	hands   bool // on what it was waiting for, before it cuts
-	left    int  // times
+	hands   bool          // on what it was waiting for, before it cuts
+	late    chan struct{} // not nil: hands it on when this is closed, and cuts nothing
+	left    int           // times
 	sprung  chan struct{}
 }
 
@@ -93,6 +94,14 @@ func (p *Proxy) CutAt(pattern string, after bool, times int) (sprung <-chan stru
 	return t.sprung
 }
 
+// Late keeps what a client sends next, if some bytes are in it, until release, or until the
+// client is gone, and longer. caught is closed when it has it.
+func (p *Proxy) Late(pattern string) (caught <-chan struct{}, release func()) {
+	t := &trap{pattern: []byte(pattern), late: make(chan struct{}), left: 1, sprung: make(chan struct{})}
+	p.set(func() { p.trap = t })
+	return t.sprung, func() { close(t.late) }
+}
+
 func (p *Proxy) set(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,6 +153,15 @@ func (p *Proxy) relay(both *pair, from, to net.Conn, forth bool) {
 			return
 		}
 		t := p.hold(b[:n], forth)
+		if t != nil && t.late != nil {
+			<-t.late
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+			_, _ = from.Read(b) // the client has long gone
+			time.Sleep(200 * time.Millisecond)
+			return
+		}
 		if t != nil && !t.hands {
 			return
 		}

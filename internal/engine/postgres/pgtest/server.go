@@ -115,6 +115,17 @@ func (s *Server) Database(t testing.TB, name string) string {
 	return s.urlOf(name, s.dir)
 }
 
+// Schema makes an empty schema in the database postgres and returns a URL over the socket by
+// which names are looked up there: as good as a database of its own, and made ten times as
+// fast.
+func (s *Server) Schema(t testing.TB, name string) string {
+	t.Helper()
+	if err := s.SQL("CREATE SCHEMA " + name); err != nil {
+		t.Fatal(err)
+	}
+	return s.URL() + " search_path=" + name
+}
+
 // DatabaseTCP is the URL of a database over TCP, by way of an address: the server's, or
 // that of a proxy.
 func (s *Server) DatabaseTCP(name, address string) string {
