@@ -16,6 +16,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/backup"
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/carry"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/store"
 )
@@ -32,13 +34,13 @@ type restoredWhole struct {
 	Bytes    int64     `json:"bytes"`
 }
 
-// restoreWhole brings everything back into a data folder that is empty.
+// restoreWhole brings everything back into a store that is empty.
 func restoreWhole(cmd *cobra.Command, r restoreRequest) error {
 	cfg, _, err := loadConfig(cmd)
 	if err != nil {
 		return err
 	}
-	if err := mustBeEmpty(cfg); err != nil {
+	if err := mustBeEmpty(cmd.Context(), cfg); err != nil {
 		return err
 	}
 	if !r.Plan { // first: who cannot read all of the backup is to know at once
@@ -55,7 +57,11 @@ func restoreWhole(cmd *cobra.Command, r restoreRequest) error {
 	info := from.Info()
 	done := restoredWhole{Event: "done", Time: info.Time, Plan: r.Plan, Accounts: info.Accounts, Messages: info.Messages, Queued: info.Queued}
 	if !r.Plan {
-		got, err := fillFolder(cmd.Context(), cfg, from, backup.RestoreOptions{
+		fill := fillFolder
+		if shared(cfg) {
+			fill = fillDatabase
+		}
+		got, err := fill(cmd.Context(), cfg, from, backup.RestoreOptions{
 			Progress: steps(s),
 			Problem: func(p backup.Problem) {
 				_ = s.line(brokenLine{"problem", p.File, p.What}, backupLine{Event: "problem", What: p.What})
@@ -75,8 +81,15 @@ func restoreWhole(cmd *cobra.Command, r restoreRequest) error {
 	return r.tell(cmd, backupLine{Time: done.Time, Accounts: int64(done.Accounts), Messages: done.Messages, Failed: done.Failed})
 }
 
-// mustBeEmpty fails if there is mail in the data folder.
-func mustBeEmpty(cfg *conf.Config) error {
+// mustBeEmpty fails if there is mail in the store.
+func mustBeEmpty(ctx context.Context, cfg *conf.Config) error {
+	if shared(cfg) {
+		s, err := emptySide(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		return s.close()
+	}
 	list, err := os.ReadDir(engineDir(cfg))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(list) == 0:
@@ -125,7 +138,7 @@ func fillFolder(ctx context.Context, cfg *conf.Config, from *backup.Opened, opt 
 }
 
 // depart sets what was restored apart from what came after the snapshot and is lost.
-func depart(ctx context.Context, eng *pebble.Engine, opt backup.RestoreOptions) (failed int64, err error) {
+func depart(ctx context.Context, eng engine.Engine, opt backup.RestoreOptions) (failed int64, err error) {
 	st, err := store.Open(eng, store.Options{Now: time.Now})
 	if err != nil {
 		return 0, err
@@ -137,4 +150,61 @@ func depart(ctx context.Context, eng *pebble.Engine, opt backup.RestoreOptions) 
 	}
 	defer d.Close()
 	return backup.Depart(ctx, st, d, opt)
+}
+
+// emptySide opens a database that is empty, or that holds a part of a restore.
+func emptySide(ctx context.Context, cfg *conf.Config) (*side, error) {
+	s, err := openSide(ctx, cfg, "postgres", true, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	m, err := readMarks(ctx, s.engine)
+	if err == nil && !m.restored {
+		var full bool
+		if full, err = s.records(ctx); err == nil && full {
+			err = failed("the database %s is not empty; name an empty one in url of [store]", s.where)
+		}
+	}
+	if err == nil {
+		err = s.alone(ctx, func(string) {})
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// fillDatabase fills a database that nobody may serve from until all is there. What an
+// earlier restore has left in it goes first.
+func fillDatabase(ctx context.Context, cfg *conf.Config, from *backup.Opened, opt backup.RestoreOptions) (done backup.Restored, err error) {
+	s, err := emptySide(ctx, cfg)
+	if err != nil {
+		return done, err
+	}
+	defer func() {
+		if closing := s.close(); err == nil {
+			err = closing
+		}
+	}()
+	if err := setMark(ctx, s.engine, restoreKey, underWay()); err != nil {
+		return done, err
+	}
+	shards, err := s.engine.Shards(ctx)
+	for _, sh := range shards {
+		if err == nil && sh != carry.Shard {
+			err = s.engine.Update(ctx, sh, func(w engine.Writer) error { return w.DeleteRange(nil, nil) })
+		}
+	}
+	if err != nil {
+		return done, err
+	}
+	if done, err = from.Whole(ctx, s.engine, opt); err != nil {
+		return done, err
+	}
+	failed, err := depart(ctx, s.engine, opt)
+	done.Failed += failed
+	if err != nil {
+		return done, err
+	}
+	return done, setMark(ctx, s.engine, restoreKey, nil)
 }

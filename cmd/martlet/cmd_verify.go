@@ -25,7 +25,8 @@ anything is lost that did not follow from the rest. An account whose address is 
 recovered-NUMBER@recovered.invalid; --give gives it its own, and it keeps its password if it
 has one. An address that somebody else has is not given: exit code 2. The repair needs as
 much space as the store has, and may be run again after any stop. --plan only shows which
-files are damaged.`,
+files are damaged. Of a store in a database --repair mends records only, while no node runs:
+the files are the database's, which has programs, standbys and backups of its own for them.`,
 		Example: `  martlet verify
   martlet verify --json | jq 'select(.event == "problem")'
   martlet verify --repair --plan

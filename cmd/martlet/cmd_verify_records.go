@@ -15,6 +15,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move/link"
@@ -37,7 +38,7 @@ func (r *repairer) records(opt pebble.Options) error {
 	return errors.Join(err, eng.Close())
 }
 
-func (r *repairer) allRecords(eng *pebble.Engine, st *store.Store) error {
+func (r *repairer) allRecords(eng engine.Engine, st *store.Store) error {
 	shards, err := eng.Shards(r.ctx)
 	if err != nil {
 		return err
@@ -157,7 +158,7 @@ func writeDurably(name string, content []byte) error {
 }
 
 // known are the accounts of the directory.
-func (r *repairer) known(eng *pebble.Engine, st *store.Store) (ids []mail.AccountID, err error) {
+func (r *repairer) known(eng engine.Engine, st *store.Store) (ids []mail.AccountID, err error) {
 	d, err := directory.Open(r.ctx, eng, st, directory.Options{Now: time.Now, Rand: rand.Reader})
 	if err != nil {
 		return nil, err

@@ -92,6 +92,9 @@ func repair(cmd *cobra.Command, plan bool, give map[string]string) error {
 	if c != nil {
 		return errors.Join(failed("the server is running; stop it, then repair"), c.close())
 	}
+	if shared(cfg) {
+		return repairDatabase(cmd, cfg, plan, given)
+	}
 	if pid := lockHolder(engineLock(cfg)); pid > 0 {
 		return failed("the data folder %s is in use by %s; stop it, then repair", cfg.Data, processName(pid))
 	}
@@ -102,10 +105,13 @@ func repair(cmd *cobra.Command, plan bool, give map[string]string) error {
 	if err := giveUpRoot(cfg); err != nil {
 		return err
 	}
+	return newRepairer(cmd, cfg, plan, given).run()
+}
+
+func newRepairer(cmd *cobra.Command, cfg *conf.Config, plan bool, give map[mail.AccountID]mail.Address) *repairer {
 	out := cmd.OutOrStdout()
-	r := &repairer{ctx: cmd.Context(), cfg: cfg, out: out, json: wantsJSON(cmd) || !isTerminal(out), plan: plan, give: given,
+	return &repairer{ctx: cmd.Context(), cfg: cfg, out: out, json: wantsJSON(cmd) || !isTerminal(out), plan: plan, give: give,
 		hurt: map[string]bool{}, addresses: map[mail.AccountID]string{}, errOut: cmd.ErrOrStderr()}
-	return r.run()
 }
 
 // readGiven reads what addresses accounts are to have.
@@ -141,19 +147,14 @@ func (r *repairer) run() error {
 	if r.plan {
 		return r.planned(len(found))
 	}
-	away, err := makeQuarantine(string(r.cfg.Data), time.Now())
+	done, err := r.begin()
 	if err != nil {
-		return failed("cannot make a folder for what is replaced: %v", err)
-	}
-	if r.report, err = os.OpenFile(filepath.Join(away, "report.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
-		return failed("cannot write the report: %v", err)
+		return err
 	}
 	defer r.report.Close()
-	r.away = away
-	done := repairLine{Event: "done", Away: away}
 	if len(found) > 0 || unfinished {
 		size := sizeOf(dir)
-		s, err := pebble.Repair(r.ctx, dir, filepath.Join(away, "store"), opt, func(s pebble.Salvaged) {
+		s, err := pebble.Repair(r.ctx, dir, filepath.Join(r.away, "store"), opt, func(s pebble.Salvaged) {
 			r.progress("bytes brought over", s.Bytes, size, repairLine{Event: "progress", Records: s.Keys, Bytes: s.Bytes})
 		})
 		if err != nil {
@@ -167,12 +168,28 @@ func (r *repairer) run() error {
 	if err := r.records(opt); err != nil {
 		return err
 	}
+	return r.end(done, func() error { return pebble.EndMending(dir, opt) })
+}
+
+// begin begins the report.
+func (r *repairer) begin() (done repairLine, err error) {
+	if r.away, err = makeQuarantine(string(r.cfg.Data), time.Now()); err != nil {
+		return done, failed("cannot make a folder for what is replaced: %v", err)
+	}
+	if r.report, err = os.OpenFile(filepath.Join(r.away, "report.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+		return done, failed("cannot write the report: %v", err)
+	}
+	return repairLine{Event: "done", Away: r.away}, nil
+}
+
+// end tells how it went, and then opens the store to servers again.
+func (r *repairer) end(done repairLine, open func() error) error {
 	ok := r.lost+r.ranges+r.other == 0
 	done.Missing, done.Ranges, done.Other, done.OK = r.lost, r.ranges, r.other, &ok
 	if err := r.tell(done); err != nil {
 		return err
 	}
-	if err := errors.Join(r.report.Sync(), pebble.EndMending(dir, opt)); err != nil {
+	if err := errors.Join(r.report.Sync(), open()); err != nil {
 		return err
 	}
 	switch {

@@ -1,4 +1,104 @@
 package main
 
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/martlet-mail/martlet/internal/engine/postgres"
+	"github.com/martlet-mail/martlet/internal/engine/s3"
+)
+
+// engineFigure is something that is counted, for /metrics and the health page.
+type engineFigure struct {
+	name, help string
+	value      func() int64
+}
+
+// databaseFigures are what the engine of a shared store counts.
+func databaseFigures(s *postgres.Stats) []engineFigure {
+	return []engineFigure{
+		{"reads", "Round trips for records that were not in memory.", s.Reads.Load},
+		{"proofs", "Round trips that asked whether what is in memory is true.", s.Proofs.Load},
+		{"proven", "Shards that these asked for.", s.Proven.Load},
+		{"snapshots", "Transactions that held a moment still for a reader.", s.Snapshots.Load},
+		{"loads", "Transactions with commits.", s.Loads.Load},
+		{"commits", "Commits of shards in them.", s.Commits.Load},
+		{"updates", "Changes in these commits.", s.Updates.Load},
+		{"row_locks", "Transactions that locked a shard first, as others work on it, too.", s.RowLocks.Load},
+		{"clashes", "Commits that came too late, after another node's.", s.Clashes.Load},
+		{"serialization", "Transactions that the database gave up for others.", s.Serialization.Load},
+		{"reruns", "Changes that were made once more.", s.Reruns.Load},
+		{"doubts", "Commits whose connection broke before the answer.", s.Doubts.Load},
+		{"unknown", "Commits of which it stayed unknown whether they came to be.", s.Unknown.Load},
+		{"vouched", "Commits whose wait for a standby was cancelled, and that were made sure of.", s.Vouched.Load},
+		{"forwarded", "Shards brought up to what other nodes have done.", s.Forwarded.Load},
+		{"forgotten", "Shards of which all that was in memory was forgotten for it.", s.Forgotten.Load},
+		{"hits", "Records found in memory.", s.Hits.Load},
+		{"misses", "Records, and parts of lists, that were not.", s.Misses.Load},
+		{"hints", "Hints sent to other nodes.", s.Hints.Load},
+		{"looks", "Looks at shards that somebody waits for.", s.Looks.Load},
+		{"connects", "Connections made to databases.", s.Connects.Load},
+	}
+}
+
+// objectFigures are what is counted of the object store, and of the cache in front of it.
+func objectFigures(b *s3.Bucket, c *s3.Cache) (all []engineFigure) {
+	if b != nil {
+		all = append(all,
+			engineFigure{"object_puts", "Requests that put an object.", func() int64 { return b.Counts().Puts }},
+			engineFigure{"object_gets", "Requests that read one.", func() int64 { return b.Counts().Gets }},
+			engineFigure{"object_removes", "Requests that removed one.", func() int64 { return b.Counts().Removes }},
+			engineFigure{"object_lists", "Requests that listed objects.", func() int64 { return b.Counts().Lists }},
+			engineFigure{"object_retries", "Requests to the object store that were made once more.", func() int64 { return b.Counts().Retries }},
+			engineFigure{"object_resumed", "Objects that broke off and were read on.", func() int64 { return b.Counts().Resumed }},
+			engineFigure{"object_sent_bytes", "Bytes of objects put.", func() int64 { return b.Counts().Sent }},
+			engineFigure{"object_received_bytes", "Bytes of objects read.", func() int64 { return b.Counts().Received }})
+	}
+	if c != nil {
+		all = append(all,
+			engineFigure{"object_cache_hits", "Objects found on this node's disk.", func() int64 { return c.Counts().Hits }},
+			engineFigure{"object_cache_misses", "Objects that were not.", func() int64 { return c.Counts().Misses }},
+			engineFigure{"object_cache_damaged", "Objects on this node's disk that were damaged, and read anew.", func() int64 { return c.Counts().Damaged }})
+	}
+	return all
+}
+
+func (h *house) engineFigures() []engineFigure {
+	e, ok := h.engine.(*postgres.Engine)
+	if !ok {
+		return nil
+	}
+	return append(databaseFigures(e.Stats()), objectFigures(h.bucket, h.cache)...)
+}
+
 // engineCounters are what the engine has counted.
-func (h *house) engineCounters() []engineCounter { return nil }
+func (h *house) engineCounters() (all []engineCounter) {
+	for _, f := range h.engineFigures() {
+		all = append(all, engineCounter{strings.ReplaceAll(f.name, "_", " "), f.value()})
+	}
+	return all
+}
+
+// clusterMetrics adds what a node among others has to tell.
+func (h *house) clusterMetrics(r *prometheus.Registry) {
+	for _, f := range h.engineFigures() {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "martlet_engine_" + f.name + "_total", Help: f.help}, func() float64 { return float64(f.value()) }))
+	}
+	if c := h.cache; c != nil {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "martlet_engine_object_cache_bytes", Help: "Bytes of objects on this node's disk."}, func() float64 { return float64(c.Counts().Bytes) }))
+	}
+	if !shared(h.cfg) {
+		return
+	}
+	gauge := func(name, help string, value func() bool) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			if value() {
+				return 1
+			}
+			return 0
+		}))
+	}
+	gauge("martlet_node_draining", "1 while this node is about to leave, else 0.", h.draining)
+	gauge("martlet_node_ready", "1 while clients are welcome at this node, else 0.", func() bool { return h.vitals.ready() == nil })
+}

@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/postgres"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 )
 
@@ -110,6 +113,35 @@ func TestHealthPageOfACluster(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, w.Body)
 		}
+	}
+}
+
+// All that the engine counts is told, under names of its own.
+func TestEngineFigures(t *testing.T) {
+	var s postgres.Stats
+	all := databaseFigures(&s)
+	seen := map[string]bool{}
+	for _, f := range all {
+		if seen[f.name] || !strings.HasSuffix(f.help, ".") {
+			t.Errorf("%q: %q", f.name, f.help)
+		}
+		seen[f.name] = true
+	}
+	counters := 0
+	v := reflect.ValueOf(&s).Elem()
+	for i := range v.NumField() {
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
+		counters++
+		v.Field(i).Addr().Interface().(*atomic.Int64).Store(1)
+	}
+	sum := int64(0)
+	for _, f := range all {
+		sum += f.value()
+	}
+	if sum != int64(counters) || len(all) != counters {
+		t.Errorf("%d figures tell of %d of %d counters", len(all), sum, counters)
 	}
 }
 

@@ -57,6 +57,7 @@ func newMetrics(h *house, sessions *netsrv.Server) *prometheus.Registry {
 		})
 	}
 	r.MustRegister(queueMetrics{h.queue}, linkMetrics{h.links})
+	h.clusterMetrics(r)
 	return r
 }
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/carry"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/record"
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // A store says of itself when nobody may serve from it: while it is filled, while it is
@@ -24,12 +26,16 @@ type sourceMark struct {
 var (
 	sourceKey  = []byte("s") // in the shard of copies
 	restoreKey = []byte("r")
+	mendingKey = []byte("w")
 )
 
 const (
-	sourceKind  = 2
-	restoreKind = 3
+	sourceKind = 2
+	underKind  = 3 // something is under way
 )
+
+// underWay is the value of a mark that says no more than that it is there.
+func underWay() []byte { return record.Seal(underKind, nil) }
 
 func (m sourceMark) encode() []byte {
 	var e record.Enc
@@ -53,6 +59,7 @@ func decodeSourceMark(b []byte) (m sourceMark, err error) {
 type marks struct {
 	source   *sourceMark
 	restored bool // a restore into it has not come to its end
+	mending  bool // nor has a repair
 }
 
 func readMarks(ctx context.Context, e engine.Engine) (m marks, err error) {
@@ -66,6 +73,9 @@ func readMarks(ctx context.Context, e engine.Engine) (m marks, err error) {
 		}
 		if err == nil {
 			_, m.restored, err = r.Get(restoreKey)
+		}
+		if err == nil {
+			_, m.mending, err = r.Get(mendingKey)
 		}
 		return err
 	})
@@ -97,10 +107,32 @@ func mayServe(ctx context.Context, e engine.Engine, name string) error {
 		return err
 	case m.restored:
 		return failed("the %s store holds a part of a restore; run martlet restore --whole again", name)
+	case m.mending:
+		return failed("a repair of the %s store has not come to its end; run martlet verify --repair again", name)
 	case m.source != nil && m.source.Done:
 		return failed("the %s store was copied to %s on %s, which goes on since; set engine = %q in [store], or, to lose what has come there since: martlet store reopen %s", name, m.source.To, localTime(m.source.At), m.source.To, name)
 	case m.source != nil:
 		return failed("the %s store is being copied to %s since %s; let martlet store copy come to its end or run it again, or give the copy up: martlet store reopen %s", name, m.source.To, localTime(m.source.At), name)
 	}
 	return nil
+}
+
+// notBeside refuses to serve from a database in which nobody is known while there is a store in
+// the data folder: it was to be copied, and senders would hear that nobody lives here.
+func (h *house) notBeside(ctx context.Context) error {
+	if !h.serving || !shared(h.cfg) {
+		return nil
+	}
+	if list, err := os.ReadDir(engineDir(h.cfg)); err != nil || len(list) == 0 {
+		return nil
+	}
+	empty := true
+	err := h.engine.View(ctx, store.DirectoryShard, func(r engine.Reader) error {
+		empty = true
+		return r.Scan(nil, nil, false, func(_, _ []byte) bool { empty = false; return false })
+	})
+	if err == nil && empty {
+		err = misused("the database is empty, and there is a store in %s; bring it over with martlet store copy --from pebble --to postgres, or move it away to begin anew", engineDir(h.cfg))
+	}
+	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/carry"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/node"
@@ -142,7 +143,7 @@ func (s *side) alone(ctx context.Context, wait func(what string)) error {
 func (s *side) records(ctx context.Context) (bool, error) {
 	shards, err := s.engine.Shards(ctx)
 	for _, sh := range shards {
-		if sh != node.Shard {
+		if sh != node.Shard && sh != carry.Shard {
 			return true, err
 		}
 	}

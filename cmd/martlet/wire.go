@@ -128,6 +128,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err = mayServe(ctx, h.engine, cfg.Store.Engine); err != nil {
 		return err
 	}
+	if err = h.notBeside(ctx); err != nil {
+		return err
+	}
 	if h.store, err = store.Open(h.engine, storeOptions(cfg, h.spool, h.log)); err != nil {
 		return err
 	}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
+)
+
+// repairDatabase brings the records of a shared store into accord. Its files are the database's,
+// which checks and mends them with programs of its own, and from its standbys and backups; so
+// that is to be done before.
+func repairDatabase(cmd *cobra.Command, cfg *conf.Config, plan bool, give map[mail.AccountID]mail.Address) error {
+	if err := giveUpRoot(cfg); err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	s, err := openSide(ctx, cfg, "postgres", false, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.close() }()
+	r := newRepairer(cmd, cfg, plan, give)
+	if plan {
+		return r.tell(repairLine{Event: "done", What: "the store's files are the database's: pg_amcheck looks at them, a standby or a backup of the database mends them; without --plan the records would be brought into accord"})
+	}
+	if err := s.alone(ctx, func(string) {}); err != nil {
+		return err
+	}
+	m, err := readMarks(ctx, s.engine)
+	if err == nil && !m.mending {
+		err = mayServe(ctx, s.engine, "postgres") // of a part of a copy nothing is to be mended
+	}
+	if err != nil {
+		return err
+	}
+	if err := setMark(ctx, s.engine, mendingKey, underWay()); err != nil {
+		return err
+	}
+	done, err := r.begin()
+	if err != nil {
+		return err
+	}
+	defer r.report.Close()
+	st, err := store.Open(s.engine, store.Options{Now: time.Now})
+	if err != nil {
+		return err
+	}
+	err = r.allRecords(s.engine, st)
+	st.Close()
+	if err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	return r.end(done, func() error { return setMark(context.WithoutCancel(ctx), s.engine, mendingKey, nil) })
+}
