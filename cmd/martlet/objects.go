@@ -47,6 +47,21 @@ func (h *house) openObjects(patience time.Duration) (postgres.Objects, error) {
 	return cache, nil
 }
 
+// sweepOrphans removes what killed nodes have left of bodies: bytes that no record names.
+func (h *house) sweepOrphans(ctx context.Context) {
+	e, ok := h.engine.(*postgres.Engine)
+	if !ok {
+		return
+	}
+	began := time.Now()
+	gone, err := e.Orphans(ctx)
+	if err != nil {
+		h.log.Warn("what is left of bodies cannot be swept; it is tried again tomorrow", "err", err)
+		return
+	}
+	h.log.Info("swept what was left of bodies", "uploads", gone.Uploads, "removed", gone.Removed, "bytes", gone.Bytes, "parts", gone.Parts, "took", time.Since(began).Round(time.Millisecond))
+}
+
 // objectsFacts are what a look at an object store tells. Its JSON is public interface.
 type objectsFacts struct {
 	Endpoint  string  `json:"endpoint"`

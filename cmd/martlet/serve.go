@@ -387,5 +387,6 @@ func (h *house) sweepDaily(ctx context.Context) error {
 			continue
 		}
 		h.log.Info("swept", "bodies", swept.Blobs, "removed", swept.Removed, "bytes", swept.Bytes, "took", time.Since(began).Round(time.Millisecond))
+		h.sweepOrphans(ctx)
 	}
 }
