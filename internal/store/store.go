@@ -76,6 +76,7 @@ type Store struct {
 
 	mu        sync.Mutex
 	accounts  map[mail.AccountID]*Account
+	sightings map[mail.AccountID]sighting
 	referrers []func(context.Context, func(mail.BlobRef)) error
 
 	anyone   openSharers

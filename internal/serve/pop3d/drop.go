@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -27,7 +28,11 @@ func (s *session) enter(ctx context.Context, who directory.Account, how string) 
 		return fault.New(fault.Busy, "another POP3 session has the mailbox open")
 	}
 	s.account, s.locked = who, true // noted at once: a panic below must not leave the lock
-	d, err := s.open(ctx, who)
+	err := s.occupy(ctx, s.srv.opt.Store.Account(who.ID)) // first: what another session removes is not to be shown
+	var d *drop
+	if err == nil {
+		d, err = s.open(ctx, who)
+	}
 	if err != nil {
 		s.unlock()
 		return err
@@ -47,8 +52,43 @@ func (s *session) open(ctx context.Context, who directory.Account) (*drop, error
 	return openDrop(ctx, s.srv.opt.Store.Account(who.ID))
 }
 
+// leaveFor is how long giving the INBOX up may wait for a store that cannot be reached.
+const leaveFor = 5 * time.Second
+
+// occupy keeps sessions on other nodes out.
+func (s *session) occupy(ctx context.Context, a *store.Account) (err error) {
+	s.renew, s.leave, err = a.Occupy(ctx, s.srv.opt.Idle+time.Minute)
+	if fault.Is(err, fault.Busy) {
+		return fault.New(fault.Busy, "another POP3 session has the mailbox open")
+	}
+	s.renewed = s.srv.opt.Store.Now()
+	return err
+}
+
+// still says now and then that the session is there: before anything that takes its time, and
+// before the messages are removed.
+func (s *session) still(ctx context.Context, always bool) error {
+	if s.renew == nil {
+		return nil
+	}
+	if now := s.srv.opt.Store.Now(); always || now.Sub(s.renewed).Abs() >= time.Minute {
+		if err := s.renew(ctx); err != nil {
+			return err
+		}
+		s.renewed = now
+	}
+	return nil
+}
+
 // unlock releases what enter took. It may be called twice.
 func (s *session) unlock() {
+	if leave := s.leave; leave != nil {
+		s.renew, s.leave = nil, nil
+		ctx := s.srv.opt.Store.Patient(context.WithoutCancel(s.ctx), leaveFor)
+		if err := leave(ctx); err != nil {
+			s.conn.Log().Warn("the mailbox is not given up; other nodes will take it over", "err", err)
+		}
+	}
 	if s.locked {
 		s.srv.release(s.account.ID)
 		s.drop, s.locked = nil, false

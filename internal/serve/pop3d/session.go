@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -26,6 +27,9 @@ type session struct {
 	errors   int
 	failures int  // of login
 	over     bool // after the present answer
+
+	renew, leave func(context.Context) error // of the INBOX, before other nodes; nil: it is not had
+	renewed      time.Time
 }
 
 // state is where in the dialogue a session is (RFC 1939, 3).
@@ -139,7 +143,13 @@ func (s *session) dispatch(ctx context.Context, line string) {
 		s.mistake(bad)
 		return
 	}
-	switch err := row.run(s, ctx, args); {
+	err := s.still(ctx, verb == "QUIT" && s.drop != nil && s.drop.count < s.drop.picture.Len())
+	if err == nil {
+		err = row.run(s, ctx, args)
+	} else if fault.Is(err, fault.Busy) { // nothing is removed
+		s.over = true
+	}
+	switch {
 	case err == nil:
 	case fault.Is(err, fault.Invalid) || fault.Is(err, fault.Unsupported):
 		s.mistake(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
@@ -68,12 +69,18 @@ func newWorld(t testing.TB, opt netsrv.Options) *world {
 // newWorldWith is newWorld with an issuer of tokens.
 func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *world {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	now := func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { eng.Close() })
+	return newWorldOver(t, opt, tokens, eng, func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) })
+}
+
+// newWorldOver is newWorldWith on an engine, where the account may be already.
+func newWorldOver(t testing.TB, opt netsrv.Options, tokens directory.Tokens, eng engine.Engine, now func() time.Time) *world {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	st, err := store.Open(eng, store.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
@@ -86,12 +93,15 @@ func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *wo
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.AddDomain(ctx, "example.org"); err != nil {
-		t.Fatal(err)
-	}
-	a, err := dir.AddAccount(ctx, mail.Address{Local: "alice", Domain: "example.org"}, password, store.Quota{})
+	addr := mail.Address{Local: "alice", Domain: "example.org"}
+	a, err := dir.Lookup(ctx, addr)
 	if err != nil {
-		t.Fatal(err)
+		if err := dir.AddDomain(ctx, "example.org"); err != nil {
+			t.Fatal(err)
+		}
+		if a, err = dir.AddAccount(ctx, addr, password, store.Quota{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var ids atomic.Int64
 	opt.NewID = func() string { return fmt.Sprint("conn", ids.Add(1)) }
@@ -106,7 +116,6 @@ func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *wo
 		}
 		cancel()
 		dir.Close()
-		eng.Close()
 	})
 	return w
 }
