@@ -11,10 +11,12 @@ import (
 )
 
 func newClusterCommand() *cobra.Command {
-	return family("cluster", "Look after the nodes that share a store",
+	return family("cluster", "Look after the nodes that share a store, and its databases",
 		`Nodes are machines that share a store ([store] engine = "postgres"): each serves every
-account. See docs/cluster.md.`,
-		clusterStatusCommand(), clusterDrainCommand(), clusterForgetCommand())
+account. Groups are the databases of the store, of which each account is in one. See
+docs/cluster.md.`,
+		clusterStatusCommand(), clusterDrainCommand(), clusterForgetCommand(),
+		clusterGroupsCommand(), clusterAddGroupCommand(), clusterMoveCommand(), clusterMovesCommand())
 }
 
 func clusterStatusCommand() *cobra.Command {

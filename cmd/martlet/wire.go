@@ -245,7 +245,7 @@ func (h *house) backup() backup.House {
 // admin is the way in for commands.
 func (h *house) admin() http.Handler {
 	return admin.New(admin.Options{
-		Store: h.store, Directory: h.directory, Queue: h.queue, Allowance: h.allowance, Trace: h.trace, Reports: h.reports, Links: h.links, Node: h.node, Files: h.files, Backup: h.backup(), Names: h.names, Work: h.work,
+		Store: h.store, Directory: h.directory, Queue: h.queue, Allowance: h.allowance, Trace: h.trace, Reports: h.reports, Links: h.links, Groups: groupsOf(h.engine), Node: h.node, Files: h.files, Backup: h.backup(), Names: h.names, Work: h.work,
 		Version: thisBuild().Version, Log: h.log, Now: time.Now, Rand: rand.Reader, PID: os.Getpid(),
 	})
 }
