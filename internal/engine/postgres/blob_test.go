@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -95,5 +96,22 @@ func TestBlobContract(t *testing.T) {
 				return openBlobs(t, opt)
 			}})
 		})
+	}
+}
+
+// harmed changes a file; nil removes it.
+func harmed(t *testing.T, file string, change func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b = change(b); b == nil {
+		err = os.Remove(file)
+	} else {
+		err = os.WriteFile(file, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

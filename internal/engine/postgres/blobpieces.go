@@ -13,7 +13,7 @@ import (
 
 const (
 	pieceBytes = 256 << 10 // of an upload in one row, its checksum apart
-	pieceBatch = 4         // rows in one statement
+	pieceBatch = 3         // rows in one statement
 )
 
 var (
