@@ -170,16 +170,16 @@ func (l *ledger) check(t testing.TB, e *Engine, shard engine.Shard) error {
 	return nil
 }
 
-// crowd are clients that work on accounts from several nodes.
-type crowd struct {
+// clients work on accounts from several nodes.
+type clients struct {
 	ledgers []*ledger
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
 
-func startCrowd(nodes []*Engine, accounts int) *crowd {
+func startClients(nodes []*Engine, accounts int) *clients {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &crowd{stop: stop}
+	c := &clients{stop: stop}
 	for i := range accounts {
 		l := &ledger{acks: map[string]int{}}
 		c.ledgers = append(c.ledgers, l)
@@ -201,7 +201,7 @@ func startCrowd(nodes []*Engine, accounts int) *crowd {
 
 // end stops the clients and judges. What a client was not told is not counted: its last
 // entry may be there.
-func (c *crowd) end(t testing.TB, e *Engine) error {
+func (c *clients) end(t testing.TB, e *Engine) error {
 	c.stop()
 	c.done.Wait()
 	for i, l := range c.ledgers {
@@ -253,7 +253,7 @@ func TestMoveKilledAtEachStep(t *testing.T) {
 	nodes, _ := twoGroups(t, func(o *Options) { still(o); o.eachStep = k.each }, still)
 	a, b := nodes[0], nodes[1]
 	names := []string{HomeGroup, "second"}
-	c := startCrowd(nodes, 1)
+	c := startClients(nodes, 1)
 	putAll(t, a, acct+5, "k", "v") // another, which is not touched
 	for len(c.ledgers[0].told()) < 20 {
 		time.Sleep(time.Millisecond)
@@ -335,7 +335,7 @@ func moveModel(t *testing.T, seed uint64, moves int, with func(*Options)) error 
 		func(o *Options) { with(o); o.eachStep = kills[1].each })
 	names := []string{HomeGroup, "second"}
 	const accounts = 3
-	c := startCrowd(nodes, accounts)
+	c := startClients(nodes, accounts)
 	killed := 0
 	for range moves {
 		i := random.IntN(2)
