@@ -121,15 +121,15 @@ func TestForeignOnRandom(t *testing.T) {
 	})
 }
 
-// count is what crowd did.
+// count is what contend did.
 type count struct {
 	wrong atomic.Int64 // views that cannot be
 	total int64
 	stats *Stats
 }
 
-// crowd has two nodes count on a few shards, all at a time, and look at what they have.
-func crowd(t *testing.T, url string, writers, each, shards int, switchOff func(*without)) *count {
+// contend has two nodes count on a few shards, all at a time, and look at what they have.
+func contend(t *testing.T, url string, writers, each, shards int, switchOff func(*without)) *count {
 	t.Helper()
 	opt := options(url)
 	switchOff(&opt.without)
@@ -200,7 +200,7 @@ func crowd(t *testing.T, url string, writers, each, shards int, switchOff func(*
 // TestManyOnTwoNodes: none of the changes of two nodes is lost, and no view is of two moments.
 func TestManyOnTwoNodes(t *testing.T) {
 	const writers, each, shards = 16, 25, 2
-	c := crowd(t, pgtest.Shared(t), writers, each, shards, func(*without) {})
+	c := contend(t, pgtest.Shared(t), writers, each, shards, func(*without) {})
 	if c.total != writers*each || c.wrong.Load() > 0 {
 		t.Errorf("%d changes of %d, %d wrong views", c.total, writers*each, c.wrong.Load())
 	}
@@ -208,7 +208,7 @@ func TestManyOnTwoNodes(t *testing.T) {
 		c.stats.Loads.Load(), c.stats.Clashes.Load(), c.stats.RowLocks.Load())
 	t.Run("control", func(t *testing.T) {
 		url := pgtest.Shared(t)
-		if c := crowd(t, url, writers, each, shards, func(w *without) { w.guard = true }); c.total == writers*each {
+		if c := contend(t, url, writers, each, shards, func(w *without) { w.guard = true }); c.total == writers*each {
 			t.Error("without the guard nothing is lost: the test proves nothing")
 		}
 	})
