@@ -234,6 +234,10 @@ func (s *session) settle(truth *memory) (untrue []string) {
 	for _, w := range s.wrong {
 		untrue = append(untrue, s.name+": "+w)
 	}
+	if s.story != "" {
+		s.crowd.note("%s", s.story)
+		s.story = ""
+	}
 	s.wrong = nil
 	if err := s.check(truth); err != nil {
 		untrue = append(untrue, err.Error())

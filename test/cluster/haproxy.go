@@ -35,6 +35,11 @@ func (l *Lab) startProxy() error {
 		for _, n := range l.Nodes {
 			fmt.Fprintf(&b, "  server %s %s:%d check port 80 send-proxy-v2\n", n.Name, n.IPv4, d.port)
 		}
+		// Where no node can reach the database, each can still say so.
+		b.WriteString("  option allbackups\n")
+		for _, n := range l.Nodes {
+			fmt.Fprintf(&b, "  server %s-anyhow %s:%d backup send-proxy-v2\n", n.Name, n.IPv4, d.port)
+		}
 	}
 	b.WriteString("listen postgres\n  bind :5432\n  option httpchk GET /primary\n  default-server on-marked-down shutdown-sessions\n")
 	for _, d := range l.Databases {

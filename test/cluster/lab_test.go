@@ -27,7 +27,9 @@ func build(t *testing.T, o Options) *Lab {
 	t.Logf("databases, object store and proxy after %v", time.Since(began).Round(100*time.Millisecond))
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(l.logs(25))
+			if os.Getenv("MARTLET_WORLD_KEEP") == "" {
+				t.Log(l.logs(25))
+			}
 		}
 		l.Close()
 	})

@@ -141,10 +141,14 @@ func (m *memory) place(uid uint32) int {
 	if i := slices.Index(m.seq, uid); i >= 0 {
 		return i
 	}
-	for i := len(m.seq) - 1; i >= 0 && (m.seq[i] == 0 || m.seq[i] > uid); i-- {
-		if m.seq[i] == 0 {
-			return i
+	at := 0 // behind the last one that is known to come before it
+	for i, known := range m.seq {
+		if known != 0 && known < uid {
+			at = i + 1
 		}
+	}
+	if at < len(m.seq) && m.seq[at] == 0 {
+		return at
 	}
 	return -1
 }

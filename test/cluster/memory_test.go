@@ -38,6 +38,7 @@ func TestMemoryNotices(t *testing.T) {
 		{"one gone", true, []string{"* VANISHED 4", "* 2 FETCH (UID 9 FLAGS (\\Seen) MODSEQ (52))"}, ""},
 		{"one gone by number", false, []string{"* 2 EXPUNGE", "* 2 FETCH (UID 9 FLAGS (\\Seen) MODSEQ (52))"}, ""},
 		{"a new one gone before it was asked for", true, []string{"* 5 EXISTS", "* 5 FETCH (UID 12 FLAGS () MODSEQ (53))", "* VANISHED 11", "* 4 FETCH (UID 12 FLAGS () MODSEQ (53))"}, ""},
+		{"an old one gone that was not asked for, new ones there", true, []string{"SELECT", "* 3 EXISTS", "OK", "* 2 FETCH (UID 4 FLAGS (\\Seen) MODSEQ (6))", "* 5 EXISTS", "* VANISHED 2", "* 1 FETCH (UID 4 FLAGS (\\Seen) MODSEQ (6))"}, ""},
 		{"resync", true, []string{"SELECT QRESYNC", "* 3 EXISTS", "* OK [HIGHESTMODSEQ 60]", "* VANISHED (EARLIER) 1:3", "* 2 FETCH (UID 9 FLAGS (\\Seen) MODSEQ (55))", "* 3 FETCH (UID 11 FLAGS () MODSEQ (60))", "OK"}, ""},
 
 		{"fewer", true, []string{"* 2 EXISTS"}, "no expunge"},

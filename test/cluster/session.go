@@ -27,6 +27,8 @@ type session struct {
 	marked map[uint32]bool // by UID: whether its keyword is there; absent: not known
 	rng    *rand.Rand
 	late   []string // what was acknowledged before it asked, and not shown
+	talked []string // the last lines, for whoever looks for a fault
+	story  string   // of them when something untrue was told first
 }
 
 var errRefused = errors.New("refused")
@@ -88,6 +90,7 @@ func (s *session) do(format string, args ...any) (answer string, err error) {
 func (s *session) run(command string, selecting bool) (answer string, err error) {
 	s.tag++
 	tag := fmt.Sprintf("t%d ", s.tag)
+	s.heard("> " + tag + command)
 	if err := s.t.send(tag + command + "\r\n"); err != nil {
 		return "", err
 	}
@@ -100,6 +103,7 @@ func (s *session) until(tag, command string, selecting bool) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		s.heard("< " + line)
 		if rest, ok := strings.CutPrefix(line, tag); ok {
 			if s.memory != nil {
 				s.codes(rest, selecting)
@@ -120,6 +124,16 @@ func (s *session) until(tag, command string, selecting bool) (string, error) {
 			s.told(line, literals, selecting)
 			s.crowd.Told(s, line)
 		}
+	}
+}
+
+// heard remembers a line; once something untrue was told, all lines up to it.
+func (s *session) heard(line string) {
+	if s.talked = append(s.talked, line); len(s.talked) > 120 {
+		s.talked = s.talked[60:]
+	}
+	if s.memory != nil && len(s.wrong) > 0 && s.story == "" {
+		s.story = fmt.Sprintf("%s: %s\n    %s", s.name, s.wrong[0], strings.Join(s.talked[max(0, len(s.talked)-60):], "\n    "))
 	}
 }
 
