@@ -26,6 +26,7 @@ import (
 // plan is what the flags ask for.
 type plan struct {
 	parts    []string
+	systems  []string // that take part; empty: all
 	rivals   []string
 	rounds   int
 	duration time.Duration
@@ -60,10 +61,11 @@ func main() {
 
 func flags(args []string) (plan, error) {
 	var p plan
-	var only, rivals string
+	var only, systems, rivals string
 	var quick bool
 	f := flag.NewFlagSet("benchcluster", flag.ExitOnError)
 	f.StringVar(&only, "only", "", "parts, of "+strings.Join(parts, ",")+" (default all)")
+	f.StringVar(&systems, "systems", "", "of pebble,postgres,standby,two and the rivals, those that take part (default all)")
 	f.StringVar(&rivals, "rivals", "mdbox,cyrus", "whose single node stands beside; empty: nobody's")
 	f.IntVar(&p.rounds, "rounds", 3, "times that deliveries, mix and nodes are run, each on fresh servers, in turning order")
 	f.DurationVar(&p.duration, "duration", 3*time.Second, "length of each run of deliveries and mix")
@@ -82,7 +84,7 @@ func flags(args []string) (plan, error) {
 	if quick {
 		hurry(f)
 	}
-	p.rivals = list(rivals)
+	p.rivals, p.systems = list(rivals), list(systems)
 	if p.parts = list(only); len(p.parts) == 0 {
 		p.parts = parts
 	}
