@@ -163,7 +163,7 @@ func (p *putting) commit(ctx context.Context, from, to int) error {
 		return nil
 	}
 	settled := slices.Clone(p.out[from:to]) // what reading them has said
-	err := p.l.account.Update(ctx, func(tx *store.Tx) error {
+	err := p.l.account.Update(p.l.account.Foresee(ctx, "", p.expected(from, to)...), func(tx *store.Tx) error {
 		copy(p.out[from:to], settled)
 		return p.append(tx, from, to)
 	})
@@ -180,15 +180,19 @@ func (p *putting) commit(ctx context.Context, from, to int) error {
 	return cmp.Or(p.commit(ctx, from, middle), p.commit(ctx, middle, to))
 }
 
-func (p *putting) append(tx *store.Tx, from, to int) error {
-	w := &writing{putting: p, tx: tx, boxes: map[string]mail.MailboxID{}}
-	var expect []store.NewMessage
+// expected are the messages that are going to be appended.
+func (p *putting) expected(from, to int) (list []store.NewMessage) {
 	for i := from; i < to; i++ {
 		if p.parcels[i] != nil {
-			expect = append(expect, store.NewMessage{Parcel: p.parcels[i]})
+			list = append(list, store.NewMessage{Parcel: p.parcels[i]})
 		}
 	}
-	if err := tx.Expect(expect); err != nil {
+	return list
+}
+
+func (p *putting) append(tx *store.Tx, from, to int) error {
+	w := &writing{putting: p, tx: tx, boxes: map[string]mail.MailboxID{}}
+	if err := tx.Expect(p.expected(from, to)); err != nil {
 		return err
 	}
 	box, err := tx.MailboxByID(p.at)

@@ -159,6 +159,7 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 		return err
 	}
 	account := r.opt.Store.Account(id)
+	ctx = account.Foresee(ctx, key, store.NewMessage{Parcel: l.msg})
 	err = doubtless(ctx, func(ctx context.Context) error { return account.Update(ctx, deliver) })
 	r.doubts.note(what, key, err, r.opt.Now())
 	if fault.Is(err, fault.OverQuota) {

@@ -63,6 +63,8 @@ type without struct {
 	orphanAge bool // orphans of any age are removed
 	rowFirst  bool // the row of a blob comes before its bytes
 	young     bool // a Put of what is there does not make it young
+
+	foresight bool // reads keys when they are asked for
 }
 
 func (o Options) withDefaults() Options {

@@ -30,6 +30,10 @@ type shard struct {
 	gone    [][]byte // keys of base that were forgotten since others have written them
 	suspect bool     // base may be old: a commit on top of it has failed
 
+	emptied uint64     // grows when what is known is forgotten
+	ahead   *foresight // gathers keys that are to be read
+	reading bool       // others are being read
+
 	ears    atomic.Int64 // watchers and listeners
 	telling sync.Mutex   // held while listeners are called, and until base is what they were told of
 	hear    sync.Mutex
@@ -61,6 +65,7 @@ func (s *shard) bare() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.base.tree = newTree()
+	s.emptied++
 }
 
 // holds returns a copy of what is known of a state, nil if it is not one at hand. It is

@@ -10,6 +10,10 @@ var (
 	stGet = &statement{"m_get", `SELECT s.epoch, s.home, s.state, s.version, s.token, CASE WHEN s.token = $3::bigint THEN NULL ELSE s.recent END, k.value
 FROM (SELECT $1::bigint AS id) AS i LEFT JOIN shards AS s ON s.shard = i.id LEFT JOIN kv AS k ON k.shard = i.id AND k.key = $2::bytea`}
 
+	// Some records, and before them what the row of their shard says at that moment.
+	stSome = &statement{"m_some", `(SELECT epoch, home, state, version, token, CASE WHEN token = $3::bigint THEN NULL ELSE recent END AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
+UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigint AND key = ANY ($2::bytea[]))`}
+
 	// Records in [$2, $3), and before them what the row of their shard says at that moment.
 	stScan = &statement{"m_scan", `(SELECT epoch, home, state, version, token, CASE WHEN token = $5::bigint THEN NULL ELSE recent END AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
 UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigint AND key >= $2::bytea AND key < $3::bytea ORDER BY key LIMIT $4::bigint)`}

@@ -18,6 +18,7 @@ func (g *group) update(ctx context.Context, id engine.Shard, fn func(engine.Writ
 	defer g.leave(s)
 	u := &updating{g: g, s: s, ctx: ctx, retry: g.pool.retry(ctx)}
 	defer u.retry.stop()
+	g.foresee(ctx, s)
 	for {
 		err := u.attempt(fn)
 		switch {

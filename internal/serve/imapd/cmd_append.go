@@ -137,7 +137,7 @@ func (s *session) receive(m *imap.AppendMessage, room *int64) (*store.Arrival, e
 // appendAll puts the messages into the mailbox as one change.
 func (s *session) appendAll(at *target, messages []store.NewMessage) (reply, error) {
 	var uids mail.UIDSet
-	err := at.acct.Update(s.ctx, func(tx *store.Tx) error {
+	err := at.acct.Update(at.acct.Foresee(s.ctx, "", messages...), func(tx *store.Tx) error {
 		uids = nil
 		if err := tx.Expect(messages); err != nil {
 			return err

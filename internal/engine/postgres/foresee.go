@@ -1,0 +1,150 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+)
+
+// foresight is one statement that reads what functions of Updates are going to ask for.
+// While one of a shard is under way, the next gathers.
+type foresight struct {
+	keys [][]byte
+	done chan struct{}
+}
+
+// mostForeseen is how many keys are read ahead for one Update; who needs more reads on by
+// himself.
+const mostForeseen = 2048
+
+// foresee reads the keys that the function of an Update is going to ask for, if they are not
+// known, before its turn. It is an effort only: what goes wrong shows when the function asks.
+func (g *group) foresee(ctx context.Context, s *shard) {
+	keys := engine.Foreseen(ctx)
+	if len(keys) == 0 || g.opt.without.foresight {
+		return
+	}
+	f, mine := s.foresee(keys[:min(len(keys), mostForeseen)])
+	if f == nil {
+		return
+	}
+	if mine {
+		g.readAhead(s, f)
+	}
+	select {
+	case <-f.done:
+		return
+	default:
+	}
+	rest := restOf(ctx)
+	defer rest()
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+	}
+}
+
+// foresee enters the keys that are not known into the next statement, nil if all are; mine
+// tells that the caller is to run it.
+func (s *shard) foresee(keys [][]byte) (f *foresight, mine bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.base.tree
+	if s.tip != nil {
+		t = s.tip
+	}
+	for _, k := range keys {
+		if _, w := t.get(k); w != unknown || checkKey(k) != nil {
+			continue
+		}
+		if s.ahead == nil {
+			s.ahead = &foresight{done: make(chan struct{})}
+		}
+		s.ahead.keys = append(s.ahead.keys, slices.Clone(k))
+		f = s.ahead
+	}
+	if f != nil && !s.reading {
+		s.reading, s.ahead, mine = true, nil, true
+	}
+	return f, mine
+}
+
+// readAhead runs a statement, and leaves those that have gathered meanwhile to another
+// goroutine.
+func (g *group) readAhead(s *shard, f *foresight) {
+	g.readKeys(s, f)
+	s.mu.Lock()
+	next := s.ahead
+	s.ahead, s.reading = nil, next != nil
+	s.mu.Unlock()
+	if next == nil {
+		return
+	}
+	g.enter(s.id) // it stays until that is done, whoever leaves
+	g.work.Go(func() {
+		g.readAhead(s, next)
+		g.leave(s)
+	})
+}
+
+// readKeys makes one attempt.
+func (g *group) readKeys(s *shard, f *foresight) {
+	defer close(f.done)
+	f.keys = sorted(append(f.keys, s.takeGone()...)) // what others have written is asked for, too
+	s.mu.Lock()
+	token, line, seq, emptied := s.base.token, s.line, s.seq, s.emptied
+	s.mu.Unlock()
+	a := answer{head: head{home: g.home}}
+	g.stats.Reads.Add(1)
+	err := g.pool.once(g.life, func(c *conn) {
+		c.bind(stSome, 3)
+		c.int64(int64(s.id))
+		c.array(typeBytea, len(f.keys), func(i int) { c.bytes(f.keys[i]) })
+		c.int64(token)
+		c.execute()
+	}, func(_ int, row [][]byte) error { return a.row(query{}, row) })
+	if err != nil || a.home != g.home {
+		return
+	}
+	found := make(map[string][]byte, len(a.records))
+	for _, r := range a.records {
+		found[string(r.key)] = r.value
+	}
+	note := func(t *tree) {
+		for _, k := range f.keys {
+			value, there := found[string(k)]
+			t.learnKey(k, value, there)
+		}
+	}
+	s.noteAhead(&a, note, line, seq, emptied)
+}
+
+// noteAhead keeps what was read. line, seq and emptied are the shard's from before.
+func (s *shard) noteAhead(a *answer, note func(*tree), line, seq, emptied uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.line == line && s.emptied == emptied && s.passed(a.identity) {
+		// Only what is not known is noted, and of what was written since all is.
+		s.learn(s.base.identity, note)
+		return
+	}
+	at := s.base.known && s.base.identity == a.identity || s.flying != nil && s.flying.token == a.token
+	if !at {
+		s.mu.Unlock()
+		s.adopt(a.head, seq) // another node has changed it, or nobody here knew it
+		s.mu.Lock()
+	}
+	s.learn(a.identity, note)
+}
+
+// passed tells whether a state is one of those that led to base by commits of this node. It is
+// called with the lock, and is of use while line is as it was before the state was read: then
+// none of those commits was another's.
+func (s *shard) passed(id identity) bool {
+	if !s.base.known || s.base.epoch != id.epoch || id.version > s.base.version {
+		return false
+	}
+	_, ok := since(id.token, s.base.recent)
+	return ok
+}

@@ -1,0 +1,144 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
+)
+
+// TestForesee: what is foreseen costs one question, however many keys it is, and Updates
+// see the truth, also where another node has written in between.
+func TestForesee(t *testing.T) {
+	ctx, url := context.Background(), pgtest.Shared(t)
+	for _, off := range []bool{false, true} {
+		opt := options(url)
+		opt.without.foresight = off
+		a, b := open(t, opt), open(t, options(url))
+		shard := engine.Shard(7000)
+		if off {
+			shard++
+		}
+		put := func(e *Engine, key, value string) {
+			t.Helper()
+			if err := e.Update(ctx, shard, func(w engine.Writer) error { return w.Put([]byte(key), []byte(value)) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(b, "there", "1")
+		put(b, "k3", "old")
+		put(a, "warm", "") // a knows the shard now, and nothing of the keys
+		put(b, "k3", "new")
+		var keys [][]byte
+		for i := range 20 {
+			keys = append(keys, fmt.Appendf(nil, "k%d", i))
+		}
+		before := a.Stats().Reads.Load()
+		seen := map[string]string{}
+		err := a.Update(engine.Foresee(ctx, keys), shard, func(w engine.Writer) error {
+			clear(seen)
+			for _, k := range keys {
+				v, ok, err := w.Get(k)
+				if err != nil {
+					return err
+				}
+				if ok {
+					seen[string(k)] = string(v)
+				}
+			}
+			return w.Put([]byte("k5"), []byte("mine"))
+		})
+		if err != nil || len(seen) != 1 || seen["k3"] != "new" {
+			t.Fatal(err, seen)
+		}
+		reads := a.Stats().Reads.Load() - before
+		if !off && reads != 1 {
+			t.Errorf("%d questions for keys that were foreseen", reads)
+		}
+		if off && reads < 20 {
+			t.Errorf("the control asked %d questions only", reads)
+		}
+	}
+}
+
+// TestForeseeBeside: many Updates of one shard on two nodes, each of which adds to counters
+// that it has foreseen and new ones that it looks for; none is lost and none is seen twice.
+func TestForeseeBeside(t *testing.T) {
+	ctx, url := context.Background(), pgtest.Shared(t)
+	const shard, workers, rounds = engine.Shard(7100), 8, 25
+	nodes := []*Engine{open(t, options(url)), open(t, options(url))}
+	var wg sync.WaitGroup
+	for i := range workers {
+		wg.Go(func() {
+			e := nodes[i%2]
+			for n := range rounds {
+				once, sum := fmt.Appendf(nil, "once-%d-%d", i, n), fmt.Appendf(nil, "sum-%d", n%3)
+				err := e.Update(engine.Foresee(ctx, [][]byte{once, sum}), shard, func(w engine.Writer) error {
+					if _, used, err := w.Get(once); err != nil || used {
+						return fmt.Errorf("%s was there: %w", once, err)
+					}
+					v, _, err := w.Get(sum)
+					if err != nil {
+						return err
+					}
+					if err := w.Put(once, nil); err != nil {
+						return err
+					}
+					return w.Put(sum, append(v[:len(v):len(v)], byte(i)))
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	total := 0
+	err := nodes[0].View(ctx, shard, func(r engine.Reader) error {
+		total = 0
+		return r.Scan([]byte("sum-"), []byte("sum."), false, func(_, v []byte) bool { total += len(v); return true })
+	})
+	if err != nil || total != workers*rounds {
+		t.Errorf("%d of %d are there, %v", total, workers*rounds, err)
+	}
+	var reads int64
+	for _, e := range nodes {
+		reads += e.Stats().Reads.Load()
+	}
+	t.Logf("%d reads for %d Updates", reads, workers*rounds)
+}
+
+// TestNoteAhead: what was read in an older state counts in the present one only if nothing but
+// this node's own commits, of which it knows everything, led from there to here.
+func TestNoteAhead(t *testing.T) {
+	k := []byte("k")
+	for _, c := range []struct {
+		name          string
+		line, emptied uint64 // as they were before the read
+		read          identity
+		want          what
+	}{
+		{"own commits", 7, 3, identity{1, 4, 40}, absent},
+		{"the present state", 6, 3, identity{1, 5, 50}, absent},
+		{"another's commit in between", 6, 3, identity{1, 4, 40}, unknown},
+		{"forgotten in between", 7, 2, identity{1, 4, 40}, unknown},
+		{"a state that never led here", 7, 3, identity{1, 4, 41}, unknown},
+		{"another epoch", 7, 3, identity{2, 4, 40}, unknown},
+	} {
+		s := newShard(&group{opt: &Options{}, stats: &Stats{}}, 1)
+		recent := trail(50, touched{keys: [][]byte{[]byte("other")}}, trail(40, touched{keys: [][]byte{k}}, nil))
+		s.base = state{head: head{identity: identity{1, 5, 50}, recent: recent}, known: true, tree: newTree()}
+		s.line, s.emptied, s.seq = 7, 3, 9
+		a := answer{head: head{identity: c.read, recent: recent}}
+		s.noteAhead(&a, func(t *tree) { t.learnKey(k, nil, false) }, c.line, 8, c.emptied)
+		if _, got := s.base.tree.get(k); got != c.want {
+			t.Errorf("%s: %v, not %v", c.name, got, c.want)
+		}
+		if s.base.identity != (identity{1, 5, 50}) {
+			t.Errorf("%s: the state is %v now", c.name, s.base.identity)
+		}
+	}
+}
