@@ -282,16 +282,18 @@ func (q *Queue) hasten(ctx context.Context, now int64, thoroughly bool) error {
 			}
 		}
 	}
-	if thoroughly {
-		if err := q.walkTurns(ctx, now); err != nil {
-			return err
-		}
+	late := now
+	if !thoroughly {
+		late += least
+	}
+	if err := q.walkTurns(ctx, late); err != nil {
+		return err
 	}
 	return q.hastenLanes(ctx, now)
 }
 
-// walkTurns puts lanes that stand at a time to come where they belong.
-func (q *Queue) walkTurns(ctx context.Context, now int64) error {
+// walkTurns puts lanes that stand later than a time where they belong.
+func (q *Queue) walkTurns(ctx context.Context, after int64) error {
 	for from := []byte{famFlow}; from != nil; {
 		var late []string
 		next := []byte(nil)
@@ -303,7 +305,7 @@ func (q *Queue) walkTurns(ctx context.Context, now int64) error {
 					next = slices.Clone(k)
 					return false
 				}
-				if is, err := decodePlace(v); err == nil && is.at > now {
+				if is, err := decodePlace(v); err == nil && is.at > after {
 					late = append(late, string(k[1:]))
 				}
 				return true

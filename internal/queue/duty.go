@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -171,19 +172,42 @@ func errLate() error {
 	return fault.New(fault.Unavailable, "this node was silent for too long; another sends the message")
 }
 
-// timely is a message that gives nothing away once others may send it: who reads it gets no
-// last byte, and the next host no end of the message.
+// timely is a message whose last byte nobody gets, and the next host no end of it, unless the
+// part is this node's at that moment: by its clock, which a process that was frozen reads when
+// it goes on, and by the record, which one that is cut off cannot read. What is left is the
+// time until the host's answer is on record (RFC 1047).
 type timely struct {
 	io.ReadCloser
-	t Tenure
+	ctx      context.Context
+	d        *duty
+	left     int64 // bytes to come
+	withheld *atomic.Bool
 }
 
-func (r timely) Read(p []byte) (int, error) {
+func (r *timely) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
-	if !r.t.End() {
+	before := r.left
+	r.left -= int64(n)
+	last := before > 0 && r.left <= 0 || err == io.EOF // whoever counts bytes sees the one, others the other
+	if !r.d.t.End() || last && r.d.prove(r.ctx) != nil {
+		r.withheld.Store(true)
 		return 0, errLate()
 	}
 	return n, err
+}
+
+// proofTime is how long the record of the owner is waited for.
+const proofTime = 2 * time.Second
+
+// prove returns a fault unless the record says that the part is this node's.
+func (d *duty) prove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(engine.Patient(ctx, proofTime), proofTime)
+	defer cancel()
+	err := d.q.eng.View(ctx, d.q.shard, d.current)
+	if err == nil && !d.t.End() { // it took long
+		err = errLate()
+	}
+	return err
 }
 
 // write changes the part, unless what does it belongs to a duty that is over.

@@ -281,6 +281,10 @@ func (q *Queue) Retry(ctx context.Context, id ID) error {
 
 // hurry makes all groups of a message due at a time.
 func (t tx) hurry(m *message, at int64) error {
+	at, err := t.soon(at)
+	if err != nil {
+		return err
+	}
 	for n := range m.groups {
 		g, err := t.look().group(m.id, n)
 		if err != nil {
@@ -398,8 +402,12 @@ func (q *Queue) release(ctx context.Context, id ID) error {
 		}
 		m.expires += max(0, now-m.heldAt)
 		m.heldAt = 0
-		err := t.eachGroup(m, func(n int, g *group) error {
-			g.next = max(now, m.release())
+		due, err := t.soon(now)
+		if err != nil {
+			return err
+		}
+		err = t.eachGroup(m, func(n int, g *group) error {
+			g.next = max(due, m.release())
 			if err := t.putGroup(id, n, g); err != nil {
 				return err
 			}

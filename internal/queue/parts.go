@@ -107,6 +107,21 @@ const (
 	counted = 1<<partLow - 1
 )
 
+// partID is newID of a part: a counter of which the time is the upper bits, so that more than
+// there is room for in a millisecond run ahead of it.
+func (q *Queue) partID(now uint64) ID {
+	for {
+		was := q.seq.Load()
+		next := was + 1
+		if ahead := next >> partLow; ahead < now || ahead > now+uint64(stray.Milliseconds()) {
+			next = now<<partLow | was&counted
+		}
+		if q.seq.CompareAndSwap(was, next) {
+			return ID(next>>partLow<<20 | q.part<<partLow | next&counted)
+		}
+	}
+}
+
 // common is a context whose keyed entries go where every node puts them.
 type common struct{}
 

@@ -250,7 +250,7 @@ func (q *Queue) number() (uint64, error) {
 // luck, is new; Enqueue looks.
 func (q *Queue) newID() ID {
 	if q.opt.Parts != nil {
-		return ID(uint64(q.now())<<20 | q.part<<partLow | q.seq.Add(1)&counted)
+		return q.partID(uint64(q.now()))
 	}
 	return ID(uint64(q.now())<<20 | q.seq.Add(1)&(1<<20-1))
 }
@@ -320,6 +320,8 @@ type draft struct {
 	groups []group
 	parcel []byte
 	key    string
+	atOnce bool  // it is to be tried at once
+	behind int64 // this node's clock is, against that of who works the part
 }
 
 func (q *Queue) draft(e Entry, now int64) (*draft, error) {
@@ -350,6 +352,7 @@ func (q *Queue) draft(e Entry, now int64) (*draft, error) {
 	if e.Reason != "" {
 		first += q.gap(1)
 	}
+	d.atOnce = e.Reason == ""
 	d.split(e, first)
 	return d, nil
 }
@@ -388,6 +391,9 @@ func (d *draft) put(t tx, q *Queue, now int64) error {
 	}
 	there, err := d.claim(t, q)
 	if err != nil || there {
+		return err
+	}
+	if err := d.abreast(t, now); err != nil {
 		return err
 	}
 	for n := range d.m.pieces {

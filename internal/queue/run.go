@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -118,7 +119,7 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 	if l.m.road == Local {
 		courier = q.opt.Local
 	}
-	q.intime(ctx, &l.job)
+	q.intime(ctx, l)
 	l.job.Settled = func(some []int, r Result) { q.settled(ctx, p, l.who, some, r) }
 	var results []Result
 	if l.late {
@@ -130,7 +131,7 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 		q.opt.Log.Error("a courier gave the wrong number of results", "queue_id", p.id.String(), "want", len(l.who), "got", len(results))
 		results = make([]Result, len(l.who))
 	}
-	cut := jobCtx.Err() != nil
+	cut := jobCtx.Err() != nil || l.withheld != nil && l.withheld.Load()
 	down := false
 	if l.m.road == Remote && !cut && !l.late { // what is wrong with one mailbox here says nothing of others
 		down = q.learn(p, results)
@@ -139,22 +140,24 @@ func (q *Queue) attempt(ctx context.Context, p pick) {
 }
 
 // intime lets nobody have the end of a job's message once another node may send it.
-func (q *Queue) intime(ctx context.Context, job *Job) {
-	d := q.duty(ctx)
+func (q *Queue) intime(ctx context.Context, l *loaded) {
+	d, job := q.duty(ctx), &l.job
 	if d == nil {
 		return
 	}
 	open, parcel := job.Message.Open, job.Parcel
+	l.withheld = new(atomic.Bool)
 	job.Message.Open = func(ctx context.Context) (io.ReadCloser, error) {
 		r, err := open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return timely{r, d.t}, nil
+		return &timely{r, ctx, d, job.Message.Size, l.withheld}, nil
 	}
 	job.Parcel = func(ctx context.Context) (*store.Parcel, error) {
 		p, err := parcel(ctx)
 		if err == nil && !d.t.End() {
+			l.withheld.Store(true)
 			err = errLate()
 		}
 		return p, err
@@ -168,7 +171,9 @@ type loaded struct {
 	who    []int  // indices of its recipients that wait
 	parcel []byte // nil: to be read when it is wanted
 	late   bool   // its deadline is past, and it goes back
-	err    error
+
+	withheld *atomic.Bool // its end was kept back, as it may be another node's
+	err      error
 }
 
 // maxCarried is the size of a parcel that a look brings along.
