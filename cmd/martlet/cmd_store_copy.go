@@ -15,9 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/carry"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/node"
 )
 
 func newStoreCopyCommand() *cobra.Command {
@@ -124,6 +126,9 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := c.clearNodes(ctx); err != nil {
+		return err
+	}
 	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{Source: c.from.where, Progress: c.screen.progress})
 	c.screen.clear()
 	if fault.Is(err, fault.Exists) {
@@ -141,6 +146,19 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 	}
 	done = true
 	return c.tell(at)
+}
+
+// clearNodes removes from a target that holds nothing else what nodes have left that were
+// started on it and did not stay.
+func (c *storeCopy) clearNodes(ctx context.Context) error {
+	full, err := c.to.records(ctx)
+	if err != nil || full {
+		return err
+	}
+	if _, unfinished, err := carry.Unfinished(ctx, c.to.engine); err != nil || unfinished {
+		return err
+	}
+	return c.to.engine.Update(ctx, node.Shard, func(w engine.Writer) error { return w.DeleteRange(nil, nil) })
 }
 
 // certificates sees to it that a server on the target finds those that were used last: one that

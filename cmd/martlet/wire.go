@@ -122,13 +122,14 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.engine, err = h.openEngine(ctx); err != nil {
 		return err
 	}
+	if err = h.notBeside(ctx); err != nil {
+		return err
+	}
 	if err = h.join(ctx); err != nil {
 		return err
 	}
+	// After it is known as a node: who has set a mark, and then looks for nodes, sees it or is seen.
 	if err = mayServe(ctx, h.engine, cfg.Store.Engine); err != nil {
-		return err
-	}
-	if err = h.notBeside(ctx); err != nil {
 		return err
 	}
 	if h.store, err = store.Open(h.engine, storeOptions(cfg, h.spool, h.log)); err != nil {
