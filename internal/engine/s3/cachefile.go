@@ -11,8 +11,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-// A cached file is the object in blocks, each with a CRC-32C of the key and its bytes behind
-// it, and a trailer: the size, and a CRC-32C of the key, the size and the magic. A file that
+// A cached file is the object in blocks, each with a CRC-32C of the key, its number and its
+// bytes behind it, and a trailer: the size, and a CRC-32C of the key, the size and the magic. A file that
 // has lost a part of itself does not end with one.
 const (
 	blockData  = 64 << 10
@@ -33,6 +33,13 @@ func fileSize(size int64) int64 {
 }
 
 func keySum(key string) uint32 { return crc32.Checksum([]byte(key), castagnoli) }
+
+// blockSum is the checksum of a block; key is that of the key.
+func blockSum(key uint32, number int64, data []byte) uint32 {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(number))
+	return crc32.Update(crc32.Update(key, castagnoli, n[:]), castagnoli, data)
+}
 
 func trailerOf(key string, size int64) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, trailer), uint64(size))
@@ -68,7 +75,7 @@ func readBlock(f vfs.File, sum uint32, size, i int64, buf *[blockBytes]byte) ([]
 	if _, err := f.ReadAt(b, i*blockBytes); err != nil {
 		return nil, err
 	}
-	if binary.BigEndian.Uint32(b[n:]) != crc32.Update(sum, castagnoli, b[:n]) {
+	if binary.BigEndian.Uint32(b[n:]) != blockSum(sum, i, b[:n]) {
 		return nil, errDamaged
 	}
 	return b[:n], nil
@@ -108,7 +115,7 @@ func (w *writer) Write(p []byte) (int, error) {
 
 func (w *writer) flush() {
 	data := w.block[:w.n]
-	b := binary.BigEndian.AppendUint32(data, crc32.Update(w.sum, castagnoli, data))
+	b := binary.BigEndian.AppendUint32(data, blockSum(w.sum, w.size/blockData, data))
 	if _, w.err = w.f.Write(b); w.err == nil {
 		w.size += int64(w.n)
 		w.n = 0

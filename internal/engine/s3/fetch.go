@@ -22,7 +22,6 @@ type filling struct {
 	size  int64
 	there int64 // bytes in whole blocks
 	over  bool
-	err   error
 }
 
 func (f *filling) change(fn func()) {
