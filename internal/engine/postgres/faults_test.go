@@ -137,7 +137,7 @@ func TestLateCommit(t *testing.T) {
 // on; nothing is done twice.
 func TestFrozenServer(t *testing.T) {
 	s := pgtest.Start(t, pgtest.Options{})
-	e, _ := wired(t, s, "public", nil)
+	e, _ := wired(t, s, "public", func(o *Options) { o.poll = 100 * time.Millisecond })
 	if err := e.Update(t.Context(), 1, add); err != nil {
 		t.Fatal(err)
 	}
@@ -146,8 +146,8 @@ func TestFrozenServer(t *testing.T) {
 	if err := e.View(hasty, 1, func(engine.Reader) error { return nil }); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a hasty view: %v", err)
 	}
-	if err := e.Healthy(); err == nil {
-		t.Error("a frozen server is healthy")
+	for e.Healthy() == nil { // the test's time limit ends it
+		time.Sleep(10 * time.Millisecond)
 	}
 	var wg sync.WaitGroup
 	for range 4 {
@@ -168,8 +168,8 @@ func TestFrozenServer(t *testing.T) {
 	if n := number1(t, e); n != 5 {
 		t.Errorf("%d, not 5", n)
 	}
-	if err := e.Healthy(); err != nil {
-		t.Error(err)
+	for e.Healthy() != nil {
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

@@ -159,9 +159,11 @@ func (p *pool) close() {
 
 // connect makes a connection and the commit that it begins with.
 func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
-	c, err := p.dial(ctx)
+	bounded, cancel := context.WithTimeout(ctx, engine.Patience(ctx, p.opt.Patience))
+	defer cancel()
+	c, err := p.dial(bounded)
 	if err == nil {
-		err = p.begin(c, slot)
+		err = p.begin(bounded, c, slot)
 	}
 	if err != nil {
 		if c != nil {
@@ -217,12 +219,14 @@ var session = []string{
 
 var stFence = &statement{"m_fence", `INSERT INTO meta (key, value) VALUES ($1::text, $2::bytea) ON CONFLICT (key) DO UPDATE SET value = excluded.value`}
 
-func (p *pool) begin(c *conn, slot int) error {
-	if _, err := c.script(p.opt.statement, session...); err != nil {
+func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
+	end, _ := ctx.Deadline()
+	limit := min(p.opt.statement, max(time.Until(end), time.Millisecond))
+	if _, err := c.script(limit, session...); err != nil {
 		return err
 	}
 	p.fence(c, slot)
-	if _, err := c.run(p.opt.statement, nil); err != nil {
+	if _, err := c.run(limit, nil); err != nil {
 		return err
 	}
 	if c.warned {

@@ -27,11 +27,11 @@ type proof struct {
 const provers = 2 // statements at a time
 
 // prove returns what the row of a shard says, at a moment after it was called. It makes one
-// attempt.
-func (g *group) prove(ctx context.Context, id engine.Shard) (head, error) {
+// attempt, as long as the call is patient.
+func (g *group) prove(ctx context.Context, r *retry, id engine.Shard) (head, error) {
 	p, i, mine := g.proofs.join(id)
 	if mine {
-		g.runProofs(p)
+		g.work.Go(func() { g.runProofs(p) })
 	}
 	select {
 	case <-p.done:
@@ -42,6 +42,9 @@ func (g *group) prove(ctx context.Context, id engine.Shard) (head, error) {
 		case <-p.done:
 		case <-ctx.Done():
 			return head{}, ctx.Err()
+		case <-r.limit():
+			r.over = true
+			return head{}, errReach
 		}
 	}
 	if p.err != nil {

@@ -32,6 +32,11 @@ func (p *pool) onPulse(ctx context.Context, fill func(*conn), each func(i int, r
 	fill(p.pulse)
 	_, err := p.pulse.run(p.opt.statement, each)
 	p.failing(p.pulse, err)
+	if err == nil {
+		p.down.Store(nil)
+	} else {
+		p.down.Store(&err)
+	}
 	if p.pulse.broken != nil {
 		p.mu.Lock()
 		p.outdate(p.pulse.age)

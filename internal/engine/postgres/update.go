@@ -111,7 +111,7 @@ func (u *updating) fresh() (*rowLock, error) {
 		return u.lockRow()
 	}
 	if suspect && fly == nil {
-		now, err := u.g.prove(u.ctx, s.id)
+		now, err := u.g.prove(u.ctx, u.retry, s.id)
 		if err != nil {
 			return nil, err
 		}
@@ -227,7 +227,7 @@ func (u *updating) onlyRead(w *writer) (*commit, error) {
 	case w.proven || !base.known:
 		return nil, nil
 	}
-	now, err := u.g.prove(u.ctx, s.id)
+	now, err := u.g.prove(u.ctx, u.retry, s.id)
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +247,7 @@ func (u *updating) known(w *writer) error {
 	if known {
 		return nil
 	}
-	now, err := u.g.prove(u.ctx, s.id)
+	now, err := u.g.prove(u.ctx, u.retry, s.id)
 	if err != nil {
 		return err
 	}

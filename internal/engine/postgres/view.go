@@ -97,7 +97,7 @@ func (v *viewing) begin() (*tree, error) {
 		if !known {
 			return newTree(), nil // the first answer says which state it is of
 		}
-		now, err := v.g.prove(v.ctx, v.s.id)
+		now, err := v.g.prove(v.ctx, v.retry, v.s.id)
 		if err != nil {
 			return nil, err
 		}

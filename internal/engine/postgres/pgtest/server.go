@@ -243,14 +243,29 @@ func (s *Server) end(sig syscall.Signal) {
 	s.Thaw()
 	if sig == syscall.SIGKILL {
 		// The children have groups of their own, and would notice that the first is gone.
-		for _, pid := range append(children(s.process.Pid), s.process.Pid) {
+		pids := append(children(s.process.Pid), s.process.Pid)
+		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+		defer gone(pids)
 	} else {
 		_ = s.process.Signal(sig)
 	}
 	<-s.ended
 	s.process = nil
+}
+
+// gone waits until processes have ended: a server does not start beside them.
+func gone(pids []int) {
+	for _, pid := range pids {
+		for range 1000 {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if _, after, ok := bytes.Cut(b, []byte(") ")); err != nil || ok && after[0] == 'Z' {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
 }
 
 // Freeze stops all processes of the server where they are; Thaw lets them go on.
