@@ -17,6 +17,7 @@ import (
 const (
 	firstPause = 50 * time.Millisecond
 	mostPause  = 2 * time.Second
+	leastStall = 2 * time.Second
 )
 
 var errStall = errors.New("the object store makes no sign of life")
@@ -30,7 +31,8 @@ type attempt struct {
 }
 
 func (b *Bucket) begin(ctx context.Context) *attempt {
-	a := &attempt{stall: b.opt.Stall}
+	// Who has little patience is not kept waiting by one request for longer.
+	a := &attempt{stall: min(b.opt.Stall, max(engine.Patience(ctx, b.opt.Patience), leastStall))}
 	a.Context, a.cancel = context.WithCancelCause(ctx)
 	a.timer = time.AfterFunc(a.stall, func() { a.cancel(errStall) })
 	return a
