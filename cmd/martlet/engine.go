@@ -62,8 +62,8 @@ func (h *house) openShared(ctx context.Context) (keeper, error) {
 	s := h.cfg.Store
 	o := postgres.Options{
 		URL: s.URL, Connections: s.Connections, CacheBytes: int64(s.Cache), Patience: time.Duration(s.Patience),
-		Node: nodeName(h.cfg), Over: int64(h.cfg.Blobs.Over), Log: h.log, Now: time.Now, Rand: rand.Reader,
-	}
+		Node: nodeName(h.cfg), Over: int64(h.cfg.Blobs.Over), Log: h.log, Rand: rand.Reader,
+	} // bodies are dated by the database's clock, which is the same for all nodes
 	if !h.serving {
 		o.Connections, o.Patience = min(o.Connections, commandConnections), min(o.Patience, commandPatience)
 	}

@@ -71,6 +71,8 @@ const (
 	inPieces = 1
 	inStore  = 2
 
+	mostInRow = 1 << 20 // bytes of a blob, whatever Over is: they are held in memory
+
 	refreshMS = int64(time.Hour / time.Millisecond) // a blob younger than this is not written to become young
 
 	// nowMS is the database's clock. By it a Put has putMS from its first statement to the row:
@@ -179,7 +181,7 @@ func (b *blobs) Put(ctx context.Context, name mail.BlobRef, size int64, r io.Rea
 			return err
 		}
 	}
-	if size <= b.opt.Over {
+	if size <= min(b.opt.Over, mostInRow) {
 		return w.small(ctx, r)
 	}
 	return w.large(ctx, r)
