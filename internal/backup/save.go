@@ -50,7 +50,10 @@ func (h House) Save(ctx context.Context, dir string, opt SaveOptions) (Saved, er
 		return Saved{}, err
 	}
 	defer release()
-	crossed, stop := h.Store.NoteCrossings()
+	crossed, stop, err := h.Store.NoteCrossings(ctx)
+	if err != nil {
+		return Saved{}, err
+	}
 	defer stop()
 	s := saver{
 		house: h, repo: r, opt: opt, began: h.Now(), wanted: map[name][]name{}, sound: map[object]bool{},
@@ -75,8 +78,8 @@ type saver struct {
 	raw    []byte
 	zipped []byte
 
-	parts   []engine.Shard          // of the queue, but for the first
-	crossed func() []store.Crossing // since the Save began
+	parts   []engine.Shard                   // of the queue, but for the first
+	crossed func() ([]store.Crossing, error) // since the Save began
 	read    map[mail.AccountID]reading
 
 	spoilt  []spoilt        // records of the shard that is being read

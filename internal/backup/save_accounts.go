@@ -47,7 +47,11 @@ func (s *saver) accounts(ctx context.Context) error {
 		if err := s.shard(ctx, store.DirectoryShard, people); err != nil {
 			return err
 		}
-		if ids = s.unread(known); len(ids) == 0 {
+		crossed, err := s.crossed()
+		if err != nil {
+			return err
+		}
+		if ids = s.unread(known, crossed); len(ids) == 0 {
 			s.keepOnly(known)
 			return nil
 		}
@@ -57,14 +61,14 @@ func (s *saver) accounts(ctx context.Context) error {
 
 // unread returns which accounts are to be read, again perhaps: what came into one after it
 // was read may have left the other before that was, or with it, and then is in neither.
-func (s *saver) unread(known []mail.AccountID) (ids []mail.AccountID) {
+func (s *saver) unread(known []mail.AccountID, crossed []store.Crossing) (ids []mail.AccountID) {
 	stays := map[mail.AccountID]bool{}
 	for _, id := range known {
 		if stays[id] = true; s.read[id] == (reading{}) {
 			ids = append(ids, id)
 		}
 	}
-	for i, c := range s.crossed() {
+	for i, c := range crossed {
 		from, to := s.read[c.From], s.read[c.To]
 		if stays[c.To] && to.before <= i+1 && (!stays[c.From] || from.after > i+1) {
 			ids = append(ids, c.To)
@@ -104,12 +108,22 @@ func (s *saver) keepOnly(known []mail.AccountID) {
 // account saves one account, unless it is as the snapshot before has it.
 func (s *saver) account(ctx context.Context, id mail.AccountID) (err error) {
 	was := s.read[id]
-	now := reading{before: len(s.crossed()) + 1} // not zero: it has been read
+	crossed, err := s.crossed()
+	if err != nil {
+		return err
+	}
+	now := reading{before: len(crossed) + 1} // not zero: it has been read
 	sh := store.ShardOf(id)
 	if now.unchanged, err = s.again(ctx, sh); err == nil && !now.unchanged {
 		err = s.shard(ctx, sh, ofPeople)
 	}
-	now.after = len(s.crossed()) + 1
+	if err != nil {
+		return err
+	}
+	if crossed, err = s.crossed(); err != nil {
+		return err
+	}
+	now.after = len(crossed) + 1
 	now.unchanged = now.unchanged && (was.unchanged || was == reading{})
 	s.read[id] = now
 	return err

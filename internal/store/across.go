@@ -43,7 +43,9 @@ func (a *Account) CopyTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 			moved, err = target.takeIn(ctx, to, load)
 		}
 		if len(moved) > 0 && err == nil {
-			a.store.crossings.note(a.id, target.id)
+			if err = a.store.noteCrossing(ctx, a.id, target.id); err != nil {
+				all = append(all, moved...)
+			}
 		}
 		if err != nil {
 			return nil, target.takeBack(ctx, to, all, err)

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"context"
 	"sync"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
@@ -19,17 +21,23 @@ type crossings struct {
 }
 
 // NoteCrossings begins to note. so returns all since then, in order; stop ends it. Memory:
-// 16 bytes for each CopyTo or MoveTo meanwhile.
-func (s *Store) NoteCrossings() (so func() []Crossing, stop func()) {
+// 16 bytes for each CopyTo or MoveTo meanwhile. Those of other processes are noted while
+// bodies are held (HoldBodies), which is to have begun before.
+func (s *Store) NoteCrossings(ctx context.Context) (so func() ([]Crossing, error), stop func(), err error) {
+	if s.shared != nil {
+		var begin uint64
+		err := s.eng.Update(ctx, holdShard, func(w engine.Writer) (err error) { begin, err = nextHold(w); return err })
+		return func() ([]Crossing, error) { return s.crossedSince(ctx, begin) }, func() {}, err
+	}
 	c := &s.crossings
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.readers++
 	begin := len(c.list)
-	so = func() []Crossing {
+	so = func() ([]Crossing, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.list[begin:len(c.list):len(c.list)]
+		return c.list[begin:len(c.list):len(c.list)], nil
 	}
 	return so, sync.OnceFunc(func() {
 		c.mu.Lock()
@@ -37,7 +45,7 @@ func (s *Store) NoteCrossings() (so func() []Crossing, stop func()) {
 		if c.readers--; c.readers == 0 {
 			c.list = nil
 		}
-	})
+	}), nil
 }
 
 func (c *crossings) note(from, to mail.AccountID) {

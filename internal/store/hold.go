@@ -7,9 +7,19 @@ import (
 
 // HoldBodies keeps Sweep from removing anything until release is called. It waits for a
 // Sweep under way, and neither for others who hold bodies nor for a Sweep that waits for
-// them.
+// them. Where several processes share the store it keeps those of others from it, too, for a
+// week at most.
 func (s *Store) HoldBodies(ctx context.Context) (release func(), err error) {
-	return s.bodies.take(ctx, false)
+	here, err := s.bodies.take(ctx, false)
+	if err != nil || s.shared == nil {
+		return here, err
+	}
+	everywhere, err := s.noteHold(ctx)
+	if err != nil {
+		here()
+		return nil, err
+	}
+	return sync.OnceFunc(func() { everywhere(); here() }), nil
 }
 
 // holds are those who hold bodies: many, or one alone. Who waits has nothing meanwhile, so

@@ -85,10 +85,14 @@ const (
 	recSteadyTime     // the same, and for how long it has gone steadily
 	recTie            // a message that was brought from elsewhere
 	recTiedBox        // a mailbox elsewhere
-	recOccupancy      // who has an account to himself
-	recHold           // who keeps bodies from being swept
-	recCrossing       // messages that went from one account to another
 	recEnd            // not a record: one more than the last
+)
+
+// Records that are in no account and in no backup.
+const (
+	recOccupancy byte = iota + 240 // who has an account to himself
+	recHold                        // who keeps bodies from being swept
+	recCrossing                    // messages that went from one account to another
 )
 
 // The numbers and strings of a record.

@@ -70,6 +70,9 @@ func (s *Store) keptTime(ctx context.Context, most time.Duration) (int64, error)
 // sweepTime reads the clock and returns the second to which the time of the sweep has come. A step
 // ahead does not count at all, and if the clock was behind meanwhile it goes on from there.
 func (s *Store) sweepTime(ctx context.Context) (int64, error) {
+	if s.shared != nil { // when another process has read its clock is not known here, and blobs have the engine's time
+		return s.steadyTime(ctx, famSweeping, math.MaxInt64, pace{sweepStep, false, sweepHold})
+	}
 	s.seeClock()
 	low := s.lowest.Swap(math.MaxInt64)
 	trusted, err := s.steadyTime(ctx, famSweeping, low, pace{sweepStep, false, sweepHold})

@@ -3,7 +3,9 @@ package store
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -38,7 +40,8 @@ type Swept struct {
 // than SweepAge, releases what deleted mailboxes left, purges deleted mail that was kept
 // long enough, and forgets old log lines,
 // idempotency keys, and what was shared with accounts that are no more. It may run at
-// any time beside anything. Memory: about 50 bytes for each body.
+// any time beside anything. Memory: about 50 bytes for each body. Faults: Busy while another
+// process holds bodies; all but their removal is done then.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
 	release, err := s.bodies.take(ctx, true)
@@ -92,8 +95,29 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	if damaged != nil {
 		return done, damaged
 	}
-	sw := sweeper{s.eng.Blobs(), used, map[mail.BlobRef]int64{}, before, &done}
+	if err := s.heldElsewhere(ctx); err != nil {
+		return done, err
+	}
+	sw := sweeper{s.eng.Blobs(), used, map[mail.BlobRef]victim{}, before, mail.BlobRef{}, &done}
+	if s.shared != nil {
+		if sw.clock, err = s.putClock(ctx); err != nil {
+			return done, err
+		}
+	}
 	return done, sw.run(ctx)
+}
+
+// putClock puts a body whose age is none, by whatever clock the engine dates bodies with: those
+// of processes may differ from it and from each other.
+func (s *Store) putClock(ctx context.Context) (mail.BlobRef, error) {
+	p, err := s.Receive(ctx, strings.NewReader("\r\nThis body tells a sweep what time it is.\r\n"))
+	if err == nil {
+		p, err = p.Shared(ctx)
+	}
+	if err != nil {
+		return mail.BlobRef{}, err
+	}
+	return p.sum, nil
 }
 
 // everyAccount returns all accounts that are listed or have a record. A body that only one of
@@ -134,19 +158,31 @@ func hasRecords(r engine.Reader) (some bool, err error) {
 type sweeper struct {
 	blobs   engine.Blobs
 	used    map[mail.BlobRef]struct{}
-	victims map[mail.BlobRef]int64 // and their sizes
+	victims map[mail.BlobRef]victim
 	before  time.Time
+	clock   mail.BlobRef // a body that is as old as nothing; zero: there is none
 	done    *Swept
+}
+
+// victim is a blob that is to go.
+type victim struct {
+	at   int64 // second of its last Put
+	size int64
 }
 
 func (sw *sweeper) run(ctx context.Context) error {
 	err := sw.blobs.List(ctx, func(name mail.BlobRef, at time.Time, size int64) bool {
 		sw.done.Blobs++
-		if _, ok := sw.used[name]; !ok && at.Before(sw.before) {
-			sw.victims[name] = size
+		if name == sw.clock && !name.IsZero() {
+			if latest := at.Add(-SweepAge); latest.Before(sw.before) {
+				sw.before = latest
+			}
+		} else if _, ok := sw.used[name]; !ok && at.Before(sw.before) {
+			sw.victims[name] = victim{at.Unix(), size}
 		}
 		return ctx.Err() == nil
 	})
+	maps.DeleteFunc(sw.victims, func(_ mail.BlobRef, v victim) bool { return v.at >= sw.before.Unix() })
 	if err == nil {
 		err = sw.spareNeeded(ctx)
 	}
@@ -195,7 +231,7 @@ func (sw *sweeper) spareNeeded(ctx context.Context) error {
 
 // remove removes a victim, unless it has become young or gone.
 func (sw *sweeper) remove(ctx context.Context, name mail.BlobRef) (gone bool, err error) {
-	size := sw.victims[name]
+	size := sw.victims[name].size
 	delete(sw.victims, name)
 	if gone, err = sw.blobs.Delete(ctx, name, sw.before); gone {
 		sw.done.Removed++
