@@ -37,9 +37,11 @@ type AllowanceOptions struct {
 // Allowance counts what accounts send, so that whoever has stolen a password can do little
 // with it. It counts in buckets of five minutes and of an hour: in no hour and no day more
 // than a limit is sent. The counts are written down every few seconds; a crash forgets
-// those of the last ones.
+// those of the last ones. Where several processes share the engine, each adds its counts to
+// those of the others, and knows of theirs what they have written down.
 type Allowance struct {
-	opt AllowanceOptions
+	opt    AllowanceOptions
+	shared bool
 
 	mu    sync.Mutex
 	known map[string]*sent // by address or domain
@@ -52,6 +54,9 @@ type sent struct {
 	hour  []bucket // of an hour, in the last day
 	warn  int64    // when a warning was logged
 	loads bool     // the record has been read
+	read  int64    // when, in seconds
+
+	newFive, newHour []bucket // those of what is not written down yet, if others write, too
 }
 
 // bucket is what was sent in a piece of time: the number of the piece, counts.
@@ -76,7 +81,8 @@ func NewAllowance(opt AllowanceOptions) *Allowance {
 		own[strings.ToLower(name)] = l
 	}
 	opt.Own = own
-	return &Allowance{opt: opt, known: map[string]*sent{}, dirty: map[string]bool{}}
+	_, shared := opt.Engine.(engine.Shared)
+	return &Allowance{opt: opt, shared: shared, known: map[string]*sent{}, dirty: map[string]bool{}}
 }
 
 // counted are the names under which an account's mail counts, with their limits. Faults:
@@ -174,6 +180,9 @@ func (a *Allowance) spend(ctx context.Context, login string, recipients int, tru
 		s := a.of(name)
 		s.five = add(s.five, now/300, int64(recipients))
 		s.hour = add(s.hour, now/3600, int64(recipients))
+		if a.shared {
+			s.newFive, s.newHour = add(s.newFive, now/300, int64(recipients)), add(s.newHour, now/3600, int64(recipients))
+		}
 		a.dirty[name] = true
 		a.warn(name, s, l, now)
 	}
@@ -200,6 +209,24 @@ func add(list []bucket, at, recipients int64) []bucket {
 	b := &list[len(list)-1]
 	b.messages, b.recipients = b.messages+1, b.recipients+recipients
 	return list
+}
+
+// merged adds the counts of two lists.
+func merged(a, b []bucket) []bucket {
+	var out []bucket
+	for len(a) > 0 || len(b) > 0 {
+		if len(b) == 0 || len(a) > 0 && a[0].at <= b[0].at {
+			a, b = b, a
+		}
+		if n := len(out); n > 0 && out[n-1].at == b[0].at {
+			out[n-1].messages += b[0].messages
+			out[n-1].recipients += b[0].recipients
+		} else {
+			out = append(out, b[0])
+		}
+		b = b[1:]
+	}
+	return out
 }
 
 // past makes what a clock that was ahead has counted later than at part of that: else it would
@@ -278,12 +305,14 @@ func (a *Allowance) warn(name string, s *sent, l Limits, now int64) {
 
 func sentKey(name string) []byte { return engine.KeyString(famSent, name) }
 
-// load reads what is written down of a name, once.
+// load reads what is written down of a name: once, or now and then if others write, too.
 func (a *Allowance) load(ctx context.Context, name string) error {
+	now := a.opt.Now().Unix()
 	a.mu.Lock()
 	s := a.known[name]
+	fresh := s != nil && s.loads && (!a.shared || now-s.read < int64(allowanceAt/time.Second) && now >= s.read)
 	a.mu.Unlock()
-	if s != nil && s.loads {
+	if fresh {
 		return nil
 	}
 	var five, hour []bucket
@@ -304,10 +333,18 @@ func (a *Allowance) load(ctx context.Context, name string) error {
 	if len(a.known) >= maxKnown {
 		a.prune(a.opt.Now().Unix())
 	}
-	if s := a.of(name); !s.loads {
+	switch s := a.of(name); {
+	case a.shared:
+		s.took(five, hour, now)
+	case !s.loads:
 		s.five, s.hour, s.loads = append(five, s.five...), append(hour, s.hour...), true
 	}
 	return nil
+}
+
+// took takes over what is written down, to which what is not is still to be added.
+func (s *sent) took(five, hour []bucket, now int64) {
+	s.five, s.hour, s.loads, s.read = merged(five, s.newFive), merged(hour, s.newHour), true, now
 }
 
 // prune forgets who has sent nothing for a day, and whose counts are written down.
@@ -338,6 +375,9 @@ func (a *Allowance) Run(ctx context.Context) {
 
 // Flush writes down what has changed, and drops what is older than a day.
 func (a *Allowance) Flush(ctx context.Context) error {
+	if a.shared {
+		return a.flushShared(ctx)
+	}
 	a.mu.Lock()
 	now := a.opt.Now().Unix()
 	values := map[string][]byte{}
@@ -366,6 +406,66 @@ func (a *Allowance) Flush(ctx context.Context) error {
 		a.mu.Unlock()
 	}
 	return err
+}
+
+// flushShared adds what this process has counted to what is written down.
+func (a *Allowance) flushShared(ctx context.Context) error {
+	now := a.opt.Now().Unix()
+	a.mu.Lock()
+	mine := map[string]sent{}
+	for name := range a.dirty {
+		s := a.known[name]
+		mine[name] = sent{five: s.newFive, hour: s.newHour}
+		s.newFive, s.newHour = nil, nil
+	}
+	clear(a.dirty)
+	a.prune(now)
+	a.mu.Unlock()
+	if len(mine) == 0 {
+		return nil
+	}
+	all := map[string]sent{}
+	err := a.opt.Engine.Update(ctx, shard, func(w engine.Writer) error {
+		for _, name := range sortedKeys(mine) {
+			v, ok, err := w.Get(sentKey(name))
+			if err != nil {
+				return err
+			}
+			var s sent
+			if ok {
+				if s.five, s.hour, err = decodeSent(v); err != nil && !fault.Is(err, fault.Corrupt) {
+					return err
+				}
+			}
+			s.five, s.hour = lately(merged(s.five, mine[name].five), now/300-24), lately(merged(s.hour, mine[name].hour), now/3600-24)
+			all[name] = s
+			if err := w.Put(sentKey(name), s.encode()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, m := range mine {
+		s := a.of(name)
+		switch {
+		case err == nil:
+			s.took(all[name].five, all[name].hour, now)
+		case !fault.Is(err, fault.Unknown): // else they may be there, and are not counted twice
+			s.newFive, s.newHour = merged(m.five, s.newFive), merged(m.hour, s.newHour)
+			a.dirty[name] = true
+		}
+	}
+	return err
+}
+
+// lately drops what is older.
+func lately(list []bucket, from int64) []bucket {
+	for len(list) > 0 && list[0].at < from {
+		list = list[1:]
+	}
+	return list
 }
 
 func (s *sent) encode() []byte {
