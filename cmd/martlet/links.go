@@ -49,8 +49,9 @@ func (h *house) newLinks() (*link.Links, error) {
 			return openLinkSource(ctx, linkSource(r, s, roots, dialer(link.Felt(ctx, link.Dial(dial))), move.NewLocal(h.store, r.Account), func() (string, error) { return links.Mark(r.Account) }), s)
 		},
 		Target: h.linkTarget, Store: h.store, SignIn: signInOptions(roots, dial),
-		Spool: func() (store.SpoolFile, error) { return h.spool.File() },
-		Off:   !c.Enabled, MaxRuns: c.Concurrency, MaxIdle: c.Connections, Poll: time.Duration(c.Poll), Log: h.log,
+		Spool:     func() (store.SpoolFile, error) { return h.spool.File() },
+		Elsewhere: h.linksElsewhere,
+		Off:       !c.Enabled, MaxRuns: c.Concurrency, MaxIdle: c.Connections, Poll: time.Duration(c.Poll), Log: h.log,
 	}
 	if c.Connections == 0 {
 		o.MaxIdle = -1
@@ -68,6 +69,15 @@ func (h *house) linkTarget(ctx context.Context, id mail.AccountID) (move.Target,
 		return nil, err
 	}
 	return move.NewLocal(h.store, id), nil
+}
+
+// linksElsewhere returns the node that carries the links out, "" if it is this one or none.
+func (h *house) linksElsewhere(ctx context.Context) (string, error) {
+	name, here, err := h.node.Holder(ctx, "links")
+	if here {
+		name = ""
+	}
+	return name, err
 }
 
 // keepLinks carries the links out.

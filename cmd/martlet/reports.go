@@ -13,6 +13,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/dnsx"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/receive"
 	reports "github.com/martlet-mail/martlet/internal/report"
 	"github.com/martlet-mail/martlet/internal/report/aggregate"
@@ -39,7 +40,7 @@ func (h *house) reportOptions() (reports.Options, error) {
 		Engine: h.engine, Resolver: h.resolver, Now: time.Now, Log: h.log,
 		Collect: r.Send, Hostname: string(h.cfg.Hostname), Organization: r.Organisation, Version: thisBuild().Version,
 		From: h.reporter, Mail: h.mailReport, Dial: new(net.Dialer).DialContext, Roots: roots, AllowPrivate: h.cfg.Queue.AllowPrivate,
-		Asked: h.askedForReports, Keep: time.Duration(r.Keep),
+		Sends: h.sending.Load, Asked: h.askedForReports, Keep: time.Duration(r.Keep),
 	}, nil
 }
 
@@ -51,9 +52,17 @@ func (h *house) keepReports(ctx context.Context) error {
 	return nil
 }
 
+// sendReports lets this node be the one that sends them.
+func (h *house) sendReports(ctx context.Context) error {
+	h.sending.Store(true)
+	defer h.sending.Store(false)
+	<-ctx.Done()
+	return nil
+}
+
 // mailReport sends one.
 func (h *house) mailReport(ctx context.Context, key string, env mail.Envelope, message []byte) error {
-	return h.road.Report(ctx, key, env, bytes.NewReader(message))
+	return h.road.Report(queue.Common(ctx), key, env, bytes.NewReader(message))
 }
 
 // reporter is the address that reports come from: of a domain that signs.

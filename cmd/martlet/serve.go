@@ -218,6 +218,7 @@ func (h *house) startCare(part func(string, func(context.Context) error)) {
 	part("signing keys", h.solely("keys", h.keepKeys))
 	part("guard", h.solely("guard", h.keepGuard))
 	part("reports", h.keepReports)
+	part("sending reports", h.solely("reports", h.sendReports))
 	part("links", h.solely("links", h.keepLinks))
 	part("disk", h.watchDisk)
 	part("memory", giveBack)

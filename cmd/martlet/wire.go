@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -60,8 +61,9 @@ type house struct {
 
 	work func(ctx context.Context, account string) (context.Context, func()) // takes turns for accounts; nil: nobody else works
 
-	node    *node.Node // knows who shares the store
-	goodbye func()     // tells them that this one leaves
+	node    *node.Node  // knows who shares the store
+	goodbye func()      // tells them that this one leaves
+	sending atomic.Bool // it is the one that sends reports
 
 	bucket   *s3.Bucket  // of large bodies; nil: there is none
 	cache    *s3.Cache   // in front of it; nil: there is none

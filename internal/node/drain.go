@@ -137,6 +137,16 @@ func (n *Node) noteDrain() {
 	}
 }
 
+// Holder returns the node that has a lease, "" if none has, and whether it is this process.
+func (n *Node) Holder(ctx context.Context, lease string) (name string, here bool, err error) {
+	if !n.shared {
+		return "", false, nil
+	}
+	s, err := n.read(ctx)
+	is := s.leases[lease]
+	return is.holder, is.run == n.run, err
+}
+
 // Forget removes the name of a node that has stopped, with its number. empty tells whether
 // nothing of the number is left; it is asked first. Faults: NotFound, Busy (it may live),
 // Invalid (something is left), those of the engine and of empty.

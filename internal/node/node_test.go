@@ -17,7 +17,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 )
 
-const tenSeconds = 10 * time.Second
+const leaseTime = 10 * time.Second
 
 // world is an engine with several nodes, in the time of synctest.
 type world struct {
@@ -67,7 +67,7 @@ func (w *world) open(handle int, name string, change ...func(*Options)) (*proces
 	begin := time.Now()
 	p := &process{t: w.t, engine: w.handles[handle], ended: make(chan error, 1)}
 	o := Options{
-		Name: name, Lease: tenSeconds, Version: "1.0", Format: 1, Random: rand.Reader, Now: time.Now,
+		Name: name, Lease: leaseTime, Version: "1.0", Format: 1, Random: rand.Reader, Now: time.Now,
 		Elapsed: func() time.Duration { return time.Since(begin) },
 		Log:     slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	}
@@ -172,7 +172,7 @@ func TestLease(t *testing.T) {
 			t.Fatalf("at work: %s", r.now())
 		}
 		a.leave()
-		time.Sleep(tenSeconds / 10) // it was given up: nobody waits for it to run out
+		time.Sleep(leaseTime / 10) // it was given up: nobody waits for it to run out
 		if s := r.now(); s != "[b]" && s != "[c]" {
 			t.Fatalf("after the end of a, at work: %s", s)
 		}
@@ -181,11 +181,11 @@ func TestLease(t *testing.T) {
 			one, other = c, b
 		}
 		one.die()
-		time.Sleep(tenSeconds / 2)
+		time.Sleep(leaseTime / 2)
 		if r.now() != "[]" {
 			t.Fatalf("half a lease after its death, at work: %s", r.now())
 		}
-		time.Sleep(tenSeconds)
+		time.Sleep(leaseTime)
 		if r.now() != "["+other.Name()+"]" {
 			t.Fatalf("after its death, at work: %s", r.now())
 		}

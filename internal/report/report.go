@@ -74,6 +74,9 @@ type Options struct {
 	// 0: 400 days.
 	Keep time.Duration
 
+	// Sends tells whether this process is the one that sends; nil: it is. All count.
+	Sends func() bool
+
 	MaxRows    int // of one report that we send; 0: 5000
 	MaxBytes   int // of its rows, as they are kept; what is over it is left out and told of; 0: 4 MiB
 	MaxDomains int // that are told of in one day; 0: 20000

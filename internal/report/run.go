@@ -48,6 +48,9 @@ func (b *Book) sendAll(ctx context.Context, due <-chan struct{}) {
 			return
 		case <-due:
 		}
+		if b.opt.Sends != nil && !b.opt.Sends() {
+			continue
+		}
 		if err := b.Send(ctx); err != nil && ctx.Err() == nil {
 			b.opt.Log.Error("reports cannot be sent; it is tried again", "err", err)
 		}

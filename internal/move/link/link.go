@@ -23,6 +23,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -97,6 +98,10 @@ type Options struct {
 	SignIn signin.Options                  // how access tokens are made
 	Spool  func() (store.SpoolFile, error) // for long messages on their way in; nil: memory
 
+	// Elsewhere returns the node that carries links out, "" if it is this one or none; nil:
+	// there are no others.
+	Elsewhere func(ctx context.Context) (string, error)
+
 	Off     bool // nothing is done by itself
 	MaxRuns int  // at the same time, and as many again that take long; 0: 8
 	MaxIdle int  // that wait at their servers for news; 0: 200, negative: none
@@ -115,7 +120,8 @@ type Links struct {
 	long    int            // that run for long and hold none
 	hosts   map[string]int // runs by host
 	idle    int
-	begun   bool // Run has read the rules
+	begun   bool        // Run has read the rules
+	foreign atomic.Bool // another node has changed something
 	wake    chan struct{}
 	brought int64 // messages since the start
 	often   map[mail.AccountID]*often

@@ -236,6 +236,26 @@ func (l *Links) write(ctx context.Context, id ID, s *state, sealed []byte) error
 	})
 }
 
+// writeOver stores a state, unless another node has changed it since it was the earlier one:
+// what it wants is not known here yet. Faults: NotFound.
+func (l *Links) writeOver(ctx context.Context, id ID, s *state, earlier string) error {
+	if _, shared := l.opt.Engine.(engine.Shared); !shared || earlier == "" {
+		return l.write(ctx, id, s, nil)
+	}
+	return l.opt.Engine.Update(ctx, Shard, func(w engine.Writer) error {
+		if _, ok, err := w.Get(key(famRule, id)); err != nil {
+			return err
+		} else if !ok {
+			return fault.Newf(fault.NotFound, "there is no link %d any more", id)
+		}
+		v, ok, err := w.Get(key(famState, id))
+		if err != nil || ok && string(v) != earlier {
+			return err
+		}
+		return w.Put(key(famState, id), s.encode())
+	})
+}
+
 // SetSecret gives a link another password or sign-in, and has it tried at once unless an
 // administrator has paused it. Faults: NotFound.
 func (l *Links) SetSecret(ctx context.Context, id ID, s Secret) error {

@@ -372,8 +372,10 @@ func (l *Links) settled(ctx context.Context, e *entry, report Report, err error)
 	}
 	e.state = s
 	keep := err != nil || before.Failures > 0 || s.Brought != before.Brought || s.Refused != before.Refused || before.Last.IsZero() || now.Sub(e.saved) > remember
+	earlier := e.stored
 	if keep {
 		e.saved = now
+		e.writes(s)
 	}
 	l.mu.Unlock()
 	if fault.Is(err, fault.NotFound) && errors.As(err, new(*noAccount)) {
@@ -391,7 +393,11 @@ func (l *Links) settled(ctx context.Context, e *entry, report Report, err error)
 		return
 	}
 	// The state only: of messages, the ties know.
-	if err := l.write(ctx, e.rule.ID, &s, nil); err != nil && ctx.Err() == nil && !fault.Is(err, fault.NotFound) {
+	err = l.writeOver(ctx, e.rule.ID, &s, earlier)
+	l.mu.Lock()
+	e.written(err)
+	l.mu.Unlock()
+	if err != nil && ctx.Err() == nil && !fault.Is(err, fault.NotFound) {
 		l.opt.Log.Error("what became of a link cannot be stored", "link", e.rule.ID, "err", err)
 	}
 }

@@ -40,6 +40,8 @@ type entry struct {
 	pulse    pulse              // of the run under way
 	least    time.Duration      // between two runs, as the source wants it
 	saved    time.Time          // state was stored
+	stored   string             // the state as it was read or written last
+	earlier  string             // the one before, while that is being written
 	ended    time.Time          // of the last run
 	called   bool               // the run under way was called by news of its server
 	vain     int                // runs one after another that were called, and found nothing
@@ -85,11 +87,13 @@ func (l *Links) Run(ctx context.Context) error {
 	if l.opt.Off {
 		return nil
 	}
+	defer l.elsewhere()()
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
 	defer l.end()
 	for {
+		l.catchUp(ctx)
 		l.heed()
 		next := l.start(ctx)
 		if !l.sleep(ctx, next) {
@@ -203,6 +207,7 @@ func (l *Links) appeared(r Rule, s state) {
 
 func (l *Links) appear(r Rule, s state, after time.Duration) {
 	e := &entry{rule: r, state: s, at: -1, saved: s.Last, dirty: true}
+	e.is(s)
 	if r.carries() && l.opt.Store != nil {
 		e.follower = l.opt.Store.Account(r.Account).Follow(&e.own, func() { l.tell(r.ID) })
 	}
@@ -254,6 +259,7 @@ func (l *Links) changed(r Rule, s state) {
 		return
 	}
 	e.state, e.saved = s, s.Last
+	e.is(s)
 	if e.stop != nil {
 		e.stop()
 	}
@@ -376,6 +382,9 @@ func (l *Links) Now(ctx context.Context, id ID) (Report, error) {
 	e := l.known[id]
 	if e == nil || !l.begun {
 		l.mu.Unlock()
+		if err := l.byNode(ctx, id); err != nil {
+			return Report{}, err
+		}
 		return l.alone(ctx, r, s)
 	}
 	if e.state.Pause != notPaused { // since
