@@ -415,8 +415,7 @@ func TestStaleNode(t *testing.T) {
 	home, second := pgtest.Shared(t), pgtest.Shared(t)
 	server := pgtest.SharedServer(t)
 	wire := pgtest.NewProxy(t, server.Address())
-	name := strings.Fields(home[strings.Index(home, "dbname="):])[0][len("dbname="):]
-	o := quick(server.DatabaseTCP(name, wire.Address()))
+	o := quick(pgtest.By(home, wire.Address()))
 	o.statement = 30 * time.Second
 	awake := open(t, quick(home))
 	if _, err := awake.AddGroup(t.Context(), "second", second); err != nil {

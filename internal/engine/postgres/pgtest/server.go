@@ -103,6 +103,22 @@ func (s *Server) urlOf(database, host string) string {
 	return fmt.Sprintf("host=%s port=%d user=postgres dbname=%s sslmode=disable", host, s.port, database)
 }
 
+// By returns a URL that leads to the same database by way of an address: the server's, or
+// that of a proxy.
+func By(url, address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	fields := strings.Fields(url)
+	for i, f := range fields {
+		switch name, _, _ := strings.Cut(f, "="); name {
+		case "host":
+			fields[i] = "host=" + host
+		case "port":
+			fields[i] = "port=" + port
+		}
+	}
+	return strings.Join(fields, " ")
+}
+
 // Folder returns where its files are.
 func (s *Server) Folder() string { return s.data }
 
