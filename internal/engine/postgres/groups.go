@@ -109,6 +109,10 @@ var (
 // failure. Faults: Exists if the database or the name belongs to a group already, or if the
 // database holds something; Invalid.
 func (e *Engine) AddGroup(ctx context.Context, name, url string) (Group, error) {
+	if err := e.gate.enter(); err != nil {
+		return Group{}, err
+	}
+	defer e.gate.leave()
 	if !groupName.MatchString(name) {
 		return Group{}, fault.Newf(fault.Invalid, "%q is no name of a group: it is made of up to 63 small letters, digits and dashes", name)
 	}
@@ -165,11 +169,7 @@ func (e *Engine) enlist(ctx context.Context, url string, id int64, cluster []byt
 	}
 	mark := fmt.Appendf(nil, "%x %d", cluster, id)
 	at := &ground{id: id, pool: g.pool}
-	first := []call{{stMeta, []any{"group"}}, {stAnyShard, nil}}
-	if len(blobTables) > 0 {
-		first = append(first, call{stAnyBlob, nil})
-	}
-	return at.tx(ctx, first, func(read rows) ([]call, error) {
+	return at.tx(ctx, []call{{stMeta, []any{"group"}}, {stAnyShard, nil}, {stAnyBlob, nil}}, func(read rows) ([]call, error) {
 		of := read.of(0)
 		switch {
 		case len(of) > 0 && string(of[0][0]) == string(mark):
@@ -204,6 +204,10 @@ func (e *Engine) cluster(ctx context.Context) (id []byte, err error) {
 
 // Groups tells of all groups.
 func (e *Engine) Groups(ctx context.Context) ([]Group, error) {
+	if err := e.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer e.gate.leave()
 	if err := e.loadGroups(ctx); err != nil {
 		return nil, err
 	}
@@ -228,6 +232,10 @@ func (e *Engine) Groups(ctx context.Context) ([]Group, error) {
 
 // SetFull says whether a group takes new accounts. Where all are full, all do.
 func (e *Engine) SetFull(ctx context.Context, name string, full bool) error {
+	if err := e.gate.enter(); err != nil {
+		return err
+	}
+	defer e.gate.leave()
 	m, err := e.named(ctx, name)
 	if err != nil {
 		return err

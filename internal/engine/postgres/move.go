@@ -240,7 +240,7 @@ func (m *mover) finish(ctx context.Context) error {
 	m.hint(m.shard, m.from.id)
 	m.hint(m.shard, m.to.id)
 	m.stage("clean")
-	if err := m.removeAll(ctx, m.from, stateMoved); err != nil {
+	if err := m.remove(ctx, m.from, stateMoved); err != nil {
 		return err
 	}
 	if err := m.forget(ctx); err != nil {
@@ -258,10 +258,10 @@ func (m *mover) undo(ctx context.Context) error {
 		return err
 	}
 	m.hint(m.shard, m.from.id)
-	if err := m.remove(ctx, m.from, stateLive, stAnyJournal, stLessJournal); err != nil {
+	if err := m.removeJournal(ctx, m.from, stateLive); err != nil {
 		return err
 	}
-	if err := m.removeAll(ctx, m.to, stateIncoming); err != nil {
+	if err := m.remove(ctx, m.to, stateIncoming); err != nil {
 		return err
 	}
 	if err := m.markUnused(ctx); err != nil {

@@ -25,10 +25,10 @@ var (
 	stForgetMove  = &statement{"g_forget_move", "DELETE FROM moves WHERE shard = $1::bigint"}
 	stNoJournal   = &statement{"g_no_journal", "DELETE FROM journal WHERE shard = $1::bigint"}
 	stFollowed    = &statement{"g_followed", "DELETE FROM journal WHERE shard = $1::bigint AND (version < $2::bigint OR version = $2::bigint AND n <= $3::bigint)"}
-	stLessKeys    = &statement{"g_less_keys", "DELETE FROM kv WHERE shard = $1::bigint AND key IN (SELECT key FROM kv WHERE shard = $1::bigint ORDER BY key LIMIT 2000)"}
-	stLessJournal = &statement{"g_less_journal", "DELETE FROM journal WHERE shard = $1::bigint AND version IN (SELECT version FROM journal WHERE shard = $1::bigint ORDER BY version LIMIT 2000)"}
-	stAnyKey      = &statement{"g_any_key", "SELECT 1::bigint FROM kv WHERE shard = $1::bigint LIMIT 1"}
-	stAnyJournal  = &statement{"g_any_journal", "SELECT 1::bigint FROM journal WHERE shard = $1::bigint LIMIT 1"}
+	stFirstKeys   = &statement{"g_first_keys", "SELECT key FROM kv WHERE shard = $1::bigint AND key >= $2::bytea ORDER BY key LIMIT 2000"}
+	stLessKeys    = &statement{"g_less_keys", "DELETE FROM kv WHERE shard = $1::bigint AND key <= $2::bytea"}
+	stFirstTold   = &statement{"g_first_told", "SELECT version FROM journal WHERE shard = $1::bigint ORDER BY version LIMIT 2000"}
+	stLessJournal = &statement{"g_less_journal", "DELETE FROM journal WHERE shard = $1::bigint AND version <= $2::bigint"}
 )
 
 // shardRow is a shard's row in a group.
@@ -259,10 +259,42 @@ func (m *mover) markUnused(ctx context.Context) error {
 
 // remove removes what a side still has of the shard, some at a time, while it is in the
 // given state.
-func (m *mover) remove(ctx context.Context, g *ground, state int64, some, less *statement) error {
-	for {
-		read, err := g.read(ctx, call{some, []any{int64(m.shard)}})
+func (m *mover) remove(ctx context.Context, g *ground, state int64) error {
+	if m.unfenced {
+		return nil
+	}
+	from := []byte{}
+	err := m.removeSome(ctx, g, state, func() (call, bool, error) {
+		read, err := g.read(ctx, call{stFirstKeys, []any{int64(m.shard), from}})
 		if err != nil || len(read) == 0 {
+			return call{}, false, err
+		}
+		from = read[len(read)-1][0]
+		m.at.Keys += int64(len(read))
+		return call{stLessKeys, []any{int64(m.shard), from}}, true, nil
+	})
+	if err != nil {
+		return err
+	}
+	return m.removeJournal(ctx, g, state)
+}
+
+func (m *mover) removeJournal(ctx context.Context, g *ground, state int64) error {
+	return m.removeSome(ctx, g, state, func() (call, bool, error) {
+		read, err := g.read(ctx, call{stFirstTold, []any{int64(m.shard)}})
+		if err != nil || len(read) == 0 {
+			return call{}, false, err
+		}
+		return call{stLessJournal, []any{int64(m.shard), number(read[len(read)-1][0])}}, true, nil
+	})
+}
+
+// removeSome carries out what next returns, until there is no more, or the side is in another
+// state.
+func (m *mover) removeSome(ctx context.Context, g *ground, state int64, next func() (less call, more bool, err error)) error {
+	for {
+		less, more, err := next()
+		if err != nil || !more {
 			return err
 		}
 		ours := true
@@ -270,24 +302,13 @@ func (m *mover) remove(ctx context.Context, g *ground, state int64, some, less *
 			if ours = r.there && r.state == state; !ours {
 				return nil, nil
 			}
-			return []call{{less, []any{int64(m.shard)}}}, nil
+			return []call{less}, nil
 		})
 		if err != nil || !ours {
 			return err
 		}
 		m.say()
 	}
-}
-
-// removeAll removes records and journal.
-func (m *mover) removeAll(ctx context.Context, g *ground, state int64) error {
-	if m.unfenced {
-		return nil
-	}
-	if err := m.remove(ctx, g, state, stAnyKey, stLessKeys); err != nil {
-		return err
-	}
-	return m.remove(ctx, g, state, stAnyJournal, stLessJournal)
 }
 
 // forget ends the move.

@@ -412,22 +412,24 @@ func TestMoveModelCanFail(t *testing.T) {
 // TestStaleNode: a process that was asleep while an account was moved, in the middle of a
 // change or with one on its wire, writes nothing where the account was.
 func TestStaleNode(t *testing.T) {
-	home, second := pgtest.Shared(t), pgtest.Shared(t)
+	for name, limit := range map[string]time.Duration{"waits": 30 * time.Second, "asks": 200 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) { staleNode(t, limit) })
+	}
+}
+
+// staleNode gives up on a statement after a limit, and then asks what became of it.
+func staleNode(t *testing.T, limit time.Duration) {
+	home := pgtest.Shared(t)
 	server := pgtest.SharedServer(t)
 	wire := pgtest.NewProxy(t, server.Address())
-	o := quick(pgtest.By(home, wire.Address()))
-	o.statement = 30 * time.Second
+	o := quick(server.DatabaseTCP("postgres", wire.Address()) + home[strings.Index(home, " search_path="):])
+	o.statement = limit
 	awake := open(t, quick(home))
-	if _, err := awake.AddGroup(t.Context(), "second", second); err != nil {
+	if _, err := awake.AddGroup(t.Context(), "second", pgtest.Shared(t)); err != nil {
 		t.Fatal(err)
 	}
 	stale := open(t, o)
-	putAll(t, awake, acct, "a", "1")
-	for placeOf(t, awake, acct) != 0 {
-		if err := awake.Move(t.Context(), acct, HomeGroup, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
+	putAll(t, awake, acct, "a", "1") // at home: there are no others yet
 	putAll(t, stale, acct, "b", "1") // it knows the place, and the state
 
 	// In the middle of a change.
@@ -453,34 +455,34 @@ func TestStaleNode(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if err := alone(t, awake, acct, 1); err != nil {
-		t.Error(err)
+	check := func(want string) {
+		t.Helper()
+		if err := alone(t, awake, acct, 1); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Join(content(t, awake, acct), " "); got != want {
+			t.Errorf("%s", got)
+		}
 	}
-	if got := strings.Join(content(t, awake, acct), " "); got != "a=3 b=1 c=3" {
-		t.Errorf("%s", got)
-	}
+	check("a=3 b=1 c=3")
 
 	// With a commit on the wire.
 	if err := awake.Move(t.Context(), acct, HomeGroup, nil); err != nil {
 		t.Fatal(err)
 	}
 	putAll(t, stale, acct, "b", "2")
-	wire.Pause()
+	caught, release := wire.Late("m_guarded")
 	go func() {
 		done <- stale.Update(context.Background(), acct, func(w engine.Writer) error { return w.Put([]byte("d"), []byte("1")) })
 	}()
-	time.Sleep(50 * time.Millisecond) // it is on its way, or will be: both are to come to the same
+	<-caught
 	if err := awake.Move(t.Context(), acct, "second", nil); err != nil {
 		t.Fatal(err)
 	}
-	wire.Resume()
+	release()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if err := alone(t, awake, acct, 1); err != nil {
-		t.Error(err)
-	}
-	if got := strings.Join(content(t, awake, acct), " "); got != "a=3 b=2 c=3 d=1" {
-		t.Errorf("%s", got)
-	}
+	time.Sleep(100 * time.Millisecond) // for what is late
+	check("a=3 b=2 c=3 d=1")
 }

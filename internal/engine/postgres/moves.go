@@ -28,6 +28,10 @@ const (
 // tell, if it is not nil, hears how far it is. Faults: Busy if it is being moved elsewhere, or
 // changes too fast; NotFound.
 func (e *Engine) Move(ctx context.Context, id engine.Shard, target string, tell func(MoveProgress)) error {
+	if err := e.gate.enter(); err != nil {
+		return err
+	}
+	defer e.gate.leave()
 	m, err := e.mover(ctx, id, target)
 	if err != nil || m == nil {
 		return err
@@ -65,6 +69,10 @@ func (e *Engine) await(ctx context.Context, id engine.Shard, target string) erro
 
 // PlanMove tells what Move would do, and does nothing.
 func (e *Engine) PlanMove(ctx context.Context, id engine.Shard, target string) (MoveProgress, error) {
+	if err := e.gate.enter(); err != nil {
+		return MoveProgress{}, err
+	}
+	defer e.gate.leave()
 	to, err := e.named(ctx, target)
 	if err != nil {
 		return MoveProgress{}, err
@@ -89,6 +97,10 @@ func (e *Engine) PlanMove(ctx context.Context, id engine.Shard, target string) (
 // AbortMove undoes the move of a shard. One that has already changed the shard's place cannot
 // be aborted, and is brought to its end.
 func (e *Engine) AbortMove(ctx context.Context, id engine.Shard) error {
+	if err := e.gate.enter(); err != nil {
+		return err
+	}
+	defer e.gate.leave()
 	m := e.newMover(id)
 	if err := m.claim(ctx, true); err != nil {
 		return err
@@ -105,6 +117,10 @@ func (e *Engine) AbortMove(ctx context.Context, id engine.Shard) error {
 
 // Moves tells which moves are under way or wait for a node to go on with them.
 func (e *Engine) Moves(ctx context.Context) (list []MoveProgress, err error) {
+	if err := e.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer e.gate.leave()
 	read, err := e.ground(0).read(ctx, call{stMoves, nil})
 	if err != nil {
 		return nil, err

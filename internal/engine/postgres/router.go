@@ -130,10 +130,12 @@ func isPlaced(ctx context.Context) bool { return ctx.Value(placed{}) != nil }
 // mayRead returns nil if the row of a shard says that it is in this group.
 func (g *group) mayRead(ctx context.Context, id engine.Shard, now head) error {
 	switch {
+	case now.version == 0: // there is none
+		if id >= accountShards && !isPlaced(ctx) {
+			return errNoRow
+		}
 	case now.home != g.home, now.state >= stateMoved:
 		return errMoved
-	case now.version == 0 && !isPlaced(ctx):
-		return errNoRow
 	}
 	return nil
 }
@@ -142,16 +144,15 @@ func (g *group) mayRead(ctx context.Context, id engine.Shard, now head) error {
 // guessed: a group where it is not says so. Without a place there is nothing of the shard: then
 // route returns false, unless it is to give it one.
 func (e *Engine) route(ctx context.Context, id engine.Shard, place bool, call func(ctx context.Context, g *group) error) (found bool, err error) {
-	sure := context.WithValue(ctx, placed{}, true)
 	if id < accountShards {
-		return true, call(sure, e.member(0).group)
+		return true, call(ctx, e.member(0).group)
 	}
 	wait := e.member(0).pool.retry(ctx)
 	defer wait.stop()
 	m := e.guess(id)
 	for {
-		in := ctx
-		if m == nil {
+		in, sure := ctx, m == nil
+		if sure {
 			number, ok, err := e.find(ctx, id, place)
 			if err != nil || !ok {
 				return false, err
@@ -159,12 +160,12 @@ func (e *Engine) route(ctx context.Context, id engine.Shard, place bool, call fu
 			if m, err = e.at(ctx, number); err != nil {
 				return false, err
 			}
-			in = sure
+			in = context.WithValue(ctx, placed{}, true)
 		}
-		e.wards.follow(id, m, in == sure)
+		e.wards.follow(id, m, sure)
 		err := call(in, m.group)
 		switch {
-		case err == nil && in != sure:
+		case err == nil && !sure:
 			e.wards.follow(id, m, true)
 			return true, nil
 		case err == nil, !errors.Is(err, errMoved):
@@ -174,7 +175,7 @@ func (e *Engine) route(ctx context.Context, id engine.Shard, place bool, call fu
 		}
 		e.places.forget(id)
 		m = nil
-		if in == ctx && !errors.Is(err, errFrozen) {
+		if !sure && !errors.Is(err, errFrozen) {
 			continue // it was a guess
 		}
 		if err := wait.again(err); err != nil {
