@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -212,5 +217,193 @@ func TestNodeConfig(t *testing.T) {
 	}
 	if got := command(t, "", "try", "--store", "mysql"); got.code != 2 || !strings.Contains(got.err, "neither pebble nor postgres") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// freeNodesBase is freeBase for two nodes and a database.
+func freeNodesBase(t *testing.T) int {
+	t.Helper()
+	for base := 12000 + os.Getpid()%300*20; base < 20000; base += 17 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+tryDatabasePort))
+		if err != nil {
+			continue
+		}
+		ln.Close()
+		if portsFree(base) && portsFree(base+nodeStep) {
+			return base
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+// at is the same server by way of another node.
+func (s *running) at(node int) *running {
+	other := *s
+	other.ready.Ports = s.ready.Nodes[node].Ports
+	return &other
+}
+
+// Two nodes on a database by one command: what one takes in the other announces, one goes on
+// when the other is killed, commands work on both and beside both, and nothing is left when
+// the whole is killed.
+func TestTryNodes(t *testing.T) {
+	needPostgres(t)
+	dir := openFolder(t)
+	args := []string{"--store", "postgres", "--dir", dir, "--port-base", fmt.Sprint(freeNodesBase(t))}
+	s := startTry(t, args...)
+	r := s.ready
+	if len(r.Nodes) != 2 || r.Nodes[0].Config != r.Config || r.Ports["imap"] != r.Nodes[0].Ports["imap"] || r.Nodes[1].Ports["imap"] != r.Ports["imap"]+nodeStep || len(r.Accounts) != 2 || r.Database == nil {
+		t.Fatalf("%s", s.line)
+	}
+	idlesAcross(t, s)
+	commandsOnNodes(t, s, dir)
+
+	syscall.Kill(r.Nodes[0].PID, syscall.SIGKILL)
+	got := s.at(1).imap(t, s.login(1), "SELECT INBOX")
+	if !strings.Contains(got, "* 2 EXISTS") {
+		t.Errorf("with the other node killed:\n%s", got)
+	}
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	again := startTry(t, args...)
+	if fmt.Sprint(again.ready.Accounts) != fmt.Sprint(r.Accounts) {
+		t.Errorf("accounts %v, before the kill %v", again.ready.Accounts, r.Accounts)
+	}
+	if got := again.imap(t, again.login(1), "SELECT INBOX"); !strings.Contains(got, "* 2 EXISTS") {
+		t.Errorf("after a kill of all:\n%s", got)
+	}
+	second := runBinary(t, nil, append([]string{"try", "--json"}, args...)...)
+	if second.code != 1 || !strings.Contains(second.err, "another martlet try runs on "+dir) {
+		t.Errorf("a second try: %+v", second)
+	}
+	if code := again.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("SIGTERM: exit code %d, want 0 within 5 seconds\n%s", code, again.log)
+	}
+	for _, pid := range []int{again.ready.Nodes[0].PID, again.ready.Nodes[1].PID, again.ready.Database.PID} {
+		if syscall.Kill(pid, 0) == nil {
+			t.Errorf("process %d is left", pid)
+		}
+	}
+	databaseWithoutNodes(t, r.Config, dir)
+}
+
+// idlesAcross has a session idle on one node and another node deliver.
+func idlesAcross(t *testing.T, s *running) {
+	t.Helper()
+	idle, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.ready.Ports["imap"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	idle.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(idle, "a %s\r\nb SELECT INBOX\r\nc IDLE\r\n", s.login(1))
+	lines := bufio.NewReader(idle)
+	until := func(want string) {
+		t.Helper()
+		for {
+			l, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatalf("%q does not come: %v", want, err)
+			}
+			if strings.HasPrefix(l, want) {
+				return
+			}
+		}
+	}
+	until("+ ")
+	msg := "From: a@example.org\r\nTo: bob@martlet.test\r\nSubject: across\r\n\r\nhello\r\n"
+	deliverPlain(t, s.ready.Nodes[1].Ports["lmtp"], s.ready.Accounts[1].Address, msg)
+	until("* 2 EXISTS")
+}
+
+func deliverPlain(t *testing.T, port int, to, msg string) {
+	t.Helper()
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	answers := bufio.NewReader(c)
+	for _, step := range [][2]string{{"LHLO x\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<" + to + ">\r\nDATA\r\n", "354"}, {msg + ".\r\n", "250"}} {
+		fmt.Fprint(c, step[0])
+		for said := ""; !strings.HasPrefix(said, step[1]); {
+			if said, err = answers.ReadString('\n'); err != nil || said[0] > '3' {
+				t.Fatalf("%q, %v", said, err)
+			}
+		}
+	}
+}
+
+// commandsOnNodes tries commands by way of a node's server, and on the database beside both.
+func commandsOnNodes(t *testing.T, s *running, dir string) {
+	t.Helper()
+	text, err := os.ReadFile(s.ready.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beside := filepath.Join(dir, "beside.toml")
+	text = []byte(strings.NewReplacer(`data = "node1"`, `data = "beside"`, `node = "node1"`, `node = "beside"`).Replace(string(text)))
+	if err := os.WriteFile(beside, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, config := range []string{s.ready.Config, beside} {
+		for _, c := range []string{
+			"domain list", "account list", "mailbox list alice@martlet.test", "queue list", "queue retry --all", "verify", "cluster status", "link list", "undelete alice@martlet.test",
+			fmt.Sprintf("account add carol%d@martlet.test", i), fmt.Sprintf("alias add sales%d@martlet.test carol%d@martlet.test", i, i), fmt.Sprintf("backup %s/backup%d", dir, i),
+			fmt.Sprintf("export mbox --account bob@martlet.test --out %s/mbox%d", dir, i), fmt.Sprintf("import mbox %s/mbox%d --to carol%d@martlet.test --yes", dir, i, i),
+			fmt.Sprintf("account passwd carol%d@martlet.test", i), fmt.Sprintf("restore %s/backup%d --account bob@martlet.test --merge --json", dir, i), fmt.Sprintf("account remove carol%d@martlet.test", i),
+		} {
+			if got := runBinary(t, nil, append(strings.Fields(c), "--json", "--config", config)...); got.code != 0 && !strings.HasPrefix(c, "undelete") {
+				t.Errorf("martlet %s with %s: %+v", c, filepath.Base(config), got)
+			}
+		}
+		for c, says := range map[string]string{"verify --repair": "stop", "store copy --from postgres --to pebble": "stop", "restore " + dir + "/backup0 --whole": "is not empty"} {
+			if got := runBinary(t, nil, append(strings.Fields(c), "--json", "--config", config)...); got.code != 1 || !strings.Contains(got.err, says) {
+				t.Errorf("martlet %s with %s: %+v", c, filepath.Base(config), got)
+			}
+		}
+	}
+	if got := runBinary(t, nil, "doctor", "--json", "--config", s.ready.Config); !strings.Contains(got.out, `{"check":"database","status":"ok"`) || !strings.Contains(got.out, `{"check":"database-standby","status":"warn"`) || !strings.Contains(got.out, `{"check":"nodes","status":"ok"`) {
+		t.Errorf("%s", got.out)
+	}
+}
+
+// databaseWithoutNodes tries what needs a database that no node works on.
+func databaseWithoutNodes(t *testing.T, config, dir string) {
+	t.Helper()
+	d, err := newDatabase(filepath.Join(dir, "postgres"), (&tryCluster{tryout: &tryout{dir: dir}}).databasePort(), io.Discard, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.prepare(), d.start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	defer d.server.end(patience)
+	if got := runBinary(t, nil, "verify", "--repair", "--json", "--config", config); got.code != 0 || !strings.Contains(got.out, `"ok":true`) {
+		t.Errorf("verify --repair: %+v", got)
+	}
+	c, err := pgx.Connect(t.Context(), d.url())
+	if err == nil {
+		_, err = c.Exec(t.Context(), "CREATE DATABASE other")
+		c.Close(t.Context())
+	}
+	text, rerr := os.ReadFile(config)
+	if err := errors.Join(err, rerr); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(dir, "other.toml")
+	if err := os.WriteFile(other, bytes.Replace(text, []byte("/martlet?"), []byte("/other?"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := runBinary(t, nil, "restore", dir+"/backup0", "--whole", "--json", "--config", other); got.code != 0 || !strings.Contains(got.out, `"failed":0`) {
+		t.Errorf("restore --whole: %+v", got)
+	}
+	if got := runBinary(t, nil, "verify", "--json", "--config", other); got.code != 0 || !strings.Contains(got.out, `"accounts":3`) {
+		t.Errorf("verify of what was restored: %+v", got)
+	}
+	if got := runBinary(t, nil, "restore", dir+"/backup0", "--whole", "--config", other); got.code != 1 || !strings.Contains(got.err, "is not empty") {
+		t.Errorf("restore --whole a second time: %+v", got)
 	}
 }
