@@ -26,7 +26,8 @@ type health struct {
 	Store    storeHealth     `json:"store"`
 	Queue    queueHealth     `json:"queue"`
 	Sessions sessionsHealth  `json:"sessions"`
-	Nodes    []nodeHealth    `json:"nodes,omitempty"` // that share the store, this one among them
+	Groups   []groupHealth   `json:"groups,omitempty"` // of databases; none: there is one
+	Nodes    []nodeHealth    `json:"nodes,omitempty"`  // that share the store, this one among them
 	Engine   []engineCounter `json:"engine,omitempty"`
 }
 
@@ -48,6 +49,15 @@ type sessionsHealth struct {
 	Open     int   `json:"open"`
 	Accepted int64 `json:"accepted"`
 	Refused  int64 `json:"refused"`
+}
+
+// groupHealth is one of several databases that accounts are spread over.
+type groupHealth struct {
+	Name     string `json:"name"`
+	Accounts int64  `json:"accounts"`
+	Bytes    int64  `json:"bytes"`
+	Full     bool   `json:"full,omitempty"` // takes no new accounts
+	Down     string `json:"down,omitempty"` // why it cannot be reached
 }
 
 // nodeHealth is a node as its own beats tell of it.
@@ -169,6 +179,7 @@ func (v *vitals) examine(ctx context.Context) health {
 			return out
 		}
 	}
+	out.Groups = h.groupsHealth(ctx)
 	n, err := h.queue.Count(ctx)
 	if err != nil {
 		out.Queue.Problem = "the queue cannot be counted"

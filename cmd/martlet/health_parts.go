@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,6 +71,26 @@ func (h *house) engineFigures() []engineFigure {
 		return nil
 	}
 	return append(databaseFigures(e.Stats()), objectFigures(h.bucket, h.cache)...)
+}
+
+// groupsHealth are the groups of databases, if there are several.
+func (h *house) groupsHealth(ctx context.Context) (all []groupHealth) {
+	e, ok := h.engine.(*postgres.Engine)
+	if !ok {
+		return nil
+	}
+	list, err := e.Groups(ctx)
+	if err != nil || len(list) < 2 {
+		return nil // that the database is away is told
+	}
+	for _, g := range list {
+		down := ""
+		if g.Down != "" {
+			down = "it cannot be reached" // why is in the log, with addresses
+		}
+		all = append(all, groupHealth{Name: g.Name, Accounts: g.Accounts, Bytes: g.Size, Full: g.Full, Down: down})
+	}
+	return all
 }
 
 // engineCounters are what the engine has counted.

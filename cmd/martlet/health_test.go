@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -101,6 +103,7 @@ func TestHealthPageOfACluster(t *testing.T) {
 	v.seen, v.at = health{
 		Node: "mx1", Version: "1.2", Store: storeHealth{Engine: "postgres", Database: &databaseFacts{Reachable: true, Host: "10.0.0.1:5432", Name: "martlet", LatencyMS: 0.4, Standbys: 2, InStep: 1, Synchronous: true},
 			Objects: &objectsFacts{Endpoint: "s3.example.org", Bucket: "bodies", Problem: "it does not answer"}},
+		Groups: []groupHealth{{Name: "home", Accounts: 3}, {Name: "two", Down: "it cannot be reached"}},
 		Nodes:  []nodeHealth{{Name: "mx1", State: "up", Here: true, Leases: []string{"queue 0", "reports"}}, {Name: "<mx2>", State: "silent"}},
 		Engine: []engineCounter{{"round trips", 17}},
 	}, time.Now().Add(time.Hour)
@@ -109,7 +112,7 @@ func TestHealthPageOfACluster(t *testing.T) {
 	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/health", nil)
 	r.RemoteAddr = "127.0.0.1:5"
 	mux.ServeHTTP(w, r)
-	for _, want := range []string{"mx1 (this one)", "10.0.0.1:5432", "0.4 ms", `<span class="ok">yes</span>, 1 of 2`, "it does not answer", "queue 0, reports", "&lt;mx2&gt;", `class="bad">silent`, "round trips"} {
+	for _, want := range []string{"mx1 (this one)", "10.0.0.1:5432", "0.4 ms", `<span class="ok">yes</span>, 1 of 2`, "it does not answer", "queue 0, reports", "&lt;mx2&gt;", `<td>two</td>`, "it cannot be reached", `class="bad">silent`, "round trips"} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, w.Body)
 		}
@@ -155,6 +158,23 @@ func TestDatabaseProblems(t *testing.T) {
 		f := lookAtDatabase(t.Context(), url)
 		if f.Reachable || !strings.Contains(f.Problem, want) || strings.Contains(f.Problem, "hidden") {
 			t.Errorf("%s: %+v", url, f)
+		}
+	}
+}
+
+// Whoever cannot use its database is told why, and no password.
+func TestNoPasswordIsTold(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "martlet.toml")
+	for _, more := range []string{"", "[blobs]\nengine = \"s3\"\nendpoint = \"http://127.0.0.1:1\"\nbucket = \"bodies\"\naccess_key = \"key\"\nsecret_key = \"hidden\"\n"} {
+		text := "hostname = \"mail.example.org\"\ndata = \"data\"\n[store]\nengine = \"postgres\"\nurl = \"postgres://martlet:hidden@127.0.0.1:1/m?sslmode=disable\"\npatience = \"1s\"\n" + more
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for args, says := range map[string]string{"domain list": "refused", "config show": "martlet:********@127.0.0.1:1/m", "store copy --from pebble --to postgres": "there is no store"} {
+			got := command(t, "", append(strings.Fields(args), "--config", config)...)
+			if !strings.Contains(got.out+got.err, says) || strings.Contains(got.out+got.err, "hidden") {
+				t.Errorf("martlet %s: %+v", args, got)
+			}
 		}
 	}
 }
