@@ -223,7 +223,7 @@ func (p *page) nodes(r results) {
 }
 
 func (p *page) trips(r results) {
-	p.say("\n## Questions to the database\n\nRound trips for one operation, as the node counts them (`%s`), warm and for the first time after its start.\n\n", counted)
+	p.say("\n## Questions to the database\n\nRound trips for one operation that somebody waits for, as the node counts them in its metrics (`martlet_engine_..._total`),\nwarm and for the first time after its start. Looks are those that a node takes by itself at what somebody watches.\n\n")
 	all := r.of("trips")
 	if len(all) == 0 {
 		p.say("Not measured.\n")
@@ -233,8 +233,7 @@ func (p *page) trips(r results) {
 	for _, s := range all {
 		var kinds []string
 		for _, k := range slices.Sorted(maps.Keys(s.Cores)) {
-			_, name, _ := strings.Cut(k, `="`)
-			kinds = append(kinds, strings.TrimSuffix(name, `"`)+" "+number(s.Cores[k]))
+			kinds = append(kinds, k+" "+number(s.Cores[k]))
 		}
 		p.say("| %s | %d | %s | %s |\n", s.Case, s.Operations, number(s.Value), strings.Join(kinds, ", "))
 	}

@@ -34,7 +34,7 @@ func TestReport(t *testing.T) {
 	one.Case, one.Rate = "one account, one node", 200
 	write(f, one)
 	write(f, both)
-	write(f, sample{Part: "trips", System: "two", Case: "delivery", Value: 1.5, Cores: map[string]float64{`kind="update"`: 1.5}})
+	write(f, sample{Part: "trips", System: "two", Case: "delivery", Value: 1.5, Cores: map[string]float64{"commit": 1.5}})
 	write(f, sample{Part: "cold", System: "cyrus", Case: "filling", Error: "broken\nand more"})
 	f.Close()
 	os.Stderr = null
@@ -47,7 +47,7 @@ func TestReport(t *testing.T) {
 		"| one account, 50 connections | 2000 | 800 | 0.50 | 0.40 to 0.60 |",
 		"| deliveries, one account | 200 | 300 | 1.50 | 1.50 to 1.50 |",
 		"| deliveries, one account: clients | 0.25 | 0.25 |",
-		"| delivery | 0 | 1.50 | update 1.50 |",
+		"| delivery | 0 | 1.50 | commit 1.50 |",
 		"- Cyrus, cold, filling: broken\n",
 	} {
 		if !strings.Contains(text, want) {
