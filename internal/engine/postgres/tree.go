@@ -269,7 +269,12 @@ func (t *tree) walkForward(list []record, from, to []byte, most int) (_ []record
 		return list, from, false
 	}
 	next, known = nil, true
+	var gap []byte // behind a key of which is not known what follows: unless the next one does at once
 	t.each(from, to, func(it item) bool {
+		if gap != nil && !bytes.Equal(gap, it.key) {
+			return false
+		}
+		gap = nil
 		if it.what == unknown || most == 0 {
 			next, known = it.key, it.what != unknown
 			return false
@@ -279,11 +284,13 @@ func (t *tree) walkForward(list []record, from, to []byte, most int) (_ []record
 			most--
 		}
 		if !it.void {
-			next, known = after(it.key), false
-			return false
+			gap = after(it.key)
 		}
 		return true
 	})
+	if gap != nil {
+		next, known = gap, false
+	}
 	if next != nil && to != nil && bytes.Compare(next, to) >= 0 {
 		return list, nil, true
 	}

@@ -222,3 +222,23 @@ func TestHides(t *testing.T) {
 		}
 	}
 }
+
+// TestNeighbours: a scan that begins with a key that was read by itself, and goes on with what
+// was read from the next possible key on, finds no gap between the two.
+func TestNeighbours(t *testing.T) {
+	tr := newTree()
+	a, end := []byte("a"), []byte("z")
+	tr.learnKey(a, []byte("1"), true)
+	tr.learn(after(a), end, []record{{[]byte("b"), []byte("2")}})
+	list, next, known := tr.walkForward(nil, a, end, 10)
+	if len(list) != 2 || next != nil || !known {
+		t.Errorf("%q, %q, %v", list, next, known)
+	}
+	tr.learnKey([]byte("zz"), nil, true)
+	if list, next, known = tr.walkForward(nil, []byte("b"), nil, 10); len(list) != 1 || string(next) != "z" || known {
+		t.Errorf("%q, %q, %v: what is behind z is not known", list, next, known)
+	}
+	if list, next, known = tr.walkForward(nil, []byte("zz"), nil, 10); len(list) != 1 || string(next) != "zz\x00" || known {
+		t.Errorf("%q, %q, %v: what is behind zz is not known", list, next, known)
+	}
+}

@@ -27,6 +27,8 @@ func (s *session) open(cmd *command, args imap.Select, readOnly bool) (reply, er
 	if s.uidOnly && args.Resync != nil && len(args.Resync.Seqs) > 0 {
 		return reply{}, uidRequired()
 	}
+	// The mailbox may be the one that is left: who attends to its account need not look twice.
+	defer s.acct.Attend()()
 	s.leave(true)
 	if args.CondStore {
 		s.enableCondstore()
