@@ -286,7 +286,7 @@ func TestBrakeAgainstModel(t *testing.T) {
 				continue
 			}
 			if rapid.Bool().Draw(t, "worked") {
-				try.worked()
+				try.worked(bg)
 			} else {
 				level++
 			}
@@ -294,7 +294,7 @@ func TestBrakeAgainstModel(t *testing.T) {
 		now = now.Add(10 * time.Second)
 		if try, err := b.begin("x", local); err != nil {
 			t.Fatal(err)
-		} else if try.worked(); len(b.logins) != 0 || len(b.addresses) != 0 {
+		} else if try.worked(bg); len(b.logins) != 0 || len(b.addresses) != 0 {
 			t.Fatalf("%v %v", b.logins, b.addresses)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/syntax/sasl"
 	"github.com/martlet-mail/martlet/internal/turn"
@@ -40,6 +41,7 @@ type brake struct {
 	forgive              time.Duration
 	now                  func() time.Time
 	sleep                func(context.Context, time.Duration) error
+	shared               engine.Shared // nil: no other process counts, too
 
 	mu        sync.Mutex
 	logins    map[string]bucket
@@ -211,6 +213,9 @@ func (a *attempt) count(n float64) {
 // failed answers no sooner than the failures so far have earned.
 func (a *attempt) failed(ctx context.Context) error {
 	a.over()
+	if err := a.tell(ctx); err != nil {
+		return err
+	}
 	delay := firstDelay
 	for i := 2.0; i <= a.level && delay < longestWait; i++ {
 		delay *= 2
@@ -221,20 +226,29 @@ func (a *attempt) failed(ctx context.Context) error {
 	return a.b.sleep(ctx, min(delay, longestWait))
 }
 
-// worked gives the attempt back and makes the address a friend of the login.
-func (a *attempt) worked() {
+// worked gives the attempt back and makes the address a friend of the login: here, and on
+// other nodes if that can be written down.
+func (a *attempt) worked(ctx context.Context) {
+	known := a.succeeded()
+	_ = a.befriend(ctx, known)
+}
+
+// succeeded returns until when the address was the login's friend before.
+func (a *attempt) succeeded() (known time.Time) {
 	a.b.mu.Lock()
 	defer a.b.mu.Unlock()
 	a.count(-1)
 	a.ended()
 	if !a.from.IsValid() {
-		return
+		return known
 	}
+	known = a.b.friends[friend{a.login, a.from}]
 	now := a.b.now()
 	if len(a.b.friends) >= maxFriends {
 		prune(a.b.friends, maxFriends, func(until time.Time) bool { return !within(now, until, friendFor) })
 	}
 	a.b.friends[friend{a.login, a.from}] = now.Add(friendFor)
+	return known
 }
 
 // within tells whether a time until which something holds has not come, and is no farther away

@@ -187,6 +187,7 @@ func (d *Directory) listen() {
 	if !ok {
 		return
 	}
+	d.slow.shared = shared
 	watch, foreign := d.stop, shared.Foreign(shard, func() { d.cache.clear() })
 	d.shared, d.stop = shared, func() { foreign(); watch() }
 }

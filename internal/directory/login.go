@@ -21,6 +21,9 @@ func errWrong() *fault.Error { return fault.New(fault.Unauthenticated, "authenti
 // not counted by address. Faults: Unauthenticated, Limited, Unavailable.
 func (d *Directory) Authenticate(ctx context.Context, login, password string, from netip.Addr) (Account, error) {
 	l := d.login(login)
+	if err := d.slow.hear(ctx, l.name, from); err != nil {
+		return Account{}, err
+	}
 	try, err := d.slow.wait(ctx, l.name, from)
 	if err != nil {
 		return Account{}, err
@@ -29,7 +32,7 @@ func (d *Directory) Authenticate(ctx context.Context, login, password string, fr
 	account, err := d.verify(ctx, l, password, from)
 	switch {
 	case err == nil:
-		try.worked()
+		try.worked(ctx)
 	case fault.Is(err, fault.Unauthenticated), wasShown(err):
 		if err := try.failed(ctx); err != nil {
 			return Account{}, err
@@ -203,6 +206,9 @@ func (a *Attempt) ScramKeys(login, mechanism string) (sasl.Keys, error) {
 // keys were handed out.
 func (a *Attempt) ScramDone(login string, proven bool) error {
 	l := a.d.login(login)
+	if err := a.d.slow.hear(a.ctx, l.name, a.line.Peer()); err != nil {
+		return err
+	}
 	try, err := a.d.slow.begin(l.name, a.line.Peer())
 	if err != nil {
 		return err
@@ -214,7 +220,7 @@ func (a *Attempt) ScramDone(login string, proven bool) error {
 			return err
 		}
 		if id == a.claimed.ID && rec.version == a.version {
-			try.worked()
+			try.worked(a.ctx)
 			a.account = a.claimed
 			return nil
 		}

@@ -2,8 +2,11 @@ package directory
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/enginetest"
@@ -116,5 +119,82 @@ func TestMakingCrossesRemoval(t *testing.T) {
 			}
 			_ = a.RemoveAccount(bg, addr)
 		}
+	}
+}
+
+// Failures of a login and of an address count over all nodes, and an address from which a
+// login has worked on one is its friend on all.
+func TestFailuresOverNodes(t *testing.T) {
+	for _, control := range []bool{false, true} {
+		a, b, _ := twoNodes(t)
+		for _, f := range []*fixture{a, b} {
+			f.slow.perLogin, f.slow.perAddress = 10, 15
+			if control {
+				f.slow.shared = nil
+			}
+		}
+		a.add(t, "alice@example.org", "right")
+		a.add(t, "bob@example.org", "right")
+		if err := a.try("alice@example.org", "right", home); err != nil {
+			t.Fatal(err)
+		}
+		failed := 0
+		for i := range 30 {
+			f := []*fixture{a, b}[i%2]
+			if err := f.try("alice@example.org", "wrong", netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})); fault.Is(err, fault.Unauthenticated) {
+				failed++
+			}
+		}
+		if want := map[bool]int{false: 10, true: 20}[control]; failed != want {
+			t.Errorf("control %v: %d passwords were tried for one login, not %d", control, failed, want)
+		}
+		if err := b.try("alice@example.org", "right", home); (err == nil) == control {
+			t.Errorf("control %v: from an address that is her friend on another node: %v", control, err)
+		}
+		failed = 0
+		for i := range 40 {
+			f := []*fixture{a, b}[i%2]
+			if err := f.try(fmt.Sprintf("x%d@example.org", i), "wrong", away); fault.Is(err, fault.Unauthenticated) {
+				failed++
+			}
+		}
+		if want := map[bool]int{false: 15, true: 30}[control]; failed != want {
+			t.Errorf("control %v: %d logins were tried from one address, not %d", control, failed, want)
+		}
+		wantKind(t, "bob from there", b.try("bob@example.org", "right", away), fault.Limited)
+		a.pass(time.Hour)
+		b.pass(time.Hour)
+		if err := b.try("bob@example.org", "right", away); err != nil {
+			t.Errorf("when it is forgiven: %v", err)
+		}
+	}
+}
+
+// What is written of failures goes when it is over.
+func TestFailuresAreTidiedUp(t *testing.T) {
+	a, _, nodes := twoNodes(t)
+	count := func() (n int) {
+		err := nodes[0].View(bg, brakeShard, func(r engine.Reader) error {
+			n = 0
+			return r.Scan(nil, nil, false, func(_, _ []byte) bool { n++; return true })
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for i := range 100 {
+		_ = a.try(fmt.Sprintf("x%d@example.org", i), "wrong", netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}))
+	}
+	if n := count(); n != 200 {
+		t.Errorf("%d records of 200", n)
+	}
+	a.pass(24 * time.Hour)
+	for i := range 200 {
+		a.pass(time.Minute)
+		_ = a.try(fmt.Sprintf("y%d@example.org", i), "wrong", away)
+	}
+	if n := count(); n > 20 {
+		t.Errorf("%d records are left a day later", n)
 	}
 }

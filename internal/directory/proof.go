@@ -120,6 +120,9 @@ func (a *Attempt) VerifyToken(login, token string) (string, error) {
 	if login != "" {
 		name = a.d.login(login).name
 	}
+	if err := a.d.slow.hear(a.ctx, name, a.line.Peer()); err != nil {
+		return "", err
+	}
 	try, err := a.d.slow.begin(name, a.line.Peer())
 	if err != nil {
 		return "", err
@@ -128,7 +131,7 @@ func (a *Attempt) VerifyToken(login, token string) (string, error) {
 	switch {
 	case err == nil:
 		try.login = canonical(account.Address).String()
-		try.worked()
+		try.worked(a.ctx)
 		a.account = account
 		return account.Address.String(), nil
 	case fault.Is(err, fault.Unauthenticated) || fault.Is(err, fault.Denied):
