@@ -21,9 +21,9 @@ const (
 	famFailures = 'f' // hash of a login or an address -> its bucket
 	famFriend   = 'g' // hash of a login and an address -> until when they are friends
 
-	recBrake  byte = 1
-	brakeTidy      = 8 // records that are looked at by who writes one, whether they are over
+	recBrake = 1
 
+	brakeTidy   = 8              // records that are looked at by who writes one, whether they are over
 	friendAgain = 24 * time.Hour // after which a friend is written down again
 )
 
