@@ -42,11 +42,7 @@ func openBucket(t testing.TB, url string, change ...func(*Options)) *Bucket {
 // text returns size bytes that differ from place to place.
 func text(seed, size int) []byte {
 	b := make([]byte, size)
-	x := uint32(seed)*2654435761 + 1
-	for i := range b {
-		x = x*1664525 + 1013904223
-		b[i] = byte(x >> 24)
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(b)
 	return b
 }
 
@@ -344,7 +340,7 @@ func TestBucketMemory(t *testing.T) {
 	s := s3test.Start(t)
 	const memory = 3 * partSize
 	b := openBucket(t, s.URL(), func(o *Options) { o.Memory = memory })
-	const size = 60 << 20
+	const size = 30 << 20
 	var before, now runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
