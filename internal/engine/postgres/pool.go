@@ -108,6 +108,7 @@ func (p *pool) rested() *conn {
 
 // give takes a connection back; one that is broken, or as old as one that broke, goes.
 func (p *pool) give(from chan int, c *conn) {
+	slot := c.slot // of the next one who takes it, once it is idle
 	p.mu.Lock()
 	if c.broken != nil {
 		p.outdate(c.age)
@@ -120,7 +121,7 @@ func (p *pool) give(from chan int, c *conn) {
 	if !kept {
 		_ = c.wire.Close()
 	}
-	from <- c.slot
+	from <- slot
 }
 
 // outdate is called with the lock.
