@@ -30,8 +30,9 @@ type Shard uint64
 type Engine interface {
 	// View runs fn on a consistent snapshot of the shard. View returns nil only
 	// once all that fn could read is durable, so that a caller may tell the world
-	// what it has seen; inside fn it may not be durable yet. Views never wait for
-	// Updates and may run inside nothing.
+	// what it has seen; inside fn it may not be durable yet. fn may be run more than once;
+	// what its last run has seen counts. Views never wait for Updates and may run inside
+	// nothing.
 	View(ctx context.Context, shard Shard, fn func(Reader) error) error
 
 	// Update runs fn alone on the shard and commits what it wrote, atomically and

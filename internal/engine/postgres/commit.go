@@ -65,6 +65,7 @@ func (g *group) complete(c *commit, err error) {
 		}
 		if next == nil {
 			s.tip = nil
+			s.shed()
 		} else {
 			s.launch(now, nil)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -119,7 +120,8 @@ func TestScansAreBounded(t *testing.T) {
 		g.mu.Lock()
 		n, most := len(g.shards), g.bytes
 		for _, s := range g.shards {
-			sum += s.size()
+			all, _ := s.size()
+			sum += all
 		}
 		g.mu.Unlock()
 		if limited && (most > opt.CacheBytes || sum > opt.CacheBytes || n >= shards) {
@@ -153,6 +155,56 @@ func TestScansAreBounded(t *testing.T) {
 		}
 	}
 	look(false)
+}
+
+// TestHotStaysInMemory: where the memory is full of what was written once, what each change
+// rewrites stays, also on a shard where something is always on its way.
+func TestHotStaysInMemory(t *testing.T) {
+	reads := func(t *testing.T, trim bool) int64 {
+		opt := options(pgtest.Shared(t))
+		opt.CacheBytes = 200 << 10
+		opt.without.trim = !trim
+		e := open(t, opt)
+		const shards, each = 4, 100
+		var wg sync.WaitGroup
+		for i := range shards + 3 {
+			wg.Go(func() {
+				id := engine.Shard(min(i, shards-1)) // four of them on the last
+				for n := range uint64(each) {
+					err := e.Update(t.Context(), id, func(w engine.Writer) error {
+						if err := add(w); err != nil {
+							return err
+						}
+						return w.Put(engine.Key(1, uint64(i), n), make([]byte, 2000))
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		n := e.Stats().Reads.Load()
+		for id := range engine.Shard(shards) {
+			want := each
+			if id == shards-1 {
+				want = 4 * each
+			}
+			if got := contents(t, e, id); got["n"] != fmt.Sprint(want) || len(got) != want+1 {
+				t.Errorf("%q, %d records", got["n"], len(got))
+			}
+		}
+		g := e.member(0).group
+		if g.bytes > opt.CacheBytes {
+			t.Errorf("%d bytes of %d", g.bytes, opt.CacheBytes)
+		}
+		return n
+	}
+	hot, all := reads(t, true), reads(t, false)
+	t.Logf("%d reads, and %d where shards are forgotten as a whole", hot, all)
+	if hot*2 > all {
+		t.Errorf("%d reads, and %d where shards are forgotten as a whole", hot, all)
+	}
 }
 
 // TestManyRecords: a scan over more than is kept is one moment, whatever happens meanwhile.

@@ -99,30 +99,39 @@ func (g *group) leave(s *shard) {
 }
 
 // measure notes how much memory a shard takes, and makes room where all take too much: of
-// those that were not used for longest all is forgotten. One that is in use, or that
-// somebody listens to, keeps its identity, so that a change is not missed.
+// those that were not used for longest what is cold is forgotten, or all if that is less than
+// half. One that is in use, or that somebody listens to, keeps its identity, so that a change
+// is not missed.
 func (g *group) measure(s *shard) {
-	now := s.size()
+	now, cold := s.size()
+	var bare, trimmed []*shard
 	g.mu.Lock()
 	g.bytes += now - s.counted
-	s.counted = now
-	var bare []*shard
+	s.counted, s.chill = now, cold
 	for at := g.used.Back(); g.bytes > g.most.Load() && at != nil && !g.opt.without.limit; {
 		old, ahead := at.Value.(*shard), at.Prev()
-		if old.users == 0 && old.ears.Load() == 0 {
+		was := old.counted
+		switch {
+		case 2*old.chill > old.counted && !g.opt.without.trim:
+			old.counted, old.chill = old.counted-old.chill, 0
+			trimmed = append(trimmed, old)
+		case old.users == 0 && old.ears.Load() == 0:
 			g.used.Remove(at)
 			delete(g.shards, old.id)
-			g.bytes -= old.counted
-		} else if old.counted > bareBytes {
-			g.bytes -= old.counted
 			old.counted = 0
+		case old.counted > bareBytes:
+			old.counted, old.chill = 0, 0
 			bare = append(bare, old)
 		}
+		g.bytes -= was - old.counted
 		at = ahead
 	}
 	g.mu.Unlock()
 	for _, old := range bare {
-		old.bare()
+		old.forget(shedAll)
+	}
+	for _, old := range trimmed {
+		old.forget(shedCold)
 	}
 }
 

@@ -57,6 +57,7 @@ type without struct {
 	recent bool // forgets all of a shard that another has changed
 	row    bool // never locks a shard's row
 	limit  bool // on the memory of records
+	trim   bool // forgets shards as a whole
 	freeze bool // moves shards without telling those who write
 
 	uploads   bool // objects are named by their blob alone

@@ -17,6 +17,7 @@ type shard struct {
 	users   int           // of the group's lock
 	place   *list.Element // of the group's lock
 	counted int64         // of the group's lock
+	chill   int64         // of counted, what is cold; of the group's lock
 
 	turn chan struct{} // held while fn of an Update runs
 
@@ -28,6 +29,7 @@ type shard struct {
 	line    uint64   // grows when what functions have run on is not what will be
 	seq     uint64   // grows with each change of base
 	gone    [][]byte // keys of base that were forgotten since others have written them
+	sheds   shed     // is to be forgotten when nothing is on its way
 	suspect bool     // base may be old: a commit on top of it has failed
 
 	emptied uint64     // grows when what is known is forgotten
@@ -54,18 +56,41 @@ func newShard(g *group, id engine.Shard) *shard {
 	return s
 }
 
-func (s *shard) size() int64 {
+func (s *shard) size() (all, cold int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.base.tree.bytes + bareBytes/2
+	return s.base.tree.bytes + bareBytes/2, s.base.tree.cold
 }
 
-// bare forgets all records.
-func (s *shard) bare() {
+// shed is what is to be forgotten of a shard.
+type shed uint8
+
+const (
+	shedNothing shed = iota
+	shedCold         // records that were written once, such as those of a message; what each change rewrites stays
+	shedAll
+)
+
+// forget forgets some of what is known. What is on its way is known by its tree alone, so
+// then it is left for later.
+func (s *shard) forget(what shed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.base.tree = newTree()
-	s.emptied++
+	s.sheds = max(s.sheds, what)
+	s.shed()
+}
+
+// shed is called with the lock.
+func (s *shard) shed() {
+	if s.sheds == shedNothing || s.flying != nil || s.waiting != nil {
+		return
+	}
+	if s.emptied++; s.sheds == shedAll {
+		s.base.tree = newTree()
+	} else {
+		s.base.tree.trim()
+	}
+	s.sheds = shedNothing
 }
 
 // holds returns a copy of what is known of a state, nil if it is not one at hand. It is

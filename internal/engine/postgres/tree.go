@@ -15,6 +15,7 @@ import (
 type tree struct {
 	b     *btree.BTreeG[item]
 	bytes int64 // about what it occupies
+	cold  int64 // of that, values of items that are cold
 }
 
 // item is what is known of a key and of the stretch behind it.
@@ -22,6 +23,7 @@ type item struct {
 	key, value []byte // not to be changed
 	what       what
 	void       bool // there is nothing between this key and that of the next item, or the end
+	cold       bool // written once, or passed by a scan: not likely to be asked for soon
 }
 
 type what uint8
@@ -37,6 +39,13 @@ const itemBytes = 96
 
 func (it *item) size() int64 { return int64(len(it.key)+len(it.value)) + itemBytes }
 
+func (it *item) coldSize() int64 {
+	if it.cold {
+		return int64(len(it.value))
+	}
+	return 0
+}
+
 // newTree returns a tree that knows nothing. Its first item stands before all keys, which
 // are never empty.
 func newTree() *tree {
@@ -45,19 +54,33 @@ func newTree() *tree {
 	return t
 }
 
-func (t *tree) copy() *tree { return &tree{b: t.b.Copy(), bytes: t.bytes} }
+func (t *tree) copy() *tree { return &tree{b: t.b.Copy(), bytes: t.bytes, cold: t.cold} }
 
 func (t *tree) set(it item) {
 	was, there := t.b.Set(it)
-	t.bytes += it.size()
+	t.bytes, t.cold = t.bytes+it.size(), t.cold+it.coldSize()
 	if there {
-		t.bytes -= was.size()
+		t.bytes, t.cold = t.bytes-was.size(), t.cold-was.coldSize()
 	}
 }
 
 func (t *tree) drop(key []byte) {
 	if was, there := t.b.Delete(item{key: key}); there {
-		t.bytes -= was.size()
+		t.bytes, t.cold = t.bytes-was.size(), t.cold-was.coldSize()
+	}
+}
+
+// trim forgets the values of cold items.
+func (t *tree) trim() {
+	var list []item
+	t.b.Scan(func(it item) bool {
+		if it.cold {
+			list = append(list, item{key: it.key, what: unknown, void: it.void})
+		}
+		return true
+	})
+	for _, it := range list {
+		t.set(it)
 	}
 }
 
@@ -100,8 +123,8 @@ func (t *tree) get(key []byte) ([]byte, what) {
 
 // put makes a key be there. Key and value must not be changed afterwards.
 func (t *tree) put(key, value []byte) {
-	it, _ := t.at(key)
-	t.set(item{key: key, value: value, what: present, void: it.void})
+	it, exact := t.at(key)
+	t.set(item{key: key, value: value, what: present, void: it.void, cold: !exact})
 }
 
 // remove makes a key not be there.
@@ -180,14 +203,14 @@ func (t *tree) learn(from, to []byte, records []record) {
 		}
 		if it.what == unknown {
 			if it.what = absent; i < len(records) && bytes.Equal(records[i].key, it.key) {
-				it.what, it.value = present, records[i].value
+				it.what, it.value, it.cold = present, records[i].value, true
 			}
 			t.set(it)
 		}
 	}
 	for _, r := range records {
 		if _, w := t.get(r.key); w == unknown {
-			t.set(item{key: r.key, value: r.value, what: present})
+			t.set(item{key: r.key, value: r.value, what: present, cold: true})
 		}
 	}
 	var open []item

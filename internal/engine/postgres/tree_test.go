@@ -117,6 +117,17 @@ func TestTree(t *testing.T) {
 					delete(k.known, "d")
 				}
 			},
+			"trim": func(rt *rapid.T) {
+				k.t.trim()
+				for key := range k.known {
+					if _, w := k.t.get([]byte(key)); w == unknown {
+						delete(k.known, key)
+					}
+				}
+				if k.t.cold != 0 {
+					rt.Fatalf("%d cold bytes are left", k.t.cold)
+				}
+			},
 			"copy": func(rt *rapid.T) {
 				kept = append(kept, &knower{k.t, maps.Clone(k.truth), maps.Clone(k.known)})
 				k.t = k.t.copy()
@@ -132,10 +143,10 @@ func TestTree(t *testing.T) {
 }
 
 func (k *knower) check(rt *rapid.T) {
-	size := int64(0)
-	k.t.b.Scan(func(it item) bool { size += it.size(); return true })
-	if size != k.t.bytes {
-		rt.Fatalf("%d bytes, counted as %d", size, k.t.bytes)
+	size, cold := int64(0), int64(0)
+	k.t.b.Scan(func(it item) bool { size, cold = size+it.size(), cold+it.coldSize(); return true })
+	if size != k.t.bytes || cold != k.t.cold {
+		rt.Fatalf("%d bytes, counted as %d; cold %d, counted as %d", size, k.t.bytes, cold, k.t.cold)
 	}
 	for _, key := range []string{"a", "a\x00", "ab", "b", "b\xff", "c", "d", "\xff", "\xff\xff", "\x00", "e", "f", "g", "h"} {
 		value, w := k.t.get([]byte(key))

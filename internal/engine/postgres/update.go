@@ -75,6 +75,9 @@ func (u *updating) inTurn(fn func(engine.Writer) error) (*commit, error) {
 		return nil, err
 	}
 	defer s.release() // also when fn panics
+	if err := u.calm(); err != nil {
+		return nil, err
+	}
 	row, err := u.fresh()
 	if err != nil {
 		return nil, err
@@ -97,6 +100,32 @@ func (u *updating) inTurn(fn func(engine.Writer) error) (*commit, error) {
 		return nil, err
 	}
 	return u.join(w, row)
+}
+
+// calm waits until nothing is on its way, if something is to be forgotten that cannot be
+// forgotten before.
+func (u *updating) calm() error {
+	s := u.s
+	for {
+		s.mu.Lock()
+		c := s.waiting
+		if c == nil {
+			c = s.flying
+		}
+		sheds := s.sheds
+		s.mu.Unlock()
+		if sheds == shedNothing || c == nil {
+			return nil
+		}
+		select {
+		case <-c.done:
+		case <-u.ctx.Done():
+			return u.ctx.Err()
+		case <-u.retry.limit():
+			u.retry.over = true
+			return errPatience
+		}
+	}
 }
 
 // fresh sees to it that what fn will run on has not already turned out to be old. After
