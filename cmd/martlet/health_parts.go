@@ -37,6 +37,7 @@ func databaseFigures(s *postgres.Stats) []engineFigure {
 		{"forgotten", "Shards of which all that was in memory was forgotten for it.", s.Forgotten.Load},
 		{"hits", "Records found in memory.", s.Hits.Load},
 		{"misses", "Records, and parts of lists, that were not.", s.Misses.Load},
+		{"blobs", "Statements for bodies.", s.Blobs.Load},
 		{"hints", "Hints sent to other nodes.", s.Hints.Load},
 		{"looks", "Looks at shards that somebody waits for.", s.Looks.Load},
 		{"connects", "Connections made to databases.", s.Connects.Load},

@@ -17,6 +17,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/node"
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // side is a store as a copy has it: an engine, and nothing built on it.
@@ -143,7 +144,7 @@ func (s *side) alone(ctx context.Context, wait func(what string)) error {
 func (s *side) records(ctx context.Context) (bool, error) {
 	shards, err := s.engine.Shards(ctx)
 	for _, sh := range shards {
-		if sh != node.Shard && sh != carry.Shard {
+		if sh != node.Shard && sh != carry.Shard && !store.Passing(sh) {
 			return true, err
 		}
 	}
