@@ -20,7 +20,6 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/node"
-	"github.com/martlet-mail/martlet/internal/store"
 )
 
 func newStoreCopyCommand() *cobra.Command {
@@ -130,7 +129,7 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 	if err := c.clearNodes(ctx); err != nil {
 		return err
 	}
-	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{Source: c.from.where, Leave: store.Passing, Progress: c.screen.progress})
+	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{Source: c.from.where, Leave: passing, Progress: c.screen.progress})
 	c.screen.clear()
 	if fault.Is(err, fault.Exists) {
 		return failed("the %s store in %s is not empty, and holds no copy of %s that was cut short; %s", c.to.name, c.to.where, c.from.where, makeRoom(c.to))
