@@ -114,3 +114,41 @@ func TestSessionsAgreeOnDatabase(t *testing.T) {
 		})
 	}
 }
+
+// What commands cost of round trips to the database, of an account that others may change.
+func TestTripsOnDatabase(t *testing.T) {
+	w := onDatabase(t, needsDatabase(t), "trips", store.Keep{})
+	for i := range 20 {
+		w.deliver("INBOX", message(fmt.Sprint("m", i)), 0)
+	}
+	stats := w.others[0].eng.(*postgres.Engine).Stats()
+	trips := func() int64 {
+		return stats.Reads.Load() + stats.Proofs.Load() - stats.Looks.Load() + stats.Snapshots.Load() + stats.Loads.Load() + stats.RowLocks.Load() + stats.Blobs.Load()
+	}
+	c, other := w.login("A", ""), w.login("C", "") // on one node
+	other.command(t, "SELECT INBOX")
+	for _, one := range []struct {
+		command string
+		most    int64
+	}{
+		{"SELECT INBOX", 1}, {"NOOP", 1}, {"FETCH 1:* (UID FLAGS)", 1}, {"UID FETCH 5 (ENVELOPE BODY.PEEK[])", 1}, {"UID SEARCH UNSEEN", 1},
+		{`STORE 3 +FLAGS (\Flagged)`, 2}, {`UID STORE 4 +FLAGS.SILENT (\Seen)`, 2}, {"STATUS Archive (MESSAGES UNSEEN)", 2}, {"UID COPY 7 Archive", 4},
+		{"UID MOVE 8 Archive", 4}, {`LIST "" *`, 4},
+	} {
+		least := int64(100)
+		for range 3 { // the first fills what a node remembers; a look that nobody asked for may come between
+			if one.command == "SELECT INBOX" {
+				c.command(t, "UNSELECT")
+			}
+			before := trips()
+			if _, tagged := c.command(t, one.command); !strings.HasPrefix(tagged, "zz OK") {
+				t.Fatal(tagged)
+			}
+			least = min(least, trips()-before)
+		}
+		t.Logf("%-40s %d", one.command, least)
+		if least > one.most {
+			t.Errorf("%s takes %d round trips, the bound is %d", one.command, least, one.most)
+		}
+	}
+}

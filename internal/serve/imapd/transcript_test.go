@@ -72,9 +72,10 @@ type world struct {
 	stop    context.CancelFunc
 	clients map[string]*client
 	names   map[string]string // what <<name>> stands for
-	others  []*world          // other nodes: clients are there if there are any
-	known   func()            // what was done to the directory is known on other nodes, too, when it returns
-	recents bool              // what is \Recent is not looked at: each node has its own
+	eng     engine.Engine
+	others  []*world // other nodes: clients are there if there are any
+	known   func()   // what was done to the directory is known on other nodes, too, when it returns
+	recents bool     // what is \Recent is not looked at: each node has its own
 }
 
 // counter gives keys that differ and are the same in every run.
@@ -163,7 +164,7 @@ func newWorldOver(t testing.TB, eng engine.Engine, keep store.Keep) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, st: st, ctx: ctx, stop: cancel, clients: map[string]*client{}, names: map[string]string{}}
+	w := &world{t: t, eng: eng, st: st, ctx: ctx, stop: cancel, clients: map[string]*client{}, names: map[string]string{}}
 	var ids atomic.Int64
 	w.net = netsrv.New(netsrv.Options{NewID: func() string { return fmt.Sprint("conn", ids.Add(1)) }, Log: slog.New(slog.DiscardHandler)})
 	w.imap = New(Options{Now: time.Now, Store: st, Directory: dir, Version: "1", Random: &counter{}})
