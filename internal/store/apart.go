@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/record"
@@ -157,20 +159,62 @@ func (f *folder) oneRun(length int) bool {
 	return len(f.runs) == 1 && f.runs[0].text == 0 && f.runs[0].coded() == length
 }
 
+// abreast is how many parts of a body are stored at a time in an engine that other machines
+// keep, where each takes its way there and back.
+const abreast = 8
+
 // put stores the body under its name, and before it what it needs.
 func (w *bodyWriter) put(ctx context.Context, name mail.BlobRef) error {
-	r := w.apart.reader()
-	for i, need := range w.needs {
-		part := &io.LimitedReader{R: r, N: int64(w.parts[i].kept)}
-		head := bodyHead(int64(w.parts[i].raw), []int{w.parts[i].kept})
-		if err := w.store.putBody(ctx, need, head, part.N, part); err != nil {
-			return err
-		}
-		if _, err := io.Copy(io.Discard, part); err != nil { // it was there already
-			return err
-		}
+	wide := 1
+	if _, far := w.store.eng.(engine.Shared); far {
+		wide = abreast
+	}
+	if err := w.putParts(ctx, wide); err != nil {
+		return err
 	}
 	return w.store.putBody(ctx, name, w.head(), w.spool.size, w.spool.reader(), w.needs...)
+}
+
+// putParts stores what the body needs, so many parts at a time. After a failure no more are
+// begun.
+func (w *bodyWriter) putParts(ctx context.Context, wide int) error {
+	if wide == 1 || len(w.needs) == 1 {
+		off := int64(0)
+		for i := range w.needs {
+			if err := w.putPart(ctx, i, off); err != nil {
+				return err
+			}
+			off += int64(w.parts[i].kept)
+		}
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	free := make(chan struct{}, wide)
+	var under sync.WaitGroup
+	off := int64(0)
+	for i := range w.needs {
+		free <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		at := off
+		off += int64(w.parts[i].kept)
+		under.Go(func() {
+			if err := w.putPart(ctx, i, at); err != nil {
+				cancel(err)
+			}
+			<-free
+		})
+	}
+	under.Wait()
+	return context.Cause(ctx)
+}
+
+// putPart stores one part, which begins at off in the spool.
+func (w *bodyWriter) putPart(ctx context.Context, i int, off int64) error {
+	kept := w.parts[i].kept
+	return w.store.putBody(ctx, w.needs[i], bodyHead(int64(w.parts[i].raw), []int{kept}), int64(kept), w.apart.section(off, int64(kept)))
 }
 
 func (w *bodyWriter) close() {

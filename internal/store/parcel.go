@@ -309,6 +309,14 @@ func (s *spool) reader() io.Reader {
 	return io.NewSectionReader(s.file, 0, s.size)
 }
 
+// section returns a part of it, beside which others may be read.
+func (s *spool) section(off, n int64) io.Reader {
+	if s.file == nil {
+		return bytes.NewReader(s.mem[off : off+n])
+	}
+	return io.NewSectionReader(s.file, off, n)
+}
+
 func (s *spool) close() {
 	if s.file != nil {
 		s.file.Close()
