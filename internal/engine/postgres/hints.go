@@ -82,7 +82,7 @@ func (g *group) hear() {
 }
 
 func (g *group) hearOn() {
-	c, err := g.pool.dial(g.life)
+	c, err := g.pool.dialTo(g.life, g.pool.favourite())
 	if err != nil {
 		return
 	}
@@ -164,7 +164,7 @@ func (g *group) speak() {
 			c = nil
 		}
 		if c == nil {
-			made, err := g.pool.dial(g.life)
+			made, err := g.pool.dialTo(g.life, g.pool.favourite())
 			if err != nil {
 				continue // it was a hint
 			}

@@ -27,6 +27,8 @@ type pool struct {
 	opt   *Options
 	stats *Stats
 	plain *pgconn.Config
+	hosts []*pgconn.Config // the same, one for each host
+	first atomic.Int32     // of them, which is asked first
 
 	short chan int // slots of connections that are held for one round trip
 	long  chan int // and for longer
@@ -34,11 +36,14 @@ type pool struct {
 	mu         sync.Mutex
 	idle       []*conn
 	generation uint64
+	server     string // that the last connection led to
 	closed     bool
 	down       atomic.Pointer[error] // why the last connection could not be made
 
 	beat  sync.Mutex
 	pulse *conn // by which it is known whether the server works; of the lock beat
+
+	surety surety
 }
 
 const connectTimeout = 3 * time.Second // to one host
@@ -48,15 +53,13 @@ func newPool(opt *Options, stats *Stats) (*pool, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, "the address of the database is wrong", err)
 	}
-	// Reading from a replica, or from a primary that was, would show the past.
-	cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > time.Hour {
 		cfg.ConnectTimeout = connectTimeout
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = strings.TrimSpace("martlet " + opt.Node)
 	}
-	p := &pool{opt: opt, stats: stats, plain: cfg}
+	p := &pool{opt: opt, stats: stats, plain: cfg, hosts: hostsOf(cfg)}
 	some := max(2, opt.Connections*2/3)
 	p.short, p.long = make(chan int, some), make(chan int, max(2, opt.Connections-some))
 	for i := range cap(p.short) {
@@ -156,37 +159,81 @@ func (p *pool) close() {
 	if p.pulse != nil {
 		_ = p.pulse.wire.Close()
 	}
+	p.surety.close()
 }
 
 // connect makes a connection and the commit that it begins with.
 func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, engine.Patience(ctx, p.opt.Patience))
 	defer cancel()
-	c, err := p.dial(bounded)
-	if err == nil {
-		err = p.begin(bounded, c, slot)
-	}
-	if err != nil {
+	var all []error
+	first := int(p.first.Load())
+	for i := range p.hosts {
+		n := (first + i) % len(p.hosts)
+		c, err := p.dialTo(bounded, p.hosts[n])
+		if err == nil {
+			err = p.begin(bounded, c, slot)
+		}
+		if err == nil {
+			p.first.Store(int32(n))
+			p.down.Store(nil)
+			return c, nil
+		}
 		if c != nil {
 			_ = c.wire.Close()
 		}
-		if ctx.Err() == nil {
-			p.down.Store(&err)
+		if all = append(all, err); bounded.Err() != nil {
+			break
 		}
-		return nil, fmt.Errorf("%w: %w", errReach, err)
 	}
-	p.down.Store(nil)
-	return c, nil
+	err := errors.Join(all...)
+	if ctx.Err() == nil {
+		p.down.Store(&err)
+	}
+	return nil, fmt.Errorf("%w: %w", errReach, err)
 }
+
+// hostsOf returns a configuration for each host. They are asked one by one: a server that
+// takes connections and whose commits are not confirmed, such as a primary that has been
+// replaced and does not know it, must not keep us from the one that works.
+func hostsOf(cfg *pgconn.Config) (list []*pgconn.Config) {
+	all := append([]*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}, cfg.Fallbacks...)
+	for _, f := range all {
+		if n := len(list); n > 0 && list[n-1].Host == f.Host && list[n-1].Port == f.Port {
+			list[n-1].Fallbacks = append(list[n-1].Fallbacks, f) // with TLS, and without
+			continue
+		}
+		one := cfg.Copy()
+		one.Host, one.Port, one.TLSConfig, one.Fallbacks = f.Host, f.Port, f.TLSConfig, nil
+		list = append(list, one)
+	}
+	return list
+}
+
+// favourite returns how the host is reached that worked last.
+func (p *pool) favourite() *pgconn.Config { return p.hosts[int(p.first.Load())%len(p.hosts)] }
 
 // errReach is the cause of what failed before anything was sent.
 var errReach = errors.New("no connection to the database")
 
-func (p *pool) dial(ctx context.Context) (*conn, error) {
+// dial connects to the first host that takes writes.
+func (p *pool) dial(ctx context.Context) (*conn, error) { return p.dialTo(ctx, p.plain) }
+
+func (p *pool) dialTo(ctx context.Context, to *pgconn.Config) (*conn, error) {
 	p.mu.Lock()
 	age := p.generation
 	p.mu.Unlock()
-	made, err := pgconn.ConnectConfig(ctx, p.plain)
+	server := ""
+	cfg := to.Copy()
+	cfg.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
+		// Reading from a replica, or from a primary that was, would show the past.
+		err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, c)
+		if err == nil {
+			server = serverOf(ctx, c)
+		}
+		return err
+	}
+	made, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -195,9 +242,35 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	p.stats.Connects.Add(1)
-	c := &conn{wire: h.Conn, process: h.PID, age: age, prepared: map[*statement]bool{}}
+	c := &conn{wire: h.Conn, process: h.PID, age: p.meets(server, age), prepared: map[*statement]bool{}}
 	c.front = pgproto3.NewFrontend(h.Conn, h.Conn)
 	return c, nil
+}
+
+// serverOf returns which server it is, of all that have been at this address; "" if it cannot
+// say.
+func serverOf(ctx context.Context, c *pgconn.PgConn) string {
+	all, err := c.Exec(ctx, "SELECT concat(pg_postmaster_start_time(), ' ', inet_server_addr(), ' ', inet_server_port())").ReadAll()
+	if err != nil || len(all) != 1 || len(all[0].Rows) != 1 {
+		return ""
+	}
+	return string(all[0].Rows[0][0])
+}
+
+// meets notes which server answers. If it is another than before, connections to that one are
+// of no use any more. It returns the age of the new connection.
+func (p *pool) meets(server string, age uint64) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if server == "" || server == p.server {
+		return age
+	}
+	if p.server != "" {
+		p.outdate(p.generation)
+		age = p.generation
+	}
+	p.server = server
+	return age
 }
 
 // session are settings of PostgreSQL that other databases may not know. An answer to them
@@ -222,17 +295,19 @@ var stFence = &statement{"m_fence", `INSERT INTO meta (key, value) VALUES ($1::t
 
 func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
 	end, _ := ctx.Deadline()
-	limit := min(p.opt.statement, max(time.Until(end), time.Millisecond))
+	limit := min(p.opt.statement, connectTimeout, max(time.Until(end), time.Millisecond))
 	if _, err := c.script(limit, session...); err != nil {
 		return err
 	}
 	p.fence(c, slot)
+	sent := time.Now()
 	if _, err := c.run(limit, nil); err != nil {
 		return err
 	}
 	if c.warned {
 		return c.breaks(errors.New("the wait for the replica was cancelled"))
 	}
+	p.surety.confirmed(c.age, sent)
 	return nil
 }
 
@@ -334,15 +409,21 @@ func (p *pool) read(ctx context.Context, fill func(*conn), reset func(), each fu
 	}
 }
 
+// once makes one attempt. What it returns is true now, not only on a server that was the
+// primary once.
 func (p *pool) once(ctx context.Context, fill func(*conn), each func(i int, row [][]byte) error) error {
+	asked := time.Now()
 	c, err := p.take(ctx, p.short)
 	if err != nil {
 		return err
 	}
-	defer p.give(p.short, c)
 	fill(c)
 	_, err = c.run(p.opt.statement, each)
 	p.failing(c, err)
+	p.give(p.short, c)
+	if err == nil {
+		err = p.assured(ctx, c.age, asked)
+	}
 	return err
 }
 

@@ -58,6 +58,7 @@ type without struct {
 	row    bool // never locks a shard's row
 	limit  bool // on the memory of records
 	trim   bool // forgets shards as a whole
+	surety bool // believes a primary that confirms no commit
 	freeze bool // moves shards without telling those who write
 
 	uploads   bool // objects are named by their blob alone

@@ -155,6 +155,7 @@ func (g *group) transact(c *conn, l *load) (map[*commit]bool, error) {
 	done := make(map[*commit]bool, len(l.commits))
 	c.alive = g.pool.watchful(c)
 	defer func() { c.alive = nil }()
+	sent := time.Now()
 	_, err := c.run(limit, func(i int, row [][]byte) error {
 		if i == guards[0] || i == guards[1] {
 			if one := byShard[number(row[0])]; one != nil {
@@ -165,6 +166,9 @@ func (g *group) transact(c *conn, l *load) (map[*commit]bool, error) {
 	})
 	if err == nil && c.warned {
 		err = g.vouch(c)
+	}
+	if err == nil && len(done) > 0 {
+		g.pool.surety.confirmed(c.age, sent)
 	}
 	g.pool.failing(c, err)
 	if g.opt.without.guard && err == nil {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 )
@@ -199,12 +200,16 @@ func (v *viewing) open() error {
 // headNow returns what the shard's row says in the transaction.
 func (v *viewing) headNow() (now head, err error) {
 	now.home = v.g.home
+	asked, age := time.Now(), v.tx.age
 	bindHeads(v.tx, []engine.Shard{v.s.id})
 	v.g.stats.Snapshots.Add(1)
 	err = v.run(func(_ int, row [][]byte) error {
 		now = headOf(row[1:])
 		return nil
 	})
+	if err == nil {
+		err = v.g.pool.assured(v.ctx, age, asked)
+	}
 	if err == nil {
 		err = v.g.mayRead(v.ctx, v.s.id, now)
 	}

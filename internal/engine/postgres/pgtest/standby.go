@@ -75,8 +75,9 @@ func (s *Server) Synchronous(t testing.TB, name string) {
 // Promote makes a primary of a standby.
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
-	// What the old primary was to wait for came along with its settings.
-	if err := s.SQL("SELECT pg_promote()"); err != nil {
+	// What the old primary was to wait for came along with its settings. A query that waits
+	// for the promotion may be in the way of what is still to be done before it.
+	if err := s.SQL("SELECT pg_promote(false)"); err != nil {
 		t.Fatal(err)
 	}
 	for range 600 {
