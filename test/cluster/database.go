@@ -134,6 +134,8 @@ postgresql:
   data_dir: %[4]s/data/main
   bin_dir: %[7]s
   pgpass: %[4]s/run/pgpass
+  remove_data_directory_on_rewind_failure: true
+  remove_data_directory_on_diverged_timelines: true
   parameters:
     unix_socket_directories: %[4]s/run
   authentication:
@@ -153,6 +155,7 @@ watchdog:
 // member is what Patroni says of a database.
 type member struct {
 	Name, Role, State string
+	Timeline          int
 	Lag               any
 }
 
@@ -224,22 +227,34 @@ next:
 	return nil
 }
 
-// AwaitDatabases waits until there is a primary that two replicas follow, one of them
-// synchronously unless the lab is asynchronous.
+// AwaitDatabases waits until there is a primary that two replicas follow on its timeline, one
+// of them synchronously unless the lab is asynchronous, and have done so for some seconds:
+// what Patroni says of the others is some seconds old.
 func (l *Lab) AwaitDatabases(most time.Duration) error {
+	since := time.Now()
 	err := await("primary with two replicas", most, func() bool {
-		parts := map[string]int{}
-		for _, m := range l.members() {
-			if m.State == "running" || m.State == "streaming" {
-				parts[strings.ReplaceAll(m.Role, "_", "")]++
-			}
+		if !l.following() {
+			since = time.Now()
 		}
-		return parts["leader"] == 1 && (parts["syncstandby"] == 1 && parts["replica"] == 1 || l.opt.Asynchronous && parts["replica"] == 2)
+		return time.Since(since) > settling
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %v", err, l.members())
 	}
 	return nil
+}
+
+const settling = 5 * time.Second
+
+func (l *Lab) following() bool {
+	parts, timelines := map[string]int{}, map[int]bool{}
+	for _, m := range l.members() {
+		if m.State == "running" || m.State == "streaming" {
+			parts[m.Role]++
+			timelines[m.Timeline] = true
+		}
+	}
+	return len(timelines) == 1 && parts["leader"] == 1 && (parts["sync_standby"] == 1 && parts["replica"] == 1 || l.opt.Asynchronous && parts["replica"] == 2)
 }
 
 // postgres is what is in the command line of each process of PostgreSQL; its children

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,13 +11,32 @@ import (
 	"time"
 )
 
-// pageFile is what WritePage writes into.
-const pageFile = "docs/cluster-faults.md"
+// pageFile is what WritePage writes into; rowsFile has the rows, so that one fault can be run
+// again.
+const (
+	pageFile = "docs/cluster-faults.md"
+	rowsFile = "bin/cluster-faults.json"
+)
 
-// WritePage puts the table between its marks.
-func WritePage(control Row, rows []Row) error {
+// WritePage puts a row into the table, which stands between marks.
+func WritePage(r Row) error {
 	path := filepath.Join(root(), pageFile)
 	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	rows := map[string]string{}
+	kept := filepath.Join(root(), rowsFile)
+	if text, err := os.ReadFile(kept); err == nil {
+		if err := json.Unmarshal(text, &rows); err != nil {
+			return fmt.Errorf("%s: %w", kept, err)
+		}
+	}
+	rows[r.Name] = r.line()
+	text, err := json.MarshalIndent(rows, "", "\t")
+	if err == nil {
+		err = os.WriteFile(kept, text, 0o644)
+	}
 	if err != nil {
 		return err
 	}
@@ -26,32 +46,35 @@ func WritePage(control Row, rows []Row) error {
 	if !ok || !ok2 {
 		return errors.New(pageFile + " has no place for its table")
 	}
-	return os.WriteFile(path, []byte(before+open+table(control, rows)+end+after), 0o644)
+	return os.WriteFile(path, []byte(before+open+table(rows)+end+after), 0o644)
 }
 
-func table(control Row, rows []Row) string {
+func table(rows map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s.\n\n", time.Now().UTC().Format("2006-01-02"), machine())
 	b.WriteString("| fault | held | gap | taken | 4xx | no answer | 5xx | sessions held | ended | lost | doubled | untrue | whole after |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
-	for _, r := range rows {
-		b.WriteString(r.line(r.Name))
+	for _, f := range append(Faults(), Control()) {
+		b.WriteString(rows[f.Name])
 	}
-	b.WriteString(control.line("*control:* " + control.Name))
 	return b.String()
 }
 
 // line is the row of the table.
-func (r Row) line(name string) string {
+func (r Row) line() string {
 	ended := fmt.Sprint(len(r.Drops))
 	if r.Ended > 0 {
 		ended = fmt.Sprintf("%d (%d with their node)", len(r.Drops), r.Ended)
+	}
+	whole := seconds(r.Whole)
+	if r.Err != nil {
+		whole = "not: " + r.Err.Error()
 	}
 	names := map[string]bool{}
 	for _, d := range r.Drops {
 		names[d.name] = true
 	}
-	return fmt.Sprintf("| %s | %s | %s | %d | %d | %d | %d | %d | %s | %d | %d | %d | %s |\n", name, seconds(r.Held), seconds(r.Gap), r.Acked, r.Later, r.Cut, len(r.Refused),
-		r.Sessions-len(names), ended, len(r.Lost), len(r.Doubled), len(r.Untrue)+len(r.Late)+len(r.Strange), seconds(r.Whole))
+	return fmt.Sprintf("| %s | %s | %s | %d | %d | %d | %d | %d | %s | %d | %d | %d | %s |\n", r.Name, seconds(r.Held), seconds(r.Gap), r.Acked, r.Later, r.Cut, len(r.Refused),
+		r.Sessions-len(names), ended, len(r.Lost), len(r.Doubled), len(r.Untrue)+len(r.Late)+len(r.Strange), whole)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

@@ -40,7 +40,7 @@ func (c *Crowd) Run(f Fault, log func(string, ...any)) (row Row) {
 	if err == nil {
 		err = c.Lab.AwaitWhole(2 * time.Minute)
 	}
-	row.Whole = time.Since(ended)
+	row.Whole = max(time.Since(ended)-settling, 0)
 	if err != nil {
 		row.Err = err
 	}
