@@ -65,7 +65,7 @@ func (h *house) openShared(ctx context.Context) (keeper, error) {
 		Node: nodeName(h.cfg), Over: int64(h.cfg.Blobs.Over), Log: h.log, Rand: rand.Reader,
 	} // bodies are dated by the database's clock, which is the same for all nodes
 	if !h.serving {
-		o.Connections, o.Patience = min(o.Connections, commandConnections), min(o.Patience, commandPatience)
+		o.Brief, o.Connections, o.Patience = true, min(o.Connections, commandConnections), min(o.Patience, commandPatience)
 	}
 	var err error
 	if o.Objects, err = h.openObjects(o.Patience); err != nil {

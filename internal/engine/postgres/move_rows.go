@@ -45,7 +45,7 @@ func (m *mover) set(r shardRow) []call {
 	return []call{{stSetRow, []any{int64(m.shard), r.epoch, r.home, r.state, r.version, token, trail(token, touched{}, r.recent)}}}
 }
 
-var errState = fault.New(fault.Corrupt, "the groups do not agree on where the account is; run martlet doctor")
+var errState = fault.New(fault.Corrupt, "the groups do not agree on where the account is: was one of them restored alone?")
 
 // atRow is a transaction in a group, on the shard's row, under the mover's term.
 func (m *mover) atRow(ctx context.Context, name string, g *ground, fn func(r shardRow) ([]call, error)) error {

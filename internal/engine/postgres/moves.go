@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -144,9 +143,15 @@ var errNoAccount = fault.New(fault.Invalid, "only accounts can be moved")
 
 // hintMove has nodes look at a shard whose row a mover has changed.
 func (e *Engine) hintMove(id engine.Shard, number int64) {
-	g := e.member(number)
-	g.hints.tell(id)
-	g.heed(g.hints.me + "-moved " + strconv.FormatUint(uint64(id), 36)) // also those who listen on this node
+	g, h := e.member(number), &e.member(number).hints
+	h.tell(id)
+	if !g.matters(id) {
+		return
+	}
+	h.mu.Lock() // this node too: it was not a commit of its own
+	h.heard[id] = struct{}{}
+	h.mu.Unlock()
+	wake(h.lookMe)
 }
 
 func (e *Engine) newMover(id engine.Shard) *mover {
@@ -305,7 +310,9 @@ func (e *Engine) tend(ctx context.Context) {
 		if e.loadGroups(ctx) != nil || len(e.all()) == 1 {
 			continue
 		}
-		e.lookAtUnsure(ctx)
+		if e.lookAtUnsure(ctx); e.opt.Brief {
+			continue
+		}
 		read, err := e.ground(0).read(ctx, call{stMoves, nil})
 		if err != nil {
 			continue

@@ -32,6 +32,7 @@ type Options struct {
 	CacheBytes  int64            // of records in memory, over all shards; 0 is 32 MB
 	Patience    time.Duration    // how long calls wait for a database that cannot be reached; 0 is a minute
 	Node        string           // the name of this process beside others
+	Brief       bool             // it ends soon, and goes on with nothing that others have begun
 	Objects     Objects          // where large bodies lie; nil: in the database
 	Over        int64            // bodies with more bytes than this are large; 0 is 64 KB
 	Log         *slog.Logger     // nil discards
