@@ -104,15 +104,19 @@ func (v *verifier) problem(uid mail.UID, format string, args ...any) {
 
 // account checks one account. Only a store that cannot be read at all is an error.
 func (v *verifier) account(a *Account) error {
-	v.account0, v.box, v.seen, v.usage, v.noteBytes = a.id, Mailbox{}, map[mail.MessageID][]place{}, Usage{}, 0
+	v.account0 = a.id
 	v.done.Accounts++
 	release, err := v.store.HoldBodies(v.ctx) // a sweep would take those of what the snapshot still has
 	if err != nil {
 		return err
 	}
 	defer release()
+	before, report := v.done, v.report
+	var found []Problem // by the run that counts: the function may run more than once
+	v.report = func(p Problem) { found = append(found, p) }
 	err = a.View(v.ctx, func(s *Snapshot) error {
-		v.snap = s
+		v.done, found = before, found[:0]
+		v.snap, v.box, v.seen, v.usage, v.noteBytes = s, Mailbox{}, map[mail.MessageID][]place{}, Usage{}, 0
 		if err := v.findDoomed(); err != nil {
 			return err
 		}
@@ -153,6 +157,10 @@ func (v *verifier) account(a *Account) error {
 		}
 		return v.records()
 	})
+	v.report = report
+	for _, p := range found {
+		v.report(p)
+	}
 	switch fault.Of(err) {
 	case fault.Corrupt:
 		v.problem(0, "%s", fault.Say(err))
@@ -367,7 +375,11 @@ func (v *verifier) sums() error {
 
 // registry checks the list of accounts. One that cannot be read at all is an error.
 func (v *verifier) registry() error {
-	return v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
+	before, report := v.done, v.report
+	var found []Problem
+	v.report = func(p Problem) { found = append(found, p) }
+	err := v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
+		v.done, found = before, found[:0]
 		return r.Scan(nil, nil, false, func(k, val []byte) bool {
 			var err error
 			switch kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer}[k[0]]; k[0] {
@@ -382,4 +394,9 @@ func (v *verifier) registry() error {
 			return true
 		})
 	})
+	v.report = report
+	for _, p := range found {
+		v.report(p)
+	}
+	return err
 }
