@@ -144,7 +144,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.formers, err = h.newFormer(); err != nil {
 		return err
 	}
-	who.Former = h.formers
+	who.Former, who.Alone = h.formers, h.alone
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
 		return err
 	}

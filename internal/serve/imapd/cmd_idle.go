@@ -3,6 +3,7 @@ package imapd
 import (
 	"strings"
 
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -67,7 +68,9 @@ func (s *session) endIdle() {
 // tellIdle tells what has happened.
 func (s *session) tellIdle(cmd *command) error {
 	if s.view != nil {
-		if err := s.mayStay(); err != nil {
+		if err := s.mayStay(); fault.Is(err, fault.Unavailable) { // the next change wakes it again
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if err := s.sync(cmd, tellAll); err != nil {

@@ -215,6 +215,8 @@ func (s *session) mayStay() error {
 	switch {
 	case fault.Is(err, fault.NotFound):
 		return fatal{fault.New(fault.NotFound, "the selected mailbox has been deleted")}
+	case fault.Is(err, fault.Unavailable): // he is held: what is kept of the mailbox he is told once it is known
+		return err
 	case err != nil:
 		return fatal{err}
 	}
