@@ -27,7 +27,7 @@ func (s *session) enter(ctx context.Context, who directory.Account, how string) 
 	if !s.srv.lock(who.ID) {
 		return fault.New(fault.Busy, "another POP3 session has the mailbox open")
 	}
-	s.account, s.locked = who, true // noted at once: a panic below must not leave the lock
+	s.account, s.locked = who, true                       // noted at once: a panic below must not leave the lock
 	err := s.occupy(ctx, s.srv.opt.Store.Account(who.ID)) // first: what another session removes is not to be shown
 	var d *drop
 	if err == nil {
