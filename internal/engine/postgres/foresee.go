@@ -125,8 +125,13 @@ func (s *shard) noteAhead(a *answer, note func(*tree), line, seq, emptied uint64
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.line == line && s.emptied == emptied && s.passed(a.identity) {
-		// Only what is not known is noted, and of what was written since all is.
-		s.learn(s.base.identity, note)
+		// Only what is not known is noted, and of what was written since all is. Those who
+		// foresaw it run on the tip, which becomes the base.
+		if s.tip != nil {
+			note(s.tip)
+		} else {
+			note(s.base.tree)
+		}
 		return
 	}
 	at := s.base.known && s.base.identity == a.identity || s.flying != nil && s.flying.token == a.token

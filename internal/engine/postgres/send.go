@@ -30,6 +30,14 @@ type put struct {
 	rec record
 }
 
+// written returns the shard as it is afterwards, as nobody changes it: what is read meanwhile is
+// noted in the commit's own tree.
+func (c *commit) written() *tree {
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	return c.tree.copy()
+}
+
 func pack(commits []*commit) *load {
 	// In order, so that two nodes do not wait for each other.
 	slices.SortFunc(commits, func(a, b *commit) int { return cmp.Compare(a.shard.id, b.shard.id) })
@@ -37,8 +45,9 @@ func pack(commits []*commit) *load {
 	for _, c := range commits {
 		c.keys = sorted(c.keys)
 		c.next = trail(c.token, c.touched, c.recent)
+		t := c.written()
 		for _, k := range c.keys {
-			value, what := c.tree.get(k)
+			value, what := t.get(k)
 			l.size += len(k) + len(value)
 			if what == present {
 				l.puts = append(l.puts, put{c, record{k, value}})
