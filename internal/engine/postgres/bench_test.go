@@ -45,6 +45,8 @@ func benchmark(b *testing.B, writers int, shardOf func(i int) engine.Shard) {
 	}
 	wg.Wait()
 	loads, connects := e.stats.Loads.Load(), e.stats.Connects.Load()
+	server := pgtest.SharedServer(b)
+	work := server.Work()
 	b.ResetTimer()
 	for i := range writers {
 		wg.Go(func() {
@@ -62,6 +64,7 @@ func benchmark(b *testing.B, writers int, shardOf func(i int) engine.Shard) {
 	wg.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+	b.ReportMetric(float64((server.Work()-work).Microseconds())/float64(b.N), "server-µs/op")
 	b.ReportMetric(float64(e.stats.Loads.Load()-loads)/float64(b.N), "loads/op")
 	b.ReportMetric(float64(e.stats.Connects.Load()-connects), "connects")
 	b.ReportMetric(float64(e.stats.Reads.Load())/float64(b.N), "reads/op")

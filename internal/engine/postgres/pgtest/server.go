@@ -314,6 +314,24 @@ func children(parent int) (list []int) {
 	return list
 }
 
+// Work returns the processor time that the server and its present processes have used.
+func (s *Server) Work() (sum time.Duration) {
+	if s.process == nil {
+		return 0
+	}
+	for _, pid := range append(children(s.process.Pid), s.process.Pid) {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := strings.Cut(string(b), ") ")
+		if f := strings.Fields(rest); len(f) > 12 {
+			for _, ticks := range f[11:13] { // of a hundredth of a second each
+				n, _ := strconv.Atoi(ticks)
+				sum += time.Duration(n) * 10 * time.Millisecond
+			}
+		}
+	}
+	return sum
+}
+
 // Remove kills the server and removes its files.
 func (s *Server) Remove() {
 	s.Kill()
