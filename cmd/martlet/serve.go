@@ -36,7 +36,8 @@ func newServeCommand() *cobra.Command {
 		Use: "serve", Short: "Run the mail server of a configuration",
 		Long: `Runs the mail server until SIGTERM, SIGINT or SIGHUP, which stop it within 5 seconds; a
 second signal ends it at once. Clients in the middle of a command or of a message are
-answered before. Logs go to standard error. With --json it prints one line on standard
+answered before. A node of several first serves on for [cluster] leave, while its /readyz
+says that it goes. Logs go to standard error. With --json it prints one line on standard
 output when every listener is ready.
 
 Sockets that systemd has opened (a .socket unit) are taken for the [[listen]] blocks with
