@@ -321,6 +321,8 @@ func configWarnings(c *conf.Config) (all []doctor.Line) {
 		"trusted", "trusted has networks that are not yours alone; passwords may go in the clear there", "narrow trusted in the configuration")
 	say(c.Queue.Smarthost.Password != "", "queue.smarthost.password", "the smarthost's password stands in the configuration", "put it into a file of its own, and name it with password_file")
 	say(c.Queue.Port != 25 && c.Queue.Smarthost.Host == "", "queue.port", fmt.Sprintf("mail goes to port %d of other hosts, which take it on port 25", c.Queue.Port), "take port out of [queue]")
+	say(shared(c) && openDatabase(c.Store.URL), "store.url", "mail and passwords' hashes go to the database in the clear", "add sslmode=verify-full, and sslrootcert=FILE with the database's authority, to url in [store]")
+	say(c.Blobs.Engine == "s3" && strings.HasPrefix(c.Blobs.Endpoint, "http:") && !localHost(c.Blobs.Endpoint), "blobs.endpoint", "mail goes to the object store in the clear", "use its https address")
 	say(c.Log.Level == "debug", "log.level", "everything is logged, also what is nobody's business", "set level = \"info\" in [log]")
 	say(slices.ContainsFunc(c.Listen, func(l conf.Listen) bool {
 		return l.TLS == conf.NoTLS && slices.Contains([]conf.Protocol{"imap", "pop3", "submission"}, l.Protocol) && !loopback(l.Address)

@@ -2,7 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"net/netip"
+	"net/url"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/martlet-mail/martlet/internal/doctor"
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -37,4 +43,32 @@ func (h *house) databaseForDoctor(ctx context.Context) doctor.Database {
 		Host: f.Host, Problem: f.Problem, ReadOnly: f.ReadOnly, Latency: time.Duration(f.LatencyMS * float64(time.Millisecond)),
 		Foreign: f.Foreign, Commit: f.Commit, Names: f.Names, Standbys: f.Standbys, InStep: f.InStep, Hidden: f.Hidden, Ahead: f.clock, Slack: f.slack,
 	}
+}
+
+// openDatabase tells whether connections to a database may go in the clear over a network.
+func openDatabase(at string) bool {
+	o, err := pgx.ParseConfig(at)
+	if err != nil {
+		return false // it is told that it cannot be used
+	}
+	clear := func(host string, tls *tls.Config) bool {
+		ip, err := netip.ParseAddr(host)
+		return tls == nil && !strings.HasPrefix(host, "/") && host != "localhost" && (err != nil || !ip.IsLoopback())
+	}
+	for _, f := range o.Fallbacks {
+		if clear(f.Host, f.TLSConfig) {
+			return true
+		}
+	}
+	return clear(o.Host, o.TLSConfig)
+}
+
+// localHost tells whether an address of the web is of this machine.
+func localHost(at string) bool {
+	u, err := url.Parse(at)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }

@@ -179,6 +179,23 @@ func TestNoPasswordIsTold(t *testing.T) {
 	}
 }
 
+// What goes over a network in the clear is warned of.
+func TestOpenDatabase(t *testing.T) {
+	for at, want := range map[string]bool{
+		"postgres://m:x@127.0.0.1/m?sslmode=disable": false, "postgres://m:x@db.example.org/m?sslmode=disable": true, "postgres://m:x@db.example.org/m": true,
+		"postgres://m:x@db.example.org/m?sslmode=require": false, "postgres:///m?host=/run/postgresql": false, "postgres://m:x@127.0.0.1,db2/m?sslmode=disable": true,
+	} {
+		if got := openDatabase(at); got != want {
+			t.Errorf("%s: %v, want %v", at, got, want)
+		}
+	}
+	for at, want := range map[string]bool{"http://127.0.0.1:7070": true, "http://localhost": true, "http://s3.example.org": false} {
+		if got := localHost(at); got != want {
+			t.Errorf("%s: %v, want %v", at, got, want)
+		}
+	}
+}
+
 // A look at a database that is there.
 func TestLookAtDatabase(t *testing.T) {
 	d := startDatabase(t)

@@ -66,8 +66,8 @@ func (s *scene) fill(seed uint64) {
 	w.imap("CREATE Work")
 	w.imap("CREATE Work/Plans")
 	w.imap("SUBSCRIBE Work/Plans")
-	for i := range 60 {
-		size := []int{10, 500, 5_000, 90_000, 300_000}[rng.IntN(5)]
+	for i := range 40 {
+		size := []int{10, 500, 5_000, 90_000, 20, 200_000}[min(rng.IntN(8), 5)]
 		body := make([]byte, size)
 		for j := range body {
 			body[j] = "abcdefghij klmnop\n"[rng.IntN(17)]
@@ -285,7 +285,7 @@ func (s *scene) configure(keys ...string) {
 // copyKilled runs the copy and kills it again and again, until it comes to its end.
 func (s *scene) copyKilled(from, to string) {
 	s.t.Helper()
-	for after := 20 * time.Millisecond; ; after *= 2 {
+	for after := 40 * time.Millisecond; ; after *= 3 {
 		cmd := exec.Command(s.bin, "store", "copy", "--from", from, "--to", to, "--json", "--config", s.Config)
 		var out, errOut bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errOut
