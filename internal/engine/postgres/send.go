@@ -22,6 +22,7 @@ type load struct {
 	cuts    int
 	told    []*commit // of shards whose journal is to hear of it
 	size    int
+	lost    bool // something that was written is not known any more
 }
 
 // put is a record that a commit writes, or deletes.
@@ -49,10 +50,13 @@ func pack(commits []*commit) *load {
 		for _, k := range c.keys {
 			value, what := t.get(k)
 			l.size += len(k) + len(value)
-			if what == present {
+			switch what {
+			case present:
 				l.puts = append(l.puts, put{c, record{k, value}})
-			} else {
+			case absent:
 				l.deletes = append(l.deletes, put{c, record{k, nil}})
+			default:
+				l.lost = true // what was written is known, or we are wrong
 			}
 		}
 		l.cuts += len(c.spans)
@@ -71,6 +75,12 @@ func pack(commits []*commit) *load {
 // send carries commits to the database and ends them.
 func (g *group) send(commits []*commit) {
 	l := pack(commits)
+	if l.lost {
+		for _, one := range commits {
+			g.complete(one, errLost)
+		}
+		return
+	}
 	c, err := g.connFor(commits)
 	if err != nil {
 		g.refuse(commits, err)
@@ -113,6 +123,8 @@ func (g *group) connFor(commits []*commit) (*conn, error) {
 	defer cancel()
 	return g.pool.take(ctx, g.pool.short)
 }
+
+var errLost = fault.New(fault.Internal, "a change was lost before it was sent")
 
 var errUnsent = errors.New("the change was not sent")
 
