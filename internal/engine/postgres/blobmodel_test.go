@@ -258,7 +258,7 @@ func (w *modelWorld) let(l *labour, f doom) error {
 	return w.holds()
 }
 
-var errLost = errors.New("lost what a message refers to")
+var errBlobLost = errors.New("lost what a message refers to")
 
 // holds tells whether all that is referred to can be read on both nodes.
 func (w *modelWorld) holds() error {
@@ -281,7 +281,7 @@ func (w *modelWorld) holds() error {
 				err = errors.New("other bytes")
 			}
 			if err != nil {
-				return fmt.Errorf("%w: %d on node %d: %w", errLost, i, node, err)
+				return fmt.Errorf("%w: %d on node %d: %w", errBlobLost, i, node, err)
 			}
 		}
 	}
@@ -504,7 +504,7 @@ func TestBlobModelCanFail(t *testing.T) {
 					err = w.holds()
 				}
 				w.kill()
-				if lost := errors.Is(err, errLost); lost != (off != without{}) || err != nil && !lost {
+				if lost := errors.Is(err, errBlobLost); lost != (off != without{}) || err != nil && !lost {
 					t.Errorf("%+v: %v", off, err)
 				}
 			}
