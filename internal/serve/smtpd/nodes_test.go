@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,23 +18,47 @@ import (
 // accounts; those are carried out, or not.
 type doubtful struct {
 	*enginetest.Node
+	mu      sync.Mutex
 	doubts  int
 	carried bool
 	patient time.Duration // what the last Update was told
 }
 
 func (d *doubtful) Update(ctx context.Context, shard engine.Shard, fn func(engine.Writer) error) error {
-	d.patient = engine.Patience(ctx, time.Hour)
-	if d.doubts == 0 || shard < 1<<32 {
+	doubt, carried := d.next(engine.Patience(ctx, time.Hour), shard)
+	if !doubt {
 		return d.Node.Update(ctx, shard, fn)
 	}
-	d.doubts--
-	if d.carried {
+	if carried {
 		if err := d.Node.Update(ctx, shard, fn); err != nil {
 			return err
 		}
 	}
 	return fault.New(fault.Unknown, "nobody knows whether it was committed")
+}
+
+// next tells what becomes of a commit.
+func (d *doubtful) next(patient time.Duration, shard engine.Shard) (doubt, carried bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.patient = patient
+	if doubt = d.doubts > 0 && shard >= 1<<32; doubt {
+		d.doubts--
+	}
+	return doubt, d.carried
+}
+
+// lose has so many outcomes be lost.
+func (d *doubtful) lose(doubts int, carried bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.doubts, d.carried = doubts, carried
+}
+
+func (d *doubtful) waited() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.patient
 }
 
 func newDoubtful(t *testing.T) (w *world, eng *doubtful) {
@@ -73,12 +98,11 @@ func TestDeliveryInDoubt(t *testing.T) {
 				tk.expect("DATA", 354)
 				tk.expect("Subject: "+text+"\r\n\r\n"+text+"\r\n.", code)
 			}
-			eng.carried = c.carried
 			send("one", 250)
-			eng.doubts = 2 // it is tried again at once
+			eng.lose(2, c.carried) // it is tried again at once
 			send("one", 451)
-			if eng.patient != 7*time.Second {
-				t.Errorf("a delivery waits for %v", eng.patient)
+			if eng.waited() != 7*time.Second {
+				t.Errorf("a delivery waits for %v", eng.waited())
 			}
 			send(c.again, 250)
 			if got := w.inbox("alice"); len(got) != 1+c.want {
@@ -105,7 +129,7 @@ func TestDoubtOfEachRecipient(t *testing.T) {
 		}
 		tk.expect("DATA", 354)
 	}
-	eng.carried, eng.doubts = true, 2
+	eng.lose(2, true)
 	begin("alice")
 	tk.expect("Subject: one\r\n\r\none\r\n.", 451)
 	begin("bob", "alice")
