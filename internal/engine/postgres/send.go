@@ -76,8 +76,11 @@ func pack(commits []*commit) *load {
 func (g *group) send(commits []*commit) {
 	l := pack(commits)
 	if l.lost {
+		if row := commits[0].row; row != nil {
+			row.end(false)
+		}
 		for _, one := range commits {
-			g.complete(one, errLost)
+			g.complete(one, errForgotten)
 		}
 		return
 	}
@@ -124,7 +127,7 @@ func (g *group) connFor(commits []*commit) (*conn, error) {
 	return g.pool.take(ctx, g.pool.short)
 }
 
-var errLost = fault.New(fault.Internal, "a change was lost before it was sent")
+var errForgotten = fault.New(fault.Internal, "a change was lost before it was sent")
 
 var errUnsent = errors.New("the change was not sent")
 
