@@ -69,6 +69,9 @@ type tryNode struct {
 func runTryNodes(cmd *cobra.Command, t *tryout) error {
 	c := &tryCluster{tryout: t, out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr(), json: wantsJSON(cmd), log: newLog(cmd.ErrOrStderr(), conf.Default().Log)}
 	beServer()
+	if os.Geteuid() == 0 { // PostgreSQL's user is to come through those that are made on the way
+		_ = os.MkdirAll(filepath.Dir(t.dir), 0o711) // if it fails the next does, too
+	}
 	if err := makeFolder(t.dir); err != nil {
 		return failed("cannot make the folder %s: %v; choose another with --dir", t.dir, err)
 	}

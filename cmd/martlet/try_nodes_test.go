@@ -113,6 +113,9 @@ func openFolder(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 
@@ -249,7 +252,7 @@ func (s *running) at(node int) *running {
 // the whole is killed.
 func TestTryNodes(t *testing.T) {
 	needPostgres(t)
-	dir := openFolder(t)
+	dir := filepath.Join(openFolder(t), "new", "folder")
 	args := []string{"--store", "postgres", "--dir", dir, "--port-base", fmt.Sprint(freeNodesBase(t))}
 	s := startTry(t, args...)
 	r := s.ready
