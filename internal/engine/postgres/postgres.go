@@ -68,6 +68,7 @@ type without struct {
 	young     bool // a Put of what is there does not make it young
 
 	foresight bool // reads keys when they are asked for
+	order     bool // takes the rows of several shards in any order
 }
 
 func (o Options) withDefaults() Options {

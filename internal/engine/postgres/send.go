@@ -164,6 +164,9 @@ func (g *group) transact(c *conn, l *load) (map[*commit]bool, error) {
 	held := l.commits[0].row != nil
 	single := l.cuts == 0 && len(l.deletes) == 0 && len(l.firsts) == 0 && len(l.told) == 0 && len(l.puts) > 0 && !held
 	guards := [2]int{-1, -1}
+	if g.opt.without.order && l.commits[0].token%2 == 0 {
+		slices.Reverse(l.olds)
+	}
 	if single {
 		guards[0] = 0
 		g.bindGuardedPut(c, l)
@@ -222,6 +225,12 @@ func (g *group) bindSteps(c *conn, l *load, held bool) (guards [2]int) {
 	if !held {
 		simple(stBegin)
 	}
+	if len(l.olds) > 1 && !g.opt.without.order {
+		c.bind(stOrder, 1)
+		c.array(typeBigint, len(l.olds), func(i int) { c.int64(int64(l.olds[i].shard.id)) })
+		c.execute()
+		n++
+	}
 	if len(l.olds) > 0 {
 		guards[0] = n
 		g.bindGuard(c, stGuard, 7, l.olds)
@@ -260,7 +269,11 @@ func (g *group) bindSteps(c *conn, l *load, held bool) (guards [2]int) {
 }
 
 func (g *group) bindGuardedPut(c *conn, l *load) {
-	g.bindGuard(c, stGuardedPut, 10, l.olds)
+	st := stGuardedPut
+	if len(l.olds) > 1 && !g.opt.without.order {
+		st = stGuardedPuts
+	}
+	g.bindGuard(c, st, 10, l.olds)
 	bindKeys(c, l.puts, false)
 	c.array(typeBytea, len(l.puts), func(i int) { c.bytes(l.puts[i].rec.value) })
 	c.execute()

@@ -1,5 +1,8 @@
 package postgres
 
+// order takes the rows of some shards, in their order.
+const order = `SELECT shard FROM shards WHERE shard = ANY ($1::bigint[]) ORDER BY shard FOR UPDATE`
+
 // All statements of records. They keep to what CockroachDB, YugabyteDB and Citus have as
 // well; what is PostgreSQL's own is in schema.go and pool.go, and may fail.
 var (
@@ -32,6 +35,11 @@ UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigi
 	// A shard's row, kept from all others until the transaction ends.
 	stLock = &statement{"m_lock", `SELECT shard, epoch, home, state, version, token, recent FROM shards WHERE shard = $1::bigint FOR UPDATE`}
 
+	// The rows of shards that are about to change together, taken in their order by whoever
+	// does that: an UPDATE of several takes them in any order, and two nodes would wait for each
+	// other.
+	stOrder = &statement{"m_order", order}
+
 	// Some shards go from the states they are in to new ones.
 	stGuard = &statement{"m_guard", `UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent)
@@ -54,6 +62,15 @@ JOIN shards AS s ON s.shard = n.shard AND s.token = n.token ON CONFLICT (shard, 
 	// The same in one statement, for commits that only put.
 	stGuardedPut = &statement{"m_guarded", `WITH g AS (UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent)
+WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state < 2 AND s.version = n.version AND s.token = n.old RETURNING s.shard),
+p AS (INSERT INTO kv (shard, key, value)
+SELECT n.shard, n.key, n.value FROM unnest($8::bigint[], $9::bytea[], $10::bytea[]) AS n(shard, key, value) JOIN g ON g.shard = n.shard
+ON CONFLICT (shard, key) DO UPDATE SET value = excluded.value)
+SELECT shard FROM g`}
+
+	// The same of several shards, whose rows are taken in their order first.
+	stGuardedPuts = &statement{"m_guardeds", `WITH o AS (` + order + `), g AS (UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent) JOIN o ON o.shard = n.shard
 WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state < 2 AND s.version = n.version AND s.token = n.old RETURNING s.shard),
 p AS (INSERT INTO kv (shard, key, value)
 SELECT n.shard, n.key, n.value FROM unnest($8::bigint[], $9::bytea[], $10::bytea[]) AS n(shard, key, value) JOIN g ON g.shard = n.shard
