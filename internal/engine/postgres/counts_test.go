@@ -165,7 +165,7 @@ func TestHotStaysInMemory(t *testing.T) {
 		opt.CacheBytes = 200 << 10
 		opt.without.trim = !trim
 		e := open(t, opt)
-		const shards, each = 4, 100
+		const shards, each = 4, 160
 		var wg sync.WaitGroup
 		for i := range shards + 3 {
 			wg.Go(func() {
@@ -202,7 +202,7 @@ func TestHotStaysInMemory(t *testing.T) {
 	}
 	hot, all := reads(t, true), reads(t, false)
 	t.Logf("%d reads, and %d where shards are forgotten as a whole", hot, all)
-	if hot*2 > all {
+	if hot*3 > all*2 {
 		t.Errorf("%d reads, and %d where shards are forgotten as a whole", hot, all)
 	}
 }
