@@ -23,7 +23,7 @@ func TestOrder(t *testing.T) {
 func TestOrderControl(t *testing.T) {
 	url := pgtest.Shared(t)
 	var given int64
-	for i := 0; i < 10 && given == 0; i++ {
+	for i := 0; i < 60 && given == 0; i++ { // it takes chance
 		t.Run("", func(t *testing.T) {
 			given = entangled(t, url, engine.Shard(7400+100*i), func(w *without) { w.order = true })
 		})
@@ -38,7 +38,7 @@ func TestOrderControl(t *testing.T) {
 // the database has given up.
 func entangled(t *testing.T, url string, first engine.Shard, off func(*without)) (given int64) {
 	ctx := context.Background()
-	const shards, writers, rounds = 12, 24, 12
+	const shards, writers, rounds = 12, 48, 12
 	opt := options(url)
 	off(&opt.without)
 	nodes := []*Engine{open(t, opt), open(t, opt)}
