@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -24,7 +25,10 @@ func (h *house) clusterFacts() *doctor.Cluster {
 	c := &doctor.Cluster{Database: h.databaseForDoctor}
 	if h.bucket != nil {
 		c.Objects = func(ctx context.Context) error {
-			return h.bucket.Check(engine.Patient(ctx, lookWait), "doctor/"+connectionID()+connectionID())
+			if err := h.bucket.Check(engine.Patient(ctx, lookWait), "doctor/"+connectionID()+connectionID()); err != nil {
+				return errors.New(describe(err))
+			}
+			return nil
 		}
 	}
 	c.Nodes = func(ctx context.Context) (all []doctor.Node, err error) {

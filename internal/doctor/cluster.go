@@ -145,16 +145,20 @@ func (d *Doctor) nodes(ctx context.Context) finding {
 		return f
 	}
 	var up int
-	var silent []string
+	var silent, unheard []string
 	for _, n := range all {
 		switch n.State {
 		case "silent":
 			silent = append(silent, n.Name)
+		case "unheard":
+			unheard = append(unheard, n.Name)
 		case "up":
 			up++
 		}
 	}
 	switch {
+	case len(unheard) > 0:
+		return skip("whether these run only a server knows that has listened for a while: %s", strings.Join(unheard, ", "))
 	case len(silent) > 0:
 		return warn("start it; if it is gone for good: martlet cluster forget "+silent[0], "not heard of: %s", strings.Join(silent, ", "))
 	case len(all) == 1:

@@ -59,6 +59,7 @@ func TestCluster(t *testing.T) {
 		{"object-store", Fail, "put, get, list and delete", func(c *Cluster) { c.Objects = func(context.Context) error { return errors.New("access denied") } }},
 		{"object-store", Skipped, "", func(c *Cluster) { c.Objects = nil }},
 		{"nodes", Warn, "martlet cluster forget mx2", nodes(Node{Name: "mx1", State: "up"}, Node{Name: "mx2", State: "silent"})},
+		{"nodes", Skipped, "", nodes(Node{Name: "mx1", State: "unheard"}, Node{Name: "mx2", State: "unheard"})},
 		{"nodes", Warn, "another machine", nodes(Node{Name: "mx1", State: "up"})},
 		{"nodes", Skipped, "", func(c *Cluster) {
 			c.Nodes = func(context.Context) ([]Node, error) { return nil, errors.New("away") }
