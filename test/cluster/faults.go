@@ -30,6 +30,14 @@ func Faults() []Fault {
 	f = append(f, freezings()...)
 	f = append(f, partings()...)
 	f = append(f, storages()...)
+	f = append(f, Fault{Name: "a node drained, and brought back", Hold: 12 * time.Second, Smooth: true, Node: "node1", Begin: func(l *Lab) (func() error, error) {
+		other := l.Nodes[1]
+		_, err := other.Do("cluster", "drain", l.Nodes[0].Name)
+		return func() error {
+			_, err := other.Do("cluster", "drain", l.Nodes[0].Name, "--undo")
+			return err
+		}, err
+	}})
 	return append(f, Fault{Name: "rolling restart of all nodes, one after the other", Smooth: true, Node: "node", Begin: rolling})
 }
 
