@@ -148,7 +148,10 @@ func (n *Node) Do(args ...string) (string, error) {
 
 // Stop ends the program as systemd does; within is its time.
 func (n *Node) Stop(within time.Duration) error {
-	n.Program.Signal(syscall.SIGTERM)
+	// Not its group: who entered the host for it would end at once, and nobody would wait for it.
+	if err := signal(n.Host, n.binary+" serve", syscall.SIGTERM); err != nil {
+		return err
+	}
 	if !n.Program.run.Ended(within) {
 		n.Program.Kill()
 		return fmt.Errorf("%s does not stop within %v", n.Name, within)
