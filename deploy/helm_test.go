@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"text/template"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -193,8 +194,12 @@ func TestChart(t *testing.T) {
 			t.Errorf("%s asks at no port", probe)
 		}
 	}
-	if at(box, "lifecycle", "preStop", "sleep", "seconds").(int) >= at(pod, "terminationGracePeriodSeconds").(int) {
-		t.Error("a node is killed before it has drained")
+	if grace := time.Duration(at(pod, "terminationGracePeriodSeconds").(int)) * time.Second; time.Duration(cfg.Cluster.Leave)+5*time.Second > grace {
+		t.Errorf("a node is killed before it has drained, which takes %s and 5 s", cfg.Cluster.Leave)
+	}
+	unready := at(box, "readinessProbe", "periodSeconds").(int) * at(box, "readinessProbe", "failureThreshold").(int)
+	if time.Duration(cfg.Cluster.Leave) <= time.Duration(unready)*time.Second {
+		t.Error("a node is gone before anybody sees that it leaves")
 	}
 	mounts := fmt.Sprint(at(box, "volumeMounts"))
 	for _, folder := range []string{string(cfg.Data), filepath.Dir(string(cfg.TLS.Certificate)), "/etc/martlet"} {
@@ -236,7 +241,7 @@ func TestHelmAgrees(t *testing.T) {
 	if err := os.WriteFile(values, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(helm, "template", "mail", chart, "--kube-version", "1.30.0", "-f", values).Output()
+	out, err := exec.Command(helm, "template", "mail", chart, "-f", values).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

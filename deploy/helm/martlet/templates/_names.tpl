@@ -44,6 +44,7 @@ cache = {{ .Values.objects.cache | quote }}
 # The name of the pod is that of the node.
 [cluster]
 lease = {{ .Values.lease | quote }}
+leave = {{ .Values.leave | quote }}
 {{ range .Values.service.ports }}
 [[listen]]
 protocol = {{ .protocol | quote }}
