@@ -190,7 +190,7 @@ func TestMachines(t *testing.T) {
 	haproxyAgrees(t, "machines/haproxy.cfg", listeners(t, cfg))
 	type patroni struct {
 		Scope, Name string
-		Etcd3       struct{ Hosts []string }
+		Etcd        struct{ Hosts []string }
 		Bootstrap   struct {
 			DCS struct {
 				Synchronous bool `yaml:"synchronous_mode"`
@@ -204,8 +204,11 @@ func TestMachines(t *testing.T) {
 	if dcs := p.Bootstrap.DCS; !dcs.Synchronous || !dcs.Strict || dcs.PostgreSQL.Parameters["synchronous_commit"] != "on" {
 		t.Errorf("%+v: a failover may lose mail", dcs)
 	}
+	if len(p.Etcd.Hosts) != 3 {
+		t.Errorf("etcd is %v", p.Etcd.Hosts)
+	}
 	e := document[map[string]string](t, "etcd.yml", strings.NewReplacer(": 100\n", ": '100'\n", ": 1000\n", ": '1000'\n").Replace(read(t, "machines/etcd.yml")))
-	for _, h := range p.Etcd3.Hosts {
+	for _, h := range p.Etcd.Hosts {
 		host, _, _ := net.SplitHostPort(h)
 		if !strings.Contains(e["initial-cluster"], "http://"+host+":") || !strings.Contains(cfg.Store.URL, host) {
 			t.Errorf("machine %s is not in all of the files", host)
