@@ -11,6 +11,7 @@
 #             (ONLY=R4 one of them, LONG=1 the long forms, which take hours)
 # make test-cluster  a cluster of machines, and what it does when something breaks, into
 #             docs/cluster-faults.md (root; forty minutes)
+# make bench-cluster  on PostgreSQL and on two nodes, into docs/benchmarks-cluster.md (root)
 # make bench-import  imports beside mbsync and imapsync (root)
 # make queue-million   a queue of a million messages: its start and its memory (ten minutes)
 # make vuln   known vulnerabilities of what is called, from the Go database
@@ -22,7 +23,7 @@ SEEDS    ?= 1000
 ONLY     ?=
 LONG     ?=
 
-.PHONY: world build run test check bench bench-peers bench-growth bench-outbound bench-import queue-million bench-deps fuzz vuln sim reliability crash test-cluster deps clean
+.PHONY: world build run test check bench bench-peers bench-growth bench-outbound bench-import bench-cluster queue-million bench-deps fuzz vuln sim reliability crash test-cluster deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -58,6 +59,9 @@ bench-outbound: bench-deps build
 
 bench-import: bench-deps build
 	$(GO) run ./test/peers/benchimport $(BENCH)
+
+bench-cluster: deps bench-deps build
+	$(GO) run ./test/peers/benchcluster $(BENCH)
 
 queue-million: deps build
 	MARTLET_PEERS=1 MARTLET_QUEUE=1000000 $(GO) test ./test/peers -count=1 -timeout 60m -v -run TestQueueSize

@@ -32,6 +32,7 @@ type plan struct {
 	duration time.Duration
 	messages int
 	colds    int
+	rest     time.Duration
 	news     int // deliveries whose news is timed, by ten
 	binary   string
 	cyrus    string
@@ -71,6 +72,7 @@ func flags(args []string) (plan, error) {
 	f.DurationVar(&p.duration, "duration", 3*time.Second, "length of each run of deliveries and mix")
 	f.IntVar(&p.messages, "messages", 100_000, "messages in the mailbox that is opened cold")
 	f.IntVar(&p.colds, "colds", 5, "times that it is")
+	f.DurationVar(&p.rest, "rest", 10*time.Second, "time for which questions are counted that a node asks by itself")
 	f.IntVar(&p.news, "news", 10, "tens of deliveries whose news is timed")
 	f.BoolVar(&quick, "quick", false, "one round of short runs, which takes a few minutes")
 	f.StringVar(&p.binary, "martlet", "bin/martlet", "binary")
@@ -97,7 +99,7 @@ func flags(args []string) (plan, error) {
 }
 
 // hurried are the values that -quick gives to what is not given by itself.
-var hurried = map[string]string{"rounds": "1", "duration": "1500ms", "messages": "100000", "colds": "3", "news": "5"}
+var hurried = map[string]string{"rounds": "1", "duration": "1500ms", "messages": "100000", "colds": "3", "news": "5", "rest": "5s"}
 
 func hurry(f *flag.FlagSet) {
 	given := map[string]bool{}

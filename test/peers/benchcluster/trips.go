@@ -138,7 +138,9 @@ func (c *course) trips(ctx context.Context, s *system) {
 		}
 		return err
 	})
-	count("five seconds of rest", 1, func(int) error { time.Sleep(5 * time.Second); return nil })
+	if c.rest > 0 {
+		count(fmt.Sprintf("%s of rest", c.rest), 1, func(int) error { time.Sleep(c.rest); return nil })
+	}
 }
 
 // deliver sends one message by LMTP.
