@@ -100,6 +100,11 @@ type outbox struct {
 const carriers = 3
 
 func (o *outbox) add(g *group, c *commit) {
+	if c.row != nil {
+		// It has its connection, and does not stand behind those that wait for the row it holds.
+		g.work.Go(func() { g.send([]*commit{c}) })
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.list = append(o.list, c)

@@ -136,7 +136,10 @@ func (u *updating) fresh() (*rowLock, error) {
 	suspect, seq, fly := s.suspect, s.seq, s.flying
 	base := s.base
 	s.mu.Unlock()
-	if u.clashes >= mostClashes && fly == nil && !u.g.opt.without.row {
+	if u.clashes >= mostClashes && !u.g.opt.without.row {
+		if fly != nil {
+			return nil, u.landing(fly)
+		}
 		return u.lockRow()
 	}
 	if suspect && fly == nil {
@@ -159,6 +162,22 @@ func (u *updating) fresh() (*rowLock, error) {
 		return nil, u.mayWrite(base.head)
 	}
 	return nil, nil
+}
+
+// landing waits for a commit of the shard that is on its way while what the database says is
+// another node's: it will come too late, and there is nothing to run on before it has.
+func (u *updating) landing(fly *commit) error {
+	rest := restOf(u.ctx)
+	defer rest()
+	select {
+	case <-fly.done:
+		return errAgain
+	case <-u.ctx.Done():
+		return u.ctx.Err()
+	case <-u.retry.limit():
+		u.retry.over = true
+		return errPatience
+	}
 }
 
 func (u *updating) mayWrite(now head) error {
