@@ -69,8 +69,15 @@ func TestShort(t *testing.T) {
 		t.Skip("the long form is run")
 	}
 	c := crowd(t, build(t, Options{Nodes: 2, Accounts: people[:2]}))
-	try(t, c, named("kill -9: everything on the primary's", 25*time.Second))
-	try(t, c, named("kill -9: a node", 5*time.Second))
+	try(t, c, Fault{Name: "the machine of the primary is lost, and then a node", Hold: 3 * time.Second, Node: "node1", Begin: func(l *Lab) (func() error, error) {
+		p, n := l.Primary(), l.Nodes[0].Program
+		if err := p.Kill(); err != nil {
+			return nil, err
+		}
+		err := await("another primary", time.Minute, func() bool { return l.Primary() != nil })
+		n.Kill()
+		return func() error { return together(p.Revive, n.Start) }, err
+	}})
 }
 
 // TestFaults is the table, with its control. MARTLET_FAULTS chooses by a regular expression.
