@@ -151,13 +151,13 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-var backend = regexp.MustCompile(`(?m)^    server \S+ \S+:(\d+)( send-proxy-v2)?$`)
+var backend = regexp.MustCompile(`(?m)^    server \S+ \S+:(\d+)( send-proxy-v2)?( no-check backup)?$`)
 
 // haproxyAgrees holds the servers of a configuration of HAProxy to where nodes listen.
 func haproxyAgrees(t *testing.T, path string, ports map[string]bool) {
 	t.Helper()
 	text := read(t, path)
-	seen := map[string]int{}
+	seen, anyhow := map[string]int{}, map[string]int{} // that are checked, and that are not
 	for _, m := range backend.FindAllStringSubmatch(text, -1) {
 		speaks, ok := ports[m[1]]
 		if !ok {
@@ -166,11 +166,15 @@ func haproxyAgrees(t *testing.T, path string, ports map[string]bool) {
 		if speaks != (m[2] != "") {
 			t.Errorf("%s: the PROXY protocol is spoken on one side of port %s only", path, m[1])
 		}
-		seen[m[1]]++
+		if m[3] == "" {
+			seen[m[1]]++
+		} else {
+			anyhow[m[1]]++
+		}
 	}
-	for p := range ports {
-		if seen[p] != 2 {
-			t.Errorf("%s: port %s has %d servers", path, p, seen[p])
+	for p, proxied := range ports {
+		if seen[p] != 2 || proxied != (anyhow[p] == 2) {
+			t.Errorf("%s: port %s has %d servers, and %d that are asked where none is ready", path, p, seen[p], anyhow[p])
 		}
 	}
 	if all := strings.Count(text, "\n    server "); all != len(backend.FindAllString(text, -1)) {
