@@ -10,22 +10,22 @@ import (
 type poolShelf struct{ p *pool }
 
 func (s poolShelf) ask(ctx context.Context, rows func([][]byte) error, st *statement, args ...any) error {
-	return s.repeat(ctx, rows, st, args)
+	return s.repeat(ctx, rows, false, st, args)
 }
 
 func (s poolShelf) change(ctx context.Context, rows func([][]byte) error, st *statement, args ...any) error {
-	return s.repeat(ctx, rows, st, args)
+	return s.repeat(ctx, rows, true, st, args)
 }
 
 // repeat runs a statement until its outcome is known.
-func (s poolShelf) repeat(ctx context.Context, rows func([][]byte) error, st *statement, args []any) error {
+func (s poolShelf) repeat(ctx context.Context, rows func([][]byte) error, changes bool, st *statement, args []any) error {
 	r := s.p.retry(ctx)
 	defer r.stop()
 	if rows == nil {
 		rows = func([][]byte) error { return nil }
 	}
 	for {
-		own, err := s.once(ctx, rows, st, args)
+		own, err := s.once(ctx, rows, changes, st, args)
 		if err == nil || own || ctx.Err() != nil {
 			return err
 		}
@@ -39,26 +39,42 @@ func (s poolShelf) repeat(ctx context.Context, rows func([][]byte) error, st *st
 const bodyRate = 1 << 20
 
 // once runs a statement. own tells that the error is one of rows.
-func (s poolShelf) once(ctx context.Context, rows func([][]byte) error, st *statement, args []any) (own bool, err error) {
+func (s poolShelf) once(ctx context.Context, rows func([][]byte) error, changes bool, st *statement, args []any) (own bool, err error) {
+	asked := time.Now()
 	c, err := s.p.take(ctx, s.p.short)
 	if err != nil {
 		return false, err
 	}
-	defer s.p.give(s.p.short, c)
+	own, err = s.onConn(c, rows, changes, st, args)
+	s.p.give(s.p.short, c)
+	if err == nil { // it is true now, not only on a server that was the primary once
+		err = s.p.assured(ctx, c.age, asked)
+	}
+	return own, err
+}
+
+func (s poolShelf) onConn(c *conn, rows func([][]byte) error, changes bool, st *statement, args []any) (own bool, err error) {
 	if err := rows(nil); err != nil {
 		return true, err
 	}
 	s.p.stats.Blobs.Add(1)
 	c.call(st, args)
 	limit := s.p.opt.statement + time.Duration(len(c.out))*time.Second/bodyRate
-	_, err = c.run(limit, func(_ int, row [][]byte) error {
+	sent := time.Now()
+	counts, err := c.run(limit, func(_ int, row [][]byte) error {
 		err := rows(row)
 		own = own || err != nil
 		return err
 	})
 	s.p.failing(c, err)
-	if err != nil || !c.warned {
+	if err != nil {
 		return own, err
+	}
+	if !c.warned {
+		if changes && len(counts) == 1 && counts[0] > 0 {
+			s.p.surety.confirmed(c.age, sent)
+		}
+		return false, nil
 	}
 	// It is done, and the server does not vouch for it: a later commit does for both.
 	s.p.fence(c, c.slot)

@@ -68,11 +68,26 @@ func (g *ground) tx(ctx context.Context, first []call, then func(read rows) ([]c
 
 // attempt tells of an error whether it is then's own.
 func (g *ground) attempt(ctx context.Context, first []call, then func(read rows) ([]call, error)) (own bool, err error) {
+	asked := time.Now()
 	c, err := g.pool.take(ctx, g.pool.long)
 	if err != nil {
 		return false, err
 	}
-	defer g.pool.give(g.pool.long, c)
+	wrote, own, err := g.transact(c, first, then)
+	g.pool.give(g.pool.long, c)
+	if wrote || err != nil && !own {
+		return own, err
+	}
+	// What was found says that there is nothing to do: as of now, or of a server that was the
+	// primary once?
+	if old := g.pool.assured(ctx, c.age, asked); old != nil {
+		return false, old
+	}
+	return own, err
+}
+
+// transact is an attempt on a connection. It tells whether the commit had anything to confirm.
+func (g *ground) transact(c *conn, first []call, then func(read rows) ([]call, error)) (wrote, own bool, err error) {
 	var read rows
 	c.call(stBegin, nil)
 	for _, k := range first {
@@ -80,25 +95,42 @@ func (g *ground) attempt(ctx context.Context, first []call, then func(read rows)
 	}
 	if _, err := c.run(longStatement, func(i int, row [][]byte) error { return read.add(i-1, row) }); err != nil {
 		g.end(c, err)
-		return false, err
+		return false, false, err
 	}
 	calls, err := then(read)
 	if err != nil {
 		g.end(c, err)
-		return true, err
+		return false, true, err
 	}
 	for _, k := range calls {
 		c.call(k.st, k.args)
 	}
 	c.call(stCommit, nil)
-	if _, err := c.run(longStatement, nil); err != nil {
+	sent := time.Now()
+	counts, err := c.run(longStatement, nil)
+	if err != nil {
 		g.end(c, err)
-		return false, err
+		return false, false, besides(err)
 	}
 	if c.warned {
-		return false, c.breaks(errors.New("the wait for the replica was cancelled"))
+		return false, false, c.breaks(errors.New("the wait for the replica was cancelled"))
 	}
-	return false, nil
+	for i := range calls {
+		wrote = wrote || counts[i] > 0
+	}
+	if wrote {
+		g.pool.surety.confirmed(c.age, sent)
+	}
+	return wrote, false, nil
+}
+
+// besides has a transaction begun again whose row somebody else has made since it looked.
+func besides(err error) error {
+	var r *refusal
+	if errors.As(err, &r) && r.code == "23505" {
+		return fmt.Errorf("%w: somebody else was faster: %w", errReach, err)
+	}
+	return err
 }
 
 // end ends a transaction that was not committed.
@@ -113,7 +145,8 @@ func (g *ground) end(c *conn, cause error) {
 	}
 }
 
-// read carries out one statement that reads.
+// read carries out one statement that reads. What it returns is true now, not only on a server
+// that was the primary once.
 func (g *ground) read(ctx context.Context, k call) ([][][]byte, error) {
 	var read rows
 	r := g.pool.retry(ctx)
@@ -131,14 +164,18 @@ func (g *ground) read(ctx context.Context, k call) ([][][]byte, error) {
 }
 
 func (g *ground) readOnce(ctx context.Context, k call, read *rows) error {
+	asked := time.Now()
 	c, err := g.pool.take(ctx, g.pool.long)
 	if err != nil {
 		return err
 	}
-	defer g.pool.give(g.pool.long, c)
 	c.call(k.st, k.args)
 	_, err = c.run(longStatement, read.add)
 	g.pool.failing(c, err)
+	g.pool.give(g.pool.long, c)
+	if err == nil {
+		err = g.pool.assured(ctx, c.age, asked)
+	}
 	return err
 }
 
