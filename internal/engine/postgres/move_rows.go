@@ -12,6 +12,7 @@ import (
 // transaction, and may have been carried out before by a mover that was killed.
 
 var (
+	stBareTerm = &statement{"g_bare_term", "INSERT INTO terms (shard, term) VALUES ($1::bigint, 0) ON CONFLICT (shard) DO NOTHING"}
 	stTerm     = &statement{"g_term", "SELECT term FROM terms WHERE shard = $1::bigint FOR UPDATE"}
 	stSetTerm  = &statement{"g_set_term", "INSERT INTO terms (shard, term) VALUES ($1::bigint, $2::bigint) ON CONFLICT (shard) DO UPDATE SET term = excluded.term"}
 	stRow      = &statement{"g_row", "SELECT epoch, home, state, version, recent FROM shards WHERE shard = $1::bigint FOR UPDATE"}
@@ -19,6 +20,7 @@ var (
 	stMoveRow  = &statement{"g_move_row", "SELECT source, target, step, beat FROM moves WHERE shard = $1::bigint"}
 	stSetRow   = &statement{"g_set_row", `INSERT INTO shards (shard, epoch, home, state, version, token, recent) VALUES ($1::bigint, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bytea)
 		ON CONFLICT (shard) DO UPDATE SET epoch = excluded.epoch, home = excluded.home, state = excluded.state, version = excluded.version, token = excluded.token, recent = excluded.recent`}
+	stNewRow      = &statement{"g_new_row", "INSERT INTO shards (shard, epoch, home, state, version, token, recent) VALUES ($1::bigint, $2::bigint, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bytea)"}
 	stSetPlace    = &statement{"g_set_place", "UPDATE places SET place = $2::bigint WHERE shard = $1::bigint"}
 	stSetStep     = &statement{"g_set_step", "UPDATE moves SET step = $2::bigint WHERE shard = $1::bigint"}
 	stRaiseTerm   = &statement{"g_raise_term", "UPDATE places SET term = $2::bigint WHERE shard = $1::bigint"}
@@ -38,11 +40,16 @@ type shardRow struct {
 	recent                      []byte
 }
 
-// set writes a row as the next version of what it was: whoever knew that one fails.
+// set writes a row as the next version of what it was: whoever knew that one fails. Where there
+// was none, nothing was locked: if a node has made one since, the transaction is begun again.
 func (m *mover) set(r shardRow) []call {
 	token := m.token()
 	r.version++
-	return []call{{stSetRow, []any{int64(m.shard), r.epoch, r.home, r.state, r.version, token, trail(token, touched{}, r.recent)}}}
+	st := stSetRow
+	if !r.there {
+		st = stNewRow
+	}
+	return []call{{st, []any{int64(m.shard), r.epoch, r.home, r.state, r.version, token, trail(token, touched{}, r.recent)}}}
 }
 
 var errState = fault.New(fault.Corrupt, "the groups do not agree on where the account is: was one of them restored alone?")
@@ -51,17 +58,19 @@ var errState = fault.New(fault.Corrupt, "the groups do not agree on where the ac
 func (m *mover) atRow(ctx context.Context, name string, g *ground, fn func(r shardRow) ([]call, error)) error {
 	return m.named(ctx, name, func() error {
 		home := g.pool == m.home.pool
-		first := []call{{stTerm, []any{int64(m.shard)}}, {stRow, []any{int64(m.shard)}}}
-		if home { // there is the term that counts
-			first[0].st = stPlaceRow
+		// A row that is not there cannot be locked: the term's is made first.
+		first := []call{{stBareTerm, []any{int64(m.shard)}}, {stTerm, []any{int64(m.shard)}}, {stRow, []any{int64(m.shard)}}}
+		if home { // there is the term that counts, with the place
+			first = []call{{stPlaceRow, []any{int64(m.shard)}}, {stRow, []any{int64(m.shard)}}}
 		}
+		row := len(first) - 1
 		return g.tx(ctx, first, func(read rows) ([]call, error) {
-			before, err := m.fence(read.of(0), home)
+			before, err := m.fence(read.of(row-1), home)
 			if err != nil {
 				return nil, err
 			}
 			var r shardRow
-			for _, v := range read.of(1) {
+			for _, v := range read.of(row) {
 				r = shardRow{true, number(v[0]), number(v[1]), number(v[2]), number(v[3]), v[4]}
 			}
 			calls, err := fn(r)
@@ -227,7 +236,7 @@ func (m *mover) goLive(ctx context.Context, source shardRow) error {
 		if r.state != stateIncoming {
 			return nil, errState
 		}
-		return m.set(shardRow{epoch: max(r.epoch, source.epoch) + 1, home: m.to.id, state: stateLive, version: source.version, recent: source.recent}), nil
+		return m.set(shardRow{there: true, epoch: max(r.epoch, source.epoch) + 1, home: m.to.id, state: stateLive, version: source.version, recent: source.recent}), nil
 	})
 }
 
