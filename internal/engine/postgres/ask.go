@@ -52,6 +52,9 @@ func (a *answer) row(q query, row [][]byte) error {
 		a.head = headOf(row)
 		return nil
 	}
+	if row[7] == nil {
+		return nil // it is not there
+	}
 	both := make([]byte, len(row[6])+len(row[7]))
 	n := copy(both, row[6])
 	copy(both[n:], row[7])

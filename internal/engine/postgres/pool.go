@@ -287,6 +287,12 @@ var session = []string{
 	"SET statement_timeout = 0",
 	"SET lock_timeout = 0",
 	"SET plan_cache_mode = force_generic_plan",
+	// A plan is made once, maybe while the tables are small, and has to be good when they are
+	// large: always by the index.
+	"SET enable_seqscan = off",
+	"SET enable_bitmapscan = off",
+	"SET enable_hashjoin = off",
+	"SET enable_mergejoin = off",
 	"SET jit = off",
 	"SET client_min_messages = warning",
 }

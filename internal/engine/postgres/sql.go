@@ -13,9 +13,10 @@ var (
 	stGet = &statement{"m_get", `SELECT s.epoch, s.home, s.state, s.version, s.token, CASE WHEN s.token = $3::bigint THEN NULL ELSE s.recent END, k.value
 FROM (SELECT $1::bigint AS id) AS i LEFT JOIN shards AS s ON s.shard = i.id LEFT JOIN kv AS k ON k.shard = i.id AND k.key = $2::bytea`}
 
-	// Some records, and before them what the row of their shard says at that moment.
+	// Some records, those that are not there without a value (a join might be planned to read the
+	// whole shard), and before them what the row of their shard says at that moment.
 	stSome = &statement{"m_some", `(SELECT epoch, home, state, version, token, CASE WHEN token = $3::bigint THEN NULL ELSE recent END AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
-UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigint AND key = ANY ($2::bytea[]))`}
+UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, n.key, (SELECT value FROM kv WHERE shard = $1::bigint AND kv.key = n.key) FROM unnest($2::bytea[]) AS n(key))`}
 
 	// Records in [$2, $3), and before them what the row of their shard says at that moment.
 	stScan = &statement{"m_scan", `(SELECT epoch, home, state, version, token, CASE WHEN token = $5::bigint THEN NULL ELSE recent END AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
@@ -23,9 +24,10 @@ UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigi
 	stScanBack = &statement{"m_back", `(SELECT epoch, home, state, version, token, CASE WHEN token = $5::bigint THEN NULL ELSE recent END AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
 UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigint AND key >= $2::bytea AND key < $3::bytea ORDER BY key DESC LIMIT $4::bigint)`}
 
-	// Some records, and before them what the row of their shard says at that moment.
+	// Some records, those that are not there without a value (a join might be planned to read the
+	// whole shard), and before them what the row of their shard says at that moment.
 	stMany = &statement{"m_many", `(SELECT epoch, home, state, version, token, NULL::bytea AS recent, NULL::bytea AS key, NULL::bytea AS value FROM shards WHERE shard = $1::bigint)
-UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, key, value FROM kv WHERE shard = $1::bigint AND key = ANY ($2::bytea[]))`}
+UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, n.key, (SELECT value FROM kv WHERE shard = $1::bigint AND kv.key = n.key) FROM unnest($2::bytea[]) AS n(key))`}
 
 	stBegin    = &statement{"m_begin", `BEGIN`}
 	stSnapshot = &statement{"m_snapshot", `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`}
