@@ -291,7 +291,7 @@ func (n *Node) believe(s snapshot) {
 			sight(leaseSight(name), sighting{run: m.run, owner: l.run})
 		}
 	}
-	n.seen, n.members, n.leases = seen, s.members, s.leases
+	n.seen, n.members, n.leases, n.next = seen, s.members, s.leases, s.next
 	n.format = max(n.format, s.format)
 	if n.shared && s.format > 0 {
 		n.format = min(s.format, n.opt.Format)

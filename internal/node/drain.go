@@ -147,8 +147,9 @@ func (n *Node) Holder(ctx context.Context, lease string) (name string, here bool
 	return is.holder, is.run == n.run, err
 }
 
-// Forget removes the name of a node that has stopped, with its number. empty tells whether
-// nothing of the number is left; it is asked first. Faults: NotFound, Busy (it may live),
+// Forget removes the name of a node that has stopped. Its number stays among Numbers, and is
+// nobody's again: a process that was frozen may still write under it before it finds out.
+// empty tells whether nothing of the number is left; it is asked first. Faults: NotFound, Busy (it may live),
 // Invalid (something is left), those of the engine and of empty.
 func (n *Node) Forget(ctx context.Context, name string, empty func(ctx context.Context, number uint64) (bool, error)) error {
 	all, err := n.List(ctx)

@@ -75,6 +75,7 @@ type Node struct {
 	format  uint64        // in force
 	here    member        // this node, as it was read last
 	members map[string]member
+	next    uint64 // number of the next node
 	seen    map[string]sighting
 	leases  map[string]lease
 	changes uint64        // how many there were of the shard when it was read last
@@ -119,7 +120,7 @@ func Open(ctx context.Context, eng engine.Engine, opt Options) (*Node, error) {
 	if shared { // the one process of an engine is number 0, whoever had the store before
 		n.number = s.members[opt.Name].number
 	}
-	n.members = s.members
+	n.members, n.next = s.members, s.next
 	return n, nil
 }
 
@@ -145,27 +146,27 @@ func (n *Node) Number() uint64 {
 	return n.number
 }
 
-// Numbers returns the numbers of all nodes there ever were, as they are now, in order. 0 is
-// always among them. A node is there before it does anything.
+// Numbers returns the numbers of all nodes there ever were, as they are now, in order, those
+// of forgotten ones, too. 0 is always among them. A node is there before it does anything.
 func (n *Node) Numbers(ctx context.Context) ([]uint64, error) {
 	n.mu.Lock()
-	known := n.members
+	known, next := n.members, n.next
 	n.mu.Unlock()
 	if n.shared {
 		s, err := n.read(ctx)
 		if err != nil {
 			return nil, err
 		}
-		known = s.members
+		known, next = s.members, s.next
 	}
-	return numbers(known), nil
+	return numbers(known, next), nil
 }
 
 // KnownNumbers is Numbers as of the last look: it costs nothing.
 func (n *Node) KnownNumbers() []uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return numbers(n.members)
+	return numbers(n.members, n.next)
 }
 
 // Format returns the newest form of stored records that may be written now: the newest that

@@ -212,9 +212,13 @@ func (s *snapshot) free(w engine.Writer, name string) error {
 	return s.putLease(w, name, lease{term: s.leases[name].term})
 }
 
-// numbers are those of members, and 0.
-func numbers(members map[string]member) []uint64 {
+// numbers are all that were ever given out, and 0: one whose node was forgotten is still the
+// part of the queue that a process may write into that was frozen before, or replaced.
+func numbers(members map[string]member, next uint64) []uint64 {
 	set := map[uint64]bool{0: true}
+	for n := range min(next, MaxNumber+1) {
+		set[n] = true
+	}
 	for _, m := range members {
 		set[m.number] = true
 	}
