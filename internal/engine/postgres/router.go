@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -226,19 +225,6 @@ func (e *Engine) view(ctx context.Context, id engine.Shard, fn func(engine.Reade
 func (e *Engine) update(ctx context.Context, id engine.Shard, fn func(engine.Writer) error) error {
 	_, err := e.route(ctx, id, true, func(ctx context.Context, g *group) error { return g.update(ctx, id, fn) })
 	return err
-}
-
-// list merges the lists of all groups. A shard that is being moved is in two.
-func (e *Engine) list(ctx context.Context) (list []engine.Shard, err error) {
-	for _, m := range e.all() {
-		some, err := m.list(ctx)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, some...)
-	}
-	slices.Sort(list)
-	return slices.Compact(list), nil
 }
 
 // wards are the shards that somebody listens to. When one is found in another group than
