@@ -178,13 +178,13 @@ func (e *Engine) mover(ctx context.Context, id engine.Shard, target string) (*mo
 			return nil, err
 		}
 	}
-	done := false
+	done, added := false, false
 	err = m.home.tx(ctx, []call{{stPlaceRow, []any{int64(id)}}, {stMoveRow, []any{int64(id)}}}, func(read rows) ([]call, error) {
 		place, move := read.of(0), read.of(1)
-		done = false
+		done, added = false, false
 		switch {
 		case len(place) == 0: // there is nothing yet; what will be goes there at once
-			done = true
+			added = true
 			return []call{{stAddPlace, []any{int64(id), to.home}}}, nil
 		case len(move) > 0 && number(move[0][1]) != to.home:
 			return nil, fault.New(fault.Busy, "the account is being moved to another group")
@@ -202,8 +202,11 @@ func (e *Engine) mover(ctx context.Context, id engine.Shard, target string) (*mo
 		}
 		return append(calls, call{stAddMove, []any{int64(id), number(place[0][1]), to.home, int64(stepMoving)}}), nil
 	})
-	if err != nil || done {
+	switch {
+	case err != nil || done:
 		return nil, err
+	case added: // or another node has just placed it elsewhere: the next look tells
+		return e.mover(ctx, id, target)
 	}
 	return m, nil
 }
