@@ -87,7 +87,12 @@ func (h *house) keepQueue(ctx context.Context) error {
 
 func (h *house) workPart(ctx context.Context, part uint64) {
 	lease := node.Lease{Name: fmt.Sprint("queue/", part), Homed: true, Home: part}
-	h.node.While(ctx, lease, func(c context.Context, t *node.Tenure) { h.queue.Work(c, ctx, part, queue.Tenure(t)) })
+	for ctx.Err() == nil { // nobody else begins it again in this process
+		h.node.While(ctx, lease, func(c context.Context, t *node.Tenure) {
+			h.queue.Work(c, ctx, part, queue.Tenure(t))
+			<-c.Done()
+		})
+	}
 }
 
 // solely makes a part of the server one that only one node has at a time.

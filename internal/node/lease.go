@@ -48,18 +48,23 @@ func (t *Tenure) Term() uint64 {
 
 // Above makes the term higher than another: one that was found where work under the lease
 // writes, whose shard is older or younger than the lease's record. Faults: Busy (the lease is
-// lost), those of the engine.
+// lost), those of the engine. After one that left the outcome open it may be called again.
 func (t *Tenure) Above(ctx context.Context, term uint64) error {
 	n, mine := t.n, t.Term()
-	higher := max(term, mine) + 1
+	var higher uint64
 	s, err := n.change(ctx, func(w engine.Writer, s *snapshot) error {
 		is := s.leases[t.name]
-		if is.holder != n.opt.Name || is.run != n.run || is.term != mine {
+		// One of this run with a higher term is this tenure's, too: an earlier call was in doubt.
+		if is.holder != n.opt.Name || is.run != n.run || is.term < mine {
 			return fault.New(fault.Busy, "another node has the lease")
 		}
+		higher = max(term, is.term) + 1
 		is.term = higher
 		return s.putLease(w, t.name, is)
 	})
+	if fault.Is(err, fault.Busy) {
+		n.look(ctx) // so that the tenure is known to be lost
+	}
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (q *Queue) duty(ctx context.Context) *duty {
 	return nil
 }
 
-// Work does what Run does for a part, until ctx ends; what is found out by then is recorded
+// Work does what Run does for a part, until ctx ends and not before; what is found out by then is recorded
 // for as long as life lasts and nobody else has the part. Of a tenure whose term is 0 it is
 // Run.
 func (q *Queue) Work(ctx, life context.Context, part uint64, t Tenure) {
@@ -97,7 +97,8 @@ func (d *duty) begin(ctx context.Context) bool {
 		if err == nil { // the count of terms was lost, or the right
 			err = d.t.Above(ctx, higher)
 		}
-		if fault.Is(err, fault.Busy) {
+		if fault.Is(err, fault.Busy) { // whoever gave the right ends ctx once he sees it, and may give it again
+			<-ctx.Done()
 			return false
 		}
 		if err != nil && ctx.Err() == nil {
