@@ -2,11 +2,7 @@ package postgres
 
 import (
 	"context"
-	"encoding/hex"
-	"fmt"
-	"io"
 	"regexp"
-	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -72,10 +68,15 @@ func (e *Engine) loadGroups(ctx context.Context) error {
 				list[id] = &known
 			}
 		case id == int64(len(list)):
+			mark, err := e.markOf(ctx, id)
+			if err != nil {
+				return err
+			}
 			m, err := e.newMember(name, url, id)
 			if err != nil {
 				return err
 			}
+			m.pool.meant = isMarked(mark)
 			m.full = full
 			m.listen()
 			list = append(list, m)
@@ -129,7 +130,8 @@ func (e *Engine) AddGroup(ctx context.Context, name, url string) (Group, error) 
 		}
 	}
 	id := int64(len(e.all()))
-	if err := e.enlist(ctx, url, id, cluster); err != nil {
+	own, err := e.enlist(ctx, url, id, cluster)
+	if err != nil {
 		return Group{}, err
 	}
 	err = e.ground(0).tx(ctx, []call{{stGroups, nil}}, func(read rows) (calls []call, err error) {
@@ -146,7 +148,7 @@ func (e *Engine) AddGroup(ctx context.Context, name, url string) (Group, error) 
 		if there != id {
 			return nil, fault.New(fault.Busy, "another group is being added; try again")
 		}
-		return append(calls, call{stAddGroup, []any{id, name, url}}), nil
+		return append(calls, call{stAddGroup, []any{id, name, url}}, call{stSetMeta, []any{ownMarkOf(id), own}}), nil
 	})
 	if err != nil {
 		return Group{}, err
@@ -155,51 +157,6 @@ func (e *Engine) AddGroup(ctx context.Context, name, url string) (Group, error) 
 		return Group{}, err
 	}
 	return Group{Number: id, Name: name, URL: withoutPassword(url)}, nil
-}
-
-// enlist makes the tables of a database and marks it as a group of this cluster.
-func (e *Engine) enlist(ctx context.Context, url string, id int64, cluster []byte) error {
-	g, err := e.newMember("", url, id)
-	if err != nil {
-		return err
-	}
-	defer g.close()
-	if err := g.pool.prepare(ctx); err != nil {
-		return err
-	}
-	mark := fmt.Appendf(nil, "%x %d", cluster, id)
-	at := &ground{id: id, pool: g.pool}
-	return at.tx(ctx, []call{{stMeta, []any{"group"}}, {stAnyShard, nil}, {stAnyBlob, nil}}, func(read rows) ([]call, error) {
-		of := read.of(0)
-		switch {
-		case len(of) > 0 && string(of[0][0]) == string(mark):
-			return nil, nil
-		case len(of) > 0:
-			return nil, fault.New(fault.Exists, "the database is a group already, of this cluster or of another")
-		case len(read.of(1))+len(read.of(2)) > 0:
-			return nil, fault.New(fault.Exists, "the database holds a store of its own; a group begins empty")
-		}
-		return []call{{stAddMeta, []any{"group", mark}}}, nil
-	})
-}
-
-// cluster returns the name of the cluster, which it draws when it is first needed, and marks
-// the home group.
-func (e *Engine) cluster(ctx context.Context) (id []byte, err error) {
-	err = e.ground(0).tx(ctx, []call{{stMeta, []any{"group"}}}, func(read rows) ([]call, error) {
-		if of := read.of(0); len(of) > 0 {
-			text, _, _ := strings.Cut(string(of[0][0]), " ")
-			var err error
-			id, err = hex.DecodeString(text)
-			return nil, err
-		}
-		id = make([]byte, 16)
-		if _, err := io.ReadFull(e.opt.Rand, id); err != nil {
-			return nil, err
-		}
-		return []call{{stSetMeta, []any{"group", fmt.Appendf(nil, "%x 0", id)}}}, nil
-	})
-	return id, err
 }
 
 // Groups tells of all groups.

@@ -308,7 +308,7 @@ func TestAddGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.enlist(t.Context(), half, 2, cluster); err != nil {
+	if _, err := e.enlist(t.Context(), half, 2, cluster); err != nil {
 		t.Fatal(err)
 	}
 	g, err := e.AddGroup(t.Context(), "third", half)

@@ -44,6 +44,7 @@ type pool struct {
 	pulse *conn // by which it is known whether the server works; of the lock beat
 
 	surety surety
+	meant  func(mark string) error // tells of the mark of a database whether it is the one; nil: any is
 }
 
 const connectTimeout = 3 * time.Second // to one host
@@ -305,9 +306,17 @@ func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
 	if _, err := c.script(limit, session...); err != nil {
 		return err
 	}
+	c.call(stMeta, []any{groupMark})
 	p.fence(c, slot)
-	sent := time.Now()
-	if _, err := c.run(limit, nil); err != nil {
+	sent, mark := time.Now(), ""
+	_, err := c.run(limit, func(_ int, row [][]byte) error {
+		mark = string(row[0])
+		return nil
+	})
+	if err == nil && p.meant != nil {
+		err = p.meant(mark)
+	}
+	if err != nil {
 		return err
 	}
 	if c.warned {

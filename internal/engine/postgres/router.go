@@ -55,8 +55,12 @@ func (e *Engine) openRouter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.pool.meant = e.isHome
 	if err := g.start(ctx); err != nil {
 		g.close()
+		if errors.Is(err, errOther) {
+			return fault.Wrap(fault.Invalid, "the configured database is a group of a cluster, and not its home group", err)
+		}
 		return err
 	}
 	e.members = []*member{{group: g, name: HomeGroup}}
