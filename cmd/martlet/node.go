@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -36,7 +35,7 @@ func (h *house) join(ctx context.Context) (err error) {
 	}
 	server := h.serving && shared(h.cfg)
 	if server {
-		if o.Dead, err = os.ReadFile(h.runFile()); err != nil && !os.IsNotExist(err) {
+		if o.Dead, err = lastRun(h.runFile(), bootID()); err != nil {
 			return fault.Wrap(fault.Unavailable, "the data folder cannot be read", err)
 		}
 	}
@@ -46,7 +45,7 @@ func (h *house) join(ctx context.Context) (err error) {
 	if err := h.node.Join(ctx); err != nil {
 		return err
 	}
-	if err := os.WriteFile(h.runFile(), h.node.Identity(), 0o600); err != nil {
+	if err := writeRun(h.runFile(), bootID(), h.node.Identity()); err != nil {
 		h.log.Warn("the next start may have to wait for a lease", "err", err)
 	}
 	return nil
