@@ -98,7 +98,10 @@ func decodeLease(b []byte) (l lease, err error) {
 
 func open(b []byte) (*record.Dec, error) {
 	kind, payload, err := record.Open(b)
-	if err == nil && kind != version {
+	if err == nil && kind > version {
+		err = fault.Newf(fault.Unsupported, "a record of the nodes has version %d, and this program knows %d; start a newer one", kind, version)
+	}
+	if err == nil && kind < version {
 		err = fault.Newf(fault.Corrupt, "a record of the nodes has version %d; this server knows %d", kind, version)
 	}
 	if err != nil {
