@@ -270,10 +270,12 @@ func (n *Node) saw(s snapshot) {
 // believe is saw with mu held.
 func (n *Node) believe(s snapshot) {
 	now := n.opt.Elapsed()
-	if s.changes < n.changes { // read before what is known
+	// What was read before what is known is not believed; what was read since is, though it be
+	// older: the engine has lost changes.
+	if s.changes < n.changes && s.began <= n.believed {
 		return
 	}
-	n.changes = s.changes
+	n.changes, n.believed = s.changes, now
 	seen := map[string]sighting{}
 	sight := func(key string, is sighting) {
 		if old, ok := n.seen[key]; ok && old.run == is.run && old.owner == is.owner && old.beat == is.beat {

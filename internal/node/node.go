@@ -68,21 +68,22 @@ type Node struct {
 	shared bool
 	run    run
 
-	mu      sync.Mutex
-	number  uint64
-	joined  bool
-	begun   time.Duration // when the last beat that went well began; before the first: a lease ago
-	format  uint64        // in force
-	here    member        // this node, as it was read last
-	members map[string]member
-	next    uint64 // number of the next node
-	seen    map[string]sighting
-	leases  map[string]lease
-	changes uint64        // how many there were of the shard when it was read last
-	drained chan struct{} // closed while this node drains
-	looked  chan struct{} // closed, and made anew, after each look
-	locks   map[string]*lock
-	using   map[string]int // leases that are had or waited for here
+	mu       sync.Mutex
+	number   uint64
+	joined   bool
+	begun    time.Duration // when the last beat that went well began; before the first: a lease ago
+	format   uint64        // in force
+	here     member        // this node, as it was read last
+	members  map[string]member
+	next     uint64 // number of the next node
+	seen     map[string]sighting
+	leases   map[string]lease
+	changes  uint64        // how many there were of the shard when it was read last
+	believed time.Duration // when that was taken over
+	drained  chan struct{} // closed while this node drains
+	looked   chan struct{} // closed, and made anew, after each look
+	locks    map[string]*lock
+	using    map[string]int // leases that are had or waited for here
 }
 
 // run names one run of a node.

@@ -117,6 +117,7 @@ type snapshot struct {
 	next    uint64 // number of the next node
 	format  uint64 // in force; 0: nobody has joined yet
 	changes uint64
+	began   time.Duration // not in the record: when the reading of it began
 }
 
 func (s *snapshot) encode() []byte {
@@ -172,9 +173,11 @@ var errSame = errors.New("nothing to change")
 // without an error.
 func (n *Node) change(ctx context.Context, fn func(w engine.Writer, s *snapshot) error) (s snapshot, err error) {
 	err = n.eng.Update(ctx, Shard, func(w engine.Writer) (err error) {
+		began := n.opt.Elapsed()
 		if s, err = readAll(w); err != nil {
 			return err
 		}
+		s.began = began
 		if err := fn(w, &s); err != nil {
 			return err
 		}
@@ -200,7 +203,9 @@ func (s *snapshot) putLease(w engine.Writer, name string, l lease) error {
 // read looks who is there.
 func (n *Node) read(ctx context.Context) (s snapshot, err error) {
 	err = n.eng.View(ctx, Shard, func(r engine.Reader) (err error) {
+		began := n.opt.Elapsed()
 		s, err = readAll(r)
+		s.began = began
 		return err
 	})
 	return s, err
