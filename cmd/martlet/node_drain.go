@@ -11,6 +11,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/node"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
 )
 
@@ -85,17 +86,10 @@ func (h *house) serveSessions(ctx context.Context, sessions *netsrv.Server, d do
 	defer gate.Close()
 	go gate.accept()
 	for {
-		drained := h.node.Drained()
 		c, end := context.WithCancel(ctx)
 		go func() {
-			select {
-			case <-c.Done():
-			case <-drained:
-				select {
-				case <-c.Done():
-				case <-time.After(time.Duration(h.cfg.Cluster.Leave)):
-					end()
-				}
+			if leaves(c, h.node, time.Duration(h.cfg.Cluster.Leave)) {
+				end()
 			}
 		}()
 		err := sessions.Serve(c, gate.open(), svc)
@@ -111,6 +105,29 @@ func (h *house) serveSessions(ctx context.Context, sessions *netsrv.Server, d do
 				return nil
 			case <-looked:
 			}
+		}
+	}
+}
+
+// leaves waits until a node has been leaving for a time, and is not told to stay within it. It
+// returns false when ctx ends before.
+func leaves(ctx context.Context, n *node.Node, leave time.Duration) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-n.Drained():
+		}
+		over, stop := context.WithTimeout(ctx, leave)
+		for looked := n.Looked(); n.Draining() && over.Err() == nil; looked = n.Looked() {
+			select {
+			case <-over.Done():
+			case <-looked:
+			}
+		}
+		stop()
+		if ctx.Err() == nil && n.Draining() {
+			return true
 		}
 	}
 }
