@@ -38,7 +38,7 @@ func (d *Directory) AddAccountWith(ctx context.Context, addr mail.Address, with 
 	if err := d.setLogin(ctx, rec, with); err != nil {
 		return Account{}, err
 	}
-	release, err := d.alone(ctx)
+	ctx, release, err := d.alone(ctx)
 	if err != nil {
 		return Account{}, err
 	}
@@ -138,7 +138,7 @@ func mustBeFree(r engine.Reader, folded mail.Address) error {
 // stay. What a crash leaves of the mail is removed at the next Open. Faults:
 // NotFound.
 func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error {
-	release, err := d.alone(ctx)
+	ctx, release, err := d.alone(ctx)
 	if err != nil {
 		return err
 	}

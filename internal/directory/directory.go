@@ -79,8 +79,9 @@ type Options struct {
 	KeepKeys time.Duration
 
 	// Alone waits until no other node does what is named, and keeps them from it until release
-	// is called. nil: no other process makes or removes accounts.
-	Alone func(ctx context.Context, what string) (release func(), err error)
+	// is called or still, which costs nothing, is false: then this node was silent for too
+	// long. nil: no other process makes or removes accounts.
+	Alone func(ctx context.Context, what string) (still func() bool, release func(), err error)
 
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
@@ -203,17 +204,29 @@ func (d *Directory) prove(ctx context.Context) error {
 }
 
 // alone keeps the steps of making and removing accounts apart, here and on other nodes.
-func (d *Directory) alone(ctx context.Context) (release func(), err error) {
+// Updates in the context that it returns are refused once another node may be at it.
+func (d *Directory) alone(ctx context.Context) (within context.Context, release func(), err error) {
 	d.accounts.Lock()
 	if d.shared == nil || d.opt.Alone == nil {
-		return d.accounts.Unlock, nil
+		return ctx, d.accounts.Unlock, nil
 	}
-	free, err := d.opt.Alone(ctx, "directory/accounts")
+	still, free, err := d.opt.Alone(ctx, "directory/accounts")
 	if err != nil {
 		d.accounts.Unlock()
-		return nil, err
+		return nil, nil, err
 	}
-	return func() { free(); d.accounts.Unlock() }, nil
+	return context.WithValue(ctx, stillKey{}, still), func() { free(); d.accounts.Unlock() }, nil
+}
+
+// stillKey is of what tells whether steps that are kept apart still are.
+type stillKey struct{}
+
+// mustBeAlone is for the moment of a change: a process may be frozen at any other.
+func mustBeAlone(ctx context.Context) error {
+	if still, ok := ctx.Value(stillKey{}).(func() bool); ok && !still() {
+		return fault.New(fault.Busy, "this server was silent for too long, and another may be at work on accounts; try again")
+	}
+	return nil
 }
 
 // readMeta finds the directory's secret, or makes one.
@@ -240,7 +253,12 @@ func (d *Directory) readMeta(ctx context.Context) error {
 
 // update changes the directory and forgets what is cached of it.
 func (d *Directory) update(ctx context.Context, fn func(engine.Writer) error) error {
-	err := d.eng.Update(ctx, shard, fn)
+	err := d.eng.Update(ctx, shard, func(w engine.Writer) error {
+		if err := mustBeAlone(ctx); err != nil {
+			return err
+		}
+		return fn(w)
+	})
 	d.cache.clear() // whatever the outcome: it may be unknown
 	return err
 }

@@ -89,6 +89,23 @@ func TestCacheOfOtherNodes(t *testing.T) {
 	}
 }
 
+// A node that was silent for too long in the middle of making an account makes it no further:
+// another may be at it.
+func TestMakingThatCameTooLate(t *testing.T) {
+	a, b, _ := twoNodes(t)
+	steps := 0
+	a.Directory.opt.Alone = func(context.Context, string) (func() bool, func(), error) {
+		return func() bool { steps++; return steps < 2 }, func() {}, nil
+	}
+	addr := at("alice@example.org")
+	if _, err := a.AddAccount(bg, addr, "x", store.Quota{}); !fault.Is(err, fault.Busy) || steps < 2 {
+		t.Errorf("after %d steps: %v", steps, err)
+	}
+	if _, err := b.Lookup(bg, addr); !fault.Is(err, fault.NotFound) {
+		t.Errorf("the account is there: %v", err)
+	}
+}
+
 // An account that one node removes while another makes it is there as a whole or not at all;
 // with Alone the one waits for the other.
 func TestMakingCrossesRemoval(t *testing.T) {
@@ -97,7 +114,10 @@ func TestMakingCrossesRemoval(t *testing.T) {
 		if alone {
 			var one sync.Mutex
 			for _, f := range []*fixture{a, b} {
-				f.Directory.opt.Alone = func(context.Context, string) (func(), error) { one.Lock(); return one.Unlock, nil }
+				f.Directory.opt.Alone = func(context.Context, string) (func() bool, func(), error) {
+					one.Lock()
+					return func() bool { return true }, one.Unlock, nil
+				}
 			}
 		}
 		addr := at("alice@example.org")

@@ -62,7 +62,7 @@ func (d *Directory) Adopt(ctx context.Context, from *Directory, addr mail.Addres
 	if err != nil {
 		return Account{}, err
 	}
-	release, err := d.alone(ctx)
+	ctx, release, err := d.alone(ctx)
 	if err != nil {
 		return Account{}, err
 	}

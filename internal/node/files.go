@@ -225,6 +225,24 @@ func (f *Files) Unlock(ctx context.Context, name string) error {
 	return nil
 }
 
+// Holds tells whether this node has a lock and something may still be begun under it: no other
+// node can have it for a third of a lease. Whoever may have been frozen since Lock asks before
+// he changes what the lock keeps others from. It costs nothing.
+func (f *Files) Holds(name string) bool {
+	n := f.n
+	if !n.shared {
+		return true
+	}
+	n.mu.Lock()
+	l := n.locks[name]
+	var t *Tenure
+	if l != nil {
+		t = l.has
+	}
+	n.mu.Unlock()
+	return t != nil && t.Begin()
+}
+
 // done notes that one less uses a lock.
 func (n *Node) done(name string, l *lock) {
 	n.mu.Lock()
