@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
@@ -12,6 +13,13 @@ import (
 type foresight struct {
 	keys [][]byte
 	done chan struct{}
+
+	// Of the answer, once done is closed.
+	found map[string][]byte
+	at    identity // the state it is of; version 0 also if there is no answer
+	ok    bool
+
+	line, emptied uint64 // the shard's from before
 }
 
 // mostForeseen is how many keys are read ahead for one Update; who needs more reads on by
@@ -20,28 +28,30 @@ const mostForeseen = 2048
 
 // foresee reads the keys that the function of an Update is going to ask for, if they are not
 // known, before its turn. It is an effort only: what goes wrong shows when the function asks.
-func (g *group) foresee(ctx context.Context, s *shard) {
+func (g *group) foresee(ctx context.Context, s *shard) *foresight {
 	keys := engine.Foreseen(ctx)
 	if len(keys) == 0 || g.opt.without.foresight {
-		return
+		return nil
 	}
 	f, mine := s.foresee(keys[:min(len(keys), mostForeseen)])
 	if f == nil {
-		return
+		return nil
 	}
 	if mine {
 		g.readAhead(s, f)
 	}
 	select {
 	case <-f.done:
-		return
+		return f
 	default:
 	}
 	rest := restOf(ctx)
 	defer rest()
 	select {
 	case <-f.done:
+		return f
 	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -93,7 +103,8 @@ func (g *group) readKeys(s *shard, f *foresight) {
 	defer close(f.done)
 	f.keys = sorted(append(f.keys, s.takeGone()...)) // what others have written is asked for, too
 	s.mu.Lock()
-	token, line, seq, emptied := s.base.token, s.line, s.seq, s.emptied
+	token, seq := s.base.token, s.seq
+	f.line, f.emptied = s.line, s.emptied
 	s.mu.Unlock()
 	a := answer{head: head{home: g.home}}
 	g.stats.Reads.Add(1)
@@ -107,40 +118,40 @@ func (g *group) readKeys(s *shard, f *foresight) {
 	if err != nil || a.home != g.home {
 		return
 	}
-	found := make(map[string][]byte, len(a.records))
+	f.found = make(map[string][]byte, len(a.records))
 	for _, r := range a.records {
-		found[string(r.key)] = r.value
+		f.found[string(r.key)] = r.value
 	}
-	note := func(t *tree) {
-		for _, k := range f.keys {
-			value, there := found[string(k)]
-			t.learnKey(k, value, there)
-		}
+	f.at, f.ok = a.identity, true
+	s.mu.Lock()
+	stands := s.stands(f)
+	s.mu.Unlock()
+	if !stands {
+		s.adopt(a.head, seq) // another node has changed it, or nobody here knew it
 	}
-	s.noteAhead(&a, note, line, seq, emptied)
 }
 
-// noteAhead keeps what was read. line, seq and emptied are the shard's from before.
-func (s *shard) noteAhead(a *answer, note func(*tree), line, seq, emptied uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.line == line && s.emptied == emptied && s.passed(a.identity) {
-		// Only what is not known is noted, and of what was written since all is. Those who
-		// foresaw it run on the tip, which becomes the base.
-		if s.tip != nil {
-			note(s.tip)
-		} else {
-			note(s.base.tree)
+// note adds those of the keys that were read to what an Update runs on, as far as nothing is
+// known of them there.
+func (f *foresight) note(t *tree, keys [][]byte) {
+	for _, k := range keys {
+		if _, read := slices.BinarySearchFunc(f.keys, k, bytes.Compare); read {
+			value, there := f.found[string(k)]
+			t.learnKey(slices.Clone(k), value, there)
 		}
-		return
 	}
-	at := s.base.known && s.base.identity == a.identity || s.flying != nil && s.flying.token == a.token
-	if !at {
-		s.mu.Unlock()
-		s.adopt(a.head, seq) // another node has changed it, or nobody here knew it
-		s.mu.Lock()
+}
+
+// stands tells whether what was read still holds, but for what this node has written since,
+// all of which it knows. It is called with the lock.
+func (s *shard) stands(f *foresight) bool {
+	switch {
+	case !f.ok:
+		return false
+	case s.base.known && s.base.identity == f.at, s.flying != nil && s.flying.token == f.at.token:
+		return true
 	}
-	s.learn(a.identity, note)
+	return s.line == f.line && s.emptied == f.emptied && s.passed(f.at)
 }
 
 // passed tells whether a state is one of those that led to base by commits of this node. It is

@@ -111,9 +111,9 @@ func TestForeseeBeside(t *testing.T) {
 	t.Logf("%d reads for %d Updates", reads, workers*rounds)
 }
 
-// TestNoteAhead: what was read in an older state counts in the present one only if nothing but
+// TestForesightStands: what was read in an older state counts in the present one only if nothing but
 // this node's own commits, of which it knows everything, led from there to here.
-func TestNoteAhead(t *testing.T) {
+func TestForesightStands(t *testing.T) {
 	k := []byte("k")
 	for _, c := range []struct {
 		name          string
@@ -132,9 +132,12 @@ func TestNoteAhead(t *testing.T) {
 		recent := trail(50, touched{keys: [][]byte{[]byte("other")}}, trail(40, touched{keys: [][]byte{k}}, nil))
 		s.base = state{head: head{identity: identity{1, 5, 50}, recent: recent}, known: true, tree: newTree()}
 		s.line, s.emptied, s.seq = 7, 3, 9
-		a := answer{head: head{identity: c.read, recent: recent}}
-		s.noteAhead(&a, func(t *tree) { t.learnKey(k, nil, false) }, c.line, 8, c.emptied)
-		if _, got := s.base.tree.get(k); got != c.want {
+		f := &foresight{keys: [][]byte{k}, ok: true, at: c.read, line: c.line, emptied: c.emptied}
+		tr := s.base.tree.copy()
+		if s.stands(f) {
+			f.note(tr, f.keys)
+		}
+		if _, got := tr.get(k); got != c.want {
 			t.Errorf("%s: %v, not %v", c.name, got, c.want)
 		}
 		if s.base.identity != (identity{1, 5, 50}) {

@@ -18,7 +18,7 @@ func (g *group) update(ctx context.Context, id engine.Shard, fn func(engine.Writ
 	defer g.leave(s)
 	u := &updating{g: g, s: s, ctx: ctx, retry: g.pool.retry(ctx)}
 	defer u.retry.stop()
-	g.foresee(ctx, s)
+	u.ahead = g.foresee(ctx, s)
 	for {
 		err := u.attempt(fn)
 		switch {
@@ -46,6 +46,7 @@ type updating struct {
 	s       *shard
 	ctx     context.Context
 	retry   *retry
+	ahead   *foresight
 	clashes int   // with other nodes
 	result  error // of fn
 	watcher bool  // of a commit that is not its own
@@ -204,6 +205,9 @@ func (u *updating) writer() *writer {
 	}
 	w := &writer{line: s.line}
 	w.reader = reader{g: u.g, ctx: u.ctx, t: from.copy()}
+	if u.ahead != nil && s.stands(u.ahead) {
+		u.ahead.note(w.t, engine.Foreseen(u.ctx))
+	}
 	w.ask = func(q query) (answer, error) { return u.ask(w, q) }
 	return w
 }
@@ -237,6 +241,7 @@ func (u *updating) ask(w *writer, q query) (answer, error) {
 	case s.base.known && s.base.identity == a.identity:
 		w.proven = w.proven || s.flying == nil && s.waiting == nil
 	case s.flying != nil && s.flying.token == a.token:
+	case s.passed(a.identity): // a commit of this node has ended meanwhile, and what it wrote is known
 	default:
 		return a, errAgain
 	}
