@@ -37,16 +37,11 @@ func (g *group) foresee(ctx context.Context, s *shard) *foresight {
 	if f == nil {
 		return nil
 	}
+	rest := restOf(ctx)
+	defer rest()
 	if mine {
 		g.readAhead(s, f)
 	}
-	select {
-	case <-f.done:
-		return f
-	default:
-	}
-	rest := restOf(ctx)
-	defer rest()
 	select {
 	case <-f.done:
 		return f
