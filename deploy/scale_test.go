@@ -31,19 +31,19 @@ var (
 	commands    = &input{"IMAP commands of an account in a day", 200, "", false}
 	sessions    = &input{"sessions open at a time, for each account", 0.3, "", false}
 	peak        = &input{"busiest hour, by the mean of the day", 4, "", false}
-	messageSize = &input{"bytes of a message, in the mean of ordinary mail", 73_000, "B", true}
+	messageSize = &input{"bytes of a message, in the mean of ordinary mail", 76_000, "B", true}
 
 	rows          = &input{"rows of `kv` for a message", 7.4, "", true}
-	rowBytes      = &input{"bytes of these in tables and indexes", 7_250, "B", true}
+	rowBytes      = &input{"bytes of these in tables and indexes", 7_670, "B", true}
 	bodyRows      = &input{"rows of `blobs` for a message with their bytes in them", 0.72, "", true}
 	bodyBytes     = &input{"bytes of these", 7_100, "B", true}
 	objectCount   = &input{"objects for a message, over 32 KiB", 0.53, "", true}
 	objectBytes   = &input{"bytes of these", 25_200, "B", true}
-	walBytes      = &input{"bytes of WAL for a delivery", 30_000, "B", false}
-	dead          = &input{"dead rows that a delivery leaves", 5, "", false}
-	groupRate     = &input{"deliveries a second that one group takes", 1_000, "/s", false}
-	nodeDelivery  = &input{"processor time of a node for a delivery", 0.5, "ms", false}
-	nodeCommand   = &input{"processor time of a node for a command of the mix", 0.2, "ms", false}
+	walBytes      = &input{"bytes of WAL for a delivery", 50_500, "B", true}
+	dead          = &input{"dead rows that a delivery leaves, that of `shards` among them", 3.9, "", true}
+	groupRate     = &input{"deliveries a second that one group takes, with a standby, on two cores that do all else, too", 3_300, "/s", true}
+	nodeDelivery  = &input{"processor time of a node for a delivery", 0.24, "ms", true}
+	nodeCommand   = &input{"processor time of a node for a command of the mix", 0.075, "ms", true}
 	sessionMemory = &input{"memory of a session in IDLE over TLS", 30_000, "B", false}
 
 	groupDisk    = &input{"bytes that one group is to hold at the most", 4e12, "B", false}

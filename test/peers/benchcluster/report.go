@@ -194,6 +194,7 @@ func (p *page) users(r results) {
 		}
 		g.cores(s, what+s.Case)
 	}
+	slices.Sort(g.lines)
 	p.table(&g, "load: who", "", "")
 }
 
@@ -205,8 +206,8 @@ func (p *page) nodes(r results) {
 		if s.Scenario == "mix" {
 			what = "mix, "
 		}
-		name, where, _ := strings.Cut(s.Case, ", ")
-		g.put(what+name, where, s.Rate)
+		at := strings.LastIndex(s.Case, ", ")
+		g.put(what+s.Case[:at], s.Case[at+2:], s.Rate)
 	}
 	if len(g.lines) == 0 {
 		p.say("Not measured.\n")

@@ -140,6 +140,15 @@ func (c *course) nodes(ctx context.Context, s *system) {
 		a.Recipients, b.Recipients = l.rcpt, l.rcpt
 		c.load(ctx, "nodes", s, l.name+", one node", l.scenario, 50, a)
 		c.load(ctx, "nodes", s, l.name+", both", l.scenario, 50, a, b)
+		if l.name == "ten accounts" { // no account at both
+			c.load(ctx, "nodes", s, "ten accounts, each at one node, one node", l.scenario, 50, a)
+			half := spread / 2
+			a.Users, b.Users = s.target.Users[:half], s.target.Users[half:]
+			if l.rcpt != nil {
+				a.Recipients, b.Recipients = l.rcpt[:half], l.rcpt[half:]
+			}
+			c.load(ctx, "nodes", s, "ten accounts, each at one node, both", l.scenario, 50, a, b)
+		}
 	}
 }
 
