@@ -52,6 +52,9 @@ func checkDigest(records []string, body []byte) error {
 			continue
 		}
 		known = true
+		if strings.ContainsAny(tags["d"], "\r\n") { // the decoder would pass over them
+			continue
+		}
 		want, err := base64.StdEncoding.DecodeString(tags["d"])
 		if err == nil && subtle.ConstantTimeCompare(want, sum[:]) == 1 {
 			return nil
