@@ -19,7 +19,9 @@ type foresight struct {
 	at    identity // the state it is of; version 0 also if there is no answer
 	ok    bool
 
-	line, emptied uint64 // the shard's from before
+	known         bool   // whether the shard's base was, before the statement
+	from          int64  // and its version
+	line, emptied uint64 // the shard's from then
 }
 
 // mostForeseen is how many keys are read ahead for one Update; who needs more reads on by
@@ -99,6 +101,7 @@ func (g *group) readKeys(s *shard, f *foresight) {
 	f.keys = sorted(append(f.keys, s.takeGone()...)) // what others have written is asked for, too
 	s.mu.Lock()
 	token, seq := s.base.token, s.seq
+	f.known, f.from = s.base.known, s.base.version
 	f.line, f.emptied = s.line, s.emptied
 	s.mu.Unlock()
 	a := answer{head: head{home: g.home}}
@@ -146,7 +149,9 @@ func (s *shard) stands(f *foresight) bool {
 	case s.base.known && s.base.identity == f.at, s.flying != nil && s.flying.token == f.at.token:
 		return true
 	}
-	return s.line == f.line && s.emptied == f.emptied && s.passed(f.at)
+	// Where nothing was known before, what led here may all be others' commits: that does not
+	// change the line.
+	return f.known && f.at.version >= f.from && s.line == f.line && s.emptied == f.emptied && s.passed(f.at)
 }
 
 // passed tells whether a state is one of those that led to base by commits of this node. It is

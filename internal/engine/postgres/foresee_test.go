@@ -117,22 +117,25 @@ func TestForesightStands(t *testing.T) {
 	k := []byte("k")
 	for _, c := range []struct {
 		name          string
-		line, emptied uint64 // as they were before the read
+		from          int64 // version of the base before the read; 0: none was known
+		line, emptied uint64
 		read          identity
 		want          what
 	}{
-		{"own commits", 7, 3, identity{1, 4, 40}, absent},
-		{"the present state", 6, 3, identity{1, 5, 50}, absent},
-		{"another's commit in between", 6, 3, identity{1, 4, 40}, unknown},
-		{"forgotten in between", 7, 2, identity{1, 4, 40}, unknown},
-		{"a state that never led here", 7, 3, identity{1, 4, 41}, unknown},
-		{"another epoch", 7, 3, identity{2, 4, 40}, unknown},
+		{"own commits", 4, 7, 3, identity{1, 4, 40}, absent},
+		{"the present state", 4, 6, 3, identity{1, 5, 50}, absent},
+		{"another's commit in between", 4, 6, 3, identity{1, 4, 40}, unknown},
+		{"forgotten in between", 4, 7, 2, identity{1, 4, 40}, unknown},
+		{"a state that never led here", 4, 7, 3, identity{1, 4, 41}, unknown},
+		{"another epoch", 4, 7, 3, identity{2, 4, 40}, unknown},
+		{"nothing was known", 0, 7, 3, identity{1, 4, 40}, unknown},
+		{"from before what was known", 5, 7, 3, identity{1, 4, 40}, unknown},
 	} {
 		s := newShard(&group{opt: &Options{}, stats: &Stats{}}, 1)
 		recent := trail(50, touched{keys: [][]byte{[]byte("other")}}, trail(40, touched{keys: [][]byte{k}}, nil))
 		s.base = state{head: head{identity: identity{1, 5, 50}, recent: recent}, known: true, tree: newTree()}
 		s.line, s.emptied, s.seq = 7, 3, 9
-		f := &foresight{keys: [][]byte{k}, ok: true, at: c.read, line: c.line, emptied: c.emptied}
+		f := &foresight{keys: [][]byte{k}, ok: true, at: c.read, known: c.from > 0, from: c.from, line: c.line, emptied: c.emptied}
 		tr := s.base.tree.copy()
 		if s.stands(f) {
 			f.note(tr, f.keys)

@@ -173,9 +173,15 @@ func (v *viewing) learn(q query, a *answer) error {
 	if !ok || v.g.opt.without.recent {
 		return errAgain
 	}
+	known := v.r.t
+	if q.key == nil {
+		// A scan goes on with what it knew when it began, which may not be all that this View
+		// has shown since.
+		known = newTree()
+	}
 	from, to := a.reach(q)
 	for _, t := range list {
-		if !v.r.t.hides(&t, from, to) {
+		if !known.hides(&t, from, to) {
 			return errAgain
 		}
 	}
