@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -67,5 +68,74 @@ func TestViewOfOneMoment(t *testing.T) {
 	}
 	if got != scanned {
 		t.Errorf("one View (run %d) got k=%s and scanned k=%s", runs, got, scanned)
+	}
+}
+
+// TestUpdateOfOneMoment: an Update that ends with what it found has found it at one moment, also
+// if this node's last commit has been answered only after another's was seen on top of it.
+func TestUpdateOfOneMoment(t *testing.T) {
+	url := pgtest.Shared(t)
+	opt := options(url)
+	opt.poll = time.Hour
+	a, b := open(t, opt), open(t, opt)
+	putAll(t, a, 9, "x", "0", "y", "0")
+	if err := b.View(t.Context(), 9, func(r engine.Reader) error { _, _, err := r.Get([]byte("x")); return err }); err != nil {
+		t.Fatal(err)
+	}
+	g := b.member(0).group
+	g.outbox.mu.Lock()
+	g.outbox.running = carriers // this test carries
+	g.outbox.mu.Unlock()
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Update(t.Context(), 9, func(w engine.Writer) error { return errors.Join(w.Put([]byte("x"), []byte("1"))) })
+	}()
+	var load []*commit
+	for len(load) == 0 {
+		time.Sleep(time.Millisecond)
+		g.outbox.mu.Lock()
+		load, g.outbox.list = g.outbox.list, nil
+		g.outbox.mu.Unlock()
+	}
+	c, err := g.pool.take(t.Context(), g.pool.short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.transact(c, pack(load)); err != nil { // it is committed; the answer is on its way
+		t.Fatal(err)
+	}
+	g.pool.give(g.pool.short, c)
+	putAll(t, a, 9, "x", "2", "y", "2")
+	g.lookAt([]engine.Shard{9}) // hears of a's
+	var x, y string
+	sentinel := errors.New("what the function found")
+	read := make(chan error, 1)
+	go func() {
+		read <- b.Update(t.Context(), 9, func(w engine.Writer) error {
+			v, _, err := w.Get([]byte("x"))
+			if err != nil {
+				return err
+			}
+			x = string(v)
+			if v, _, err = w.Get([]byte("y")); err != nil {
+				return err
+			}
+			y = string(v)
+			return sentinel
+		})
+	}()
+	time.Sleep(300 * time.Millisecond)
+	g.outbox.mu.Lock()
+	g.outbox.running = 0
+	g.outbox.mu.Unlock()
+	g.complete(load[0], nil)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; !errors.Is(err, sentinel) {
+		t.Fatal(err)
+	}
+	if x+y != "22" && x+y != "10" {
+		t.Errorf("an Update ended with what it found in x=%s y=%s, which never was", x, y)
 	}
 }

@@ -196,7 +196,7 @@ func (s *shard) learn(id identity, note func(*tree)) {
 		return
 	}
 	// What is on its way is known in its trees, and hides what was before it.
-	if s.base.identity == id || s.flying.token == id.token {
+	if s.base.identity == id && id == s.flying.from || s.flying.token == id.token {
 		note(s.flying.tree)
 		if s.tip != nil && s.tip != s.flying.tree {
 			note(s.tip)

@@ -84,7 +84,10 @@ func (u *updating) inTurn(fn func(engine.Writer) error) (*commit, error) {
 		return nil, err
 	}
 	defer row.unlock()
-	w := u.writer()
+	w, fly := u.writer()
+	if fly != nil {
+		return nil, u.overtaken(fly)
+	}
 	u.watcher = false
 	u.result = fn(w)
 	switch {
@@ -194,11 +197,27 @@ func (u *updating) mayWrite(now head) error {
 	return err
 }
 
-// writer returns what fn is to write with.
-func (u *updating) writer() *writer {
+// overtaken waits for the end of a commit after which another node's has been seen already: what
+// is on its way is not the newest state then, and what is read is not of it.
+func (u *updating) overtaken(fly *commit) error {
+	rest := restOf(u.ctx)
+	defer rest()
+	select {
+	case <-fly.done:
+		return errAgain
+	case <-u.ctx.Done():
+		return u.ctx.Err()
+	}
+}
+
+// writer returns what fn is to write with, or the commit on its way that is to end first.
+func (u *updating) writer() (*writer, *commit) {
 	s := u.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if fly := s.flying; fly != nil && s.base.known && s.base.identity != fly.from {
+		return nil, fly
+	}
 	from := s.base.tree
 	if s.tip != nil {
 		from = s.tip
@@ -209,7 +228,7 @@ func (u *updating) writer() *writer {
 		u.ahead.note(w.t, engine.Foreseen(u.ctx))
 	}
 	w.ask = func(q query) (answer, error) { return u.ask(w, q) }
-	return w
+	return w, nil
 }
 
 // ask is the writer's, for what is not known. What the database says is of base, or of what
