@@ -106,6 +106,10 @@ func (g *group) measure(s *shard) {
 	now, cold := s.size()
 	var bare, trimmed []*shard
 	g.mu.Lock()
+	if g.shards[s.id] != s { // a commit or a call ended late; nobody would take its bytes off again
+		g.mu.Unlock()
+		return
+	}
 	g.bytes += now - s.counted
 	s.counted, s.chill = now, cold
 	for at := g.used.Back(); g.bytes > g.most.Load() && at != nil && !g.opt.without.limit; {
