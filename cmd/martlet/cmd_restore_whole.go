@@ -113,7 +113,7 @@ func fillFolder(ctx context.Context, cfg *conf.Config, from *backup.Opened, opt 
 	if err := os.RemoveAll(aside); err != nil {
 		return done, failed("cannot remove what an earlier restore has left in %s: %v", aside, err)
 	}
-	eng, err := pebble.Open(aside, pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), Log: slog.New(slog.DiscardHandler)})
+	eng, err := pebble.Open(aside, pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: cfg.Store.Memory("pebble"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return done, err
 	}

@@ -132,7 +132,7 @@ func readGiven(give map[string]string) (map[mail.AccountID]mail.Address, error) 
 }
 
 func (r *repairer) run() error {
-	opt := pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(r.cfg.Store.Cache), Writer: "martlet " + thisBuild().Version, Log: slog.New(slog.DiscardHandler), Mending: true}
+	opt := pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: r.cfg.Store.Memory("pebble"), Writer: "martlet " + thisBuild().Version, Log: slog.New(slog.DiscardHandler), Mending: true}
 	dir := engineDir(r.cfg)
 	found, err := pebble.Inspect(r.ctx, dir, opt)
 	unfinished := errors.Is(err, fs.ErrNotExist) // a repair was cut short when the old store had been moved

@@ -35,7 +35,7 @@ func (h *house) openEngine(ctx context.Context) (keeper, error) {
 	if shared(h.cfg) {
 		return h.openShared(ctx)
 	}
-	e, err := pebble.Open(engineDir(h.cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(h.cfg.Store.Cache), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: h.log})
+	e, err := pebble.Open(engineDir(h.cfg), pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: h.cfg.Store.Memory("pebble"), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: h.log})
 	if err != nil {
 		return nil, err
 	}
@@ -57,23 +57,30 @@ const (
 	commandPatience    = 10 * time.Second
 )
 
-// openShared opens the engine whose database other nodes have, too.
-func (h *house) openShared(ctx context.Context) (keeper, error) {
-	s := h.cfg.Store
+// sharedOptions are those of the engine whose database other nodes have, too, but for the
+// object store.
+func (h *house) sharedOptions() postgres.Options {
+	s := &h.cfg.Store
 	o := postgres.Options{
-		URL: s.URL, Connections: s.Connections, CacheBytes: int64(s.Cache), Patience: time.Duration(s.Patience),
+		URL: s.URL, Connections: s.Connections, CacheBytes: s.Memory("postgres"), Patience: time.Duration(s.Patience),
 		Node: nodeName(h.cfg), Over: int64(h.cfg.Blobs.Over), Log: h.log, Rand: rand.Reader,
 	} // bodies are dated by the database's clock, which is the same for all nodes
 	if !h.serving {
 		o.Brief, o.Connections, o.Patience = true, min(o.Connections, commandConnections), min(o.Patience, commandPatience)
 	}
+	return o
+}
+
+// openShared opens that engine.
+func (h *house) openShared(ctx context.Context) (keeper, error) {
+	o := h.sharedOptions()
 	var err error
 	if o.Objects, err = h.openObjects(o.Patience); err != nil {
 		return nil, err
 	}
 	e, err := postgres.Open(ctx, o)
 	if err != nil {
-		return nil, fault.Wrap(fault.Of(err), "the database "+conf.Discreet(s.URL)+" cannot be used", err)
+		return nil, fault.Wrap(fault.Of(err), "the database "+conf.Discreet(o.URL)+" cannot be used", err)
 	}
 	return e, nil
 }

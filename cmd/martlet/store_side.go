@@ -62,7 +62,7 @@ func openFolderSide(cfg *conf.Config, mayCreate bool, log *slog.Logger) (*side, 
 		return nil, failed("the store in %s is that of user %s; run the command as this user: sudo -u '%s' martlet ...", dir, owner, owner)
 	}
 	holder := lockHolder(dir + "/LOCK") // afterwards it is ours
-	e, err := pebble.Open(dir, pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: int64(cfg.Store.Cache), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: log})
+	e, err := pebble.Open(dir, pebble.Options{FS: vfs.Default, Now: time.Now, CacheBytes: cfg.Store.Memory("pebble"), OpenFiles: storeFiles(), Writer: "martlet " + thisBuild().Version, Log: log})
 	if fault.Is(err, fault.Busy) {
 		who := "another process"
 		if holder > 0 {

@@ -110,6 +110,31 @@ func TestDiscreet(t *testing.T) {
 	}
 }
 
+// An engine gets the memory that the file names, and else what is enough for it.
+func TestMemory(t *testing.T) {
+	const shared = "engine = \"postgres\"\nurl = \"postgres://db/m\"\n"
+	for _, c := range []struct {
+		text   string
+		engine string
+		want   int64
+	}{
+		{"", "pebble", 32 << 20},
+		{shared, "postgres", 256 << 20},
+		{shared, "pebble", 32 << 20}, // the other side of a copy
+		{shared + `cache = "0"`, "postgres", 256 << 20},
+		{shared + `cache = "1MiB"`, "postgres", 1 << 20},
+		{`cache = "1GiB"`, "pebble", 1 << 30},
+	} {
+		cfg, err := Parse("memory", []byte("[store]\n"+c.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Store.Memory(c.engine); got != c.want {
+			t.Errorf("%q: %s gets %d bytes, want %d", c.text, c.engine, got, c.want)
+		}
+	}
+}
+
 // For each bad file: every fault is found, with its line.
 func TestBad(t *testing.T) {
 	for _, file := range files(t, "testdata/bad/*.toml") {

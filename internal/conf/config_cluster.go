@@ -10,8 +10,9 @@ type Store struct {
 	// of several hosts the one that may be written to is taken. Only for postgres.
 	URL string `toml:"url" default:"" secret:"url"`
 
-	// Memory for recently used records.
-	Cache Size `toml:"cache" default:"32MiB"`
+	// Memory for recently used records; 0 means 32MiB for pebble, 256MiB for postgres, where
+	// each record that is not there is asked for over the network.
+	Cache Size `toml:"cache" default:"0"`
 
 	// Connections to each database at the most. Only for postgres.
 	Connections int `toml:"connections" default:"16" min:"2" max:"1000"`
@@ -24,6 +25,19 @@ type Store struct {
 	// How long a message that comes in waits for it before the sender is told to try again
 	// later (451). Only for postgres.
 	DeliveryPatience Duration `toml:"delivery_patience" default:"5s" min:"0s" max:"10m"`
+}
+
+// Memory is how many bytes of recently used records an engine keeps: what the file says, or
+// what is enough for this engine. Pebble has the file system's memory beside it. On postgres a
+// busy account takes some megabytes, and where they do not fit all are read again in turn.
+func (s *Store) Memory(engine string) int64 {
+	switch {
+	case s.Cache > 0:
+		return int64(s.Cache)
+	case engine == "postgres":
+		return 256 << 20
+	}
+	return 32 << 20
 }
 
 // Blobs chooses where bodies are kept.
