@@ -25,7 +25,7 @@ type group struct {
 
 	mu     sync.Mutex
 	shards map[engine.Shard]*shard
-	used   list.List    // of *shard, the one used last in front
+	used   list.List    // of *shard that can give something, the one used last in front
 	bytes  int64        // of all
 	most   atomic.Int64 // of them
 
@@ -79,13 +79,29 @@ func (g *group) close() {
 func (g *group) enter(id engine.Shard) *shard {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	s := g.occupy(id)
+	if s.place == nil {
+		s.place = g.used.PushFront(s)
+	} else {
+		g.used.MoveToFront(s.place)
+	}
+	return s
+}
+
+// hold is enter for who makes no use of what is known of the shard: others go on being the ones
+// that were used last.
+func (g *group) hold(id engine.Shard) *shard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.occupy(id)
+}
+
+// occupy is called with the lock.
+func (g *group) occupy(id engine.Shard) *shard {
 	s := g.shards[id]
 	if s == nil {
 		s = newShard(g, id)
 		g.shards[id] = s
-		s.place = g.used.PushFront(s)
-	} else {
-		g.used.MoveToFront(s.place)
 	}
 	s.users++
 	return s
@@ -98,38 +114,34 @@ func (g *group) leave(s *shard) {
 	g.measure(s)
 }
 
-// measure notes how much memory a shard takes, and makes room where all take too much: of
-// those that were not used for longest what is cold is forgotten, or all if that is less than
-// half. One that is in use, or that somebody listens to, keeps its identity, so that a change
-// is not missed.
+// weight is what a shard takes of the memory for records.
+type weight struct {
+	frame   int64 // the shard itself, which goes when nobody uses it
+	records int64 // what can be forgotten while it is in use
+	cold    int64 // of records
+}
+
+func (w weight) sum() int64 { return w.frame + w.records }
+
+// measure notes how much memory a shard takes, and makes room where all take too much. A shard
+// that somebody listens to is in memory for that, and not for its records: it is not counted,
+// or many of them alone would take all the room, and could not give it back.
 func (g *group) measure(s *shard) {
-	now, cold := s.size()
-	var bare, trimmed []*shard
+	now := s.size()
 	g.mu.Lock()
 	if g.shards[s.id] != s { // a commit or a call ended late; nobody would take its bytes off again
 		g.mu.Unlock()
 		return
 	}
-	g.bytes += now - s.counted
-	s.counted, s.chill = now, cold
-	for at := g.used.Back(); g.bytes > g.most.Load() && at != nil && !g.opt.without.limit; {
-		old, ahead := at.Value.(*shard), at.Prev()
-		was := old.counted
-		switch {
-		case 2*old.chill > old.counted && !g.opt.without.trim:
-			old.counted, old.chill = old.counted-old.chill, 0
-			trimmed = append(trimmed, old)
-		case old.users == 0 && old.ears.Load() == 0:
-			g.used.Remove(at)
-			delete(g.shards, old.id)
-			old.counted = 0
-		case old.counted > bareBytes:
-			old.counted, old.chill = 0, 0
-			bare = append(bare, old)
-		}
-		g.bytes -= was - old.counted
-		at = ahead
+	if s.ears.Load() > 0 {
+		now.frame = 0
 	}
+	g.bytes += now.sum() - s.counted.sum()
+	s.counted = now
+	if s.place == nil && now.sum() > 0 {
+		s.place = g.used.PushFront(s)
+	}
+	bare, trimmed := g.makeRoom()
 	g.mu.Unlock()
 	for _, old := range bare {
 		old.forget(shedAll)
@@ -137,6 +149,35 @@ func (g *group) measure(s *shard) {
 	for _, old := range trimmed {
 		old.forget(shedCold)
 	}
+}
+
+// makeRoom chooses what goes where all shards take too much: of those that were not used for
+// longest what is cold is forgotten, or all if that is less than half. One that is in use keeps
+// its identity, so that a change is not missed. One of which nothing can go leaves the list until
+// that has changed, so that nobody comes past it again. It is called with the lock.
+func (g *group) makeRoom() (bare, trimmed []*shard) {
+	for at := g.used.Back(); g.bytes > g.most.Load() && at != nil && !g.opt.without.limit; {
+		old, ahead := at.Value.(*shard), at.Prev()
+		was := old.counted.sum()
+		switch {
+		case 2*old.counted.cold > was && !g.opt.without.trim:
+			old.counted.records, old.counted.cold = old.counted.records-old.counted.cold, 0
+			trimmed = append(trimmed, old)
+		case old.users == 0:
+			g.used.Remove(at)
+			delete(g.shards, old.id)
+			old.counted = weight{}
+		case old.counted.records > 0:
+			old.counted.records, old.counted.cold = 0, 0
+			bare = append(bare, old)
+		default:
+			g.used.Remove(at)
+			old.place = nil
+		}
+		g.bytes -= was - old.counted.sum()
+		at = ahead
+	}
+	return bare, trimmed
 }
 
 // bareBytes is about what a shard takes of which nothing is known.

@@ -23,6 +23,7 @@ func (g *group) watch(id engine.Shard, ticks chan struct{}) (stop func()) {
 	s.watch[ticks] = struct{}{}
 	s.hear.Unlock()
 	s.ears.Add(1)
+	g.measure(s) // as one that is here to be listened to
 	return sync.OnceFunc(func() {
 		s.hear.Lock()
 		delete(s.watch, ticks)
@@ -43,6 +44,7 @@ func (g *group) listenTo(id engine.Shard, fn func()) (stop func()) {
 	s.foreign[l] = struct{}{}
 	s.hear.Unlock()
 	s.ears.Add(1)
+	g.measure(s) // as one that is here to be listened to
 	return sync.OnceFunc(func() {
 		l.stopped.Store(true)
 		s.hear.Lock()

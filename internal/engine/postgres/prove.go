@@ -78,7 +78,7 @@ func (ps *proofs) join(id engine.Shard) (p *proof, i int, mine bool) {
 // runProofs runs a statement, and leaves those that have gathered meanwhile to another
 // goroutine.
 func (g *group) runProofs(p *proof) {
-	g.proveAll(g.life, p, g.pool.once)
+	g.proveAll(p)
 	ps := &g.proofs
 	ps.mu.Lock()
 	next := ps.next
@@ -92,8 +92,8 @@ func (g *group) runProofs(p *proof) {
 	}
 }
 
-// proveAll makes one attempt at a statement, on the connection that by finds.
-func (g *group) proveAll(ctx context.Context, p *proof, by func(context.Context, func(*conn), func(int, [][]byte) error) error) {
+// proveAll makes one attempt at a statement.
+func (g *group) proveAll(p *proof) {
 	defer close(p.done)
 	g.stats.Proofs.Add(1)
 	g.stats.Proven.Add(int64(len(p.ids)))
@@ -101,7 +101,7 @@ func (g *group) proveAll(ctx context.Context, p *proof, by func(context.Context,
 	for i := range p.heads {
 		p.heads[i].home = g.home
 	}
-	p.err = by(ctx, func(c *conn) { bindHeads(c, p.ids) }, func(_ int, row [][]byte) error {
+	p.err = g.pool.once(g.life, func(c *conn) { bindHeads(c, p.ids) }, func(_ int, row [][]byte) error {
 		if i, ok := p.index[engine.Shard(number(row[0]))]; ok {
 			p.heads[i] = headOf(row[1:])
 		}

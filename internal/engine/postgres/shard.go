@@ -15,9 +15,8 @@ type shard struct {
 	id engine.Shard
 
 	users   int           // of the group's lock
-	place   *list.Element // of the group's lock
-	counted int64         // of the group's lock
-	chill   int64         // of counted, what is cold; of the group's lock
+	place   *list.Element // of the group's lock; nil: nothing of it can go
+	counted weight        // of the group's lock
 
 	turn chan struct{} // held while fn of an Update runs
 
@@ -56,11 +55,19 @@ func newShard(g *group, id engine.Shard) *shard {
 	return s
 }
 
-func (s *shard) size() (all, cold int64) {
+func (s *shard) size() weight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.base.tree.bytes + bareBytes/2, s.base.tree.cold
+	t := s.base.tree
+	w := weight{frame: bareBytes + int64(len(s.base.recent)), records: t.bytes - itemBytes, cold: t.cold}
+	for _, k := range s.gone {
+		w.records += int64(len(k)) + sliceBytes
+	}
+	return w
 }
+
+// sliceBytes is what a slice costs beside what it holds.
+const sliceBytes = 24
 
 // shed is what is to be forgotten of a shard.
 type shed uint8
@@ -86,7 +93,7 @@ func (s *shard) shed() {
 		return
 	}
 	if s.emptied++; s.sheds == shedAll {
-		s.base.tree = newTree()
+		s.base.tree, s.gone = newTree(), nil
 	} else {
 		s.base.tree.trim()
 	}

@@ -9,6 +9,11 @@ var (
 	// What the rows of some shards say.
 	stHeads = &statement{"m_heads", `SELECT shard, epoch, home, state, version, token, recent FROM shards WHERE shard = ANY ($1::bigint[])`}
 
+	// And those of some shards that are not in the states with these tokens any more; 0 is that
+	// of a shard without a row.
+	stLook = &statement{"m_look", `SELECT n.shard, s.epoch, s.home, s.state, s.version, s.token, s.recent
+FROM unnest($1::bigint[], $2::bigint[]) AS n(shard, token) LEFT JOIN shards AS s ON s.shard = n.shard WHERE COALESCE(s.token, 0) <> n.token`}
+
 	// One record, and what the row of its shard says at that moment.
 	stGet = &statement{"m_get", `SELECT s.epoch, s.home, s.state, s.version, s.token, CASE WHEN s.token = $3::bigint THEN NULL ELSE s.recent END, k.value
 FROM (SELECT $1::bigint AS id) AS i LEFT JOIN shards AS s ON s.shard = i.id LEFT JOIN kv AS k ON k.shard = i.id AND k.key = $2::bytea`}
