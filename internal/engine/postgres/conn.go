@@ -39,7 +39,8 @@ type conn struct {
 	limit time.Duration        // of what is being answered
 }
 
-// refusal is an error that the server has answered with; the transaction is rolled back.
+// refusal is an error that the server has answered with; the transaction is rolled back, and
+// the connection is as good as before.
 type refusal struct{ code, message string }
 
 func (r *refusal) Error() string { return r.code + " " + r.message }

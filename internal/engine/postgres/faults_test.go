@@ -218,6 +218,13 @@ func TestSerialization(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	generation := func() uint64 {
+		p := e.member(0).pool
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.generation
+	}
+	before := generation()
 	var wg sync.WaitGroup
 	for range 5 {
 		wg.Go(func() {
@@ -236,5 +243,11 @@ func TestSerialization(t *testing.T) {
 	}
 	if n := e.Stats().Serialization.Load(); n == 0 {
 		t.Error("nothing was given up")
+	}
+	if e.Stats().RowLocks.Load() == 0 {
+		t.Error("no row was locked")
+	}
+	if generation() != before {
+		t.Error("connections were given up for what the database has refused")
 	}
 }

@@ -140,9 +140,7 @@ func (g *ground) end(c *conn, cause error) {
 		return
 	}
 	c.call(stRollback, nil)
-	if _, err := c.run(g.pool.opt.statement, nil); err != nil {
-		_ = c.breaks(err)
-	}
+	_, _ = c.run(g.pool.opt.statement, nil) // unless it is refused, or breaks: then it is over as well
 }
 
 // read carries out one statement that reads. What it returns is true now, not only on a server

@@ -68,15 +68,11 @@ func (r *rowLock) unlock() {
 	r.g.work.Go(func() {
 		given.c.bind(stRollback, 0)
 		given.c.execute()
-		_, err := given.c.run(given.g.opt.statement, nil)
-		given.end(err == nil)
+		_, _ = given.c.run(given.g.opt.statement, nil)
+		given.end()
 	})
 }
 
-// end gives the connection back when the transaction is over.
-func (r *rowLock) end(over bool) {
-	if !over {
-		_ = r.c.breaks(errUnsent)
-	}
-	r.g.pool.give(r.g.pool.long, r.c)
-}
+// end gives the connection back when the transaction is over: committed, refused and so rolled
+// back, or broken with its connection.
+func (r *rowLock) end() { r.g.pool.give(r.g.pool.long, r.c) }

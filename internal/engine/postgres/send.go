@@ -77,7 +77,7 @@ func (g *group) send(commits []*commit) {
 	l := pack(commits)
 	if l.lost {
 		if row := commits[0].row; row != nil {
-			row.end(false)
+			row.unlock()
 		}
 		for _, one := range commits {
 			g.complete(one, errForgotten)
@@ -91,7 +91,7 @@ func (g *group) send(commits []*commit) {
 	}
 	done, err := g.transact(c, l)
 	if row := commits[0].row; row != nil {
-		row.end(err == nil)
+		row.end()
 	} else {
 		g.pool.give(g.pool.short, c)
 	}
@@ -117,7 +117,7 @@ func (g *group) send(commits []*commit) {
 func (g *group) connFor(commits []*commit) (*conn, error) {
 	if row := commits[0].row; row != nil {
 		if row.c.broken != nil {
-			row.end(false)
+			row.end()
 			return nil, errUnsent
 		}
 		return row.c, nil

@@ -282,10 +282,7 @@ func (v *viewing) end() {
 	v.g.work.Go(func() {
 		c.bind(stCommit, 0)
 		c.execute()
-		_, err := c.run(v.g.opt.statement, nil)
-		if err != nil {
-			_ = c.breaks(err)
-		}
+		_, _ = c.run(v.g.opt.statement, nil) // what is refused is over as well
 		v.g.pool.give(v.g.pool.long, c)
 	})
 }
