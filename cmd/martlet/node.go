@@ -17,8 +17,9 @@ import (
 
 // storedFormat is the newest form of stored records that this program writes. It is raised with
 // each form that earlier versions cannot read; who writes such a form asks node.Format first,
-// which is less while a node of an earlier version lives.
-const storedFormat = 1
+// which is less while a node of an earlier version lives. 2: the owner of a part of the queue is
+// named.
+const storedFormat = 2
 
 // runFile keeps what names the last run of this machine's server: who has the lock of the data
 // folder knows that it has ended.

@@ -172,7 +172,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	}
 	road := new(receive.Local) // the way back from the queue
 	waits := queueOptions(cfg, remote{h.courier}, road, h.log)
-	waits.Trace, waits.Part, waits.Parts = h.trace, h.node.Number(), h.queueParts()
+	waits.Trace, waits.Part, waits.Parts, waits.Format = h.trace, h.node.Number(), h.queueParts(), h.node.Format
 	h.queue = queue.New(h.engine, h.store, waits)
 	h.allowance = newAllowance(h)
 	if h.receiver, err = h.newReceiver(); err != nil {

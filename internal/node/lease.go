@@ -46,6 +46,15 @@ func (t *Tenure) Term() uint64 {
 	return t.term
 }
 
+// Holder names the run of the node that has the lease: terms can come again when an engine
+// loses changes, runs do not.
+func (t *Tenure) Holder() string {
+	if t == nil {
+		return ""
+	}
+	return string(t.n.run[:])
+}
+
 // Above makes the term higher than another: one that was found where work under the lease
 // writes, whose shard is older or younger than the lease's record. Faults: Busy (the lease is
 // lost), those of the engine. After one that left the outcome open it may be called again.

@@ -13,8 +13,11 @@ import (
 
 // Tenure is the right to work on a part of the queue while others may take it over.
 type Tenure interface {
-	// Term is higher each time that somebody else gets the right; 0: nobody else can.
+	// Term is higher each time that somebody else gets the right, unless the engine has lost
+	// that he did; 0: nobody else can.
 	Term() uint64
+	// Holder names who has the right: nobody else has the same name, nor ever had.
+	Holder() string
 	// Begin tells whether an attempt may begin, End whether one may still be brought to its
 	// end. Neither costs anything.
 	Begin() bool
@@ -25,8 +28,10 @@ type Tenure interface {
 }
 
 // duty is work on a part under a tenure. The record of the part's owner has the highest term
-// of anybody who has worked on it: whoever has a lower one is too late, however he came to
-// believe otherwise, and changes nothing but that mail has arrived.
+// of anybody who has worked on it, and who that was: whoever has a lower one is too late,
+// however he came to believe otherwise, and changes nothing but that mail has arrived. After a
+// failover that lost a taking of the lease two may have the same term: the record is of the
+// one who began last, who takes a higher one for it.
 type duty struct {
 	q    *Queue
 	t    Tenure
@@ -85,11 +90,12 @@ func (d *duty) begin(ctx context.Context) bool {
 			if err != nil && !fault.Is(err, fault.Corrupt) {
 				return err
 			}
-			if higher = 0; is > d.t.Term() {
-				higher = is
+			me := holding{d.t.Term(), d.t.Holder()}
+			if higher = 0; is.term > me.term || is.term == me.term && is.holder != me.holder {
+				higher = is.term
 				return nil
 			}
-			return w.Put([]byte{famOwner}, encodeOwner(d.t.Term()))
+			return w.Put([]byte{famOwner}, me.encode(d.q.opt.Format()))
 		})
 		if err == nil && higher == 0 {
 			return true
@@ -120,28 +126,48 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// owner reads the highest term that anybody has worked with.
-func owner(r engine.Reader) (term uint64, err error) {
+// holding is whose turn it is to work on a part.
+type holding struct {
+	term   uint64 // the highest that anybody has worked with
+	holder string // "": an earlier version did not say
+}
+
+// Versions of the record of the owner. The second may be written while all nodes know the
+// second form of stored records.
+const (
+	ownerVersion = 2
+	formOfOwner  = 2
+)
+
+// owner reads whose turn it is.
+func owner(r engine.Reader) (holding, error) {
 	v, ok, err := r.Get([]byte{famOwner})
 	if err != nil || !ok {
-		return 0, err
+		return holding{}, err
 	}
 	return decodeOwner(v)
 }
 
-func decodeOwner(v []byte) (term uint64, err error) {
-	d, err := newDec(v)
+func decodeOwner(v []byte) (holding, error) {
+	d, kind, err := newDecOf(v, ownerVersion)
 	if err != nil {
-		return 0, err
+		return holding{}, err
 	}
-	term = d.U()
-	return term, d.end()
+	is := holding{term: d.U()}
+	if kind > 1 {
+		is.holder = d.Str()
+	}
+	return is, d.end()
 }
 
-func encodeOwner(term uint64) []byte {
+func (o holding) encode(form uint64) []byte {
 	e := newEnc()
-	e.U(term)
-	return record.Seal(version, e.Enc)
+	e.U(o.term)
+	if form < formOfOwner {
+		return e.seal()
+	}
+	e.Str(o.holder)
+	return record.Seal(ownerVersion, e.Enc)
 }
 
 // current returns a fault of kind Busy if somebody else has the part now.
@@ -150,7 +176,7 @@ func (d *duty) current(r engine.Reader) error {
 		return nil
 	}
 	is, err := owner(r)
-	if err == nil && is != d.t.Term() {
+	if err == nil && (is.term != d.t.Term() || is.holder != "" && is.holder != d.t.Holder()) {
 		err = fault.New(fault.Busy, "another node works on this part of the queue")
 	}
 	return err

@@ -120,7 +120,7 @@ func (h *hand) start() {
 	eng := icy{h.handle, &h.ice}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	n, err := node.Open(t.Context(), eng, node.Options{
-		Name: h.name, Lease: crewLease, Version: "1", Format: 1, Now: h.now, Random: rand.Reader, Log: log,
+		Name: h.name, Lease: crewLease, Version: "1", Format: formOfOwner, Now: h.now, Random: rand.Reader, Log: log,
 		Elapsed: func() time.Duration { return time.Since(begin) },
 	})
 	if err == nil {
@@ -136,7 +136,7 @@ func (h *hand) start() {
 	h.node, h.store = n, st
 	h.q = New(eng, st, Options{
 		Hostname: "mx.martlet.test", Remote: h, Local: h, Report: func(context.Context, string, mail.Envelope, io.Reader) error { return nil },
-		Now: h.now, Rand: func() float64 { return 0.5 }, Random: rand.Reader, Part: n.Number(), Parts: n.Numbers,
+		Now: h.now, Rand: func() float64 { return 0.5 }, Random: rand.Reader, Part: n.Number(), Parts: n.Numbers, Format: n.Format,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, stop := context.WithCancel(context.Background())
@@ -455,7 +455,7 @@ func TestPartsKeys(t *testing.T) {
 func TestTermAboveTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrew(t, 1, 6)
-		err := c.list[0].handle.Update(t.Context(), PartShard(0), func(w engine.Writer) error { return w.Put([]byte{famOwner}, encodeOwner(1000)) })
+		err := c.list[0].handle.Update(t.Context(), PartShard(0), func(w engine.Writer) error { return w.Put([]byte{famOwner}, holding{term: 1000}.encode(1)) })
 		if err != nil {
 			t.Fatal(err)
 		}

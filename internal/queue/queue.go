@@ -137,6 +137,9 @@ type Options struct {
 	// parts there are. nil: there is one.
 	Part  uint64
 	Parts func(ctx context.Context) ([]uint64, error)
+	// Format returns the newest form of stored records that all nodes can read; nil: that of
+	// this program.
+	Format func() uint64
 
 	Now    func() time.Time
 	Rand   func() float64 // in [0, 1), for jitter
@@ -170,6 +173,9 @@ func (o Options) filled() Options {
 	}
 	if o.Grace <= 0 {
 		o.Grace = 3 * time.Second
+	}
+	if o.Format == nil {
+		o.Format = func() uint64 { return formOfOwner }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
