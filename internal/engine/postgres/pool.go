@@ -298,6 +298,10 @@ var session = []string{
 	"SET client_min_messages = warning",
 }
 
+// stGraze locks a row of meta: the one that the fence of the connection writes, or another if
+// that is not there.
+var stGraze = &statement{"m_graze", `SELECT key FROM meta WHERE key = $1::text OR key = 'format' ORDER BY key LIMIT 1 FOR UPDATE`}
+
 var stFence = &statement{"m_fence", `INSERT INTO meta (key, value) VALUES ($1::text, $2::bytea) ON CONFLICT (key) DO UPDATE SET value = excluded.value`}
 
 func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
@@ -306,9 +310,16 @@ func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
 	if _, err := c.script(limit, session...); err != nil {
 		return err
 	}
+	if err := p.recognize(c, limit); err != nil {
+		return err
+	}
+	return p.confirm(c, slot, limit)
+}
+
+// recognize tells whether a connection leads to the database that is meant.
+func (p *pool) recognize(c *conn, limit time.Duration) error {
+	mark := ""
 	c.call(stMeta, []any{groupMark})
-	p.fence(c, slot)
-	sent, mark := time.Now(), ""
 	_, err := c.run(limit, func(_ int, row [][]byte) error {
 		mark = string(row[0])
 		return nil
@@ -316,23 +327,18 @@ func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
 	if err == nil && p.meant != nil {
 		err = p.meant(mark)
 	}
-	if err != nil {
-		return err
-	}
-	if c.warned {
-		return c.breaks(errors.New("the wait for the replica was cancelled"))
-	}
-	p.surety.confirmed(c.age, sent)
-	return nil
+	return err
 }
 
 // fence gathers a statement whose commit makes durable what was committed before it.
 func (p *pool) fence(c *conn, slot int) {
 	c.bind(stFence, 2)
-	c.string(fmt.Sprintf("fence %s %d", p.opt.Node, slot))
+	c.string(p.fenceKey(slot))
 	c.bytes([]byte{byte(p.generation)})
 	c.execute()
 }
+
+func (p *pool) fenceKey(slot int) string { return fmt.Sprintf("fence %s %d", p.opt.Node, slot) }
 
 // retry paces the attempts of one call.
 type retry struct {

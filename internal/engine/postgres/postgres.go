@@ -60,6 +60,7 @@ type without struct {
 	limit  bool // on the memory of records
 	trim   bool // forgets shards as a whole
 	surety bool // believes a primary that confirms no commit
+	graze  bool // asks a server that refuses commits for no other
 	freeze bool // moves shards without telling those who write
 
 	uploads   bool // objects are named by their blob alone

@@ -131,23 +131,46 @@ func (p *pool) ask(q *question) {
 	}
 }
 
-// sure makes a commit. A server that refuses it, since its disk is full, is not suspected.
+// sure makes a commit.
 func (p *pool) sure(c *conn) error {
-	sent := time.Now()
-	p.fence(c, suretySlot)
-	_, err := c.run(p.opt.statement, nil)
-	p.failing(c, err)
-	var r *refusal
-	if err == nil && c.warned {
-		err = c.breaks(errors.New("the wait for the replica was cancelled"))
-	}
-	if err == nil || errors.As(err, &r) && c.broken == nil {
-		p.surety.confirmed(c.age, sent)
+	err := p.confirm(c, suretySlot, p.opt.statement)
+	if err == nil {
 		return nil
 	}
 	p.mu.Lock()
 	p.outdate(c.age)
 	p.mu.Unlock()
 	p.first.Add(1) // another host may be the primary
+	return err
+}
+
+// confirm has the server make a commit that waits for the replica, and so for all before it.
+//
+// A refusal proves nothing: the disk of a primary that was replaced may be full, too. But reads
+// are to go on where nothing can be written. So a server that refuses the commit is to make
+// another, of a row that is locked and not changed: that needs no room but in the log (a server
+// whose log has none is down), and its commit waits for the replica like any other.
+func (p *pool) confirm(c *conn, slot int, limit time.Duration) error {
+	sent := time.Now()
+	p.fence(c, slot)
+	_, err := c.run(limit, nil)
+	p.failing(c, err)
+	var r *refusal
+	if errors.As(err, &r) && c.broken == nil && !p.opt.without.graze {
+		var locked []int64
+		sent = time.Now()
+		c.call(stGraze, []any{p.fenceKey(slot)})
+		locked, err = c.run(limit, nil)
+		p.failing(c, err)
+		if err == nil && locked[0] == 0 {
+			err = errors.New("there was no row to lock, so that nothing was committed")
+		}
+	}
+	if err == nil && c.warned {
+		err = c.breaks(errors.New("the wait for the replica was cancelled"))
+	}
+	if err == nil {
+		p.surety.confirmed(c.age, sent)
+	}
 	return err
 }
