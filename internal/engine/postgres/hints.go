@@ -82,7 +82,7 @@ func (g *group) hear() {
 }
 
 func (g *group) hearOn() {
-	c, err := g.pool.dialTo(g.life, g.pool.favourite())
+	c, err := g.pool.whisper(g.life)
 	if err != nil {
 		return
 	}
@@ -164,12 +164,13 @@ func (g *group) speak() {
 			c = nil
 		}
 		if c == nil {
-			made, err := g.pool.dialTo(g.life, g.pool.favourite())
+			made, err := g.pool.whisper(g.life)
 			if err != nil {
 				continue // it was a hint
 			}
 			c = made
 			if _, err := c.script(g.opt.statement, "SET synchronous_commit = off"); err != nil {
+				_ = c.wire.Close()
 				c = nil
 				continue
 			}

@@ -41,12 +41,20 @@ func isMarked(want string) func(string) error {
 }
 
 // isHome holds a mark against that of a home group, which has none before there is a second
-// group.
+// group. Once it has one, no other will do: that of another cluster ends with 0 as well.
 func (e *Engine) isHome(mark string) error {
-	if mark == "" || strings.HasSuffix(mark, " 0") {
-		return nil
+	if mark != "" && !strings.HasSuffix(mark, " 0") {
+		return fmt.Errorf("%w: it is marked %q, and the home group's mark ends with 0", errOther, mark)
 	}
-	return fmt.Errorf("%w: it is marked %q, and the home group's mark ends with 0", errOther, mark)
+	e.homeMark.Lock()
+	defer e.homeMark.Unlock()
+	if e.homeMark.known == "" {
+		e.homeMark.known = mark
+	}
+	if mark != e.homeMark.known {
+		return fmt.Errorf("%w: it is marked %q, and was marked %q", errOther, mark, e.homeMark.known)
+	}
+	return nil
 }
 
 // markOf returns the mark that a group of this cluster has.
@@ -57,6 +65,9 @@ func (e *Engine) markOf(ctx context.Context, id int64) (string, error) {
 	}
 	if len(read) == 0 {
 		return "", fault.New(fault.Corrupt, "the home group has a list of groups, and no mark")
+	}
+	if err := e.isHome(string(read[0][0])); err != nil { // no connection has been made since it got its mark
+		return "", err
 	}
 	cluster, _, _ := strings.Cut(string(read[0][0]), " ")
 	return cluster + " " + strconv.FormatInt(id, 10), nil

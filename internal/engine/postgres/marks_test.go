@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
 	"github.com/martlet-mail/martlet/internal/fault"
 )
@@ -57,5 +59,39 @@ func TestGroupsAddedAtOnce(t *testing.T) {
 	}
 	if _, err := e.AddGroup(t.Context(), "again", second+" application_name=other"); !fault.Is(err, fault.Exists) && !fault.Is(err, fault.Invalid) {
 		t.Errorf("the same database under another address: %v", err)
+	}
+}
+
+// TestOtherCluster: a node whose address leads to another cluster's home group all of a sudden
+// neither reads there nor listens.
+func TestOtherCluster(t *testing.T) {
+	_, others := twoGroups(t, plain)
+	alone := func(o *Options) { // nobody connects but this test
+		o.tend, o.poll, o.without.hints = time.Hour, time.Hour, true
+	}
+	nodes, _ := twoGroups(t, alone)
+	g := nodes[0].member(0).group
+	putAll(t, nodes[0], 1, "k", "v")
+	_, schema, _ := strings.Cut(others[0], " search_path=")
+	p := g.pool
+	for _, host := range p.hosts {
+		host.RuntimeParams["search_path"] = schema
+	}
+	p.mu.Lock()
+	p.outdate(p.generation)
+	p.mu.Unlock()
+	hasty := engine.Patient(t.Context(), 300*time.Millisecond)
+	if err := nodes[0].View(hasty, 1, func(engine.Reader) error { return nil }); !errors.Is(err, errOther) {
+		t.Errorf("a view: %v", err)
+	}
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		g.hearOn() // which returns when there is nothing to hear
+	}()
+	select {
+	case <-heard:
+	case <-time.After(5 * time.Second):
+		t.Error("it listens to another cluster")
 	}
 }

@@ -220,6 +220,20 @@ var errReach = errors.New("no connection to the database")
 // dial connects to the first host that takes writes.
 func (p *pool) dial(ctx context.Context) (*conn, error) { return p.dialTo(ctx, p.plain) }
 
+// whisper makes a connection for hints: to the database that is meant, be it of the primary or
+// not.
+func (p *pool) whisper(ctx context.Context) (*conn, error) {
+	c, err := p.dialTo(ctx, p.favourite())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.recognize(c, p.opt.statement); err != nil {
+		_ = c.wire.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
 func (p *pool) dialTo(ctx context.Context, to *pgconn.Config) (*conn, error) {
 	p.mu.Lock()
 	age := p.generation

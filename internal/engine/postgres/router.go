@@ -27,6 +27,11 @@ type router struct {
 
 	places places
 	wards  wards
+
+	homeMark struct {
+		sync.Mutex
+		known string // empty: it had none so far
+	}
 }
 
 // all returns the groups that this node knows.
