@@ -247,6 +247,7 @@ type ward struct {
 	m    *member
 	sure bool            // the place is not a guess
 	ears map[*ear]func() // with what ends each in the group
+	told chan struct{}   // closed when they have been told of the group; nil: it is the first
 }
 
 // ear is a watcher or a listener.
@@ -262,7 +263,11 @@ func (x *ear) call() {
 	x.fn()
 }
 
-func (x *ear) tick() {
+func (x *ear) tell() {
+	if x.fn != nil {
+		x.call()
+		return
+	}
 	select {
 	case x.ticks <- struct{}{}:
 	default:
@@ -276,8 +281,9 @@ func (x *ear) attach(m *member, id engine.Shard) (stop func()) {
 	return m.watch(id, x.ticks)
 }
 
-// listen adds an ear, in the group where the shard is as far as is known.
-func (w *wards) listen(id engine.Shard, m *member, sure bool, x *ear) (stop func()) {
+// listen adds an ear, in the group where the shard is as far as is known. where says that; it is
+// asked once nobody can find the shard elsewhere without finding the ear as well.
+func (w *wards) listen(id engine.Shard, where func(engine.Shard) (m *member, sure bool), x *ear) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.list == nil {
@@ -285,7 +291,8 @@ func (w *wards) listen(id engine.Shard, m *member, sure bool, x *ear) (stop func
 	}
 	of := w.list[id]
 	if of == nil {
-		of = &ward{m: m, sure: sure, ears: map[*ear]func(){}}
+		of = &ward{ears: map[*ear]func(){}}
+		of.m, of.sure = where(id)
 		w.list[id] = of
 	}
 	of.ears[x] = x.attach(of.m, id)
@@ -299,18 +306,27 @@ func (w *wards) listen(id engine.Shard, m *member, sure bool, x *ear) (stop func
 	})
 }
 
-// follow brings the ears of a shard to the group where it was found.
+// follow brings the ears of a shard to the group where it was found. When it returns they have
+// been told, by whoever brought them there: nobody reads there before.
 func (w *wards) follow(id engine.Shard, m *member, sure bool) {
 	w.mu.Lock()
 	of := w.list[id]
-	if of == nil || of.m == m {
-		if of != nil && sure {
-			of.sure = true
-		}
+	if of == nil {
 		w.mu.Unlock()
 		return
 	}
-	of.m, of.sure = m, sure
+	if of.m == m {
+		of.sure = of.sure || sure
+		told := of.told
+		w.mu.Unlock()
+		if told != nil {
+			<-told
+		}
+		return
+	}
+	told := make(chan struct{})
+	defer close(told)
+	of.m, of.sure, of.told = m, sure, told
 	ears := make([]*ear, 0, len(of.ears))
 	for x, stop := range of.ears {
 		stop()
@@ -319,14 +335,7 @@ func (w *wards) follow(id engine.Shard, m *member, sure bool) {
 	}
 	w.mu.Unlock()
 	for _, x := range ears {
-		if x.fn != nil {
-			x.call()
-		}
-	}
-	for _, x := range ears {
-		if x.fn == nil {
-			x.tick()
-		}
+		x.tell()
 	}
 }
 
@@ -345,13 +354,11 @@ func (w *wards) unsure() (list []engine.Shard) {
 // Watch returns a channel that ticks after each durable change of the shard.
 func (e *Engine) watch(id engine.Shard) (<-chan struct{}, func()) {
 	x := &ear{ticks: make(chan struct{}, 1)}
-	m, sure := e.supposed(id)
-	return x.ticks, e.wards.listen(id, m, sure, x)
+	return x.ticks, e.wards.listen(id, e.supposed, x)
 }
 
 func (e *Engine) foreign(id engine.Shard, fn func()) (stop func()) {
-	m, sure := e.supposed(id)
-	return e.wards.listen(id, m, sure, &ear{fn: fn})
+	return e.wards.listen(id, e.supposed, &ear{fn: fn})
 }
 
 // supposed returns where to listen, without asking anybody: the home group, if nobody knows.
