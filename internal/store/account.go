@@ -16,6 +16,8 @@ import (
 type Account struct {
 	*accountState
 	as mail.AccountID // whose rights and \Seen count; 0: no rights are asked for
+
+	upon *Picture // what the user acts upon; nil: nothing in particular
 }
 
 // accountState is what all handles of an account share.
@@ -56,7 +58,9 @@ func (a *Account) ID() mail.AccountID { return a.id }
 
 // As returns the account as a user meets it, its owner or another: changes need the
 // user's rights on the mailbox, and \Seen is the user's own.
-func (a *Account) As(user mail.AccountID) *Account { return &Account{a.accountState, user} }
+func (a *Account) As(user mail.AccountID) *Account {
+	return &Account{accountState: a.accountState, as: user}
+}
 
 // guest returns the user of the handle if that is not the owner, else 0.
 func (a *Account) guest() mail.AccountID {

@@ -86,18 +86,7 @@ func (a *accountState) leave() {
 // foreign is told that another process has changed the account.
 func (a *accountState) foreign() {
 	a.generation.Add(1)
-	since := mail.ModSeq(a.attendance.seen.Load()) + 1
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for f := range a.followers {
-		f.lose(since)
-		if f.wake != nil {
-			f.wake()
-		}
-	}
-	for _, w := range a.watchers {
-		w.wake()
-	}
+	a.lose(mail.ModSeq(a.attendance.seen.Load()) + 1)
 }
 
 // lose notes that any mailbox may have changed since a modseq.

@@ -23,14 +23,32 @@ func (c *Changes) isEmpty() bool {
 	return c.Arrived.IsEmpty() && c.Changed.IsEmpty() && c.Expunged.IsEmpty()
 }
 
-// A log record has one line per kind of change that a commit made in a mailbox.
+// A log record has one line per kind of change that a commit made in a mailbox. One that
+// changed no message, but the mailbox's name or its like, has none: it is there for its stamp.
 // Mailbox 0 stands for the account: mailboxes made, renamed, deleted, subscribed.
 
-func (c *Changes) encode() []byte {
-	e := enc(c.Arrived.AppendBinary(nil))
+func (c *Changes) encode(stamp uint32) []byte {
+	var e enc
+	e.U(uint64(stamp))
+	e = enc(c.Arrived.AppendBinary(e))
 	e = c.Changed.AppendBinary(e)
 	e = c.Expunged.AppendBinary(e)
-	return seal(recLog, e)
+	return seal(recStampedLog, e)
+}
+
+// openLog returns the stamp of a log record, 0 if it has none, and the sets that follow.
+func openLog(b []byte) (stamp uint32, sets []byte, err error) {
+	if len(b) > 0 && b[0] == recLog {
+		sets, err = unseal(recLog, b)
+		return 0, sets, err
+	}
+	p, err := unseal(recStampedLog, b)
+	if err != nil {
+		return 0, nil, err
+	}
+	d := dec{Rest: p}
+	stamp = uint32(d.U())
+	return stamp, d.Rest, d.Err("log")
 }
 
 // gathering is Changes under way: ranges are put in order from time to time and not
@@ -45,7 +63,7 @@ const gatherAtOnce = 4096 // ranges
 
 // add adds the lines of a log record.
 func (g *gathering) add(b []byte) error {
-	p, err := unseal(recLog, b)
+	_, p, err := openLog(b)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func TestGathering(t *testing.T) {
 			}
 		}
 		c := Changes{Arrived: sets[0], Changed: sets[1], Expunged: sets[2]}
-		if err := g.add(c.encode()); err != nil {
+		if err := g.add(c.encode(1)); err != nil {
 			t.Fatal(err)
 		}
 	}

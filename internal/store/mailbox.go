@@ -39,6 +39,7 @@ type Mailbox struct {
 	Bytes         int64
 	Keywords      []string // a KeywordSet counts by place in here
 	Grants        []Grant  // who else may do what; none: the owner everything, others nothing
+	stamp         uint32   // of the last change in it (stamp.go)
 	guests        uint32   // users besides the owner who have seen messages
 	notes         uint32   // records of annotations of messages
 	noteBytes     int64    // their names and values
@@ -64,22 +65,17 @@ func (m *Mailbox) encode() []byte {
 	for _, k := range m.Keywords {
 		e.Str(k)
 	}
-	if !m.isShared() && m.notes == 0 {
-		return seal(recMailbox, e)
-	}
+	e.U(uint64(m.stamp))
 	e.U(uint64(m.guests))
 	encodeGrants(&e, m.Grants)
-	if m.notes == 0 {
-		return seal(recSharedMailbox, e)
-	}
 	e.U(uint64(m.notes))
 	e.I(m.noteBytes)
-	return seal(recNotedMailbox, e)
+	return seal(recStampedMailbox, e)
 }
 
 func decodeMailbox(b []byte) (Mailbox, error) {
 	kind := recMailbox
-	if len(b) > 0 && (b[0] == recSharedMailbox || b[0] == recNotedMailbox) {
+	if len(b) > 0 && (b[0] == recSharedMailbox || b[0] == recNotedMailbox || b[0] == recStampedMailbox) {
 		kind = b[0]
 	}
 	p, err := unseal(kind, b)
@@ -96,11 +92,14 @@ func decodeMailbox(b []byte) (Mailbox, error) {
 	for i := range m.Keywords {
 		m.Keywords[i] = d.Str()
 	}
+	if kind == recStampedMailbox {
+		m.stamp = uint32(d.U())
+	}
 	if kind != recMailbox {
 		m.guests = uint32(d.U())
 		m.Grants = decodeGrants(&d)
 	}
-	if kind == recNotedMailbox {
+	if kind == recNotedMailbox || kind == recStampedMailbox {
 		m.notes, m.noteBytes = uint32(d.U()), d.I()
 	}
 	return m, d.Err("mailbox")

@@ -273,28 +273,25 @@ func TestManyLargeNotes(t *testing.T) {
 	w.verify(t)
 }
 
-// A mailbox without annotations keeps its record as it was.
-func TestNoNotesNoRecord(t *testing.T) {
+// A mailbox without annotations counts none.
+func TestNoNotesNoCount(t *testing.T) {
 	w := newWorld(t)
 	inbox := fillNotes(t, w, 2)
-	kind := func() byte {
-		b := w.box(t, "INBOX")
-		return b.encode()[0]
-	}
-	if kind() != recMailbox {
-		t.Error(kind())
+	notes := func() uint32 { return w.box(t, "INBOX").notes }
+	if notes() != 0 {
+		t.Error(notes())
 	}
 	if _, err := w.a.SetNotes(ctx, inbox.ID, mail.SetOf(2), []NoteChange{{Name: "/comment", Value: []byte{}}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if kind() != recNotedMailbox {
-		t.Error(kind())
+	if notes() != 1 {
+		t.Error(notes())
 	}
 	if _, err := w.a.Expunge(ctx, inbox.ID, mail.SetOf(2), false); err != nil {
 		t.Fatal(err)
 	}
-	if kind() != recMailbox {
-		t.Error(kind())
+	if notes() != 0 {
+		t.Error(notes())
 	}
 }
 

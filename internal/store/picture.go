@@ -22,6 +22,7 @@ type Picture struct {
 	numbers []uint64 // sheet numbers, rising
 	sheets  []*sheet
 	before  []uint32 // messages before each sheet; one more entry than sheets: the total
+	line    uint64   // the same of those that follow one another; 0: nobody asks
 }
 
 func newPicture(box Mailbox, numbers []uint64, sheets []*sheet) *Picture {
@@ -216,7 +217,7 @@ func (p *Picture) Before(uid mail.UID) *Picture {
 			numbers, sheets = append(numbers, p.numbers[n]), append(sheets, cut)
 		}
 	}
-	return newPicture(p.box, numbers, sheets)
+	return newPicture(p.box, numbers, sheets).inLine(p.line)
 }
 
 // BySeq returns the UIDs of sequence numbers from to to.

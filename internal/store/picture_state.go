@@ -48,7 +48,7 @@ func (a *Account) PictureSince(ctx context.Context, box mail.MailboxID, since ui
 	}
 	s.asked = true
 	a.store.pictures.used(s)
-	return s.picture, nil
+	return s.picture, a.stillUpon(ctx, s.picture)
 }
 
 // Known returns the mailbox of a name if that can be told without reading: if its picture
@@ -96,18 +96,17 @@ func (a *Account) box(id mail.MailboxID) *boxState {
 	return s
 }
 
-// pictureAt returns the mailbox, as its owner sees it, at a modseq if the picture of then
-// is at hand: what is on record at that modseq is the same. asked tells whether anybody
-// has wanted it since it was made.
-func (a *Account) pictureAt(box mail.MailboxID, mod mail.ModSeq) (p *Picture, asked bool) {
+// pictureAt returns the mailbox, as its owner sees it, if the picture of what is on record is
+// at hand. asked tells whether anybody has wanted it since it was made.
+func (a *Account) pictureAt(m *Mailbox) (p *Picture, asked bool) {
 	a.mu.Lock()
-	s := a.boxes[boxKey{box, 0}]
+	s := a.boxes[boxKey{m.ID, 0}]
 	a.mu.Unlock()
 	if s == nil || !s.mu.TryLock() { // who makes one may wait for this very Update
 		return nil, false
 	}
 	defer s.mu.Unlock()
-	if s.picture == nil || s.picture.ModSeq() != mod {
+	if s.picture == nil || !s.picture.isOf(m) {
 		return nil, false
 	}
 	return s.picture, s.asked
@@ -205,6 +204,9 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState)
 	case err != nil:
 		return err
 	case guest == 0:
+		if base != nil && base.line != now.line {
+			a.setBack()
+		}
 		if state.picture = now; base == nil || base.box.Name != now.box.Name {
 			a.name(&now.box)
 		}
@@ -220,12 +222,18 @@ func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old == nil || m.HighestModSeq < old.box.HighestModSeq { // the account was brought back from an earlier time
-		return s.load(m)
+	follows := old != nil
+	if follows {
+		if follows, err = s.follows(&m, old); err != nil {
+			return nil, err
+		}
+	}
+	if !follows { // or there was none
+		return s.loadIn(m, s.account.store.lines.Add(1))
 	}
 	if m.HighestModSeq == old.box.HighestModSeq {
 		if m.Name != old.box.Name || m.Role != old.box.Role || !slices.Equal(m.Grants, old.box.Grants) {
-			return newPicture(m, old.numbers, old.sheets), nil
+			return newPicture(m, old.numbers, old.sheets).inLine(old.line), nil
 		}
 		return old, nil
 	}
@@ -236,7 +244,15 @@ func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
 	if c.Complete {
 		return s.forward(m, old, &c)
 	}
-	return s.load(m)
+	return s.loadIn(m, old.line)
+}
+
+func (s *Snapshot) loadIn(m Mailbox, line uint64) (*Picture, error) {
+	p, err := s.load(m)
+	if err == nil {
+		p.inLine(line)
+	}
+	return p, err
 }
 
 // load reads all of a mailbox.
@@ -292,7 +308,7 @@ func (p *Picture) with(m Mailbox, touched []uint64, now []*sheet) *Picture {
 		return next
 	}
 	n := len(p.sheets) + len(touched)
-	next := &Picture{box: m, numbers: make([]uint64, 0, n), sheets: make([]*sheet, 0, n), before: make([]uint32, 0, n+1)}
+	next := &Picture{box: m, numbers: make([]uint64, 0, n), sheets: make([]*sheet, 0, n), before: make([]uint32, 0, n+1), line: p.line}
 	i, shift := 0, uint32(0)
 	keep := func(to int) {
 		next.numbers, next.sheets = append(next.numbers, p.numbers[i:to]...), append(next.sheets, p.sheets[i:to]...)
@@ -321,7 +337,7 @@ func (p *Picture) with(m Mailbox, touched []uint64, now []*sheet) *Picture {
 // inPlace is with if there were and are all of these sheets, else nil: what other pictures
 // have of the list of sheets is shared.
 func (p *Picture) inPlace(m Mailbox, touched []uint64, now []*sheet) *Picture {
-	next := &Picture{box: m, numbers: p.numbers, sheets: slices.Clone(p.sheets), before: p.before}
+	next := &Picture{box: m, numbers: p.numbers, sheets: slices.Clone(p.sheets), before: p.before, line: p.line}
 	for k, n := range touched {
 		i := p.find(n)
 		if now[k] == nil || i == len(p.numbers) || p.numbers[i] != n {

@@ -85,6 +85,8 @@ const (
 	recSteadyTime     // the same, and for how long it has gone steadily
 	recTie            // a message that was brought from elsewhere
 	recTiedBox        // a mailbox elsewhere
+	recStampedMailbox // a mailbox with the stamp of its last change
+	recStampedLog     // what changed, and the stamp
 	recEnd            // not a record: one more than the last
 )
 

@@ -191,7 +191,7 @@ func (s *Snapshot) asGuest(now, was, had *Picture, guest mail.AccountID) (*Pictu
 		}
 		sheets[i] = now.sheets[i].seenAs(chunk[first%chunkPages : first%chunkPages+sheetPages])
 	}
-	return newPicture(m, now.numbers, sheets), nil
+	return newPicture(m, now.numbers, sheets).inLine(now.line), nil
 }
 
 // guestSeen is what a Tx has read and changed of the seen messages of its user.

@@ -28,7 +28,9 @@ func newSnapshot(a *Account, r engine.Reader) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.acct, err = decodeAccount(v)
+	if s.acct, err = decodeAccount(v); err == nil && a.upon != nil {
+		err = s.stillUpon(a.upon)
+	}
 	return s, err
 }
 

@@ -64,6 +64,7 @@ type Store struct {
 	pack *packer
 
 	shared  engine.Shared // eng, if other processes work on it too; else nil
+	lines   atomic.Uint64 // given to pictures
 	moments atomic.Uint64
 
 	started    int64        // second of Open

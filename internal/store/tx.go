@@ -18,6 +18,7 @@ type Tx struct {
 	w         engine.Writer
 	now       time.Time
 	mod       mail.ModSeq // of this commit
+	stamp     uint32      // likewise
 	acctDirty bool
 	boxes     map[mail.MailboxID]*txBox
 	account0  Changes                  // lines for mailbox 0, mailbox ids in place of UIDs
@@ -56,7 +57,7 @@ func newTx(a *Account, w engine.Writer, create bool) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{Snapshot: *s, w: w, now: a.store.opt.Now(), mod: s.acct.modSeq + 1, boxes: map[mail.MailboxID]*txBox{}}, nil
+	return &Tx{Snapshot: *s, w: w, now: a.store.opt.Now(), mod: s.acct.modSeq + 1, stamp: newStamp(), boxes: map[mail.MailboxID]*txBox{}}, nil
 }
 
 // ModSeq returns the modseq that this Update's changes get.
@@ -71,7 +72,7 @@ func (tx *Tx) open(id mail.MailboxID) (*txBox, error) {
 			return nil, err
 		}
 		b = newTxBox(m)
-		b.was, b.asked = tx.account.pictureAt(id, m.HighestModSeq)
+		b.was, b.asked = tx.account.pictureAt(&m)
 		tx.boxes[id] = b
 	}
 	if b.gone {
@@ -186,7 +187,7 @@ func (tx *Tx) mark(b *txBox, m Message) error {
 
 // touch marks the mailbox as changed by this commit.
 func (tx *Tx) touch(b *txBox) {
-	b.dirty, b.HighestModSeq = true, tx.mod
+	b.dirty, b.HighestModSeq, b.stamp = true, tx.mod, tx.stamp
 	tx.acctDirty = true
 }
 
@@ -275,8 +276,10 @@ func (tx *Tx) flush() error {
 			return err
 		}
 	}
-	if err := tx.putLog(0, &tx.account0); err != nil {
-		return err
+	if !tx.account0.isEmpty() {
+		if err := tx.putLog(0, &tx.account0); err != nil {
+			return err
+		}
 	}
 	if !tx.acctDirty {
 		return nil
@@ -298,8 +301,10 @@ func (tx *Tx) flushBox(b *txBox) error {
 	if err := tx.flushSeen(b); err != nil {
 		return err
 	}
-	if err := tx.putLog(b.ID, &b.log); err != nil {
-		return err
+	if b.HighestModSeq == tx.mod { // else it has not changed for those who look at it
+		if err := tx.putLog(b.ID, &b.log); err != nil {
+			return err
+		}
 	}
 	return tx.w.Put(engine.Key(famMailbox, uint64(b.ID)), b.encode())
 }
@@ -337,11 +342,8 @@ func (tx *Tx) flushSheets(b *txBox) error {
 }
 
 func (tx *Tx) putLog(box mail.MailboxID, c *Changes) error {
-	if c.isEmpty() {
-		return nil
-	}
 	tx.acctDirty = true
-	return tx.w.Put(engine.Key(famLog, uint64(box), uint64(tx.mod)), c.encode())
+	return tx.w.Put(engine.Key(famLog, uint64(box), uint64(tx.mod)), c.encode(tx.stamp))
 }
 
 // putLong writes a record of any length.

@@ -351,7 +351,7 @@ func (v *verifier) records() error {
 // sums checks the records that nothing above has read: each is whole and of its kind.
 func (v *verifier) sums() error {
 	kinds := map[byte][]byte{
-		famLog: {recLog}, famThread: {recThread}, famOnce: {recOnce}, famSub: {recSub}, famPlaces: {recPlaces},
+		famLog: {recLog, recStampedLog}, famThread: {recThread}, famOnce: {recOnce}, famSub: {recSub}, famPlaces: {recPlaces},
 		famURLKey: {recURLKey}, famSharer: {recSharer}, famDoomed: {recDoomed, recKeptDoomed}, famGrams: {recGrams}, famName: {recName},
 		famPage: {recPage, recRows}, famMarks: {recMarks},
 	}

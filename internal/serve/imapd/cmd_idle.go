@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -68,7 +69,7 @@ func (s *session) endIdle() {
 // tellIdle tells what has happened.
 func (s *session) tellIdle(cmd *command) error {
 	if s.view != nil {
-		if err := s.mayStay(); fault.Is(err, fault.Unavailable) { // the next change wakes it again
+		if err := s.mayStay(); fault.Is(err, fault.Unavailable) && !errors.Is(err, store.ErrSetBack) { // the next change wakes it again
 			return nil
 		} else if err != nil {
 			return err

@@ -44,8 +44,9 @@ func (s *session) open(cmd *command, args imap.Select, readOnly bool) (reply, er
 	if err != nil {
 		return reply{}, err
 	}
-	s.view = &view{owner: at.owner, rights: at.acct.Rights(&box), box: box.ID, readOnly: readOnly, pic: pic,
+	s.view = &view{owner: at.owner, rights: at.acct.Rights(&box), box: box.ID, readOnly: readOnly,
 		annotate: args.Annotate, noted: pic.ModSeq(), left: at.acct.Attend()}
+	s.view.show(pic)
 	s.state = selected
 	s.followSelected()
 	s.tellOpened()

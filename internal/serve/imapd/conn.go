@@ -188,7 +188,7 @@ func (s *session) conclude(cmd *command, rep reply, err error) error {
 		}
 	}
 	if err != nil {
-		if fault.Is(err, fault.Closed) || isFatal(err) {
+		if fault.Is(err, fault.Closed) || isFatal(err) || errors.Is(err, store.ErrSetBack) {
 			return err
 		}
 		rep = s.refusal(cmd, err)

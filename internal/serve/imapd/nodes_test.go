@@ -17,6 +17,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/enginetest"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -206,4 +207,60 @@ func worldAgain(t testing.TB, engines []engine.Engine) *world {
 		w.others = append(w.others, other)
 	}
 	return w
+}
+
+// Sessions that know what the database has lost end, at once if they idle, and change nothing of
+// what has come in its place; others go on.
+func TestSetBackEndsSessions(t *testing.T) {
+	w, nodes := newNodes(t, 2, store.Keep{})
+	shard := engine.Shard(1<<32 + uint64(w.alice.ID()))
+	w.deliver("INBOX", message("first"), 0)
+	before, err := enginetest.RecordsOf(w.ctx, nodes[0], shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := w.login("early", "") // knows nothing that will be lost
+	early.command(t, "SELECT INBOX")
+	w.deliver("INBOX", message("lost"), 0)
+	sessions := map[string]*client{}
+	for _, asks := range []string{"NOOP", "FETCH 2 FLAGS", "FETCH 2 BODY.PEEK[]", "STORE 2 +FLAGS (\\Deleted)", "UID STORE 2 +FLAGS.SILENT (\\Deleted)",
+		"EXPUNGE", "UID EXPUNGE 2", "UID MOVE 2 Archive", "COPY 2 Archive", "CLOSE", "SEARCH BODY first", "IDLE"} {
+		c := w.login(asks, "")
+		c.command(t, "SELECT INBOX")
+		if sessions[asks] = c; asks == "IDLE" {
+			c.send(t, "zz IDLE\r\n")
+			c.read(t)
+		}
+	}
+	if err := before.SetBack(w.ctx, nodes[0], shard); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver("INBOX", message("other"), mail.Deleted)
+	for asks, c := range sessions {
+		if asks != "IDLE" {
+			c.send(t, "zz "+asks+"\r\n")
+		}
+		bye := false
+		for line, ok := c.read(t); ok; line, ok = c.read(t) {
+			bye = bye || strings.HasPrefix(line, "* BYE ")
+			if strings.HasPrefix(line, "zz ") || strings.Contains(line, "other") {
+				t.Errorf("%s: %s", asks, line)
+			}
+			if strings.HasPrefix(line, "zz ") {
+				break
+			}
+		}
+		if !bye {
+			t.Errorf("%s: the session goes on", asks)
+		}
+	}
+	if lines, tagged := early.command(t, "NOOP"); !slices.Contains(lines, "* 2 EXISTS") {
+		t.Errorf("a session that knew nothing of it: %q, %s", lines, tagged)
+	}
+	again := w.login("again", "")
+	lines, _ := again.command(t, "SELECT INBOX")
+	more, _ := again.command(t, "FETCH 2 (FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+	if all := strings.Join(append(lines, more...), "\n"); !strings.Contains(all, "* 2 EXISTS") || !strings.Contains(all, "other") || !strings.Contains(all, `FLAGS (\Deleted)`) {
+		t.Errorf("what came in the place of what was lost is not as it came: %s", all)
+	}
 }

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"sort"
 	"strconv"
@@ -44,6 +45,9 @@ type view struct {
 	noted    mail.ModSeq           // such changes were told up to here
 	news     map[mail.UID][]string // those to tell now
 }
+
+// show makes a picture the one that the client has been told of, and acts upon.
+func (v *view) show(p *store.Picture) { v.pic, v.acct = p, v.acct.Upon(p) }
 
 // close ends the view, if there is one.
 func (v *view) close() {
@@ -194,6 +198,8 @@ func (s *session) sync(cmd *command, may untagged) error {
 	switch {
 	case fault.Is(err, fault.NotFound): // RFC 2180, 3.3: the one honest way out
 		return fault.New(fault.NotFound, "the selected mailbox has been deleted")
+	case errors.Is(err, store.ErrSetBack): // what the client knows is not the past of what there is
+		return err
 	case err != nil: // the disk, perhaps: the command was done; the news can wait
 		s.c.Log().Error("view not brought forward", "err", err)
 		return nil
@@ -231,7 +237,8 @@ func (s *session) sync(cmd *command, may untagged) error {
 	if !v.behind() {
 		v.held = old.ModSeq()
 	}
-	v.pic, v.gone, v.hidden = now, gone, hidden
+	v.show(now)
+	v.gone, v.hidden = gone, hidden
 	if !diff.Arrived.IsEmpty() {
 		s.tellArrived()
 	} else if v.shrunk && !s.old { // which is told anew anyhow

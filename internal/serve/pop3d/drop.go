@@ -108,7 +108,7 @@ func openDrop(ctx context.Context, a *store.Account) (*drop, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &drop{account: a, picture: picture}
+	d := &drop{account: a.Upon(picture), picture: picture}
 	d.reset()
 	return d, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/enginetest"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
@@ -31,33 +32,21 @@ func TestMaildropOverNodes(t *testing.T) {
 	for range 2 {
 		a.deliver([]byte("Subject: x\r\n\r\nx\r\n"))
 	}
-	enter := func(w *world, want string) *client {
-		t.Helper()
-		c := w.connect("A", false)
-		if _, err := c.read(); err != nil {
-			t.Fatal(err)
-		}
-		c.ask(t, "USER alice@example.org")
-		if got := c.ask(t, "PASS "+password); !strings.HasPrefix(got, want) {
-			t.Fatalf("%s, want %s", got, want)
-		}
-		return c
-	}
-	first := enter(a, "+OK 2 messages")
-	b1 := enter(b, "-ERR [IN-USE]")
+	first := a.enter(t, "+OK 2 messages")
+	b1 := b.enter(t, "-ERR [IN-USE]")
 	b1.ask(t, "QUIT")
 	first.ask(t, "DELE 1")
 	if got := first.ask(t, "QUIT"); !strings.HasPrefix(got, "+OK") {
 		t.Fatal(got)
 	}
-	second := enter(b, "+OK 1 messages") // without delay
-	enter(a, "-ERR [IN-USE]").ask(t, "QUIT")
+	second := b.enter(t, "+OK 1 messages") // without delay
+	a.enter(t, "-ERR [IN-USE]").ask(t, "QUIT")
 	passed.Add(int64(6 * time.Minute))
 	second.ask(t, "DELE 1") // it is there
 	passed.Add(int64(6 * time.Minute))
-	enter(a, "-ERR [IN-USE]").ask(t, "QUIT")
+	a.enter(t, "-ERR [IN-USE]").ask(t, "QUIT")
 	passed.Add(int64(12 * time.Minute)) // it is not
-	third := enter(a, "+OK 1 messages")
+	third := a.enter(t, "+OK 1 messages")
 	if got := second.ask(t, "QUIT"); !strings.HasPrefix(got, "-ERR") {
 		t.Errorf("the mailbox is another's: %s", got)
 	}
@@ -65,6 +54,53 @@ func TestMaildropOverNodes(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	third.ask(t, "QUIT")
-	fourth := enter(b, "+OK 1 messages")
+	fourth := b.enter(t, "+OK 1 messages")
 	fourth.ask(t, "QUIT")
+}
+
+// enter logs in, and fails unless the answer begins as it should.
+func (w *world) enter(t *testing.T, want string) *client {
+	t.Helper()
+	c := w.connect("A", false)
+	if _, err := c.read(); err != nil {
+		t.Fatal(err)
+	}
+	c.ask(t, "USER alice@example.org")
+	if got := c.ask(t, "PASS "+password); !strings.HasPrefix(got, want) {
+		t.Fatalf("%s, want %s", got, want)
+	}
+	return c
+}
+
+// A session removes nothing of what came in the place of mail that the database has lost.
+func TestSetBackRemovesNothing(t *testing.T) {
+	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eng.Close() })
+	nodes := enginetest.Nodes(eng, 2)
+	a := newWorldOver(t, netsrv.Options{}, nil, nodes[0], time.Now)
+	shard := engine.Shard(1<<32 + uint64(a.alice.ID()))
+	before, err := enginetest.RecordsOf(t.Context(), nodes[1], shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.deliver([]byte("Subject: lost\r\n\r\nlost\r\n"))
+	c := a.enter(t, "+OK 1 messages")
+	if err := before.SetBack(t.Context(), nodes[1], shard); err != nil {
+		t.Fatal(err)
+	}
+	a.deliver([]byte("Subject: other\r\n\r\nother\r\n"))
+	if got := c.ask(t, "RETR 1"); !strings.HasPrefix(got, "-ERR [SYS/TEMP]") {
+		t.Error(got)
+	}
+	c.ask(t, "DELE 1")
+	if got := c.ask(t, "QUIT"); !strings.HasPrefix(got, "-ERR [SYS/TEMP]") {
+		t.Error(got)
+	}
+	c = a.enter(t, "+OK 1 messages")
+	if got := c.ask(t, "STAT"); !strings.HasPrefix(got, "+OK 1 ") {
+		t.Error(got)
+	}
 }

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"math/rand/v2"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
+)
+
+// A store that several nodes share may lose what it has acknowledged, while they run: a standby
+// that lacks the last commits takes over, or an administrator goes back in time. Modseqs and
+// UIDs are then given again, to other things. So each commit draws a stamp, and writes it into
+// the record of each mailbox that it changes and into the line of its log: what is in memory of
+// a mailbox is of the past of what is on record if the log has, at the modseq of the one, its
+// stamp. docs/decisions/0052.
+
+// newStamp draws one. That two are equal by chance, at one modseq of one mailbox and after a
+// loss, is one in 2^28; each costs the log four bytes.
+func newStamp() uint32 { return rand.Uint32N(1<<28-1) + 1 }
+
+// ErrSetBack is what calls of an Account of Upon fail with when the mailbox does not go on from
+// the picture: the store has lost changes that the picture shows.
+var ErrSetBack = fault.New(fault.Unavailable, "the store was set back to an earlier state; connect again")
+
+// Upon returns the account for who acts on what a picture shows, such as its UIDs: all its calls
+// fail with ErrSetBack if the mailbox does not go on from there. Where no other process changes
+// accounts that cannot be, and is not looked for.
+func (a *Account) Upon(p *Picture) *Account {
+	if a.store.shared == nil {
+		return a
+	}
+	return &Account{accountState: a.accountState, as: a.as, upon: p}
+}
+
+// isOf tells whether the picture shows what is on record.
+func (p *Picture) isOf(m *Mailbox) bool {
+	return p.box.HighestModSeq == m.HighestModSeq && p.box.stamp == m.stamp
+}
+
+func (p *Picture) inLine(line uint64) *Picture {
+	p.line = line
+	return p
+}
+
+// follows tells whether a mailbox goes on from what a picture shows. If the log does not reach
+// back so far, nothing says that it does not.
+func (s *Snapshot) follows(m *Mailbox, p *Picture) (bool, error) {
+	at := p.box.HighestModSeq
+	switch {
+	case m.HighestModSeq <= at:
+		return p.isOf(m), nil
+	case s.account.store.shared == nil, at <= m.LogFloor, p.box.stamp == 0:
+		return true, nil
+	}
+	line := engine.Key(famLog, uint64(m.ID), uint64(at))
+	follows, bad := false, error(nil)
+	// Whoever asks is going to read the lines after it, and an engine that is not on this
+	// machine reads on.
+	err := s.r.Scan(line, engine.Key(famLog, uint64(m.ID)+1), false, func(k, v []byte) bool {
+		var stamp uint32
+		stamp, _, bad = openLog(v)
+		follows = bytes.Equal(k, line) && stamp == p.box.stamp
+		return false
+	})
+	return follows && err == nil && bad == nil, cmp.Or(err, bad)
+}
+
+// stillUpon fails if the mailbox of a picture does not go on from there. That there is none any
+// more, or that it has other UIDs, shows without this.
+func (s *Snapshot) stillUpon(p *Picture) error {
+	m, err := s.mailbox(p.box.ID)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil || m.UIDValidity != p.box.UIDValidity {
+		return err
+	}
+	follows, err := s.follows(&m, p)
+	if err == nil && !follows {
+		err = ErrSetBack
+	}
+	return err
+}
+
+// stillUpon fails if what is shown now does not go on from what the user acts upon.
+func (a *Account) stillUpon(ctx context.Context, now *Picture) error {
+	if a.upon == nil || a.upon.line == now.line || a.upon.box.ID != now.box.ID {
+		return nil
+	}
+	return a.view(ctx, func(*Snapshot) error { return nil })
+}
+
+// setBack forgets how far changes have been seen: they have begun anew somewhere before.
+func (a *accountState) setBack() {
+	if a.store.shared == nil {
+		return
+	}
+	a.attendance.seen.Store(0)
+	a.lose(1)
+}
+
+// lose tells who follows that any mailbox may have changed since a modseq, and wakes all.
+func (a *accountState) lose(since mail.ModSeq) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for f := range a.followers {
+		f.lose(since)
+		if f.wake != nil {
+			f.wake()
+		}
+	}
+	for _, w := range a.watchers {
+		w.wake()
+	}
+}
