@@ -29,7 +29,7 @@ import (
 
 func storeOptions(cfg *conf.Config, spool *disk.Spool, log *slog.Logger) store.Options {
 	return store.Options{
-		Now: time.Now, MaxMessage: int64(cfg.Limits.MessageSize), Keep: keepOptions(&cfg.Deleted), Log: log,
+		Now: time.Now, Rand: rand.Reader, MaxMessage: int64(cfg.Limits.MessageSize), Keep: keepOptions(&cfg.Deleted), Log: log,
 		Spool: func() (store.SpoolFile, error) { return spool.File() },
 	}
 }

@@ -56,9 +56,9 @@ func (n *Note) size() int64 {
 // HasNotes tells whether any message of the mailbox has an annotation.
 func (m *Mailbox) HasNotes() bool { return m.notes > 0 }
 
-// CleanNote checks the name of an annotation of a message: levels after slashes, of
+// cleanNote checks the name of an annotation of a message: levels after slashes, of
 // printable ASCII. Whether anybody knows the name is not asked. Faults: Invalid.
-func CleanNote(name string) error {
+func cleanNote(name string) error {
 	if len(name) > MaxNoteName {
 		return fault.Newf(fault.Invalid, "the name of an annotation may have %d bytes", MaxNoteName)
 	}
@@ -206,7 +206,7 @@ func (tx *Tx) mayNote(b *txBox, changes []NoteChange) error {
 		if err := tx.need(b, right); err != nil {
 			return err
 		}
-		if err := CleanNote(c.Name); err != nil {
+		if err := cleanNote(c.Name); err != nil {
 			return err
 		}
 		if len(c.Value) > MaxNoteValue {

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
+	"io"
 	"math/rand/v2"
+	"sync/atomic"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -18,9 +22,26 @@ import (
 // a mailbox is of the past of what is on record if the log has, at the modseq of the one, its
 // stamp. docs/decisions/0052.
 
-// newStamp draws one. That two are equal by chance, at one modseq of one mailbox and after a
-// loss, is one in 2^28; each costs the log four bytes.
-func newStamp() uint32 { return rand.Uint32N(1<<28-1) + 1 }
+// stamps are those that one process draws.
+type stamps struct {
+	seed  uint64
+	drawn atomic.Uint64
+}
+
+// begin takes the seed, without which processes that begin at one moment draw the same.
+func (s *stamps) begin(from io.Reader, now time.Time) error {
+	s.seed = uint64(now.UnixNano())
+	if from == nil {
+		return nil
+	}
+	return binary.Read(from, binary.BigEndian, &s.seed)
+}
+
+// draw returns one of 2^28-1. That two are equal by chance, at one modseq of one mailbox and
+// after a loss, is as rare; each costs the log four bytes.
+func (s *stamps) draw() uint32 {
+	return rand.New(rand.NewPCG(s.seed, s.drawn.Add(1))).Uint32N(1<<28-1) + 1
+}
 
 // ErrSetBack is what calls of an Account of Upon fail with when the mailbox does not go on from
 // the picture: the store has lost changes that the picture shows.

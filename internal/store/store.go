@@ -18,6 +18,7 @@ package store
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -42,6 +43,7 @@ const (
 // Options are what a store is told at Open. Now must be given.
 type Options struct {
 	Now          func() time.Time
+	Rand         io.Reader                 // where stamps of changes begin; nil: at Now, which is for who works on the store alone
 	Spool        func() (SpoolFile, error) // a file for a message of over half a megabyte on its way in; nil: memory holds it
 	MaxMessage   int64                     // largest message taken in, in bytes; 0: 50 MB
 	PictureBytes int64                     // memory for pictures of mailboxes; 0: 256 MB
@@ -65,6 +67,7 @@ type Store struct {
 
 	shared  engine.Shared // eng, if other processes work on it too; else nil
 	lines   atomic.Uint64 // given to pictures
+	stamps  stamps
 	moments atomic.Uint64
 
 	started    int64        // second of Open
@@ -109,6 +112,9 @@ func Open(eng engine.Engine, opt Options) (*Store, error) {
 		return nil, fault.Wrap(fault.Internal, "no compressor", err)
 	}
 	s := &Store{eng: eng, shared: asShared(eng), opt: opt, pack: pack, started: opt.Now().Unix(), accounts: map[mail.AccountID]*Account{}}
+	if err := s.stamps.begin(opt.Rand, opt.Now()); err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "no random bytes", err)
+	}
 	s.lowest.Store(s.started)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.pictures.limit = opt.PictureBytes

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"reflect"
@@ -58,7 +59,7 @@ func worldOn(t interface {
 	Cleanup(func())
 }, eng engine.Engine, c *clock) *world {
 	spool := disk.NewSpool(vfs.NewMem(), "")
-	s, err := Open(eng, Options{Now: c.now, MaxMessage: 64 << 20, Spool: func() (SpoolFile, error) { return spool.File() }})
+	s, err := Open(eng, Options{Now: c.now, Rand: rand.Reader, MaxMessage: 64 << 20, Spool: func() (SpoolFile, error) { return spool.File() }})
 	if err != nil {
 		t.Fatal(err)
 	}

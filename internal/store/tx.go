@@ -57,7 +57,7 @@ func newTx(a *Account, w engine.Writer, create bool) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{Snapshot: *s, w: w, now: a.store.opt.Now(), mod: s.acct.modSeq + 1, stamp: newStamp(), boxes: map[mail.MailboxID]*txBox{}}, nil
+	return &Tx{Snapshot: *s, w: w, now: a.store.opt.Now(), mod: s.acct.modSeq + 1, stamp: a.store.stamps.draw(), boxes: map[mail.MailboxID]*txBox{}}, nil
 }
 
 // ModSeq returns the modseq that this Update's changes get.

@@ -131,7 +131,7 @@ func (h *House) furnish(ctx context.Context, eng engine.Engine) (err error) {
 	if o.Engine != nil {
 		eng = o.Engine(eng)
 	}
-	keep := store.Options{Now: o.Now, Log: o.Log}
+	keep := store.Options{Now: o.Now, Rand: rand.Reader, Log: o.Log}
 	changed(o.Store, &keep)
 	if h.Store, err = store.Open(eng, keep); err != nil {
 		return err

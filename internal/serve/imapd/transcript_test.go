@@ -152,7 +152,7 @@ func newWorldOver(t testing.TB, eng engine.Engine, keep store.Keep) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	now := func() time.Time { return start }
-	st, err := store.Open(eng, store.Options{Now: now, LogLines: 8, Keep: keep})
+	st, err := store.Open(eng, store.Options{Now: now, Rand: rand.Reader, LogLines: 8, Keep: keep})
 	if err != nil {
 		t.Fatal(err)
 	}

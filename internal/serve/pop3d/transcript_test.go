@@ -81,7 +81,7 @@ func newWorldWith(t testing.TB, opt netsrv.Options, tokens directory.Tokens) *wo
 func newWorldOver(t testing.TB, opt netsrv.Options, tokens directory.Tokens, eng engine.Engine, now func() time.Time) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	st, err := store.Open(eng, store.Options{Now: now})
+	st, err := store.Open(eng, store.Options{Now: now, Rand: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
