@@ -103,6 +103,18 @@ func (b *Book) AckedBefore(account string, at time.Time) (tokens []string) {
 	return tokens
 }
 
+// After returns those of some tokens that were acknowledged after a time.
+func (b *Book) After(tokens []string, at time.Time) (late []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range tokens {
+		if m := b.mails[t]; m != nil && m.acked.After(at) {
+			late = append(late, t)
+		}
+	}
+	return late
+}
+
 // Verdict is how what was found differs from the book.
 type Verdict struct {
 	Lost    []string // acknowledged and not there

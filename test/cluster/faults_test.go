@@ -80,6 +80,9 @@ func TestShort(t *testing.T) {
 	}})
 }
 
+// answered is how long the answer to a commit may take on its way when the database is gone.
+const answered = 2 * time.Second
+
 // TestFaults is the table, with its control. MARTLET_FAULTS chooses by a regular expression.
 func TestFaults(t *testing.T) {
 	long(t)
@@ -92,9 +95,20 @@ func TestFaults(t *testing.T) {
 	if which.MatchString(Control().Name) {
 		t.Run("control", func(t *testing.T) {
 			c := crowd(t, build(t, Options{Nodes: 2, Accounts: people, Asynchronous: true}))
-			row := c.Run(Control(), t.Logf)
+			fault, killed := Control(), time.Time{}
+			begin := fault.Begin
+			fault.Begin = func(l *Lab) (func() error, error) {
+				end, err := begin(l)
+				killed = time.Now()
+				return end, err
+			}
+			row := c.Run(fault, t.Logf)
 			if note(row); len(row.Lost) == 0 {
 				t.Error("nothing was lost: then the table proves nothing")
+			}
+			// What nodes remember of it must not harm what came since.
+			if late := c.Book.After(row.Lost, killed.Add(answered)); len(late) > 0 {
+				t.Errorf("of the lost messages these were taken after the primary was gone: %s", some(late))
 			}
 		})
 	}
