@@ -135,11 +135,12 @@ func TestScriptsOfTheDatabase(t *testing.T) {
 	c.run("primary", "createdb", "-U", "martlet", "martlet")
 	c.run("primary", "bash", "primary-init.sh")
 	stop()
-	c.serve(c.command("primary", "postgres", append(private, "listen_addresses=127.0.0.1")...))
+	end := c.serve(c.command("primary", "postgres", append(private, "listen_addresses=127.0.0.1")...))
 	c.until("the primary", c.ready)
 
+	port := freePort(t)
 	standby := func() func() {
-		return c.serve(c.command("standby", "bash", "standby.sh", "-k", c.dir, "-p", freePort(t), "-c", "listen_addresses=", "-c", "fsync=off"))
+		return c.serve(c.command("standby", "bash", "standby.sh", "-k", c.dir, "-p", port, "-c", "listen_addresses=", "-c", "fsync=off"))
 	}
 	stop = standby()
 	state := func() string {
@@ -171,5 +172,46 @@ func TestScriptsOfTheDatabase(t *testing.T) {
 	}
 	if n := c.sql("SELECT count(*) FROM kept"); n != "1" {
 		t.Error(fmt.Sprint(n, " rows"))
+	}
+
+	end()
+	c.promoted(port)
+}
+
+// promoted does what the composition says of a primary that is gone for good, and writes.
+func (c *cluster) promoted(port string) {
+	c.t.Helper()
+	c.port = port
+	const says = "#   docker compose exec -u postgres standby "
+	steps := 0
+	for line := range strings.Lines(read(c.t, "compose/compose.yaml")) {
+		if step, ok := strings.CutPrefix(line, says); ok {
+			c.run("standby", "bash", "-c", step)
+			steps++
+		}
+	}
+	if steps == 0 {
+		c.t.Fatal("the composition does not say how the standby takes over")
+	}
+	write := c.command("standby", "psql", "-XAtq", "-U", "martlet", "-c", "INSERT INTO kept VALUES (2)")
+	if err := write.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() { answered <- write.Wait() }()
+	var err error
+	c.until("an answer of the standby that took over", func() bool {
+		select {
+		case err = <-answered:
+			return true
+		default:
+			return false
+		}
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if n := c.sql("SELECT count(*) FROM kept"); n != "2" {
+		c.t.Error(n, " rows after the change of primary")
 	}
 }
