@@ -236,7 +236,7 @@ func (u *updating) writer() (*writer, *commit) {
 func (u *updating) ask(w *writer, q query) (answer, error) {
 	s := u.s
 	s.mu.Lock()
-	token, seq := s.base.token, s.seq
+	token, seq, was := s.base.token, s.seq, s.base.known
 	s.mu.Unlock()
 	a, err := s.ask(u.ctx, q, token)
 	if err != nil {
@@ -260,7 +260,7 @@ func (u *updating) ask(w *writer, q query) (answer, error) {
 	case s.base.known && s.base.identity == a.identity:
 		w.proven = w.proven || s.flying == nil && s.waiting == nil
 	case s.flying != nil && s.flying.token == a.token:
-	case s.passed(a.identity): // a commit of this node has ended meanwhile, and what it wrote is known
+	case was && s.passed(a.identity): // a commit of this node has ended meanwhile, and what it wrote is known
 	default:
 		return a, errAgain
 	}

@@ -20,11 +20,15 @@ type Proxy struct {
 	closed  bool
 	delay   time.Duration
 	trap    *trap
+	shake   func() (wait time.Duration, cut bool)
 	pairs   map[*pair]struct{}
 }
 
 // pair is a connection and its like on the other side.
-type pair struct{ client, server net.Conn }
+type pair struct {
+	client, server net.Conn
+	answer         *trap // for what the server says next
+}
 
 func (p *pair) close() {
 	_ = p.client.Close()
@@ -36,6 +40,7 @@ type trap struct {
 	pattern []byte
 	hands   bool          // on what it was waiting for, before it cuts
 	late    chan struct{} // not nil: hands it on when this is closed, and cuts nothing
+	answer  bool          // hands it on, and keeps the answer until late is closed
 	left    int           // times
 	sprung  chan struct{}
 }
@@ -102,6 +107,18 @@ func (p *Proxy) Late(pattern string) (caught <-chan struct{}, release func()) {
 	return t.sprung, func() { close(t.late) }
 }
 
+// Answer keeps the answer to what a client sends next, if some bytes are in that, until release.
+// caught is closed when it has the answer: what was sent has been carried out.
+func (p *Proxy) Answer(pattern string) (caught <-chan struct{}, release func()) {
+	t := &trap{pattern: []byte(pattern), late: make(chan struct{}), left: 1, sprung: make(chan struct{}), answer: true}
+	p.set(func() { p.trap = t })
+	return t.sprung, sync.OnceFunc(func() { close(t.late) })
+}
+
+// Shake asks, for all that the server says, how long it is to be held back, and whether it is
+// to be lost with its connection.
+func (p *Proxy) Shake(shake func() (wait time.Duration, cut bool)) { p.set(func() { p.shake = shake }) }
+
 func (p *Proxy) set(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,7 +152,7 @@ func (p *Proxy) serve(client net.Conn) {
 		_ = client.Close()
 		return
 	}
-	both := &pair{client, server}
+	both := &pair{client: client, server: server}
 	p.set(func() { p.pairs[both] = struct{}{} })
 	var wg sync.WaitGroup
 	wg.Go(func() { p.relay(both, client, server, true) })
@@ -152,7 +169,10 @@ func (p *Proxy) relay(both *pair, from, to net.Conn, forth bool) {
 		if err != nil {
 			return
 		}
-		t := p.hold(b[:n], forth)
+		if !forth && !p.answers(both) {
+			return
+		}
+		t := p.hold(both, b[:n], forth)
 		if t != nil && t.late != nil {
 			<-t.late
 			if _, err := to.Write(b[:n]); err != nil {
@@ -182,8 +202,27 @@ func (p *Proxy) relay(both *pair, from, to net.Conn, forth bool) {
 	}
 }
 
+// answers holds back what the server says, as it was told to, and tells whether it is to be
+// handed on.
+func (p *Proxy) answers(both *pair) bool {
+	p.mu.Lock()
+	shake, t := p.shake, both.answer
+	both.answer = nil
+	p.mu.Unlock()
+	if t != nil {
+		close(t.sprung)
+		<-t.late
+	}
+	if shake == nil {
+		return true
+	}
+	wait, cut := shake()
+	time.Sleep(wait)
+	return !cut
+}
+
 // hold waits as long as the wire is paused, and returns the trap that the bytes spring.
-func (p *Proxy) hold(b []byte, forth bool) *trap {
+func (p *Proxy) hold(both *pair, b []byte, forth bool) *trap {
 	p.mu.Lock()
 	delay := p.delay
 	p.mu.Unlock()
@@ -201,6 +240,12 @@ func (p *Proxy) hold(b []byte, forth bool) *trap {
 	}
 	if t.left--; t.left == 0 {
 		p.trap = nil
+	}
+	switch {
+	case t.answer:
+		both.answer = t
+		return nil
+	case t.left == 0:
 		close(t.sprung)
 	}
 	return t

@@ -1,0 +1,65 @@
+package postgres
+
+import (
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
+)
+
+// beside returns two nodes of one database that hear nothing of each other, the second behind
+// a wire.
+func beside(t *testing.T) (a, b *Engine, wire *pgtest.Proxy) {
+	t.Helper()
+	url := pgtest.Shared(t)
+	wire = pgtest.NewProxy(t, pgtest.SharedServer(t).Address())
+	var list [2]*Engine
+	for i, url := range []string{url, pgtest.By(url, wire.Address())} {
+		opt := options(url)
+		opt.poll, opt.without.hints = time.Hour, true
+		list[i] = open(t, opt)
+	}
+	warm(t, list[1], 4)
+	return list[0], list[1], wire
+}
+
+// look reads a key.
+func look(t *testing.T, e *Engine, id engine.Shard, key string) (value string) {
+	t.Helper()
+	err := e.View(t.Context(), id, func(r engine.Reader) error {
+		v, _, err := r.Get([]byte(key))
+		value = string(v)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// TestColdUpdate: what an Update has read of a shard that its node knew nothing of, and another
+// node has changed since, is not what its commit follows, also if a View of its node has seen
+// that change by then.
+func TestColdUpdate(t *testing.T) {
+	a, b, wire := beside(t)
+	if err := a.Update(t.Context(), 1, add); err != nil {
+		t.Fatal(err)
+	}
+	caught, release := wire.Answer("m_get") // to the first question
+	defer release()
+	done := make(chan error, 1)
+	go func() { done <- b.Update(t.Context(), 1, add) }()
+	<-caught
+	if err := a.Update(t.Context(), 1, add); err != nil {
+		t.Fatal(err)
+	}
+	look(t, b, 1, "other")
+	release()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := number1(t, a); n != 3 {
+		t.Errorf("three were counted as %d", n)
+	}
+}
