@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -61,5 +62,46 @@ func TestColdUpdate(t *testing.T) {
 	}
 	if n := number1(t, a); n != 3 {
 		t.Errorf("three were counted as %d", n)
+	}
+}
+
+// TestUpdateSeesWhatIsOver: an Update that ends with what it found has not found what was old when
+// it began, also if a commit of its node was made before that and is answered after it.
+func TestUpdateSeesWhatIsOver(t *testing.T) {
+	a, b, wire := beside(t)
+	putAll(t, a, 9, "x", "0")
+	look(t, b, 9, "x")
+	caught, release := wire.Answer("m_guarded")
+	defer release()
+	first := make(chan error, 1)
+	go func() {
+		first <- b.Update(t.Context(), 9, func(w engine.Writer) error { return w.Put([]byte("x"), []byte("1")) })
+	}()
+	<-caught
+	putAll(t, a, 9, "x", "2")
+	x, found := "", errors.New("what the function found")
+	ran, second := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		second <- b.Update(t.Context(), 9, func(w engine.Writer) error {
+			v, _, err := w.Get([]byte("x"))
+			x = string(v)
+			ran <- struct{}{}
+			return errors.Join(err, found)
+		})
+	}()
+	<-ran
+	s := b.member(0).group.enter(9)
+	s.turn <- struct{}{} // its turn is over
+	s.release()
+	b.member(0).group.leave(s)
+	release()
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; !errors.Is(err, found) {
+		t.Fatal(err)
+	}
+	if x != "2" {
+		t.Errorf("what began when x=2 was there has found x=%s", x)
 	}
 }

@@ -18,6 +18,9 @@ func (g *group) update(ctx context.Context, id engine.Shard, fn func(engine.Writ
 	defer g.leave(s)
 	u := &updating{g: g, s: s, ctx: ctx, retry: g.pool.retry(ctx)}
 	defer u.retry.stop()
+	s.mu.Lock()
+	u.before = s.flying
+	s.mu.Unlock()
 	u.ahead = g.foresee(ctx, s)
 	for {
 		err := u.attempt(fn)
@@ -47,9 +50,10 @@ type updating struct {
 	ctx     context.Context
 	retry   *retry
 	ahead   *foresight
-	clashes int   // with other nodes
-	result  error // of fn
-	watcher bool  // of a commit that is not its own
+	clashes int     // with other nodes
+	result  error   // of fn
+	watcher bool    // of a commit that is not its own
+	before  *commit // on its way when the Update began
 }
 
 // Clashes in a row after which a shard's row is locked.
@@ -375,7 +379,9 @@ func (u *updating) await(c *commit) error {
 	for {
 		select {
 		case <-c.done:
-			if u.watcher && c.err != nil {
+			// What was on its way before the Update began may have been made before it, and others'
+			// changes after that: it proves nothing.
+			if u.watcher && (c.err != nil || c == u.before) {
 				return errAgain
 			}
 			return c.err
