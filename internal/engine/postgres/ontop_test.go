@@ -1,12 +1,14 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
+	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // beside returns two nodes of one database that hear nothing of each other, the second behind
@@ -103,5 +105,35 @@ func TestUpdateSeesWhatIsOver(t *testing.T) {
 	}
 	if x != "2" {
 		t.Errorf("what began when x=2 was there has found x=%s", x)
+	}
+}
+
+// TestOvertakenIsPatientOnly: who waits for a commit that another node's has overtaken does so
+// as long as it is patient, or wants to.
+func TestOvertakenIsPatientOnly(t *testing.T) {
+	a, b, wire := beside(t)
+	putAll(t, a, 9, "x", "0")
+	look(t, b, 9, "x")
+	caught, release := wire.Answer("m_guarded")
+	defer release()
+	put := func(ctx context.Context) error {
+		return b.Update(ctx, 9, func(w engine.Writer) error { return w.Put([]byte("y"), nil) })
+	}
+	first := make(chan error, 1)
+	go func() { first <- put(t.Context()) }()
+	<-caught
+	putAll(t, a, 9, "x", "2")
+	look(t, b, 9, "x")
+	if err := put(engine.Patient(t.Context(), 50*time.Millisecond)); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("without patience: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := put(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("whose caller has gone: %v", err)
+	}
+	release()
+	if err := <-first; err != nil {
+		t.Fatal(err)
 	}
 }

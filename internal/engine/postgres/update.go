@@ -125,13 +125,8 @@ func (u *updating) calm() error {
 		if sheds == shedNothing || c == nil {
 			return nil
 		}
-		select {
-		case <-c.done:
-		case <-u.ctx.Done():
-			return u.ctx.Err()
-		case <-u.retry.limit():
-			u.retry.over = true
-			return errPatience
+		if err := u.until(c.done); err != nil {
+			return err
 		}
 	}
 }
@@ -146,7 +141,7 @@ func (u *updating) fresh() (*rowLock, error) {
 	s.mu.Unlock()
 	if u.clashes >= mostClashes && !u.g.opt.without.row {
 		if fly != nil {
-			return nil, u.landing(fly)
+			return nil, u.overtaken(fly)
 		}
 		return u.lockRow()
 	}
@@ -172,14 +167,19 @@ func (u *updating) fresh() (*rowLock, error) {
 	return nil, nil
 }
 
-// landing waits for a commit of the shard that is on its way while what the database says is
-// another node's: it will come too late, and there is nothing to run on before it has.
-func (u *updating) landing(fly *commit) error {
+// until waits for something to be done, as long as the Update is patient: others of the shard
+// wait for its turn meanwhile.
+func (u *updating) until(done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	default:
+	}
 	rest := restOf(u.ctx)
 	defer rest()
 	select {
-	case <-fly.done:
-		return errAgain
+	case <-done:
+		return nil
 	case <-u.ctx.Done():
 		return u.ctx.Err()
 	case <-u.retry.limit():
@@ -204,14 +204,10 @@ func (u *updating) mayWrite(now head) error {
 // overtaken waits for the end of a commit after which another node's has been seen already: what
 // is on its way is not the newest state then, and what is read is not of it.
 func (u *updating) overtaken(fly *commit) error {
-	rest := restOf(u.ctx)
-	defer rest()
-	select {
-	case <-fly.done:
-		return errAgain
-	case <-u.ctx.Done():
-		return u.ctx.Err()
+	if err := u.until(fly.done); err != nil {
+		return err
 	}
+	return errAgain
 }
 
 // writer returns what fn is to write with, or the commit on its way that is to end first.
