@@ -115,6 +115,7 @@ func (l *register) check(t *testing.T, e *Engine) (missing int) {
 // TestKilledServer: a server that is killed while many write comes back with all that was
 // acknowledged, each change once.
 func TestKilledServer(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	s := pgtest.Start(t, pgtest.Options{})
 	var nodes []*Engine
 	for range 2 {
@@ -190,6 +191,7 @@ func failOver(t *testing.T, synchronous bool, set func(*Options)) (nodes []*Engi
 // missing, nor is anything done twice. The control, a standby that nobody waits for, loses
 // something.
 func TestPromotion(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	nodes, l, _ := failOver(t, true, nil)
 	for _, e := range nodes {
 		if missing := l.check(t, e); missing > 0 || l.wrong.Load() > 0 {
@@ -204,6 +206,7 @@ func TestPromotion(t *testing.T) {
 // TestLostCommits: after a failover that lost what was acknowledged, nobody is shown what was
 // in memory: identities do not come back, though the numbers do.
 func TestLostCommits(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	lies := func(t *testing.T, set func(*Options)) (lies int) {
 		nodes, l, now := failOver(t, false, set)
 		fresh := open(t, options(now.URL()))
@@ -276,6 +279,7 @@ func contents(t *testing.T, e *Engine, id engine.Shard) map[string]string {
 // TestCancelledWait: a commit whose wait for the replica is cancelled from outside is not
 // acknowledged before the replica has it.
 func TestCancelledWait(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	primary := pgtest.Start(t, pgtest.Options{})
 	standby, name := primary.Standby(t)
 	primary.Synchronous(t, name)
@@ -324,6 +328,7 @@ func TestCancelledWait(t *testing.T) {
 // TestUnshownAfterRestart: what only a dead primary's disk has is shown to nobody before the
 // replica has it too.
 func TestUnshownAfterRestart(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	primary := pgtest.Start(t, pgtest.Options{})
 	standby, name := primary.Standby(t)
 	primary.Synchronous(t, name)

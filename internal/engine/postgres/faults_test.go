@@ -136,6 +136,7 @@ func TestLateCommit(t *testing.T) {
 // TestFrozenServer: while a server hangs calls wait, as long as they are patient, and then go
 // on; nothing is done twice.
 func TestFrozenServer(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	s := pgtest.Start(t, pgtest.Options{})
 	e, _ := wired(t, s, "public", func(o *Options) { o.poll = 100 * time.Millisecond })
 	if err := e.Update(t.Context(), 1, add); err != nil {

@@ -519,6 +519,7 @@ func staleNode(t *testing.T, limit time.Duration) {
 // TestMoveServerKilled kills the database that an account moves to, or comes from, in the
 // middle, and starts it again: clients wait, and the move is brought to its end.
 func TestMoveServerKilled(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	server := pgtest.Start(t, pgtest.Options{})
 	random := rand.New(rand.NewPCG(3, 3))
 	home, second := pgtest.Shared(t), server.Database(t, "second")

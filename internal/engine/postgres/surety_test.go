@@ -68,6 +68,7 @@ func fill(t *testing.T, s *pgtest.Server) {
 // that are new, of a node that was never there before. The control asks for nothing but what the
 // server refuses.
 func TestFullDiskIsRead(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
 	primary := pgtest.Start(t, pgtest.Options{})
 	standby, name := primary.Standby(t)
 	primary.Synchronous(t, name)
