@@ -283,6 +283,7 @@ func testSnapshot(t *testing.T, h Harness) {
 	runs, got := 0, ""
 	var scanned []string
 	err := e.View(t.Context(), 3, func(r engine.Reader) error {
+		got, scanned = "", nil // an earlier run counts for nothing
 		if runs++; runs == 1 {
 			put(t, e, 3, "x", "beside")
 		}
@@ -295,7 +296,8 @@ func testSnapshot(t *testing.T, h Harness) {
 		return err
 	})
 	if err != nil {
-		t.Error(err)
+		t.Error(err) // and there is nothing to compare
+		return
 	}
 	expect := strconv.Itoa(rounds - 1)
 	if runs > 1 {
