@@ -28,9 +28,9 @@ type Shard uint64
 
 // Engine keeps shards. All methods may be called from many goroutines.
 type Engine interface {
-	// View runs fn on a consistent snapshot of the shard. View returns nil only
-	// once all that fn could read is durable, so that a caller may tell the world
-	// what it has seen; inside fn it may not be durable yet. fn may be run more than once;
+	// View runs fn on a consistent snapshot of the shard. View returns nil, or an error
+	// of fn, only once all that fn could read is durable, so that a caller may tell the
+	// world what it has seen; inside fn it may not be durable yet. fn may be run more than once;
 	// what its last run has seen counts. Views never wait for Updates and may run inside
 	// nothing.
 	View(ctx context.Context, shard Shard, fn func(Reader) error) error
@@ -39,8 +39,9 @@ type Engine interface {
 	// in order, when fn returns nil. It returns nil only when the commit is
 	// durable. The shard is free for the next Update before that: many Updates of
 	// one shard share a disk sync. An error of kind Unknown means that the commit
-	// may or may not come to be; any other error means that nothing was written.
-	// fn may be run more than once and must have no effect but through the Writer.
+	// may or may not come to be; any other error means that nothing was written. An error of
+	// fn is returned only once all that fn could read is durable, as by View: it may be
+	// about that. fn may be run more than once and must have no effect but through the Writer.
 	Update(ctx context.Context, shard Shard, fn func(Writer) error) error
 
 	// Watch returns a channel of capacity one that receives a tick some time after

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"sync"
@@ -100,6 +101,13 @@ func testHeld(t *testing.T, h Harness) {
 		})
 	})
 	<-ran
+	waits("update that fails of what it has read", func() error {
+		return justTwo(e.Update(t.Context(), 1, func(w engine.Writer) error {
+			defer func() { ran <- struct{}{} }()
+			return sawTwo(w)
+		}))
+	})
+	<-ran
 	if h.Early { // a wait for durability ends with the context
 		ctx, cancel := context.WithCancel(t.Context())
 		err := e.View(ctx, 1, func(engine.Reader) error { cancel(); return nil })
@@ -116,6 +124,25 @@ func testHeld(t *testing.T, h Harness) {
 	wg.Wait()
 	want(t, "released", all(t, e, 1), "a=2")
 	<-ticks
+}
+
+var errTwo = errors.New("the newest value is there")
+
+// sawTwo fails if it sees the newest value.
+func sawTwo(r engine.Reader) error {
+	v, _, err := r.Get([]byte("a"))
+	if err == nil && string(v) == "2" {
+		err = errTwo
+	}
+	return err
+}
+
+// justTwo returns nil if an error is errTwo.
+func justTwo(err error) error {
+	if errors.Is(err, errTwo) {
+		return nil
+	}
+	return fmt.Errorf("it ended with %v", err)
 }
 
 // sawNew starts a View and returns when it has seen the newest value.
@@ -138,6 +165,13 @@ func sawNew(t *testing.T, e engine.Engine, ran chan struct{}, waits func(string,
 				return err
 			}
 		}
+	})
+	<-ran
+	waits("view that fails of what it has read", func() error {
+		return justTwo(e.View(t.Context(), 1, func(r engine.Reader) error {
+			defer func() { ran <- struct{}{} }()
+			return sawTwo(r)
+		}))
 	})
 	<-ran
 }

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -41,10 +42,7 @@ func (e *Engine) View(ctx context.Context, id engine.Shard, fn func(engine.Reade
 		return err
 	}
 	pending, err := e.read(ctx, id, fn)
-	if err != nil {
-		return err
-	}
-	return e.settled(ctx, pending)
+	return cmp.Or(e.settled(ctx, pending), err) // fn may have failed of what it has read
 }
 
 // read runs fn and returns the newest commit that it may have seen.
@@ -117,18 +115,19 @@ func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Wri
 		return err
 	}
 	handed := false
-	defer func() { // also when fn panics
+	free := func() {
 		if !handed {
+			handed = true
 			s.release()
 			e.shards.put(id, s)
 		}
-	}()
-	batch, err := e.fill(ctx, id, fn)
-	if err != nil {
-		return err
 	}
-	if batch.Empty() {
-		return e.settled(ctx, s.value.last.Load())
+	defer free() // also when fn panics
+	batch, err := e.fill(ctx, id, fn)
+	if err != nil || batch.Empty() {
+		seen := s.value.last.Load()
+		free()
+		return cmp.Or(e.settled(ctx, seen), err) // fn may have failed of what it has read
 	}
 	handed = true
 	c := &commit{done: make(chan struct{})}
