@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/record"
 )
 
@@ -144,7 +145,7 @@ func (b *brake) tidy(w engine.Writer, key []byte, over func(bucket) bool) error 
 	var gone [][]byte
 	n := 0
 	err := w.Scan(append(key, 0), []byte{key[0] + 1}, false, func(k, v []byte) bool {
-		if one, err := decodeBucket(v); err != nil || over(one) {
+		if one, err := decodeBucket(v); fault.Is(err, fault.Corrupt) || err == nil && over(one) {
 			gone = append(gone, append([]byte(nil), k...))
 		}
 		n++
@@ -177,7 +178,10 @@ func (k bucket) encode() []byte {
 }
 
 func decodeBucket(v []byte) (k bucket, err error) {
-	_, p, err := record.Open(v)
+	kind, p, err := record.Open(v)
+	if err == nil && kind > recBrake {
+		err = fault.Newf(fault.Unsupported, "failed logins have version %d, and this program knows %d", kind, recBrake)
+	}
 	if err != nil {
 		return k, err
 	}

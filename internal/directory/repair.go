@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
@@ -94,8 +96,13 @@ func (m *mender) all(data []mail.AccountID) error {
 
 // read takes in all that is whole.
 func (m *mender) read() error {
-	return m.w.Scan(nil, nil, false, func(key, value []byte) bool {
+	var newer error
+	err := m.w.Scan(nil, nil, false, func(key, value []byte) bool {
 		kind, d, err := unseal(value)
+		if err == nil && kind >= recEnd { // whole, and nothing to mend by who does not know what it says
+			newer = fault.Newf(fault.Unsupported, "a record of the directory has kind %d, which this program does not know; start a newer one", kind)
+			return false
+		}
 		if err == nil {
 			err = m.one(key, kind, d)
 		}
@@ -104,6 +111,7 @@ func (m *mender) read() error {
 		}
 		return true
 	})
+	return cmp.Or(err, newer)
 }
 
 func (m *mender) one(key []byte, kind byte, d *decoder) error {

@@ -23,3 +23,22 @@ func TestRecordsOfNewerPrograms(t *testing.T) {
 		}
 	}
 }
+
+// A program that knows less than what is in force does not even look: newer records look
+// damaged to it, and what is damaged may be repaired.
+func TestOpenBesideNewerForms(t *testing.T) {
+	w := newWorld(t, 2)
+	a, err := w.open(0, "a", func(o *Options) { o.Format = 2 })
+	if err == nil {
+		err = a.Join(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.open(1, "b", func(o *Options) { o.Format = 1 }); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("a program of form 1: %v", err)
+	}
+	if _, err := w.open(1, "b", func(o *Options) { o.Format = 2 }); err != nil {
+		t.Error(err)
+	}
+}

@@ -96,7 +96,8 @@ type sighting struct {
 	since      time.Duration
 }
 
-// Open looks who is there. Faults: Invalid (the name), those of the engine.
+// Open looks who is there. Faults: Invalid (the name), Unsupported (the stored form is newer than
+// this program), those of the engine.
 func Open(ctx context.Context, eng engine.Engine, opt Options) (*Node, error) {
 	if err := checkName(opt.Name); err != nil {
 		return nil, err
@@ -116,6 +117,9 @@ func Open(ctx context.Context, eng engine.Engine, opt Options) (*Node, error) {
 	}
 	s, err := n.read(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := n.knows(s.format); err != nil { // to such a program newer records look damaged
 		return nil, err
 	}
 	if shared { // the one process of an engine is number 0, whoever had the store before

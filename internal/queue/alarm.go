@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
-	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/trace"
 )
 
@@ -47,9 +46,9 @@ func (q *Queue) ring(ctx context.Context) (next int64, err error) {
 			default:
 				err = q.strike(ctx, a)
 			}
-			if fault.Is(err, fault.Corrupt) {
+			if unreadable(err) {
 				// verify tells of it; here it must not stop the others.
-				q.opt.Log.Error("a queue record is damaged", "queue_id", a.id.String(), "error", err)
+				q.opt.Log.Error("a queue record cannot be read", "queue_id", a.id.String(), "error", err)
 				err = q.snooze(ctx, a)
 			}
 			if err != nil {

@@ -319,7 +319,7 @@ func (a *Allowance) load(ctx context.Context, name string) error {
 	err := a.opt.Engine.View(ctx, shard, func(r engine.Reader) error {
 		v, ok, err := r.Get(sentKey(name))
 		if err == nil && ok {
-			if five, hour, err = decodeSent(v); fault.Is(err, fault.Corrupt) {
+			if five, hour, err = decodeSent(v); unreadable(err) {
 				five, hour, err = nil, nil, nil // it is counted anew
 			}
 		}
@@ -433,7 +433,12 @@ func (a *Allowance) flushShared(ctx context.Context) error {
 			}
 			var s sent
 			if ok {
-				if s.five, s.hour, err = decodeSent(v); err != nil && !fault.Is(err, fault.Corrupt) {
+				s.five, s.hour, err = decodeSent(v)
+				if fault.Is(err, fault.Unsupported) { // it stays; here what this node knows counts
+					all[name] = mine[name]
+					continue
+				}
+				if err != nil && !fault.Is(err, fault.Corrupt) {
 					return err
 				}
 			}

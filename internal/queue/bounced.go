@@ -115,7 +115,7 @@ func (q *Queue) Refused(ctx context.Context, login string, to mail.Address) erro
 		return err
 	})
 	switch {
-	case fault.Is(err, fault.Corrupt):
+	case unreadable(err):
 		return nil
 	case err != nil:
 		return err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
-	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // A clock may be wrong for a while and then be set, by years or by an hour, and nothing says
@@ -227,7 +226,7 @@ func (t tx) move(a alarm, to int64) error {
 		return t.Put(alarmKey(a.kind, a.id, to), []byte(a.key))
 	}
 	m, ok, err := t.message(a.id)
-	if fault.Is(err, fault.Corrupt) {
+	if unreadable(err) {
 		return t.Put(alarmKey(a.kind, a.id, to), nil) // whoever rings it says so
 	}
 	if err != nil || !ok {

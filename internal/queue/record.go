@@ -174,13 +174,22 @@ func newDec(b []byte) (*dec, error) {
 // newDecOf begins to read a record of a version up to newest.
 func newDecOf(b []byte, newest byte) (d *dec, kind byte, err error) {
 	kind, payload, err := record.Open(b)
-	if err == nil && (kind < 1 || kind > newest) {
-		err = fault.Newf(fault.Corrupt, "a queue record has version %d; this server knows %d", kind, newest)
+	if err == nil && kind > newest {
+		err = fault.Newf(fault.Unsupported, "a queue record has version %d, and this program knows %d; start a newer one", kind, newest)
+	}
+	if err == nil && kind < 1 {
+		err = fault.New(fault.Corrupt, "a queue record has version 0")
 	}
 	if err != nil {
 		return nil, 0, err
 	}
 	return &dec{record.Dec{Rest: payload}}, kind, nil
+}
+
+// unreadable tells whether an error says that a record is damaged, or newer than this program:
+// it stands in nobody else's way.
+func unreadable(err error) bool {
+	return fault.Is(err, fault.Corrupt) || fault.Is(err, fault.Unsupported)
 }
 
 func (d *dec) n() int     { return int(min(d.U(), 1<<31-1)) }
@@ -264,7 +273,7 @@ func (d *dec) fields(m *message) error {
 		case tagStays:
 			env.Stays = true
 		default:
-			return fault.Newf(fault.Corrupt, "a queue record has the field %d, which this server does not know", tag)
+			return fault.Newf(fault.Unsupported, "a queue record has the field %d, which this program does not know; start a newer one", tag)
 		}
 		if err := f.end(); err != nil {
 			return err

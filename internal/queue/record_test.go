@@ -98,7 +98,11 @@ func TestMessageFields(t *testing.T) {
 		"unknown": {99, 0}, "twice": {1, 0, 1, 0}, "out of order": {5, 0, 1, 0}, "cut": {2, 1}, "too long": {1, 1, 0},
 	} {
 		b := record.Seal(messageVersion, append(bytes.Clone(payload), tail...))
-		if m, err := decodeMessage(9, b); !fault.Is(err, fault.Corrupt) {
+		want := fault.Corrupt
+		if name == "unknown" { // a newer program may have written it
+			want = fault.Unsupported
+		}
+		if m, err := decodeMessage(9, b); !fault.Is(err, want) {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -55,6 +56,9 @@ func repairPart(ctx context.Context, eng engine.Engine, st *store.Store, sh engi
 	} else if err != nil && !fault.Is(err, fault.Corrupt) {
 		return err
 	}
+	if err := q.newer(ctx); err != nil {
+		return err
+	}
 	m := &mender{q: q, ctx: ctx, now: now.UnixMilli(), report: report}
 	if err := m.begin(); err != nil {
 		return err
@@ -65,6 +69,28 @@ func repairPart(ctx context.Context, eng engine.Engine, st *store.Store, sh engi
 		}
 	}
 	return m.end()
+}
+
+// newer returns a fault of kind Unsupported if a record is of a newer program: it is whole, and
+// there is nothing to mend by who does not know what it says.
+func (q *Queue) newer(ctx context.Context) error {
+	return q.eng.View(ctx, q.shard, func(r engine.Reader) (err error) {
+		newest := map[byte]byte{famMessage: messageVersion, famRecipient: recipientVersion, famLane: laneVersion, famOwner: ownerVersion,
+			famGroup: version, famFlow: version, famKey: version, famCount: version, famLook: version, famSent: version, famBounced: version}
+		scanned := r.Scan(nil, nil, false, func(k, v []byte) bool {
+			if known := newest[k[0]]; known > 0 {
+				_, _, err = newDecOf(v, known)
+			}
+			if k[0] == famMessage {
+				_, err = decodeMessage(ID(engine.Num(k, 0)), v)
+			}
+			return !fault.Is(err, fault.Unsupported)
+		})
+		if !fault.Is(err, fault.Unsupported) { // the rest is for the repair
+			err = nil
+		}
+		return cmp.Or(scanned, err)
+	})
 }
 
 type mender struct {

@@ -108,6 +108,9 @@ func factsRecord(home place, shared []byte) []byte {
 
 func decodeFacts(b []byte) (Facts, error) {
 	kind, p, err := record.Open(b)
+	if err == nil {
+		err = newer(kind)
+	}
 	if err == nil && kind != recFacts && kind != recLeanFacts {
 		err = fault.Newf(fault.Corrupt, "a stored record has kind %d, not %d", kind, recLeanFacts)
 	}

@@ -191,6 +191,9 @@ func (a *accountRecord) encode() []byte {
 
 func decodeAccount(b []byte) (accountRecord, error) {
 	kind, p, err := record.Open(b)
+	if err == nil {
+		err = newer(kind)
+	}
 	if err == nil && kind != recAccount && kind != recKeepingAccount {
 		err = fault.Newf(fault.Corrupt, "a stored record has kind %d, not %d", kind, recAccount)
 	}

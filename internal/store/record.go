@@ -1,6 +1,8 @@
 package store
 
 import (
+	"cmp"
+
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -108,10 +110,34 @@ func seal(kind byte, payload []byte) []byte { return record.Seal(kind, payload) 
 // unseal checks kind and checksum and returns the payload, which aliases b.
 func unseal(kind byte, b []byte) ([]byte, error) {
 	found, payload, err := record.Open(b)
+	if err == nil {
+		err = newer(found)
+	}
 	if err == nil && found != kind {
 		err = fault.Newf(fault.Corrupt, "a stored record has kind %d, not %d", found, kind)
 	}
 	return payload, err
+}
+
+// newer returns a fault of kind Unsupported if only a newer program can have written a kind of
+// records. One that is whole and of such a kind is not damaged.
+func newer(kind byte) error {
+	if kind < recEnd || kind >= recOccupancy && kind <= recCrossing || kind == recLong {
+		return nil
+	}
+	return fault.Newf(fault.Unsupported, "a stored record has kind %d, which this program does not know; start a newer one", kind)
+}
+
+// allKnown returns a fault of kind Unsupported if there is a record that only a newer program
+// can have written: nothing is to be mended by who does not know what it says.
+func allKnown(r engine.Reader) (err error) {
+	scanned := r.Scan(nil, nil, false, func(k, v []byte) bool {
+		if kind, _, damaged := record.Open(v); damaged == nil && k[0] != famPiece {
+			err = newer(kind)
+		}
+		return err == nil
+	})
+	return cmp.Or(scanned, err)
 }
 
 // Keys that several files make.

@@ -62,6 +62,9 @@ func (s *Store) repairRegistry(ctx context.Context, report func(Mended)) error {
 	var found []Mended
 	err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
 		found = nil
+		if err := allKnown(w); err != nil {
+			return err
+		}
 		var broken [][]byte
 		err := w.Scan(nil, nil, false, func(k, v []byte) bool {
 			if _, _, err := record.Open(v); err != nil {
@@ -99,6 +102,9 @@ func (a *Account) Repair(ctx context.Context, report func(Mended)) error {
 }
 
 func (a *Account) repair(ctx context.Context, report func(Mended)) (there bool, err error) {
+	if err := a.store.eng.View(ctx, a.shard, func(r engine.Reader) error { return allKnown(r) }); err != nil {
+		return false, err
+	}
 	a.forgetPictures() // what a look at it, which led here, has left
 	r := &mender{ctx: ctx, a: a, report: report}
 	if there, err = r.rebuild(); err != nil || !there {

@@ -38,6 +38,9 @@ func unseal(b []byte, want byte, what string) (*record.Dec, error) {
 	if err != nil {
 		return nil, err
 	}
+	if kind > recLast {
+		return nil, fault.Newf(fault.Unsupported, "a stored %s has the kind %d, which this program does not know; start a newer one", what, kind)
+	}
 	if kind != want {
 		return nil, fault.Newf(fault.Corrupt, "a stored %s has the kind %d, which this server does not know", what, kind)
 	}

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 
@@ -21,6 +22,9 @@ func Repair(ctx context.Context, e engine.Engine, report func(id ID, what string
 	var lost []told
 	err := e.Update(ctx, Shard, func(w engine.Writer) error {
 		lost = nil
+		if err := allKnown(w); err != nil {
+			return err
+		}
 		note := func(id ID, format string, args ...any) { lost = append(lost, told{id, fmt.Sprintf(format, args...)}) }
 		good, last, err := surveyed(w, note)
 		if err != nil {
@@ -46,6 +50,18 @@ func Repair(ctx context.Context, e engine.Engine, report func(id ID, what string
 		}
 	}
 	return err
+}
+
+// allKnown returns a fault of kind Unsupported if there is a record of a newer program: it is
+// whole, and there is nothing to mend by who does not know what it says.
+func allKnown(r engine.Reader) (err error) {
+	scanned := r.Scan(nil, nil, false, func(_, v []byte) bool {
+		if _, err = unseal(v, 0, "record of links"); !fault.Is(err, fault.Unsupported) {
+			err = nil
+		}
+		return err == nil
+	})
+	return cmp.Or(scanned, err)
 }
 
 // surveyed removes what is damaged, or belongs to no rule, and returns the rules that are left
