@@ -341,7 +341,7 @@ func TestPasswordsAreNotShown(t *testing.T) {
 func TestGroupDown(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{})
 	o := quick(pgtest.Shared(t))
-	o.Patience = 300 * time.Millisecond
+	hasty := engine.Patient(t.Context(), 300*time.Millisecond)
 	e := open(t, o)
 	if _, err := e.AddGroup(t.Context(), "second", server.Database(t, "second")); err != nil {
 		t.Fatal(err)
@@ -354,18 +354,18 @@ func TestGroupDown(t *testing.T) {
 	}
 	putAll(t, e, 0, "k", "v")
 	server.Kill()
-	view := func(e *Engine, id engine.Shard) error {
-		return e.View(t.Context(), id, func(r engine.Reader) error {
+	view := func(ctx context.Context, e *Engine, id engine.Shard) error {
+		return e.View(ctx, id, func(r engine.Reader) error {
 			_, _, err := r.Get([]byte("k"))
 			return err
 		})
 	}
 	for _, e := range []*Engine{e, open(t, o)} {
-		if err := view(e, there); !fault.Is(err, fault.Unavailable) {
+		if err := view(hasty, e, there); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("where the database is down: %v", err)
 		}
 		for _, id := range []engine.Shard{here, 0} {
-			if err := view(e, id); err != nil {
+			if err := view(t.Context(), e, id); err != nil {
 				t.Errorf("shard %d: %v", id, err)
 			}
 			putAll(t, e, id, "k", "w")
@@ -373,7 +373,7 @@ func TestGroupDown(t *testing.T) {
 		if err := e.Healthy(); err != nil {
 			t.Errorf("healthy: %v", err)
 		}
-		if err := e.Move(t.Context(), here, "second", nil); !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Busy) {
+		if err := e.Move(hasty, here, "second", nil); !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Busy) {
 			t.Errorf("a move there: %v", err)
 		}
 		putAll(t, e, here, "l", "x") // it is not frozen for that

@@ -6,14 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // TestWrongDatabase: the database of a group is not taken for home, and not for another group.
 func TestWrongDatabase(t *testing.T) {
-	never := func(o *Options) { o.tend, o.Patience = time.Hour, 300*time.Millisecond }
+	never := func(o *Options) { o.tend = time.Hour }
 	nodes, urls := twoGroups(t, never)
 	putAll(t, nodes[0], 1, "directory", "full")
 	if e, err := Open(t.Context(), quick(urls[1])); !fault.Is(err, fault.Invalid) {
@@ -31,7 +30,7 @@ func TestWrongDatabase(t *testing.T) {
 	o := quick(urls[0])
 	never(&o)
 	e := open(t, o)
-	if _, err := e.member(1).list(t.Context()); !errors.Is(err, errOther) {
+	if _, err := e.member(1).pool.connect(t.Context(), 0); !errors.Is(err, errOther) {
 		t.Errorf("another database as the second group: %v", err)
 	}
 }
@@ -80,9 +79,9 @@ func TestOtherCluster(t *testing.T) {
 	p.mu.Lock()
 	p.outdate(p.generation)
 	p.mu.Unlock()
-	hasty := engine.Patient(t.Context(), 300*time.Millisecond)
-	if err := nodes[0].View(hasty, 1, func(engine.Reader) error { return nil }); !errors.Is(err, errOther) {
-		t.Errorf("a view: %v", err)
+	ask := func(c *conn) { c.call(stPulse, nil) }
+	if err := p.once(t.Context(), ask, nil); !errors.Is(err, errOther) {
+		t.Errorf("a read: %v", err)
 	}
 	heard := make(chan struct{})
 	go func() {
