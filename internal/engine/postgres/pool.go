@@ -149,12 +149,12 @@ func (p *pool) current(c *conn) bool {
 
 func (p *pool) close() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.closed = true
 	for _, c := range p.idle {
 		_ = c.wire.Close()
 	}
 	p.idle = nil
+	p.mu.Unlock() // whoever has the pulse takes it
 	p.beat.Lock()
 	defer p.beat.Unlock()
 	if p.pulse != nil {
@@ -348,7 +348,7 @@ func (p *pool) recognize(c *conn, limit time.Duration) error {
 func (p *pool) fence(c *conn, slot int) {
 	c.bind(stFence, 2)
 	c.string(p.fenceKey(slot))
-	c.bytes([]byte{byte(p.generation)})
+	c.bytes([]byte{byte(c.age)})
 	c.execute()
 }
 

@@ -152,7 +152,8 @@ func (v *viewing) ask(q query) (answer, error) {
 		v.proven, v.at = true, a.head
 		v.s.adoptOrTell(a.head, seq)
 	}
-	return a, v.learn(q, &a)
+	err = v.learn(q, &a) // which may change a
+	return a, err
 }
 
 // learn keeps what was read for those who come. If the shard has changed since the moment of
@@ -265,7 +266,8 @@ func (v *viewing) askHeld(q query) (a answer, err error) {
 		return a, err
 	}
 	a.head = v.held
-	return a, v.learn(q, &a)
+	err = v.learn(q, &a) // which may change a
+	return a, err
 }
 
 // end ends the transaction, which nobody waits for.
