@@ -1,52 +1,101 @@
 package postgres
 
+import (
+	"context"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+)
+
 // rowLock is a transaction that holds a shard's row: nobody else commits to the shard as long
 // as it is there. It is for shards that several nodes write to all the time, where who comes
 // without it might always come too late.
 type rowLock struct {
-	g *group
-	c *conn
+	g  *group
+	c  *conn
+	at head // what the row says
 }
 
 // lockRow locks the shard's row and brings what is known of the shard up to it.
 func (u *updating) lockRow() (*rowLock, error) {
 	s := u.s
-	c, err := u.g.pool.take(u.ctx, u.g.pool.long)
-	if err != nil {
-		return nil, err
-	}
-	row := &rowLock{u.g, c}
-	u.g.stats.RowLocks.Add(1)
 	s.mu.Lock()
 	seq := s.seq
 	s.mu.Unlock()
-	c.bind(stBegin, 0)
-	c.execute()
-	c.bind(stLock, 1)
-	c.int64(int64(s.id))
-	c.execute()
-	now := head{home: u.g.home}
-	rest := restOf(u.ctx)
-	_, err = c.run(u.g.opt.statement, func(_ int, r [][]byte) error {
-		now = headOf(r[1:])
-		return nil
-	})
-	rest()
-	if err == nil {
-		err = u.mayWrite(now)
+	row, err := u.askForRow()
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && s.adopt(now, seq) == nil {
-		err = errAgain
+	err = u.mayWrite(row.at)
+	for err == nil && s.adopt(row.at, seq) == nil {
+		// A View has brought something older here while the row was waited for. Nobody changes
+		// the row now; but where there is none, nobody holds it either.
+		if row.at.version == 0 {
+			err = errAgain
+		}
+		s.mu.Lock()
+		seq = s.seq
+		s.mu.Unlock()
 	}
 	if err != nil {
-		u.g.pool.failing(c, err)
 		row.unlock()
 		return nil, err
 	}
 	s.mu.Lock()
-	s.suspect = s.suspect && s.base.identity != now.identity
+	s.suspect = s.suspect && s.base.identity != row.at.identity
 	s.mu.Unlock()
 	return row, nil
+}
+
+// askForRow waits for the lock as long as the Update is patient; what comes later is given back.
+func (u *updating) askForRow() (*rowLock, error) {
+	if err := u.until(u.g.pool.rows); err != nil {
+		return nil, err
+	}
+	row, done := &rowLock{g: u.g}, make(chan struct{})
+	var err error
+	u.g.work.Go(func() {
+		err = row.ask(u.ctx, u.s.id)
+		close(done)
+	})
+	if gone := u.until(done); gone != nil {
+		u.g.work.Go(func() {
+			if <-done; err == nil {
+				row.unlock()
+			}
+		})
+		return nil, gone
+	}
+	return row, err
+}
+
+// ask asks for the lock. Who has it may keep it for longer than a statement takes, while its
+// commit waits for the replica: that says nothing against the connection.
+func (r *rowLock) ask(ctx context.Context, id engine.Shard) error {
+	p := r.g.pool
+	c, err := p.take(ctx, p.long)
+	if err != nil {
+		p.rows <- struct{}{}
+		return err
+	}
+	r.c, r.at = c, head{home: r.g.home}
+	r.g.stats.RowLocks.Add(1)
+	c.bind(stBegin, 0)
+	c.execute()
+	c.bind(stLock, 1)
+	c.int64(int64(id))
+	c.execute()
+	works := p.watchful(c)
+	c.alive = func() bool { return r.g.life.Err() == nil && works() }
+	_, err = c.run(p.opt.statement, func(_ int, row [][]byte) error {
+		r.at = headOf(row[1:])
+		return nil
+	})
+	c.alive = nil
+	if err != nil {
+		p.failing(c, err)
+		r.unlock()
+	}
+	return err
 }
 
 // take hands the lock over to a commit.
@@ -54,7 +103,7 @@ func (r *rowLock) take() *rowLock {
 	if r == nil || r.c == nil {
 		return nil
 	}
-	given := &rowLock{r.g, r.c}
+	given := &rowLock{r.g, r.c, r.at}
 	r.c = nil
 	return given
 }
@@ -75,4 +124,7 @@ func (r *rowLock) unlock() {
 
 // end gives the connection back when the transaction is over: committed, refused and so rolled
 // back, or broken with its connection.
-func (r *rowLock) end() { r.g.pool.give(r.g.pool.long, r.c) }
+func (r *rowLock) end() {
+	r.g.pool.give(r.g.pool.long, r.c)
+	r.g.pool.rows <- struct{}{}
+}

@@ -13,7 +13,7 @@ import (
 
 // beside returns two nodes of one database that hear nothing of each other, the second behind
 // a wire.
-func beside(t *testing.T) (a, b *Engine, wire *pgtest.Proxy) {
+func beside(t *testing.T, set ...func(*Options)) (a, b *Engine, wire *pgtest.Proxy) {
 	t.Helper()
 	url := pgtest.Shared(t)
 	wire = pgtest.NewProxy(t, pgtest.SharedServer(t).Address())
@@ -21,6 +21,9 @@ func beside(t *testing.T) (a, b *Engine, wire *pgtest.Proxy) {
 	for i, url := range []string{url, pgtest.By(url, wire.Address())} {
 		opt := options(url)
 		opt.poll, opt.without.hints = time.Hour, true
+		for _, change := range set {
+			change(&opt)
+		}
 		list[i] = open(t, opt)
 	}
 	warm(t, list[1], 4)

@@ -30,8 +30,9 @@ type pool struct {
 	hosts []*pgconn.Config // the same, one for each host
 	first atomic.Int32     // of them, which is asked first
 
-	short chan int // slots of connections that are held for one round trip
-	long  chan int // and for longer
+	short chan int      // slots of connections that are held for one round trip
+	long  chan int      // and for longer
+	rows  chan struct{} // of long, those that may hold rows, or wait for them: Views need others
 
 	mu         sync.Mutex
 	idle       []*conn
@@ -68,6 +69,10 @@ func newPool(opt *Options, stats *Stats) (*pool, error) {
 	}
 	for i := range cap(p.long) {
 		p.long <- cap(p.short) + i
+	}
+	p.rows = make(chan struct{}, cap(p.long)/2)
+	for range cap(p.rows) {
+		p.rows <- struct{}{}
 	}
 	return p, nil
 }

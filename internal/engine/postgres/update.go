@@ -131,6 +131,23 @@ func (u *updating) calm() error {
 	}
 }
 
+// landed waits until nothing of the shard is on its way, in the same turn: else others of this
+// node would send off the next commit before the caller's turn comes again.
+func (u *updating) landed() error {
+	s := u.s
+	for {
+		s.mu.Lock()
+		fly := s.flying
+		s.mu.Unlock()
+		if fly == nil {
+			return nil
+		}
+		if err := u.until(fly.done); err != nil {
+			return err
+		}
+	}
+}
+
 // fresh sees to it that what fn will run on has not already turned out to be old. After
 // clashes it takes the shard's row, so that nobody else can come in between.
 func (u *updating) fresh() (*rowLock, error) {
@@ -140,8 +157,8 @@ func (u *updating) fresh() (*rowLock, error) {
 	base := s.base
 	s.mu.Unlock()
 	if u.clashes >= mostClashes && !u.g.opt.without.row {
-		if fly != nil {
-			return nil, u.overtaken(fly)
+		if err := u.landed(); err != nil {
+			return nil, err
 		}
 		return u.lockRow()
 	}
@@ -348,7 +365,9 @@ func (u *updating) join(w *writer, row *rowLock) (*commit, error) {
 		}
 		fly := s.flying
 		s.mu.Unlock()
-		<-fly.done
+		if err := u.until(fly.done); err != nil {
+			return nil, err
+		}
 	}
 	defer s.mu.Unlock()
 	c := s.waiting

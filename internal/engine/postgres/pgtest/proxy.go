@@ -40,6 +40,7 @@ type trap struct {
 	pattern []byte
 	hands   bool          // on what it was waiting for, before it cuts
 	late    chan struct{} // not nil: hands it on when this is closed, and cuts nothing
+	goesOn  bool          // as if nothing had been
 	answer  bool          // hands it on, and keeps the answer until late is closed
 	left    int           // times
 	sprung  chan struct{}
@@ -105,6 +106,14 @@ func (p *Proxy) Late(pattern string) (caught <-chan struct{}, release func()) {
 	t := &trap{pattern: []byte(pattern), late: make(chan struct{}), left: 1, sprung: make(chan struct{})}
 	p.set(func() { p.trap = t })
 	return t.sprung, func() { close(t.late) }
+}
+
+// Hold keeps what a client sends next, if some bytes are in it, until release. caught is closed
+// when it has it.
+func (p *Proxy) Hold(pattern string) (caught <-chan struct{}, release func()) {
+	t := &trap{pattern: []byte(pattern), late: make(chan struct{}), left: 1, sprung: make(chan struct{}), goesOn: true}
+	p.set(func() { p.trap = t })
+	return t.sprung, sync.OnceFunc(func() { close(t.late) })
 }
 
 // Answer keeps the answer to what a client sends next, if some bytes are in that, until release.
@@ -177,6 +186,9 @@ func (p *Proxy) relay(both *pair, from, to net.Conn, forth bool) {
 			<-t.late
 			if _, err := to.Write(b[:n]); err != nil {
 				return
+			}
+			if t.goesOn {
+				continue
 			}
 			_, _ = from.Read(b) // the client has long gone
 			time.Sleep(200 * time.Millisecond)
