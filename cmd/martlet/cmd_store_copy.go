@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -100,25 +102,17 @@ func copyStore(cmd *cobra.Command, _ []string) error {
 }
 
 // run copies. The source is closed to servers before the first byte is read, and stays so
-// when the copy is proved; if it fails in a way that this process sees, it is open again.
+// when the copy is proved; if it fails in a way that this process sees, it is as it was before.
 func (c *storeCopy) run(ctx context.Context) (err error) {
-	m, err := readMarks(ctx, c.from.engine)
-	switch {
-	case err != nil:
-		return err
-	case m.restored:
-		return failed("the %s store holds a part of a restore; run martlet restore --whole again", c.from.name)
-	case m.source != nil && m.source.Done:
-		return failed("the %s store was copied to %s on %s already; if the copy is to be made anew: martlet store reopen %s", c.from.name, m.source.To, localTime(m.source.At), c.from.name)
-	}
-	mark := sourceMark{To: c.to.name, At: time.Now()}
-	if err := setMark(ctx, c.from.engine, sourceKey, mark.encode()); err != nil {
+	mark, before, err := c.begin(ctx)
+	if err != nil {
 		return err
 	}
-	done := false
+	proved := false
 	defer func() {
-		if !done {
-			err = errors.Join(err, setMark(context.WithoutCancel(ctx), c.from.engine, sourceKey, nil))
+		if !proved { // what another run has marked stays
+			_, undone := swapMark(context.WithoutCancel(ctx), c.from.engine, mark.Run, before)
+			err = errors.Join(err, undone)
 		}
 	}()
 	for _, s := range []*side{c.from, c.to} {
@@ -129,7 +123,10 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 	if err := c.clearNodes(ctx); err != nil {
 		return err
 	}
-	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{Source: c.from.where, Leave: passing, Progress: c.screen.progress})
+	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{Source: c.from.where, Leave: passing, Progress: c.screen.progress, Proved: func(ctx context.Context) (err error) {
+		proved, err = c.prove(ctx, mark)
+		return err
+	}})
 	c.screen.clear()
 	if fault.Is(err, fault.Exists) {
 		return failed("the %s store in %s is not empty, and holds no copy of %s that was cut short; %s", c.to.name, c.to.where, c.from.where, makeRoom(c.to))
@@ -137,15 +134,72 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.certificates(ctx); err != nil {
+	return errors.Join(setMark(ctx, c.to.engine, provedKey, nil), c.tell(at))
+}
+
+// begin marks the source as this run's. It returns what is to stand there again if the run
+// fails: the mark of another run, which may be under way, too; nil is for none.
+func (c *storeCopy) begin(ctx context.Context) (mark sourceMark, before *sourceMark, err error) {
+	proved, err := c.provedBy(ctx)
+	if err != nil {
+		return mark, nil, err
+	}
+	mark = sourceMark{To: c.to.name, At: time.Now(), Run: rand.Text()}
+	err = c.from.engine.Update(ctx, carry.Shard, func(w engine.Writer) error {
+		now, err := readSourceMark(w)
+		switch {
+		case err != nil:
+			return err
+		case now != nil && now.Done && (proved == "" || proved != now.Run):
+			return failed("the %s store was copied to %s on %s already; if the copy is to be made anew: martlet store reopen %s", c.from.name, now.To, localTime(now.At), c.from.name)
+		}
+		if _, restored, err := w.Get(restoreKey); err != nil || restored {
+			return cmp.Or(err, failed("the %s store holds a part of a restore; run martlet restore --whole again", c.from.name))
+		}
+		before = now
+		return w.Put(sourceKey, mark.encode())
+	})
+	if c.from.name == "pebble" && before != nil && !before.Done {
+		before = nil // whoever set it is dead: the lock of a folder says so
+	}
+	return mark, before, err
+}
+
+// provedBy returns the run that has proved the copy on the target and was cut short before its
+// end; "" if none was.
+func (c *storeCopy) provedBy(ctx context.Context) (run string, err error) {
+	if _, unfinished, err := carry.Unfinished(ctx, c.to.engine); err != nil || !unfinished {
+		return "", err
+	}
+	err = c.to.engine.View(ctx, carry.Shard, func(r engine.Reader) error {
+		value, _, err := r.Get(provedKey)
+		run = string(value)
 		return err
+	})
+	return run, err
+}
+
+// prove says on the source that the copy is the store that goes on. That is so only if its mark
+// has kept servers off from the beginning: it may have been taken away, or another copy may have
+// come and gone. The target is closed meanwhile, and stays so if this fails.
+func (c *storeCopy) prove(ctx context.Context, mark sourceMark) (proved bool, err error) {
+	if c.from.still(ctx) != nil { // maybe one that was refused, and leaves just now
+		if err := c.from.alone(ctx, c.screen.waits); err != nil {
+			return false, err
+		}
+	}
+	if err := c.certificates(ctx); err != nil {
+		return false, err
+	}
+	if err := setMark(ctx, c.to.engine, provedKey, []byte(mark.Run)); err != nil {
+		return false, err
 	}
 	mark.Done, mark.At = true, time.Now()
-	if err := setMark(ctx, c.from.engine, sourceKey, mark.encode()); err != nil {
-		return err
+	own, err := swapMark(ctx, c.from.engine, mark.Run, &mark)
+	if err == nil && !own {
+		err = failed("while it was copied, the %s store was opened for servers again, or another copy of it was begun; let neither go on, and run this command again: it takes over what has changed", c.from.name)
 	}
-	done = true
-	return c.tell(at)
+	return own, err
 }
 
 // clearNodes removes from a target that holds nothing else what nodes have left that were

@@ -20,13 +20,15 @@ import (
 type sourceMark struct {
 	To   string // the engine of the target
 	At   time.Time
-	Done bool // the copy is finished: the other store is the one that goes on
+	Done bool   // the copy is finished: the other store is the one that goes on
+	Run  string // drawn by each run of the command: two may be at one source
 }
 
 var (
 	sourceKey  = []byte("s") // in the shard of copies
 	restoreKey = []byte("r")
 	mendingKey = []byte("w")
+	provedKey  = []byte("p") // on a target: the run that has proved it, until it is opened
 )
 
 const (
@@ -42,6 +44,7 @@ func (m sourceMark) encode() []byte {
 	e.Str(m.To)
 	e.I(m.At.Unix())
 	e.Bool(m.Done)
+	e.Str(m.Run)
 	return record.Seal(sourceKind, e)
 }
 
@@ -52,6 +55,9 @@ func decodeSourceMark(b []byte) (m sourceMark, err error) {
 	}
 	d := record.Dec{Rest: payload}
 	m.To, m.At, m.Done = d.Str(), time.Unix(d.I(), 0), d.Bool()
+	if len(d.Rest) > 0 { // marks had no run once
+		m.Run = d.Str()
+	}
 	return m, d.End("mark of a copied store")
 }
 
@@ -65,13 +71,8 @@ type marks struct {
 func readMarks(ctx context.Context, e engine.Engine) (m marks, err error) {
 	err = e.View(ctx, carry.Shard, func(r engine.Reader) error {
 		m = marks{}
-		value, ok, err := r.Get(sourceKey)
-		if err == nil && ok {
-			var is sourceMark
-			is, err = decodeSourceMark(value)
-			m.source = &is
-		}
-		if err == nil {
+		var err error
+		if m.source, err = readSourceMark(r); err == nil {
 			_, m.restored, err = r.Get(restoreKey)
 		}
 		if err == nil {
@@ -80,6 +81,33 @@ func readMarks(ctx context.Context, e engine.Engine) (m marks, err error) {
 		return err
 	})
 	return m, err
+}
+
+// readSourceMark returns nil if there is none.
+func readSourceMark(r engine.Reader) (*sourceMark, error) {
+	value, ok, err := r.Get(sourceKey)
+	if err != nil || !ok {
+		return nil, err
+	}
+	m, err := decodeSourceMark(value)
+	return &m, err
+}
+
+// swapMark puts another mark, nil for none, in the place of a run's own. It returns false, and
+// changes nothing, if another mark or none is there: that run is not the one any more that
+// keeps servers off.
+func swapMark(ctx context.Context, e engine.Engine, run string, to *sourceMark) (own bool, err error) {
+	err = e.Update(ctx, carry.Shard, func(w engine.Writer) error {
+		now, err := readSourceMark(w)
+		if own = err == nil && now != nil && now.Run == run; !own {
+			return err
+		}
+		if to == nil {
+			return w.Delete(sourceKey)
+		}
+		return w.Put(sourceKey, to.encode())
+	})
+	return own && err == nil, err
 }
 
 // setMark writes a mark, or removes it if value is nil.

@@ -25,6 +25,8 @@ type side struct {
 	where  string // for people; no password
 	house  *house // whose engine it is, if it is postgres
 	engine engine.Engine
+
+	seen map[string]node.Member // when alone began to look
 }
 
 // openSide opens one of the two stores that a configuration knows. The engine that it names
@@ -98,22 +100,8 @@ func (s *side) alone(ctx context.Context, wait func(what string)) error {
 	if s.house == nil {
 		return nil // the lock says so
 	}
-	members := func() (map[string]node.Member, error) {
-		n, err := s.nodes(ctx, s.house.cfg)
-		if err != nil {
-			return nil, err
-		}
-		list, err := n.List(ctx)
-		all := map[string]node.Member{}
-		for _, m := range list {
-			if m.State != node.Stopped {
-				all[m.Name] = m
-			}
-		}
-		return all, err
-	}
-	first, err := members()
-	if err != nil || len(first) == 0 {
+	first, err := s.members(ctx)
+	if s.seen = first; err != nil || len(first) == 0 {
 		return err
 	}
 	lease := time.Duration(s.house.cfg.Cluster.Lease)
@@ -126,17 +114,41 @@ func (s *side) alone(ctx context.Context, wait func(what string)) error {
 			return ctx.Err()
 		case <-time.After(lease / 10):
 		}
-		now, err := members()
-		if err != nil {
+		if err := s.still(ctx); err != nil {
 			return err
-		}
-		for name, m := range now {
-			if was, there := first[name]; !there || !was.Last.Equal(m.Last) || !was.Started.Equal(m.Started) {
-				return failed("the node %s runs on %s; stop all nodes first", name, s.where)
-			}
 		}
 	}
 	return nil
+}
+
+// members are the nodes that have not said good-bye.
+func (s *side) members(ctx context.Context) (map[string]node.Member, error) {
+	n, err := s.nodes(ctx, s.house.cfg)
+	if err != nil {
+		return nil, err
+	}
+	list, err := n.List(ctx)
+	all := map[string]node.Member{}
+	for _, m := range list {
+		if m.State != node.Stopped {
+			all[m.Name] = m
+		}
+	}
+	return all, err
+}
+
+// still returns an error if a node has shown itself since alone began to look.
+func (s *side) still(ctx context.Context) error {
+	if s.house == nil {
+		return nil
+	}
+	now, err := s.members(ctx)
+	for name, m := range now {
+		if was, there := s.seen[name]; !there || !was.Last.Equal(m.Last) || !was.Started.Equal(m.Started) {
+			return failed("the node %s runs on %s; stop all nodes first", name, s.where)
+		}
+	}
+	return err
 }
 
 // passing tells whether a shard holds only what processes that work on the store tell each other

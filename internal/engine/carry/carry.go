@@ -45,6 +45,10 @@ type Options struct {
 	// Progress is told now and then how far the work is, never twice at a time. nil is for
 	// nobody.
 	Progress func(Progress)
+
+	// Proved is called once all is proved, and before the target's mark goes: as long as it
+	// fails, nobody may serve from the target. nil does nothing.
+	Proved func(context.Context) error
 }
 
 // Progress is how far a copy is. All counts are of the present stage.
@@ -207,8 +211,13 @@ func (c *copying) refuseFull(ctx context.Context) error {
 	return nil
 }
 
-// end takes the mark away.
+// end takes the mark away, if the caller agrees.
 func (c *copying) end(ctx context.Context) error {
+	if c.opt.Proved != nil {
+		if err := c.opt.Proved(ctx); err != nil {
+			return err
+		}
+	}
 	err := c.to.Update(ctx, Shard, func(w engine.Writer) error { return w.Delete(markKey) })
 	return broken(err, target, "its mark")
 }

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/carry"
+	"github.com/martlet-mail/martlet/internal/engine/pebble"
+)
+
+// meanwhile runs something when a copy first shows how far it is.
+type meanwhile struct{ do func() }
+
+func (m *meanwhile) Write(p []byte) (int, error) {
+	if do := m.do; do != nil {
+		m.do = nil
+		do()
+	}
+	return len(p), nil
+}
+
+// memorySide is a store in memory with some records, and goes by the name of any engine.
+func memorySide(t *testing.T, name, where string, records int) *side {
+	t.Helper()
+	e, err := pebble.Open("store", pebble.Options{FS: vfs.NewMem(), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	for i := range records {
+		if err := e.Update(t.Context(), 1000, func(w engine.Writer) error { return w.Put(fmt.Append(nil, i), []byte("mail")) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &side{name: name, where: where, engine: e}
+}
+
+func copyBetween(t *testing.T, from, to *side, during func()) *storeCopy {
+	t.Helper()
+	cfg := &conf.Config{Data: conf.Path(t.TempDir())}
+	cfg.Cluster.Node, cfg.Cluster.Lease = "mx1", conf.Duration(time.Second)
+	return &storeCopy{cfg: cfg, from: from, to: to, screen: &copyScreen{json: true, out: &meanwhile{during}, err: io.Discard}}
+}
+
+func open(t *testing.T, s *side) bool {
+	t.Helper()
+	return mayServe(t.Context(), s.engine, s.name) == nil
+}
+
+// A copy that is refused leaves the mark of the one that is under way.
+func TestARefusedCopyDoesNotOpenTheSource(t *testing.T) {
+	from, to, full := memorySide(t, "postgres", "db", 3), memorySide(t, "pebble", "a", 0), memorySide(t, "pebble", "b", 1)
+	first := copyBetween(t, from, to, func() {
+		if err := copyBetween(t, from, full, nil).run(t.Context()); err == nil || !strings.Contains(err.Error(), "is not empty") {
+			t.Errorf("a copy into a store that is not empty: %v", err)
+		}
+		if open(t, from) {
+			t.Error("servers may work on a store that is being copied")
+		}
+	})
+	if err := first.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if open(t, from) || !open(t, to) {
+		t.Errorf("after a copy the source is open: %v, the target: %v", open(t, from), open(t, to))
+	}
+}
+
+// A copy of a store that was opened again meanwhile is not the one that goes on.
+func TestReopenedWhileItIsCopied(t *testing.T) {
+	from, to := memorySide(t, "postgres", "db", 3), memorySide(t, "pebble", "a", 0)
+	err := copyBetween(t, from, to, func() {
+		if err := setMark(t.Context(), from.engine, sourceKey, nil); err != nil {
+			t.Error(err)
+		}
+	}).run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "opened for servers again") {
+		t.Errorf("the copy ends with %v", err)
+	}
+	if !open(t, from) || open(t, to) {
+		t.Errorf("the source is open: %v, the target: %v", open(t, from), open(t, to))
+	}
+	if err := copyBetween(t, from, to, nil).run(t.Context()); err != nil || open(t, from) || !open(t, to) {
+		t.Errorf("another run: %v; the source is open: %v, the target: %v", err, open(t, from), open(t, to))
+	}
+}
+
+// Of two copies of one store at a time one goes on.
+func TestTwoCopiesOfOneStore(t *testing.T) {
+	from, a, b := memorySide(t, "postgres", "db", 3), memorySide(t, "pebble", "a", 0), memorySide(t, "pebble", "b", 0)
+	err := copyBetween(t, from, a, func() {
+		if err := copyBetween(t, from, b, nil).run(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}).run(t.Context())
+	if err == nil || open(t, from) || open(t, a) || !open(t, b) {
+		t.Errorf("the first ends with %v; open: source %v, first %v, second %v", err, open(t, from), open(t, a), open(t, b))
+	}
+}
+
+// A run that ended after its proof and before its target was opened is gone on with, and
+// with no other target.
+func TestCutShortAfterTheProof(t *testing.T) {
+	from, to, other := memorySide(t, "postgres", "db", 3), memorySide(t, "pebble", "a", 0), memorySide(t, "pebble", "b", 0)
+	cut := errors.New("cut short")
+	run := func(to *side, proved func(ctx context.Context, c *storeCopy) error) {
+		c := copyBetween(t, from, to, nil)
+		_, err := carry.Copy(t.Context(), from.engine, to.engine, carry.Options{Source: from.where, Leave: passing, Proved: func(ctx context.Context) error {
+			return errors.Join(proved(ctx, c), cut)
+		}})
+		if err == nil || err.Error() != cut.Error() {
+			t.Fatal(err)
+		}
+	}
+	run(other, func(ctx context.Context, _ *storeCopy) error { // whose proof was taken back
+		return setMark(ctx, other.engine, provedKey, []byte("another run"))
+	})
+	run(to, func(ctx context.Context, c *storeCopy) error {
+		mark, _, err := c.begin(ctx)
+		if err == nil {
+			_, err = c.prove(ctx, mark)
+		}
+		return err
+	})
+	if open(t, from) || open(t, to) {
+		t.Errorf("the source is open: %v, the target: %v", open(t, from), open(t, to))
+	}
+	if err := copyBetween(t, from, other, nil).run(t.Context()); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("a copy to another target: %v", err)
+	}
+	if err := copyBetween(t, from, to, nil).run(t.Context()); err != nil || open(t, from) || !open(t, to) {
+		t.Errorf("another run: %v; the source is open: %v, the target: %v", err, open(t, from), open(t, to))
+	}
+}
