@@ -42,6 +42,10 @@ type Harness struct {
 	// Early tells that a View may see a change before it is durable, and then waits. With
 	// an engine where it may not, it sees the shard as it was.
 	Early bool
+
+	// Several tells that calls go to several processes in turn, which do not wait for each
+	// other's functions.
+	Several bool
 }
 
 // Run checks the engine against the contract.
