@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
@@ -24,6 +25,7 @@ type conn struct {
 	front    *pgproto3.Frontend
 	slot     int                 // of its pool
 	process  uint32              // that serves it
+	host     *pgconn.Config      // by which it was reached
 	age      uint64              // the pool's generation when it was made
 	prepared map[*statement]bool // false: perhaps
 	fresh    []*statement        // prepared by what is being sent

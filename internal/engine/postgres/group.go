@@ -58,11 +58,11 @@ func (g *group) start(ctx context.Context) error {
 	}
 	c, err := g.pool.take(ctx, g.pool.short)
 	if err != nil {
-		return fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
+		return fault.Wrap(fault.Unavailable, g.pool.trouble(), err)
 	}
 	g.pool.give(g.pool.short, c)
 	if err := g.pool.onPulse(ctx, func(c *conn) { c.bind(stPulse, 0); c.execute() }, nil); err != nil {
-		return fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
+		return fault.Wrap(fault.Unavailable, g.pool.trouble(), err)
 	}
 	g.listen()
 	return nil

@@ -40,6 +40,7 @@ type pool struct {
 	server     string // that the last connection led to
 	closed     bool
 	down       atomic.Pointer[error] // why the last connection could not be made
+	lonely     loneliness
 
 	beat  sync.Mutex
 	pulse *conn // by which it is known whether the server works; of the lock beat
@@ -183,11 +184,13 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 		if err == nil {
 			p.first.Store(int32(n))
 			p.down.Store(nil)
+			p.lonely.server.Store(nil)
 			return c, nil
 		}
 		if c != nil {
 			_ = c.wire.Close()
 		}
+		p.lonely.unless(p.hosts[n], err)
 		if all = append(all, err); bounded.Err() != nil {
 			break
 		}
@@ -262,7 +265,7 @@ func (p *pool) dialTo(ctx context.Context, to *pgconn.Config) (*conn, error) {
 		return nil, err
 	}
 	p.stats.Connects.Add(1)
-	c := &conn{wire: h.Conn, process: h.PID, age: p.meets(server, age), prepared: map[*statement]bool{}}
+	c := &conn{wire: h.Conn, host: to, process: h.PID, age: p.meets(server, age), prepared: map[*statement]bool{}}
 	c.front = pgproto3.NewFrontend(h.Conn, h.Conn)
 	return c, nil
 }
@@ -361,6 +364,7 @@ func (p *pool) fenceKey(slot int) string { return fmt.Sprintf("fence %s %d", p.o
 
 // retry paces the attempts of one call.
 type retry struct {
+	pool     *pool
 	ctx      context.Context
 	patience time.Duration
 	timer    *time.Timer // runs since the call first had to wait
@@ -374,7 +378,7 @@ const (
 )
 
 func (p *pool) retry(ctx context.Context) *retry {
-	return &retry{ctx: ctx, patience: engine.Patience(ctx, p.opt.Patience), pause: firstPause}
+	return &retry{pool: p, ctx: ctx, patience: engine.Patience(ctx, p.opt.Patience), pause: firstPause}
 }
 
 // limit returns a channel on which the end of the patience comes, once; whoever gets it
@@ -404,7 +408,7 @@ func (r *retry) again(cause error) error {
 			r.over = true
 		}
 	}
-	return fault.Wrap(fault.Unavailable, "the database cannot be reached", cause)
+	return fault.Wrap(fault.Unavailable, r.pool.trouble(), cause)
 }
 
 func (r *retry) stop() {

@@ -193,8 +193,9 @@ func (e *Engine) Close() error {
 
 // Healthy returns nil, or why the database cannot be used now.
 func (e *Engine) Healthy() error {
-	if down := e.member(0).pool.down.Load(); down != nil {
-		return fault.Wrap(fault.Unavailable, "the database cannot be reached", *down)
+	p := e.member(0).pool
+	if down := p.down.Load(); down != nil {
+		return fault.Wrap(fault.Unavailable, p.trouble(), *down)
 	}
 	return nil
 }

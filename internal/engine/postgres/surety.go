@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 )
@@ -155,6 +156,9 @@ func (p *pool) confirm(c *conn, slot int, limit time.Duration) error {
 	p.fence(c, slot)
 	_, err := c.run(limit, nil)
 	p.failing(c, err)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		p.wonder(c)
+	}
 	var r *refusal
 	if errors.As(err, &r) && c.broken == nil && !p.opt.without.graze {
 		var locked []int64
