@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"context"
 	"slices"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -29,27 +28,31 @@ type foresight struct {
 const mostForeseen = 2048
 
 // foresee reads the keys that the function of an Update is going to ask for, if they are not
-// known, before its turn. It is an effort only: what goes wrong shows when the function asks.
-func (g *group) foresee(ctx context.Context, s *shard) *foresight {
-	keys := engine.Foreseen(ctx)
+// known, before its turn, as long as it is patient. It is an effort only: what goes wrong shows
+// when the function asks.
+func (u *updating) foresee() error {
+	g, keys := u.g, engine.Foreseen(u.ctx)
 	if len(keys) == 0 || g.opt.without.foresight {
 		return nil
 	}
-	f, mine := s.foresee(keys[:min(len(keys), mostForeseen)])
+	f, mine := u.s.foresee(keys[:min(len(keys), mostForeseen)])
 	if f == nil {
 		return nil
 	}
-	rest := restOf(ctx)
-	defer rest()
 	if mine {
+		g.readApart(u.s, f)
+	}
+	u.ahead = f
+	return u.until(f.done)
+}
+
+// readApart has a statement run that others wait for as well: it goes on when the caller leaves.
+func (g *group) readApart(s *shard, f *foresight) {
+	g.enter(s.id) // it stays until that is done
+	g.work.Go(func() {
 		g.readAhead(s, f)
-	}
-	select {
-	case <-f.done:
-		return f
-	case <-ctx.Done():
-		return nil
-	}
+		g.leave(s)
+	})
 }
 
 // foresee enters the keys that are not known into the next statement, nil if all are; mine
@@ -85,14 +88,9 @@ func (g *group) readAhead(s *shard, f *foresight) {
 	next := s.ahead
 	s.ahead, s.reading = nil, next != nil
 	s.mu.Unlock()
-	if next == nil {
-		return
+	if next != nil {
+		g.readApart(s, next)
 	}
-	g.enter(s.id) // it stays until that is done, whoever leaves
-	g.work.Go(func() {
-		g.readAhead(s, next)
-		g.leave(s)
-	})
 }
 
 // readKeys makes one attempt.
@@ -127,6 +125,9 @@ func (g *group) readKeys(s *shard, f *foresight) {
 	if !stands {
 		s.adopt(a.head, seq) // another node has changed it, or nobody here knew it
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.learn(f.at, func(t *tree) { f.note(t, f.keys) }) // those that others have written, for all
 }
 
 // note adds those of the keys that were read to what an Update runs on, as far as nothing is

@@ -2,12 +2,15 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
+	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // TestForesee: what is foreseen costs one question, however many keys it is, and Updates
@@ -146,5 +149,70 @@ func TestForesightStands(t *testing.T) {
 		if s.base.identity != (identity{1, 5, 50}) {
 			t.Errorf("%s: the state is %v now", c.name, s.base.identity)
 		}
+	}
+}
+
+// TestForeseeIsPatientOnly: what is read ahead, also for others, is waited for as long as the
+// caller is patient, or wants to.
+func TestForeseeIsPatientOnly(t *testing.T) {
+	a, b, wire := beside(t, func(o *Options) { o.statement = 2 * time.Second })
+	putAll(t, a, 9, "x", "0")
+	look(t, b, 9, "x")
+	put := func(ctx context.Context, key string) error {
+		ctx = engine.Foresee(ctx, [][]byte{[]byte(key)})
+		return b.Update(ctx, 9, func(w engine.Writer) error { return w.Put([]byte(key), nil) })
+	}
+	caught, release := wire.Hold("m_some")
+	defer release()
+	if err := put(engine.Patient(t.Context(), 50*time.Millisecond), "k"); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("without patience: %v", err)
+	}
+	<-caught
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := put(ctx, "l"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("whose caller has gone: %v", err)
+	}
+	release()
+	if err := put(t.Context(), "m"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestForeseeWhatIsGone: what others have written is read together with what is foreseen, and
+// then is known.
+func TestForeseeWhatIsGone(t *testing.T) {
+	a, b, _ := beside(t)
+	keys := []string{"k1", "k2", "k3", "k4", "k5"}
+	read := func(r engine.Reader) error {
+		for _, k := range keys {
+			if v, _, err := r.Get([]byte(k)); err != nil || len(v) == 0 {
+				return fmt.Errorf("%s is %q: %w", k, v, err)
+			}
+		}
+		return nil
+	}
+	write := func() {
+		for _, k := range keys {
+			putAll(t, a, 9, k, "v")
+		}
+	}
+	write()
+	if err := b.View(t.Context(), 9, read); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	if err := b.View(t.Context(), 9, func(engine.Reader) error { return nil }); err != nil { // hears of it
+		t.Fatal(err)
+	}
+	before := b.Stats().Reads.Load()
+	err := b.Update(engine.Foresee(t.Context(), [][]byte{[]byte("new")}), 9, func(w engine.Writer) error {
+		if err := read(w); err != nil {
+			return err
+		}
+		return w.Put([]byte("new"), nil)
+	})
+	if reads := b.Stats().Reads.Load() - before; err != nil || reads != 1 {
+		t.Errorf("%d reads, %v", reads, err)
 	}
 }

@@ -21,7 +21,9 @@ func (g *group) update(ctx context.Context, id engine.Shard, fn func(engine.Writ
 	s.mu.Lock()
 	u.before = s.flying
 	s.mu.Unlock()
-	u.ahead = g.foresee(ctx, s)
+	if err := u.foresee(); err != nil {
+		return err
+	}
 	for {
 		err := u.attempt(fn)
 		switch {
