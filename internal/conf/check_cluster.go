@@ -1,8 +1,11 @@
 package conf
 
 import (
+	"fmt"
+	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -11,7 +14,7 @@ import (
 func (r *reader) checkCluster(c *Config) {
 	s := &c.Store
 	switch {
-	case s.Engine != "postgres":
+	case s.Engine != "postgres" && (!r.both || s.URL == ""):
 		if s.URL != "" {
 			r.fail("store.url", `is only for the engine "postgres"`)
 		}
@@ -21,8 +24,8 @@ func (r *reader) checkCluster(c *Config) {
 		}
 		r.fail("store.url", `is missing; the engine "postgres" needs to know its database, such as "postgres://martlet:password@db.example.org/martlet"`)
 	default:
-		if what := wrongDatabase(s.URL); what != "" {
-			r.fail("store.url", "%s; it has the form postgres://user:password@host1:5432,host2:5432/database", what)
+		if what := WrongDatabase(s.URL); what != "" {
+			r.fail("store.url", "%s", what)
 		}
 	}
 	r.checkBlobs(&c.Blobs, s.Engine)
@@ -31,29 +34,125 @@ func (r *reader) checkCluster(c *Config) {
 	}
 }
 
-// wrongDatabase says what is wrong with a connection string, "" if nothing is to be seen.
+// WrongDatabase says what is wrong with a connection string and how it is to be, "" if nothing is
+// to be seen.
+func WrongDatabase(text string) string {
+	if what := wrongDatabase(text); what != "" {
+		return what + "; it has the form postgres://user:password@host1:5432,host2:5432/database"
+	}
+	return ""
+}
+
+// wrongDatabase says what is wrong with a connection string, "" if nothing is to be seen. It
+// repeats nothing that may be a part of the password.
 func wrongDatabase(text string) string {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found || scheme != "postgres" && scheme != "postgresql" {
 		return "does not begin with postgres://"
 	}
-	rest, _, _ = strings.Cut(rest, "?")
+	rest, query, _ := strings.Cut(rest, "?")
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
 		if strings.ContainsAny(rest[:i], "/# ") {
 			return "has a character in its password that must be written as %2F, %23 or %20"
 		}
+		if _, err := url.PathUnescape(rest[:i]); err != nil {
+			return "has a % in its user or password that must be written as %25"
+		}
 		rest = rest[i+1:]
 	}
 	hosts, database, _ := strings.Cut(rest, "/")
+	_, err := url.PathUnescape(database)
 	switch {
 	case strings.ContainsAny(rest, " \t#"):
 		return "has a character that no database has"
 	case database == "" || strings.Contains(database, "/"):
 		return "names no database"
-	case slices.Contains(strings.Split(hosts, ","), "") && hosts != "":
+	case err != nil:
+		return "has a % in the name of its database that must be written as %25"
+	case hosts == "":
+		return wrongParameters(query)
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		if what := wrongHost(host); what != "" {
+			return what
+		}
+	}
+	return wrongParameters(query)
+}
+
+// wrongHost says what is wrong with one host of a connection string.
+func wrongHost(host string) string {
+	port := ""
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		host, port = host[:i], host[i+1:]
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return "has a port that is not a number from 1 to 65535"
+		}
+	}
+	if host == "" {
 		return "has an empty host"
 	}
+	if strings.Contains(host, ":") && !(strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")) {
+		return "has a host with colons that must be written as [host]"
+	}
 	return ""
+}
+
+// databaseParameters are what may follow the ? of a connection string: those of the connection,
+// with the words that they take if these are few, and settings of the server that somebody may want.
+var databaseParameters = map[string]string{
+	"host": "", "port": "", "database": "", "dbname": "", "user": "", "password": "", "passfile": "", "service": "", "servicefile": "",
+	"sslmode":     "disable|allow|prefer|require|verify-ca|verify-full",
+	"sslrootcert": "", "sslcert": "", "sslkey": "", "sslpassword": "", "sslsni": "0|1", "sslnegotiation": "postgres|direct",
+	"krbsrvname": "", "krbspn": "", "connect_timeout": "", "channel_binding": "disable|prefer|require", "require_auth": "",
+	"min_protocol_version": "3.0|3.2|latest", "max_protocol_version": "3.0|3.2|latest",
+	"target_session_attrs": "any|read-write|read-only|primary|standby|prefer-standby",
+	"application_name":     "", "options": "", "search_path": "", "client_encoding": "", "timezone": "", "TimeZone": "", "role": "",
+	"synchronous_commit": "", "statement_timeout": "", "lock_timeout": "", "work_mem": "",
+}
+
+// wrongParameters says what is wrong with the parameters of a connection string.
+func wrongParameters(query string) string {
+	all, err := url.ParseQuery(query)
+	if err != nil {
+		return "has a parameter with a % or ; that must be written as %25 or %3B"
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		words, known := databaseParameters[name]
+		value := all.Get(name)
+		switch {
+		case !known:
+			return "has a parameter" + quoted(name) + "that is not known" + nearestParameter(name)
+		case words != "" && !slices.Contains(strings.Split(words, "|"), value):
+			return fmt.Sprintf("has a value of %s that is not one of %s", name, strings.ReplaceAll(words, "|", ", "))
+		case name == "connect_timeout":
+			if n, err := strconv.Atoi(value); err != nil || n < 0 {
+				return "has a connect_timeout that is not a number of seconds"
+			}
+		}
+	}
+	return ""
+}
+
+// quoted repeats the name of a parameter unless it may be a part of something else.
+func quoted(name string) string {
+	if len(name) > 40 || strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz_.") != "" {
+		return " "
+	}
+	return fmt.Sprintf(" %q ", name)
+}
+
+func nearestParameter(name string) string {
+	best, at := "", 3
+	for _, k := range slices.Sorted(maps.Keys(databaseParameters)) {
+		if d := distance(name, k); d < at && len(name) <= 40 {
+			best, at = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
 func (r *reader) checkBlobs(b *Blobs, engine string) {
@@ -65,7 +164,7 @@ func (r *reader) checkBlobs(b *Blobs, engine string) {
 		}
 		return
 	}
-	if engine != "postgres" {
+	if engine != "postgres" && !r.both {
 		r.fail("blobs.engine", `"s3" needs [store] engine = "postgres"; the engine %q keeps bodies itself`, engine)
 	}
 	r.needed("blobs", "endpoint", b.Endpoint)

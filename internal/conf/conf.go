@@ -71,7 +71,13 @@ type Files interface {
 
 // Load reads the file at path. Relative paths in it are taken from dir, the absolute path
 // of its folder.
-func Load(disk Files, path, dir string) (*Config, error) {
+func Load(disk Files, path, dir string) (*Config, error) { return load(disk, path, dir, false) }
+
+// LoadBoth is Load for those who work on the stores of both engines: keys of the one that
+// [store] engine does not name are no fault.
+func LoadBoth(disk Files, path, dir string) (*Config, error) { return load(disk, path, dir, true) }
+
+func load(disk Files, path, dir string, both bool) (*Config, error) {
 	info, err := disk.Stat(path)
 	if err == nil && info.Size() > maxFile {
 		return nil, fault.Newf(fault.TooLarge, "%s is larger than a configuration can be", path)
@@ -83,7 +89,7 @@ func Load(disk Files, path, dir string) (*Config, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "cannot read "+path, err)
 	}
-	c, err := Parse(path, text)
+	c, err := parse(path, text, both)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +99,11 @@ func Load(disk Files, path, dir string) (*Config, error) {
 
 // Parse reads the text of a file; name is for its faults. The error is of kind
 // Invalid and holds Faults.
-func Parse(name string, text []byte) (*Config, error) {
+func Parse(name string, text []byte) (*Config, error) { return parse(name, text, false) }
+
+func parse(name string, text []byte, both bool) (*Config, error) {
 	c := Default()
-	if faults := read(c, name, text); len(faults) > 0 {
+	if faults := read(c, name, text, both); len(faults) > 0 {
 		say := "configuration has a fault"
 		if len(faults) > 1 {
 			say = fmt.Sprintf("configuration has %d faults", len(faults))

@@ -155,6 +155,24 @@ func TestBad(t *testing.T) {
 	}
 }
 
+// What is wrong with a connection string is found before anybody connects, and no password told.
+func TestWrongDatabase(t *testing.T) {
+	for text, want := range map[string]string{
+		"postgres://u:hidden@h/d": "", "postgres://u:hid%23den@h1:5432,[::1]:5433/d?sslmode=disable&connect_timeout=3&target_session_attrs=read-write": "",
+		"postgres:///d?host=/run/postgresql&application_name=a": "", "postgresql://u@h/d?sslmode=verify-full&sslrootcert=/etc/ca.pem&options=-cgeqo%3Doff": "",
+		"postgres://u:hidden@h:42x/d": "port", "postgres://u:hidden@h:70000/d": "port", "postgres://u:hidden@h1:5432,h2:/d": "port",
+		"postgres://u:hidden@h/d?sslmode=bogus": "disable, allow", "postgres://u:hidden@h/d?bogus=1": `"bogus" that is not known`, "postgres://u:hidden@h/d?ssl_mode=disable": `did you mean "sslmode"?`,
+		"postgres://u:hidden%zz@h/d": "written as %25", "postgres://u:hidden@h/d%zz": "name of its database", "postgres://u:hidden@h/d?sslmode=%zz": "written as %25",
+		"postgres://u:hidden@h/d?connect_timeout=soon": "number of seconds", "postgres://u:hidden@::1/d": "as [host]", "postgres://u:hidden@h,/d": "empty host", "postgres://u:hidden@h": "names no database",
+		"postgres://u:x@h/d?sslmode=hidden": "sslmode",
+	} {
+		got := wrongDatabase(text)
+		if (got == "") != (want == "") || !strings.Contains(got, want) || strings.Contains(got, "hidden") {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // Every key of the file has a meaning, in whole sentences, and a default.
 func TestEveryKeyIsExplained(t *testing.T) {
 	known := meanings()

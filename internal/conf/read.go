@@ -19,12 +19,13 @@ type reader struct {
 	file   string
 	lines  map[string]int
 	faults Faults
+	both   bool // the keys of both engines count
 }
 
 // read decodes text into c. A text that is not TOML has one fault: what follows it
 // cannot be judged.
-func read(c *Config, file string, text []byte) Faults {
-	r := &reader{file: file}
+func read(c *Config, file string, text []byte, both bool) Faults {
+	r := &reader{file: file, both: both}
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		f := Fault{File: file, Problem: strings.TrimPrefix(err.Error(), "toml: ")}
