@@ -11,6 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/martlet-mail/martlet/internal/conf"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -39,6 +40,9 @@ func clusterAddGroup(cmd *cobra.Command, args []string) error {
 	at, _ := cmd.Flags().GetString("url")
 	if at == "" {
 		return misused("add-group needs --url URL, the address of an empty database")
+	}
+	if what := conf.WrongDatabase(at); what != "" {
+		return misused("the address of --url %s", what)
 	}
 	cl, err := connect(cmd, false)
 	if err != nil {

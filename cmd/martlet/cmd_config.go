@@ -36,12 +36,23 @@ func loadConfig(cmd *cobra.Command) (*conf.Config, string, error) {
 	return loadConfigFile(path)
 }
 
-func loadConfigFile(path string) (*conf.Config, string, error) {
+func loadConfigFile(path string) (*conf.Config, string, error) { return loadConfigBy(conf.Load, path) }
+
+// loadBoth reads it as a command needs it that works on the stores of both engines.
+func loadBoth(cmd *cobra.Command) (*conf.Config, string, error) {
+	path, err := configPath(cmd)
+	if err != nil {
+		return nil, "", err
+	}
+	return loadConfigBy(conf.LoadBoth, path)
+}
+
+func loadConfigBy(load func(disk conf.Files, path, dir string) (*conf.Config, error), path string) (*conf.Config, string, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
 		return nil, "", err
 	}
-	cfg, err := conf.Load(files, path, filepath.Dir(full))
+	cfg, err := load(files, path, filepath.Dir(full))
 	if fault.Is(err, fault.Invalid) {
 		return nil, "", err // holds the faults, one a line
 	}

@@ -43,7 +43,7 @@ func reopenStore(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	cfg, _, err := loadConfig(cmd)
+	cfg, _, err := loadBoth(cmd)
 	if err != nil {
 		return err
 	}

@@ -32,8 +32,8 @@ database, or back, reads both again and compares them byte by byte. UIDs and all
 programs remember stay, so that none has to fetch anything anew. Whoever stops it may run it
 again: it goes on where it stopped, and takes over what has changed.
 
-The configuration names both: the folder "data", and url in [store] with [blobs]. Which engine it
-says does not matter. No server may run on either; until the copy is proved none starts on the
+The configuration names both: the folder "data", and url in [store], with [blobs] if large bodies go
+to an object store. Which engine it says does not matter here; it does when the server starts. No server may run on either; until the copy is proved none starts on the
 target, and afterwards none on the source. Certificates of an authority (ACME) are taken along; the
 stories of messages that "martlet trace" tells stay on the machine.
 
@@ -72,7 +72,7 @@ func copyStore(cmd *cobra.Command, _ []string) error {
 	if from == to {
 		return misused("--from and --to are both %s", from)
 	}
-	cfg, path, err := loadConfig(cmd)
+	cfg, path, err := loadBoth(cmd)
 	if err != nil {
 		return err
 	}

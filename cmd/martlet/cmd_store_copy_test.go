@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -139,5 +141,26 @@ func TestCutShortAfterTheProof(t *testing.T) {
 	}
 	if err := copyBetween(t, from, to, nil).run(t.Context()); err != nil || open(t, from) || !open(t, to) {
 		t.Errorf("another run: %v; the source is open: %v, the target: %v", err, open(t, from), open(t, to))
+	}
+}
+
+// A configuration that names both stores is one for a copy, whichever engine it says.
+func TestAConfigurationOfBothStores(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "martlet.toml")
+	for _, more := range []string{"", "[blobs]\nengine = \"s3\"\nendpoint = \"http://127.0.0.1:1\"\nbucket = \"bodies\"\naccess_key = \"key\"\nsecret_key = \"hidden\"\n"} {
+		for _, says := range []string{"", "engine = \"pebble\"\n", "engine = \"postgres\"\n"} {
+			text := "hostname = \"mail.example.org\"\n[store]\nurl = \"postgres://martlet:hidden@127.0.0.1:1/m\"\n" + says + more
+			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, args := range []string{"store copy --from pebble --to postgres", "store reopen pebble"} {
+				if got := command(t, "", append(strings.Fields(args), "--config", config)...); got.code != 1 || !strings.Contains(got.err, "there is no store in") {
+					t.Errorf("martlet %s with %q: %+v", args, says, got)
+				}
+			}
+		}
+	}
+	if got := command(t, "", "config", "check", config); got.code != 0 {
+		t.Errorf("%+v", got)
 	}
 }
