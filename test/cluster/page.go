@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,52 +10,82 @@ import (
 	"time"
 )
 
-// pageFile is what WritePage writes into; rowsFile has the rows, so that one fault can be run
+// pageFile is what WritePage writes into. Rows of other runs stay, so that one fault can be run
 // again.
+const pageFile = "docs/cluster-faults.md"
+
+// Marks between which the table stands.
 const (
-	pageFile = "docs/cluster-faults.md"
-	rowsFile = "bin/cluster-faults.json"
+	openTable = "<!-- table -->\n"
+	endTable  = "<!-- /table -->"
 )
 
-// WritePage puts a row into the table, which stands between marks.
+// WritePage puts a row into the table.
 func WritePage(r Row) error {
 	path := filepath.Join(root(), pageFile)
 	page, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	rows := map[string]string{}
-	kept := filepath.Join(root(), rowsFile)
-	if text, err := os.ReadFile(kept); err == nil {
-		if err := json.Unmarshal(text, &rows); err != nil {
-			return fmt.Errorf("%s: %w", kept, err)
-		}
-	}
-	rows[r.Name] = r.line()
-	text, err := json.MarshalIndent(rows, "", "\t")
-	if err == nil {
-		err = os.WriteFile(kept, text, 0o644)
-	}
+	before, is, after, err := partsOf(string(page))
 	if err != nil {
 		return err
 	}
-	const open, end = "<!-- table -->\n", "<!-- /table -->"
-	before, rest, ok := strings.Cut(string(page), open)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		return errors.New(pageFile + " has no place for its table")
-	}
-	return os.WriteFile(path, []byte(before+open+table(rows)+end+after), 0o644)
+	rows := rowsOf(is)
+	rows[r.Name] = r.line()
+	head := fmt.Sprintf("%s, %s.", time.Now().UTC().Format("2006-01-02"), machine())
+	return os.WriteFile(path, []byte(before+openTable+table(head, rows)+endTable+after), 0o644)
 }
 
-func table(rows map[string]string) string {
+// partsOf returns the table of a page, and what stands before and after it.
+func partsOf(page string) (before, table, after string, err error) {
+	before, rest, ok := strings.Cut(page, openTable)
+	table, after, ok2 := strings.Cut(rest, endTable)
+	if !ok || !ok2 {
+		return "", "", "", errors.New(pageFile + " has no place for its table")
+	}
+	return before, table, after, nil
+}
+
+// rowsOf returns the rows of a table by their faults, as line made them.
+func rowsOf(table string) map[string]string {
+	rows := map[string]string{}
+	for row := range strings.Lines(table) {
+		cells := strings.Split(row, " | ")
+		name, ok := strings.CutPrefix(cells[0], "| ")
+		if !ok || name == "fault" {
+			continue
+		}
+		if last := len(cells) - 1; strings.HasPrefix(cells[last], "`") {
+			row = strings.Join(cells[:last], " | ") + " |\n"
+		}
+		rows[name] = row
+	}
+	return rows
+}
+
+// table is a heading, the rows, and how each is had again.
+func table(head string, rows map[string]string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s.\n\n", time.Now().UTC().Format("2006-01-02"), machine())
-	b.WriteString("| fault | held | gap | taken | 4xx | no answer | 5xx | sessions held | ended | lost | doubled | untrue | whole after |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	b.WriteString(head + "\n\n")
+	b.WriteString("| fault | held | gap | taken | 4xx | no answer | 5xx | sessions held | ended | lost | doubled | untrue | whole after | command |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
 	for _, f := range append(Faults(), Control()) {
-		b.WriteString(rows[f.Name])
+		if row, ok := rows[f.Name]; ok {
+			fmt.Fprintf(&b, "%s `%s` |\n", strings.TrimSuffix(row, "\n"), f.command())
+		}
 	}
 	return b.String()
+}
+
+// command runs this fault and no other.
+func (f Fault) command() string {
+	plain := strings.Map(func(c rune) rune {
+		if strings.ContainsRune(`*+?()[]{}^$\'.`, c) {
+			return '.' // also for the shell
+		}
+		return c
+	}, f.Name)
+	return "MARTLET_FAULTS='^" + plain + "$' make test-cluster"
 }
 
 // line is the row of the table.

@@ -2,6 +2,10 @@ package cluster
 
 import (
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -32,5 +36,53 @@ func TestRows(t *testing.T) {
 			t.Errorf("%q is there twice, or breaks the table", f.Name)
 		}
 		seen[f.Name] = true
+	}
+}
+
+// The command beside each fault runs that fault and no other, as a shell reads it.
+func TestCommands(t *testing.T) {
+	all := append(Faults(), Control())
+	for _, f := range all {
+		which, ok := strings.CutSuffix(f.command(), " make test-cluster")
+		if !ok {
+			t.Fatal(f.command())
+		}
+		out, err := exec.Command("sh", "-c", which+" printenv MARTLET_FAULTS").Output()
+		if err != nil {
+			t.Fatalf("%s: %v", which, err)
+		}
+		chosen := regexp.MustCompile(strings.TrimSuffix(string(out), "\n"))
+		for _, other := range all {
+			if chosen.MatchString(other.Name) != (other.Name == f.Name) {
+				t.Errorf("%s is wrong about %q", which, other.Name)
+			}
+		}
+	}
+}
+
+// The page is as this code writes it, has every fault, and writing a row leaves the others.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root(), pageFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, is, _, err := partsOf(string(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, _ := strings.Cut(is, "\n")
+	rows := rowsOf(is)
+	if want := table(head, rows); is != want {
+		t.Errorf("the table should be\n%s", want)
+	}
+	for _, f := range append(Faults(), Control()) {
+		if rows[f.Name] == "" {
+			t.Errorf("%q has no row", f.Name)
+		}
+	}
+	for name, row := range rows {
+		if n := strings.Count(row, " | "); n != 12 || strings.Contains(row, "MARTLET_FAULTS") {
+			t.Errorf("%s: %q", name, row)
+		}
 	}
 }
