@@ -91,7 +91,7 @@ func (d *Doctor) databaseStandby(ctx context.Context) finding {
 	case is.Commit == "off" || is.Commit == "local":
 		return warn(fix, "synchronous_commit is %s: commits do not wait for the standby that there is", is.Commit)
 	case is.InStep == 0 && !is.Hidden:
-		return warn("start the standby; until then commits wait, and nothing is taken in", "no standby keeps step (%d connected), and commits wait for one of %s", is.Standbys, names)
+		return fail("start a standby of the database (docs/cluster.md)", "no standby confirms commits, which wait for one of %s (%d connected): nothing is taken in, and nothing shown", names, is.Standbys)
 	case is.Hidden:
 		return skip("commits wait for a standby of %s; whether one keeps step this user may not see (GRANT pg_read_all_stats)", names)
 	}

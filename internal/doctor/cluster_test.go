@@ -52,7 +52,7 @@ func TestCluster(t *testing.T) {
 		{"database", Warn, "one network", database(func(d *Database) { d.Latency = 40 * time.Millisecond })},
 		{"database-standby", Warn, "ANY 1 (*)", database(func(d *Database) { d.Names, d.InStep, d.Standbys = "", 0, 0 })},
 		{"database-standby", Warn, "synchronous_commit = on", database(func(d *Database) { d.Commit = "local" })},
-		{"database-standby", Warn, "start the standby", database(func(d *Database) { d.InStep = 0 })},
+		{"database-standby", Fail, "start a standby", database(func(d *Database) { d.InStep = 0 })},
 		{"database-standby", Skipped, "", database(func(d *Database) { d.InStep, d.Hidden = 0, true })},
 		{"database-standby", Skipped, "", database(func(d *Database) { d.Foreign = true })},
 		{"database-clock", Warn, "NTP", database(func(d *Database) { d.Ahead = -time.Minute })},
@@ -73,5 +73,13 @@ func TestCluster(t *testing.T) {
 		if f := clusterChecks[i].run(d, t.Context()); f.status != c.status || !strings.Contains(f.fix, c.fix) {
 			t.Errorf("%s should be %s with %q: %+v", c.check, c.status, c.fix, f)
 		}
+	}
+}
+
+// Where the store does not answer that is said, and not that there is nothing in it.
+func TestUnreadDomains(t *testing.T) {
+	f := New(Options{Unread: errors.New("the store does not answer")}).domains(t.Context())
+	if f.status != Fail || !strings.Contains(f.why, "does not answer") || strings.Contains(f.fix, "domain add") {
+		t.Errorf("%+v", f)
 	}
 }

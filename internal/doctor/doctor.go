@@ -80,6 +80,7 @@ type Machine struct {
 type Options struct {
 	Site       publish.Site
 	Domains    []publish.Domain
+	Unread     error // why domains are not known; nil: they are
 	Listeners  []Listener
 	Resolver   publish.Resolver
 	Smarthost  string // host:port that all mail goes out through; "": none

@@ -283,7 +283,10 @@ func (d *Doctor) nameLists(ctx context.Context, dom publish.Domain) finding {
 }
 
 func (d *Doctor) domains(ctx context.Context) finding {
-	if len(d.Domains) == 0 {
+	switch {
+	case d.Unread != nil:
+		return fail("mend the store first", "domains cannot be read, and nothing was looked at that is theirs: %v", d.Unread)
+	case len(d.Domains) == 0:
 		return fail("martlet domain add example.org", "there is no domain yet")
 	}
 	var names []string

@@ -148,6 +148,8 @@ func known(err error) error {
 	switch {
 	case errors.Is(err, errMoved):
 		return fault.Wrap(fault.Unavailable, "the account is being moved", err)
+	case fault.Is(err, fault.Unavailable):
+		return err // which says why
 	case errors.Is(err, errAgain), errors.Is(err, errUnsent), errors.Is(err, errReach), errors.Is(err, errBroken):
 		return fault.Wrap(fault.Unavailable, "the database cannot be reached", err)
 	}
