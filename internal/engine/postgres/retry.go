@@ -1,0 +1,102 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// retry paces the attempts of one call.
+type retry struct {
+	pool     *pool
+	ctx      context.Context
+	patience time.Duration
+	timer    *time.Timer // runs since the call first had to wait
+	over     bool
+	pause    time.Duration
+}
+
+const (
+	firstPause = 10 * time.Millisecond
+	lastPause  = 250 * time.Millisecond
+)
+
+func (p *pool) retry(ctx context.Context) *retry {
+	return &retry{pool: p, ctx: ctx, patience: engine.Patience(ctx, p.opt.Patience), pause: firstPause}
+}
+
+// limit returns a channel on which the end of the patience comes, once; whoever gets it
+// sets over.
+func (r *retry) limit() <-chan time.Time {
+	if r.timer == nil {
+		r.timer = time.NewTimer(r.patience)
+	}
+	return r.timer.C
+}
+
+// again waits before the next attempt, or returns why there is to be none.
+func (r *retry) again(cause error) error {
+	if !passes(cause) {
+		return fault.Wrap(fault.Unavailable, "the database has failed", cause)
+	}
+	if !r.over {
+		pause := time.NewTimer(r.pause)
+		defer pause.Stop()
+		r.pause = min(2*r.pause, lastPause)
+		select {
+		case <-pause.C:
+			return nil
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		case <-r.limit():
+			r.over = true
+		}
+	}
+	return fault.Wrap(fault.Unavailable, r.pool.trouble(), cause)
+}
+
+func (r *retry) stop() {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+}
+
+// passes tells whether an error is one that waiting may mend.
+func passes(err error) bool {
+	var r *refusal
+	if !errors.As(err, &r) || errors.Is(err, errReach) {
+		return true
+	}
+	switch {
+	case r.code == "53100": // disk full
+		return false
+	case strings.HasPrefix(r.code, "40"), strings.HasPrefix(r.code, "53"), strings.HasPrefix(r.code, "57"), strings.HasPrefix(r.code, "08"):
+		return true
+	case r.code == "25006": // a primary that is none any more
+		return true
+	case r.code == "26000": // the statement is not prepared: an error came before it
+		return true
+	}
+	return false
+}
+
+// read carries out reads, which may be repeated, on any connection: fill gathers statements,
+// each sees the rows of one attempt. reset is called before each.
+func (p *pool) read(ctx context.Context, fill func(*conn), reset func(), each func(i int, row [][]byte) error) error {
+	r := p.retry(ctx)
+	defer r.stop()
+	for {
+		reset()
+		err := p.once(ctx, fill, each)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if err := r.again(err); err != nil {
+			return err
+		}
+	}
+}
