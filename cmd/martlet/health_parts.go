@@ -21,11 +21,11 @@ func databaseFigures(s *postgres.Stats) []engineFigure {
 	return []engineFigure{
 		{"reads", "Round trips for records that were not in memory.", s.Reads.Load},
 		{"proofs", "Round trips that asked whether what is in memory is true.", s.Proofs.Load},
-		{"proven", "Shards that these asked for.", s.Proven.Load},
+		{"proven", "Shards whose records in memory were asked about.", s.Proven.Load},
 		{"snapshots", "Transactions that held a moment still for a reader.", s.Snapshots.Load},
-		{"loads", "Transactions with commits.", s.Loads.Load},
-		{"commits", "Commits of shards in them.", s.Commits.Load},
-		{"updates", "Changes in these commits.", s.Updates.Load},
+		{"loads", "Transactions that carried commits of shards.", s.Loads.Load},
+		{"commits", "Commits of shards, of which a transaction carries one or several.", s.Commits.Load},
+		{"updates", "Changes, of which a commit of a shard carries one or several.", s.Updates.Load},
 		{"row_locks", "Transactions that locked a shard first, as others work on it, too.", s.RowLocks.Load},
 		{"clashes", "Commits that came too late, after another node's.", s.Clashes.Load},
 		{"serialization", "Transactions that the database gave up for others.", s.Serialization.Load},
@@ -33,10 +33,10 @@ func databaseFigures(s *postgres.Stats) []engineFigure {
 		{"doubts", "Commits whose connection broke before the answer.", s.Doubts.Load},
 		{"unknown", "Commits of which it stayed unknown whether they came to be.", s.Unknown.Load},
 		{"vouched", "Commits whose wait for a standby was cancelled, and that were made sure of.", s.Vouched.Load},
-		{"forwarded", "Shards brought up to what other nodes have done.", s.Forwarded.Load},
-		{"forgotten", "Shards of which all that was in memory was forgotten for it.", s.Forgotten.Load},
+		{"forwarded", "Shards brought up to date after commits of other nodes.", s.Forwarded.Load},
+		{"forgotten", "Shards of which all records in memory were dropped after commits of other nodes.", s.Forgotten.Load},
 		{"hits", "Records found in memory.", s.Hits.Load},
-		{"misses", "Records, and parts of lists, that were not.", s.Misses.Load},
+		{"misses", "Records, and parts of lists, not found in memory.", s.Misses.Load},
 		{"blobs", "Statements for bodies.", s.Blobs.Load},
 		{"hints", "Hints sent to other nodes.", s.Hints.Load},
 		{"looks", "Looks at shards that somebody waits for.", s.Looks.Load},
@@ -48,10 +48,10 @@ func databaseFigures(s *postgres.Stats) []engineFigure {
 func objectFigures(b *s3.Bucket, c *s3.Cache) (all []engineFigure) {
 	if b != nil {
 		all = append(all,
-			engineFigure{"object_puts", "Requests that put an object.", func() int64 { return b.Counts().Puts }},
-			engineFigure{"object_gets", "Requests that read one.", func() int64 { return b.Counts().Gets }},
-			engineFigure{"object_removes", "Requests that removed one.", func() int64 { return b.Counts().Removes }},
-			engineFigure{"object_lists", "Requests that listed objects.", func() int64 { return b.Counts().Lists }},
+			engineFigure{"object_puts", "Requests to the object store that put an object.", func() int64 { return b.Counts().Puts }},
+			engineFigure{"object_gets", "Requests to the object store that read an object.", func() int64 { return b.Counts().Gets }},
+			engineFigure{"object_removes", "Requests to the object store that removed an object.", func() int64 { return b.Counts().Removes }},
+			engineFigure{"object_lists", "Requests to the object store that listed objects.", func() int64 { return b.Counts().Lists }},
 			engineFigure{"object_retries", "Requests to the object store that were made once more.", func() int64 { return b.Counts().Retries }},
 			engineFigure{"object_resumed", "Objects that broke off and were read on.", func() int64 { return b.Counts().Resumed }},
 			engineFigure{"object_sent_bytes", "Bytes of objects put.", func() int64 { return b.Counts().Sent }},
@@ -60,7 +60,7 @@ func objectFigures(b *s3.Bucket, c *s3.Cache) (all []engineFigure) {
 	if c != nil {
 		all = append(all,
 			engineFigure{"object_cache_hits", "Objects found on this node's disk.", func() int64 { return c.Counts().Hits }},
-			engineFigure{"object_cache_misses", "Objects that were not.", func() int64 { return c.Counts().Misses }},
+			engineFigure{"object_cache_misses", "Objects not found on this node's disk.", func() int64 { return c.Counts().Misses }},
 			engineFigure{"object_cache_damaged", "Objects on this node's disk that were damaged, and read anew.", func() int64 { return c.Counts().Damaged }})
 	}
 	return all
