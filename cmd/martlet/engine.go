@@ -79,6 +79,9 @@ func (h *house) openShared(ctx context.Context) (keeper, error) {
 		return nil, err
 	}
 	e, err := postgres.Open(ctx, o)
+	if fault.Is(err, fault.Unavailable) {
+		return nil, err // which says where
+	}
 	if err != nil {
 		return nil, fault.Wrap(fault.Of(err), "the database "+conf.Discreet(o.URL)+" cannot be used", err)
 	}

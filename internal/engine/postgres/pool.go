@@ -174,6 +174,7 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, engine.Patience(ctx, p.opt.Patience))
 	defer cancel()
 	var all []error
+	var asked []*pgconn.Config
 	first := int(p.first.Load())
 	for i := range p.hosts {
 		n := (first + i) % len(p.hosts)
@@ -191,15 +192,12 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 			_ = c.wire.Close()
 		}
 		p.lonely.unless(p.hosts[n], err)
+		asked = append(asked, p.hosts[n])
 		if all = append(all, err); bounded.Err() != nil {
 			break
 		}
 	}
-	err := errors.Join(all...)
-	if ctx.Err() == nil {
-		p.down.Store(&err)
-	}
-	return nil, fmt.Errorf("%w: %w", errReach, err)
+	return nil, p.missed(ctx, newUnreached(asked, all))
 }
 
 // hostsOf returns a configuration for each host. They are asked one by one: a server that

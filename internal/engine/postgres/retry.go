@@ -41,7 +41,7 @@ func (r *retry) limit() <-chan time.Time {
 // again waits before the next attempt, or returns why there is to be none.
 func (r *retry) again(cause error) error {
 	if !passes(cause) {
-		return fault.Wrap(fault.Unavailable, "the database has failed", cause)
+		return fault.Wrap(fault.Unavailable, "the database cannot be used", cause)
 	}
 	if !r.over {
 		pause := time.NewTimer(r.pause)
@@ -67,6 +67,10 @@ func (r *retry) stop() {
 
 // passes tells whether an error is one that waiting may mend.
 func passes(err error) bool {
+	var u *unreached
+	if errors.As(err, &u) && u.refuses {
+		return false
+	}
 	var r *refusal
 	if !errors.As(err, &r) || errors.Is(err, errReach) {
 		return true
