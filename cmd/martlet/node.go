@@ -18,7 +18,7 @@ import (
 // storedFormat is the newest form of stored records that this program writes. It is raised with
 // each form that earlier versions cannot read; who writes such a form asks node.Format first,
 // which is less while a node of an earlier version lives. 2: the owner of a part of the queue is
-// named.
+// named, and each change of a mailbox has a stamp.
 const storedFormat = 2
 
 // runFile keeps what names the last run of this machine's server: who has the lock of the data

@@ -134,7 +134,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err = mayServe(ctx, h.engine, cfg.Store.Engine); err != nil {
 		return err
 	}
-	if h.store, err = store.Open(h.engine, storeOptions(cfg, h.spool, h.log)); err != nil {
+	keep := storeOptions(cfg, h.spool, h.log)
+	keep.Format = h.node.Format
+	if h.store, err = store.Open(h.engine, keep); err != nil {
 		return err
 	}
 	who, err := directoryOptions(cfg, h.log)

@@ -59,7 +59,7 @@ func (a *Account) ID() mail.AccountID { return a.id }
 // As returns the account as a user meets it, its owner or another: changes need the
 // user's rights on the mailbox, and \Seen is the user's own.
 func (a *Account) As(user mail.AccountID) *Account {
-	return &Account{accountState: a.accountState, as: user}
+	return &Account{accountState: a.accountState, as: user, upon: a.upon}
 }
 
 // guest returns the user of the handle if that is not the owner, else 0.
@@ -81,7 +81,7 @@ func (a *Account) Update(ctx context.Context, fn func(*Tx) error) error {
 
 func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) error {
 	var tx *Tx // of the last run of fn, which is the one that counts
-	began := a.store.Moment()
+	began := a.begin()
 	err := a.store.eng.Update(ctx, a.shard, func(w engine.Writer) (err error) {
 		if tx, err = newTx(a, w, create); err != nil {
 			return err

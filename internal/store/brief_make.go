@@ -55,7 +55,7 @@ func (j *briefJob) same(other briefJob) bool {
 // again.
 func (a *Account) MakeBriefs(box mail.MailboxID, kinds []BriefKind, uids []mail.UID) {
 	st := a.store
-	job := briefJob{a.As(0), box, kinds, uids}
+	job := briefJob{&Account{accountState: a.accountState}, box, kinds, uids}
 	st.briefing.mu.Lock()
 	defer st.briefing.mu.Unlock()
 	waiting := st.briefing.jobs
@@ -118,19 +118,21 @@ type numbered struct {
 }
 
 func (j *briefJob) make(ctx context.Context, uids []mail.UID) error {
-	made, err := j.gather(ctx, uids)
+	of, made, err := j.gather(ctx, uids)
 	if err != nil || len(made) == 0 {
 		return err
 	}
-	return j.keep(ctx, made)
+	return j.keep(ctx, of, made)
 }
 
-func (j *briefJob) gather(ctx context.Context, uids []mail.UID) (made []numbered, err error) {
+// gather makes briefs; of is the mailbox as they are of it.
+func (j *briefJob) gather(ctx context.Context, uids []mail.UID) (of *Picture, made []numbered, err error) {
 	err = j.account.View(ctx, func(s *Snapshot) error {
 		m, err := s.mailbox(j.box)
 		if err != nil {
 			return err
 		}
+		of = newPicture(m, nil, nil)
 		made = nil
 		for _, uid := range uids {
 			if pageOf(uid) >= pageOf(m.UIDNext) {
@@ -148,16 +150,24 @@ func (j *briefJob) gather(ctx context.Context, uids []mail.UID) (made []numbered
 		}
 		return nil
 	})
-	return made, err
+	return of, made, err
 }
 
-// keep writes briefs, but not those of pages from which a message went meanwhile. It is no
+// keep writes briefs, but not those of pages from which a message went meanwhile, and none if the
+// mailbox does not go on from where they were made. It is no
 // change of the account: nobody who watches it is woken, and no picture is stale.
-func (j *briefJob) keep(ctx context.Context, made []numbered) error {
+func (j *briefJob) keep(ctx context.Context, of *Picture, made []numbered) error {
 	a := j.account
 	return a.store.eng.Update(ctx, a.shard, func(w engine.Writer) error {
 		s, err := newSnapshot(a, w)
 		if err != nil {
+			return err
+		}
+		now, err := s.mailbox(j.box)
+		if err != nil {
+			return err
+		}
+		if follows, err := s.follows(&now, of); err != nil || !follows {
 			return err
 		}
 		for _, m := range made {

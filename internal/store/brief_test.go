@@ -173,7 +173,7 @@ func TestBriefsOfWhatGoesMeanwhile(t *testing.T) {
 	box := w.box(t, "INBOX").ID
 	w.fill(t, box, 200, "note")
 	job := briefJob{w.a, box, everyBrief, nil}
-	made, err := job.gather(ctx, []mail.UID{0, 64, 128, 192})
+	of, made, err := job.gather(ctx, []mail.UID{0, 64, 128, 192})
 	if err != nil || len(made) != 9 {
 		t.Fatal(len(made), err)
 	}
@@ -181,7 +181,7 @@ func TestBriefsOfWhatGoesMeanwhile(t *testing.T) {
 		_, err := tx.Expunge(box, mail.SetOf(70), false)
 		return err
 	})
-	if err := job.keep(ctx, made); err != nil {
+	if err := job.keep(ctx, of, made); err != nil {
 		t.Fatal(err)
 	}
 	w.verify(t)
@@ -211,7 +211,7 @@ func TestBriefsTooLarge(t *testing.T) {
 		t.Errorf("%d records", n)
 	}
 	w.verify(t)
-	made, err := (&briefJob{w.a, box, everyBrief, nil}).gather(ctx, []mail.UID{1, 64})
+	_, made, err := (&briefJob{w.a, box, everyBrief, nil}).gather(ctx, []mail.UID{1, 64})
 	if err != nil || len(made) != 0 {
 		t.Errorf("made again: %d, %v", len(made), err)
 	}

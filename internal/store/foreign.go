@@ -41,6 +41,8 @@ type attendance struct {
 	on     atomic.Bool
 	proved atomic.Uint64 // moment at which the last look began
 	seen   atomic.Uint64 // highest modseq that anybody here has seen
+
+	setBacks atomic.Uint64 // how often it had to be forgotten
 }
 
 // Attend has the engine tell of what other processes change until leave is called, so that
@@ -105,24 +107,48 @@ func (a *accountState) isProved(since uint64) bool {
 
 // look is View, noted as what it proves.
 func (a *Account) look(ctx context.Context, fn func(*Snapshot) error) error {
-	began, seen := a.store.Moment(), mail.ModSeq(0)
+	began, seen := a.begin(), mail.ModSeq(0)
 	err := a.view(ctx, func(s *Snapshot) error {
 		seen = s.acct.modSeq
 		return fn(s)
 	})
 	if err == nil {
+		if seen < began.seen {
+			a.setBack()
+		}
 		a.looked(began, seen)
 	}
 	return err
 }
 
-// looked notes that a View or Update that began at a moment has seen the account.
-func (a *accountState) looked(began uint64, seen mail.ModSeq) {
+// beginning is where a View or Update began.
+type beginning struct {
+	moment   uint64
+	seen     mail.ModSeq // highest that had been seen
+	setBacks uint64
+}
+
+func (a *accountState) begin() (b beginning) {
+	if a.store.shared == nil {
+		return b
+	}
+	at := &a.attendance
+	b.setBacks = at.setBacks.Load()
+	b.moment, b.seen = a.store.Moment(), mail.ModSeq(at.seen.Load())
+	return b
+}
+
+// looked notes that a View or Update has seen the account. What it saw before the account was set
+// back counts no more.
+func (a *accountState) looked(began beginning, seen mail.ModSeq) {
 	if a.store.shared == nil {
 		return
 	}
-	raise(&a.attendance.proved, began)
-	raise(&a.attendance.seen, uint64(seen))
+	at := &a.attendance
+	raise(&at.proved, began.moment)
+	if at.setBacks.Load() == began.setBacks || seen < began.seen {
+		raise(&at.seen, uint64(seen))
+	}
 }
 
 func raise(n *atomic.Uint64, to uint64) {

@@ -29,11 +29,15 @@ func (c *Changes) isEmpty() bool {
 
 func (c *Changes) encode(stamp uint32) []byte {
 	var e enc
-	e.U(uint64(stamp))
+	kind := recLog
+	if stamp != 0 {
+		kind = recStampedLog
+		e.U(uint64(stamp))
+	}
 	e = enc(c.Arrived.AppendBinary(e))
 	e = c.Changed.AppendBinary(e)
 	e = c.Expunged.AppendBinary(e)
-	return seal(recStampedLog, e)
+	return seal(kind, e)
 }
 
 // openLog returns the stamp of a log record, 0 if it has none, and the sets that follow.

@@ -65,12 +65,24 @@ func (m *Mailbox) encode() []byte {
 	for _, k := range m.Keywords {
 		e.Str(k)
 	}
-	e.U(uint64(m.stamp))
+	kind := recStampedMailbox
+	switch {
+	case m.stamp != 0:
+		e.U(uint64(m.stamp))
+	case m.notes != 0:
+		kind = recNotedMailbox
+	case m.isShared():
+		kind = recSharedMailbox
+	default:
+		return seal(recMailbox, e)
+	}
 	e.U(uint64(m.guests))
 	encodeGrants(&e, m.Grants)
-	e.U(uint64(m.notes))
-	e.I(m.noteBytes)
-	return seal(recStampedMailbox, e)
+	if kind != recSharedMailbox {
+		e.U(uint64(m.notes))
+		e.I(m.noteBytes)
+	}
+	return seal(kind, e)
 }
 
 func decodeMailbox(b []byte) (Mailbox, error) {

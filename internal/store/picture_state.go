@@ -96,6 +96,24 @@ func (a *Account) box(id mail.MailboxID) *boxState {
 	return s
 }
 
+// box0 is box of the owner's picture.
+func (a *Account) box0(id mail.MailboxID) *boxState {
+	return (&Account{accountState: a.accountState}).box(id)
+}
+
+// replace puts a picture in the place of the one that it was made of, if nobody is at it.
+func (s *boxState) replace(old, now *Picture) bool {
+	if !s.mu.TryLock() {
+		return false
+	}
+	defer s.mu.Unlock()
+	if s.picture != old {
+		return false
+	}
+	s.picture, s.asked = now, false
+	return true
+}
+
 // pictureAt returns the mailbox, as its owner sees it, if the picture of what is on record is
 // at hand. asked tells whether anybody has wanted it since it was made.
 func (a *Account) pictureAt(m *Mailbox) (p *Picture, asked bool) {
@@ -211,6 +229,9 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState)
 			a.name(&now.box)
 		}
 	default:
+		if now != base && !a.box0(box).replace(base, now) && seen != state.picture {
+			seen.inLine(a.store.lines.Add(1)) // the owner's may go on otherwise from where this began
+		}
 		state.picture, state.base = seen, now
 	}
 	return nil
@@ -241,7 +262,8 @@ func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Complete {
+	// Where the line of the old picture is gone nobody knows whether this goes on from it.
+	if c.Complete && (s.account.store.shared == nil || old.box.HighestModSeq > m.LogFloor) {
 		return s.forward(m, old, &c)
 	}
 	return s.loadIn(m, old.line)

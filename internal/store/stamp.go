@@ -43,6 +43,17 @@ func (s *stamps) draw() uint32 {
 	return rand.New(rand.NewPCG(s.seed, s.drawn.Add(1))).Uint32N(1<<28-1) + 1
 }
 
+// stampsForm is the form of stored records from which on there are stamps.
+const stampsForm = 2
+
+// newStamp draws a stamp for a commit; 0 is none.
+func (s *Store) newStamp() uint32 {
+	if s.opt.Format != nil && s.opt.Format() < stampsForm {
+		return 0
+	}
+	return s.stamps.draw()
+}
+
 // ErrSetBack is what calls of an Account of Upon fail with when the mailbox does not go on from
 // the picture: the store has lost changes that the picture shows.
 var ErrSetBack = fault.New(fault.Unavailable, "the store was set back to an earlier state; connect again")
@@ -74,30 +85,32 @@ func (s *Snapshot) follows(m *Mailbox, p *Picture) (bool, error) {
 	switch {
 	case m.HighestModSeq <= at:
 		return p.isOf(m), nil
-	case s.account.store.shared == nil, at <= m.LogFloor, p.box.stamp == 0:
+	case s.account.store.shared == nil, at <= m.LogFloor:
 		return true, nil
 	}
 	line := engine.Key(famLog, uint64(m.ID), uint64(at))
-	follows, bad := false, error(nil)
+	follows, bad := p.box.stamp == 0, error(nil) // where there were no stamps yet there may be no line
 	// Whoever asks is going to read the lines after it, and an engine that is not on this
 	// machine reads on.
 	err := s.r.Scan(line, engine.Key(famLog, uint64(m.ID)+1), false, func(k, v []byte) bool {
-		var stamp uint32
-		stamp, _, bad = openLog(v)
-		follows = bytes.Equal(k, line) && stamp == p.box.stamp
+		if bytes.Equal(k, line) {
+			var stamp uint32
+			stamp, _, bad = openLog(v)
+			follows = stamp == p.box.stamp
+		}
 		return false
 	})
 	return follows && err == nil && bad == nil, cmp.Or(err, bad)
 }
 
 // stillUpon fails if the mailbox of a picture does not go on from there. That there is none any
-// more, or that it has other UIDs, shows without this.
+// more shows without this.
 func (s *Snapshot) stillUpon(p *Picture) error {
 	m, err := s.mailbox(p.box.ID)
 	if fault.Is(err, fault.NotFound) {
 		return nil
 	}
-	if err != nil || m.UIDValidity != p.box.UIDValidity {
+	if err != nil {
 		return err
 	}
 	follows, err := s.follows(&m, p)
@@ -120,6 +133,7 @@ func (a *accountState) setBack() {
 	if a.store.shared == nil {
 		return
 	}
+	a.attendance.setBacks.Add(1)
 	a.attendance.seen.Store(0)
 	a.lose(1)
 }

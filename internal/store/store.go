@@ -43,6 +43,7 @@ const (
 // Options are what a store is told at Open. Now must be given.
 type Options struct {
 	Now          func() time.Time
+	Format       func() uint64             // newest form of stored records that all nodes can read; nil: that of this program
 	Rand         io.Reader                 // where stamps of changes begin; nil: at Now, which is for who works on the store alone
 	Spool        func() (SpoolFile, error) // a file for a message of over half a megabyte on its way in; nil: memory holds it
 	MaxMessage   int64                     // largest message taken in, in bytes; 0: 50 MB

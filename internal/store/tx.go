@@ -57,7 +57,7 @@ func newTx(a *Account, w engine.Writer, create bool) (*Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tx{Snapshot: *s, w: w, now: a.store.opt.Now(), mod: s.acct.modSeq + 1, stamp: a.store.stamps.draw(), boxes: map[mail.MailboxID]*txBox{}}, nil
+	return &Tx{Snapshot: *s, w: w, now: a.store.opt.Now(), mod: s.acct.modSeq + 1, stamp: a.store.newStamp(), boxes: map[mail.MailboxID]*txBox{}}, nil
 }
 
 // ModSeq returns the modseq that this Update's changes get.
@@ -301,7 +301,8 @@ func (tx *Tx) flushBox(b *txBox) error {
 	if err := tx.flushSeen(b); err != nil {
 		return err
 	}
-	if b.HighestModSeq == tx.mod { // else it has not changed for those who look at it
+	// Else it has not changed for those who look at it, or there is nothing to say.
+	if b.HighestModSeq == tx.mod && (tx.stamp != 0 || !b.log.isEmpty()) {
 		if err := tx.putLog(b.ID, &b.log); err != nil {
 			return err
 		}

@@ -63,7 +63,11 @@ func (s *session) exchange(at *target, old mail.UID, message store.NewMessage, h
 		}
 		return err
 	}
-	err = at.acct.Update(s.ctx, func(tx *store.Tx) (err error) {
+	acct := at.acct
+	if here {
+		acct = s.view.acct // which goes on from what the client knows
+	}
+	err = acct.Update(s.ctx, func(tx *store.Tx) (err error) {
 		if here {
 			err = take(tx)
 		}

@@ -190,7 +190,9 @@ func (g *gathering) name(id mail.MailboxID, is boxName, others bool) {
 // messages looks what has happened to the messages of a mailbox since a modseq.
 func (g *gathering) messages(box store.Mailbox, since mail.ModSeq) error {
 	// A change may have been seen before the follower has named it.
-	since = max(since, g.w.told[box.ID]+1)
+	if told := g.w.told[box.ID]; told <= box.HighestModSeq { // else the store was set back
+		since = max(since, told+1)
+	}
 	if box.HighestModSeq < since {
 		return nil
 	}

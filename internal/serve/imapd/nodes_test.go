@@ -224,7 +224,8 @@ func TestSetBackEndsSessions(t *testing.T) {
 	w.deliver("INBOX", message("lost"), 0)
 	sessions := map[string]*client{}
 	for _, asks := range []string{"NOOP", "FETCH 2 FLAGS", "FETCH 2 BODY.PEEK[]", "STORE 2 +FLAGS (\\Deleted)", "UID STORE 2 +FLAGS.SILENT (\\Deleted)",
-		"EXPUNGE", "UID EXPUNGE 2", "UID MOVE 2 Archive", "COPY 2 Archive", "CLOSE", "SEARCH BODY first", "IDLE"} {
+		"EXPUNGE", "UID EXPUNGE 2", "UID MOVE 2 Archive", "COPY 2 Archive", "CLOSE", "SEARCH BODY first",
+		"UID REPLACE 2 INBOX {24+}\r\nSubject: new\r\n\r\nbody\r\n\r\n", "IDLE"} {
 		c := w.login(asks, "")
 		c.command(t, "SELECT INBOX")
 		if sessions[asks] = c; asks == "IDLE" {
