@@ -47,7 +47,7 @@ func (d *Directory) AddAccountWith(ctx context.Context, addr mail.Address, with 
 	if err != nil {
 		return Account{}, err
 	}
-	if err := d.data.CreateAccount(ctx, id, quota); err != nil {
+	if err := d.data.CreateAccount(d.filling(ctx, addr, id), id, quota); err != nil {
 		return Account{}, err
 	}
 	if err := d.moveIn(ctx, addr, id, rec); err != nil {
@@ -63,10 +63,8 @@ func (d *Directory) moveIn(ctx context.Context, addr mail.Address, id mail.Accou
 		if err := mustBeFree(w, folded); err != nil {
 			return err
 		}
-		if still, err := isPending(w, folded, id); err != nil {
+		if err := mustBePending(w, folded, id); err != nil {
 			return err
-		} else if !still {
-			return fault.Newf(fault.Busy, "%s was removed while it was being made", folded)
 		}
 		if err := w.Delete(pendingKey(folded)); err != nil {
 			return err
@@ -78,14 +76,22 @@ func (d *Directory) moveIn(ctx context.Context, addr mail.Address, id mail.Accou
 	})
 }
 
-// isPending tells whether an id is still the one of an account in the making.
-func isPending(r engine.Reader, folded mail.Address, id mail.AccountID) (bool, error) {
+// filling is for making the data of an account that has been reserved.
+func (d *Directory) filling(ctx context.Context, addr mail.Address, id mail.AccountID) context.Context {
+	folded := canonical(addr)
+	return d.provided(ctx, func(r engine.Reader) error { return mustBePending(r, folded, id) })
+}
+
+// mustBePending fails unless an id is still the one of an account in the making.
+func mustBePending(r engine.Reader, folded mail.Address, id mail.AccountID) error {
 	_, dec, found, err := get(r, pendingKey(folded), recPending)
-	if err != nil || !found {
-		return false, err
+	if err != nil {
+		return err
 	}
-	is := mail.AccountID(dec.number())
-	return is == id, dec.done()
+	if found && mail.AccountID(dec.number()) == id {
+		return dec.done()
+	}
+	return fault.Newf(fault.Busy, "%s was removed while it was being made", folded)
 }
 
 // reserve gives an address that is free an id, or the id that an earlier call which
@@ -190,11 +196,29 @@ func needAccount(r engine.Reader, folded mail.Address) (entry, error) {
 }
 
 func (d *Directory) finishRemoval(ctx context.Context, id mail.AccountID) error {
-	if err := d.data.DeleteAccount(ctx, id); err != nil {
+	err := d.data.DeleteAccount(d.provided(ctx, func(r engine.Reader) error {
+		_, waits, err := r.Get(removedKey(id))
+		if err == nil && !waits {
+			err = errFinished
+		}
+		return err
+	}), id)
+	if errors.Is(err, errFinished) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return d.update(ctx, func(w engine.Writer) error { return w.Delete(removedKey(id)) })
+	return d.update(ctx, func(w engine.Writer) error {
+		if _, waits, err := w.Get(removedKey(id)); err != nil || !waits {
+			return err
+		}
+		return w.Delete(removedKey(id))
+	})
 }
+
+// errFinished is of a removal that another process has brought to its end.
+var errFinished = fault.New(fault.NotFound, "the account's data is removed already")
 
 // finishRemovals removes the data of accounts whose removal was cut short. One that
 // cannot be removed now waits for the next Open.

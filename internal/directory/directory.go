@@ -27,9 +27,13 @@ import (
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
-// Data makes and removes the mailboxes of accounts. *store.Store is one. Both
-// methods may be repeated after any failure.
+// Data makes and removes the mailboxes of accounts. *store.Store is one. What makes and
+// removes them may be repeated after any failure.
 type Data interface {
+	// Provided returns a context in which they do nothing once it is too late: meant is asked,
+	// when they have seen what is there, whether it is still to be done, and still at the end
+	// of each change.
+	Provided(ctx context.Context, meant func(context.Context) error, still func() error) context.Context
 	CreateAccount(ctx context.Context, id mail.AccountID, quota store.Quota) error
 	DeleteAccount(ctx context.Context, id mail.AccountID) error
 }
@@ -229,6 +233,12 @@ func mustBeAlone(ctx context.Context) error {
 	return nil
 }
 
+// provided is for what the store is to do of a step of making or removing an account.
+func (d *Directory) provided(ctx context.Context, meant func(engine.Reader) error) context.Context {
+	return d.data.Provided(ctx, func(ctx context.Context) error { return d.eng.View(ctx, shard, meant) },
+		func() error { return mustBeAlone(ctx) })
+}
+
 // readMeta finds the directory's secret, or makes one.
 func (d *Directory) readMeta(ctx context.Context) error {
 	fresh := make([]byte, 32)
@@ -254,10 +264,10 @@ func (d *Directory) readMeta(ctx context.Context) error {
 // update changes the directory and forgets what is cached of it.
 func (d *Directory) update(ctx context.Context, fn func(engine.Writer) error) error {
 	err := d.eng.Update(ctx, shard, func(w engine.Writer) error {
-		if err := mustBeAlone(ctx); err != nil {
+		if err := fn(w); err != nil {
 			return err
 		}
-		return fn(w)
+		return mustBeAlone(ctx) // after fn has read: whatever changes from now on makes the commit fail
 	})
 	d.cache.clear() // whatever the outcome: it may be unknown
 	return err

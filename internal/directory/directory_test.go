@@ -42,6 +42,10 @@ type counted struct {
 	fail error
 }
 
+func (*counted) Provided(ctx context.Context, _ func(context.Context) error, _ func() error) context.Context {
+	return ctx
+}
+
 func (c *counted) CreateAccount(_ context.Context, id mail.AccountID, _ store.Quota) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

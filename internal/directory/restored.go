@@ -80,7 +80,7 @@ func (d *Directory) Adopt(ctx context.Context, from *Directory, addr mail.Addres
 	if err != nil {
 		return Account{}, err
 	}
-	if err := bring(ctx, had.ID, id, same && id == had.ID); err != nil {
+	if err := bring(d.filling(ctx, addr, id), had.ID, id, same && id == had.ID); err != nil {
 		return Account{}, err
 	}
 	err = d.moveIn(ctx, addr, id, rec)

@@ -89,7 +89,10 @@ func (a *Account) update(ctx context.Context, create bool, fn func(*Tx) error) e
 		if err := fn(tx); err != nil {
 			return err
 		}
-		return tx.flush()
+		if err := tx.flush(); err != nil {
+			return err
+		}
+		return standing(ctx)
 	})
 	if err == nil || fault.Is(err, fault.Unknown) {
 		generation := a.generation.Add(1) // pictures are stale, but those that advance

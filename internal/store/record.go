@@ -38,6 +38,7 @@ const (
 	famOrigin   = 'r' // UID of a deleted message that is kept -> where it lay
 	famLost     = 'u' // mailbox id -> name and role of a deleted mailbox, of which messages are kept
 	famDraft    = 'D' // hash of a Message-ID -> UID, message id of the newest deleted draft that is kept
+	famBirth    = 'B' // which of the accounts that were made under its id it is
 	famTie      = 'I' // mailbox elsewhere, key there -> message that was brought
 	famTiedBox  = 'J' // mailbox elsewhere -> what is known of it
 	famRegistry = 'A' // (registry shard) account id
@@ -89,6 +90,7 @@ const (
 	recTiedBox        // a mailbox elsewhere
 	recStampedMailbox // a mailbox with the stamp of its last change
 	recStampedLog     // what changed, and the stamp
+	recBirth          // which account of its id it is
 	recEnd            // not a record: one more than the last
 )
 

@@ -213,7 +213,7 @@ func (tx *Tx) dropDerived() error {
 // key says all.
 func (tx *Tx) dropBroken(note func(uid mail.UID, format string, args ...any)) error {
 	bare := map[byte]byte{famSub: recSub, famSharer: recSharer}
-	for _, family := range []byte{famLog, famThread, famOnce, famURLKey, famDraft, famSub, famSharer} {
+	for _, family := range []byte{famLog, famThread, famOnce, famURLKey, famDraft, famBirth, famSub, famSharer} {
 		var broken [][]byte
 		err := tx.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, v []byte) bool {
 			if _, _, err := record.Open(v); err != nil {

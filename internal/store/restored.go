@@ -125,18 +125,19 @@ const adoptBytes = 4 << 20
 // lost, may have been told to clients. If that cannot be done, as records were damaged when they
 // were saved, the account is mended first, and mended is told of all that this does.
 func (s *Store) Adopt(ctx context.Context, id mail.AccountID, records func(put func(key, value []byte) error) error, mended func(Mended)) error {
-	err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
-		return w.Put(RegistryEntry(id))
-	})
+	a := s.Account(id)
+	was, err := a.born(ctx)
 	if err != nil {
 		return err
 	}
-	a := s.Account(id)
-	defer a.forgetPictures()
-	if err := a.eraseRecords(ctx); err != nil {
+	if err := s.register(ctx, id); err != nil {
 		return err
 	}
-	b := adoption{ctx: ctx, account: a}
+	defer a.forgetPictures()
+	b := adoption{ctx: ctx, account: a, birth: s.newBirth()}
+	if err := a.erase(ctx, was, b.birth); err != nil {
+		return err
+	}
 	if err := records(b.put); err != nil {
 		return err
 	}
@@ -156,16 +157,13 @@ func (s *Store) Adopt(ctx context.Context, id mail.AccountID, records func(put f
 	return a.noteGrants(ctx)
 }
 
-func (a *Account) eraseRecords(ctx context.Context) error {
-	return a.store.eng.Update(ctx, a.shard, func(w engine.Writer) error { return w.DeleteRange(nil, nil) })
-}
-
 // adoption gathers records for Updates.
 type adoption struct {
 	ctx     context.Context
 	account *Account
 	list    [][2][]byte
 	size    int
+	birth   []byte // of the account that is being made
 	last    []byte // the account's own record, without which the others are none
 }
 
@@ -173,6 +171,9 @@ func (b *adoption) put(key, value []byte) error {
 	if len(key) == 1 && key[0] == famAccount {
 		b.last = slices.Clone(value)
 		return nil
+	}
+	if key[0] == famBirth {
+		return nil // of the account that was
 	}
 	b.list = append(b.list, [2][]byte{slices.Clone(key), slices.Clone(value)})
 	if b.size += len(key) + len(value); b.size < adoptBytes {
@@ -191,6 +192,9 @@ func (b *adoption) finish() error {
 
 func (b *adoption) flush() error {
 	err := b.account.store.eng.Update(b.ctx, b.account.shard, func(w engine.Writer) error {
+		if err := b.account.mustBe(b.ctx, w, b.birth); err != nil {
+			return err
+		}
 		for _, kv := range b.list {
 			if err := w.Put(kv[0], kv[1]); err != nil {
 				return err

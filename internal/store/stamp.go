@@ -39,9 +39,12 @@ func (s *stamps) begin(from io.Reader, now time.Time) error {
 
 // draw returns one of 2^28-1. That two are equal by chance, at one modseq of one mailbox and
 // after a loss, is as rare; each costs the log four bytes.
-func (s *stamps) draw() uint32 {
-	return rand.New(rand.NewPCG(s.seed, s.drawn.Add(1))).Uint32N(1<<28-1) + 1
-}
+func (s *stamps) draw() uint32 { return s.next().Uint32N(1<<28-1) + 1 }
+
+// number returns one of 2^64.
+func (s *stamps) number() uint64 { return s.next().Uint64() }
+
+func (s *stamps) next() *rand.Rand { return rand.New(rand.NewPCG(s.seed, s.drawn.Add(1))) }
 
 // stampsForm is the form of stored records from which on there are stamps.
 const stampsForm = 2

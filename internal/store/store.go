@@ -166,18 +166,26 @@ var DefaultMailboxes = [...]struct {
 // CreateAccount makes an account with the default mailboxes. If it has data already
 // nothing happens, so that a caller may repeat it after any failure.
 func (s *Store) CreateAccount(ctx context.Context, id mail.AccountID, quota Quota) error {
-	err := s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
-		return w.Put(engine.Key(famRegistry, uint64(id)), seal(recRegistry, nil))
-	})
+	a := s.Account(id)
+	was, err := a.born(ctx)
 	if err != nil {
 		return err
 	}
-	a := s.Account(id)
+	if err := s.register(ctx, id); err != nil {
+		return err
+	}
+	birth := s.newBirth()
 	return a.update(ctx, true, func(tx *Tx) error {
 		if tx.acct.nextMessage != 0 {
 			return nil
 		}
+		if err := a.mustBe(ctx, tx.w, was); err != nil {
+			return err
+		}
 		if err := tx.clear(); err != nil {
+			return err
+		}
+		if err := tx.w.Put(birthKey, birth); err != nil {
 			return err
 		}
 		tx.acct = accountRecord{nextMailbox: 1, nextMessage: 1, quota: quota}
@@ -205,19 +213,17 @@ func (tx *Tx) clear() error {
 }
 
 // DeleteAccount removes an account's records. Its bodies go at the next Sweep that
-// finds nobody else refers to them.
+// finds nobody else refers to them. Faults: Busy if the account was made anew meanwhile.
 func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 	a := s.Account(id)
-	err := s.eng.Update(ctx, a.shard, func(w engine.Writer) error { return w.DeleteRange(nil, nil) })
+	birth, err := a.born(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.eng.Update(ctx, registryShard, func(w engine.Writer) error {
-		if err := w.Delete(engine.Key(famOpen, uint64(id))); err != nil {
-			return err
-		}
-		return w.Delete(engine.Key(famRegistry, uint64(id)))
-	})
+	if err := a.erase(ctx, birth, nil); err != nil {
+		return err
+	}
+	err = s.unregister(ctx, id)
 	a.generation.Add(1)
 	a.changed(ctx, nil)
 	return err
@@ -235,7 +241,7 @@ func (s *Store) Holders(ctx context.Context) ([]mail.AccountID, error) {
 	return ids, err
 }
 
-// Holds tells whether there is any record of an account.
+// Holds tells whether there is any record of an account but its birth.
 func (s *Store) Holds(ctx context.Context, id mail.AccountID) (some bool, err error) {
 	err = s.eng.View(ctx, ShardOf(id), func(r engine.Reader) (err error) { some, err = hasRecords(r); return err })
 	return some, err

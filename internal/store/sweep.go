@@ -149,8 +149,9 @@ func (a *Account) headless(ctx context.Context) error {
 	})
 }
 
+// hasRecords tells whether an account has any but its birth, which says nothing of mail.
 func hasRecords(r engine.Reader) (some bool, err error) {
-	err = r.Scan(nil, nil, false, func(_, _ []byte) bool { some = true; return false })
+	err = r.Scan(nil, nil, false, func(k, _ []byte) bool { some = k[0] != famBirth; return !some })
 	return some, err
 }
 

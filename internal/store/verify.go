@@ -353,7 +353,7 @@ func (v *verifier) sums() error {
 	kinds := map[byte][]byte{
 		famLog: {recLog, recStampedLog}, famThread: {recThread}, famOnce: {recOnce}, famSub: {recSub}, famPlaces: {recPlaces},
 		famURLKey: {recURLKey}, famSharer: {recSharer}, famDoomed: {recDoomed, recKeptDoomed}, famGrams: {recGrams}, famName: {recName},
-		famPage: {recPage, recRows}, famMarks: {recMarks},
+		famPage: {recPage, recRows}, famMarks: {recMarks}, famBirth: {recBirth},
 	}
 	for family, allowed := range kinds {
 		err := v.snap.r.Scan([]byte{family}, []byte{family + 1}, false, func(k, val []byte) bool {
