@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/doctor"
 	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/engine/postgres"
 )
 
 // This file shows the doctor what several nodes share.
@@ -23,6 +25,11 @@ func (h *house) clusterFacts() *doctor.Cluster {
 		return nil
 	}
 	c := &doctor.Cluster{Database: h.databaseForDoctor}
+	for _, d := range h.doors() {
+		if d.Name != postgres.HomeGroup {
+			c.Groups = append(c.Groups, d.Name)
+		}
+	}
 	if h.bucket != nil {
 		c.Objects = func(ctx context.Context) error {
 			if err := h.bucket.Check(engine.Patient(ctx, lookWait), "doctor/"+connectionID()+connectionID()); err != nil {
@@ -41,12 +48,18 @@ func (h *house) clusterFacts() *doctor.Cluster {
 	return c
 }
 
-func (h *house) databaseForDoctor(ctx context.Context) doctor.Database {
-	f := lookAtDatabase(ctx, databaseURL(h.cfg))
-	return doctor.Database{
-		Host: f.Host, Problem: f.Problem, ReadOnly: f.ReadOnly, Latency: time.Duration(f.LatencyMS * float64(time.Millisecond)),
-		Foreign: f.Foreign, Commit: f.Commit, Names: f.Names, Standbys: f.Standbys, InStep: f.InStep, Hidden: f.Hidden, Ahead: f.clock, Slack: f.slack,
+// databaseForDoctor looks at the database of a group; "": the home group.
+func (h *house) databaseForDoctor(ctx context.Context, group string) doctor.Database {
+	for _, d := range h.doors() {
+		if d.Name == cmp.Or(group, postgres.HomeGroup) {
+			f := lookThrough(ctx, d)
+			return doctor.Database{
+				Host: f.Host, Problem: f.Problem, ReadOnly: f.ReadOnly, Latency: time.Duration(f.LatencyMS * float64(time.Millisecond)),
+				Foreign: f.Foreign, Commit: f.Commit, Names: f.Names, Standbys: f.Standbys, InStep: f.InStep, Hidden: f.Hidden, Ahead: f.clock, Slack: f.slack,
+			}
+		}
 	}
+	return doctor.Database{Problem: "the group is not known"}
 }
 
 // openDatabase tells whether connections to a database may go in the clear over a network.

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/engine/postgres"
 )
 
 // databaseFacts are what a look at a database tells. Its JSON is public interface.
@@ -59,6 +60,24 @@ func lookAtDatabase(ctx context.Context, url string) (f databaseFacts) {
 		}
 		return plainProblem(ctx, err)
 	}()
+	return f
+}
+
+// doors are how the databases of all groups are reached that this node knows, the home group's
+// first.
+func (h *house) doors() []postgres.Door {
+	if e, ok := h.engine.(*postgres.Engine); ok {
+		return e.Doors()
+	}
+	return []postgres.Door{{Name: postgres.HomeGroup, URL: databaseURL(h.cfg)}}
+}
+
+// lookThrough looks at the database of a group. One that answers is of no use if it is another.
+func lookThrough(ctx context.Context, d postgres.Door) databaseFacts {
+	f := lookAtDatabase(ctx, d.URL)
+	if f.Reachable && d.Other {
+		f.Reachable, f.Problem = false, oneLine(d.Down.Error())
+	}
 	return f
 }
 

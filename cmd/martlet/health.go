@@ -53,11 +53,13 @@ type sessionsHealth struct {
 
 // groupHealth is one of several databases that accounts are spread over.
 type groupHealth struct {
-	Name     string `json:"name"`
-	Accounts int64  `json:"accounts"`
-	Bytes    int64  `json:"bytes"`
-	Full     bool   `json:"full,omitempty"` // takes no new accounts
-	Down     string `json:"down,omitempty"` // why it cannot be reached
+	Name     string         `json:"name"`
+	State    string         `json:"state"` // up, standby (it takes no writes) or down
+	Accounts int64          `json:"accounts"`
+	Bytes    int64          `json:"bytes"`
+	Full     bool           `json:"full,omitempty"`     // takes no new accounts
+	Down     string         `json:"down,omitempty"`     // why it cannot be used
+	Database *databaseFacts `json:"database,omitempty"` // none: it was not seen
 }
 
 // nodeHealth is a node as its own beats tell of it.
@@ -170,16 +172,19 @@ func (v *vitals) examine(ctx context.Context) health {
 	}
 	if shared(h.cfg) {
 		var wg sync.WaitGroup
-		wg.Go(func() { f := lookAtDatabase(ctx, databaseURL(h.cfg)); out.Store.Database = &f })
+		wg.Go(func() { out.Groups = h.groupsHealth(ctx); out.Store.Database = out.Groups[0].Database })
 		wg.Go(func() { out.Store.Objects = h.lookAtObjects(ctx) })
 		wg.Go(func() { out.Nodes = h.nodesHealth(ctx) })
 		wg.Wait()
+		if len(out.Groups) == 1 {
+			out.Groups = nil
+		}
 		if !out.Store.Database.Reachable {
 			out.Queue.Problem = "the database is away"
 			return out
 		}
+		h.fillGroups(ctx, out.Groups)
 	}
-	out.Groups = h.groupsHealth(ctx)
 	n, err := h.queue.Count(ctx)
 	if err != nil {
 		out.Queue.Problem = "the queue cannot be counted"

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -74,24 +75,45 @@ func (h *house) engineFigures() []engineFigure {
 	return append(databaseFigures(e.Stats()), objectFigures(h.bucket, h.cache)...)
 }
 
-// groupsHealth are the groups of databases, if there are several.
-func (h *house) groupsHealth(ctx context.Context) (all []groupHealth) {
+// groupsHealth looks at the databases of all groups at once, the home group's first.
+func (h *house) groupsHealth(ctx context.Context) []groupHealth {
+	doors := h.doors()
+	all := make([]groupHealth, len(doors))
+	var wg sync.WaitGroup
+	for i, d := range doors {
+		wg.Go(func() { all[i] = groupState(d, lookThrough(ctx, d)) })
+	}
+	wg.Wait()
+	return all
+}
+
+// groupState puts together what a look has shown, and what the engine met with.
+func groupState(d postgres.Door, seen databaseFacts) groupHealth {
+	g := groupHealth{Name: d.Name, State: "up", Database: &seen}
+	switch {
+	case !seen.Reachable:
+		g.State, g.Down = "down", seen.Problem
+	case seen.ReadOnly:
+		g.State = "standby"
+	case d.Down != nil:
+		g.State, g.Down = "down", oneLine(d.Down.Error())
+	}
+	return g
+}
+
+// fillGroups adds what the home group's database knows of the groups.
+func (h *house) fillGroups(ctx context.Context, all []groupHealth) {
 	e, ok := h.engine.(*postgres.Engine)
-	if !ok {
-		return nil
+	if !ok || len(all) == 0 {
+		return
 	}
 	list, err := e.Groups(ctx)
-	if err != nil || len(list) < 2 {
-		return nil // that the database is away is told
+	if err != nil {
+		return // that the database is away is told
 	}
-	for _, g := range list {
-		down := ""
-		if g.Down != "" {
-			down = "it cannot be reached" // why is in the log, with addresses
-		}
-		all = append(all, groupHealth{Name: g.Name, Accounts: g.Accounts, Bytes: g.Size, Full: g.Full, Down: down})
+	for i := range min(len(all), len(list)) { // both by number; one may have come since
+		all[i].Accounts, all[i].Bytes, all[i].Full = list[i].Accounts, list[i].Size, list[i].Full
 	}
-	return all
 }
 
 // engineCounters are what the engine has counted.
@@ -121,6 +143,24 @@ func (h *house) clusterMetrics(r *prometheus.Registry) {
 			return 0
 		}))
 	}
+	r.MustRegister(groupMetrics{h})
 	gauge("martlet_node_draining", "1 while this node is about to leave, else 0.", h.draining)
 	gauge("martlet_node_ready", "1 while clients are welcome at this node, else 0.", func() bool { return h.vitals.ready() == nil })
+}
+
+// groupMetrics tell of each group whether it can be used.
+type groupMetrics struct{ house *house }
+
+var groupHealthy = prometheus.NewDesc("martlet_group_healthy", "1 while this node can use the database of the group, else 0.", []string{"group"}, nil)
+
+func (m groupMetrics) Describe(to chan<- *prometheus.Desc) { to <- groupHealthy }
+
+func (m groupMetrics) Collect(to chan<- prometheus.Metric) {
+	for _, d := range m.house.doors() {
+		well := 1.0
+		if d.Down != nil {
+			well = 0
+		}
+		to <- prometheus.MustNewConstMetric(groupHealthy, prometheus.GaugeValue, well, d.Name)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -35,16 +36,27 @@ type Node struct {
 // Cluster is what is looked at where several nodes share a store. What is nil is not looked
 // at.
 type Cluster struct {
-	Database func(context.Context) Database
-	Objects  func(context.Context) error // writes, reads and removes an object; nil: there is no object store
+	Database func(ctx context.Context, group string) Database // "": of the home group
+	Groups   []string                                         // beside the home group: databases that accounts are spread over
+	Objects  func(context.Context) error                      // writes, reads and removes an object; nil: there is no object store
 	Nodes    func(context.Context) ([]Node, error)
 }
 
-// clusterChecks are those of a node, after those of the host.
-var clusterChecks = []hostCheck{
+// databaseCheck is a row about the database of a group; the home group's name is "".
+type databaseCheck struct {
+	name string
+	run  func(*Doctor, context.Context, string) finding
+}
+
+// databaseChecks are those of each group, after those of the host.
+var databaseChecks = []databaseCheck{
 	{"database", (*Doctor).database},
 	{"database-standby", (*Doctor).databaseStandby},
 	{"database-clock", (*Doctor).databaseClock},
+}
+
+// clusterChecks are those of a node, after those of the databases.
+var clusterChecks = []hostCheck{
 	{"object-store", (*Doctor).objectStore},
 	{"nodes", (*Doctor).nodes},
 	{"node-versions", (*Doctor).nodeVersions},
@@ -53,68 +65,109 @@ var clusterChecks = []hostCheck{
 // slowDatabase is what a round trip should not take: a delivery takes two.
 const slowDatabase = 10 * time.Millisecond
 
+// clusterTasks are the checks of what nodes share: a line per group and thing, the home group's
+// under the bare name.
+func (d *Doctor) clusterTasks() (all []task) {
+	if d.Cluster == nil {
+		return nil
+	}
+	for _, group := range slices.Concat([]string{""}, d.Cluster.Groups) {
+		for _, c := range databaseChecks {
+			name := strings.TrimSpace(c.name + " " + group)
+			all = append(all, task{name, func(ctx context.Context) finding { return c.run(d, ctx, group) }})
+		}
+	}
+	for _, c := range clusterChecks {
+		all = append(all, task{c.name, func(ctx context.Context) finding { return c.run(d, ctx) }})
+	}
+	return all
+}
+
+// sight is what a group's database was seen like in this round.
+type sight struct {
+	once sync.Once
+	seen Database
+}
+
 // shared asks once in a round.
-func (d *Doctor) shared(ctx context.Context) (Database, bool) {
+func (d *Doctor) shared(ctx context.Context, group string) (Database, bool) {
 	if d.Cluster.Database == nil {
 		return Database{}, false
 	}
-	d.asked.Do(func() { d.seen = d.Cluster.Database(ctx) })
-	return d.seen, true
+	at, _ := d.sights.LoadOrStore(group, new(sight))
+	s := at.(*sight)
+	s.once.Do(func() { s.seen = d.Cluster.Database(ctx, group) })
+	return s.seen, true
 }
 
-func (d *Doctor) database(ctx context.Context) finding {
-	is, there := d.shared(ctx)
+// groupWords are how a group's database is called, and what to correct where it is not reached.
+func groupWords(group string) (database, mend string) {
+	if group == "" {
+		return "the database", "start the database, or correct url in [store]"
+	}
+	return "the database of group " + group, "start the database of group " + group + ", or lead the address that martlet cluster groups shows for it there"
+}
+
+func (d *Doctor) database(ctx context.Context, group string) finding {
+	is, there := d.shared(ctx, group)
+	database, mend := groupWords(group)
+	primary := "name the primary in url of [store], or all hosts, of which the one that takes writes is chosen"
+	if group != "" {
+		primary = "have the address that martlet cluster groups shows for group " + group + " lead to the primary: pg_ctl promote, if there is none"
+	}
 	switch {
 	case !there:
 		return skip("there is no database")
 	case is.Problem != "":
-		return fail("start the database, or correct url in [store]", "the database cannot be reached: %s", is.Problem)
+		return fail(mend, "%s cannot be used: %s", database, is.Problem)
 	case is.ReadOnly:
-		return fail("name the primary in url of [store], or all hosts, of which the one that takes writes is chosen", "the database on %s is a standby, which takes no writes", is.Host)
+		return fail(primary, "%s on %s is a standby, which takes no writes", database, is.Host)
 	case is.Latency > slowDatabase:
-		return warn("put nodes and database into one network", "the database on %s takes %s for a round trip, and a delivery makes two", is.Host, is.Latency.Round(100*time.Microsecond))
+		return warn("put nodes and database into one network", "%s on %s takes %s for a round trip, and a delivery makes two", database, is.Host, is.Latency.Round(100*time.Microsecond))
 	}
-	return ok("the database on %s answers in %s", is.Host, is.Latency.Round(10*time.Microsecond))
+	return ok("%s on %s answers in %s", database, is.Host, is.Latency.Round(10*time.Microsecond))
 }
 
-func (d *Doctor) databaseStandby(ctx context.Context) finding {
-	const fix = "give the database a standby, and set synchronous_commit = on and synchronous_standby_names = 'ANY 1 (*)' there"
-	is, there := d.shared(ctx)
+func (d *Doctor) databaseStandby(ctx context.Context, group string) finding {
+	database, _ := groupWords(group)
+	fix := "give " + database + " a standby, and set synchronous_commit = on and synchronous_standby_names = 'ANY 1 (*)' there"
+	is, there := d.shared(ctx, group)
 	names := strings.TrimSpace(is.Names)
 	switch {
 	case !there || is.Problem != "":
-		return skip("the database was not seen")
+		return skip("%s was not seen", database)
 	case is.Foreign:
-		return skip("the database is not PostgreSQL, and replicates in its own way")
+		return skip("%s is not PostgreSQL, and replicates in its own way", database)
 	case names == "":
-		return warn(fix, "commits wait for no standby: if the database's disk is lost, so is mail that was taken in")
+		return warn(fix, "commits in %s wait for no standby: if its disk is lost, so is mail that was taken in", database)
 	case is.Commit == "off" || is.Commit == "local":
-		return warn(fix, "synchronous_commit is %s: commits do not wait for the standby that there is", is.Commit)
+		return warn(fix, "synchronous_commit of %s is %s: commits do not wait for the standby that there is", database, is.Commit)
 	case is.InStep == 0 && !is.Hidden:
-		return fail("start a standby of the database (docs/cluster.md)", "no standby confirms commits, which wait for one of %s (%d connected): nothing is taken in, and nothing shown", names, is.Standbys)
+		return fail("start a standby of "+database+" (docs/cluster.md)", "no standby confirms commits in %s, which wait for one of %s (%d connected): nothing is taken in there, and nothing shown", database, names, is.Standbys)
 	case is.Hidden:
-		return skip("commits wait for a standby of %s; whether one keeps step this user may not see (GRANT pg_read_all_stats)", names)
+		return skip("commits in %s wait for a standby of %s; whether one keeps step this user may not see (GRANT pg_read_all_stats)", database, names)
 	}
-	return ok("commits wait for a standby, and %d of %d keep step", is.InStep, is.Standbys)
+	return ok("commits in %s wait for a standby, and %d of %d keep step", database, is.InStep, is.Standbys)
 }
 
 // clockApart is by how much clocks may differ before dates of mail look wrong. Nothing else
 // depends on them.
 const clockApart = 2 * time.Second
 
-func (d *Doctor) databaseClock(ctx context.Context) finding {
-	is, there := d.shared(ctx)
+func (d *Doctor) databaseClock(ctx context.Context, group string) finding {
+	is, there := d.shared(ctx, group)
+	database, _ := groupWords(group)
 	if !there || is.Problem != "" {
-		return skip("the database was not seen")
+		return skip("%s was not seen", database)
 	}
 	if off := is.Ahead.Abs(); off > clockApart+is.Slack {
 		word := "ahead of"
 		if is.Ahead < 0 {
 			word = "behind"
 		}
-		return warn("set both clocks by NTP: timedatectl set-ntp true", "the database's clock is %s %s this machine's", off.Round(100*time.Millisecond), word)
+		return warn("set both clocks by NTP: timedatectl set-ntp true", "the clock of %s is %s %s this machine's", database, off.Round(100*time.Millisecond), word)
 	}
-	return ok("the database's clock agrees with this machine's")
+	return ok("the clock of %s agrees with this machine's", database)
 }
 
 func (d *Doctor) objectStore(ctx context.Context) finding {

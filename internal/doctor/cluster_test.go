@@ -11,7 +11,7 @@ import (
 
 func wellCluster() *Cluster {
 	return &Cluster{
-		Database: func(context.Context) Database {
+		Database: func(context.Context, string) Database {
 			return Database{Host: "10.0.0.1:5432", Latency: time.Millisecond, Commit: "on", Names: "ANY 1 (*)", Standbys: 1, InStep: 1}
 		},
 		Objects: func(context.Context) error { return nil },
@@ -31,9 +31,9 @@ func TestCluster(t *testing.T) {
 	}
 	database := func(change func(*Database)) func(*Cluster) {
 		return func(c *Cluster) {
-			is := c.Database(t.Context())
+			is := c.Database(t.Context(), "")
 			change(&is)
-			c.Database = func(context.Context) Database { return is }
+			c.Database = func(context.Context, string) Database { return is }
 		}
 	}
 	nodes := func(list ...Node) func(*Cluster) {
@@ -69,9 +69,56 @@ func TestCluster(t *testing.T) {
 		w.Cluster = wellCluster()
 		c.harm(w.Cluster)
 		d := New(Options{Cluster: w.Cluster})
-		i := slices.IndexFunc(clusterChecks, func(h hostCheck) bool { return h.name == c.check })
-		if f := clusterChecks[i].run(d, t.Context()); f.status != c.status || !strings.Contains(f.fix, c.fix) {
+		tasks := d.clusterTasks()
+		i := slices.IndexFunc(tasks, func(h task) bool { return h.name == c.check })
+		if f := tasks[i].run(t.Context()); f.status != c.status || !strings.Contains(f.fix, c.fix) {
 			t.Errorf("%s should be %s with %q: %+v", c.check, c.status, c.fix, f)
+		}
+	}
+}
+
+// Each group has lines of its own, which name it, and what is wrong with one is not said of
+// another.
+func TestClusterGroups(t *testing.T) {
+	for _, c := range []struct {
+		check  string
+		status Status
+		why    string
+		fix    string
+		harm   func(*Database)
+	}{
+		{"database second", Fail, "group second cannot be used: connection refused", "start the database of group second", func(d *Database) { d.Problem = "connection refused" }},
+		{"database second", Fail, "group second", "for group second lead to the primary", func(d *Database) { d.ReadOnly = true }},
+		{"database second", Warn, "group second", "one network", func(d *Database) { d.Latency = 40 * time.Millisecond }},
+		{"database-standby second", Warn, "group second", "group second a standby", func(d *Database) { d.Names, d.InStep = "", 0 }},
+		{"database-standby second", Fail, "group second", "a standby of the database of group second", func(d *Database) { d.InStep = 0 }},
+		{"database-clock second", Warn, "group second", "NTP", func(d *Database) { d.Ahead = time.Minute }},
+	} {
+		all := wellCluster()
+		well := all.Database(t.Context(), "")
+		all.Groups = []string{"second", "third"}
+		all.Database = func(_ context.Context, group string) Database {
+			is := well
+			if group == "second" {
+				c.harm(&is)
+			}
+			return is
+		}
+		var names []string
+		for _, task := range New(Options{Cluster: all}).clusterTasks() {
+			names = append(names, task.name)
+			f := task.run(t.Context())
+			switch {
+			case task.name == c.check:
+				if f.status != c.status || !strings.Contains(f.why, c.why) || !strings.Contains(f.fix, c.fix) {
+					t.Errorf("%s should be %s with %q and %q: %+v", c.check, c.status, c.why, c.fix, f)
+				}
+			case f.status != OK && !(f.status == Skipped && strings.HasSuffix(task.name, " second")):
+				t.Errorf("%s, where %s is harmed: %+v", task.name, c.check, f)
+			}
+		}
+		if got := strings.Join(names[:9], ", "); got != "database, database-standby, database-clock, database second, database-standby second, database-clock second, database third, database-standby third, database-clock third" {
+			t.Error(got)
 		}
 	}
 }

@@ -20,7 +20,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -118,8 +117,7 @@ type Doctor struct {
 	policies sync.Map // domain -> *policyVisit
 	door     sync.Once
 	greeting smtpDoor
-	asked    sync.Once
-	seen     Database
+	sights   sync.Map // group -> *sight
 }
 
 // New returns a doctor for one round.
@@ -167,13 +165,10 @@ type task struct {
 }
 
 func (d *Doctor) tasks() (all []task) {
-	checks := hostChecks
-	if d.Cluster != nil {
-		checks = slices.Concat(hostChecks, clusterChecks)
-	}
-	for _, c := range checks {
+	for _, c := range hostChecks {
 		all = append(all, task{c.name, func(ctx context.Context) finding { return c.run(d, ctx) }})
 	}
+	all = append(all, d.clusterTasks()...)
 	for _, dom := range d.Domains {
 		for _, c := range domainChecks {
 			all = append(all, task{c.name + " " + dom.Name, func(ctx context.Context) finding { return c.run(d, ctx, dom) }})

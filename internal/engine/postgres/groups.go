@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"regexp"
 
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -177,14 +178,40 @@ func (e *Engine) Groups(ctx context.Context) ([]Group, error) {
 		accounts[number(r[0])] = number(r[1])
 	}
 	var list []Group
-	for i, m := range e.all() {
-		g := Group{Number: int64(i), Name: m.name, URL: withoutPassword(m.url), Full: m.full, Accounts: accounts[int64(i)], Size: m.size()}
+	members := e.all()
+	sizes := sizesOf(members)
+	for i, m := range members {
+		g := Group{Number: int64(i), Name: m.name, URL: withoutPassword(m.url), Full: m.full, Accounts: accounts[int64(i)], Size: sizes[i]}
 		if why := m.pool.down.Load(); why != nil {
 			g.Down = (*why).Error()
 		}
 		list = append(list, g)
 	}
 	return list, nil
+}
+
+// Door is how the database of a group is reached. URL may hold a password: it is there to connect
+// by, and must not be shown.
+type Door struct {
+	Name, URL string
+	Down      error // why this node cannot use the database now; nil: it can
+	Other     bool  // because the address leads to another database than that of the group
+}
+
+// Doors returns those of all groups that this node knows, the home group's first. It asks nobody:
+// so it tells of each group also while the home group, which has the list, is away.
+func (e *Engine) Doors() (list []Door) {
+	for _, m := range e.all() {
+		d := Door{Name: m.name, URL: m.url}
+		if m.url == "" { // the home group
+			d.URL = e.opt.URL
+		}
+		if down := m.pool.down.Load(); down != nil {
+			d.Down, d.Other = *down, errors.Is(*down, errOther)
+		}
+		list = append(list, d)
+	}
+	return list
 }
 
 // SetFull says whether a group takes new accounts. Where all are full, all do.

@@ -353,6 +353,9 @@ func TestGroupDown(t *testing.T) {
 		there, here = here, there
 	}
 	putAll(t, e, 0, "k", "v")
+	if d := e.Doors(); len(d) != 2 || d[0].Name != HomeGroup || d[0].URL != o.URL || d[1].Name != "second" || d[0].Down != nil || d[1].Down != nil {
+		t.Errorf("%+v", d)
+	}
 	server.Kill()
 	view := func(ctx context.Context, e *Engine, id engine.Shard) error {
 		return e.View(ctx, id, func(r engine.Reader) error {
@@ -380,6 +383,9 @@ func TestGroupDown(t *testing.T) {
 		if groups, err := e.Groups(t.Context()); err != nil || groups[1].Down == "" || groups[0].Down != "" {
 			t.Errorf("%+v, %v", groups, err)
 		}
+		if d := e.Doors(); d[0].Down != nil || d[1].Down == nil || d[1].Other {
+			t.Errorf("%+v", d)
+		}
 	}
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
@@ -391,5 +397,8 @@ func TestGroupDown(t *testing.T) {
 	}
 	if got := content(t, e, here); len(got) != 2 {
 		t.Errorf("%q", got)
+	}
+	for e.Doors()[1].Down != nil { // until the next pulse
+		time.Sleep(10 * time.Millisecond)
 	}
 }

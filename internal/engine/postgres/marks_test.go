@@ -33,6 +33,9 @@ func TestWrongDatabase(t *testing.T) {
 	if _, err := e.member(1).pool.connect(t.Context(), 0); !errors.Is(err, errOther) {
 		t.Errorf("another database as the second group: %v", err)
 	}
+	if d := e.Doors(); !d[1].Other || d[0].Other {
+		t.Errorf("%+v", d)
+	}
 }
 
 // TestGroupsAddedAtOnce: of two who add a group at a time each gets its own, though one is told

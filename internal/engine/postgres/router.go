@@ -99,10 +99,23 @@ func (e *Engine) newMember(name, url string, number int64) (*member, error) {
 }
 
 func (e *Engine) size() (n int64) {
-	for _, m := range e.all() {
-		n += m.size()
+	for _, one := range sizesOf(e.all()) {
+		n += one
 	}
 	return n
+}
+
+// sizesOf asks all at once, and none that is known to be down: it would only be waited for.
+func sizesOf(members []*member) []int64 {
+	sizes := make([]int64, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		if m.pool.down.Load() == nil {
+			wg.Go(func() { sizes[i] = m.size() })
+		}
+	}
+	wg.Wait()
+	return sizes
 }
 
 // at returns the member with a number; one that is not known has come since.
