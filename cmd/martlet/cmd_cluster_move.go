@@ -85,6 +85,7 @@ func clusterGroups(cmd *cobra.Command, _ []string) error {
 			return markGroup(cmd, name, full)
 		}
 	}
+	var down []string
 	t := newTable(cmd.OutOrStdout(), "NUMBER", "NAME", "ACCOUNTS", "SIZE", "STATE", "URL")
 	return list(cmd, "/v1/groups", func(line json.RawMessage) error {
 		var g admin.Group
@@ -97,10 +98,17 @@ func clusterGroups(cmd *cobra.Command, _ []string) error {
 		}
 		if g.Down != "" {
 			state = "down"
+			down = append(down, fmt.Sprintf("group %s is down: %s", clean(g.Name), clean(oneLine(g.Down))))
 		}
 		t.row(g.Number, g.Name, g.Accounts, bytesText(g.Bytes), state, orDash(g.URL))
 		return nil
-	}, func() error { return t.end("") })
+	}, func() error {
+		err := t.end("")
+		for _, line := range down {
+			fmt.Fprintln(cmd.OutOrStdout(), line)
+		}
+		return err
+	})
 }
 
 func markGroup(cmd *cobra.Command, name string, full bool) error {
@@ -185,15 +193,12 @@ type groupMoveShow struct {
 	bar      *progressbar.ProgressBar
 	step     string
 	last     time.Time
+	held     *admin.GroupMove // that was not told, as another was a moment ago
 }
 
 func (s *groupMoveShow) progress(m admin.GroupMove) error {
 	if s.json {
-		if now := time.Now(); m.Step != s.step || now.Sub(s.last) >= time.Second {
-			s.step, s.last = m.Step, now
-			return printJSON(s.out, m)
-		}
-		return nil
+		return s.line(m)
 	}
 	if m.Step == "plan" || m.Step == "done" || !isTerminal(s.err) {
 		return nil
@@ -205,6 +210,22 @@ func (s *groupMoveShow) progress(m admin.GroupMove) error {
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true), progressbar.OptionShowCount(), progressbar.OptionSetWidth(24), progressbar.OptionThrottle(100*time.Millisecond))
 	}
 	return s.bar.Set64(min(m.Keys, max(m.KeysTotal, 1)))
+}
+
+// line tells the first and the last of each step, and one each second.
+func (s *groupMoveShow) line(m admin.GroupMove) error {
+	now := time.Now()
+	if m.Step == s.step && now.Sub(s.last) < time.Second {
+		s.held = &m
+		return nil
+	}
+	if s.held != nil && m.Step != s.step {
+		if err := printJSON(s.out, s.held); err != nil {
+			return err
+		}
+	}
+	s.step, s.last, s.held = m.Step, now, nil
+	return printJSON(s.out, m)
 }
 
 func (s *groupMoveShow) clear() {
@@ -229,7 +250,9 @@ func (s *groupMoveShow) end(action string, m admin.GroupMove) error {
 	case action == "plan":
 		_, err = fmt.Fprintf(s.out, "%s would be moved from group %s to group %s: %s, %s\n", who, clean(m.From), clean(m.To), counted(m.KeysTotal, "record"), bytesText(m.BytesTotal))
 	case m.From == "":
-		_, err = fmt.Fprintf(s.out, "%s is in group %s\n", who, clean(m.To))
+		_, err = fmt.Fprintf(s.out, "%s has no mail yet, and has its place in group %s now\n", who, clean(m.To))
+	case m.From == m.To:
+		_, err = fmt.Fprintf(s.out, "%s is in group %s already\n", who, clean(m.To))
 	default:
 		_, err = fmt.Fprintf(s.out, "%s has been moved from group %s to group %s: %s, %s; changes waited for %.0f ms\n", who, clean(m.From), clean(m.To), counted(m.KeysTotal, "record"), bytesText(m.BytesTotal), m.FrozenMS)
 	}

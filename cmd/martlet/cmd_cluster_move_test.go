@@ -50,18 +50,25 @@ func TestClusterGroups(t *testing.T) {
 	do(1, "there is a group", "cluster", "add-group", "second", "--url", second)
 	do(0, "would be moved from group home to group second", "cluster", "move", "carol@example.org", "--to", "second", "--dry-run")
 	do(0, "has been moved from group home to group second", "cluster", "move", "carol@example.org", "--to", "second")
-	do(0, "is in group second", "cluster", "move", "carol@example.org", "--to", "second")
+	do(0, "is in group second already", "cluster", "move", "carol@example.org", "--to", "second")
 	do(0, "is in group second already", "cluster", "move", "carol@example.org", "--to", "second", "--dry-run")
 	do(0, "INBOX", "mailbox", "list", "carol@example.org")
 	do(0, "no account is being moved", "cluster", "moves")
 	do(1, "is not being moved", "cluster", "move", "carol@example.org", "--abort")
 	var last admin.GroupMove
+	keys := map[string]int64{}
 	for line := range strings.Lines(do(0, "", "cluster", "move", "carol@example.org", "--to", "home", "--json")) {
 		if err := json.Unmarshal([]byte(line), &last); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
+		keys[last.Step] = last.Keys
 	}
-	if last.Step != "done" || last.From != "second" || last.To != "home" || last.Address != "carol@example.org" || last.KeysTotal == 0 {
+	for step, n := range keys {
+		if n != last.KeysTotal {
+			t.Errorf("%s ends with %d of %d records", step, n, last.KeysTotal)
+		}
+	}
+	if last.Step != "done" || last.From != "second" || last.To != "home" || last.Address != "carol@example.org" || last.KeysTotal == 0 || last.Bytes != last.BytesTotal || last.Bytes == 0 {
 		t.Errorf("%+v", last)
 	}
 	do(0, "INBOX", "mailbox", "list", "carol@example.org")

@@ -72,6 +72,9 @@ func TestGroupsAreWatched(t *testing.T) {
 			t.Errorf("%s, %+v", is.State, is.Groups)
 		}
 	})
+	if got := command(t, "", "cluster", "groups", "--config", config); got.code != 0 || !strings.Contains(got.out, "group second is down: ") || !strings.Contains(got.out, "refused") {
+		t.Errorf("%+v", got)
+	}
 	lines = doctorOfGroups(t, config)
 	if l := lines["database second"]; l.Status != doctor.Fail || !strings.Contains(l.Why, "group second") || !strings.Contains(l.Why, "refused") || !strings.Contains(l.Fix, "group second") {
 		t.Errorf("%+v", l)

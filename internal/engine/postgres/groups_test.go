@@ -100,7 +100,9 @@ func TestMove(t *testing.T) {
 			t.Fatalf("%+v, %v", plan, err)
 		}
 		var steps []string
+		over := map[string]MoveProgress{} // the last word of each step
 		err = nodes[round%2].Move(t.Context(), acct+1, to, func(p MoveProgress) {
+			over[p.Step] = p
 			if len(steps) == 0 || steps[len(steps)-1] != p.Step {
 				steps = append(steps, p.Step)
 			}
@@ -110,6 +112,11 @@ func TestMove(t *testing.T) {
 		}
 		if got := strings.Join(steps, " "); got != "copy verify freeze flip clean done" {
 			t.Error(got)
+		}
+		for step, p := range over {
+			if p.Keys != plan.KeysTotal || p.KeysTotal != plan.KeysTotal || p.Bytes != plan.BytesTotal || p.BytesTotal != plan.BytesTotal || p.Bytes == 0 {
+				t.Errorf("at the end of %s: %+v", step, p)
+			}
 		}
 		from = 1 - from
 		if at := placeOf(t, b, acct+1); at != from {
@@ -124,6 +131,12 @@ func TestMove(t *testing.T) {
 		<-ticks // of the move, or of this
 		if got := content(t, b, acct+1); len(got) != 3+round {
 			t.Errorf("round %d: %q", round, got)
+		}
+	}
+	for id, from := range map[engine.Shard]string{acct + 1: HomeGroup, acct + 2: ""} { // it is there, and there is nothing of it
+		var last MoveProgress
+		if err := a.Move(t.Context(), id, HomeGroup, func(p MoveProgress) { last = p }); err != nil || last.Step != "done" || last.Source != from || last.Target != HomeGroup {
+			t.Errorf("%+v, %v", last, err)
 		}
 	}
 	if foreign.Load() == 0 {

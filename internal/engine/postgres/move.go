@@ -47,7 +47,7 @@ type MoveProgress struct {
 	Source, Target string // names of groups
 	Step           string // "copy", "verify", "freeze", "flip", "clean", "undo", "done"
 
-	Keys, Bytes int64         // that this step has been over
+	Keys, Bytes int64         // that this step has been over; where it goes over none, the one before
 	KeysTotal   int64         // about, on the source; 0 is not known
 	BytesTotal  int64         //
 	Journal     int64         // entries that have been followed
@@ -134,7 +134,8 @@ func (m *mover) carry(ctx context.Context) error {
 	if err := m.settle(ctx); err != nil {
 		return err
 	}
-	m.stage("freeze")
+	m.at.Step = "freeze"
+	m.say()
 	return m.window(ctx)
 }
 
@@ -246,7 +247,7 @@ func (m *mover) finish(ctx context.Context) error {
 	if err := m.forget(ctx); err != nil {
 		return err
 	}
-	m.at.Step = "done"
+	m.at.Step, m.at.Keys, m.at.Bytes = "done", m.at.KeysTotal, m.at.BytesTotal
 	m.say()
 	return nil
 }

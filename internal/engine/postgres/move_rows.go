@@ -27,7 +27,7 @@ var (
 	stForgetMove  = &statement{"g_forget_move", "DELETE FROM moves WHERE shard = $1::bigint"}
 	stNoJournal   = &statement{"g_no_journal", "DELETE FROM journal WHERE shard = $1::bigint"}
 	stFollowed    = &statement{"g_followed", "DELETE FROM journal WHERE shard = $1::bigint AND (version < $2::bigint OR version = $2::bigint AND n <= $3::bigint)"}
-	stFirstKeys   = &statement{"g_first_keys", "SELECT key FROM kv WHERE shard = $1::bigint AND key >= $2::bytea ORDER BY key LIMIT 2000"}
+	stFirstKeys   = &statement{"g_first_keys", "SELECT key, length(key) + length(value) FROM kv WHERE shard = $1::bigint AND key >= $2::bytea ORDER BY key LIMIT 2000"}
 	stLessKeys    = &statement{"g_less_keys", "DELETE FROM kv WHERE shard = $1::bigint AND key <= $2::bytea"}
 	stFirstTold   = &statement{"g_first_told", "SELECT version FROM journal WHERE shard = $1::bigint ORDER BY version LIMIT 2000"}
 	stLessJournal = &statement{"g_less_journal", "DELETE FROM journal WHERE shard = $1::bigint AND version <= $2::bigint"}
@@ -278,13 +278,20 @@ func (m *mover) remove(ctx context.Context, g *ground, state int64) error {
 		if err != nil || len(read) == 0 {
 			return call{}, false, err
 		}
+		if len(from) > 0 {
+			m.say() // of those that are gone
+		}
 		from = read[len(read)-1][0]
 		m.at.Keys += int64(len(read))
+		for _, r := range read {
+			m.at.Bytes += number(r[1])
+		}
 		return call{stLessKeys, []any{int64(m.shard), from}}, true, nil
 	})
 	if err != nil {
 		return err
 	}
+	m.say()
 	return m.removeJournal(ctx, g, state)
 }
 

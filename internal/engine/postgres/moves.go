@@ -31,9 +31,23 @@ func (e *Engine) Move(ctx context.Context, id engine.Shard, target string, tell 
 		return err
 	}
 	defer e.gate.leave()
-	m, err := e.mover(ctx, id, target)
-	if err != nil || m == nil {
+	_, placed, err := e.lookUp(ctx, id)
+	if err != nil {
 		return err
+	}
+	m, err := e.mover(ctx, id, target)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		there := MoveProgress{Shard: id, Target: target, Step: "done"}
+		if placed { // else it was nowhere
+			there.Source = target
+		}
+		if tell != nil {
+			tell(there)
+		}
+		return nil
 	}
 	m.tell = tell
 	if err := e.moving(ctx, m); !errors.Is(err, errTaken) {
