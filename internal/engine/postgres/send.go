@@ -225,6 +225,13 @@ func (g *group) bindSteps(c *conn, l *load, held bool) (guards [2]int) {
 	if !held {
 		simple(stBegin)
 	}
+	// Before the others: who adds a row waits for whoever changes it, if another has added it
+	// meanwhile, and that one may wait for a row that was added here.
+	if len(l.firsts) > 0 {
+		guards[1] = n
+		g.bindFirst(c, l.firsts)
+		n++
+	}
 	if len(l.olds) > 1 && !g.opt.without.order {
 		c.bind(stOrder, 1)
 		c.array(typeBigint, len(l.olds), func(i int) { c.int64(int64(l.olds[i].shard.id)) })
@@ -235,11 +242,6 @@ func (g *group) bindSteps(c *conn, l *load, held bool) (guards [2]int) {
 		guards[0] = n
 		g.bindGuard(c, stGuard, 7, l.olds)
 		c.execute()
-		n++
-	}
-	if len(l.firsts) > 0 {
-		guards[1] = n
-		g.bindFirst(c, l.firsts)
 		n++
 	}
 	for _, one := range l.commits {
