@@ -220,7 +220,7 @@ func TestSharingLimits(t *testing.T) {
 	w := newWorld(t)
 	inbox := w.box(t, "INBOX").ID
 	all := func(mail.Rights) mail.Rights { return mail.AllRights }
-	for i := range mail.AccountID(MaxGrants) {
+	for i := range mail.AccountID(maxGrants) {
 		if err := w.a.Grant(ctx, inbox, 100+i, true, all); err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +235,7 @@ func TestSharingLimits(t *testing.T) {
 	p := w.receive(t, hello)
 	w.update(t, func(tx *Tx) error { _, err := tx.Append(archive, NewMessage{Parcel: p}); return err })
 	seen := FlagChange{Flags: mail.Seen}
-	for i := range mail.AccountID(MaxGuests) {
+	for i := range mail.AccountID(maxGuests) {
 		if _, err := w.a.As(1000+i).SetFlags(ctx, archive, All(), seen); err != nil {
 			t.Fatal(err)
 		}

@@ -22,7 +22,7 @@ type Picture struct {
 	numbers []uint64 // sheet numbers, rising
 	sheets  []*sheet
 	before  []uint32 // messages before each sheet; one more entry than sheets: the total
-	line    uint64   // the same of those that follow one another; 0: nobody asks
+	line    uint64   // see Line
 }
 
 func newPicture(box Mailbox, numbers []uint64, sheets []*sheet) *Picture {

@@ -230,7 +230,7 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState)
 		}
 	default:
 		if now != base && !a.box0(box).replace(base, now) && seen != state.picture {
-			seen.inLine(a.store.lines.Add(1)) // the owner's may go on otherwise from where this began
+			seen.inLine(a.store.newLine()) // the owner's may go on otherwise from where this began
 		}
 		state.picture, state.base = seen, now
 	}
@@ -250,7 +250,7 @@ func (s *Snapshot) roll(box mail.MailboxID, old *Picture) (*Picture, error) {
 		}
 	}
 	if !follows { // or there was none
-		return s.loadIn(m, s.account.store.lines.Add(1))
+		return s.loadIn(m, s.account.store.newLine())
 	}
 	if m.HighestModSeq == old.box.HighestModSeq {
 		if m.Name != old.box.Name || m.Role != old.box.Role || !slices.Equal(m.Grants, old.box.Grants) {

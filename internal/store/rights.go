@@ -8,8 +8,8 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
-// MaxGrants is how many entries the list of a mailbox's rights may have.
-const MaxGrants = 256
+// maxGrants is how many entries the list of a mailbox's rights may have.
+const maxGrants = 256
 
 // Grant is one entry of a mailbox's list of rights (RFC 4314, 2). Accounts stand in it
 // by their ids, so that a later account of the same address inherits nothing.
@@ -146,7 +146,7 @@ func (tx *Tx) above(clean string) (*txBox, error) {
 
 // Grant changes the entry of an account (0: anyone), or its negative one, in the list
 // of a mailbox's rights: change is given what the entry has now. An entry left without
-// rights goes, but for the owner's. Faults: NotFound, Denied, Limited at MaxGrants.
+// rights goes, but for the owner's. Faults: NotFound, Denied, Limited at maxGrants.
 //
 // That a mailbox may be shared with somebody is noted with them before it is, so that
 // they always find it; a note may be left over.
@@ -205,8 +205,8 @@ func (tx *Tx) putGrant(b *txBox, i int, g Grant) error {
 	case gone:
 	case i >= 0:
 		list[i] = g
-	case len(list) >= MaxGrants:
-		return fault.Newf(fault.Limited, "the rights of a mailbox may have %d entries", MaxGrants)
+	case len(list) >= maxGrants:
+		return fault.Newf(fault.Limited, "the rights of a mailbox may have %d entries", maxGrants)
 	default:
 		list = append(list, g)
 	}

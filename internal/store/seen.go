@@ -11,9 +11,9 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
-// MaxGuests is how many users besides the owner may have seen messages of one mailbox:
+// maxGuests is how many users besides the owner may have seen messages of one mailbox:
 // each costs something when messages are expunged.
-const MaxGuests = 1000
+const maxGuests = 1000
 
 // Each user has seen what that user has seen. The owner's \Seen is a flag of the
 // message. A guest's lies beside it: a bit for each message seen, in chunks of as many
@@ -224,19 +224,19 @@ func (tx *Tx) seenBits(b *txBox, uid mail.UID) (*seenChunk, error) {
 }
 
 // setSeen notes whether the user of the Tx, a guest, has seen a message, and tells
-// whether that is new. Faults: Limited at MaxGuests.
+// whether that is new. Faults: Limited at maxGuests.
 func (tx *Tx) setSeen(b *txBox, uid mail.UID, on bool) (bool, error) {
 	c, err := tx.seenBits(b, uid)
 	if err != nil || c.has(uid) == on {
 		return false, err
 	}
-	if on && b.guests >= MaxGuests {
+	if on && b.guests >= maxGuests {
 		_, known, err := tx.seenCount(b.ID, tx.account.guest())
 		if err != nil {
 			return false, err
 		}
 		if !known {
-			return false, fault.Newf(fault.Limited, "the mailbox knows for %d users what they have seen, the most it can", MaxGuests)
+			return false, fault.Newf(fault.Limited, "the mailbox knows for %d users what they have seen, the most it can", maxGuests)
 		}
 	}
 	c.set(uid, on)
@@ -279,7 +279,7 @@ func (tx *Tx) carrySeen(src, dst *txBox, moved []Moved) error {
 
 func (tx *Tx) carryOne(src, dst *txBox, moved []Moved, guest mail.AccountID) error {
 	_, known, err := tx.seenCount(dst.ID, guest)
-	if err != nil || !known && dst.guests >= MaxGuests {
+	if err != nil || !known && dst.guests >= maxGuests {
 		return err
 	}
 	chunks := map[[2]uint64]*seenChunk{} // by mailbox and number

@@ -71,6 +71,18 @@ func (a *Account) Upon(p *Picture) *Account {
 	return &Account{accountState: a.accountState, as: a.as, upon: p}
 }
 
+// Line returns a number that pictures of a mailbox share as long as each goes on from the one
+// before. Two of different lines may show other messages under the same UIDs. It is 0 where no
+// other process changes accounts.
+func (p *Picture) Line() uint64 { return p.line }
+
+func (s *Store) newLine() uint64 {
+	if s.shared == nil {
+		return 0
+	}
+	return s.lines.Add(1)
+}
+
 // isOf tells whether the picture shows what is on record.
 func (p *Picture) isOf(m *Mailbox) bool {
 	return p.box.HighestModSeq == m.HighestModSeq && p.box.stamp == m.stamp

@@ -38,19 +38,20 @@ type arrangement interface {
 
 // membership is which messages an arrangement is made of. Messages come with ever higher
 // UIDs and go for good: two states of a mailbox that have as many messages and the same
-// last one have the same messages.
+// last one have the same messages, in one line of pictures.
 type membership struct {
 	n    int
 	last mail.UID
 	mod  mail.ModSeq // of the picture
+	line uint64      // likewise
 }
 
 func membersOf(p *store.Picture) membership {
-	return membership{n: p.Len(), last: p.UID(p.Len()), mod: p.ModSeq()}
+	return membership{n: p.Len(), last: p.UID(p.Len()), mod: p.ModSeq(), line: p.Line()}
 }
 
 func (m *membership) fits(p *store.Picture) bool {
-	return m.n == p.Len() && m.last == p.UID(m.n)
+	return m.line == p.Line() && m.n == p.Len() && m.last == p.UID(m.n)
 }
 
 // grown tells whether a picture has all the messages, and beyond them only new ones.
@@ -116,7 +117,7 @@ func (c *arrangements) put(key arrangementKey, a arrangement) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.kept[key]; e != nil {
-		if e.Value.(*keptArrangement).of().mod > a.of().mod {
+		if had := e.Value.(*keptArrangement).of(); had.line == a.of().line && had.mod > a.of().mod {
 			return
 		}
 		c.drop(e)
@@ -163,6 +164,9 @@ func (s *session) arrange(key arrangementKey, do func(old arrangement) (arrangem
 	}
 	if err != nil || old != nil && old.of().fits(s.view.pic) {
 		return old, err
+	}
+	if old != nil && old.of().line != s.view.pic.Line() { // it may be of other messages
+		old = nil
 	}
 	now, err := do(old)
 	if err != nil {

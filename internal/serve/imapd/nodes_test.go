@@ -265,3 +265,27 @@ func TestSetBackEndsSessions(t *testing.T) {
 		t.Errorf("what came in the place of what was lost is not as it came: %s", all)
 	}
 }
+
+// What is kept of the messages of a mailbox is not taken for that of others which have come in
+// their place, under the same UIDs.
+func TestSetBackArrangesAnew(t *testing.T) {
+	w, nodes := newNodes(t, 2, store.Keep{})
+	shard := engine.Shard(1<<32 + uint64(w.alice.ID()))
+	before, err := enginetest.RecordsOf(w.ctx, nodes[0], shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.deliver("INBOX", message("lost"), 0)
+	lost := w.picture("INBOX")
+	if err := before.SetBack(w.ctx, nodes[1], shard); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver("INBOX", message("other"), 0)
+	now := w.picture("INBOX")
+	if lost.Len() != now.Len() || lost.UID(1) != now.UID(1) {
+		t.Fatal("they differ: nothing is tried")
+	}
+	if kept := membersOf(lost); kept.fits(now) || !kept.fits(lost) {
+		t.Error("an order of what was lost fits")
+	}
+}
