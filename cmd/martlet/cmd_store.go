@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -47,7 +48,7 @@ func reopenStore(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return withSide(cmd.Context(), cfg, name, func(ctx context.Context, s *side) error {
+	return withSide(cmd, cfg, name, func(ctx context.Context, s *side) error {
 		m, err := readMarks(ctx, s.engine)
 		if err != nil {
 			return err
@@ -72,7 +73,8 @@ func tellChange(cmd *cobra.Command, line any, text string) error {
 }
 
 // withSide opens a store as it is, without a house on it.
-func withSide(ctx context.Context, cfg *conf.Config, name string, use func(context.Context, *side) error) error {
+func withSide(cmd *cobra.Command, cfg *conf.Config, name string, use func(context.Context, *side) error) error {
+	ctx := cmd.Context()
 	if err := giveUpRoot(cfg); err != nil {
 		return err
 	}
@@ -81,8 +83,19 @@ func withSide(ctx context.Context, cfg *conf.Config, name string, use func(conte
 		return err
 	}
 	defer s.close()
-	if err := s.alone(ctx, func(string) {}); err != nil {
+	if err := s.alone(ctx, saysOnce(cmd.ErrOrStderr())); err != nil {
 		return err
 	}
 	return use(ctx, s)
+}
+
+// saysOnce tells of each node that it is looked whether it still runs.
+func saysOnce(w io.Writer) func(node string) {
+	said := map[string]bool{}
+	return func(node string) {
+		if !said[node] {
+			said[node] = true
+			fmt.Fprintf(w, "node %s has not said good-bye; looking whether it still runs\n", clean(node))
+		}
+	}
 }

@@ -30,7 +30,7 @@ func repairDatabase(cmd *cobra.Command, cfg *conf.Config, plan bool, give map[ma
 	if plan {
 		return r.tell(repairLine{Event: "done", What: "the store's files are the database's: pg_amcheck looks at them, a standby or a backup of the database mends them; without --plan the records would be brought into accord"})
 	}
-	if err := s.alone(ctx, func(string) {}); err != nil {
+	if err := s.alone(ctx, saysOnce(cmd.ErrOrStderr())); err != nil {
 		return err
 	}
 	m, err := readMarks(ctx, s.engine)

@@ -33,11 +33,7 @@ func (h *house) live(stop func(error)) (leave func()) {
 	return func() {
 		cancel()
 		<-done
-		c, end := briefly()
-		defer end()
-		if err := h.node.Leave(c); err != nil {
-			h.log.Warn("the other nodes could not be told that this one leaves; they find out", "err", err)
-		}
+		h.signOff()
 	}
 }
 

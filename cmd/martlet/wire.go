@@ -236,7 +236,21 @@ func (h *house) close() error {
 	if h.engine == nil {
 		return nil
 	}
+	h.signOff()
 	return h.engine.Close()
+}
+
+// signOff says good-bye to the other nodes, unless that was done. Whoever joined and was then
+// refused would be waited for by those who need the store for themselves.
+func (h *house) signOff() {
+	if h.node == nil {
+		return
+	}
+	c, end := briefly()
+	defer end()
+	if err := h.node.Leave(c); err != nil {
+		h.log.Warn("the other nodes could not be told that this one leaves; they find out", "err", err)
+	}
 }
 
 // backup is the house as backups see it.
