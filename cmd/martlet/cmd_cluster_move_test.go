@@ -38,7 +38,7 @@ func TestClusterGroups(t *testing.T) {
 	}
 	do(0, "", "domain", "add", "example.org")
 	do(0, "", "account", "add", "carol@example.org")
-	do(1, "no group", "cluster", "move", "carol@example.org", "--to", "second")
+	do(1, "no group \"second\"; see martlet cluster groups", "cluster", "move", "carol@example.org", "--to", "second")
 	do(2, "needs --to", "cluster", "move", "carol@example.org")
 	do(2, "needs --url", "cluster", "add-group", "second")
 	do(1, "no name of a group", "cluster", "add-group", "Second", "--url", second)
@@ -47,14 +47,14 @@ func TestClusterGroups(t *testing.T) {
 	if out := do(0, "second", "cluster", "groups"); strings.Contains(out, "notshown") || !strings.Contains(out, "home") {
 		t.Errorf("groups:\n%s", out)
 	}
-	do(1, "there is a group", "cluster", "add-group", "second", "--url", second)
+	do(1, "a group \"second\" already; see martlet cluster groups", "cluster", "add-group", "second", "--url", second)
 	do(0, "would be moved from group home to group second", "cluster", "move", "carol@example.org", "--to", "second", "--dry-run")
 	do(0, "has been moved from group home to group second", "cluster", "move", "carol@example.org", "--to", "second")
 	do(0, "is in group second already", "cluster", "move", "carol@example.org", "--to", "second")
 	do(0, "is in group second already", "cluster", "move", "carol@example.org", "--to", "second", "--dry-run")
 	do(0, "INBOX", "mailbox", "list", "carol@example.org")
 	do(0, "no account is being moved", "cluster", "moves")
-	do(1, "is not being moved", "cluster", "move", "carol@example.org", "--abort")
+	do(1, "is not being moved; see martlet cluster moves", "cluster", "move", "carol@example.org", "--abort")
 	var last admin.GroupMove
 	keys := map[string]int64{}
 	for line := range strings.Lines(do(0, "", "cluster", "move", "carol@example.org", "--to", "home", "--json")) {

@@ -91,7 +91,7 @@ func (n *Node) Drain(ctx context.Context, name string, on bool) error {
 		m, ok := s.members[name]
 		switch {
 		case !ok:
-			return fault.Newf(fault.NotFound, "there is no node %q", name)
+			return fault.Newf(fault.NotFound, "there is no node %q; see martlet cluster status", name)
 		case m.draining == on:
 			return errSame
 		case m.stopped:
@@ -159,7 +159,7 @@ func (n *Node) Forget(ctx context.Context, name string, empty func(ctx context.C
 	i := slices.IndexFunc(all, func(m Member) bool { return m.Name == name })
 	switch {
 	case i < 0:
-		return fault.Newf(fault.NotFound, "there is no node %q", name)
+		return fault.Newf(fault.NotFound, "there is no node %q; see martlet cluster status", name)
 	case all[i].State != Stopped && all[i].State != Silent:
 		return fault.Newf(fault.Busy, "the node %q may live; stop it first", name)
 	}

@@ -127,7 +127,7 @@ func (e *Engine) AddGroup(ctx context.Context, name, url string) (Group, error) 
 	}
 	for _, m := range e.all() {
 		if m.name == name {
-			return Group{}, fault.Newf(fault.Exists, "there is a group %q already", name)
+			return Group{}, fault.Newf(fault.Exists, "there is a group %q already; see martlet cluster groups", name)
 		}
 	}
 	id := int64(len(e.all()))
@@ -244,5 +244,5 @@ func (e *Engine) named(ctx context.Context, name string) (*member, error) {
 			return m, nil
 		}
 	}
-	return nil, fault.Newf(fault.NotFound, "there is no group %q", name)
+	return nil, fault.Newf(fault.NotFound, "there is no group %q; see martlet cluster groups", name)
 }

@@ -70,7 +70,7 @@ const (
 
 var (
 	errTaken   = fault.New(fault.Busy, "another node has taken over the move")
-	errNoMove  = fault.New(fault.NotFound, "the account is not being moved")
+	errNoMove  = fault.New(fault.NotFound, "the account is not being moved; see martlet cluster moves")
 	errTooBusy = fault.New(fault.Busy, "the account changes faster than it can be moved; try again later")
 	errDiffers = fault.New(fault.Corrupt, "the copy in the target group does not hold what was written to it")
 )

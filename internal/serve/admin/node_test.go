@@ -39,7 +39,7 @@ func TestNodeCalls(t *testing.T) {
 		answer string
 	}{
 		{200, `{"name":"b","number":1,"state":"up","version":"1.2","format":1,"addresses":[],"leases":[],"queued":0,`},
-		{200, `{"draining":true,"name":"b"}`}, {200, `{"draining":false,"name":"b"}`}, {404, "no node"}, {0, "may live"}, {404, "no node"},
+		{200, `{"draining":true,"name":"b"}`}, {200, `{"draining":false,"name":"b"}`}, {404, "see martlet cluster status"}, {0, "may live"}, {404, "see martlet cluster status"},
 	} {
 		status, body := w.call(t, calls[i])
 		if status != want.status && (want.status != 0 || status < 400) || !strings.Contains(body, want.answer) {
