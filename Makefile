@@ -89,4 +89,4 @@ test-cluster: deps build
 	MARTLET_CLUSTER=1 $(GO) test ./test/cluster -count=1 -timeout 120m -v
 
 clean:
-	rm -rf bin martlet-data
+	rm -rf bin martlet-data martlet-cluster
