@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/martlet-mail/martlet/internal/doctor"
-	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres"
 )
 
@@ -32,7 +31,7 @@ func (h *house) clusterFacts() *doctor.Cluster {
 	}
 	if h.bucket != nil {
 		c.Objects = func(ctx context.Context) error {
-			if err := h.bucket.Check(engine.Patient(ctx, lookWait), "doctor/"+connectionID()+connectionID()); err != nil {
+			if err := h.tryObjects(ctx); err != nil {
 				return errors.New(describe(err))
 			}
 			return nil

@@ -37,7 +37,8 @@ to an object store. Which engine it says does not matter here; it does when the 
 target, and afterwards none on the source. Certificates of an authority (ACME) are taken along; the
 stories of messages that "martlet trace" tells stay on the machine.
 
---dry-run looks how much there is, and changes nothing.`,
+--dry-run looks how much there is, and whether the object store can be used, by a small object that
+it puts there and removes. It changes nothing else.`,
 		Example: `  martlet store copy --from pebble --to postgres --dry-run
   martlet store copy --from pebble --to postgres --config /etc/martlet/martlet.toml
   martlet store copy --from postgres --to pebble --json`,
@@ -285,9 +286,25 @@ func (c *storeCopy) next() string {
 		"The database is not used any more; remove it when all is well", c.path)
 }
 
+// tryObjects returns why the object store of the side that has one cannot be used.
+func (c *storeCopy) tryObjects(ctx context.Context) error {
+	for _, s := range []*side{c.from, c.to} {
+		if s == nil || s.house == nil {
+			continue
+		}
+		if err := s.house.tryObjects(ctx); err != nil {
+			return failed("the object store cannot be used: %s; start it, or correct [blobs]; the key must be allowed to put, get, list and delete", describe(err))
+		}
+	}
+	return nil
+}
+
 // look counts what there is to copy.
 func (c *storeCopy) look(ctx context.Context) error {
 	l := copyLine{Event: "plan", From: c.from.name, DryRun: true}
+	if err := c.tryObjects(ctx); err != nil {
+		return err
+	}
 	shards, err := c.from.engine.Shards(ctx)
 	if err != nil {
 		return err

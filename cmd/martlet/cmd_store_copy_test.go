@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,6 +144,44 @@ func TestCutShortAfterTheProof(t *testing.T) {
 	}
 	if err := copyBetween(t, from, to, nil).run(t.Context()); err != nil || open(t, from) || !open(t, to) {
 		t.Errorf("another run: %v; the source is open: %v, the target: %v", err, open(t, from), open(t, to))
+	}
+}
+
+// Whoever only looks hears of an object store that cannot be used, whichever side has it.
+func TestALookTriesTheObjectStore(t *testing.T) {
+	for _, refusal := range []struct {
+		status     int
+		code, says string
+	}{{403, "SignatureDoesNotMatch", "[blobs]"}, {404, "NoSuchBucket", "bucket bodies"}} {
+		asked := 0
+		s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked++
+			w.WriteHeader(refusal.status)
+			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>no</Message></Error>", refusal.code)
+		}))
+		defer s3.Close()
+		cfg := conf.Default()
+		cfg.Blobs.Engine, cfg.Blobs.Endpoint, cfg.Blobs.Bucket, cfg.Blobs.AccessKey, cfg.Blobs.SecretKey = "s3", s3.URL, "bodies", "key", "hidden"
+		h := &house{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+		if _, err := h.openObjects(time.Second); err != nil {
+			t.Fatal(err)
+		}
+		defer h.leave()
+		from, to := memorySide(t, "pebble", "a", 3), memorySide(t, "postgres", "db", 0)
+		for _, sides := range [][2]*side{{from, to}, {to, from}} {
+			c := copyBetween(t, sides[0], nil, nil)
+			if sides[1] == to { // else there is no folder yet
+				c.to = to
+			}
+			to.house = nil
+			if err := c.look(t.Context()); err != nil {
+				t.Errorf("without an object store: %v", err)
+			}
+			to.house, asked = h, 0
+			if err := c.look(t.Context()); err == nil || !strings.Contains(err.Error(), refusal.says) || asked == 0 || strings.Contains(err.Error(), "hidden") {
+				t.Errorf("%s: %v", refusal.code, err)
+			}
+		}
 	}
 }
 

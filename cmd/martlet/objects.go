@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/postgres"
 	"github.com/martlet-mail/martlet/internal/engine/s3"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -69,6 +70,14 @@ type objectsFacts struct {
 	Reachable bool    `json:"reachable"`
 	LatencyMS float64 `json:"latency_ms,omitempty"` // of a small list
 	Problem   string  `json:"problem,omitempty"`
+}
+
+// tryObjects does with an object of its own all that a server must be allowed to do with objects.
+func (h *house) tryObjects(ctx context.Context) error {
+	if h.bucket == nil {
+		return nil
+	}
+	return h.bucket.Check(engine.Patient(ctx, lookWait), "doctor/"+connectionID()+connectionID())
 }
 
 // lookAtObjects looks at the object store; nil if there is none.
