@@ -40,6 +40,11 @@ type databaseFacts struct {
 	slack time.Duration // within which clock is known
 }
 
+// Stalled tells that commits wait for a standby, and that none is there: nothing is taken in.
+func (f databaseFacts) Stalled() bool {
+	return f.Commit != "off" && f.Commit != "local" && strings.TrimSpace(f.Names) != "" && f.InStep == 0 && !f.Hidden && !f.Foreign
+}
+
 // lookWait bounds a look at a database.
 const lookWait = 3 * time.Second
 

@@ -103,7 +103,8 @@ func TestHealthPageOfACluster(t *testing.T) {
 	v.seen, v.at = health{
 		Node: "mx1", Version: "1.2", Store: storeHealth{Engine: "postgres", Database: &databaseFacts{Reachable: true, Host: "10.0.0.1:5432", Name: "martlet", LatencyMS: 0.4, Standbys: 2, InStep: 1, Synchronous: true},
 			Objects: &objectsFacts{Endpoint: "s3.example.org", Bucket: "bodies", Problem: "it does not answer"}},
-		Groups: []groupHealth{{Name: "home", State: "up", Accounts: 3, Database: &databaseFacts{Reachable: true}}, {Name: "two", State: "down", Down: "it cannot be reached"}},
+		Groups: []groupHealth{{Name: "home", State: "up", Accounts: 3, Database: &databaseFacts{Reachable: true}}, {Name: "two", State: "down", Down: "it cannot be reached"},
+			{Name: "three", State: "up", Database: &databaseFacts{Reachable: true, Commit: "on", Names: "FIRST 1 (x)"}}},
 		Nodes:  []nodeHealth{{Name: "mx1", State: "up", Here: true, Leases: []string{"queue 0", "reports"}}, {Name: "<mx2>", State: "silent"}},
 		Engine: []engineCounter{{"round trips", 17}},
 	}, time.Now().Add(time.Hour)
@@ -112,7 +113,7 @@ func TestHealthPageOfACluster(t *testing.T) {
 	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/health", nil)
 	r.RemoteAddr = "127.0.0.1:5"
 	mux.ServeHTTP(w, r)
-	for _, want := range []string{"mx1 (this one)", "10.0.0.1:5432", "0.4 ms", `<span class="ok">yes</span>, 1 of 2`, "it does not answer", "queue 0, reports", "&lt;mx2&gt;", `<td>two</td>`, "it cannot be reached", `>up</span></td><td><span class="soft">no</span>`, `class="bad">down`, `class="bad">silent`, "round trips"} {
+	for _, want := range []string{"mx1 (this one)", "10.0.0.1:5432", "0.4 ms", `<span class="ok">yes</span>, 1 of 2`, "it does not answer", "queue 0, reports", "&lt;mx2&gt;", `<td>two</td>`, "it cannot be reached", `>up</span></td><td><span class="soft">no</span>`, `class="bad">down`, `none confirms commits</span>, which wait for FIRST 1 (x)`, `class="bad">silent`, "round trips"} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, w.Body)
 		}
