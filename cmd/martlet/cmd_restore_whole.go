@@ -139,7 +139,7 @@ func fillFolder(ctx context.Context, cfg *conf.Config, from *backup.Opened, opt 
 
 // depart sets what was restored apart from what came after the snapshot and is lost.
 func depart(ctx context.Context, eng engine.Engine, opt backup.RestoreOptions) (failed int64, err error) {
-	st, err := store.Open(eng, store.Options{Now: time.Now})
+	st, err := store.Open(eng, store.Options{Now: time.Now, Rand: rand.Reader})
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"time"
@@ -48,7 +49,7 @@ func repairDatabase(cmd *cobra.Command, cfg *conf.Config, plan bool, give map[ma
 		return err
 	}
 	defer r.report.Close()
-	st, err := store.Open(s.engine, store.Options{Now: time.Now})
+	st, err := store.Open(s.engine, store.Options{Now: time.Now, Rand: rand.Reader})
 	if err != nil {
 		return err
 	}

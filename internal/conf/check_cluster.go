@@ -108,7 +108,9 @@ var databaseParameters = map[string]string{
 	"min_protocol_version": "3.0|3.2|latest", "max_protocol_version": "3.0|3.2|latest",
 	"target_session_attrs": "any|read-write|read-only|primary|standby|prefer-standby",
 	"application_name":     "", "options": "", "search_path": "", "client_encoding": "", "timezone": "", "TimeZone": "", "role": "",
-	"synchronous_commit": "", "statement_timeout": "", "lock_timeout": "", "work_mem": "",
+	"synchronous_commit": "", "statement_timeout": "", "lock_timeout": "", "work_mem": "", "idle_session_timeout": "",
+	"idle_in_transaction_session_timeout": "", "client_min_messages": "", "tcp_user_timeout": "", "tcp_keepalives_idle": "",
+	"tcp_keepalives_interval": "", "tcp_keepalives_count": "", "sslcertmode": "disable|allow|require",
 }
 
 // wrongParameters says what is wrong with the parameters of a connection string.

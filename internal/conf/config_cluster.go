@@ -24,7 +24,7 @@ type Store struct {
 
 	// How long a message that comes in waits for it before the sender is told to try again
 	// later (451). Only for postgres.
-	DeliveryPatience Duration `toml:"delivery_patience" default:"5s" min:"0s" max:"10m"`
+	DeliveryPatience Duration `toml:"delivery_patience" default:"5s" min:"1s" max:"10m"`
 }
 
 // Memory is how many bytes of recently used records an engine keeps: what the file says, or

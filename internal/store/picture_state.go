@@ -229,6 +229,9 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState)
 			a.name(&now.box)
 		}
 	default:
+		if now.line != base.line {
+			a.setBack()
+		}
 		if now != base && !a.box0(box).replace(base, now) && seen != state.picture {
 			seen.inLine(a.store.newLine()) // the owner's may go on otherwise from where this began
 		}

@@ -39,6 +39,7 @@ type pool struct {
 	generation uint64
 	server     string // that the last connection led to
 	closed     bool
+	reached    atomic.Bool           // a connection has been made
 	down       atomic.Pointer[error] // why the last connection could not be made
 	lonely     loneliness
 
@@ -184,6 +185,7 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 		}
 		if err == nil {
 			p.first.Store(int32(n))
+			p.reached.Store(true)
 			p.down.Store(nil)
 			p.lonely.server.Store(nil)
 			return c, nil
@@ -224,7 +226,17 @@ func (p *pool) favourite() *pgconn.Config { return p.hosts[int(p.first.Load())%l
 var errReach = errors.New("no connection to the database")
 
 // dial connects to the first host that takes writes.
-func (p *pool) dial(ctx context.Context) (*conn, error) { return p.dialTo(ctx, p.plain) }
+func (p *pool) dial(ctx context.Context) (*conn, error) {
+	var all []error
+	for _, host := range p.hosts {
+		c, err := p.dialTo(ctx, host)
+		if err == nil {
+			return c, nil
+		}
+		all = append(all, err)
+	}
+	return nil, p.missed(ctx, newUnreached(p.hosts, all))
+}
 
 // whisper makes a connection for hints: to the database that is meant, be it of the primary or
 // not.
@@ -244,9 +256,10 @@ func (p *pool) dialTo(ctx context.Context, to *pgconn.Config) (*conn, error) {
 	p.mu.Lock()
 	age := p.generation
 	p.mu.Unlock()
-	server := ""
+	server, letIn := "", false
 	cfg := to.Copy()
 	cfg.ValidateConnect = func(ctx context.Context, c *pgconn.PgConn) error {
+		letIn = true
 		// Reading from a replica, or from a primary that was, would show the past.
 		err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, c)
 		if err == nil {
@@ -255,6 +268,9 @@ func (p *pool) dialTo(ctx context.Context, to *pgconn.Config) (*conn, error) {
 		return err
 	}
 	made, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil && letIn {
+		err = fmt.Errorf("%w: %w", errLetIn, err)
+	}
 	if err != nil {
 		return nil, err
 	}

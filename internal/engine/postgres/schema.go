@@ -52,7 +52,7 @@ func (p *pool) prepare(ctx context.Context) error {
 func (p *pool) prepareOnce(ctx context.Context) error {
 	c, err := p.dial(ctx)
 	if err != nil {
-		return p.missed(ctx, newUnreached(p.hosts, []error{err}))
+		return err
 	}
 	defer c.wire.Close()
 	found := int64(-1)

@@ -32,7 +32,10 @@ func newUnreached(hosts []*pgconn.Config, all []error) *unreached {
 		to := hosts[i%len(hosts)]
 		at := net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
 		text, refuses := refused(at, to, err)
-		if u.refuses = u.refuses && refuses; !refuses {
+		// A server that let us in, as a standby does, or one of a name's that is away, may do better
+		// later.
+		refuses = refuses && !errors.Is(err, errLetIn) && !isAway(err)
+		if u.refuses = u.refuses && refuses; text == "" {
 			text = at + ": " + innermost(err)
 		}
 		said = append(said, text)
@@ -59,6 +62,16 @@ func refused(at string, to *pgconn.Config, err error) (text string, refuses bool
 		return fmt.Sprintf("%s has no database %q; make it there with createdb -O %s %s, or name another in its url", at, to.Database, to.User, to.Database), true
 	}
 	return "", false
+}
+
+// errLetIn is of a server that has let us in, and was not what was looked for.
+var errLetIn = errors.New("it is not the primary")
+
+// isAway tells whether a network is among the reasons.
+func isAway(err error) bool {
+	var network *net.OpError
+	var name *net.DNSError
+	return errors.As(err, &network) || errors.As(err, &name) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // innermost is the reason of a failure without the stories around it.
@@ -94,6 +107,9 @@ func networkFails(err error) bool {
 
 // missed keeps why there is no connection, and tells of the first time.
 func (p *pool) missed(ctx context.Context, u *unreached) error {
+	if p.reached.Load() { // it was good once, and may be again: passwords and hosts are changed while nodes run
+		u.refuses = false
+	}
 	if ctx.Err() != nil {
 		return u
 	}

@@ -29,7 +29,7 @@ func (g *group) update(ctx context.Context, id engine.Shard, fn func(engine.Writ
 		switch {
 		case err == nil:
 			return u.result
-		case errors.Is(err, errAgain):
+		case errors.Is(err, errAgain) && !u.retry.over:
 			g.stats.Reruns.Add(1)
 			u.clashes++
 		case u.final(err):
