@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -148,7 +149,33 @@ func (h *Host) close() {
 	}
 	h.leash.Close()
 	h.cmd.Process.Kill()
+	h.wake()
 	h.cmd.Wait()
+}
+
+// wake has those go on that have led programs into the host. nsenter stops when its program is
+// stopped, and may do so after both were told to go on; then it does not take leave of the program
+// when that is dead, and a host does not end before.
+func (h *Host) wake() {
+	for _, pid := range h.led() {
+		syscall.Kill(pid, syscall.SIGCONT)
+	}
+}
+
+// led returns the processes that have led programs into the host.
+func (h *Host) led() (pids []int) {
+	leads := fmt.Appendf(nil, "nsenter\x00-t\x00%d\x00", h.PID)
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range all {
+		line, err := os.ReadFile(path)
+		if err != nil || !bytes.HasPrefix(line, leads) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // Place of a new host. Number gives it 198.20.N.10 and 3ffe:db8:N::10.

@@ -83,3 +83,32 @@ func lonely(t *testing.T) {
 	fmt.Println("up")
 	time.Sleep(time.Hour)
 }
+
+// A host ends although what has led a program into it stands still, while the program is dead.
+func TestHostEndsBesideAStoppedLeader(t *testing.T) {
+	w := world(t) // or skipped
+	h, err := newHost("halted", w.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := h.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	for len(h.led()) == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond) // for the program to be there
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { h.close(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		cmd.Process.Signal(syscall.SIGCONT)
+		t.Error("the host does not end")
+	}
+}
