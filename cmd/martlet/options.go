@@ -80,7 +80,7 @@ func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 		Kind: kind, Hostname: string(h.cfg.Hostname), Store: h.store, Directory: h.directory, Receiver: h.receiver,
 		MaxRecipients: h.cfg.SMTP.RecipientsLimit, MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,
 		Normalise: h.cfg.SMTP.BareLineEndings == "normalise", CheckFrom: h.cfg.SMTP.CheckFrom, CheckTrusted: h.cfg.Checks.Trusted, Trace: h.trace,
-		Guard: h.guard, Tarpit: time.Duration(h.cfg.Guard.Tarpit), Patience: max(time.Duration(h.cfg.Store.DeliveryPatience), time.Nanosecond),
+		Guard: h.guard, Tarpit: time.Duration(h.cfg.Guard.Tarpit), Patience: max(time.Duration(h.cfg.Store.DeliveryPatience), time.Second),
 		Queueing: queueing(&h.cfg.Submission), Backup: h.backups(),
 	}
 }
