@@ -76,6 +76,7 @@ func keysStay(cfg *conf.Config) time.Duration {
 
 func (h *house) smtpOptions(kind smtpd.Kind) smtpd.Options {
 	return smtpd.Options{
+		// Patience: less than a second may be too short for a database that answers.
 		Now:  time.Now,
 		Kind: kind, Hostname: string(h.cfg.Hostname), Store: h.store, Directory: h.directory, Receiver: h.receiver,
 		MaxRecipients: h.cfg.SMTP.RecipientsLimit, MaxErrors: h.cfg.Limits.Errors, MaxFailures: h.cfg.Limits.LoginFailures,

@@ -23,8 +23,7 @@ type Store struct {
 	Patience Duration `toml:"patience" default:"60s" min:"1s" max:"10m"`
 
 	// How long a message that comes in waits for it before the sender is told to try again
-	// later (451); less than a second counts as one, which a database that answers may need.
-	// Only for postgres.
+	// later (451). Only for postgres.
 	DeliveryPatience Duration `toml:"delivery_patience" default:"5s" min:"0s" max:"10m"`
 }
 
