@@ -218,25 +218,22 @@ func (a *Account) roll(ctx context.Context, box mail.MailboxID, state *boxState)
 		}
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case guest == 0:
-		if base != nil && base.line != now.line {
-			a.setBack()
-		}
+	}
+	if base != nil && base.line != now.line {
+		a.setBack()
+	}
+	if guest == 0 {
 		if state.picture = now; base == nil || base.box.Name != now.box.Name {
 			a.name(&now.box)
 		}
-	default:
-		if now.line != base.line {
-			a.setBack()
-		}
-		if now != base && !a.box0(box).replace(base, now) && seen != state.picture {
-			seen.inLine(a.store.newLine()) // the owner's may go on otherwise from where this began
-		}
-		state.picture, state.base = seen, now
+		return nil
 	}
+	if now != base && !a.box0(box).replace(base, now) && seen != state.picture {
+		seen.inLine(a.store.newLine()) // the owner's may go on otherwise from where this began
+	}
+	state.picture, state.base = seen, now
 	return nil
 }
 

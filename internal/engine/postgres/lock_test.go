@@ -28,13 +28,7 @@ func used(t *testing.T, e *Engine, id engine.Shard) *shard {
 // of its node cannot come in between.
 func TestRowAfterLanding(t *testing.T) {
 	a, b, wire := beside(t)
-	putAll(t, a, 1, "n", "0")
-	look(t, b, 1, "n")
-	caught, release := wire.Answer("m_guarded")
-	defer release()
-	first := make(chan error, 1)
-	go func() { first <- b.Update(t.Context(), 1, add) }()
-	<-caught
+	first, release := onItsWay(t, a, b, wire, 1, add)
 	s := used(t, b, 1)
 	s.turn <- struct{}{} // that one's is over
 	s.release()

@@ -44,6 +44,24 @@ func look(t *testing.T, e *Engine, id engine.Shard, key string) (value string) {
 	return value
 }
 
+// onItsWay has b change a shard that both nodes know, and keeps the answer until release.
+func onItsWay(t *testing.T, a, b *Engine, wire *pgtest.Proxy, id engine.Shard, change func(engine.Writer) error) (first chan error, release func()) {
+	t.Helper()
+	putAll(t, a, id, "n", "0")
+	look(t, b, id, "n")
+	caught, release := wire.Answer("m_guarded")
+	t.Cleanup(release)
+	first = make(chan error, 1)
+	go func() { first <- b.Update(t.Context(), id, change) }()
+	<-caught
+	return first, release
+}
+
+// putting changes one key.
+func putting(key, value string) func(engine.Writer) error {
+	return func(w engine.Writer) error { return w.Put([]byte(key), []byte(value)) }
+}
+
 // TestColdUpdate: what an Update has read of a shard that its node knew nothing of, and another
 // node has changed since, is not what its commit follows, also if a View of its node has seen
 // that change by then.
@@ -74,15 +92,7 @@ func TestColdUpdate(t *testing.T) {
 // it began, also if a commit of its node was made before that and is answered after it.
 func TestUpdateSeesWhatIsOver(t *testing.T) {
 	a, b, wire := beside(t)
-	putAll(t, a, 9, "x", "0")
-	look(t, b, 9, "x")
-	caught, release := wire.Answer("m_guarded")
-	defer release()
-	first := make(chan error, 1)
-	go func() {
-		first <- b.Update(t.Context(), 9, func(w engine.Writer) error { return w.Put([]byte("x"), []byte("1")) })
-	}()
-	<-caught
+	first, release := onItsWay(t, a, b, wire, 9, putting("x", "1"))
 	putAll(t, a, 9, "x", "2")
 	x, found := "", errors.New("what the function found")
 	ran, second := make(chan struct{}, 100), make(chan error, 1)
@@ -115,16 +125,8 @@ func TestUpdateSeesWhatIsOver(t *testing.T) {
 // as long as it is patient, or wants to.
 func TestOvertakenIsPatientOnly(t *testing.T) {
 	a, b, wire := beside(t)
-	putAll(t, a, 9, "x", "0")
-	look(t, b, 9, "x")
-	caught, release := wire.Answer("m_guarded")
-	defer release()
-	put := func(ctx context.Context) error {
-		return b.Update(ctx, 9, func(w engine.Writer) error { return w.Put([]byte("y"), nil) })
-	}
-	first := make(chan error, 1)
-	go func() { first <- put(t.Context()) }()
-	<-caught
+	first, release := onItsWay(t, a, b, wire, 9, putting("y", ""))
+	put := func(ctx context.Context) error { return b.Update(ctx, 9, putting("y", "")) }
 	putAll(t, a, 9, "x", "2")
 	look(t, b, 9, "x")
 	if err := put(engine.Patient(t.Context(), 50*time.Millisecond)); !fault.Is(err, fault.Unavailable) {
