@@ -5,7 +5,9 @@
 // large one.
 //
 // It measures processor time of one thread, so that other work on the machine counts little,
-// and takes the best of several tries. It knows no parser.
+// and takes the best of several tries. What the others take from it still (a cache, a clock
+// that is turned down) takes it for a while: a growth is believed when it stays over tries
+// that are further and further apart. It knows no parser.
 package probe
 
 import (
@@ -26,8 +28,10 @@ const (
 )
 
 const (
-	least = 2 * time.Millisecond // that one measurement takes, repeated as often as that needs
-	tries = 15                   // before a growth is believed
+	least = 2 * time.Millisecond  // that one measurement takes, repeated as often as that needs
+	tries = 40                    // before a growth is believed
+	close = 10                    // of them follow one another at once
+	pause = 10 * time.Millisecond // before the next, and each time longer by as much
 )
 
 // Growth is how much longer twice and four times the input take.
@@ -50,7 +54,8 @@ func Grows(size int, input func(n int) string, work func(in string)) (g Growth, 
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // or it would be part of the time
 	inputs := [3]string{input(size), input(2 * size), input(4 * size)}
 	var best [3]time.Duration
-	for range tries {
+	for try := range tries {
+		time.Sleep(time.Duration(max(0, try-close)) * pause)
 		for i, in := range inputs {
 			if d := took(in, work); best[i] == 0 || d < best[i] {
 				best[i] = d
