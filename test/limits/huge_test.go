@@ -110,6 +110,30 @@ func least(times int, fn func()) (d time.Duration) {
 	return d
 }
 
+// handles delivers a message and asks for it in all ways, and returns the processor time of that
+// and the memory that it took at its worst.
+func (h *house) handles(t *testing.T, k *talk, message io.Reader, seq int) (spent time.Duration, extra int64) {
+	before := cpu()
+	extra = peak(func() { h.smtp(t, "smtp", "alice", message) })
+	k.ok("NOOP")
+	spent = cpu() - before
+	for _, what := range asked {
+		extra = max(extra, peak(func() { k.ok(what, seq) }))
+	}
+	return spent + least(4, func() { // without the collections that peak makes
+		for range 4 {
+			for _, what := range asked {
+				k.ok(what, seq)
+			}
+		}
+	}), extra
+}
+
+// grows reports whether twice as many take about twice the time, or too little to tell.
+func grows(half, whole time.Duration) bool {
+	return half <= 50*time.Millisecond || whole <= half*22/10
+}
+
 // R22: a message that is large in any way takes little memory beside it, and time that
 // grows as it does.
 func TestR22HugeMessages(t *testing.T) {
@@ -119,33 +143,23 @@ func TestR22HugeMessages(t *testing.T) {
 	k := h.imap(t, "alice")
 	seq := 1
 	for _, s := range shapes {
-		var took []time.Duration
-		extra := int64(0)
-		for _, n := range []int{s.size / 4, s.size / 2, s.size} {
-			message := s.make(n)
-			before := cpu()
-			extra = max(extra, peak(func() { h.smtp(t, "smtp", "alice", message) }))
-			seq++
-			k.ok("NOOP")
-			spent := cpu() - before
-			for _, what := range asked {
-				extra = max(extra, peak(func() { k.ok(what, seq) }))
-			}
-			took = append(took, spent+least(4, func() { // without the collections that peak makes
-				for range 4 {
-					for _, what := range asked {
-						k.ok(what, seq)
-					}
+		var took [3]time.Duration // the least of the rounds, for what others on the machine take is added to it
+		extra, linear := int64(0), false
+		for round := 0; round < 4 && !linear; round++ {
+			for i, n := range []int{s.size / 4, s.size / 2, s.size} {
+				seq++
+				spent, most := h.handles(t, k, s.make(n), seq)
+				if extra = max(extra, most); round == 0 || spent < took[i] {
+					took[i] = spent
 				}
-			}))
+			}
+			linear = grows(took[0], took[1]) && grows(took[1], took[2])
 		}
 		if extra > mostExtra {
 			t.Errorf("%s: %d MiB of memory at the worst", s.name, extra>>20)
 		}
-		for i := 1; i < len(took); i++ {
-			if took[i-1] > 50*time.Millisecond && took[i] > took[i-1]*22/10 {
-				t.Errorf("%s: twice as many take %v, after %v", s.name, took[i], took[i-1])
-			}
+		if !linear {
+			t.Errorf("%s: a quarter, a half and all take %v", s.name, took)
 		}
 		promise.Kept(t, "R22", "what", s.name, "size", s.size, "MiB extra at worst", extra>>20,
 			"CPU ms of a quarter, a half, all", fmt.Sprint(took[0].Milliseconds(), took[1].Milliseconds(), took[2].Milliseconds()))

@@ -121,7 +121,7 @@ func TestDeletedSpaceComesBackFromBelow(t *testing.T) {
 		}
 	}
 	for i := 0; e.Size() > full/2; i++ {
-		if i == 10_000 {
+		if i == 60_000 {
 			t.Fatalf("of %d bytes %d are left", full, e.Size())
 		}
 		time.Sleep(time.Millisecond)
