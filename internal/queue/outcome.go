@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/trace"
 )
 
@@ -154,27 +153,9 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 		}
 		told := attempted(p.id, m)
 		story = &told
-		closed := map[int]int{}
-		for _, i := range some {
-			if i < 0 || i >= len(who) {
-				continue
-			}
-			r, err := t.look().recipient(p.id, who[i])
-			if err != nil {
-				return err
-			}
-			if r.state != waiting {
-				continue
-			}
-			m.apply(r, &group{}, res, now) // closeGroups counts the group's
-			if err := t.noteBounced(m, r, now); err != nil {
-				return err
-			}
-			story.To = append(story.To, outcome(r))
-			closed[p.group]++
-			if err := t.putRecipient(p.id, who[i], r); err != nil {
-				return err
-			}
+		closed, err := t.giveAll(m, p, who, some, res, now, story)
+		if err != nil {
+			return err
 		}
 		if err := t.closeGroups(m, closed); err != nil {
 			return err
@@ -185,6 +166,34 @@ func (q *Queue) settled(ctx context.Context, p pick, who, some []int, res Result
 	if err != nil {
 		q.opt.Log.Error("an outcome cannot be recorded yet", "queue_id", p.id.String(), "error", err)
 	}
+}
+
+// giveAll gives those of some recipients that wait one result, and returns how many these are,
+// by group.
+func (t tx) giveAll(m *message, p pick, who, some []int, res Result, now int64, story *trace.Event) (closed map[int]int, err error) {
+	closed = map[int]int{}
+	for _, i := range some {
+		if i < 0 || i >= len(who) {
+			continue
+		}
+		r, err := t.look().recipient(p.id, who[i])
+		if err != nil {
+			return nil, err
+		}
+		if r.state != waiting {
+			continue
+		}
+		m.apply(r, &group{}, res, now) // closeGroups counts the group's
+		if err := t.noteBounced(m, r, now); err != nil {
+			return nil, err
+		}
+		story.To = append(story.To, outcome(r))
+		closed[p.group]++
+		if err := t.putRecipient(p.id, who[i], r); err != nil {
+			return nil, err
+		}
+	}
+	return closed, nil
 }
 
 // apply gives a recipient that waits its result.
@@ -213,43 +222,6 @@ func (m *message) apply(r *recipient, g *group, res Result, now int64) {
 	}
 	m.open--
 	g.waiting--
-}
-
-// expire makes a recipient that has waited for too long a failed one. What the last
-// attempt said stays: it is the reason.
-func (m *message) expire(r *recipient) {
-	r.state = failed
-	m.owe(r, owedFailure)
-}
-
-// owe notes that the sender is to be told, if he wants to know and there is one
-// (RFC 3461, 4.1 and 6.2; RFC 5321, 6.1).
-func (m *message) owe(r *recipient, what uint8) {
-	want := false
-	switch {
-	case m.env.From.IsZero() || r.Notify&mail.NotifyNever != 0:
-	case what == owedFailure:
-		want = r.Notify == mail.NotifyDefault || r.Notify&mail.NotifyFailure != 0
-	case what == owedDelay:
-		want = r.Notify == mail.NotifyDefault || r.Notify&mail.NotifyDelay != 0
-	case what == owedSuccess:
-		want = r.Notify&mail.NotifySuccess != 0
-	}
-	m.note(r, what, want)
-}
-
-// oweAll notes that the sender is to be told, whether or not he asked for it.
-func (m *message) oweAll(r *recipient, what uint8) { m.note(r, what, true) }
-
-func (m *message) note(r *recipient, what uint8, want bool) {
-	if what != owedDelay && r.owed != 0 { // it is too late to speak of a delay
-		r.owed = 0
-		m.owed--
-	}
-	if want && r.owed == 0 {
-		r.owed = what
-		m.owed++
-	}
 }
 
 // relist writes a group back and moves it in its lane.
