@@ -3,9 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -53,7 +51,6 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	if err != nil {
 		return done, err
 	}
-	before := time.Unix(trusted, 0).Add(-SweepAge)
 	used := map[mail.BlobRef]struct{}{}
 	keep := func(b mail.BlobRef) {
 		if !b.IsZero() {
@@ -62,21 +59,50 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	}
 	// Referrers first: what waits in the queue goes into an account without being put
 	// again, and never the other way.
+	if err := s.referred(ctx, keep); err != nil {
+		return done, err
+	}
+	if err := s.sweepAccounts(ctx, trusted, keep, &done); err != nil {
+		return done, err
+	}
+	if err := s.heldElsewhere(ctx); err != nil {
+		return done, err
+	}
+	before := time.Unix(trusted, 0).Add(-SweepAge)
+	sw := sweeper{s.eng.Blobs(), used, map[mail.BlobRef]victim{}, before, mail.BlobRef{}, &done}
+	if s.shared != nil {
+		if sw.clock, err = s.putClock(ctx); err != nil {
+			return done, err
+		}
+	}
+	err = sw.run(ctx)
+	return done, err
+}
+
+// referred yields the bodies that somebody besides the accounts refers to.
+func (s *Store) referred(ctx context.Context, keep func(mail.BlobRef)) error {
 	s.mu.Lock()
 	referrers := s.referrers
 	s.mu.Unlock()
 	for _, fn := range referrers {
 		if err := fn(ctx, keep); err != nil {
-			return done, err
+			return err
 		}
 	}
+	return nil
+}
+
+// sweepAccounts yields the bodies of all accounts and tidies their records up. Faults: Corrupt
+// if one of them is damaged; what that holds is not known, and the others are tidied up all the
+// same.
+func (s *Store) sweepAccounts(ctx context.Context, trusted int64, keep func(mail.BlobRef), done *Swept) error {
 	ids, err := s.everyAccount(ctx)
 	if err != nil {
-		return done, err
+		return err
 	}
 	due, err := s.keptUntil(ctx)
 	if err != nil {
-		return done, err
+		return err
 	}
 	var damaged error
 	for _, id := range ids {
@@ -84,40 +110,15 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		if fault.Is(err, fault.NotFound) {
 			err = s.Account(id).headless(ctx)
 		}
-		if fault.Is(err, fault.Corrupt) { // what it holds is not known; the others are tidied up all the same
+		if fault.Is(err, fault.Corrupt) {
 			s.opt.Log.Error("no body is removed, for the records of an account are damaged; run martlet verify", "account", id, "err", err)
 			damaged = cmp.Or(damaged, err)
 		} else if err != nil {
-			return done, err
+			return err
 		}
 		done.Accounts++
 	}
-	if damaged != nil {
-		return done, damaged
-	}
-	if err := s.heldElsewhere(ctx); err != nil {
-		return done, err
-	}
-	sw := sweeper{s.eng.Blobs(), used, map[mail.BlobRef]victim{}, before, mail.BlobRef{}, &done}
-	if s.shared != nil {
-		if sw.clock, err = s.putClock(ctx); err != nil {
-			return done, err
-		}
-	}
-	return done, sw.run(ctx)
-}
-
-// putClock puts a body whose age is none, by whatever clock the engine dates bodies with: those
-// of processes may differ from it and from each other.
-func (s *Store) putClock(ctx context.Context) (mail.BlobRef, error) {
-	p, err := s.Receive(ctx, strings.NewReader("\r\nThis body tells a sweep what time it is.\r\n"))
-	if err == nil {
-		p, err = p.Shared(ctx)
-	}
-	if err != nil {
-		return mail.BlobRef{}, err
-	}
-	return p.sum, nil
+	return damaged
 }
 
 // everyAccount returns all accounts that are listed or have a record. A body that only one of
@@ -153,92 +154,6 @@ func (a *Account) headless(ctx context.Context) error {
 func hasRecords(r engine.Reader) (some bool, err error) {
 	err = r.Scan(nil, nil, false, func(k, _ []byte) bool { some = k[0] != famBirth; return !some })
 	return some, err
-}
-
-// sweeper removes blobs that are old and not in use.
-type sweeper struct {
-	blobs   engine.Blobs
-	used    map[mail.BlobRef]struct{}
-	victims map[mail.BlobRef]victim
-	before  time.Time
-	clock   mail.BlobRef // a body that is as old as nothing; zero: there is none
-	done    *Swept
-}
-
-// victim is a blob that is to go.
-type victim struct {
-	at   int64 // second of its last Put
-	size int64
-}
-
-func (sw *sweeper) run(ctx context.Context) error {
-	err := sw.blobs.List(ctx, func(name mail.BlobRef, at time.Time, size int64) bool {
-		sw.done.Blobs++
-		if name == sw.clock && !name.IsZero() {
-			if latest := at.Add(-SweepAge); latest.Before(sw.before) {
-				sw.before = latest
-			}
-		} else if _, ok := sw.used[name]; !ok && at.Before(sw.before) {
-			sw.victims[name] = victim{at.Unix(), size}
-		}
-		return ctx.Err() == nil
-	})
-	maps.DeleteFunc(sw.victims, func(_ mail.BlobRef, v victim) bool { return v.at >= sw.before.Unix() })
-	if err == nil {
-		err = sw.spareNeeded(ctx)
-	}
-	for name := range sw.victims {
-		if err != nil {
-			return err
-		}
-		_, err = sw.remove(ctx, name)
-	}
-	return cmp.Or(err, ctx.Err())
-}
-
-// spareNeeded takes what blobs need off the victims, but for those blobs that are victims
-// themselves and go. They go first: one that is put again meanwhile stays, and who puts
-// it need not put what it needs. Blobs that are needed need none. Whoever puts one with what
-// it needs after this makes all of it young.
-func (sw *sweeper) spareNeeded(ctx context.Context) error {
-	spare := func(needs []mail.BlobRef) {
-		for _, need := range needs {
-			delete(sw.victims, need)
-		}
-	}
-	unused := map[mail.BlobRef][]mail.BlobRef{}
-	err := sw.blobs.Needs(ctx, func(name mail.BlobRef, _ time.Time, needs []mail.BlobRef) bool {
-		if _, ok := sw.victims[name]; ok {
-			unused[name] = slices.Clone(needs)
-		} else {
-			spare(needs)
-		}
-		return ctx.Err() == nil
-	})
-	if err != nil {
-		return err
-	}
-	for name, needs := range unused {
-		gone, err := sw.remove(ctx, name)
-		if err != nil {
-			return err
-		}
-		if !gone {
-			spare(needs)
-		}
-	}
-	return nil
-}
-
-// remove removes a victim, unless it has become young or gone.
-func (sw *sweeper) remove(ctx context.Context, name mail.BlobRef) (gone bool, err error) {
-	size := sw.victims[name].size
-	delete(sw.victims, name)
-	if gone, err = sw.blobs.Delete(ctx, name, sw.before); gone {
-		sw.done.Removed++
-		sw.done.Bytes += size
-	}
-	return gone, err
 }
 
 // sweep yields the bodies an account refers to and tidies its records up.
