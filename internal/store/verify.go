@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -111,56 +109,12 @@ func (v *verifier) account(a *Account) error {
 		return err
 	}
 	defer release()
-	before, report := v.done, v.report
-	var found []Problem // by the run that counts: the function may run more than once
-	v.report = func(p Problem) { found = append(found, p) }
-	err = a.View(v.ctx, func(s *Snapshot) error {
-		v.done, found = before, found[:0]
-		v.snap, v.box, v.seen, v.usage, v.noteBytes = s, Mailbox{}, map[mail.MessageID][]place{}, Usage{}, 0
-		if err := v.findDoomed(); err != nil {
-			return err
-		}
-		boxes, err := s.Mailboxes()
-		if err != nil {
-			return err
-		}
-		live := map[mail.MailboxID]bool{}
-		for _, v.box = range boxes {
-			live[v.box.ID] = true
-			v.done.Mailboxes++
-			v.mailbox()
-			if err := v.ctx.Err(); err != nil {
-				return err
-			}
-		}
-		v.box = Mailbox{}
-		v.kept(live)
-		if v.usage != s.acct.usage {
-			v.problem(0, "quota counts %d bytes in %d messages, the mailboxes hold %d in %d",
-				s.acct.usage.Bytes, s.acct.usage.Messages, v.usage.Bytes, v.usage.Messages)
-		}
-		if len(boxes) != int(s.acct.mailboxes) {
-			v.problem(0, "the account counts %d mailboxes and has %d", s.acct.mailboxes, len(boxes))
-		}
-		v.places()
-		if err := v.briefs(live); err != nil {
-			return err
-		}
-		if err := v.metadata(live); err != nil {
-			return err
-		}
-		if err := v.guests(boxes); err != nil {
-			return err
-		}
-		if err := v.ties(); err != nil {
-			return err
-		}
-		return v.records()
+	err = v.lastRun(func(begin func()) error {
+		return a.View(v.ctx, func(s *Snapshot) error {
+			begin()
+			return v.snapshot(s)
+		})
 	})
-	v.report = report
-	for _, p := range found {
-		v.report(p)
-	}
 	switch fault.Of(err) {
 	case fault.Corrupt:
 		v.problem(0, "%s", fault.Say(err))
@@ -172,6 +126,79 @@ func (v *verifier) account(a *Account) error {
 		}
 	}
 	return err
+}
+
+// lastRun runs a look whose function may run more than once, and begins each time with begin:
+// what the last run has counted and found is what counts and is reported.
+func (v *verifier) lastRun(look func(begin func()) error) error {
+	before, report := v.done, v.report
+	var found []Problem
+	v.report = func(p Problem) { found = append(found, p) }
+	err := look(func() { v.done, found = before, found[:0] })
+	v.report = report
+	for _, p := range found {
+		v.report(p)
+	}
+	return err
+}
+
+// snapshot checks an account as of one moment.
+func (v *verifier) snapshot(s *Snapshot) error {
+	v.snap, v.box, v.seen, v.usage, v.noteBytes = s, Mailbox{}, map[mail.MessageID][]place{}, Usage{}, 0
+	if err := v.findDoomed(); err != nil {
+		return err
+	}
+	boxes, err := s.Mailboxes()
+	if err != nil {
+		return err
+	}
+	live, err := v.mailboxes(boxes)
+	if err != nil {
+		return err
+	}
+	v.kept(live)
+	v.counts(len(boxes))
+	v.places()
+	if err := v.briefs(live); err != nil {
+		return err
+	}
+	if err := v.metadata(live); err != nil {
+		return err
+	}
+	if err := v.guests(boxes); err != nil {
+		return err
+	}
+	if err := v.ties(); err != nil {
+		return err
+	}
+	return v.records()
+}
+
+// mailboxes checks each mailbox, and returns which there are.
+func (v *verifier) mailboxes(boxes []Mailbox) (live map[mail.MailboxID]bool, err error) {
+	live = map[mail.MailboxID]bool{}
+	for _, v.box = range boxes {
+		live[v.box.ID] = true
+		v.done.Mailboxes++
+		v.mailbox()
+		if err := v.ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	v.box = Mailbox{}
+	return live, nil
+}
+
+// counts holds what the account counts against what its mailboxes hold.
+func (v *verifier) counts(boxes int) {
+	acct := &v.snap.acct
+	if v.usage != acct.usage {
+		v.problem(0, "quota counts %d bytes in %d messages, the mailboxes hold %d in %d",
+			acct.usage.Bytes, acct.usage.Messages, v.usage.Bytes, v.usage.Messages)
+	}
+	if boxes != int(acct.mailboxes) {
+		v.problem(0, "the account counts %d mailboxes and has %d", acct.mailboxes, boxes)
+	}
 }
 
 func (v *verifier) findDoomed() error {
@@ -187,126 +214,6 @@ func (v *verifier) findDoomed() error {
 		}
 		return true
 	})
-}
-
-// mailbox checks one mailbox: pages against the record, messages against pages.
-func (v *verifier) mailbox() {
-	id, ok, err := v.snap.lookup(v.box.Name)
-	if err != nil || !ok || id != v.box.ID {
-		v.problem(0, "its name does not lead to it")
-	}
-	p, err := v.snap.load(v.box)
-	if err != nil {
-		v.problem(0, "%s", fault.Say(err))
-		return
-	}
-	count := Mailbox{}
-	for _, m := range p.Messages(All()) {
-		count.count(m, +1)
-		if m.UID >= v.box.UIDNext || m.ModSeq > v.box.HighestModSeq {
-			v.problem(m.UID, "UID or modseq is higher than the mailbox has given out")
-		}
-		v.message(m)
-		v.done.Messages++
-		if v.progress != nil {
-			v.progress(v.done)
-		}
-	}
-	v.notes(p)
-	b := &v.box
-	if count.Messages != b.Messages || count.Unseen != b.Unseen || count.Deleted != b.Deleted || count.Bytes != b.Bytes {
-		v.problem(0, "counts say %d messages, %d unseen, %d deleted, %d bytes; there are %d, %d, %d, %d",
-			b.Messages, b.Unseen, b.Deleted, b.Bytes, count.Messages, count.Unseen, count.Deleted, count.Bytes)
-	}
-	if b.ID != v.snap.acct.kept {
-		v.usage.Bytes += count.Bytes
-		v.usage.Messages += int64(count.Messages)
-	}
-}
-
-// message checks facts, header and body of a message; copies only once.
-func (v *verifier) message(m Message) {
-	first := v.seen[m.ID] == nil
-	v.seen[m.ID] = append(v.seen[m.ID], place{v.box.ID, m.UID})
-	if !first {
-		return
-	}
-	f, err := v.snap.Facts(m.ID)
-	if err != nil {
-		v.problem(m.UID, "facts: %s", fault.Say(err))
-		return
-	}
-	if f.Size != m.Size {
-		v.problem(m.UID, "its size is %d by its facts and %d by its page", f.Size, m.Size)
-	}
-	if _, err := f.Parts(); err != nil {
-		v.problem(m.UID, "%s", fault.Say(err))
-	}
-	if _, _, err := f.Preview(); err != nil {
-		v.problem(m.UID, "%s", fault.Say(err))
-	}
-	v.keys(m)
-	head, err := v.snap.Head(nil, m.ID)
-	if err != nil || int64(len(head)) != f.head {
-		v.problem(m.UID, "its header cannot be read or has the wrong length")
-	}
-	v.done.Bytes += f.Size
-	v.body(m, &f)
-}
-
-func (v *verifier) keys(m Message) {
-	k, err := v.snap.Keys(m.ID)
-	if err == nil {
-		_, err = k.AppendReferences(nil)
-	}
-	if err != nil {
-		v.problem(m.UID, "%s", fault.Say(err))
-	}
-}
-
-func (v *verifier) body(m Message, f *Facts) {
-	want := f.Size - f.head
-	if f.Body.IsZero() {
-		v.smallBody(m, f, want)
-		return
-	}
-	got, known := v.good[f.Body]
-	if !known {
-		v.done.Bodies++
-		sum := sha256.New()
-		r, err := openBody(v.ctx, v.store.eng.Blobs(), v.store.pack, f.Body, 0, -1)
-		if err == nil {
-			got, err = io.Copy(sum, r)
-			r.Close()
-		}
-		if err != nil {
-			v.problem(m.UID, "its body cannot be read: %s", fault.Say(err))
-			return
-		}
-		if mail.BlobRef(sum.Sum(nil)) != f.Body {
-			v.problem(m.UID, "its body is not the one that was stored")
-			return
-		}
-		v.good[f.Body] = got
-	}
-	if got != want {
-		v.problem(m.UID, "its body has %d bytes, not %d", got, want)
-	}
-}
-
-// smallBody checks a body that is no blob.
-func (v *verifier) smallBody(m Message, f *Facts, want int64) {
-	got, err := v.snap.body(m.ID, f)
-	if err == nil && want > 0 {
-		v.done.Bodies++
-		got.small, err = unpack(v.store.pack.unbody, nil, got.small)
-	}
-	switch {
-	case err != nil:
-		v.problem(m.UID, "its body cannot be read: %s", fault.Say(err))
-	case int64(len(got.small)) != want:
-		v.problem(m.UID, "its body has %d bytes, not %d", len(got.small), want)
-	}
 }
 
 // places checks that each message knows where it lies.
@@ -375,28 +282,22 @@ func (v *verifier) sums() error {
 
 // registry checks the list of accounts. One that cannot be read at all is an error.
 func (v *verifier) registry() error {
-	before, report := v.done, v.report
-	var found []Problem
-	v.report = func(p Problem) { found = append(found, p) }
-	err := v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
-		v.done, found = before, found[:0]
-		return r.Scan(nil, nil, false, func(k, val []byte) bool {
-			var err error
-			switch kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer}[k[0]]; k[0] {
-			case famKeepTime, famSweeping:
-				_, err = decodeReading(val)
-			default:
-				_, err = unseal(kind, val)
-			}
-			if err != nil {
-				v.problem(0, "record %x of the list of accounts: %s", k, fault.Say(err))
-			}
-			return true
+	return v.lastRun(func(begin func()) error {
+		return v.store.eng.View(v.ctx, registryShard, func(r engine.Reader) error {
+			begin()
+			return r.Scan(nil, nil, false, func(k, val []byte) bool {
+				var err error
+				switch kind := map[byte]byte{famRegistry: recRegistry, famOpen: recSharer}[k[0]]; k[0] {
+				case famKeepTime, famSweeping:
+					_, err = decodeReading(val)
+				default:
+					_, err = unseal(kind, val)
+				}
+				if err != nil {
+					v.problem(0, "record %x of the list of accounts: %s", k, fault.Say(err))
+				}
+				return true
+			})
 		})
 	})
-	v.report = report
-	for _, p := range found {
-		v.report(p)
-	}
-	return err
 }
