@@ -61,11 +61,11 @@ func (b *blobs) orphans(ctx context.Context) (done Orphaned, err error) {
 	if b.opt.Objects == nil {
 		return done, nil
 	}
-	return done, b.orphanObjects(ctx, &done)
+	err = b.orphanObjects(ctx, &done)
+	return done, err
 }
 
-// orphanObjects removes objects. It lists all of them, and asks for the rows of the old ones,
-// a page at a time.
+// orphanObjects removes objects.
 func (b *blobs) orphanObjects(ctx context.Context, done *Orphaned) error {
 	now, err := b.storeTime(ctx)
 	if err != nil {
@@ -75,25 +75,52 @@ func (b *blobs) orphanObjects(ctx context.Context, done *Orphaned) error {
 	if b.opt.without.orphanAge {
 		before = now.Add(time.Hour)
 	}
-	var orphans, page []orphan
+	l, err := b.leavings(ctx, before)
+	if err != nil {
+		return err
+	}
+	done.Uploads += l.seen
+	if len(l.orphans) > max(orphansFew, l.seen/orphansPart) {
+		return fault.Newf(fault.Denied, "%d of %d objects belong to no body: more than crashes leave. Either another system keeps its objects under the same prefix of the same bucket, or the database is older than they are; nothing was removed", len(l.orphans), l.seen)
+	}
+	if err := b.clearAway(ctx, l, done); err != nil {
+		return err
+	}
+	if a, ok := b.opt.Objects.(interface {
+		Abandon(context.Context, time.Time) (int, error)
+	}); ok {
+		done.Parts, err = a.Abandon(ctx, before)
+	}
+	return err
+}
+
+// leavings are old objects that nothing refers to.
+type leavings struct {
+	orphans []orphan
+	clocks  []string // keys
+	seen    int      // uploads there are, whether they are leavings or not
+}
+
+// leavings finds objects that were put before a time and are nobody's. It lists all of them,
+// and asks for the rows of the old ones, a page at a time.
+func (b *blobs) leavings(ctx context.Context, before time.Time) (l leavings, err error) {
+	var page []orphan
 	var failed error
 	look := func() bool {
 		var found []orphan
 		found, failed = b.withoutRow(ctx, b.shelves(), page)
-		orphans, page = append(orphans, found...), page[:0]
+		l.orphans, page = append(l.orphans, found...), page[:0]
 		return failed == nil
 	}
-	seen := 0
-	var clocks []string
 	err = b.opt.Objects.List(ctx, "", func(key string, at time.Time, size int64) bool {
 		name, upload, ok := parseKey(key)
 		if !ok {
 			if strings.HasPrefix(key, clockKey) && at.Before(before) {
-				clocks = append(clocks, key)
+				l.clocks = append(l.clocks, key)
 			}
 			return true
 		}
-		seen++
+		l.seen++
 		if at.Before(before) {
 			page = append(page, orphan{name, upload, size})
 		}
@@ -102,31 +129,24 @@ func (b *blobs) orphanObjects(ctx context.Context, done *Orphaned) error {
 	if err == nil && failed == nil {
 		look()
 	}
-	if err := cmp.Or(err, failed, ctx.Err()); err != nil {
-		return err
-	}
-	done.Uploads += seen
-	if len(orphans) > max(orphansFew, seen/orphansPart) {
-		return fault.Newf(fault.Denied, "%d of %d objects belong to no body: more than crashes leave. Either another system keeps its objects under the same prefix of the same bucket, or the database is older than they are; nothing was removed", len(orphans), seen)
-	}
-	for _, key := range clocks {
+	return l, cmp.Or(err, failed, ctx.Err())
+}
+
+// clearAway removes leavings.
+func (b *blobs) clearAway(ctx context.Context, l leavings, done *Orphaned) error {
+	for _, key := range l.clocks {
 		if err := b.opt.Objects.Remove(ctx, key); err != nil {
 			return err
 		}
 	}
-	for _, o := range orphans {
+	for _, o := range l.orphans {
 		if err := b.opt.Objects.Remove(ctx, keyOf(o.name, o.upload)); err != nil {
 			return err
 		}
 		done.Removed++
 		done.Bytes += o.size
 	}
-	if a, ok := b.opt.Objects.(interface {
-		Abandon(context.Context, time.Time) (int, error)
-	}); ok {
-		done.Parts, err = a.Abandon(ctx, before)
-	}
-	return err
+	return nil
 }
 
 // storeTime asks the object store for its time, by an object that it then dates.
