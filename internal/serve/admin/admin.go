@@ -72,69 +72,13 @@ func New(o Options) http.Handler {
 	}
 	a := &api{Options: o, started: o.Now()}
 	mux := http.NewServeMux()
-	for pattern, h := range map[string]handler{
-		"GET /v1/status": a.status,
-
-		"GET /v1/domains":             a.listDomains,
-		"POST /v1/domains":            a.addDomain,
-		"DELETE /v1/domains/{domain}": a.removeDomain,
-
-		"GET /v1/domains/{domain}":            a.showDomain,
-		"PUT /v1/domains/{domain}/settings":   a.setDomain,
-		"GET /v1/domains/{domain}/keys":       a.listKeys,
-		"POST /v1/domains/{domain}/rotate":    a.rotate,
-		"GET /v1/domains/{domain}/dns":        a.showDNS,
-		"GET /v1/domains/{domain}/dns/diff":   a.diffDNS,
-		"POST /v1/domains/{domain}/dns/apply": a.applyDNS,
-
-		"GET /v1/accounts":                     a.listAccounts,
-		"POST /v1/accounts":                    a.addAccount,
-		"GET /v1/accounts/{address}":           a.showAccount,
-		"DELETE /v1/accounts/{address}":        a.removeAccount,
-		"PUT /v1/accounts/{address}/password":  a.setPassword,
-		"PUT /v1/accounts/{address}/quota":     a.setQuota,
-		"GET /v1/accounts/{address}/mailboxes": a.listMailboxes,
-
-		"GET /v1/accounts/{address}/export":           a.listExport,
-		"GET /v1/accounts/{address}/export/{mailbox}": a.exportMessages,
-
-		"GET /v1/accounts/{address}/deleted":   a.listDeleted,
-		"POST /v1/accounts/{address}/undelete": a.undelete,
-
-		"GET /v1/aliases":              a.listAliases,
-		"POST /v1/aliases":             a.addAlias,
-		"DELETE /v1/aliases/{address}": a.removeAlias,
-
-		"GET /v1/queue":                a.listQueue,
-		"GET /v1/sent":                 a.listSent,
-		"GET /v1/bounced":              a.listBounced,
-		"DELETE /v1/bounced":           a.forgive,
-		"GET /v1/queue/{id}":           a.showQueued,
-		"POST /v1/queue/{id}/{action}": a.changeQueued,
-		"POST /v1/queue/{action}":      a.changeAllQueued,
-
-		"GET /v1/trace":   a.tellStories,
-		"GET /v1/reports": a.listReports,
-
-		"POST /v1/doctor":  a.examine,
-		"POST /v1/verify":  a.verify,
-		"POST /v1/backup":  a.backup,
-		"POST /v1/restore": a.restore,
-		"POST /v1/sweep":   a.sweep,
+	for _, calls := range []map[string]handler{
+		a.domainCalls(), a.accountCalls(), a.aliasCalls(), a.queueCalls(), a.careCalls(),
+		a.moveCalls(), a.linkCalls(), a.groupCalls(), a.nodeCalls(),
 	} {
-		mux.Handle(pattern, a.wrap(h))
-	}
-	for pattern, h := range a.moveCalls() {
-		mux.Handle(pattern, a.wrap(h))
-	}
-	for pattern, h := range a.linkCalls() {
-		mux.Handle(pattern, a.wrap(h))
-	}
-	for pattern, h := range a.groupCalls() {
-		mux.Handle(pattern, a.wrap(h))
-	}
-	for pattern, h := range a.nodeCalls() {
-		mux.Handle(pattern, a.wrap(h))
+		for pattern, h := range calls {
+			mux.Handle(pattern, a.wrap(h))
+		}
 	}
 	mux.Handle("/", a.wrap(func(*request) error {
 		return fault.New(fault.NotFound, "no such call; is the server older than this command?")

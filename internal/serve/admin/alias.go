@@ -8,6 +8,15 @@ import (
 	"github.com/martlet-mail/martlet/internal/mail"
 )
 
+// aliasCalls are the calls about aliases.
+func (a *api) aliasCalls() map[string]handler {
+	return map[string]handler{
+		"GET /v1/aliases":              a.listAliases,
+		"POST /v1/aliases":             a.addAlias,
+		"DELETE /v1/aliases/{address}": a.removeAlias,
+	}
+}
+
 // An alias whose address has no local part (@example.org) is the domain's catch-all.
 type aliasLine struct {
 	Address string   `json:"address"`

@@ -12,6 +12,20 @@ import (
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
+// careCalls are the calls about the server as a whole.
+func (a *api) careCalls() map[string]handler {
+	return map[string]handler{
+		"GET /v1/status":   a.status,
+		"GET /v1/trace":    a.tellStories,
+		"GET /v1/reports":  a.listReports,
+		"POST /v1/doctor":  a.examine,
+		"POST /v1/verify":  a.verify,
+		"POST /v1/backup":  a.backup,
+		"POST /v1/restore": a.restore,
+		"POST /v1/sweep":   a.sweep,
+	}
+}
+
 func (a *api) status(r *request) error {
 	return r.send(struct {
 		Version string    `json:"version"`
@@ -79,11 +93,8 @@ func (a *api) verify(r *request) error {
 	if err = damage(err, "the queue cannot be read to its end: ", report); err != nil {
 		return err
 	}
-	if a.Links != nil {
-		_, err := a.Links.Verify(r.ctx, func(id link.ID, what string) { report(problemLine{What: fmt.Sprintf("link %d: %s", id, what)}) })
-		if err = damage(err, "the links cannot be read to their end: ", report); err != nil {
-			return err
-		}
+	if err := damage(a.verifyLinks(r.ctx, report), "the links cannot be read to their end: ", report); err != nil {
+		return err
 	}
 	progress := func(v store.Verified) error {
 		err := r.send(progressLine{"progress", v.Messages, total, v.Bytes, found})
@@ -93,19 +104,7 @@ func (a *api) verify(r *request) error {
 	if err := progress(store.Verified{}); err != nil {
 		return err
 	}
-	last := a.Now()
-	done, err := a.Store.Verify(r.ctx, func(p store.Problem) {
-		name := names[p.Account]
-		if name == "" {
-			name = a.nameOf(r, p.Account)
-		}
-		report(problemLine{Account: name, Mailbox: p.Mailbox, UID: p.UID, What: p.What})
-	}, func(v store.Verified) {
-		if now := a.Now(); now.Sub(last) >= progressEvery {
-			last = now
-			_ = progress(v)
-		}
-	})
+	done, err := a.verifyStore(r, names, report, progress)
 	if err = damage(err, "the list of accounts cannot be read to its end: ", report); err != nil {
 		return err
 	}
@@ -131,6 +130,31 @@ func (a *api) verifyFiles(ctx context.Context, report func(problemLine)) error {
 		return nil
 	}
 	return a.Files(ctx, func(file, what string) { report(problemLine{File: file, What: what}) })
+}
+
+func (a *api) verifyLinks(ctx context.Context, report func(problemLine)) error {
+	if a.Links == nil {
+		return nil
+	}
+	_, err := a.Links.Verify(ctx, func(id link.ID, what string) { report(problemLine{What: fmt.Sprintf("link %d: %s", id, what)}) })
+	return err
+}
+
+// verifyStore reports what is wrong with the data of accounts, and now and then how far it is.
+func (a *api) verifyStore(r *request, names map[mail.AccountID]string, report func(problemLine), progress func(store.Verified) error) (store.Verified, error) {
+	last := a.Now()
+	return a.Store.Verify(r.ctx, func(p store.Problem) {
+		name := names[p.Account]
+		if name == "" {
+			name = a.nameOf(r, p.Account)
+		}
+		report(problemLine{Account: name, Mailbox: p.Mailbox, UID: p.UID, What: p.What})
+	}, func(v store.Verified) {
+		if now := a.Now(); now.Sub(last) >= progressEvery {
+			last = now
+			_ = progress(v)
+		}
+	})
 }
 
 // census counts the messages there are. names holds the first thousands of accounts,

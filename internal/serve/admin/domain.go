@@ -12,6 +12,22 @@ import (
 	"github.com/martlet-mail/martlet/internal/publish"
 )
 
+// domainCalls are the calls about domains.
+func (a *api) domainCalls() map[string]handler {
+	return map[string]handler{
+		"GET /v1/domains":                     a.listDomains,
+		"POST /v1/domains":                    a.addDomain,
+		"DELETE /v1/domains/{domain}":         a.removeDomain,
+		"GET /v1/domains/{domain}":            a.showDomain,
+		"PUT /v1/domains/{domain}/settings":   a.setDomain,
+		"GET /v1/domains/{domain}/keys":       a.listKeys,
+		"POST /v1/domains/{domain}/rotate":    a.rotate,
+		"GET /v1/domains/{domain}/dns":        a.showDNS,
+		"GET /v1/domains/{domain}/dns/diff":   a.diffDNS,
+		"POST /v1/domains/{domain}/dns/apply": a.applyDNS,
+	}
+}
+
 // Names is what is known of the domain name system. Without Site nothing is.
 type Names struct {
 	Site   func(ctx context.Context) (publish.Site, error)

@@ -11,6 +11,23 @@ import (
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
+// accountCalls are the calls about accounts and what lies in them.
+func (a *api) accountCalls() map[string]handler {
+	return map[string]handler{
+		"GET /v1/accounts":                            a.listAccounts,
+		"POST /v1/accounts":                           a.addAccount,
+		"GET /v1/accounts/{address}":                  a.showAccount,
+		"DELETE /v1/accounts/{address}":               a.removeAccount,
+		"PUT /v1/accounts/{address}/password":         a.setPassword,
+		"PUT /v1/accounts/{address}/quota":            a.setQuota,
+		"GET /v1/accounts/{address}/mailboxes":        a.listMailboxes,
+		"GET /v1/accounts/{address}/export":           a.listExport,
+		"GET /v1/accounts/{address}/export/{mailbox}": a.exportMessages,
+		"GET /v1/accounts/{address}/deleted":          a.listDeleted,
+		"POST /v1/accounts/{address}/undelete":        a.undelete,
+	}
+}
+
 type domainLine struct {
 	Domain   string    `json:"domain"`
 	CatchAll string    `json:"catch_all,omitempty"`

@@ -9,6 +9,19 @@ import (
 	"github.com/martlet-mail/martlet/internal/queue"
 )
 
+// queueCalls are the calls about what is sent and what waits.
+func (a *api) queueCalls() map[string]handler {
+	return map[string]handler{
+		"GET /v1/queue":                a.listQueue,
+		"GET /v1/queue/{id}":           a.showQueued,
+		"POST /v1/queue/{id}/{action}": a.changeQueued,
+		"POST /v1/queue/{action}":      a.changeAllQueued,
+		"GET /v1/sent":                 a.listSent,
+		"GET /v1/bounced":              a.listBounced,
+		"DELETE /v1/bounced":           a.forgive,
+	}
+}
+
 type queueLine struct {
 	ID       string     `json:"id"`
 	From     string     `json:"from"` // "" for the null sender
