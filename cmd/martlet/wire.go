@@ -116,8 +116,18 @@ func openAs(ctx context.Context, h *house) (*house, error) {
 	return h, nil
 }
 
-func (h *house) open(ctx context.Context) (err error) {
-	cfg := h.cfg
+// open builds the house floor by floor.
+func (h *house) open(ctx context.Context) error {
+	for _, floor := range [...]func(context.Context) error{h.openGround, h.openStore, h.openOutside, h.openRoads} {
+		if err := floor(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openGround opens what keeps bytes, and joins those who share it.
+func (h *house) openGround(ctx context.Context) (err error) {
 	if err := h.enter(); err != nil {
 		return err
 	}
@@ -131,15 +141,17 @@ func (h *house) open(ctx context.Context) (err error) {
 		return err
 	}
 	// After it is known as a node: who has set a mark, and then looks for nodes, sees it or is seen.
-	if err = mayServe(ctx, h.engine, cfg.Store.Engine); err != nil {
-		return err
-	}
-	keep := storeOptions(cfg, h.spool, h.log)
+	return mayServe(ctx, h.engine, h.cfg.Store.Engine)
+}
+
+// openStore opens what keeps mail, and what knows whose it is.
+func (h *house) openStore(ctx context.Context) (err error) {
+	keep := storeOptions(h.cfg, h.spool, h.log)
 	keep.Format = h.node.Format
 	if h.store, err = store.Open(h.engine, keep); err != nil {
 		return err
 	}
-	who, err := directoryOptions(cfg, h.log)
+	who, err := directoryOptions(h.cfg, h.log)
 	if err != nil {
 		return err
 	}
@@ -150,30 +162,39 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
 		return err
 	}
-	if h.links, err = h.newLinks(); err != nil {
-		return err
-	}
-	if h.resolver, err = newResolver(cfg, h.log); err != nil {
+	h.links, err = h.newLinks()
+	return err
+}
+
+// openOutside makes what asks other hosts, and speaks to them.
+func (h *house) openOutside(context.Context) (err error) {
+	if h.resolver, err = newResolver(h.cfg, h.log); err != nil {
 		return err
 	}
 	if h.names, err = h.naming(); err != nil {
 		return err
 	}
-	if h.policies, err = newPolicies(cfg, h.resolver, h.engine, h.log); err != nil {
+	if h.policies, err = newPolicies(h.cfg, h.resolver, h.engine, h.log); err != nil {
 		return err
 	}
 	if h.reports, err = h.newReports(); err != nil {
 		return err
 	}
-	if h.courier, err = newCourier(cfg, h.resolver, h.policies, h.connected); err != nil {
+	if h.courier, err = newCourier(h.cfg, h.resolver, h.policies, h.connected); err != nil {
 		return err
 	}
-	h.guard = newGuard(cfg, h.engine, h.resolver, h.log)
-	if h.trace, err = openTrace(cfg, h.log); err != nil {
+	h.guard = newGuard(h.cfg, h.engine, h.resolver, h.log)
+	return nil
+}
+
+// openRoads makes the roads of mail, which lead in a circle: out through the queue, and from
+// there back in.
+func (h *house) openRoads(context.Context) (err error) {
+	if h.trace, err = openTrace(h.cfg, h.log); err != nil {
 		return err
 	}
 	road := new(receive.Local) // the way back from the queue
-	waits := queueOptions(cfg, remote{h.courier}, road, h.log)
+	waits := queueOptions(h.cfg, remote{h.courier}, road, h.log)
 	waits.Trace, waits.Part, waits.Parts, waits.Format = h.trace, h.node.Number(), h.queueParts(), h.node.Format
 	h.queue = queue.New(h.engine, h.store, waits)
 	h.allowance = newAllowance(h)
