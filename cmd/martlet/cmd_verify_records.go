@@ -39,17 +39,49 @@ func (r *repairer) records(opt pebble.Options) error {
 }
 
 func (r *repairer) allRecords(eng engine.Engine, st *store.Store) error {
-	shards, err := eng.Shards(r.ctx)
+	data, err := r.withData(eng)
 	if err != nil {
 		return err
 	}
-	var data []mail.AccountID
+	if err := r.mendDirectory(eng, data); err != nil {
+		return err
+	}
+	known, err := r.known(eng, st)
+	if err != nil {
+		return err
+	}
+	r.tellHoles()
+	if err := r.createAnew(st, known, data); err != nil {
+		return err
+	}
+	if err := r.mendAccounts(st, known, data); err != nil {
+		return err
+	}
+	if err := queue.Repair(r.ctx, eng, st, time.Now(), r.mendedQueue); err != nil {
+		return err
+	}
+	return link.Repair(r.ctx, eng, func(_ link.ID, what string) {
+		r.other++
+		_ = r.tell(repairLine{Event: "mended", Lost: true, What: what})
+	})
+}
+
+// withData are the accounts that have any record.
+func (r *repairer) withData(eng engine.Engine) (data []mail.AccountID, err error) {
+	shards, err := eng.Shards(r.ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, s := range shards {
 		if id, ok := store.AccountOf(s); ok {
 			data = append(data, id)
 		}
 	}
-	err = directory.Repair(r.ctx, eng, data, r.give, time.Now(), func(m directory.Mended) {
+	return data, nil
+}
+
+func (r *repairer) mendDirectory(eng engine.Engine, data []mail.AccountID) error {
+	return directory.Repair(r.ctx, eng, data, r.give, time.Now(), func(m directory.Mended) {
 		if m.Lost {
 			r.other++
 		}
@@ -58,14 +90,11 @@ func (r *repairer) allRecords(eng engine.Engine, st *store.Store) error {
 		}
 		_ = r.tell(repairLine{Event: "mended", Account: int64(m.Account), Address: m.Address, Lost: m.Lost, Refused: m.Refused, What: m.What})
 	})
-	if err != nil {
-		return err
-	}
-	known, err := r.known(eng, st)
-	if err != nil {
-		return err
-	}
-	r.tellHoles()
+}
+
+// createAnew has accounts that the directory knows, and of which no record is left, be there
+// again.
+func (r *repairer) createAnew(st *store.Store, known, data []mail.AccountID) error {
 	for _, id := range known {
 		if slices.Contains(data, id) {
 			continue
@@ -77,25 +106,19 @@ func (r *repairer) allRecords(eng engine.Engine, st *store.Store) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (r *repairer) mendAccounts(st *store.Store, known, data []mail.AccountID) error {
 	total := int64(len(known) + len(data))
 	last, at := mail.AccountID(0), int64(0)
-	err = st.Repair(r.ctx, append(known, data...), func(m store.Mended) {
+	return st.Repair(r.ctx, append(known, data...), func(m store.Mended) {
 		if m.Account != last {
 			last = m.Account
 			at++
 			r.progress("accounts with something to mend", at, total, repairLine{})
 		}
 		r.mended(m)
-	})
-	if err != nil {
-		return err
-	}
-	if err := queue.Repair(r.ctx, eng, st, time.Now(), r.mendedQueue); err != nil {
-		return err
-	}
-	return link.Repair(r.ctx, eng, func(_ link.ID, what string) {
-		r.other++
-		_ = r.tell(repairLine{Event: "mended", Lost: true, What: what})
 	})
 }
 
