@@ -2,8 +2,8 @@
 //
 // The shape: conn.go reads commands and writes tagged answers in order; commands.go
 // is the table of all commands, a row each with its flags; cmd_*.go carry them out,
-// a file each; view.go holds the selected mailbox as the client has been told of it
-// and is the only place that tells of arrivals, expunges and flags. A handler writes
+// a file each; view*.go hold the selected mailbox as the client has been told of it
+// and are the only place that tells of arrivals, expunges and flags. A handler writes
 // its own data and returns a reply; whether news may follow is the row's to say.
 //
 // The package parses no bytes (syntax/imap does), keeps no mail (store does), proves

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sort"
 	"strconv"
-	"strings"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -194,18 +193,9 @@ var errRenumbered = fault.New(fault.Unavailable, "the UIDVALIDITY of the selecte
 // view as a hole until a later command allows the truth to be told.
 func (s *session) sync(cmd *command, may untagged) error {
 	v := s.view
-	now, err := v.acct.PictureSince(s.ctx, v.box, cmd.begun)
-	switch {
-	case fault.Is(err, fault.NotFound): // RFC 2180, 3.3: the one honest way out
-		return fault.New(fault.NotFound, "the selected mailbox has been deleted")
-	case errors.Is(err, store.ErrSetBack): // what the client knows is not the past of what there is
+	now, err := s.latest(cmd)
+	if now == nil || err != nil {
 		return err
-	case err != nil: // the disk, perhaps: the command was done; the news can wait
-		s.c.Log().Error("view not brought forward", "err", err)
-		return nil
-	}
-	if now.Mailbox().UIDValidity != v.pic.Mailbox().UIDValidity { // RFC 9051, 2.3.1.1
-		return errRenumbered
 	}
 	old, tell := v.pic, s.telling(cmd, may)
 	if tell == (telling{}) && cmd.own == nil {
@@ -224,34 +214,72 @@ func (s *session) sync(cmd *command, may untagged) error {
 		return err
 	}
 	diff := store.Diff(old, now)
-	if err := s.tellRemoved(diff.Expunged); err != nil {
+	gone, err := s.tellGone(diff.Expunged, tell.expunges)
+	if err != nil {
 		return err
-	}
-	gone := merge(v.gone, diff.Expunged)
-	if tell.expunges && len(gone) > 0 {
-		if err := s.tellExpunged(gone); err != nil {
-			return err
-		}
-		gone, v.shrunk = nil, true
 	}
 	if !v.behind() {
 		v.held = old.ModSeq()
 	}
 	v.show(now)
 	v.gone, v.hidden = gone, hidden
-	if !diff.Arrived.IsEmpty() {
-		s.tellArrived()
-	} else if v.shrunk && !s.old { // which is told anew anyhow
-		s.tellRecent(false)
-	}
-	if v.unnamed = v.unnamed || diff.Keywords || regained; v.unnamed && (tell.flags || cmd.own != nil) {
-		v.unnamed = false
-		s.tellFlags()
-	}
+	v.unnamed = v.unnamed || diff.Keywords || regained
+	s.tellMailbox(!diff.Arrived.IsEmpty(), tell.flags || cmd.own != nil)
 	if err := s.tellChanged(cmd, old, &diff, tell); err != nil {
 		return err
 	}
 	return s.tellNew(&diff)
+}
+
+// latest returns the selected mailbox as of the beginning of the command; nil if it cannot be
+// looked at now.
+func (s *session) latest(cmd *command) (*store.Picture, error) {
+	v := s.view
+	now, err := v.acct.PictureSince(s.ctx, v.box, cmd.begun)
+	switch {
+	case fault.Is(err, fault.NotFound): // RFC 2180, 3.3: the one honest way out
+		return nil, fault.New(fault.NotFound, "the selected mailbox has been deleted")
+	case errors.Is(err, store.ErrSetBack): // what the client knows is not the past of what there is
+		return nil, err
+	case err != nil: // the disk, perhaps: the command was done; the news can wait
+		s.c.Log().Error("view not brought forward", "err", err)
+		return nil, nil
+	case now.Mailbox().UIDValidity != v.pic.Mailbox().UIDValidity: // RFC 9051, 2.3.1.1
+		return nil, errRenumbered
+	}
+	return now, nil
+}
+
+// tellGone tells of messages that are gone, and returns those that are to stay as holes: all
+// of them, if no expunge may be told.
+func (s *session) tellGone(expunged mail.UIDSet, may bool) (holes []mail.UID, err error) {
+	if err := s.tellRemoved(expunged); err != nil {
+		return nil, err
+	}
+	gone := merge(s.view.gone, expunged)
+	if !may || len(gone) == 0 {
+		return gone, nil
+	}
+	if err := s.tellExpunged(gone); err != nil {
+		return nil, err
+	}
+	s.view.shrunk = true
+	return nil, nil
+}
+
+// tellMailbox tells how many messages there are, if some arrived or went, and which flags, if
+// these have changed and may be told.
+func (s *session) tellMailbox(arrived, flags bool) {
+	v := s.view
+	if arrived {
+		s.tellArrived()
+	} else if v.shrunk && !s.old { // which is told anew anyhow
+		s.tellRecent(false)
+	}
+	if v.unnamed && flags {
+		v.unnamed = false
+		s.tellFlags()
+	}
 }
 
 // prove has news of other mailboxes of the account complete as of the beginning of the
@@ -288,77 +316,6 @@ func (s *session) tellArrived() {
 	}
 	v.findRecent()
 	s.tellRecent(true)
-}
-
-// tellRecent tells how many messages are \Recent: whenever some arrived, and if some of
-// them went (RFC 3501, 7.3.2).
-func (s *session) tellRecent(anyhow bool) {
-	n := s.view.recentCount()
-	if s.rev2 || n == s.view.recentN && !anyhow {
-		return
-	}
-	s.view.recentN = n
-	s.enc.Raw("* ").Number(uint64(n)).Raw(" RECENT").CRLF()
-}
-
-// findRecent adds what no session has seen yet to what is recent here. A session that
-// only reads leaves it to be recent for another (RFC 3501, 6.3.2).
-func (v *view) findRecent() {
-	from, next := mail.UID(0), v.pic.Mailbox().UIDNext
-	if v.readOnly {
-		from = v.acct.RecentFrom(v.pic)
-	} else {
-		from = v.acct.ClaimRecent(v.pic)
-	}
-	if from < next {
-		v.recent.AddRange(from, next-1)
-	}
-}
-
-func (v *view) recentCount() int {
-	n := 0
-	for _, r := range v.recent {
-		from, _ := v.pic.Seq(r.From)
-		last, there := v.pic.Seq(r.To)
-		if n += last - from; there {
-			n++
-		}
-	}
-	return n
-}
-
-// tellFlags tells which flags there are and which can be kept (RFC 9051, 7.3.5).
-func (s *session) tellFlags() {
-	v := s.view
-	box := v.pic.Mailbox()
-	all := append(systemFlags(mail.AllRights), box.Keywords...)
-	s.enc.Raw("* FLAGS (").Raw(strings.Join(all, " ")).Raw(")").CRLF()
-	if s.old {
-		return
-	}
-	var kept []string
-	if !v.readOnly {
-		kept = systemFlags(v.rights)
-		if _, keywords := v.rights.FlagRights(); keywords {
-			kept = append(kept, box.Keywords...)
-			if len(box.Keywords) < store.MaxKeywords {
-				kept = append(kept, `\*`)
-			}
-		}
-	}
-	s.note("OK", "PERMANENTFLAGS ("+strings.Join(kept, " ")+")", "flags that are kept")
-}
-
-// systemFlags returns the names of the flags that one with these rights may change
-// (RFC 4314, 5.1.1).
-func systemFlags(rights mail.Rights) (names []string) {
-	may, _ := rights.FlagRights()
-	for _, f := range [...]mail.Flags{mail.Answered, mail.Flagged, mail.Deleted, mail.Seen, mail.Draft} {
-		if may.Has(f) {
-			names = append(names, f.String())
-		}
-	}
-	return names
 }
 
 // checkRights looks whether the user's rights have changed with a new picture, and fails
