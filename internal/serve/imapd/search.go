@@ -3,7 +3,6 @@ package imapd
 import (
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -14,40 +13,6 @@ import (
 // A search program is asked several times, each time of fewer messages: of the row of
 // each, which lies in memory; of the keys, if they can tell anything, and the notes of
 // those that it leaves open; of their header; of the text of what is open still.
-
-// verdict is what a condition says of a message as far as it has been read.
-type verdict uint8
-
-const (
-	unmet verdict = iota
-	open          // cannot be said yet
-	met
-)
-
-func verdictOf(b bool) verdict {
-	if b {
-		return met
-	}
-	return unmet
-}
-
-// cond is one condition of a search, ready to be asked.
-type cond struct {
-	op     imap.SearchOp
-	kids   []cond
-	uids   mail.UIDSet               // of sets: which messages
-	row    func(*store.Message) bool // if not nil, all there is to it
-	marks  bool                      // it is about flags and keywords alone
-	field  string
-	text   string    // folded
-	titled bool      // it is the subject's
-	sought []byte    // the text, if so
-	from   time.Time // of dates sent: the day's first moment
-	needle int       // of texts: which of the search's needles
-	grams  []uint32  // of the text
-	loose  bool      // matches by its words, too (RFC 6203)
-	words  []word    // of the text, if so
-}
 
 // search is one search under way.
 type search struct {
@@ -239,84 +204,4 @@ func (q *search) marked(scope mail.UIDSet) (_ mail.UIDSet, more bool) {
 	})
 	q.done += q.v.pic.Existing(scope).Len() - fit.Len()
 	return fit, more
-}
-
-// ask says whether a message meets the condition, as far as it has been read.
-func (c *cond) ask(m *candidate) verdict {
-	if c.row != nil {
-		return verdictOf(c.row(&m.m))
-	}
-	switch c.op {
-	case imap.SearchAnd:
-		all := met
-		for i := range c.kids {
-			if all = min(all, c.kids[i].ask(m)); all == unmet {
-				break
-			}
-		}
-		return all
-	case imap.SearchOr:
-		one := unmet
-		for i := range c.kids {
-			if one = max(one, c.kids[i].ask(m)); one == met {
-				break
-			}
-		}
-		return one
-	case imap.SearchNot:
-		return met - c.kids[0].ask(m)
-	case imap.SearchFuzzy:
-		return c.kids[0].ask(m)
-	}
-	if m.title != nil {
-		if v := c.askTitle(m.title); v != open {
-			return v
-		}
-	}
-	if m.header == nil {
-		if m.filters != nil {
-			return c.sift(m.filters)
-		}
-		return open
-	}
-	if len(c.words) > 0 {
-		return c.askLoosely(m)
-	}
-	switch c.op {
-	case imap.SearchHeader:
-		return verdictOf(m.header.has(c.field, c.text))
-	case imap.SearchAddress:
-		return verdictOf(m.header.has(c.field, c.text) || m.header.addressed(c.field, c.text))
-	case imap.SearchAttachment:
-		return verdictOf(m.attached)
-	case imap.SearchFilename:
-		return verdictOf(m.hasFile(c.text))
-	case imap.SearchText:
-		if m.header.contains(c.text) {
-			return met
-		}
-		fallthrough
-	case imap.SearchBody:
-		if m.texts == nil {
-			return open
-		}
-		return verdictOf(m.texts[c.needle])
-	}
-	return open // a date of sending: keys say all
-}
-
-// sent tests the Date field, whose day is the one its sender wrote. A message
-// without a date has none of these.
-func (c *cond) sent(at time.Time) bool {
-	if at.IsZero() {
-		return false
-	}
-	day := time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
-	switch c.op {
-	case imap.SearchSentBefore:
-		return day.Before(c.from)
-	case imap.SearchSentOn:
-		return day.Equal(c.from)
-	}
-	return !day.Before(c.from)
 }
