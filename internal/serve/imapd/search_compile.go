@@ -9,67 +9,29 @@ import (
 )
 
 // compile makes a condition of a key, with sets resolved and texts folded.
-func (q *search) compile(k *imap.SearchKey) (cond, error) {
-	c := cond{op: k.Op, loose: q.loose}
-	v := q.v
-	switch k.Op {
-	case imap.SearchFuzzy, imap.SearchNot: // what is not wanted is not wanted exactly
-		was := q.loose
-		q.loose = k.Op == imap.SearchFuzzy
-		defer func() { q.loose = was }()
-	}
+func (q *search) compile(k *imap.SearchKey) (c cond, err error) {
+	c = cond{op: k.Op, loose: q.loose}
 	switch k.Op {
 	case imap.SearchAnd, imap.SearchOr, imap.SearchNot, imap.SearchFuzzy:
-		c.kids, c.marks = make([]cond, len(k.Keys)), len(k.Keys) > 0
-		for i := range k.Keys {
-			var err error
-			if c.kids[i], err = q.compile(&k.Keys[i]); err != nil {
-				return c, err
-			}
-			c.marks = c.marks && c.kids[i].marks
-		}
+		err = q.compileKids(k, &c)
 	case imap.SearchSeq, imap.SearchUID:
-		var err error
-		if c.uids, err = q.uidsOf(k); err != nil {
-			return c, err
-		}
-		uids := c.uids
-		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
-		return c, nil
+		c.uids, err = q.uidsOf(k)
+		c.row = among(c.uids)
 	case imap.SearchUIDAfter, imap.SearchUIDBefore:
-		uids := beside(k)
-		c.op, c.uids = imap.SearchUID, uids
-		c.row = func(m *store.Message) bool { return uids.Contains(m.UID) }
-	case imap.SearchFlag:
-		c.row, c.marks = func(m *store.Message) bool { return m.Flags.Has(k.Flag) }, true
-	case imap.SearchKeyword:
-		has := v.pic.HasKeyword(k.Text)
-		c.row, c.marks = func(m *store.Message) bool { return has(*m) }, true
-	case imap.SearchRecent:
-		recent := v.recent
-		if q.s.rev2 {
-			recent = nil
-		}
-		c.row = func(m *store.Message) bool { return recent.Contains(m.UID) }
-	case imap.SearchLarger:
-		c.row = func(m *store.Message) bool { return uint64(m.Size) > k.Number }
-	case imap.SearchSmaller:
-		c.row = func(m *store.Message) bool { return uint64(m.Size) < k.Number }
-	case imap.SearchModSeq:
-		c.row = func(m *store.Message) bool { return uint64(m.ModSeq) >= k.Number }
-	case imap.SearchBefore, imap.SearchOn, imap.SearchSince,
-		imap.SearchSavedBefore, imap.SearchSavedOn, imap.SearchSavedSince:
-		c.row = dayTest(k)
-	case imap.SearchOlder, imap.SearchYounger:
-		c.row = withinTest(k, q.s.srv.opt.Store.Now())
-	case imap.SearchHeader, imap.SearchAddress, imap.SearchBody, imap.SearchText:
-		q.compileText(k, &c)
+		c.op, c.uids = imap.SearchUID, beside(k)
+		c.row = among(c.uids)
+	case imap.SearchFlag, imap.SearchKeyword:
+		c.row, c.marks = q.rowTest(k), true
+	case imap.SearchRecent, imap.SearchLarger, imap.SearchSmaller, imap.SearchModSeq,
+		imap.SearchBefore, imap.SearchOn, imap.SearchSince,
+		imap.SearchSavedBefore, imap.SearchSavedOn, imap.SearchSavedSince,
+		imap.SearchOlder, imap.SearchYounger:
+		c.row = q.rowTest(k)
 	case imap.SearchEmailID, imap.SearchThreadID, imap.SearchGmailID, imap.SearchGmailThread, imap.SearchLabel,
 		imap.SearchLabelLike, imap.SearchFromSecond, imap.SearchUntilSecond, imap.SearchAnnotation:
-		var err error
-		if c.row, err = q.preparedTest(k); err != nil {
-			return c, err
-		}
+		c.row, err = q.preparedTest(k)
+	case imap.SearchHeader, imap.SearchAddress, imap.SearchBody, imap.SearchText:
+		q.compileText(k, &c)
 	case imap.SearchAttachment:
 		q.attach = true
 	case imap.SearchFilename:
@@ -77,10 +39,59 @@ func (q *search) compile(k *imap.SearchKey) (cond, error) {
 	default:
 		c.from, q.keyed, q.dated = k.Date, true, true
 	}
-	if c.loose {
+	if err == nil && c.loose {
 		q.loosen(&c)
 	}
-	return c, nil
+	return c, err
+}
+
+// compileKids makes a condition of a key that is made of others. What is not wanted is not
+// wanted exactly.
+func (q *search) compileKids(k *imap.SearchKey, c *cond) (err error) {
+	was := q.loose
+	switch k.Op {
+	case imap.SearchFuzzy, imap.SearchNot:
+		q.loose = k.Op == imap.SearchFuzzy
+	}
+	defer func() { q.loose = was }()
+	c.kids, c.marks = make([]cond, len(k.Keys)), len(k.Keys) > 0
+	for i := range k.Keys {
+		if c.kids[i], err = q.compile(&k.Keys[i]); err != nil {
+			return err
+		}
+		c.marks = c.marks && c.kids[i].marks
+	}
+	return nil
+}
+
+// rowTest tests what a message's row says by itself.
+func (q *search) rowTest(k *imap.SearchKey) func(*store.Message) bool {
+	switch k.Op {
+	case imap.SearchFlag:
+		return func(m *store.Message) bool { return m.Flags.Has(k.Flag) }
+	case imap.SearchKeyword:
+		has := q.v.pic.HasKeyword(k.Text)
+		return func(m *store.Message) bool { return has(*m) }
+	case imap.SearchRecent:
+		if q.s.rev2 {
+			return among(nil)
+		}
+		return among(q.v.recent)
+	case imap.SearchLarger:
+		return func(m *store.Message) bool { return uint64(m.Size) > k.Number }
+	case imap.SearchSmaller:
+		return func(m *store.Message) bool { return uint64(m.Size) < k.Number }
+	case imap.SearchModSeq:
+		return func(m *store.Message) bool { return uint64(m.ModSeq) >= k.Number }
+	case imap.SearchOlder, imap.SearchYounger:
+		return withinTest(k, q.s.srv.opt.Store.Now())
+	}
+	return dayTest(k)
+}
+
+// among tests whether a message is one of some.
+func among(uids mail.UIDSet) func(*store.Message) bool {
+	return func(m *store.Message) bool { return uids.Contains(m.UID) }
 }
 
 // uidsOf returns the messages that a set of a search names. A number without a message
