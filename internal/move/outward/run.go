@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/move"
-	"github.com/martlet-mail/martlet/internal/move/account"
 )
 
 // Options say what is exported, and how.
@@ -167,81 +164,6 @@ func matches(pattern, name string) bool {
 	return at[len(name)]
 }
 
-// begin opens the folder, or makes it one, and finds a place for each mailbox.
-func (r *run) begin(list []move.Mailbox) error {
-	m, err := ReadManifest(r.Disk)
-	switch {
-	case err != nil:
-		return err
-	case m == nil:
-		have, err := names(r.Disk, ".")
-		if err != nil {
-			return err
-		}
-		have = slices.DeleteFunc(have, func(n string) bool { return n == side || n == ManifestName+".tmp" })
-		if len(have) > 0 {
-			return fault.Newf(fault.Exists, "the folder is not empty (%q) and holds no export; name an empty or a new one", have[0])
-		}
-		m = &Manifest{Version: manifestVersion, Form: r.Form, Account: r.Account, Subscriptions: []string{}}
-		if r.Form == Mbox {
-			m.Quoting = r.Quoting
-		}
-	case m.Account != r.Account || m.Form != r.Form || r.Form == Mbox && m.Quoting != r.Quoting:
-		return fault.Newf(fault.Exists, "the folder holds an export of %s as %s%s; name another one", m.Account, m.Form, m.Quoting)
-	}
-	fold := folded
-	if r.Form == Maildir { // Dovecot shows its folders as they are called: other spellings only if they must be
-		one, err := folds(r.Disk)
-		if err != nil {
-			return err
-		}
-		if !one {
-			fold = strings.Clone
-		}
-	}
-	taken := map[string]bool{fold(side): true}
-	for _, e := range m.Mailboxes {
-		taken[fold(strings.TrimSuffix(e.Path, mboxEnding(r.Form)))] = true
-	}
-	for _, b := range list {
-		i := slices.IndexFunc(m.Mailboxes, func(e Entry) bool { return e.Mailbox == b.Name && e.UIDValidity == b.UIDValidity })
-		if i < 0 {
-			i = len(m.Mailboxes)
-			m.Mailboxes = append(m.Mailboxes, newEntry(r.Form, b, place(r.Form, b.Name, taken, fold), i))
-		}
-		e := &m.Mailboxes[i]
-		e.Role, e.Subscribed, e.UIDNext, e.Gone = b.Role, b.Subscribed, r.Source.Next(b), false
-		r.done.Total += b.Messages
-	}
-	if len(r.Mailboxes) == 0 {
-		for i := range m.Mailboxes {
-			e := &m.Mailboxes[i]
-			e.Gone = !slices.ContainsFunc(list, func(b move.Mailbox) bool { return e.Mailbox == b.Name && e.UIDValidity == b.UIDValidity })
-		}
-		m.Subscriptions = append([]string{}, r.Source.Subscriptions()...)
-	}
-	m.Changed, m.Complete = r.Now().UTC().Truncate(time.Second), false
-	r.manifest = m
-	return m.write(r.Disk)
-}
-
-func mboxEnding(f Form) string {
-	if f == Mbox {
-		return ".mbox"
-	}
-	return ""
-}
-
-func newEntry(f Form, b move.Mailbox, at string, n int) Entry {
-	e := Entry{Mailbox: b.Name, UIDValidity: b.UIDValidity}
-	e.Path = at + mboxEnding(f)
-	e.Index = path.Join(side, number(n)+".jsonl")
-	if f == EML {
-		e.Index = path.Join(e.Path, "index.jsonl")
-	}
-	return e
-}
-
 // mailbox exports one. What is wrong with it alone does not end the others.
 func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
 	e := r.entry(m)
@@ -284,7 +206,7 @@ func (r *run) mailbox(ctx context.Context, m move.Mailbox) error {
 
 // entry is the place of a mailbox of the account.
 func (r *run) entry(m move.Mailbox) *Entry {
-	return &r.manifest.Mailboxes[slices.IndexFunc(r.manifest.Mailboxes, func(e Entry) bool { return e.Mailbox == m.Name && e.UIDValidity == m.UIDValidity })]
+	return &r.manifest.Mailboxes[slices.IndexFunc(r.manifest.Mailboxes, func(e Entry) bool { return e.is(m) })]
 }
 
 // end writes what there is, and that it is all.
@@ -306,159 +228,3 @@ func (r *run) skip(res *Result, uid mail.UID, why string) {
 		r.report.Skipped = append(r.report.Skipped, Skip{res.Mailbox, uid, why})
 	}
 }
-
-// How much becomes durable at once.
-const (
-	batchMessages = 100
-	batchBytes    = 16 << 20
-)
-
-// visitor takes in what the source tells of a mailbox.
-type visitor struct {
-	*run
-	box     box
-	index   *index
-	result  *Result
-	text    text
-	waiting []Line
-	held    int64
-}
-
-// Want chooses what is not here yet, and changes flags of what is.
-func (v *visitor) Want(ctx context.Context, items []move.Item) ([]bool, error) {
-	want := make([]bool, len(items))
-	for i, it := range items {
-		v.result.Messages++
-		v.result.Bytes += it.Size
-		m := v.index.find(it.UID)
-		if m == nil {
-			want[i] = it.Broken == ""
-			if it.Broken != "" {
-				if err := v.Skip(ctx, it, fault.New(fault.Corrupt, it.Broken)); err != nil {
-					return nil, err
-				}
-			}
-			continue
-		}
-		v.done.Messages++
-		m.told = true
-		if m.gone || m.flags != it.Flags || v.index.words[m.words] != joined(it.Keywords) {
-			if err := v.reflag(m, it); err != nil {
-				return nil, err
-			}
-		}
-	}
-	v.tell()
-	return want, nil
-}
-
-func (v *visitor) reflag(m *mark, it move.Item) error {
-	was, err := v.index.line(m)
-	if err != nil {
-		return err
-	}
-	now := was
-	now.Flags, now.Keywords = account.FlagNames(it.Flags), it.Keywords
-	if err := v.box.reflag(was, now); err != nil {
-		return err
-	}
-	v.result.Reflagged++
-	again := Line{UID: it.UID, Flags: now.Flags, Keywords: now.Keywords}
-	if m.gone {
-		again.Size = was.Size
-	}
-	return v.wait(again, 0)
-}
-
-// expunged notes, when all has been told, what the account has no more. The messages stay in the
-// folder; an import of it leaves them out.
-func (v *visitor) expunged() error {
-	if err := v.settle(); err != nil {
-		return err
-	}
-	rows := v.index.rows
-	for i := range rows {
-		m := &rows[i]
-		if m.told || m.gone {
-			continue
-		}
-		was, err := v.index.line(m)
-		if err != nil {
-			return err
-		}
-		if err := v.wait(Line{UID: m.uid, Flags: was.Flags, Keywords: was.Keywords, Size: was.Size, Gone: true}, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// wait holds a line until what it tells of is durable.
-func (v *visitor) wait(l Line, size int64) error {
-	if l.Keywords == nil {
-		l.Keywords = []string{}
-	}
-	v.waiting = append(v.waiting, l)
-	if v.held += size; len(v.waiting) < batchMessages && v.held < batchBytes {
-		return nil
-	}
-	return v.settle()
-}
-
-func (v *visitor) settle() error {
-	if len(v.waiting) == 0 {
-		return nil
-	}
-	if err := v.box.settle(); err != nil {
-		return err
-	}
-	err := v.index.add(v.waiting)
-	v.waiting, v.held = v.waiting[:0], 0
-	return err
-}
-
-// Put writes a message.
-func (v *visitor) Put(_ context.Context, it move.Item, r io.Reader) error {
-	if err := v.text.read(spoolOn(v.Disk), r); err != nil {
-		return err
-	}
-	if v.text.content != it.Content {
-		return fault.New(fault.Corrupt, "its bytes are not those that were promised")
-	}
-	date := it.Date.UTC()
-	l := Line{UID: it.UID, Flags: account.FlagNames(it.Flags), Keywords: it.Keywords, Date: &date, Size: v.text.size, Content: hexContent(it.Content)}
-	if err := v.box.put(&l, &v.text); err != nil {
-		return err
-	}
-	v.result.Added++
-	v.done.Messages++
-	v.done.Bytes += l.Size
-	v.tell()
-	return v.wait(l, l.Size)
-}
-
-func (v *visitor) tell() {
-	if v.Progress != nil {
-		v.done.Mailbox = v.result.Mailbox
-		v.Progress(v.done)
-	}
-}
-
-// Skip notes what cannot be had. What was expunged meanwhile is no loss.
-func (v *visitor) Skip(_ context.Context, it move.Item, why error) error {
-	v.done.Messages++
-	if fault.Is(why, fault.NotFound) {
-		v.result.Messages--
-		v.result.Bytes -= it.Size
-		return nil
-	}
-	v.result.Skipped++
-	v.skip(v.result, it.UID, fault.Say(why))
-	return nil
-}
-
-// Gone is not told by an account.
-func (v *visitor) Gone(context.Context, []string) error { return nil }
-
-// State is none.
-func (v *visitor) State(context.Context, []byte) error { return nil }
