@@ -58,16 +58,8 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 			continue
 		}
 		s.tellList(n, &args, recursive && n.chosenBelow)
-		if n.box != nil && args.Status != 0 && chosen(n) { // RFC 5819, 3
-			if err := s.tellListedStatus(n, args.Status); err != nil {
-				return reply{}, err
-			}
-		}
-		if n.box != nil && args.Return&imap.ListMyRights != 0 && chosen(n) { // RFC 8440, 4
-			s.tellMyRights(&n.of, n.box)
-		}
-		if n.box != nil && len(args.Metadata) > 0 && chosen(n) { // RFC 9590, 4
-			if err := s.tellListed(&n.of, n.box, args.Metadata); err != nil {
+		if n.box != nil && chosen(n) {
+			if err := s.tellListedMore(n, &args); err != nil {
 				return reply{}, err
 			}
 		}
@@ -76,6 +68,22 @@ func (s *session) list(_ *command, args imap.List) (reply, error) {
 		}
 	}
 	return ok("LIST done"), nil
+}
+
+// tellListedMore tells what was asked for besides of a mailbox that is listed.
+func (s *session) tellListedMore(n *name, args *imap.List) error {
+	if args.Status != 0 { // RFC 5819, 3
+		if err := s.tellListedStatus(n, args.Status); err != nil {
+			return err
+		}
+	}
+	if args.Return&imap.ListMyRights != 0 { // RFC 8440, 4
+		s.tellMyRights(&n.of, n.box)
+	}
+	if len(args.Metadata) == 0 {
+		return nil
+	}
+	return s.tellListed(&n.of, n.box, args.Metadata) // RFC 9590, 4
 }
 
 // lsub is LSUB (RFC 3501, 6.3.9). With '%' a level that only has subscriptions below
