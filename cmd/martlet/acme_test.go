@@ -207,6 +207,7 @@ func (l *syncLog) has(text string) bool {
 // A certificate comes from a real ACME server, is renewed while sessions go on, and stays
 // when the server is down, even past its end; before that there is an alarm.
 func TestACME(t *testing.T) {
+	t.Parallel()
 	names, err := dnstest.Start("mx.example.org. IN A 127.0.0.1\nimap.hosted.test. IN A 127.0.0.1\nmail.hosted.test. IN A 192.0.2.1\n")
 	if err != nil {
 		t.Fatal(err)

@@ -82,6 +82,7 @@ zone:
 // A name in a zone that the server may change is proven there: no listener for http is asked,
 // and nothing of the proof stays behind.
 func TestACMEByZone(t *testing.T) {
+	t.Parallel()
 	knot := startKnot(t, "example.org", "$ORIGIN example.org.\n$TTL 60\n@ IN SOA ns hostmaster 1 3600 600 86400 60\n@ IN NS ns\nns IN A 127.0.0.1\nmx IN A 127.0.0.1\n")
 	names, err := dnstest.Start("mx.example.org. IN A 127.0.0.1\n")
 	if err != nil {

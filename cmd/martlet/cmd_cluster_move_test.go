@@ -14,6 +14,7 @@ import (
 // TestClusterGroups adds a database to a cluster and moves an account there and back, by
 // commands.
 func TestClusterGroups(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("MARTLET_PEERS") == "" {
 		t.Skip("MARTLET_PEERS=1 runs it")
 	}

@@ -19,6 +19,7 @@ import (
 // Whoever watches a node sees each group: whether it is up, and whether commits there wait for a
 // standby. That the store is healthy is said of the home group.
 func TestGroupsAreWatched(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("MARTLET_PEERS") == "" {
 		t.Skip("MARTLET_PEERS=1 runs it")
 	}

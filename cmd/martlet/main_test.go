@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -63,10 +64,15 @@ func command(t *testing.T, stdin string, args ...string) ran {
 	return ran{code, out.String(), errOut.String()}
 }
 
+// basesGiven counts them: tests that run beside each other do not get the same.
+var basesGiven atomic.Int64
+
 // freeBase returns a port base whose ports nobody has at the moment.
 func freeBase(t *testing.T) int {
 	t.Helper()
-	for base := 20000 + os.Getpid()%1000*20; base < maxPortBase; base += 17 {
+	const low, step, bases = 20_000, 26, 450 // up to where connections get their ports
+	for range bases {
+		base := low + step*((os.Getpid()+int(basesGiven.Add(1))*97)%bases)
 		if portsFree(base) {
 			return base
 		}

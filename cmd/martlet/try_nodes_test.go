@@ -251,6 +251,7 @@ func (s *running) at(node int) *running {
 // when the other is killed, commands work on both and beside both, and nothing is left when
 // the whole is killed.
 func TestTryNodes(t *testing.T) {
+	t.Parallel()
 	needPostgres(t)
 	dir := filepath.Join(openFolder(t), "new", "folder")
 	args := []string{"--store", "postgres", "--dir", dir, "--port-base", fmt.Sprint(freeNodesBase(t))}

@@ -103,6 +103,7 @@ var attacks = []attack{
 // TestBadInput sends each attack over a connection of its own, to a server on which
 // somebody else works all the time.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	if against() != "" {
 		t.Skip("the answers are ours")
 	}

@@ -115,6 +115,7 @@ const loginDenied = 67 // what curl ends with
 
 // curl logs in with an access token over every protocol.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t)
 	s := configured(t, fmt.Sprintf("\n[oauth]\nissuer = %q\naudience = [\"martlet\"]\nscope = \"mail\"\nca = %q\n", p.URL, p.ca), nil)
 	alice, bob := s.account(t, "alice").Address, s.account(t, "bob").Address
@@ -205,6 +206,7 @@ func (a *authority) issue(name, subject, address string) {
 
 // curl logs in with a certificate over every protocol.
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	a.issue("alice", "/CN=Alice", "alice@martlet.test")
 	a.issue("robert", "/O=Example/CN=robert", "")

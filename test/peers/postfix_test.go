@@ -124,6 +124,7 @@ func (s *subject) queue(t *testing.T) []queued {
 
 // TestPostfixReceives sends to Postfix: at once, and after Postfix was down.
 func TestPostfixReceives(t *testing.T) {
+	t.Parallel()
 	s, p := neighbours(t)
 	must(t, p.Start())
 	programs.add("postfix")
@@ -178,6 +179,7 @@ func international(t *testing.T, s *subject, p *postfix.Server) {
 // TestPostfixBounces sends to somebody whom Postfix does not know, to a domain that
 // takes no mail, and to one that does not exist: the sender must be told in words.
 func TestPostfixBounces(t *testing.T) {
+	t.Parallel()
 	s, p := neighbours(t)
 	must(t, p.Start())
 	programs.add("postfix")
@@ -239,6 +241,7 @@ func (s *subject) mention(t *testing.T, name, id string) []byte {
 // TestPostfixSends lets Postfix relay to Martlet: all of the corpus that SMTP can
 // carry, with TLS, and to somebody who does not exist.
 func TestPostfixSends(t *testing.T) {
+	t.Parallel()
 	s, p := neighbours(t)
 	must(t, p.Start())
 	programs.add("postfix")

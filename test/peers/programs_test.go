@@ -13,6 +13,7 @@ import (
 
 // TestPrograms lets each program work on one server, each with an account of its own.
 func TestPrograms(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		run  func(*testing.T, *subject)

@@ -18,6 +18,7 @@ type foundServer struct {
 // of its account assistant. The names of the domain lead nowhere, so the program asks through
 // the server as if that were its proxy for http.
 func TestThunderbirdSettings(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"thunderbird", "Xvfb"} {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skipf("%s is not there: test/deps.sh could not install Debian's packages thunderbird and xvfb", name)

@@ -15,6 +15,7 @@ import (
 // display that only a buffer in memory shows. What it did is then read from the server
 // by another client. With MARTLET_SCREENSHOTS=DIR it leaves DIR/thunderbird.png.
 func TestThunderbird(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"thunderbird", "Xvfb"} {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skipf("%s is not there: test/deps.sh could not install Debian's packages thunderbird and xvfb", name)

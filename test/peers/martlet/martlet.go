@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -283,15 +284,20 @@ func (s *Server) Command(args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// PortBase returns a base from which all standard ports are free.
+// given is how many bases this process has got: a server may not listen on its own yet when
+// the next one looks for free ports.
+var given atomic.Int64
+
+// PortBase returns a base from which all standard ports are free. It returns another one each
+// time, until it has been through all.
 func PortBase() (int, error) {
 	// Below the ports that connections get (32768 and above): thousands of these may have
 	// just been closed, and a port is not free for a while then.
 	// No two offsets differ by a multiple of grid, so servers with different bases never
 	// want the same port, not even while one of them is being started again.
 	const low, grid, bases = 11_000, 26, 650
-	for i := range bases / 7 {
-		base := low + grid*((os.Getpid()+i*97)%bases)
+	for range bases / 7 {
+		base := low + grid*((os.Getpid()+int(given.Add(1))*97)%bases)
 		free := true
 		for _, o := range offsets {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+o)))
