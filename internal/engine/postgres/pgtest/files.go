@@ -90,7 +90,7 @@ func cluster() (dir string, done func(), err error) {
 		if err != nil {
 			return "", nil, err
 		}
-		if err := run(tool("initdb"), "-N", "-D", filepath.Join(made, "data"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale"); err != nil {
+		if err := run(tool("initdb"), "-N", "-D", filepath.Join(made, "data"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--wal-segsize=1"); err != nil {
 			_ = os.RemoveAll(made)
 			return "", nil, err
 		}

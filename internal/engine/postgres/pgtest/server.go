@@ -8,6 +8,7 @@ package pgtest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -19,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Options say what server it is to be. Zero is one that syncs each commit to its disk.
@@ -162,15 +165,25 @@ func (s *Server) Query(statements ...string) (string, error) {
 
 // QueryIn is Query in another database than postgres.
 func (s *Server) QueryIn(database string, statements ...string) (string, error) {
-	args := []string{"-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", strconv.Itoa(s.port), "-U", "postgres", "-d", database}
-	for _, st := range statements {
-		args = append(args, "-c", st)
-	}
-	out, err := exec.Command(tool("psql"), args...).CombinedOutput()
+	ctx := context.Background()
+	c, err := pgconn.Connect(ctx, s.urlOf(database, s.dir))
 	if err != nil {
-		return "", fmt.Errorf("psql: %w: %s", err, out)
+		return "", err
 	}
-	return strings.TrimSpace(string(out)), nil
+	defer c.Close(ctx)
+	var lines []string
+	for _, st := range statements {
+		results, err := c.Exec(ctx, st).ReadAll()
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", st, err)
+		}
+		for _, result := range results {
+			for _, row := range result.Rows {
+				lines = append(lines, string(bytes.Join(row, []byte("|"))))
+			}
+		}
+	}
+	return strings.Join(lines, "\n"), nil
 }
 
 // Start starts the server, again if it had ended, and waits until it can be used.
@@ -179,7 +192,7 @@ func (s *Server) Start() error {
 	all := map[string]string{
 		"listen_addresses": "127.0.0.1", "shared_buffers": "64MB", "max_connections": "150", "max_wal_size": "1GB",
 		"wal_level": "replica", "max_wal_senders": "5", "logging_collector": "off", "log_checkpoints": "off",
-		"unix_socket_permissions": "0777", "autovacuum_naptime": "5s", "wal_sender_timeout": "20s",
+		"unix_socket_permissions": "0777", "autovacuum_naptime": "30s", "wal_sender_timeout": "20s",
 	}
 	for k, v := range s.settings {
 		all[k] = v
@@ -231,13 +244,22 @@ func (s *Server) await() error {
 			return fmt.Errorf("the server has ended: %s", s.Log())
 		default:
 		}
-		err := exec.Command(tool("pg_isready"), "-q", "-h", s.dir, "-p", strconv.Itoa(s.port), "-U", "postgres").Run()
-		if err == nil {
+		if answers(s.urlOf("postgres", s.dir)) {
 			return nil
 		}
 		time.Sleep(30 * time.Millisecond)
 	}
 	return fmt.Errorf("the server does not begin to work: %s", s.Log())
+}
+
+// answers tells whether somebody can work there: not while a server starts or ends.
+func answers(url string) bool {
+	c, err := pgconn.Connect(context.Background(), url)
+	if err != nil {
+		return false
+	}
+	_ = c.Close(context.Background())
+	return true
 }
 
 // Log returns what the server has logged.
