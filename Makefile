@@ -23,7 +23,7 @@ SEEDS    ?= 1000
 ONLY     ?=
 LONG     ?=
 
-.PHONY: world build run test check bench bench-peers bench-growth bench-outbound bench-import bench-cluster queue-million bench-deps fuzz vuln sim reliability crash test-cluster deps clean
+.PHONY: world build compiled run test check bench bench-peers bench-growth bench-outbound bench-import bench-cluster queue-million bench-deps fuzz vuln sim reliability crash test-cluster deps clean
 
 build:
 	$(GO) build -o bin/martlet ./cmd/martlet
@@ -34,8 +34,13 @@ run: build
 deps:
 	./test/deps.sh
 
-test: deps build
+# What is fetched and what is compiled do not wait for each other.
+test:
+	+$(MAKE) -j2 deps compiled
 	./test/run.sh
+
+compiled: build
+	$(GO) list -test -export ./... >/dev/null
 
 check:
 	@test -z "$$(gofmt -l cmd internal test *.go)" || { echo "gofmt would change:"; gofmt -l cmd internal test *.go; exit 1; }

@@ -9,7 +9,7 @@ go test -p 2 -timeout 18m -json ./... >"$log" 2>&1
 code=$?
 go run ./test/summary <"$log"
 sum=$?
-./test/fuzz.sh rotate 5 30s # those whose day it is
+./test/fuzz.sh rotate 5 15s # those whose day it is
 fuzz=$?
 ./test/vuln.sh
 vuln=$?
