@@ -40,7 +40,7 @@ var plan = map[string][]string{
 	"engine":                 {"mail", "fault"},
 	"engine/pebble":          {"mail", "fault", "turn", "engine", "github.com/cockroachdb/pebble/v2", "github.com/cockroachdb/errors", "golang.org/x/sys"},
 	"engine/postgres":        {"mail", "fault", "turn", "engine", "github.com/jackc/pgx/v5", "github.com/tidwall/btree"},
-	"engine/postgres/pgtest": {},
+	"engine/postgres/pgtest": {"github.com/jackc/pgx/v5"},
 
 	"engine/s3":         {"mail", "fault", "engine", "github.com/minio/minio-go/v7", "github.com/cockroachdb/pebble/v2/vfs"},
 	"engine/s3/s3test":  {"github.com/minio/minio-go/v7"},
