@@ -158,7 +158,7 @@ func (h *house) openStore(ctx context.Context) (err error) {
 	if h.formers, err = h.newFormer(); err != nil {
 		return err
 	}
-	who.Former, who.Alone = h.formers, h.alone
+	who.Former, who.Alone, who.Format = h.formers, h.alone, h.node.Format
 	if h.directory, err = directory.Open(ctx, h.engine, h.store, who); err != nil {
 		return err
 	}

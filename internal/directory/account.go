@@ -2,7 +2,6 @@ package directory
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"iter"
 	"time"
@@ -43,88 +42,14 @@ func (d *Directory) AddAccountWith(ctx context.Context, addr mail.Address, with 
 		return Account{}, err
 	}
 	defer release()
-	id, err := d.reserve(ctx, addr)
+	made, err := d.fill(ctx, addr, func(ctx context.Context, id mail.AccountID) error { return d.data.CreateAccount(ctx, id, quota) })
 	if err != nil {
 		return Account{}, err
 	}
-	if err := d.data.CreateAccount(d.filling(ctx, addr, id), id, quota); err != nil {
+	if err := d.moveIn(ctx, addr, made, rec); err != nil {
 		return Account{}, err
 	}
-	if err := d.moveIn(ctx, addr, id, rec); err != nil {
-		return Account{}, err
-	}
-	return Account{id, addr, rec.created}, nil
-}
-
-// moveIn makes an account whose data is there known under its address.
-func (d *Directory) moveIn(ctx context.Context, addr mail.Address, id mail.AccountID, rec *accountRecord) error {
-	folded := canonical(addr)
-	return d.update(ctx, func(w engine.Writer) error {
-		if err := mustBeFree(w, folded); err != nil {
-			return err
-		}
-		if err := mustBePending(w, folded, id); err != nil {
-			return err
-		}
-		if err := w.Delete(pendingKey(folded)); err != nil {
-			return err
-		}
-		if err := putAccount(w, id, rec); err != nil {
-			return err
-		}
-		return w.Put(entryKey(folded), entry{account: id}.encode())
-	})
-}
-
-// filling is for making the data of an account that has been reserved.
-func (d *Directory) filling(ctx context.Context, addr mail.Address, id mail.AccountID) context.Context {
-	folded := canonical(addr)
-	return d.provided(ctx, func(r engine.Reader) error { return mustBePending(r, folded, id) })
-}
-
-// mustBePending fails unless an id is still the one of an account in the making.
-func mustBePending(r engine.Reader, folded mail.Address, id mail.AccountID) error {
-	_, dec, found, err := get(r, pendingKey(folded), recPending)
-	if err != nil {
-		return err
-	}
-	if found && mail.AccountID(dec.number()) == id {
-		return dec.done()
-	}
-	return fault.Newf(fault.Busy, "%s was removed while it was being made", folded)
-}
-
-// reserve gives an address that is free an id, or the id that an earlier call which
-// did not come to its end has given it.
-func (d *Directory) reserve(ctx context.Context, addr mail.Address) (id mail.AccountID, err error) {
-	folded := canonical(addr)
-	err = d.update(ctx, func(w engine.Writer) error {
-		if _, err := needDomain(w, folded.Domain); err != nil {
-			return err
-		}
-		if err := mustBeFree(w, folded); err != nil {
-			return err
-		}
-		_, dec, found, err := get(w, pendingKey(folded), recPending)
-		if err != nil {
-			return err
-		}
-		if found {
-			id = mail.AccountID(dec.number())
-			return dec.done()
-		}
-		m, err := getMeta(w)
-		if err != nil {
-			return err
-		}
-		m.lastID++
-		id = m.lastID
-		if err := w.Put(metaKey(), m.encode()); err != nil {
-			return err
-		}
-		return w.Put(pendingKey(folded), seal(recPending, binary.AppendUvarint(nil, uint64(id))))
-	})
-	return id, err
+	return Account{made.id, addr, rec.created}, nil
 }
 
 // mustBeFree tells whether an address is neither an account nor an alias.
@@ -150,10 +75,10 @@ func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error 
 	}
 	defer release()
 	folded := canonical(addr)
-	var id mail.AccountID
+	var gone making
 	err = d.update(ctx, func(w engine.Writer) error {
 		var err error
-		if id, err = removable(w, folded); err != nil {
+		if gone, err = removable(w, folded); err != nil {
 			return err
 		}
 		if err := w.Delete(pendingKey(folded)); err != nil {
@@ -162,29 +87,26 @@ func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error 
 		if err := w.Delete(entryKey(folded)); err != nil {
 			return err
 		}
-		if err := errors.Join(w.Delete(accountKey(id)), w.Delete(elsewhereKey(id))); err != nil {
+		if err := errors.Join(w.Delete(accountKey(gone.id)), w.Delete(elsewhereKey(gone.id))); err != nil {
 			return err
 		}
-		return w.Put(removedKey(id), seal(recRemoved, nil))
+		return w.Put(removedKey(gone.id), gone.removed())
 	})
 	d.known.forget(folded.String()) // whatever the outcome: it may be unknown
 	if err != nil {
 		return err
 	}
-	return d.finishRemoval(ctx, id)
+	return d.finishRemoval(ctx, gone)
 }
 
-// removable returns the id of an account, made or in the making.
-func removable(r engine.Reader, folded mail.Address) (mail.AccountID, error) {
-	_, dec, found, err := get(r, pendingKey(folded), recPending)
-	if err != nil {
-		return 0, err
-	}
-	if found {
-		return mail.AccountID(dec.number()), dec.done()
+// removable returns an account, made or in the making.
+func removable(r engine.Reader, folded mail.Address) (making, error) {
+	m, found, err := getMaking(r, folded)
+	if err != nil || found {
+		return m, err
 	}
 	e, err := needAccount(r, folded)
-	return e.account, err
+	return making{id: e.account}, err
 }
 
 func needAccount(r engine.Reader, folded mail.Address) (entry, error) {
@@ -195,8 +117,10 @@ func needAccount(r engine.Reader, folded mail.Address) (entry, error) {
 	return e, err
 }
 
-func (d *Directory) finishRemoval(ctx context.Context, id mail.AccountID) error {
-	err := d.data.DeleteAccount(d.provided(ctx, func(r engine.Reader) error {
+// finishRemoval removes the data of an account, of one in the making only what was made for it.
+func (d *Directory) finishRemoval(ctx context.Context, gone making) error {
+	id := gone.id
+	err := d.data.DeleteAccount(d.provided(ctx, gone.birth, func(r engine.Reader) error {
 		_, waits, err := r.Get(removedKey(id))
 		if err == nil && !waits {
 			err = errFinished
@@ -223,17 +147,18 @@ var errFinished = fault.New(fault.NotFound, "the account's data is removed alrea
 // finishRemovals removes the data of accounts whose removal was cut short. One that
 // cannot be removed now waits for the next Open.
 func (d *Directory) finishRemovals(ctx context.Context) error {
-	var left []mail.AccountID
+	var left []making
 	err := d.eng.View(ctx, shard, func(r engine.Reader) error {
 		left = nil
-		return scan(r, []byte{famRemoved}, nil, func(key []byte, _ byte, _ *decoder) (bool, error) {
-			left = append(left, mail.AccountID(engine.Num(key, 0)))
-			return true, nil
+		return scan(r, []byte{famRemoved}, nil, func(key []byte, kind byte, dec *decoder) (bool, error) {
+			m, err := decodeRemoved(key, kind, dec)
+			left = append(left, m)
+			return true, err
 		})
 	})
-	for _, id := range left {
-		if err := d.finishRemoval(ctx, id); err != nil {
-			d.opt.Log.Warn("data of a removed account is still there", "account", id, "err", err)
+	for _, m := range left {
+		if err := d.finishRemoval(ctx, m); err != nil {
+			d.opt.Log.Warn("data of a removed account is still there", "account", m.id, "err", err)
 		}
 	}
 	return err

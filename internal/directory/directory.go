@@ -32,8 +32,11 @@ import (
 type Data interface {
 	// Provided returns a context in which they do nothing once it is too late: meant is asked,
 	// when they have seen what is there, whether it is still to be done, and still at the end
-	// of each change.
-	Provided(ctx context.Context, meant func(context.Context) error, still func() error) context.Context
+	// of each change. With a birth, which is not 0, what they find is the account's own only if
+	// it was made with the same.
+	Provided(ctx context.Context, birth uint64, meant func(context.Context) error, still func() error) context.Context
+	// CreateAccount fails with Exists if what is there is not the account's own; DeleteAccount
+	// leaves that.
 	CreateAccount(ctx context.Context, id mail.AccountID, quota store.Quota) error
 	DeleteAccount(ctx context.Context, id mail.AccountID) error
 }
@@ -86,6 +89,10 @@ type Options struct {
 	// is called or still, which costs nothing, is false: then this node was silent for too
 	// long. nil: no other process makes or removes accounts.
 	Alone func(ctx context.Context, what string) (still func() bool, release func(), err error)
+
+	// Format is the newest form of stored records that all nodes can read; nil: that of this
+	// program.
+	Format func() uint64
 
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error // nil: a timer
@@ -234,8 +241,8 @@ func mustBeAlone(ctx context.Context) error {
 }
 
 // provided is for what the store is to do of a step of making or removing an account.
-func (d *Directory) provided(ctx context.Context, meant func(engine.Reader) error) context.Context {
-	return d.data.Provided(ctx, func(ctx context.Context) error { return d.eng.View(ctx, shard, meant) },
+func (d *Directory) provided(ctx context.Context, birth uint64, meant func(engine.Reader) error) context.Context {
+	return d.data.Provided(ctx, birth, func(ctx context.Context) error { return d.eng.View(ctx, shard, meant) },
 		func() error { return mustBeAlone(ctx) })
 }
 

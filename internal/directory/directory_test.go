@@ -42,7 +42,7 @@ type counted struct {
 	fail error
 }
 
-func (*counted) Provided(ctx context.Context, _ func(context.Context) error, _ func() error) context.Context {
+func (*counted) Provided(ctx context.Context, _ uint64, _ func(context.Context) error, _ func() error) context.Context {
 	return ctx
 }
 

@@ -341,7 +341,7 @@ func TestReturnThatCameTooLate(t *testing.T) {
 		for _, work := range []func(a *member, was *saved) error{
 			func(a *member, was *saved) error { return a.restore(was, alice) },
 			func(a *member, was *saved) error {
-				if err := a.reserveOld(bg, alice, 1); err != nil {
+				if _, err := a.reserveOld(bg, alice, 1); err != nil {
 					return err
 				}
 				return addAliceTo(a)

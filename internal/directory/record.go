@@ -42,6 +42,8 @@ const (
 	recPublished
 	recAccountElsewhere
 	recElsewhere
+	recPendingBorn
+	recRemovedBorn
 	recEnd // not a record: one more than the last
 )
 

@@ -140,12 +140,12 @@ func (m *mender) one(key []byte, kind byte, d *decoder) error {
 		}
 		m.accounts[mail.AccountID(engine.Num(key, 0))] = rec
 	case famPending:
-		id := mail.AccountID(d.number())
-		if err := d.done(); err != nil {
+		of, err := decodePending(kind, d)
+		if err != nil {
 			return err
 		}
-		m.removed[id], m.highest = true, max(m.highest, id)
-		m.making[addressOf(key)] = id
+		m.removed[of.id], m.highest = true, max(m.highest, of.id)
+		m.making[addressOf(key)] = of.id
 	case famRemoved:
 		m.removed[mail.AccountID(engine.Num(key, 0))] = true
 	case famSigning:

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -71,24 +70,23 @@ func (d *Directory) Adopt(ctx context.Context, from *Directory, addr mail.Addres
 	if err != nil {
 		return Account{}, err
 	}
-	id := had.ID
+	var made making
 	if same {
-		err = d.reserveOld(ctx, addr, id)
+		if made, err = d.reserveOld(ctx, addr, had.ID); err == nil {
+			err = bring(d.filling(ctx, addr, made), had.ID, made.id, true)
+		}
 	} else {
-		id, err = d.reserve(ctx, addr)
+		made, err = d.fill(ctx, addr, func(ctx context.Context, id mail.AccountID) error { return bring(ctx, had.ID, id, false) })
 	}
 	if err != nil {
 		return Account{}, err
 	}
-	if err := bring(d.filling(ctx, addr, id), had.ID, id, same && id == had.ID); err != nil {
-		return Account{}, err
-	}
-	err = d.moveIn(ctx, addr, id, rec)
+	err = d.moveIn(ctx, addr, made, rec)
 	d.known.forget(canonical(addr).String())
 	if err != nil {
 		return Account{}, err
 	}
-	return Account{id, rec.address, rec.created}, nil
+	return Account{made.id, rec.address, rec.created}, nil
 }
 
 // mayReturn tells whether an account may have its old id again: nobody has it, and its data
@@ -112,32 +110,34 @@ func (d *Directory) mayReturn(ctx context.Context, id mail.AccountID, sameLine b
 		return err
 	})
 	if err == nil && free && removed {
-		err = d.finishRemoval(ctx, id)
+		err = d.finishRemoval(ctx, making{id: id})
 	}
 	return free, err
 }
 
 // reserveOld is reserve for an id that was given before. An id that somebody else is to get
 // is not free.
-func (d *Directory) reserveOld(ctx context.Context, addr mail.Address, id mail.AccountID) error {
+func (d *Directory) reserveOld(ctx context.Context, addr mail.Address, id mail.AccountID) (m making, err error) {
 	folded := canonical(addr)
-	return d.update(ctx, func(w engine.Writer) error {
+	err = d.update(ctx, func(w engine.Writer) error {
 		if _, err := needDomain(w, folded.Domain); err != nil {
 			return err
 		}
 		if err := mustBeFree(w, folded); err != nil {
 			return err
 		}
-		_, dec, found, err := get(w, pendingKey(folded), recPending)
-		if err != nil {
+		found := false
+		m, found, err = getMaking(w, folded)
+		switch {
+		case err != nil:
 			return err
+		case found && m.id != id:
+			return fault.Newf(fault.Exists, "%s is in the making; remove it first: martlet account remove %s", folded, folded)
+		case found:
+			return nil
 		}
-		if found {
-			if other := mail.AccountID(dec.number()); other != id {
-				return fault.Newf(fault.Exists, "%s is in the making; remove it first: martlet account remove %s", folded, folded)
-			}
-			return dec.done()
-		}
-		return w.Put(pendingKey(folded), seal(recPending, binary.AppendUvarint(nil, uint64(id))))
+		m = making{id: id}
+		return w.Put(pendingKey(folded), m.pending())
 	})
+	return m, err
 }

@@ -147,9 +147,10 @@ func (v *verifier) elsewhere(key []byte, _ byte, _ *decoder) error {
 	return nil
 }
 
-func (v *verifier) pending(_ []byte, _ byte, d *decoder) error {
-	v.highest = max(v.highest, mail.AccountID(d.number()))
-	return d.done()
+func (v *verifier) pending(_ []byte, kind byte, d *decoder) error {
+	m, err := decodePending(kind, d)
+	v.highest = max(v.highest, m.id)
+	return err
 }
 
 func (v *verifier) meta(_ []byte, _ byte, d *decoder) error {

@@ -19,7 +19,7 @@ import (
 // noMail is Data of a directory without accounts.
 type noMail struct{}
 
-func (noMail) Provided(ctx context.Context, _ func(context.Context) error, _ func() error) context.Context {
+func (noMail) Provided(ctx context.Context, _ uint64, _ func(context.Context) error, _ func() error) context.Context {
 	return ctx
 }
 func (noMail) CreateAccount(context.Context, mail.AccountID, store.Quota) error { return nil }

@@ -22,6 +22,7 @@ var birthKey = []byte{famBirth}
 
 // provision is what Provided was given.
 type provision struct {
+	birth []byte // the record that CreateAccount is to write; nil: any
 	meant func(context.Context) error
 	still func() error
 }
@@ -33,8 +34,21 @@ type provisionKey struct{}
 // done: it is asked when they have seen which account is there. still is asked inside
 // their changes, where it must not wait: nothing comes between a yes and the commit. Both fail
 // with what the caller is to be told.
-func (s *Store) Provided(ctx context.Context, meant func(context.Context) error, still func() error) context.Context {
-	return context.WithValue(ctx, provisionKey{}, provision{meant, still})
+//
+// birth, unless it is 0, is that of the account that is meant: CreateAccount makes it with that,
+// and what it or DeleteAccount finds with another is somebody else's.
+func (s *Store) Provided(ctx context.Context, birth uint64, meant func(context.Context) error, still func() error) context.Context {
+	p := provision{meant: meant, still: still}
+	if birth != 0 {
+		p.birth = birthRecord(birth)
+	}
+	return context.WithValue(ctx, provisionKey{}, p)
+}
+
+// birthGiven returns the birth that Provided was given, nil for none.
+func birthGiven(ctx context.Context) []byte {
+	p, _ := ctx.Value(provisionKey{}).(provision)
+	return p.birth
 }
 
 // standing is for the end of a change, after it has read something: the engine refuses to
@@ -78,9 +92,24 @@ func (a *Account) mustBe(ctx context.Context, r engine.Reader, birth []byte) err
 	return standing(ctx)
 }
 
+// mustBeOwn fails if an account that is there was not made with the birth that Provided was given.
+func mustBeOwn(ctx context.Context, r engine.Reader) error {
+	given := birthGiven(ctx)
+	if given == nil {
+		return nil
+	}
+	now, _, err := r.Get(birthKey)
+	if err == nil && !bytes.Equal(now, given) {
+		err = fault.New(fault.Exists, "there is another account under this id")
+	}
+	return err
+}
+
 // newBirth returns the record of one that no other account has.
-func (s *Store) newBirth() []byte {
-	return seal(recBirth, binary.BigEndian.AppendUint64(nil, s.stamps.number()))
+func (s *Store) newBirth() []byte { return birthRecord(s.stamps.number()) }
+
+func birthRecord(number uint64) []byte {
+	return seal(recBirth, binary.BigEndian.AppendUint64(nil, number))
 }
 
 // register notes that an account has data.

@@ -17,6 +17,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -164,7 +165,8 @@ var DefaultMailboxes = [...]struct {
 }
 
 // CreateAccount makes an account with the default mailboxes. If it has data already
-// nothing happens, so that a caller may repeat it after any failure.
+// nothing happens, so that a caller may repeat it after any failure. Faults: Exists if the data
+// is that of another account than is meant (Provided).
 func (s *Store) CreateAccount(ctx context.Context, id mail.AccountID, quota Quota) error {
 	a := s.Account(id)
 	was, err := a.born(ctx)
@@ -174,10 +176,13 @@ func (s *Store) CreateAccount(ctx context.Context, id mail.AccountID, quota Quot
 	if err := s.register(ctx, id); err != nil {
 		return err
 	}
-	birth := s.newBirth()
+	birth := birthGiven(ctx)
+	if birth == nil {
+		birth = s.newBirth()
+	}
 	return a.update(ctx, true, func(tx *Tx) error {
 		if tx.acct.nextMessage != 0 {
-			return nil
+			return mustBeOwn(ctx, tx.w)
 		}
 		if err := a.mustBe(ctx, tx.w, was); err != nil {
 			return err
@@ -212,13 +217,19 @@ func (tx *Tx) clear() error {
 	return tx.w.DeleteRange(nil, nil)
 }
 
-// DeleteAccount removes an account's records. Its bodies go at the next Sweep that
-// finds nobody else refers to them. Faults: Busy if the account was made anew meanwhile.
+// DeleteAccount removes an account's records, but not those of another account than is meant
+// (Provided). Its bodies go at the next Sweep that finds nobody else refers to them. Faults: Busy
+// if the account was made anew meanwhile.
 func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 	a := s.Account(id)
 	birth, err := a.born(ctx)
 	if err != nil {
 		return err
+	}
+	if given := birthGiven(ctx); given != nil && !bytes.Equal(birth, given) {
+		if others, err := s.Holds(ctx, id); err != nil || others {
+			return err
+		}
 	}
 	if err := a.erase(ctx, birth, nil); err != nil {
 		return err
