@@ -202,15 +202,15 @@ func (n *Node) guard(ctx context.Context, l Lease, t *Tenure, end context.Cancel
 func (n *Node) await(ctx context.Context, l Lease) *Tenure {
 	for ctx.Err() == nil {
 		looked := n.Looked()
-		term, free := n.free(l)
+		seen, free := n.free(l)
 		switch {
 		case !free || n.fresh() <= n.opt.Lease/3:
 		case !n.eligible(l):
-			if old := (&Tenure{n, l.Name, term}); !old.Lost() { // since before the others could not be told of this node
+			if old := (&Tenure{n, l.Name, seen.term}); !old.Lost() { // since before the others could not be told of this node
 				n.release(ctx, old)
 			}
 		default:
-			t, err := n.take(ctx, l, term)
+			t, err := n.take(ctx, l, seen)
 			if err == nil && t != nil {
 				return t
 			}
@@ -224,75 +224,6 @@ func (n *Node) await(ctx context.Context, l Lease) *Tenure {
 		}
 	}
 	return nil
-}
-
-// eligible tells whether this node is one to have the lease.
-func (n *Node) eligible(l Lease) bool {
-	n.mu.Lock()
-	here, home := n.here, member{}
-	for _, m := range n.members {
-		if l.Homed && m.number == l.Home {
-			home = m
-		}
-	}
-	n.mu.Unlock()
-	if here.draining && !l.drains || here.run != n.run {
-		return false
-	}
-	return home.name == "" || home.name == here.name || home.draining || !n.alive(home)
-}
-
-// free tells whether the lease may be taken, by what was read last, and its term.
-func (n *Node) free(l Lease) (term uint64, free bool) {
-	n.mu.Lock()
-	is := n.leases[l.Name]
-	holder, known := n.members[is.holder]
-	n.mu.Unlock()
-	switch {
-	case is.holder == "" || !known || n.isDead(is.run):
-		return is.term, true
-	case is.run == n.run:
-		return is.term, true
-	case holder.run == is.run:
-		return is.term, !n.alive(holder)
-	}
-	// The holder's run was replaced by another of the same name, and may still live.
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	at, ok := n.seen[leaseSight(l.Name)]
-	return is.term, ok && at.owner == is.run && n.opt.Elapsed()-at.since >= n.opt.Lease
-}
-
-// take takes a lease if it is still as free looked at it.
-func (n *Node) take(ctx context.Context, l Lease, term uint64) (t *Tenure, err error) {
-	c, cancel := n.within(ctx)
-	defer cancel()
-	n.mu.Lock()
-	was, holder := n.leases[l.Name], n.members[n.leases[l.Name].holder]
-	n.mu.Unlock()
-	s, err := n.change(c, func(w engine.Writer, s *snapshot) error {
-		t = nil
-		is, now := s.leases[l.Name], s.members[was.holder]
-		switch {
-		case is != was || is.term != term || s.members[n.opt.Name].run != n.run:
-			return errSame // somebody was faster
-		case is.holder == n.opt.Name && is.run == n.run:
-			t = &Tenure{n, l.Name, is.term}
-			return errSame
-		case is.holder != "" && now.run == is.run && now.beat != holder.beat && !now.stopped && !n.isDead(is.run):
-			return errSame // it lives
-		}
-		t = &Tenure{n, l.Name, is.term + 1}
-		return s.putLease(w, l.Name, lease{n.opt.Name, n.run, is.term + 1})
-	})
-	if err != nil {
-		return nil, err
-	}
-	n.saw(s)
-	if t != nil && was.holder != n.opt.Name && was.holder != "" {
-		n.opt.Log.Warn("a lease is taken over from a node that is silent", "lease", l.Name, "node", n.opt.Name, "from", was.holder)
-	}
-	return t, nil
 }
 
 // releaseTime is how long giving up a lease may take. Others get it later if that fails.

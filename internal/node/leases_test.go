@@ -332,25 +332,56 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
+// twoJoined are two nodes that do not run: nobody but the test beats and looks.
+func twoJoined(t *testing.T) (a, b *process) {
+	t.Helper()
+	w := newWorld(t, 2)
+	var both [2]*process
+	for i, name := range []string{"a", "b"} {
+		p, err := w.open(i, name)
+		if err == nil {
+			err = p.Join(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		both[i] = p
+	}
+	return both[0], both[1]
+}
+
+// A holder that shows itself after it was judged to be silent, and before its lease is taken, keeps
+// it, also when the one who judged has read that it lives.
+func TestTakeByWhatWasJudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := twoJoined(t)
+		l := Lease{Name: "x"}
+		a.use(l.Name, 1) // as While does
+		tenure := a.await(t.Context(), l)
+		b.look(t.Context())
+		time.Sleep(leaseTime + time.Second)
+		if err := b.beat(t.Context()); err != nil { // a was silent for a lease, b was not
+			t.Fatal(err)
+		}
+		seen, free := b.free(l)
+		if err := a.beat(t.Context()); err != nil || !free {
+			t.Fatal(free, err)
+		}
+		b.look(t.Context()) // as Run does meanwhile
+		if taken, err := b.take(t.Context(), l, seen); err != nil || taken != nil || tenure.Lost() {
+			t.Errorf("taken from a node that lives: %+v, %v", taken, err)
+		}
+	})
+}
+
 // What is about to be taken over is looked at again: its holder may have come back, and what
 // is read late says nothing against what was read since.
 func TestTakeLooksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2)
-		a, err := w.open(0, "a")
-		if err == nil {
-			err = a.Join(t.Context())
-		}
-		b, err2 := w.open(1, "b")
-		if err2 == nil {
-			err2 = b.Join(t.Context())
-		}
-		if err != nil || err2 != nil {
-			t.Fatal(err, err2)
-		}
+		a, b := twoJoined(t)
 		l := Lease{Name: "x"}
 		a.use(l.Name, 1) // as While does
-		if tenure, err := a.take(t.Context(), l, 0); err != nil || tenure == nil {
+		if tenure, err := a.take(t.Context(), l, judged{}); err != nil || tenure == nil {
 			t.Fatal(tenure, err)
 		}
 		b.look(t.Context())
@@ -359,11 +390,11 @@ func TestTakeLooksAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * leaseTime) // a is silent, and b reads nothing
-		term, free := b.free(l)
+		seen, free := b.free(l)
 		if err := a.beat(t.Context()); err != nil || !free {
 			t.Fatal(free, err)
 		}
-		if tenure, err := b.take(t.Context(), l, term); err != nil || tenure != nil {
+		if tenure, err := b.take(t.Context(), l, seen); err != nil || tenure != nil {
 			t.Errorf("taken from a node that lives: %+v, %v", tenure, err)
 		}
 		if _, free := b.free(l); free {
