@@ -7,6 +7,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/record"
 )
 
 // Who has an account to himself is noted in one of some shards that are for nothing else: a
@@ -18,10 +19,14 @@ const (
 
 // occupancy is on record of an account that somebody has, or had, to himself.
 type occupancy struct {
-	term  uint64 // rises whenever it changes hands
-	beat  uint64 // rises when the one who has it says that he is still there
-	taken bool
+	term   uint64 // rises whenever it changes hands
+	beat   uint64 // rises when the one who has it says that he is still there
+	taken  bool
+	holder uint64 // of many who ever had it, by chance; 0: not noted, as by earlier versions
 }
+
+// heldForm is the form of stored records from which on holders are noted.
+const heldForm = 2
 
 // sighting is an occupancy as this process saw it first.
 type sighting struct {
@@ -32,31 +37,37 @@ type sighting struct {
 // Occupy has no two of all processes that share the store have the account to themselves, by
 // this call alone: within a process callers see to that. Who has it calls renew more often
 // than every still; then, or when leave is called, others can have it. One that died has it
-// until another, which was refused, asks again and has seen it stand still for as long. Where
-// no other process changes accounts it does nothing. Faults: Busy (another has it; of renew:
-// it was lost), those of the engine.
+// until another, which was refused, asks again and has seen it stand still for as long. Of one
+// who could not give it up, or did not learn that he had got it, as the database was away, others
+// in his process have it at once. Where no other process changes accounts it does nothing. Faults:
+// Busy (another has it; of renew: it was lost), those of the engine.
 func (a *Account) Occupy(ctx context.Context, still time.Duration) (renew, leave func(context.Context) error, err error) {
 	idle := func(context.Context) error { return nil }
 	s := a.store
 	if s.shared == nil {
 		return idle, idle, nil
 	}
-	now := s.opt.Now()
-	var mine occupancy
+	now, holder := s.opt.Now(), s.newHolder()
+	var mine, before occupancy
 	err = s.occupied(ctx, a.id, func(o *occupancy) error {
-		if o.taken && !s.stands(a.id, *o, now, still) {
+		if o.taken && !s.isOver(o.holder) && !s.stands(a.id, *o, now, still) {
 			return fault.New(fault.Busy, "another session has the mailbox open")
 		}
-		o.term, o.beat, o.taken = o.term+1, 0, true
+		before = *o
+		o.term, o.beat, o.taken, o.holder = o.term+1, 0, true, holder
 		mine = *o
 		return nil
 	})
 	if err != nil {
+		if !fault.Is(err, fault.Busy) {
+			s.noteOver(holder) // it may be on record
+		}
 		return nil, nil, err
 	}
+	s.forgetOver(before.holder)
 	change := func(ctx context.Context, fn func(*occupancy)) error {
 		return s.occupied(ctx, a.id, func(o *occupancy) error {
-			if o.term != mine.term || !o.taken {
+			if o.term != mine.term || o.holder != mine.holder || !o.taken {
 				return fault.New(fault.Busy, "another session has taken the mailbox over")
 			}
 			fn(o)
@@ -64,8 +75,50 @@ func (a *Account) Occupy(ctx context.Context, still time.Duration) (renew, leave
 		})
 	}
 	renew = func(ctx context.Context) error { return change(ctx, func(o *occupancy) { o.beat++ }) }
-	leave = func(ctx context.Context) error { return change(ctx, func(o *occupancy) { o.taken = false }) }
+	leave = func(ctx context.Context) error {
+		err := change(ctx, func(o *occupancy) { o.taken = false })
+		if err != nil && !fault.Is(err, fault.Busy) {
+			s.noteOver(holder)
+		}
+		return err
+	}
 	return renew, leave, nil
+}
+
+// newHolder draws the name of a holder; 0 is none.
+func (s *Store) newHolder() uint64 {
+	if s.opt.Format != nil && s.opt.Format() < heldForm {
+		return 0
+	}
+	return max(s.stamps.number(), 1)
+}
+
+// maxOver bounds for how many holders it is remembered that they are none any more.
+const maxOver = 10_000
+
+// noteOver remembers that a holder of this process is none any more, whatever is on record.
+func (s *Store) noteOver(holder uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over == nil || len(s.over) >= maxOver {
+		s.over = map[uint64]struct{}{}
+	}
+	if holder != 0 {
+		s.over[holder] = struct{}{}
+	}
+}
+
+func (s *Store) isOver(holder uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, over := s.over[holder]
+	return over
+}
+
+func (s *Store) forgetOver(holder uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.over, holder)
 }
 
 // occupied changes an account's occupancy.
@@ -109,15 +162,28 @@ func (o occupancy) encode() []byte {
 	e.U(o.term)
 	e.U(o.beat)
 	e.Bool(o.taken)
-	return seal(recOccupancy, e)
+	if o.holder == 0 {
+		return seal(recOccupancy, e)
+	}
+	e.U(o.holder)
+	return seal(recHeldOccupancy, e)
 }
 
 func decodeOccupancy(v []byte) (o occupancy, err error) {
-	p, err := unseal(recOccupancy, v)
+	kind, p, err := record.Open(v)
 	if err != nil {
 		return o, err
 	}
+	held := kind == recHeldOccupancy
+	if !held {
+		if p, err = unseal(recOccupancy, v); err != nil {
+			return o, err
+		}
+	}
 	d := dec{Rest: p}
-	o = occupancy{d.U(), d.U(), d.Bool()}
+	o = occupancy{term: d.U(), beat: d.U(), taken: d.Bool()}
+	if held {
+		o.holder = d.U()
+	}
 	return o, d.End("occupancy of an account")
 }

@@ -96,9 +96,11 @@ const (
 
 // Records that are in no account and in no backup.
 const (
-	recOccupancy byte = iota + 240 // who has an account to himself
-	recHold                        // who keeps bodies from being swept
-	recCrossing                    // messages that went from one account to another
+	recOccupancy     byte = iota + 240 // who has an account to himself
+	recHold                            // who keeps bodies from being swept
+	recCrossing                        // messages that went from one account to another
+	recHeldOccupancy                   // who has an account to himself, and who that is
+	recBesideEnd                       // not a record: one more than the last
 )
 
 // The numbers and strings of a record.
@@ -124,7 +126,7 @@ func unseal(kind byte, b []byte) ([]byte, error) {
 // newer returns a fault of kind Unsupported if only a newer program can have written a kind of
 // records. One that is whole and of such a kind is not damaged.
 func newer(kind byte) error {
-	if kind < recEnd || kind >= recOccupancy && kind <= recCrossing || kind == recLong {
+	if kind < recEnd || kind >= recOccupancy && kind < recBesideEnd || kind == recLong {
 		return nil
 	}
 	return fault.Newf(fault.Unsupported, "a stored record has kind %d, which this program does not know; start a newer one", kind)

@@ -83,6 +83,7 @@ type Store struct {
 	mu        sync.Mutex
 	accounts  map[mail.AccountID]*Account
 	sightings map[mail.AccountID]sighting
+	over      map[uint64]struct{} // see noteOver
 	referrers []func(context.Context, func(mail.BlobRef)) error
 
 	anyone   openSharers

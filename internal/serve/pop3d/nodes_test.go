@@ -104,3 +104,20 @@ func TestSetBackRemovesNothing(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A session that ends while the database is away does not keep the user out when it is back.
+func TestMaildropAfterOutage(t *testing.T) {
+	eng, err := pebble.Open("db", pebble.Options{Now: time.Now, FS: vfs.NewMem(), MemTableBytes: 1 << 20, ReserveBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { eng.Close() })
+	nodes := enginetest.Nodes(eng, 2)
+	a := newWorldOver(t, netsrv.Options{}, nil, nodes[0], time.Now)
+	a.deliver([]byte("Subject: x\r\n\r\nx\r\n"))
+	c := a.enter(t, "+OK 1 messages")
+	nodes[0].Down(true)
+	c.ask(t, "QUIT")
+	nodes[0].Down(false)
+	a.enter(t, "+OK 1 messages").ask(t, "QUIT")
+}
