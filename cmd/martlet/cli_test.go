@@ -31,6 +31,7 @@ func TestExitCodes(t *testing.T) {
 		{"help account add", 0, ""},
 		{"help acount", 2, `did you mean "account"?`},
 		{"version", 0, ""},
+		{"--version", 0, ""},
 		{"versoin", 2, `did you mean "version"?`},
 		{"frobnicate", 2, "see martlet --help"},
 		{"version --jsn", 2, "did you mean --json?"},

@@ -48,21 +48,23 @@ func newVersionCommand() *cobra.Command {
 		Use: "version", Short: "Say which version this is",
 		Example: "  martlet version\n  martlet version --json",
 		Args:    arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			b := thisBuild()
-			if wantsJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), b)
-			}
-			text := "martlet " + b.Version
-			if b.Revision != "" {
-				text += " (" + b.Revision
-				if b.Modified {
-					text += ", modified"
-				}
-				text += ")"
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, %s\n", text, b.Go, b.Platform)
-			return err
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return sayVersion(cmd) },
 	}
+}
+
+func sayVersion(cmd *cobra.Command) error {
+	b := thisBuild()
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), b)
+	}
+	text := "martlet " + b.Version
+	if b.Revision != "" {
+		text += " (" + b.Revision
+		if b.Modified {
+			text += ", modified"
+		}
+		text += ")"
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, %s\n", text, b.Go, b.Platform)
+	return err
 }

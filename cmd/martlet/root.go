@@ -39,12 +39,19 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use: "martlet", Short: "A mail server in one binary", Long: overview, Example: overviewExamples,
 		SilenceErrors: true, SilenceUsage: true,
-		Args: subcommandOnly, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: subcommandOnly,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asked, _ := cmd.Flags().GetBool("version"); asked {
+				return sayVersion(cmd)
+			}
+			return cmd.Help()
+		},
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().String("config", "", configFlagHelp)
 	root.PersistentFlags().Bool("json", false, "print JSON: one object, or one object a line for lists and streams")
+	root.Flags().Bool("version", false, "say which version this is, as martlet version does")
 	root.PersistentFlags().SortFlags = false
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Running a server:"},
