@@ -70,7 +70,7 @@ func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
 		shared, err := l.msg.Shared(ctx)
 		if err != nil {
 			for _, d := range p.drops {
-				d.err = err
+				d.err = passing(err)
 			}
 			return
 		}
@@ -168,5 +168,5 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 	if err != nil {
 		r.opt.Log.Warn("delivery failed", "account", id, "err", err)
 	}
-	return err
+	return passing(err)
 }

@@ -89,7 +89,7 @@ func (r *Receiver) ask(ctx context.Context, one *Filter, env *mail.Envelope, msg
 	}
 	changed, err := r.changed(ctx, *msg, out)
 	if err != nil {
-		return false, &Result{Err: err}
+		return false, &Result{Err: passing(err)}
 	}
 	*msg = changed
 	readdress(env, f, out)

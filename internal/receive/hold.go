@@ -19,7 +19,7 @@ func (r *Receiver) hold(ctx context.Context, env mail.Envelope, msg *store.Parce
 	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
 	if err != nil {
 		r.opt.Log.Warn("message not held", "err", err)
-		return refused(env, Result{Err: err})
+		return refused(env, Result{Err: passing(err)})
 	}
 	p := &plan{ids: ids}
 	for _, to := range env.To {

@@ -25,7 +25,7 @@ func (l *Local) Deliver(ctx context.Context, job queue.Job) []queue.Result {
 		p = l.Receiver.way(ctx, job.Envelope, msg, findings{})
 		l.Receiver.carry(ctx, job.Envelope, p, msg, keyOf(msg), true)
 	} else {
-		p = refused(job.Envelope, Result{Err: err})
+		p = refused(job.Envelope, Result{Err: passing(err)})
 	}
 	found := p.results()
 	out := make([]queue.Result, len(found))

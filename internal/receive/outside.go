@@ -127,7 +127,7 @@ func withoutNUL(ctx context.Context, msg *store.Parcel) (*store.Parcel, error) {
 	if fault.Is(err, fault.Unsupported) { // signed, say: better as it is than not at all
 		return msg, nil
 	}
-	return encoded, err
+	return encoded, passing(err)
 }
 
 // inspect checks the message. While it waits for others it leaves the processor to others.

@@ -30,6 +30,17 @@ var replies = map[fault.Kind]struct {
 	fault.Unavailable: {452, "4.3.1"},
 }
 
+// passing is the error of something that was done here with a message. Whatever a failure says,
+// nobody is refused for good because of the state that this server is in: a record that a newer
+// program wrote while this one slept, an account that the directory has and whose data a
+// database has lost. Only a message that is too large is so everywhere.
+func passing(err error) error {
+	if kind := fault.Of(err); err == nil || kind.Temporary() || kind == fault.TooLarge {
+		return err
+	}
+	return fault.Wrap(fault.Unavailable, "the message cannot be taken in here just now, try again later", err)
+}
+
 // Reply returns the code, enhanced code and text that SMTP has for the result.
 func (r Result) Reply() (code int, status, text string) {
 	if r.Err == nil {

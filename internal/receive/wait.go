@@ -53,7 +53,7 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 	}
 	for i := range entries {
 		for range entries[i].Envelope.To {
-			if of[0].err = err; err == nil {
+			if of[0].err = passing(err); err == nil {
 				of[0].id = ids[i]
 			}
 			of = of[1:]
