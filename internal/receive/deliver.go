@@ -39,6 +39,11 @@ type letter struct {
 	from mail.Address
 }
 
+// into is what a letter is to do with an account.
+func (l *letter) into(d *drop) doubted {
+	return doubted{l.sent, l.from, strconv.FormatUint(uint64(d.account), 10)}
+}
+
 // keyOf returns the key of a message. It follows from the bytes: the topmost
 // Received field is like no other. So it is the same again when the message comes
 // back from the queue.
@@ -62,6 +67,9 @@ const many = 8
 // storeAll puts the letter into all mailboxes at the same time: then they share the
 // disk's sync.
 func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
+	for _, d := range p.drops {
+		d.key = r.doubts.key(l.into(d), l.key, r.opt.Now())
+	}
 	if len(p.drops) == 1 {
 		p.drops[0].err = r.store(ctx, p.drops[0], l)
 		return
@@ -144,10 +152,8 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 			err = fault.Newf(fault.Internal, "delivery failed")
 		}
 	}()
-	what := doubted{l.sent, l.from, strconv.FormatUint(uint64(id), 10)}
-	key := r.doubts.key(what, l.key, r.opt.Now())
 	deliver := func(tx *store.Tx) error {
-		first, err := tx.Once(key)
+		first, err := tx.Once(d.key)
 		if err != nil || !first {
 			return err
 		}
@@ -159,9 +165,9 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 		return err
 	}
 	account := r.opt.Store.Account(id)
-	ctx = account.Foresee(ctx, key, store.NewMessage{Parcel: l.msg})
+	ctx = account.Foresee(ctx, d.key, store.NewMessage{Parcel: l.msg})
 	err = doubtless(ctx, func(ctx context.Context) error { return account.Update(ctx, deliver) })
-	r.doubts.note(what, key, err, r.opt.Now())
+	r.doubts.note(l.into(d), d.key, err, r.opt.Now())
 	if fault.Is(err, fault.OverQuota) {
 		r.full.note(id, r.opt.Now())
 	}

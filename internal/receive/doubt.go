@@ -14,8 +14,10 @@ import (
 // A commit whose outcome nobody can find out in time is answered with 451, and the client
 // sends the message again. It may have come to be. So the key under which it was tried is
 // remembered, and the next message of the same bytes, from the same sender to the same place,
-// is taken in under it: whoever has it then has it once. Nothing of this is done for a message
-// that was answered with certainty, however often it comes.
+// is taken in under it: whoever has it then has it once. So it is with what was done for some
+// recipients of a message while the client is told that it failed, for others: it sends the
+// message again, for all. Nothing of this is done for a message that was taken in, or refused, for
+// all, however often it comes.
 
 // doubted is what a message was to do when its outcome could not be found out.
 type doubted struct {
@@ -84,9 +86,6 @@ func (d *doubts) note(what doubted, key string, err error, now time.Time) {
 		d.old = d.old[1:]
 	}
 }
-
-// forget is for what is in other hands now, which know its key.
-func (d *doubts) forget(what doubted) { d.note(what, "", nil, time.Time{}) }
 
 // doubtless does something that is safe to do twice under one key, once more if its outcome
 // is unknown. If it then fails, it is unknown still.

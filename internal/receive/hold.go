@@ -13,13 +13,11 @@ import (
 // in at that moment.
 func (r *Receiver) hold(ctx context.Context, env mail.Envelope, msg *store.Parcel, key string) *plan {
 	entries := entriesFor(env, env.To, msg, queue.Entry{Road: queue.Local})
-	for i := range entries {
-		entries[i].Key = keyFor(key+" held", entries[i].Envelope.To)
-	}
-	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
+	what := doubted{env.Sent, env.From, keyFor("held", env.To)}
+	ids, _, err := r.enqueue(ctx, what, key+" held", entries)
 	if err != nil {
 		r.opt.Log.Warn("message not held", "err", err)
-		return refused(env, Result{Err: passing(err)})
+		return refused(env, Result{Err: err})
 	}
 	p := &plan{ids: ids}
 	for _, to := range env.To {

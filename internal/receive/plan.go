@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -18,6 +19,7 @@ type plan struct {
 	thrown     bool       // a filter throws it away
 	ids        []queue.ID // of what waits after a failure
 	found      *Assessment
+	key        string // under which what is for other hosts is queued
 	refused    bool   // as a whole: nothing is to be done
 	later      Result // why it is to come again as a whole, if it is
 }
@@ -39,6 +41,7 @@ type drop struct {
 	account mail.AccountID
 	rcpt    mail.Recipient // as it would wait in the queue
 	junk    bool           // into Junk, not into INBOX
+	key     string         // under which it is stored: the message's, or that of an earlier attempt in doubt
 	err     error
 	queued  bool
 }
@@ -189,6 +192,14 @@ func (t *recipient) served() bool {
 		}
 	}
 	return t.queued
+}
+
+// doubtful tells whether a part of the recipient has failed that was tried under another key than
+// the message's: it may have it by an earlier attempt.
+func (t *recipient) doubtful(key string) bool {
+	return slices.ContainsFunc(t.drops, func(d *drop) bool {
+		return d.err != nil && d.key != key && fault.Of(d.err).Temporary()
+	})
 }
 
 // failure returns why the recipient is not served in full, a temporary reason

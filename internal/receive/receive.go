@@ -132,8 +132,10 @@ func (r *Receiver) carry(ctx context.Context, env mail.Envelope, p *plan, msg *s
 		return
 	}
 	r.queueRemote(ctx, env, p, msg, key)
-	r.storeAll(ctx, p, letter{sealed(env.From, msg), key, env.Sent, env.From})
-	r.queueFailed(ctx, env, p, msg, each)
+	l := letter{sealed(env.From, msg), key, env.Sent, env.From}
+	r.storeAll(ctx, p, l)
+	r.queueFailed(ctx, env, p, msg, l, each)
+	r.remember(p, l, each)
 }
 
 // Check tells at RCPT time whether mail from one address for another would be taken in, and

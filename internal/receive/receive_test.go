@@ -51,6 +51,7 @@ func (q *fakeQueue) Enqueue(_ context.Context, entries ...queue.Entry) ([]queue.
 // job makes the queue's job of its i-th entry.
 func (q *fakeQueue) job(i int) queue.Job {
 	e := q.entries[i]
+	e.Envelope.Sent = [32]byte{} // as the queue keeps it
 	return queue.Job{Envelope: e.Envelope, Parcel: func(context.Context) (*store.Parcel, error) { return e.Parcel, nil }}
 }
 
@@ -78,10 +79,19 @@ type doubtful struct {
 	shard engine.Shard
 	doubt bool
 	away  bool
+
+	bad           engine.Shard // whose commits fail
+	before, after error        // they are made, or not; nil: they do not
 }
 
 func (d *doubtful) Update(ctx context.Context, shard engine.Shard, fn func(engine.Writer) error) error {
+	if shard == d.bad && d.before != nil {
+		return d.before
+	}
 	err := d.Engine.Update(ctx, shard, fn)
+	if err == nil && shard == d.bad && d.after != nil {
+		return d.after
+	}
 	if err == nil && d.doubt && shard >= d.shard {
 		d.doubt = false
 		return fault.New(fault.Unknown, "nobody knows")

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strconv"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -37,28 +36,33 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 		entries = append(entries, entriesFor(leaves, to, form, queue.Entry{Road: queue.Remote})...)
 		of = append(of, b.to...)
 	}
-	what := doubted{env.Sent, env.From, onwards(p.remote)}
-	key = r.doubts.key(what, key, r.opt.Now())
-	for i := range entries {
-		entries[i].Key = keyFor(key, entries[i].Envelope.To)
-	}
-	var ids []queue.ID
-	err := doubtless(ctx, func(ctx context.Context) (err error) {
-		ids, err = r.opt.Queue.Enqueue(ctx, entries...)
-		return err
-	})
-	r.doubts.note(what, key, err, r.opt.Now())
-	if err != nil {
+	ids, used, err := r.enqueue(ctx, doubted{env.Sent, env.From, onwards(p.remote)}, key, entries)
+	if p.key = used; err != nil {
 		r.opt.Log.Warn("message not queued", "err", err)
 	}
 	for i := range entries {
 		for range entries[i].Envelope.To {
-			if of[0].err = passing(err); err == nil {
+			if of[0].err = err; err == nil {
 				of[0].id = ids[i]
 			}
 			of = of[1:]
 		}
 	}
+}
+
+// enqueue has the queue take entries over, each of them once, under a key or that of an earlier
+// attempt of which nobody knows what became. It returns which it was.
+func (r *Receiver) enqueue(ctx context.Context, what doubted, key string, entries []queue.Entry) (ids []queue.ID, used string, err error) {
+	used = r.doubts.key(what, key, r.opt.Now())
+	for i := range entries {
+		entries[i].Key = keyFor(used, entries[i].Envelope.To)
+	}
+	err = doubtless(ctx, func(ctx context.Context) (err error) {
+		ids, err = r.opt.Queue.Enqueue(ctx, entries...)
+		return err
+	})
+	r.doubts.note(what, used, err, r.opt.Now())
+	return ids, used, passing(err)
 }
 
 // waivesTLS tells whether a message has the field "TLS-Required: No" (RFC 8689, 3).
@@ -71,15 +75,52 @@ func waivesTLS(header []byte) bool {
 	return false
 }
 
-// queueFailed lets those wait whose failure cannot be reported: because the answer
+// queueFailed lets those wait whose failure cannot be reported.
+func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, l letter, each bool) {
+	w, any := r.left(env, p, l, each)
+	if !any {
+		return
+	}
+	var entries []queue.Entry
+	for _, reason := range w.reasons {
+		env.Junk, env.Stays = reason.junk, reason.stays
+		entries = append(entries, entriesFor(env, w.to[reason], msg, queue.Entry{Road: queue.Local, Reason: reason.text})...)
+	}
+	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
+	for _, d := range p.drops {
+		if slices.Contains(w.done, &d.queued) { // the queue stores it under this key, if it has it
+			r.doubts.note(l.into(d), l.key, err, r.opt.Now())
+		}
+	}
+	if err != nil {
+		r.opt.Log.Warn("failed deliveries not queued", "err", err)
+		return
+	}
+	for _, queued := range w.done {
+		*queued = true
+	}
+	p.ids = ids
+}
+
+// left returns whose failure cannot be reported: because the answer
 // is one for all recipients and another is served, or is none for this one, or because a
 // part of the recipient itself is.
-func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, each bool) {
-	w := waiting{to: map[why][]mail.Recipient{}}
-	any := p.anyServed()
+//
+// Who may have the message already, under the key of an earlier attempt, must not wait: the queue
+// knows only the key of what it is given. He is told to come again, and where there is one
+// answer for all so are the others.
+func (r *Receiver) left(env mail.Envelope, p *plan, l letter, each bool) (w waiting, any bool) {
+	w.to = map[why][]mail.Recipient{}
+	served := p.anyServed()
 	for i := range p.recipients {
 		t := &p.recipients[i]
-		if told := each && !t.unheard; !t.served() && (told || !any) {
+		if !t.unheard && t.doubtful(l.key) {
+			if !each {
+				return w, false
+			}
+			continue
+		}
+		if told := each && !t.unheard; !t.served() && (told || !served) {
 			continue
 		}
 		if t.failed.Err != nil {
@@ -91,28 +132,30 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 			}
 		}
 	}
-	var entries []queue.Entry
-	for _, reason := range w.reasons {
-		env.Junk, env.Stays = reason.junk, reason.stays
-		entries = append(entries, entriesFor(env, w.to[reason], msg, queue.Entry{Road: queue.Local, Reason: reason.text})...)
-	}
-	if len(entries) == 0 {
+	return w, len(w.done) > 0
+}
+
+// remember keeps the keys of what was done for a client who is told that something failed all
+// the same. He comes again with the message, and whoever has it then is not to have it twice.
+func (r *Receiver) remember(p *plan, l letter, each bool) {
+	told := func(t recipient) bool { return !t.unheard && t.failure().Err != nil }
+	if !slices.ContainsFunc(p.recipients, told) {
 		return
 	}
-	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
-	if err != nil {
-		r.opt.Log.Warn("failed deliveries not queued", "err", err)
-		return
-	}
-	for _, queued := range w.done {
-		*queued = true
-	}
-	for _, d := range p.drops {
-		if d.queued {
-			r.doubts.forget(doubted{env.Sent, env.From, strconv.FormatUint(uint64(d.account), 10)})
+	again := fault.New(fault.Unknown, "the client comes again")
+	for _, t := range p.recipients {
+		if each && !told(t) {
+			continue
+		}
+		for _, d := range t.drops {
+			if d.err == nil || d.queued {
+				r.doubts.note(l.into(d), d.key, again, r.opt.Now())
+			}
+		}
+		if slices.ContainsFunc(t.remote, func(o *onward) bool { return o.err == nil }) {
+			r.doubts.note(doubted{l.sent, l.from, onwards(p.remote)}, p.key, again, r.opt.Now())
 		}
 	}
-	p.ids = ids
 }
 
 // waiting are recipients on their way to the queue, by the reason for it, by where they will have
