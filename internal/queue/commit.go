@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -80,6 +81,7 @@ type committer struct {
 
 // order is one change. fn may run more than once.
 type order struct {
+	ctx   context.Context // of whoever waits for it
 	fn    func(tx) error
 	bytes int // that it writes, about
 	done  chan struct{}
@@ -98,7 +100,7 @@ func (c *committer) do(ctx context.Context, bytes int, fn func(tx) error) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	o := &order{fn: fn, bytes: bytes, done: make(chan struct{})}
+	o := &order{ctx: ctx, fn: fn, bytes: bytes, done: make(chan struct{})}
 	c.mu.Lock()
 	c.waiting = append(c.waiting, o)
 	if !c.busy {
@@ -148,23 +150,81 @@ func (c *committer) serve() {
 	}
 }
 
-// together makes changes in one Update, or each in its own if that fails for another
-// reason than that nobody knows.
+// together makes changes. One that others fail by is tried once more for itself: it may have been
+// their doing. Nobody waits once more for an engine that has just been waited for, nor is anything
+// made for somebody who is gone.
 func (c *committer) together(orders []*order) {
-	ctx := context.Background()
-	err := c.q.update(ctx, func(t tx) error {
-		for _, o := range orders {
+	alone, err := c.most(orders)
+	for _, o := range alone {
+		switch gone := o.ctx.Err(); {
+		case gone != nil:
+			o.end(gone)
+		case unreached(err):
+			o.end(err)
+		default:
+			_, err = c.try([]*order{o})
+			o.end(err)
+		}
+	}
+}
+
+// most makes changes in one Update, without those that fail by themselves. It returns these, of
+// which nothing is written, or all if nobody can say which they are. A failure of the engine is
+// everybody's.
+func (c *committer) most(orders []*order) (alone []*order, err error) {
+	for {
+		var bad int
+		bad, err = c.try(orders)
+		if err == nil || len(orders) == 1 || unreached(err) || fault.Is(err, fault.Unknown) {
+			for _, o := range orders {
+				o.end(err)
+			}
+			return alone, err
+		}
+		if bad < 0 {
+			return append(alone, orders...), nil
+		}
+		alone = append(alone, orders[bad])
+		orders = slices.Delete(orders, bad, bad+1)
+	}
+}
+
+// try makes changes in one Update. bad is the one that failed, -1 if none did by itself.
+func (c *committer) try(orders []*order) (bad int, err error) {
+	bad = -1
+	err = c.q.update(patience(orders), func(t tx) error {
+		bad = -1
+		for i, o := range orders {
 			if err := o.fn(t); err != nil {
+				bad = i
 				return err
 			}
 		}
 		return nil
 	})
+	return bad, err
+}
+
+// unreached tells whether the engine could not be had, which is nobody's own fault.
+func unreached(err error) bool {
+	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Closed)
+}
+
+// patience returns a context that waits for an engine that cannot be reached for as long as
+// the most patient of those who wait.
+func patience(orders []*order) context.Context {
+	longest := time.Duration(-1)
 	for _, o := range orders {
-		o.err = err
-		if err != nil && len(orders) > 1 && !fault.Is(err, fault.Unknown) && !fault.Is(err, fault.Closed) {
-			o.err = c.q.update(ctx, o.fn)
+		d := engine.Patience(o.ctx, -1)
+		if d < 0 { // as long as the engine does
+			return context.Background()
 		}
-		close(o.done)
+		longest = max(longest, d)
 	}
+	return engine.Patient(context.Background(), longest)
+}
+
+func (o *order) end(err error) {
+	o.err = err
+	close(o.done)
 }
