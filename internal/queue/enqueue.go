@@ -24,7 +24,7 @@ type Entry struct {
 
 // Enqueue takes messages over, all or none; they are durable when it returns nil.
 // Faults: Invalid (no recipient, key too long), TooLarge (over 2000 recipients),
-// those of the engine.
+// those of the engine. After Unknown they may be there, or come to be.
 func (q *Queue) Enqueue(ctx context.Context, entries ...Entry) ([]ID, error) {
 	return q.into(ctx).enqueue(ctx, entries)
 }
@@ -52,11 +52,7 @@ func (q *Queue) enqueue(ctx context.Context, entries []Entry) ([]ID, error) {
 		}
 		return nil
 	}
-	err := q.arrivals.do(ctx, bytes, put)
-	for tries := 0; fault.Is(err, fault.Unknown) && tries < 3; tries++ {
-		err = q.arrivals.do(ctx, bytes, put) // finds its own nonce if it was there
-	}
-	if err != nil {
+	if err := q.arrive(ctx, bytes, put); err != nil {
 		return nil, err
 	}
 	ids := make([]ID, len(drafts))
@@ -65,6 +61,20 @@ func (q *Queue) enqueue(ctx context.Context, entries []Entry) ([]ID, error) {
 		q.opt.Log.Info("queued", "queue_id", d.m.id.String(), "from", d.m.env.From.String(), "recipients", d.m.recipients)
 	}
 	return ids, nil
+}
+
+// arrive puts drafts, once more if nobody knows whether they are there: put finds its own
+// nonces. If that fails for another reason nobody knows it still.
+func (q *Queue) arrive(ctx context.Context, bytes int, put func(tx) error) error {
+	err := q.arrivals.do(ctx, bytes, put)
+	for tries := 0; fault.Is(err, fault.Unknown) && tries < 3; tries++ {
+		again := q.arrivals.do(ctx, bytes, put)
+		if again != nil && !fault.Is(again, fault.Unknown) {
+			return fault.Wrap(fault.Unknown, fault.Say(err), again)
+		}
+		err = again
+	}
+	return err
 }
 
 // draft is an entry on its way in.
