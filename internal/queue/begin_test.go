@@ -131,6 +131,44 @@ func TestEqualTerms(t *testing.T) {
 	}
 }
 
+// Where an engine loses the record of the owner and not that of the lease, or has an older one, the
+// holder of the lease works on, under a higher term.
+func TestOwnerIsLost(t *testing.T) {
+	for what, lose := range map[string]func(w engine.Writer) error{
+		"nobody":     func(w engine.Writer) error { return w.Delete([]byte{famOwner}) },
+		"an earlier": func(w engine.Writer) error { return w.Put([]byte{famOwner}, holding{0, "b"}.encode(formOfOwner)) },
+		"a later":    func(w engine.Writer) error { return w.Put([]byte{famOwner}, holding{70, "b"}.encode(formOfOwner)) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCrew(t, 2, 7)
+			c.start()
+			a, b := c.list[0], c.list[1]
+			read := func() (is holding) {
+				err := b.handle.View(t.Context(), PartShard(a.q.part), func(r engine.Reader) (err error) { is, err = owner(r); return err })
+				if err != nil {
+					t.Fatal(err)
+				}
+				return is
+			}
+			was := read()
+			if err := b.handle.Update(t.Context(), PartShard(a.q.part), lose); err != nil {
+				t.Fatal(err)
+			}
+			lost := read()
+			id := a.put("a@martlet.test", "b@example.org")
+			time.Sleep(2 * maxSleep)
+			if is := read(); c.copies(id) != 1 || is.holder != was.holder || is.term <= max(was.term, lost.term) {
+				t.Errorf("%s is on record: %d copies, then the owner is %+v; it was %+v", what, c.copies(id), is, was)
+			}
+			again := a.put("a@martlet.test", "c@example.org")
+			time.Sleep(time.Second)
+			if c.copies(again) != 1 {
+				t.Errorf("%s is on record: the next message has %d copies", what, c.copies(again))
+			}
+		})
+	}
+}
+
 // The record of the owner names him while all nodes can read that, and is read in either form.
 func TestOwnerRecord(t *testing.T) {
 	for form, want := range map[uint64]holding{1: {term: 7}, 2: {7, "a"}} {

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,8 @@ type duty struct {
 	q    *Queue
 	t    Tenure
 	life context.Context // of the process
+
+	beginning sync.Mutex // held while the term is put on record
 }
 
 type dutyKey struct{}
@@ -63,7 +66,7 @@ func (q *Queue) Work(ctx, life context.Context, part uint64, t Tenure) {
 		p.run(ctx)
 		return
 	}
-	d := &duty{p, t, life}
+	d := &duty{q: p, t: t, life: life}
 	ctx = context.WithValue(ctx, dutyKey{}, d)
 	if shared, ok := p.eng.(engine.Shared); ok {
 		stop := shared.Foreign(p.shard, p.heads.forget)
@@ -73,7 +76,7 @@ func (q *Queue) Work(ctx, life context.Context, part uint64, t Tenure) {
 	}
 	p.heads.forget()
 	p.clock.looked, p.clock.walked, p.swept = 0, 0, 0 // others have looked since
-	if !d.begin(ctx) {
+	if !d.begin(ctx, false) {
 		return
 	}
 	p.opt.Log.Info("a part of the queue is worked here", "part", part, "term", t.Term())
@@ -81,31 +84,27 @@ func (q *Queue) Work(ctx, life context.Context, part uint64, t Tenure) {
 	p.opt.Log.Info("a part of the queue is not worked here any more", "part", part, "term", t.Term())
 }
 
-// begin puts the term on record.
-func (d *duty) begin(ctx context.Context) bool {
+// begin puts the term on record. again tells that it was there before: then it rises if it is not
+// any more, so that whoever has begun meanwhile is known to be older.
+func (d *duty) begin(ctx context.Context, again bool) bool {
+	d.beginning.Lock()
+	defer d.beginning.Unlock()
 	for ctx.Err() == nil {
-		higher := uint64(0)
-		err := d.q.eng.Update(ctx, d.q.shard, func(w engine.Writer) error {
-			is, err := owner(w)
-			if err != nil && !fault.Is(err, fault.Corrupt) {
-				return err
-			}
-			me := holding{d.t.Term(), d.t.Holder()}
-			if higher = 0; is.term > me.term || is.term == me.term && is.holder != me.holder {
-				higher = is.term
-				return nil
-			}
-			return w.Put([]byte{famOwner}, me.encode(d.q.opt.Format()))
-		})
-		if err == nil && higher == 0 {
+		found, err := d.put(ctx, again)
+		if err == nil && found == nil {
 			return true
 		}
-		if err == nil { // the count of terms was lost, or the right
-			err = d.t.Above(ctx, higher)
+		if err == nil { // the count of terms was lost, or the right, or this record
+			err = d.t.Above(ctx, found.term)
 		}
 		if fault.Is(err, fault.Busy) { // whoever gave the right ends ctx once he sees it, and may give it again
 			<-ctx.Done()
 			return false
+		}
+		if err == nil && again {
+			again = false
+			d.q.heads.forget()
+			d.q.opt.Log.Warn("the record of who works on a part of the queue was lost; it is begun anew", "part", d.q.part, "term", d.t.Term(), "found", found.term)
 		}
 		if err != nil && ctx.Err() == nil {
 			d.q.opt.Log.Error("a part of the queue cannot be begun", "part", d.q.part, "error", err)
@@ -115,6 +114,34 @@ func (d *duty) begin(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// put writes who works on the part, unless what is on record needs a higher term. That is what it
+// returns then; what cannot be read is nothing.
+func (d *duty) put(ctx context.Context, again bool) (found *holding, err error) {
+	err = d.q.eng.Update(ctx, d.q.shard, func(w engine.Writer) error {
+		found = nil
+		is, err := owner(w)
+		if err != nil && !fault.Is(err, fault.Corrupt) {
+			return err
+		}
+		me := holding{d.t.Term(), d.t.Holder()}
+		switch {
+		case again && d.is(is):
+			return nil
+		case again || is.term > me.term || is.term == me.term && is.holder != me.holder:
+			is.term = max(is.term, me.term)
+			found = &is
+			return nil
+		}
+		return w.Put([]byte{famOwner}, me.encode(d.q.opt.Format()))
+	})
+	return found, err
+}
+
+// is tells whether a record of the owner is that of this duty.
+func (d *duty) is(o holding) bool {
+	return o.term == d.t.Term() && (o.holder == "" || o.holder == d.t.Holder())
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -176,7 +203,7 @@ func (d *duty) current(r engine.Reader) error {
 		return nil
 	}
 	is, err := owner(r)
-	if err == nil && (is.term != d.t.Term() || is.holder != "" && is.holder != d.t.Holder()) {
+	if err == nil && !d.is(is) {
 		err = fault.New(fault.Busy, "another node works on this part of the queue")
 	}
 	return err

@@ -62,9 +62,7 @@ func (q *Queue) loop(ctx context.Context, rest time.Duration, a, b <-chan struct
 		sleep := maxSleep
 		next, err := step(ctx)
 		if err != nil {
-			if ctx.Err() == nil && !fault.Is(err, fault.Busy) { // then the lease ends in a moment
-				q.opt.Log.Error("the queue cannot be read", "error", err)
-			}
+			q.stumbled(ctx, err)
 			sleep = time.Second
 		} else if next != 0 {
 			sleep = min(maxSleep, max(0, time.Duration(next-q.now())*time.Millisecond))
@@ -83,5 +81,17 @@ func (q *Queue) loop(ctx context.Context, rest time.Duration, a, b <-chan struct
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// stumbled is told that a step has failed. If another node seems to have the part, either the
+// lease ends in a moment, or the record of the owner was lost and is put there anew.
+func (q *Queue) stumbled(ctx context.Context, err error) {
+	switch d := q.duty(ctx); {
+	case ctx.Err() != nil:
+	case !fault.Is(err, fault.Busy):
+		q.opt.Log.Error("the queue cannot be read", "error", err)
+	case d != nil:
+		d.begin(ctx, true)
 	}
 }
