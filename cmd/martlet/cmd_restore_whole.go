@@ -19,6 +19,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/carry"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
+	"github.com/martlet-mail/martlet/internal/node"
 	"github.com/martlet-mail/martlet/internal/store"
 )
 
@@ -186,6 +187,11 @@ func fillDatabase(ctx context.Context, cfg *conf.Config, from *backup.Opened, op
 			err = closing
 		}
 	}()
+	return s.fill(ctx, from, opt)
+}
+
+// fill restores into a side on which no node runs.
+func (s *side) fill(ctx context.Context, from *backup.Opened, opt backup.RestoreOptions) (done backup.Restored, err error) {
 	if err := setMark(ctx, s.engine, restoreKey, underWay()); err != nil {
 		return done, err
 	}
@@ -204,6 +210,9 @@ func fillDatabase(ctx context.Context, cfg *conf.Config, from *backup.Opened, op
 	failed, err := depart(ctx, s.engine, opt)
 	done.Failed += failed
 	if err != nil {
+		return done, err
+	}
+	if err := node.Raise(ctx, s.engine, storedFormat); err != nil { // what was written is of this form
 		return done, err
 	}
 	return done, setMark(ctx, s.engine, restoreKey, nil)

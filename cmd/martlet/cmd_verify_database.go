@@ -34,14 +34,24 @@ func repairDatabase(cmd *cobra.Command, cfg *conf.Config, plan bool, give map[ma
 	if err := s.alone(ctx, saysOnce(cmd.ErrOrStderr())); err != nil {
 		return err
 	}
-	m, err := readMarks(ctx, s.engine)
+	return r.database(s)
+}
+
+// database mends the records of a side on which no node runs, in the form that those are in that
+// may come.
+func (r *repairer) database(s *side) error {
+	n, err := s.nodes(r.ctx, r.cfg)
+	if err != nil {
+		return err
+	}
+	m, err := readMarks(r.ctx, s.engine)
 	if err == nil && !m.mending {
-		err = mayServe(ctx, s.engine, "postgres") // of a part of a copy nothing is to be mended
+		err = mayServe(r.ctx, s.engine, "postgres") // of a part of a copy nothing is to be mended
 	}
 	if err != nil {
 		return err
 	}
-	if err := setMark(ctx, s.engine, mendingKey, underWay()); err != nil {
+	if err := setMark(r.ctx, s.engine, mendingKey, underWay()); err != nil {
 		return err
 	}
 	done, err := r.begin()
@@ -49,14 +59,14 @@ func repairDatabase(cmd *cobra.Command, cfg *conf.Config, plan bool, give map[ma
 		return err
 	}
 	defer r.report.Close()
-	st, err := store.Open(s.engine, store.Options{Now: time.Now, Rand: rand.Reader})
+	st, err := store.Open(s.engine, store.Options{Now: time.Now, Rand: rand.Reader, Format: n.Format})
 	if err != nil {
 		return err
 	}
 	err = r.allRecords(s.engine, st)
 	st.Close()
 	if err != nil {
-		return errors.Join(err, ctx.Err())
+		return errors.Join(err, r.ctx.Err())
 	}
-	return r.end(done, func() error { return setMark(context.WithoutCancel(ctx), s.engine, mendingKey, nil) })
+	return r.end(done, func() error { return setMark(context.WithoutCancel(r.ctx), s.engine, mendingKey, nil) })
 }

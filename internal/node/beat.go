@@ -294,10 +294,7 @@ func (n *Node) believe(s snapshot) {
 		}
 	}
 	n.seen, n.members, n.leases, n.next = seen, s.members, s.leases, s.next
-	n.format = max(n.format, s.format)
-	if n.shared && s.format > 0 {
-		n.format = min(s.format, n.opt.Format)
-	}
+	n.format = n.inForce(s.format)
 	n.here = s.members[n.opt.Name]
 	n.noteDrain()
 	close(n.looked)

@@ -42,3 +42,43 @@ func TestOpenBesideNewerForms(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever only looks, as commands do that work beside the nodes, writes no newer form either.
+func TestFormatOfWhoLooks(t *testing.T) {
+	w := newWorld(t, 2)
+	format := func(f uint64) func(*Options) { return func(o *Options) { o.Format = f } }
+	looker, err := w.open(1, "b", format(2))
+	if err != nil || looker.Format() != 2 {
+		t.Errorf("where no node ever was: %v", err)
+	}
+	a, err := w.open(0, "a", format(1))
+	if err == nil {
+		err = a.Join(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if looker, err = w.open(1, "b", format(2)); err != nil || looker.Format() != 1 {
+		t.Errorf("beside a node that knows 1, %d may be written: %v", looker.Format(), err)
+	}
+}
+
+// A form that is raised refuses older programs, and is never lowered.
+func TestRaise(t *testing.T) {
+	w := newWorld(t, 1)
+	for _, form := range []uint64{1, 2, 1} {
+		if err := Raise(t.Context(), w.handles[0], form); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.open(0, "a", func(o *Options) { o.Format = 1 }); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("a program of form 1: %v", err)
+	}
+	a, err := w.open(0, "a", func(o *Options) { o.Format = 3 })
+	if err == nil {
+		err = a.Join(t.Context())
+	}
+	if err != nil || a.Format() != 2 {
+		t.Errorf("a newer one writes %d: %v", a.Format(), err)
+	}
+}

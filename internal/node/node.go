@@ -107,7 +107,7 @@ func Open(ctx context.Context, eng engine.Engine, opt Options) (*Node, error) {
 	}
 	_, shared := eng.(engine.Shared)
 	n := &Node{
-		opt: opt, eng: eng, shared: shared, format: opt.Format,
+		opt: opt, eng: eng, shared: shared,
 		members: map[string]member{}, seen: map[string]sighting{}, leases: map[string]lease{},
 		drained: make(chan struct{}), looked: make(chan struct{}), locks: map[string]*lock{}, using: map[string]int{},
 	}
@@ -125,6 +125,7 @@ func Open(ctx context.Context, eng engine.Engine, opt Options) (*Node, error) {
 	if shared { // the one process of an engine is number 0, whoever had the store before
 		n.number = s.members[opt.Name].number
 	}
+	n.format = n.inForce(s.format)
 	n.members, n.next = s.members, s.next
 	return n, nil
 }
@@ -180,6 +181,30 @@ func (n *Node) Format() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.format
+}
+
+// inForce returns what may be written where a form is on record. A process that has its engine
+// alone writes what it knows.
+func (n *Node) inForce(format uint64) uint64 {
+	if n.shared && format > 0 {
+		return min(format, n.opt.Format)
+	}
+	return n.opt.Format
+}
+
+// Raise puts a form in force if it is newer than what is: for whoever has written records of it
+// while no node is there, and none can come before this is done. Programs that cannot read them
+// are then refused. Faults: those of the engine.
+func Raise(ctx context.Context, eng engine.Engine, format uint64) error {
+	return eng.Update(ctx, Shard, func(w engine.Writer) error {
+		s, err := readAll(w)
+		if err != nil || s.format >= format {
+			return err
+		}
+		s.format = format
+		s.changes++
+		return w.Put([]byte{famView}, s.encode())
+	})
 }
 
 // Identity returns what names this run, for Options.Dead of the next.
