@@ -143,9 +143,12 @@ func (e *Engine) Update(ctx context.Context, id engine.Shard, fn func(engine.Wri
 	return known(e.update(ctx, id, fn))
 }
 
-// known gives an error of this package its kind.
+// known gives an error of this package its kind. What an outcome is unknown for comes first: an
+// error of any other kind says that nothing was written.
 func known(err error) error {
 	switch {
+	case fault.Is(err, fault.Unknown):
+		return err
 	case errors.Is(err, errMoved):
 		return fault.Wrap(fault.Unavailable, "the account is being moved", err)
 	case fault.Is(err, fault.Unavailable):
