@@ -57,9 +57,10 @@ func (a *Account) CopyTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 }
 
 // MoveTo is CopyTo and Expunge: the copies are durable before a message goes here. If
-// the expunge fails for certain, the copies are taken back. To this account it is a deletion,
-// so what goes is kept here. Of the same account it is Move, which is one change. Faults:
-// those of Move.
+// the expunge fails, the copies of those messages are taken back that are surely still here;
+// what it returns then has come, and has gone from here or may have. To this account it is a
+// deletion, so what goes is kept here. Of the same account it is Move, which is one change.
+// Faults: those of Move.
 func (a *Account) MoveTo(ctx context.Context, from mail.MailboxID, set mail.UIDSet, target *Account, to mail.MailboxID) ([]Moved, error) {
 	if a.id == target.id {
 		return a.Move(ctx, from, set, to)
@@ -81,17 +82,23 @@ func (a *Account) MoveTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 	if err != nil {
 		return nil, err
 	}
-	var gone mail.UIDSet
+	var going mail.UIDSet
 	for _, m := range moved {
-		gone.Add(m.From)
+		going.Add(m.From)
 	}
-	if _, err := a.Expunge(ctx, from, gone, false); err != nil {
-		if fault.Is(err, fault.Unknown) {
-			return moved, err
+	_, stay, err := a.expunge(ctx, from, going, false, a.store.opt.Keep.For > 0)
+	if err == nil {
+		return moved, nil
+	}
+	var back, gone []Moved
+	for _, m := range moved {
+		if stay.Contains(m.From) {
+			back = append(back, m)
+		} else {
+			gone = append(gone, m)
 		}
-		return nil, target.takeBack(ctx, to, moved, err)
 	}
-	return moved, nil
+	return gone, target.takeBack(ctx, to, back, err)
 }
 
 // takeBack removes copies after a failure, which it returns.
@@ -103,7 +110,7 @@ func (a *Account) takeBack(ctx context.Context, box mail.MailboxID, copies []Mov
 	for _, m := range copies {
 		set.Add(m.To)
 	}
-	if _, err := a.As(0).expunge(context.WithoutCancel(ctx), box, set, false, false); err != nil {
+	if _, _, err := a.As(0).expunge(context.WithoutCancel(ctx), box, set, false, false); err != nil {
 		a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
 	}
 	return cause

@@ -76,36 +76,41 @@ func merged(s mail.UIDSet) mail.UIDSet {
 
 // Expunge is Tx.Expunge for a set of any size.
 func (a *Account) Expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted bool) (mail.UIDSet, error) {
-	return a.expunge(ctx, box, set, onlyDeleted, a.store.opt.Keep.For > 0)
+	gone, _, err := a.expunge(ctx, box, set, onlyDeleted, a.store.opt.Keep.For > 0)
+	return gone, err
 }
 
-// expunge is Expunge; with keep false nothing is kept.
-func (a *Account) expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted, keep bool) (mail.UIDSet, error) {
+// expunge is Expunge; with keep false nothing is kept. If it fails, stay are those of the set that
+// it has surely not removed; the outcome of others may be unknown.
+func (a *Account) expunge(ctx context.Context, box mail.MailboxID, set mail.UIDSet, onlyDeleted, keep bool) (gone, stay mail.UIDSet, err error) {
 	ctx = engine.Freeing(ctx)
-	set, err := a.clamp(ctx, box, set)
+	there, err := a.clamp(ctx, box, set)
 	if err != nil {
-		return nil, err
+		return nil, set, err
 	}
-	parts := portions(set, bulkMessages)
+	parts := portions(there, bulkMessages)
 	if keep {
-		if parts, err = a.copyPortions(ctx, box, set, bulkMessages); err != nil {
-			return nil, err
+		if parts, err = a.copyPortions(ctx, box, there, bulkMessages); err != nil {
+			return nil, set, err
 		}
 	}
-	var all mail.UIDSet
-	for _, part := range parts {
-		var gone mail.UIDSet
+	for i, part := range parts {
+		var some mail.UIDSet
 		err := a.Update(ctx, func(tx *Tx) (err error) {
-			gone, err = tx.expunge(box, part, onlyDeleted, keep)
+			some, err = tx.expunge(box, part, onlyDeleted, keep)
 			return err
 		})
 		if err != nil {
-			return merged(all), err
+			left := parts[i:]
+			if fault.Is(err, fault.Unknown) {
+				left = left[1:]
+			}
+			return merged(gone), merged(slices.Concat(left...)), err
 		}
 		dealtWith(ctx, part.Len())
-		all = append(all, gone...)
+		gone = append(gone, some...)
 	}
-	return merged(all), nil
+	return merged(gone), nil, nil
 }
 
 // Copy is Tx.Copy for a set of any size. If it fails, what was copied is taken back
@@ -139,7 +144,7 @@ func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UI
 				for _, m := range all {
 					back.Add(m.To)
 				}
-				if _, err := a.expunge(context.WithoutCancel(ctx), to, back, false, false); err != nil {
+				if _, _, err := a.expunge(context.WithoutCancel(ctx), to, back, false, false); err != nil {
 					a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
 				}
 				return nil, err

@@ -800,7 +800,7 @@ func TestKeepModelSeesALoss(t *testing.T) {
 	for i := range 2 {
 		uid := w.deliver(t, "INBOX", letter(i))
 		msg, _ := w.picture(t, inbox).Message(uid)
-		if _, err := w.a.expunge(ctx, inbox, mail.SetOf(uid), false, i == 0); err != nil {
+		if _, _, err := w.a.expunge(ctx, inbox, mail.SetOf(uid), false, i == 0); err != nil {
 			t.Fatal(err)
 		}
 		m.live[msg.ID] = map[string]bool{}
