@@ -199,6 +199,31 @@ func TestFrozenServer(t *testing.T) {
 	}
 }
 
+// TestWaitedOnce: what a call has waited for in vain, as long as it is patient, it does not wait for
+// again.
+func TestWaitedOnce(t *testing.T) {
+	s := pgtest.SharedServer(t)
+	s.Schema(t, "once")
+	e, p := wired(t, s, "once", nil)
+	p.Refuse(true)
+	p.Cut()
+	ctx, runs := engine.Patient(t.Context(), 300*time.Millisecond), 0
+	read := func(r engine.Reader) error {
+		runs++
+		_, _, err := r.Get([]byte("k"))
+		return err
+	}
+	for what, call := range map[string]func() error{
+		"View":   func() error { return e.View(ctx, 78, read) },
+		"Update": func() error { return e.Update(ctx, 79, func(w engine.Writer) error { return read(w) }) },
+	} {
+		runs = 0
+		if err := call(); !fault.Is(err, fault.Unavailable) || runs != 1 {
+			t.Errorf("%s: %d times: %v", what, runs, err)
+		}
+	}
+}
+
 // TestNoServer: Open gives up in time, and tells what is wrong with an address.
 func TestNoServer(t *testing.T) {
 	opt := options("host=127.0.0.1 port=1 user=postgres sslmode=disable")

@@ -65,6 +65,13 @@ func (r *retry) stop() {
 	}
 }
 
+// final tells whether an error ends a call. What has a kind was waited for as long as the call is
+// patient, or is not worth it.
+func final(ctx context.Context, err error) bool {
+	var known *fault.Error
+	return errors.As(err, &known) || errors.Is(err, errMoved) || ctx.Err() != nil
+}
+
 // passes tells whether an error is one that waiting may mend.
 func passes(err error) bool {
 	var u *unreached

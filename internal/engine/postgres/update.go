@@ -32,7 +32,7 @@ func (g *group) update(ctx context.Context, id engine.Shard, fn func(engine.Writ
 		case errors.Is(err, errAgain) && !u.retry.over:
 			g.stats.Reruns.Add(1)
 			u.clashes++
-		case u.final(err):
+		case final(ctx, err):
 			return err
 		default:
 			if err := u.retry.again(err); err != nil {
@@ -60,11 +60,6 @@ type updating struct {
 
 // Clashes in a row after which a shard's row is locked.
 const mostClashes = 2
-
-func (u *updating) final(err error) bool {
-	var known *fault.Error
-	return errors.As(err, &known) || errors.Is(err, errMoved) || u.ctx.Err() != nil
-}
 
 // attempt runs fn once and sees what it did through. An error is not fn's.
 func (u *updating) attempt(fn func(engine.Writer) error) error {

@@ -29,7 +29,7 @@ func (g *group) view(ctx context.Context, id engine.Shard, fn func(engine.Reader
 			return ctx.Err()
 		case errors.Is(err, errAgain):
 			g.stats.Reruns.Add(1)
-		case v.final(err):
+		case final(ctx, err):
 			return err
 		default:
 			if err := v.retry.again(err); err != nil {
@@ -55,8 +55,6 @@ type viewing struct {
 	held   head // what it says in tx, which may be newer
 	failed error
 }
-
-func (v *viewing) final(err error) bool { return errors.Is(err, errMoved) || v.ctx.Err() != nil }
 
 // attempt runs fn once. The error is not fn's; that is failed.
 func (v *viewing) attempt(fn func(engine.Reader) error) error {
