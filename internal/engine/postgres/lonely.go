@@ -26,6 +26,10 @@ func (p *pool) trouble() string {
 	return "the database cannot be reached"
 }
 
+func lonelyText(host *pgconn.Config) string {
+	return addressOf(host) + " waits for a standby; start one"
+}
+
 // wonder finds out whether a commit that was not answered waits for a standby.
 func (p *pool) wonder(c *conn) {
 	if !p.lonely.asking.CompareAndSwap(false, true) {

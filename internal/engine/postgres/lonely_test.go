@@ -40,6 +40,8 @@ func TestLonely(t *testing.T) {
 	}
 	standby.Stop()
 	says("no standby confirms commits")
+	says("waits for a standby; start one") // and where
 	primary.Kill()
 	says("the database cannot be reached")
+	says("; start PostgreSQL there")
 }

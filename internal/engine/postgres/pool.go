@@ -181,7 +181,9 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 		n := (first + i) % len(p.hosts)
 		c, err := p.dialTo(bounded, p.hosts[n])
 		if err == nil {
-			err = p.begin(bounded, c, slot)
+			if err = p.begin(bounded, c, slot); err != nil {
+				err = fmt.Errorf("%w: %w", errLetIn, err)
+			}
 		}
 		if err == nil {
 			p.first.Store(int32(n))
@@ -199,7 +201,7 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 			break
 		}
 	}
-	return nil, p.missed(ctx, newUnreached(asked, all))
+	return nil, p.missed(ctx, newUnreached(asked, all, p.lonely.server.Load()))
 }
 
 // hostsOf returns a configuration for each host. They are asked one by one: a server that
@@ -235,7 +237,7 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 		}
 		all = append(all, err)
 	}
-	return nil, p.missed(ctx, newUnreached(p.hosts, all))
+	return nil, p.missed(ctx, newUnreached(p.hosts, all, p.lonely.server.Load()))
 }
 
 // whisper makes a connection for hints: to the database that is meant, be it of the primary or

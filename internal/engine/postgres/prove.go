@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/martlet-mail/martlet/internal/engine"
@@ -26,6 +27,8 @@ type proof struct {
 
 const provers = 2 // statements at a time
 
+var errProof = errors.New("there was no answer in time")
+
 // prove returns what the row of a shard says, at a moment after it was called. It makes one
 // attempt, as long as the call is patient.
 func (g *group) prove(ctx context.Context, r *retry, id engine.Shard) (head, error) {
@@ -43,8 +46,7 @@ func (g *group) prove(ctx context.Context, r *retry, id engine.Shard) (head, err
 		case <-ctx.Done():
 			return head{}, ctx.Err()
 		case <-r.limit():
-			r.over = true
-			return head{}, errReach
+			return head{}, r.ended(errProof)
 		}
 	}
 	if p.err != nil {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -53,10 +54,32 @@ func (r *retry) again(cause error) error {
 		case <-r.ctx.Done():
 			return r.ctx.Err()
 		case <-r.limit():
-			r.over = true
 		}
 	}
-	return fault.Wrap(fault.Unavailable, r.pool.trouble(), cause)
+	return r.ended(cause)
+}
+
+// errTurn is of a call that was patient for its turn on a shard, and no longer.
+var errTurn = errors.New("it was not its turn in time")
+
+// ended is what a call fails with whose patience has ended: why the database is of no use, and
+// where, or else that it was others of the same shard who were waited for.
+func (r *retry) ended(cause error) error {
+	r.over = true
+	p := r.pool
+	say, down, lonely := p.trouble(), p.down.Load(), p.lonely.server.Load()
+	switch {
+	case errors.Is(cause, errReach), errors.Is(cause, errBroken): // which says where
+	case lonely != nil:
+		cause = fmt.Errorf("%w: %s", cause, lonelyText(lonely))
+	case down != nil:
+		cause = fmt.Errorf("%w: %w", cause, *down)
+	case errors.Is(cause, errTurn), errors.Is(cause, errAgain), errors.Is(cause, errUnsent):
+		say = "others are changing the same just now, try again shortly"
+	default:
+		cause = fmt.Errorf("%w: %s", cause, addressOf(p.favourite()))
+	}
+	return fault.Wrap(fault.Unavailable, say, cause)
 }
 
 func (r *retry) stop() {

@@ -226,8 +226,7 @@ func (s *shard) acquire(ctx context.Context, r *retry) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.limit():
-		r.over = true
-		return errPatience
+		return r.ended(errTurn)
 	}
 }
 

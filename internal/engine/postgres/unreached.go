@@ -24,27 +24,39 @@ func (u *unreached) Error() string { return u.text }
 
 func (u *unreached) Unwrap() []error { return []error{errReach, u.cause} }
 
-// newUnreached tells of attempts: the n-th error is that of the n-th host.
-func newUnreached(hosts []*pgconn.Config, all []error) *unreached {
+// newUnreached tells of attempts: the n-th error is that of the n-th host. lonely is the one of
+// which is known that it waits for a standby, nil if there is none.
+func newUnreached(hosts []*pgconn.Config, all []error, lonely *pgconn.Config) *unreached {
 	u := &unreached{refuses: true, cause: errors.Join(all...)}
 	var said []string
+	start := networkFails(u.cause)
 	for i, err := range all {
 		to := hosts[i%len(hosts)]
-		at := net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
+		at := addressOf(to)
 		text, refuses := refused(at, to, err)
 		// A server that let us in, as a standby does, or one of a name's that is away, may do better
 		// later.
-		refuses = refuses && !errors.Is(err, errLetIn) && !isAway(err)
-		if u.refuses = u.refuses && refuses; text == "" {
+		letIn := errors.Is(err, errLetIn)
+		refuses = refuses && !letIn && !isAway(err)
+		u.refuses = u.refuses && refuses
+		start = start && !letIn && to != lonely // else one runs
+		switch {
+		case to == lonely:
+			text = lonelyText(to)
+		case text == "":
 			text = at + ": " + innermost(err)
 		}
 		said = append(said, text)
 	}
 	u.text = strings.Join(said, ", ")
-	if !u.refuses && networkFails(u.cause) {
+	if !u.refuses && start {
 		u.text += "; start PostgreSQL there, or correct host and port in its url"
 	}
 	return u
+}
+
+func addressOf(to *pgconn.Config) string {
+	return net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
 }
 
 // refused says how to mend that a server does not let somebody in.
@@ -64,8 +76,9 @@ func refused(at string, to *pgconn.Config, err error) (text string, refuses bool
 	return "", false
 }
 
-// errLetIn is of a server that has let us in, and was not what was looked for.
-var errLetIn = errors.New("it is not the primary")
+// errLetIn is of a server that has let us in, and was not what was looked for: not the primary, or
+// one whose commits nobody confirms.
+var errLetIn = errors.New("it let us in")
 
 // isAway tells whether a network is among the reasons.
 func isAway(err error) bool {

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/martlet-mail/martlet/internal/engine"
-	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // update runs fn on what is known of the shard and what is on its way, and commits what it
@@ -197,8 +196,7 @@ func (u *updating) until(done <-chan struct{}) error {
 	case <-u.ctx.Done():
 		return u.ctx.Err()
 	case <-u.retry.limit():
-		u.retry.over = true
-		return errPatience
+		return u.retry.ended(errTurn)
 	}
 }
 
@@ -404,5 +402,3 @@ func (u *updating) await(c *commit) error {
 		}
 	}
 }
-
-var errPatience = fault.New(fault.Unavailable, "the database cannot be reached")
