@@ -133,31 +133,6 @@ func TestLateCommit(t *testing.T) {
 	})
 }
 
-// TestUnknownIsSaid: an Update whose commit was sent, and whose outcome could not be found out since
-// the database went away, says so. Any other kind would say that nothing was written.
-func TestUnknownIsSaid(t *testing.T) {
-	s := pgtest.SharedServer(t)
-	s.Schema(t, "unknown")
-	e, p := wired(t, s, "unknown", func(o *Options) { o.Patience = time.Second })
-	if err := e.Update(t.Context(), 1, add); err != nil {
-		t.Fatal(err)
-	}
-	sprung := p.CutAt("m_guarded", true, 1) // it arrives, and the answer is lost
-	done := make(chan error, 1)
-	go func() { done <- e.Update(t.Context(), 1, add) }()
-	<-sprung
-	p.Refuse(true)
-	p.Cut()
-	err := <-done
-	p.Refuse(false)
-	if !fault.Is(err, fault.Unknown) {
-		t.Errorf("the kind is %v, which says that nothing was written: %v", fault.Of(err), err)
-	}
-	if n := number1(t, e); n != 2 {
-		t.Errorf("the number is %d: nothing was in doubt, the test proves nothing", n)
-	}
-}
-
 // TestFrozenServer: while a server hangs calls wait, as long as they are patient, and then go
 // on; nothing is done twice.
 func TestFrozenServer(t *testing.T) {

@@ -118,6 +118,13 @@ func passes(err error) bool {
 	return false
 }
 
+// leavesOpen tells whether nobody knows what became of a commit that ended with an error: its
+// connection broke, or the server says that itself, as one made of many does, or what stands before it.
+func leavesOpen(err error) bool {
+	var r *refusal
+	return errors.Is(err, errBroken) || errors.As(err, &r) && (r.code == "40003" || r.code == "08007")
+}
+
 // read carries out reads, which may be repeated, on any connection: fill gathers statements,
 // each sees the rows of one attempt. reset is called before each.
 func (p *pool) read(ctx context.Context, fill func(*conn), reset func(), each func(i int, row [][]byte) error) error {

@@ -96,7 +96,7 @@ func (g *group) send(commits []*commit) {
 		g.pool.give(g.pool.short, c)
 	}
 	switch {
-	case errors.Is(err, errBroken):
+	case leavesOpen(err):
 		for _, one := range commits {
 			g.work.Go(func() { g.settle(one) })
 		}
