@@ -94,7 +94,9 @@ func (g *group) hearOn() {
 		return
 	}
 	g.greet()
-	if c.wire.SetDeadline(time.Time{}) != nil {
+	// An old primary that lives on is silent, and no error. Another server may be asked by now.
+	c.alive, c.limit = func() bool { return g.pool.current(c) }, g.opt.poll
+	if c.wire.SetDeadline(time.Now().Add(c.limit)) != nil {
 		return
 	}
 	for {

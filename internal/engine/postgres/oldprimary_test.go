@@ -138,3 +138,38 @@ func TestOldPrimaryBesideRecords(t *testing.T) {
 		}
 	}
 }
+
+// TestOldPrimaryIsNotListenedTo: a node that has left an old primary hears what others do on the
+// new one.
+func TestOldPrimaryIsNotListenedTo(t *testing.T) {
+	t.Parallel() // it has servers of its own, and waits most of the time
+	old := pgtest.Start(t, pgtest.Options{})
+	standby, name := old.Standby(t)
+	old.Synchronous(t, name)
+	_, was, _ := net.SplitHostPort(old.Address())
+	_, is, _ := net.SplitHostPort(standby.Address())
+	opt := options(fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%s,%s user=postgres dbname=postgres sslmode=disable", was, is))
+	opt.statement, opt.poll = 400*time.Millisecond, 200*time.Millisecond
+	opt.without.poll = true // only hints tell
+	a := open(t, opt)
+	putAll(t, a, acct, "mail", "there")
+	ticks, stop := a.Watch(acct)
+	defer stop()
+	standby.Promote(t)
+	b := open(t, options(standby.TCP()))
+	time.Sleep(suretyLasts + 500*time.Millisecond)
+	content(t, a, acct+1) // which finds the old primary out
+	select {
+	case <-ticks: // of before
+	default:
+	}
+	for range 100 {
+		putAll(t, b, acct, "mail", "more")
+		select {
+		case <-ticks:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	t.Error("nothing is heard of what is done on the new primary")
+}
