@@ -23,7 +23,8 @@ type Store struct {
 	Patience Duration `toml:"patience" default:"60s" min:"1s" max:"10m"`
 
 	// How long a message that comes in waits for it before the sender is told to try again
-	// later (451). Only for postgres.
+	// later (451). One that was on its way into the database when the trouble began waits until
+	// it is known whether it came to be, for about twice patience at the most. Only for postgres.
 	DeliveryPatience Duration `toml:"delivery_patience" default:"5s" min:"0s" max:"10m"`
 }
 
