@@ -67,7 +67,7 @@ var errTurn = errors.New("it was not its turn in time")
 func (r *retry) ended(cause error) error {
 	r.over = true
 	p := r.pool
-	say, down, lonely := p.trouble(), p.down.Load(), p.lonely.server.Load()
+	down, lonely := p.down.Load(), p.lonely.server.Load()
 	switch {
 	case errors.Is(cause, errReach), errors.Is(cause, errBroken): // which says where
 	case lonely != nil:
@@ -75,11 +75,11 @@ func (r *retry) ended(cause error) error {
 	case down != nil:
 		cause = fmt.Errorf("%w: %w", cause, *down)
 	case errors.Is(cause, errTurn), errors.Is(cause, errAgain), errors.Is(cause, errUnsent):
-		say = "others are changing the same just now, try again shortly"
+		return fault.Wrap(fault.Unavailable, "others are changing the same just now, try again shortly", cause)
 	default:
 		cause = fmt.Errorf("%w: %s", cause, addressOf(p.favourite()))
 	}
-	return fault.Wrap(fault.Unavailable, say, cause)
+	return fault.Wrap(fault.Unavailable, p.trouble(), cause)
 }
 
 func (r *retry) stop() {

@@ -24,6 +24,7 @@ var german = map[string]string{
 	"the command takes too much time; ask for less at once":                 "der Befehl dauert zu lange; verlangen Sie weniger auf einmal",
 	"too many bad commands":                                                 "zu viele fehlerhafte Befehle",
 	"the selected mailbox has been deleted":                                 "das ausgewählte Postfach ist gelöscht worden",
+	"there is another account under this id":                                "unter dieser Nummer gibt es ein anderes Konto",
 	"another process has removed or made this account meanwhile; try again": "ein anderer Prozess hat dieses Konto inzwischen entfernt oder angelegt; bitte noch einmal versuchen",
 	"the store was set back to an earlier state; connect again":             "der Speicher ist auf einen früheren Stand zurückgesetzt worden; bitte neu verbinden",
 	"the UIDVALIDITY of the selected mailbox has changed":                   "die UIDVALIDITY des ausgewählten Postfachs ist eine andere geworden",
@@ -399,6 +400,18 @@ var german = map[string]string{
 	"lacks a login name or a password":                      "hat keinen Anmeldenamen oder kein Passwort",
 	"lacks a user":                                          "nennt keinen Benutzer",
 	"tells the same twice":                                  "sagt dasselbe zweimal",
+
+	// The database is in trouble.
+	"the database cannot be reached":                                          "die Datenbank ist nicht erreichbar",
+	"the database cannot be used":                                             "die Datenbank lässt sich nicht benutzen",
+	"the database has refused the change":                                     "die Datenbank hat die Änderung abgelehnt",
+	"no standby confirms commits":                                             "keine zweite Datenbank bestätigt Änderungen",
+	"the change may or may not have been made":                                "ob die Änderung gemacht wurde, steht nicht fest",
+	"others are changing the same just now, try again shortly":                "andere ändern gerade dasselbe, bitte gleich noch einmal versuchen",
+	"the account is being moved":                                              "das Konto wird gerade verlegt",
+	"the account is being moved; try again shortly":                           "das Konto wird gerade verlegt; bitte gleich noch einmal versuchen",
+	"an account is in group %s, which there is not":                           "ein Konto liegt in der Gruppe %1, die es nicht gibt",
+	"the configured database is a group of a cluster, and not its home group": "die eingestellte Datenbank ist eine Gruppe eines Verbunds, und nicht deren erste",
 
 	// The store is in trouble.
 	"the disk is full":                                           "die Platte ist voll",

@@ -18,7 +18,8 @@ import (
 // those whose faults are passed on.
 var speakers = []string{
 	"../../directory/login.go", "../../directory/proof.go", "../../directory/brake.go", "../../directory/hash.go", "../../directory/elsewhere.go", "../../directory/firstlogin.go",
-	"../../engine", "../../engine/pebble", "../../fault", "../../mail/rights.go", "../../store", "../../syntax/imap", "../../syntax/mime",
+	"../../engine", "../../engine/pebble", "../../engine/postgres/lonely.go", "../../engine/postgres/postgres.go", "../../engine/postgres/retry.go",
+	"../../engine/postgres/router.go", "../../engine/postgres/send.go", "../../engine/postgres/settle.go", "../../fault", "../../mail/rights.go", "../../store", "../../syntax/imap", "../../syntax/mime",
 	"../../syntax/sasl", "../../token/claims.go", "../../token/jwt.go", "../netsrv/conn.go", "../netsrv/compress.go",
 	"../netsrv/count.go", "../netsrv/tls.go", ".",
 }
@@ -138,7 +139,7 @@ func (x *textFinder) look(n ast.Node) bool {
 			return true
 		})
 		// Sentences that are put together in a function of their own.
-		if n.Name.Name == "wrongState" || n.Name.Name == "Say" {
+		if n.Name.Name == "wrongState" || n.Name.Name == "Say" || n.Name.Name == "trouble" {
 			ast.Inspect(n, func(n ast.Node) bool {
 				if r, ok := n.(*ast.ReturnStmt); ok {
 					x.note(r.Results[0])
