@@ -25,33 +25,39 @@ type crossing struct {
 
 // CopyTo copies messages into a mailbox of another account: those of the set, with
 // their dates and as much of their flags as the user may set there. All or none of them
-// are there when it returns. Of the same account it is Copy. Faults: those of Copy.
+// are there when it returns, unless the other account cannot be reached for taking back what
+// has come. Of the same account it is Copy. Faults: those of Copy; ErrSetBack if what had come was
+// lost meanwhile.
 func (a *Account) CopyTo(ctx context.Context, from mail.MailboxID, set mail.UIDSet, target *Account, to mail.MailboxID) ([]Moved, error) {
 	if a.id == target.id {
 		return a.Copy(ctx, from, set, to)
 	}
+	all, err := a.copyTo(ctx, from, set, target, to)
+	return movedOf(all), err
+}
+
+// copyTo is CopyTo of another account.
+func (a *Account) copyTo(ctx context.Context, from mail.MailboxID, set mail.UIDSet, target *Account, to mail.MailboxID) (all []arrival, err error) {
 	pic, err := a.Picture(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	var all []Moved
 	left := pic.Existing(set)
-	for len(left) > 0 {
-		var moved []Moved
+	for on := target; len(left) > 0; {
 		load, rest, err := a.load(ctx, pic, left)
+		var in arrival
 		if err == nil {
-			moved, err = target.takeIn(ctx, to, load)
+			in, err = on.takeIn(ctx, to, load)
+			all = append(all, in)
 		}
-		if len(moved) > 0 && err == nil {
-			if err = a.store.noteCrossing(ctx, a.id, target.id); err != nil {
-				all = append(all, moved...)
-			}
+		if len(in.moved) > 0 && err == nil {
+			err = a.store.noteCrossing(ctx, a.id, target.id)
 		}
 		if err != nil {
 			return nil, target.takeBack(ctx, to, all, err)
 		}
-		dealtWith(ctx, len(moved))
-		all, left = append(all, moved...), rest
+		dealtWith(ctx, len(in.moved))
+		on, left = in.after(target), rest
 	}
 	return all, nil
 }
@@ -78,10 +84,11 @@ func (a *Account) MoveTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 	if err != nil {
 		return nil, err
 	}
-	moved, err := a.CopyTo(ctx, from, set, target, to)
+	copies, err := a.copyTo(ctx, from, set, target, to)
 	if err != nil {
 		return nil, err
 	}
+	moved := movedOf(copies)
 	var going mail.UIDSet
 	for _, m := range moved {
 		going.Add(m.From)
@@ -90,30 +97,19 @@ func (a *Account) MoveTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 	if err == nil {
 		return moved, nil
 	}
-	var back, gone []Moved
-	for _, m := range moved {
-		if stay.Contains(m.From) {
-			back = append(back, m)
-		} else {
-			gone = append(gone, m)
+	var gone []Moved
+	for i, in := range copies {
+		var back []Moved
+		for _, m := range in.moved {
+			if stay.Contains(m.From) {
+				back = append(back, m)
+			} else {
+				gone = append(gone, m)
+			}
 		}
+		copies[i].moved = back
 	}
-	return gone, target.takeBack(ctx, to, back, err)
-}
-
-// takeBack removes copies after a failure, which it returns.
-func (a *Account) takeBack(ctx context.Context, box mail.MailboxID, copies []Moved, cause error) error {
-	if len(copies) == 0 {
-		return cause
-	}
-	var set mail.UIDSet
-	for _, m := range copies {
-		set.Add(m.To)
-	}
-	if _, _, err := a.As(0).expunge(context.WithoutCancel(ctx), box, set, false, false); err != nil {
-		a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
-	}
-	return cause
+	return gone, target.takeBack(ctx, to, copies, err)
 }
 
 // load reads messages of a picture until they are enough for one Update, and returns
@@ -194,32 +190,26 @@ func (s *Snapshot) crossing(row Message) (c crossing, err error) {
 // takeIn puts messages of another account into a mailbox, as one change. Each body is
 // made young first, so that no sweep takes it between the expunge there and the arrival
 // here.
-func (a *Account) takeIn(ctx context.Context, box mail.MailboxID, list []crossing) (moved []Moved, err error) {
+func (a *Account) takeIn(ctx context.Context, box mail.MailboxID, list []crossing) (arrival, error) {
 	for i := range list {
 		if err := a.store.makeYoung(ctx, list[i].body); err != nil {
-			return nil, err
+			return arrival{}, err
 		}
 	}
-	err = a.Update(ctx, func(tx *Tx) error {
-		moved = moved[:0]
-		if len(list) == 0 { // the mailbox must be there all the same
-			_, err := tx.open(box)
-			return err
-		}
+	return a.arrive(ctx, box, func(tx *Tx) (moved []Moved, err error) {
 		for i := range list {
 			c := &list[i]
 			uid, err := tx.insert(box, Message{Flags: c.row.Flags, Size: c.row.Size, Internal: c.row.Internal}, c.keywords, &c.content)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if err := tx.bringNotes(box, uid, c.notes); err != nil {
-				return err
+				return nil, err
 			}
 			moved = append(moved, Moved{c.row.UID, uid})
 		}
-		return nil
+		return moved, nil // the mailbox must be there though there are none
 	})
-	return moved, err
 }
 
 // makeYoung keeps a body that is there from being swept for a while.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -131,30 +132,23 @@ func (a *Account) transfer(ctx context.Context, from mail.MailboxID, set mail.UI
 	if err != nil {
 		return nil, err
 	}
-	var all []Moved
+	var all []arrival
+	on := a
 	for _, part := range parts {
-		var moved []Moved
-		err := a.Update(ctx, func(tx *Tx) (err error) {
-			moved, err = verb(tx, from, part, to)
-			return err
-		})
-		if err != nil {
-			if undo && len(all) > 0 {
-				var back mail.UIDSet
-				for _, m := range all {
-					back.Add(m.To)
-				}
-				if _, _, err := a.expunge(context.WithoutCancel(ctx), to, back, false, false); err != nil {
-					a.store.opt.Log.Error("a failed copy could not be taken back", "err", err)
-				}
-				return nil, err
-			}
-			return all, err
+		in, err := on.arrive(ctx, to, func(tx *Tx) ([]Moved, error) { return verb(tx, from, part, to) })
+		all = append(all, in)
+		switch {
+		case err != nil && undo:
+			return nil, a.takeBack(ctx, to, all, err)
+		case errors.Is(err, ErrSetBack): // of what has been moved some may be lost
+			return nil, err
+		case err != nil:
+			return movedOf(all), err
 		}
 		dealtWith(ctx, part.Len())
-		all = append(all, moved...)
+		on = in.after(a) // which is after all that a is upon
 	}
-	return all, nil
+	return movedOf(all), nil
 }
 
 // copyPortions cuts a set of messages that are copied into sets of about so many: of

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"testing"
 	"time"
@@ -9,40 +10,57 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-// doubtful is a node whose changes may fail before or after they are made.
+// changing makes a change; with an error it makes none, and returns that.
+type changing func(instead error) error
+
+// doubtful is a node whose changes may fail before or after they are made, but for those of the
+// background.
 type doubtful struct {
 	engine.Shared
-	before, after error
+	update func(shard engine.Shard, change changing) error // nil: all go well
 }
 
+type foregroundKey struct{}
+
+var foreground = context.WithValue(ctx, foregroundKey{}, true)
+
 func (d *doubtful) Update(ctx context.Context, shard engine.Shard, fn func(engine.Writer) error) error {
-	if d.before != nil {
-		return d.before
+	change := func(instead error) error {
+		return d.Shared.Update(ctx, shard, func(w engine.Writer) error { return cmp.Or(fn(w), instead) })
 	}
-	if err := d.Shared.Update(ctx, shard, fn); err != nil {
-		return err
+	if d.update == nil || ctx.Value(foregroundKey{}) == nil {
+		return change(nil)
 	}
-	return d.after
+	return d.update(shard, change)
 }
+
+var (
+	errAway error = fault.New(fault.Unavailable, "the database is away")
+	errLost error = fault.New(fault.Unknown, "nobody knows what became of it")
+)
+
+// notMade and inDoubt are what becomes of all changes.
+func notMade(_ engine.Shard, change changing) error { return change(errAway) }
+
+func inDoubt(_ engine.Shard, change changing) error { return cmp.Or(change(nil), errLost) }
 
 const still = 11 * time.Minute
 
 // Who could not give an account up, or does not know whether he has got it, keeps nobody in his
 // process from it; in another he does, until he has stood still for long enough.
 func TestOccupyAfterDoubt(t *testing.T) {
-	away, unknown := fault.New(fault.Unavailable, "away"), fault.New(fault.Unknown, "nobody knows")
 	for name, occupy := range map[string]func(d *doubtful, a *Account) error{
 		"not given up": func(d *doubtful, a *Account) error {
-			_, leave, err := a.Occupy(ctx, still)
+			_, leave, err := a.Occupy(foreground, still)
 			if err != nil {
 				return nil
 			}
-			d.before = away
-			return leave(ctx)
+			d.update = notMade
+			return leave(foreground)
 		},
 		"not known to be had": func(d *doubtful, a *Account) error {
-			d.after = unknown
-			_, _, err := a.Occupy(ctx, still)
+			d.update = inDoubt
+			_, _, err := a.Occupy(foreground, still)
 			return err
 		},
 	} {
@@ -53,7 +71,7 @@ func TestOccupyAfterDoubt(t *testing.T) {
 			if err := occupy(d, a.a); err == nil {
 				t.Fatal("it went well: nothing is tried")
 			}
-			d.before, d.after = nil, nil
+			d.update = nil
 			if _, _, err := all[1].a.Occupy(ctx, still); !fault.Is(err, fault.Busy) {
 				t.Errorf("another process: %v", err)
 			}
