@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"container/list"
 	"context"
 	"strings"
 	"sync"
@@ -36,13 +37,14 @@ type doubts struct {
 	some atomic.Bool
 
 	mu   sync.Mutex
-	keys map[doubted]doubt
-	old  []doubted // in the order in which they came, to be forgotten first; gone ones among them
+	keys map[doubted]*list.Element
+	old  list.List // of doubt: what was not tried again for the longest time is forgotten first
 }
 
 type doubt struct {
-	key string
-	at  time.Time
+	what doubted
+	key  string
+	at   time.Time
 }
 
 // key returns under which key something is to be done: under that of an earlier attempt of
@@ -53,8 +55,10 @@ func (d *doubts) key(what doubted, own string, now time.Time) string {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if was, ok := d.keys[what]; ok && now.Sub(was.at).Abs() < doubtFor {
-		return was.key
+	if e := d.keys[what]; e != nil {
+		if was := e.Value.(doubt); now.Sub(was.at).Abs() < doubtFor {
+			return was.key
+		}
 	}
 	return own
 }
@@ -68,22 +72,24 @@ func (d *doubts) note(what doubted, key string, err error, now time.Time) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !unknown {
-		delete(d.keys, what)
-		d.some.Store(len(d.keys) > 0)
-		return
-	}
-	if _, there := d.keys[what]; !there {
+	d.forget(what)
+	if unknown {
 		if d.keys == nil {
-			d.keys = map[doubted]doubt{}
+			d.keys = map[doubted]*list.Element{}
 		}
-		d.old = append(d.old, what)
+		d.keys[what] = d.old.PushBack(doubt{what, key, now})
+		if len(d.keys) > maxDoubts {
+			d.forget(d.old.Front().Value.(doubt).what)
+		}
 	}
-	d.keys[what] = doubt{key, now}
-	d.some.Store(true)
-	for len(d.old) > maxDoubts {
-		delete(d.keys, d.old[0])
-		d.old = d.old[1:]
+	d.some.Store(len(d.keys) > 0)
+}
+
+// forget is called with the lock.
+func (d *doubts) forget(what doubted) {
+	if e := d.keys[what]; e != nil {
+		d.old.Remove(e)
+		delete(d.keys, what)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/mail"
 )
 
 // What is remembered of doubtful deliveries is bounded, in number and in time, and goes with
@@ -17,8 +18,8 @@ func TestDoubtsAreFew(t *testing.T) {
 	for i := range maxDoubts + 100 {
 		d.note(what(i), "first", unknown, now)
 	}
-	if len(d.keys) != maxDoubts || len(d.old) != maxDoubts {
-		t.Errorf("%d and %d are remembered", len(d.keys), len(d.old))
+	if len(d.keys) != maxDoubts || d.old.Len() != maxDoubts {
+		t.Errorf("%d and %d are remembered", len(d.keys), d.old.Len())
 	}
 	if k := d.key(what(0), "own", now); k != "own" {
 		t.Errorf("the first is remembered for ever: %s", k)
@@ -45,8 +46,28 @@ func TestDoubtsAreFew(t *testing.T) {
 	for i := range maxDoubts + 100 {
 		d.note(what(i), "", nil, now)
 	}
-	if d.some.Load() || len(d.keys) != 0 {
+	if d.some.Load() || len(d.keys)+d.old.Len() != 0 {
 		t.Error("nothing is in doubt, and something is remembered")
+	}
+}
+
+// What is in doubt again and again takes no more room than what is so once: it makes nothing be
+// forgotten, least of all itself.
+func TestDoubtAgain(t *testing.T) {
+	var d doubts
+	now := time.Unix(1_800_000_000, 0)
+	unknown := fault.New(fault.Unknown, "nobody knows")
+	once, often := doubted{[32]byte{1}, mail.Address{}, "1"}, doubted{[32]byte{1}, mail.Address{}, "2"}
+	d.note(once, "first", unknown, now)
+	for range 2 * maxDoubts {
+		d.note(often, "first", unknown, now)
+		d.note(often, "first", nil, now) // he has it, and the client is told to come again
+	}
+	d.note(often, "first", unknown, now)
+	for _, what := range []doubted{once, often} {
+		if k := d.key(what, "own", now); k != "first" {
+			t.Errorf("%s is forgotten", what.to)
+		}
 	}
 }
 
