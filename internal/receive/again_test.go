@@ -152,6 +152,44 @@ func TestDoubtDoesNotWait(t *testing.T) {
 	}
 }
 
+// Whoever has the message by an earlier attempt is not given it again for a report of success.
+func TestServedOnceWithReport(t *testing.T) {
+	w := newClient(t, "ESMTP", "alice@here.test", "bob@here.test")
+	w.env.To[0].Notify = mail.NotifySuccess
+	w.eng.before = errAway
+	for range 2 {
+		w.opt.Queue = &fakeQueue{err: errAway}
+		w.fails(1, fault.Unavailable)
+	}
+	w.opt.Queue, w.eng.before = w.queue, nil
+	w.served()
+	w.work()
+	w.has(1, 1)
+	w.served() // all had it, so this is another message
+	w.work()
+	w.has(2, 2)
+	if got := w.queue.queued(); got != "local alice@here.test" {
+		t.Errorf("reports: %s", got)
+	}
+}
+
+// Whom a filter has added, so that the client hears nothing of him, has one copy, too, when it comes
+// again for those of whom it heard that they have none.
+func TestAddedOnce(t *testing.T) {
+	for _, protocol := range []string{"ESMTP", "LMTP"} {
+		w := newClient(t, protocol, "bob@here.test", "alice@here.test")
+		w.eng.before = errAway
+		w.opt.Queue = &fakeQueue{err: errAway}
+		for try := range 3 {
+			if try == 2 {
+				w.eng.before = nil
+			}
+			w.take(t.Context(), w.env, w.parcel(fmt.Sprintf("Received: %d\r\n\r\n", try)), findings{unheard: []bool{false, true}})
+		}
+		w.has(1, 1)
+	}
+}
+
 // What waits in the queue, or may wait there, and comes again nevertheless is the same message.
 func TestQueueInDoubt(t *testing.T) {
 	w := newClient(t, "ESMTP", "alice@here.test", "bob@here.test")

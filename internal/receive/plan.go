@@ -202,6 +202,11 @@ func (t *recipient) doubtful(key string) bool {
 	})
 }
 
+// early tells whether a part of the recipient was tried under another key than the message's.
+func (t *recipient) early(key string) bool {
+	return slices.ContainsFunc(t.drops, func(d *drop) bool { return d.key != key })
+}
+
 // failure returns why the recipient is not served in full, a temporary reason
 // first: then trying again may help.
 func (t *recipient) failure() Result {

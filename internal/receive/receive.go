@@ -106,12 +106,13 @@ func (r *Receiver) take(ctx context.Context, env mail.Envelope, msg *store.Parce
 	if err != nil {
 		p = refused(env, Result{Err: err})
 	}
+	key := keyOf(msg)
 	if !p.refused && env.ReleaseAt.After(r.opt.Now()) {
-		p = r.hold(ctx, env, msg, keyOf(msg))
+		p = r.hold(ctx, env, msg, key)
 	} else {
-		r.carry(ctx, env, p, msg, keyOf(msg), isLMTP(env.Protocol))
+		r.carry(ctx, env, p, msg, key, isLMTP(env.Protocol))
 	}
-	r.reportSuccess(ctx, env, p, msg)
+	r.reportSuccess(ctx, env, p, msg, key)
 	r.note(env, p, msg, f)
 	return p.results()
 }

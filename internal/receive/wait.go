@@ -136,7 +136,8 @@ func (r *Receiver) left(env mail.Envelope, p *plan, l letter, each bool) (w wait
 }
 
 // remember keeps the keys of what was done for a client who is told that something failed all
-// the same. He comes again with the message, and whoever has it then is not to have it twice.
+// the same. He comes again with the message, and whoever has it then is not to have it twice: not
+// those either of whom he hears nothing.
 func (r *Receiver) remember(p *plan, l letter, each bool) {
 	told := func(t recipient) bool { return !t.unheard && t.failure().Err != nil }
 	if !slices.ContainsFunc(p.recipients, told) {
@@ -144,7 +145,7 @@ func (r *Receiver) remember(p *plan, l letter, each bool) {
 	}
 	again := fault.New(fault.Unknown, "the client comes again")
 	for _, t := range p.recipients {
-		if each && !told(t) {
+		if each && !t.unheard && !told(t) {
 			continue
 		}
 		for _, d := range t.drops {
@@ -181,15 +182,17 @@ func (w *waiting) add(to mail.Recipient, reason why, queued *bool) {
 
 // reportSuccess has the queue tell the sender of deliveries with NOTIFY=SUCCESS
 // (RFC 3461, 5.2.3): it delivers once more, which the key makes an empty act, and
-// reports that. The mail itself is stored already; failing here costs a report.
-func (r *Receiver) reportSuccess(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel) {
+// reports that. The mail itself is stored already; failing here costs a report. So does it if an
+// earlier attempt may have stored it: the queue, which knows the key of its own bytes only, would
+// deliver it once more in fact.
+func (r *Receiver) reportSuccess(ctx context.Context, env mail.Envelope, p *plan, msg *store.Parcel, key string) {
 	if env.From.IsZero() {
 		return
 	}
 	var to [2][]mail.Recipient // by whether the message may be sent on
 	for i := range p.recipients {
 		t := &p.recipients[i]
-		if t.Notify&mail.NotifySuccess != 0 && len(t.remote) == 0 && t.failure().Err == nil && !t.anyQueued() {
+		if t.Notify&mail.NotifySuccess != 0 && len(t.remote) == 0 && t.failure().Err == nil && !t.anyQueued() && !t.early(key) {
 			may := &to[0]
 			if r.stays(env, p, t.Recipient, t.junk) {
 				may = &to[1]
