@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/enginetest"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -127,6 +128,41 @@ func TestRemovalLeavesWhatIsAnothers(t *testing.T) {
 		}
 		if n := b.messages(t, lost); n != 1 {
 			t.Errorf("cut short %v: %d messages of alice are left", cutShort, n)
+		}
+	}
+}
+
+// What nodes were making is made and removed by a process that has the store alone, too, as after it
+// was copied.
+func TestMakingAlone(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		a, _ := members(t)
+		m, err := a.reserve(bg, alice, making{})
+		if err == nil {
+			err = a.data.CreateAccount(a.filling(bg, alice, m), m.id, store.Quota{})
+		}
+		eng := newEngine(t)
+		for _, sh := range []engine.Shard{shard, store.ShardOf(m.id)} {
+			all, failed := enginetest.RecordsOf(bg, a.node, sh)
+			if err = errors.Join(err, failed); err == nil {
+				err = all.SetBack(bg, eng, sh)
+			}
+		}
+		if err != nil || m.birth == 0 {
+			t.Fatal(m, err)
+		}
+		st, alone := serving(t, eng)
+		defer st.Close()
+		defer alone.Close()
+		if !removed {
+			if made, err := alone.AddAccount(bg, alice, "", store.Quota{}); err != nil || made.ID != m.id {
+				t.Errorf("the account has the id %d, it was to have %d: %v", made.ID, m.id, err)
+			}
+		} else if err := alone.RemoveAccount(bg, alice); err != nil {
+			t.Error(err)
+		}
+		if there, err := st.Holds(bg, m.id); err != nil || there == removed {
+			t.Errorf("removed %v: there is data: %v, %v", removed, there, err)
 		}
 	}
 }

@@ -105,6 +105,24 @@ func mustBeOwn(ctx context.Context, r engine.Reader) error {
 	return err
 }
 
+// anothers tells whether what is there is the data of another account than Provided was given.
+func (a *Account) anothers(ctx context.Context) (bool, error) {
+	if birthGiven(ctx) == nil {
+		return false, nil
+	}
+	err := a.store.eng.View(ctx, a.shard, func(r engine.Reader) error {
+		some, err := hasRecords(r)
+		if err != nil || !some {
+			return err
+		}
+		return mustBeOwn(ctx, r)
+	})
+	if fault.Is(err, fault.Exists) {
+		return true, nil
+	}
+	return false, err
+}
+
 // newBirth returns the record of one that no other account has.
 func (s *Store) newBirth() []byte { return birthRecord(s.stamps.number()) }
 

@@ -17,7 +17,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -227,10 +226,8 @@ func (s *Store) DeleteAccount(ctx context.Context, id mail.AccountID) error {
 	if err != nil {
 		return err
 	}
-	if given := birthGiven(ctx); given != nil && !bytes.Equal(birth, given) {
-		if others, err := s.Holds(ctx, id); err != nil || others {
-			return err
-		}
+	if others, err := a.anothers(ctx); err != nil || others {
+		return err
 	}
 	if err := a.erase(ctx, birth, nil); err != nil {
 		return err
