@@ -25,7 +25,7 @@ func (s poolShelf) repeat(ctx context.Context, rows func([][]byte) error, change
 		rows = func([][]byte) error { return nil }
 	}
 	for {
-		own, err := s.once(ctx, rows, changes, st, args)
+		own, err := s.once(ctx, r, rows, changes, st, args)
 		if err == nil || own || ctx.Err() != nil {
 			return err
 		}
@@ -39,16 +39,16 @@ func (s poolShelf) repeat(ctx context.Context, rows func([][]byte) error, change
 const bodyRate = 1 << 20
 
 // once runs a statement. own tells that the error is one of rows.
-func (s poolShelf) once(ctx context.Context, rows func([][]byte) error, changes bool, st *statement, args []any) (own bool, err error) {
+func (s poolShelf) once(ctx context.Context, r *retry, rows func([][]byte) error, changes bool, st *statement, args []any) (own bool, err error) {
 	asked := time.Now()
-	c, err := s.p.take(ctx, s.p.short)
+	c, err := s.p.take(ctx, r, s.p.short)
 	if err != nil {
 		return false, err
 	}
 	own, err = s.onConn(c, rows, changes, st, args)
 	s.p.give(s.p.short, c)
 	if err == nil { // it is true now, not only on a server that was the primary once
-		err = s.p.assured(ctx, c.age, asked)
+		err = s.p.assured(ctx, r, c.age, asked)
 	}
 	return own, err
 }

@@ -1,6 +1,9 @@
 package postgres
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // commit is what one or more Updates of a shard have written on top of a state.
 type commit struct {
@@ -36,19 +39,23 @@ func (s *shard) launch(from head, row *rowLock) {
 	s.g.outbox.add(s.g, c)
 }
 
-// abandon gives up a commit that has not been sent off: those who gathered in it decide for
-// themselves whether to try again.
+// abandon gives up a commit that nobody has sent yet, be it that it gathers or that it waits for
+// a carrier: those who gathered in it decide for themselves whether to try again.
 func (s *shard) abandon(c *commit) {
 	s.mu.Lock()
-	if s.waiting != c {
+	switch {
+	case s.waiting == c:
+		s.waiting, s.tip = nil, s.flying.tree
+		s.line++
 		s.mu.Unlock()
-		return
+		c.err = errUnsent
+		close(c.done)
+	case s.flying == c && s.g.outbox.withdraw(c):
+		s.mu.Unlock()
+		s.g.complete(c, errUnsent)
+	default:
+		s.mu.Unlock()
 	}
-	s.waiting, s.tip = nil, s.flying.tree
-	s.line++
-	s.mu.Unlock()
-	c.err = errUnsent
-	close(c.done)
 }
 
 // complete ends a commit: err is nil if it has happened.
@@ -112,6 +119,17 @@ func (o *outbox) add(g *group, c *commit) {
 		o.running++
 		g.work.Go(g.carry)
 	}
+}
+
+// withdraw takes a commit back, and tells whether no carrier has taken it.
+func (o *outbox) withdraw(c *commit) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := slices.Index(o.list, c)
+	if at >= 0 {
+		o.list = slices.Delete(o.list, at, at+1)
+	}
+	return at >= 0
 }
 
 // carry sends off commits until there are none.

@@ -104,7 +104,7 @@ func (g *group) readKeys(s *shard, f *foresight) {
 	s.mu.Unlock()
 	a := answer{head: head{home: g.home}}
 	g.stats.Reads.Add(1)
-	err := g.pool.once(g.life, func(c *conn) {
+	err := g.pool.once(g.life, nil, func(c *conn) {
 		c.bind(stSome, 3)
 		c.int64(int64(s.id))
 		c.array(typeBytea, len(f.keys), func(i int) { c.bytes(f.keys[i]) })

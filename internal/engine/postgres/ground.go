@@ -56,7 +56,7 @@ func (g *ground) tx(ctx context.Context, first []call, then func(read rows) ([]c
 	r := g.pool.retry(ctx)
 	defer r.stop()
 	for {
-		own, err := g.attempt(ctx, first, then)
+		own, err := g.attempt(ctx, r, first, then)
 		if own || err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -67,9 +67,9 @@ func (g *ground) tx(ctx context.Context, first []call, then func(read rows) ([]c
 }
 
 // attempt tells of an error whether it is then's own.
-func (g *ground) attempt(ctx context.Context, first []call, then func(read rows) ([]call, error)) (own bool, err error) {
+func (g *ground) attempt(ctx context.Context, r *retry, first []call, then func(read rows) ([]call, error)) (own bool, err error) {
 	asked := time.Now()
-	c, err := g.pool.take(ctx, g.pool.long)
+	c, err := g.pool.take(ctx, r, g.pool.long)
 	if err != nil {
 		return false, err
 	}
@@ -80,7 +80,7 @@ func (g *ground) attempt(ctx context.Context, first []call, then func(read rows)
 	}
 	// What was found says that there is nothing to do: as of now, or of a server that was the
 	// primary once?
-	if old := g.pool.assured(ctx, c.age, asked); old != nil {
+	if old := g.pool.assured(ctx, r, c.age, asked); old != nil {
 		return false, old
 	}
 	return own, err
@@ -151,7 +151,7 @@ func (g *ground) read(ctx context.Context, k call) ([][][]byte, error) {
 	defer r.stop()
 	for {
 		read = nil
-		err := g.readOnce(ctx, k, &read)
+		err := g.readOnce(ctx, r, k, &read)
 		if err == nil || ctx.Err() != nil {
 			return read.of(0), err
 		}
@@ -161,9 +161,9 @@ func (g *ground) read(ctx context.Context, k call) ([][][]byte, error) {
 	}
 }
 
-func (g *ground) readOnce(ctx context.Context, k call, read *rows) error {
+func (g *ground) readOnce(ctx context.Context, r *retry, k call, read *rows) error {
 	asked := time.Now()
-	c, err := g.pool.take(ctx, g.pool.long)
+	c, err := g.pool.take(ctx, r, g.pool.long)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (g *ground) readOnce(ctx context.Context, k call, read *rows) error {
 	g.pool.failing(c, err)
 	g.pool.give(g.pool.long, c)
 	if err == nil {
-		err = g.pool.assured(ctx, c.age, asked)
+		err = g.pool.assured(ctx, r, c.age, asked)
 	}
 	return err
 }

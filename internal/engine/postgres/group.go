@@ -56,7 +56,7 @@ func (g *group) start(ctx context.Context) error {
 	if err := g.pool.prepare(ctx); err != nil {
 		return err
 	}
-	c, err := g.pool.take(ctx, g.pool.short)
+	c, err := g.pool.take(ctx, nil, g.pool.short)
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, g.pool.trouble(), err)
 	}

@@ -42,7 +42,7 @@ func (g *group) list(ctx context.Context) (all []engine.Shard, err error) {
 func (g *group) size() (n int64) {
 	ctx, cancel := context.WithTimeout(g.life, g.opt.statement)
 	defer cancel()
-	_ = g.pool.once(ctx, func(c *conn) {
+	_ = g.pool.once(ctx, nil, func(c *conn) {
 		c.bind(stSize, 0)
 		c.execute()
 	}, func(_ int, row [][]byte) error {

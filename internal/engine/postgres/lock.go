@@ -72,7 +72,7 @@ func (u *updating) askForRow() (*rowLock, error) {
 // commit waits for the replica: that says nothing against the connection.
 func (r *rowLock) ask(ctx context.Context, id engine.Shard) error {
 	p := r.g.pool
-	c, err := p.take(ctx, p.long)
+	c, err := p.take(ctx, nil, p.long)
 	if err != nil {
 		p.rows <- struct{}{}
 		return err

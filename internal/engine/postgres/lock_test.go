@@ -79,7 +79,7 @@ func TestRowBesideViews(t *testing.T) {
 func holdRows(t *testing.T, e *Engine, ids ...engine.Shard) (release func()) {
 	t.Helper()
 	p := e.member(0).pool
-	c, err := p.take(t.Context(), p.long)
+	c, err := p.take(t.Context(), nil, p.long)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func TestOtherCluster(t *testing.T) {
 	p.outdate(p.generation)
 	p.mu.Unlock()
 	ask := func(c *conn) { c.call(stPulse, nil) }
-	if err := p.once(t.Context(), ask, nil); !errors.Is(err, errOther) {
+	if err := p.once(t.Context(), nil, ask, nil); !errors.Is(err, errOther) {
 		t.Errorf("a read: %v", err)
 	}
 	heard := make(chan struct{})

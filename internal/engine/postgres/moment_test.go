@@ -97,7 +97,7 @@ func TestUpdateOfOneMoment(t *testing.T) {
 		load, g.outbox.list = g.outbox.list, nil
 		g.outbox.mu.Unlock()
 	}
-	c, err := g.pool.take(t.Context(), g.pool.short)
+	c, err := g.pool.take(t.Context(), nil, g.pool.short)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func knotted(t *testing.T, url string, first engine.Shard, off func(*without)) (
 		content(t, nodes[1], first+at)
 	}
 	p := nodes[0].member(0).pool
-	held, err := p.take(t.Context(), p.long)
+	held, err := p.take(t.Context(), nil, p.long)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,8 +79,9 @@ func newPool(opt *Options, stats *Stats) (*pool, error) {
 	return p, nil
 }
 
-// take returns a connection, which goes back by give; from: p.short or p.long.
-func (p *pool) take(ctx context.Context, from chan int) (*conn, error) {
+// take returns a connection, which goes back by give; from: p.short or p.long. It waits for one
+// as long as the call is patient.
+func (p *pool) take(ctx context.Context, r *retry, from chan int) (*conn, error) {
 	var slot int
 	select {
 	case slot = <-from:
@@ -89,12 +90,15 @@ func (p *pool) take(ctx context.Context, from chan int) (*conn, error) {
 		case slot = <-from:
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-r.limit():
+			r.over = true
+			return nil, errSlot
 		}
 	}
 	c := p.rested()
 	if c == nil {
 		var err error
-		if c, err = p.connect(ctx, slot); err != nil {
+		if c, err = p.connect(r.bounded(ctx), slot); err != nil {
 			from <- slot
 			return nil, err
 		}
@@ -380,9 +384,9 @@ func (p *pool) fenceKey(slot int) string { return fmt.Sprintf("fence %s %d", p.o
 
 // once makes one attempt. What it returns is true now, not only on a server that was the
 // primary once.
-func (p *pool) once(ctx context.Context, fill func(*conn), each func(i int, row [][]byte) error) error {
+func (p *pool) once(ctx context.Context, r *retry, fill func(*conn), each func(i int, row [][]byte) error) error {
 	asked := time.Now()
-	c, err := p.take(ctx, p.short)
+	c, err := p.take(ctx, r, p.short)
 	if err != nil {
 		return err
 	}
@@ -391,7 +395,7 @@ func (p *pool) once(ctx context.Context, fill func(*conn), each func(i int, row 
 	p.failing(c, err)
 	p.give(p.short, c)
 	if err == nil {
-		err = p.assured(ctx, c.age, asked)
+		err = p.assured(ctx, r, c.age, asked)
 	}
 	return err
 }

@@ -68,7 +68,7 @@ func warm(t testing.TB, e *Engine, n int) {
 	p := e.member(0).pool
 	var list []*conn
 	for range min(n, cap(p.short)) {
-		c, err := p.take(context.Background(), p.short)
+		c, err := p.take(context.Background(), nil, p.short)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -103,7 +103,7 @@ func (g *group) proveAll(p *proof) {
 	for i := range p.heads {
 		p.heads[i].home = g.home
 	}
-	p.err = g.pool.once(g.life, func(c *conn) { bindHeads(c, p.ids) }, func(_ int, row [][]byte) error {
+	p.err = g.pool.once(g.life, nil, func(c *conn) { bindHeads(c, p.ids) }, func(_ int, row [][]byte) error {
 		if i, ok := p.index[engine.Shard(number(row[0]))]; ok {
 			p.heads[i] = headOf(row[1:])
 		}

@@ -11,14 +11,14 @@ import (
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
-// retry paces the attempts of one call.
+// retry paces the attempts of one call. Of nil the patience has no end.
 type retry struct {
-	pool     *pool
-	ctx      context.Context
-	patience time.Duration
-	timer    *time.Timer // runs since the call first had to wait
-	over     bool
-	pause    time.Duration
+	pool  *pool
+	ctx   context.Context
+	until time.Time   // the patience lasts
+	timer *time.Timer // runs since the call first had to wait
+	over  bool
+	pause time.Duration
 }
 
 const (
@@ -27,16 +27,29 @@ const (
 )
 
 func (p *pool) retry(ctx context.Context) *retry {
-	return &retry{pool: p, ctx: ctx, patience: engine.Patience(ctx, p.opt.Patience), pause: firstPause}
+	return &retry{pool: p, ctx: ctx, until: time.Now().Add(engine.Patience(ctx, p.opt.Patience)), pause: firstPause}
 }
 
 // limit returns a channel on which the end of the patience comes, once; whoever gets it
 // sets over.
 func (r *retry) limit() <-chan time.Time {
+	if r == nil {
+		return nil
+	}
 	if r.timer == nil {
-		r.timer = time.NewTimer(r.patience)
+		r.timer = time.NewTimer(time.Until(r.until))
 	}
 	return r.timer.C
+}
+
+// bounded is the call's context for a connection that is made for it, which need not last longer
+// than the call is patient. But who comes late must not take a server for gone that had no time.
+func (r *retry) bounded(ctx context.Context) context.Context {
+	if r == nil {
+		return ctx
+	}
+	least := min(lastPause, engine.Patience(ctx, r.pool.opt.Patience))
+	return engine.Patient(ctx, max(time.Until(r.until), least))
 }
 
 // again waits before the next attempt, or returns why there is to be none.
@@ -58,6 +71,13 @@ func (r *retry) again(cause error) error {
 	}
 	return r.ended(cause)
 }
+
+// errSlot and errSure are of calls that were patient for a connection that others had, and for a
+// commit that proves that the server is the primary, and no longer.
+var (
+	errSlot = errors.New("no connection was free in time")
+	errSure = errors.New("the server confirmed no commit in time")
+)
 
 // errTurn is of a call that was patient for its turn on a shard, and no longer.
 var errTurn = errors.New("it was not its turn in time")
@@ -132,7 +152,7 @@ func (p *pool) read(ctx context.Context, fill func(*conn), reset func(), each fu
 	defer r.stop()
 	for {
 		reset()
-		err := p.once(ctx, fill, each)
+		err := p.once(ctx, r, fill, each)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

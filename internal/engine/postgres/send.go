@@ -124,7 +124,7 @@ func (g *group) connFor(commits []*commit) (*conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*connectTimeout)
 	defer cancel()
-	return g.pool.take(ctx, g.pool.short)
+	return g.pool.take(ctx, nil, g.pool.short)
 }
 
 var errForgotten = fault.New(fault.Internal, "a change was lost before it was sent")

@@ -47,7 +47,7 @@ func (g *group) settle(c *commit) {
 func (g *group) inquire(c *commit) (fate, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*connectTimeout)
 	defer cancel()
-	conn, err := g.pool.take(ctx, g.pool.short)
+	conn, err := g.pool.take(ctx, nil, g.pool.short)
 	if err != nil {
 		return fateUnknown, err
 	}

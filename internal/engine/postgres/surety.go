@@ -74,9 +74,9 @@ func (s *surety) close() {
 	}
 }
 
-// assured waits until what was asked then, over a connection of that age, may be believed. An
-// error says that it may not.
-func (p *pool) assured(ctx context.Context, age uint64, asked time.Time) error {
+// assured waits until what was asked then, over a connection of that age, may be believed, as
+// long as the call is patient. An error says that it may not.
+func (p *pool) assured(ctx context.Context, r *retry, age uint64, asked time.Time) error {
 	if p.opt.without.surety {
 		return nil
 	}
@@ -95,6 +95,10 @@ func (p *pool) assured(ctx context.Context, age uint64, asked time.Time) error {
 		case <-ctx.Done():
 			rest()
 			return ctx.Err()
+		case <-r.limit():
+			rest()
+			r.over = true
+			return errSure
 		}
 		if q.err != nil {
 			return q.err

@@ -92,7 +92,7 @@ func TestFullDiskIsRead(t *testing.T) {
 	}
 	// What is refused and what is locked waits for the replica, which is proved by its absence.
 	p := a.member(0).pool
-	c, err := p.take(t.Context(), p.short)
+	c, err := p.take(t.Context(), nil, p.short)
 	if err != nil {
 		t.Fatal(err)
 	}

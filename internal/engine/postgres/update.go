@@ -382,23 +382,28 @@ func (u *updating) join(w *writer, row *rowLock) (*commit, error) {
 	return c, nil
 }
 
-// await waits for a commit and tells whether fn is to run again.
+// await waits for a commit and tells whether fn is to run again. What a carrier has taken is
+// waited for, whatever that takes; what has not been sent is given up when the patience is over,
+// or the caller has gone. Others' commits, that only prove what fn has read, stay.
 func (u *updating) await(c *commit) error {
-	rest := restOf(u.ctx)
-	defer rest()
-	for {
-		select {
-		case <-c.done:
-			// What was on its way before the Update began may have been made before it, and others'
-			// changes after that: it proves nothing.
-			if u.watcher && (c.err != nil || c == u.before) {
-				return errAgain
-			}
-			return c.err
-		case <-u.retry.limit():
-			u.retry.over = true
-			// What is under way is waited for; what has not been sent need not be.
-			u.s.abandon(c)
+	if u.watcher {
+		// What was on its way before the Update began may have been made before it, and others'
+		// changes after that: it proves nothing.
+		if err := u.until(c.done); err != nil {
+			return err
+		}
+		if c.err != nil || c == u.before {
+			return errAgain
+		}
+		return nil
+	}
+	if u.until(c.done) != nil {
+		u.s.abandon(c)
+		rest := restOf(u.ctx)
+		defer rest()
+		if <-c.done; errors.Is(c.err, errUnsent) && u.ctx.Err() != nil {
+			return u.ctx.Err()
 		}
 	}
+	return c.err
 }

@@ -189,7 +189,7 @@ func (v *viewing) learn(q query, a *answer) error {
 
 // open begins a transaction in which nothing changes.
 func (v *viewing) open() error {
-	c, err := v.g.pool.take(v.ctx, v.g.pool.long)
+	c, err := v.g.pool.take(v.ctx, v.retry, v.g.pool.long)
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (v *viewing) headNow() (now head, err error) {
 		return nil
 	})
 	if err == nil {
-		err = v.g.pool.assured(v.ctx, age, asked)
+		err = v.g.pool.assured(v.ctx, v.retry, age, asked)
 	}
 	if err == nil {
 		err = v.g.mayRead(v.ctx, v.s.id, now)

@@ -1,0 +1,261 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/martlet-mail/martlet/internal/engine"
+	"github.com/martlet-mail/martlet/internal/fault"
+)
+
+// little is a patience, and how long a caller stays, where what is waited for does not come before
+// the test has seen the end of them.
+const little = 50 * time.Millisecond
+
+// ends returns how a call ended, which is not to wait for what the test holds.
+func ends(t *testing.T, call func() error) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for what this test holds")
+		return nil
+	}
+}
+
+// patientOnly has a call wait for what the test holds: it fails when its patience is over, and when
+// its caller has gone.
+func patientOnly(t *testing.T, call func(ctx context.Context) error) {
+	t.Helper()
+	if err := ends(t, func() error { return call(engine.Patient(t.Context(), little)) }); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("without patience: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), little)
+	defer cancel()
+	if err := ends(t, func() error { return call(ctx) }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("whose caller has gone: %v", err)
+	}
+}
+
+// noCarriers has commits lie in the outbox until release, or until the test carries them.
+func noCarriers(e *Engine) (release func()) {
+	g := e.member(0).group
+	o := &g.outbox
+	o.mu.Lock()
+	o.running = carriers
+	o.mu.Unlock()
+	return sync.OnceFunc(func() {
+		o.mu.Lock()
+		o.running = 1
+		o.mu.Unlock()
+		g.work.Go(g.carry)
+	})
+}
+
+// lies waits until so many commits lie in the outbox.
+func lies(e *Engine, n int) {
+	o := &e.member(0).outbox
+	for there := -1; there != n; time.Sleep(time.Millisecond) {
+		o.mu.Lock()
+		there = len(o.list)
+		o.mu.Unlock()
+	}
+}
+
+// TestUnsentIsGivenUp: a change that no carrier has taken is given up, whether it is the next of its
+// shard or gathers behind that one, and is not made afterwards.
+func TestUnsentIsGivenUp(t *testing.T) {
+	a, b, _ := beside(t)
+	for id := range engine.Shard(2) {
+		putAll(t, a, id, "first", "0", "second", "0")
+		look(t, b, id, "first")
+	}
+	release := noCarriers(b)
+	defer release()
+	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 0, putting("first", "1")) })
+	lies(b, 0)
+	first := make(chan error, 1)
+	go func() { first <- b.Update(t.Context(), 1, putting("first", "1")) }()
+	lies(b, 1)
+	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 1, putting("second", "1")) })
+	release()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	for id, want := range []string{"0", "1"} {
+		if got := look(t, a, engine.Shard(id), "first"); got != want {
+			t.Errorf("shard %d: %s, not %s", id, got, want)
+		}
+		if got := look(t, a, engine.Shard(id), "second"); got != "0" {
+			t.Errorf("shard %d: what was given up is there: %s", id, got)
+		}
+	}
+	putAll(t, b, 0, "first", "2") // it goes on
+	if got := look(t, a, 0, "first"); got != "2" {
+		t.Error(got)
+	}
+}
+
+// TestUnsentOfOthers: what the patient have written beside one who gives up comes to be.
+func TestUnsentOfOthers(t *testing.T) {
+	a, b, _ := beside(t)
+	putAll(t, a, 1, "n", "0")
+	look(t, b, 1, "n")
+	release := noCarriers(b)
+	defer release()
+	third := make(chan error, 1)
+	go func() {
+		lies(b, 1)
+		third <- b.Update(t.Context(), 1, putting("third", "1")) // gathers
+	}()
+	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 1, putting("first", "1")) })
+	lies(b, 1)
+	release()
+	if err := <-third; err != nil {
+		t.Error(err)
+	}
+	if first, third := look(t, a, 1, "first"), look(t, a, 1, "third"); first != "" || third != "1" {
+		t.Errorf("first %q, third %q", first, third)
+	}
+}
+
+// TestSentIsWaitedFor: what a carrier has taken is waited for beyond all patience, since it may
+// come to be.
+func TestSentIsWaitedFor(t *testing.T) {
+	a, b, _ := beside(t)
+	for id := range engine.Shard(2) {
+		putAll(t, a, id, "x", "0")
+		look(t, b, id, "x")
+	}
+	defer noCarriers(b)()
+	impatient, cancel := context.WithTimeout(engine.Patient(t.Context(), little), little)
+	defer cancel()
+	sent := make(chan error, 1)
+	go func() { sent <- b.Update(impatient, 0, putting("x", "1")) }()
+	lies(b, 1)
+	g := b.member(0).group
+	load := g.outbox.take()
+	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 1, putting("x", "1")) }) // by now the first one's is over
+	select {
+	case err := <-sent:
+		t.Fatalf("it has ended before anybody knows how: %v", err)
+	default:
+	}
+	g.send(load)
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if got := look(t, a, 0, "x"); got != "1" {
+		t.Error(got)
+	}
+}
+
+// TestProofIsPatientOnly: who has only read, and waits for another's commit to prove what that was,
+// leaves when the patience is over; the other's commit stays.
+func TestProofIsPatientOnly(t *testing.T) {
+	a, b, _ := beside(t)
+	putAll(t, a, 1, "x", "0")
+	look(t, b, 1, "x")
+	release := noCarriers(b)
+	defer release()
+	writes := make(chan error, 1)
+	go func() { writes <- b.Update(t.Context(), 1, putting("x", "1")) }()
+	lies(b, 1)
+	patientOnly(t, func(ctx context.Context) error {
+		return b.Update(ctx, 1, func(w engine.Writer) error { _, _, err := w.Get([]byte("x")); return err })
+	})
+	lies(b, 1)
+	release()
+	if err := <-writes; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSlotIsPatientOnly: who waits for a connection that others have does so as long as he is
+// patient.
+func TestSlotIsPatientOnly(t *testing.T) {
+	a, b, _ := beside(t)
+	putAll(t, a, 1, "x", "0", "y", "0", "z", "0")
+	p := b.member(0).pool
+	for name, c := range map[string]struct {
+		slots chan int
+		call  func(ctx context.Context) error
+	}{
+		"a View": {p.short, func(ctx context.Context) error {
+			return b.View(ctx, 77, func(r engine.Reader) error { _, _, err := r.Get([]byte("x")); return err })
+		}},
+		"a moment": {p.long, func(ctx context.Context) error {
+			return b.View(ctx, 1, func(r engine.Reader) error {
+				for _, k := range []string{"x", "y", "z"} {
+					if _, _, err := r.Get([]byte(k)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}},
+		"a place": {p.long, func(ctx context.Context) error {
+			_, err := b.ground(0).read(ctx, call{stPlace, []any{int64(acct)}})
+			return err
+		}},
+		"a mark": {p.long, func(ctx context.Context) error {
+			return b.ground(0).tx(ctx, nil, func(rows) ([]call, error) { return []call{{stMeta, []any{groupMark}}}, nil })
+		}},
+		"a body": {p.short, func(ctx context.Context) error {
+			return poolShelf{p}.ask(ctx, nil, stMeta, groupMark)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range cap(c.slots) {
+				slot := <-c.slots
+				defer func() { c.slots <- slot }()
+			}
+			patientOnly(t, c.call)
+		})
+	}
+}
+
+// TestSuretyIsPatientOnly: who waits for a commit that proves that the server is the primary does
+// so as long as he is patient.
+func TestSuretyIsPatientOnly(t *testing.T) {
+	_, b, wire := beside(t, func(o *Options) { o.statement = time.Hour })
+	id := atomic.Uint64{} // of shards that nobody knows
+	see := func(ctx context.Context) error {
+		s := &b.member(0).pool.surety
+		s.mu.Lock()
+		s.sent = time.Time{} // long ago
+		s.mu.Unlock()
+		return b.View(ctx, engine.Shard(id.Add(1)), func(r engine.Reader) error { _, _, err := r.Get([]byte("x")); return err })
+	}
+	if err := see(t.Context()); err != nil { // for which it makes a connection
+		t.Fatal(err)
+	}
+	caught, release := wire.Hold("m_fence")
+	defer release()
+	first := make(chan error, 1)
+	go func() { first <- see(t.Context()) }()
+	<-caught
+	patientOnly(t, see)
+	release()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPatienceBeginsWithTheCall: what the first attempt took counts.
+func TestPatienceBeginsWithTheCall(t *testing.T) {
+	_, b, _ := beside(t)
+	r := b.member(0).pool.retry(engine.Patient(t.Context(), 2*firstPause))
+	defer r.stop()
+	time.Sleep(3 * firstPause) // the first attempt
+	if err := r.again(errReach); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("there is to be another attempt: %v", err)
+	}
+}
