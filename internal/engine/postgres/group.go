@@ -25,9 +25,10 @@ type group struct {
 
 	mu     sync.Mutex
 	shards map[engine.Shard]*shard
-	used   list.List    // of *shard that can give something, the one used last in front
-	bytes  int64        // of all
-	most   atomic.Int64 // of them
+	heard  map[engine.Shard]*shard // those of them that have ears
+	used   list.List               // of *shard that can give something, the one used last in front
+	bytes  int64                   // of all
+	most   atomic.Int64            // of them
 
 	proofs proofs
 	outbox outbox
@@ -45,7 +46,7 @@ func newGroup(opt *Options, stats *Stats, number int64) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &group{opt: opt, stats: stats, pool: p, home: number, shards: map[engine.Shard]*shard{}}
+	g := &group{opt: opt, stats: stats, pool: p, home: number, shards: map[engine.Shard]*shard{}, heard: map[engine.Shard]*shard{}}
 	g.life, g.end = context.WithCancel(context.Background())
 	g.most.Store(opt.CacheBytes)
 	return g, nil

@@ -141,8 +141,8 @@ func (g *group) heed(payload string) {
 func (g *group) matters(id engine.Shard) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := g.shards[id]
-	return s != nil && s.ears.Load() > 0
+	_, there := g.heard[id]
+	return there
 }
 
 // speak sends hints, some milliseconds' worth at a time, on a connection of its own, whose
@@ -256,10 +256,8 @@ func (g *group) awaited() (ids []engine.Shard) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.opt.without.poll {
-		for id, s := range g.shards {
-			if s.ears.Load() > 0 {
-				ids = append(ids, id)
-			}
+		for id := range g.heard {
+			ids = append(ids, id)
 		}
 	}
 	if len(ids) == 0 {

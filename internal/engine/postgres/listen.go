@@ -22,13 +22,13 @@ func (g *group) watch(id engine.Shard, ticks chan struct{}) (stop func()) {
 	}
 	s.watch[ticks] = struct{}{}
 	s.hear.Unlock()
-	s.ears.Add(1)
+	g.addEars(s, 1)
 	g.measure(s) // as one that is here to be listened to
 	return sync.OnceFunc(func() {
 		s.hear.Lock()
 		delete(s.watch, ticks)
 		s.hear.Unlock()
-		s.ears.Add(-1)
+		g.addEars(s, -1)
 		g.leave(s)
 	})
 }
@@ -43,16 +43,28 @@ func (g *group) listenTo(id engine.Shard, fn func()) (stop func()) {
 	}
 	s.foreign[l] = struct{}{}
 	s.hear.Unlock()
-	s.ears.Add(1)
+	g.addEars(s, 1)
 	g.measure(s) // as one that is here to be listened to
 	return sync.OnceFunc(func() {
 		l.stopped.Store(true)
 		s.hear.Lock()
 		delete(s.foreign, l)
 		s.hear.Unlock()
-		s.ears.Add(-1)
+		g.addEars(s, -1)
 		g.leave(s)
 	})
+}
+
+// addEars counts who listens to a shard, and keeps the list of those with any: to look for them
+// among all that are in memory would hold everybody up.
+func (g *group) addEars(s *shard, n int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.ears.Add(n) > 0 {
+		g.heard[s.id] = s
+	} else {
+		delete(g.heard, s.id)
+	}
 }
 
 // tellForeign calls those who listen to what other nodes do, and ticks. The caller holds
