@@ -30,11 +30,12 @@ type conn struct {
 	prepared map[*statement]bool // false: perhaps
 	fresh    []*statement        // prepared by what is being sent
 
-	out    []byte // to be sent
-	opened int    // where the message begins that is being written
-	sent   int    // statements in out
-	warned bool   // the server does not vouch for the last commit
-	broken error  // why the connection is of no use any more
+	out     []byte // to be sent
+	opened  int    // where the message begins that is being written
+	sent    int    // statements in out
+	hurries bool   // the server ends transactions that go on with nothing
+	warned  bool   // the server does not vouch for the last commit
+	broken  error  // why the connection is of no use any more
 
 	heard func(payload string) // of notifications
 	alive func() bool          // whether a late answer may still come; nil: no

@@ -110,24 +110,34 @@ func TestUnsentOfOthers(t *testing.T) {
 	look(t, b, 1, "n")
 	release := noCarriers(b)
 	defer release()
-	third := make(chan error, 1)
-	go func() {
-		lies(b, 1)
-		third <- b.Update(t.Context(), 1, putting("third", "1")) // gathers
-	}()
-	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 1, putting("first", "1")) })
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- b.Update(ctx, 1, putting("first", "1")) }()
 	lies(b, 1)
-	release()
-	if err := <-third; err != nil {
+	go func() { second <- b.Update(t.Context(), 1, putting("second", "1")) }()
+	s := used(t, b, 1)
+	for gathers := false; !gathers; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		gathers = s.waiting != nil
+		s.mu.Unlock()
+	}
+	leave()
+	if err := ends(t, func() error { return <-first }); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if first, third := look(t, a, 1, "first"), look(t, a, 1, "third"); first != "" || third != "1" {
-		t.Errorf("first %q, third %q", first, third)
+	lies(b, 1)
+	release()
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+	if first, second := look(t, a, 1, "first"), look(t, a, 1, "second"); first != "" || second != "1" {
+		t.Errorf("first %q, second %q", first, second)
 	}
 }
 
-// TestSentIsWaitedFor: what a carrier has taken is waited for beyond all patience, since it may
-// come to be.
+// TestSentIsWaitedFor: what a carrier has taken is waited for though the caller has gone, since it
+// may come to be.
 func TestSentIsWaitedFor(t *testing.T) {
 	a, b, _ := beside(t)
 	for id := range engine.Shard(2) {
@@ -135,14 +145,15 @@ func TestSentIsWaitedFor(t *testing.T) {
 		look(t, b, id, "x")
 	}
 	defer noCarriers(b)()
-	impatient, cancel := context.WithTimeout(engine.Patient(t.Context(), little), little)
-	defer cancel()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
 	sent := make(chan error, 1)
-	go func() { sent <- b.Update(impatient, 0, putting("x", "1")) }()
+	go func() { sent <- b.Update(ctx, 0, putting("x", "1")) }()
 	lies(b, 1)
 	g := b.member(0).group
 	load := g.outbox.take()
-	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 1, putting("x", "1")) }) // by now the first one's is over
+	leave()
+	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 1, putting("x", "1")) }) // the first one has noticed by now
 	select {
 	case err := <-sent:
 		t.Fatalf("it has ended before anybody knows how: %v", err)

@@ -326,7 +326,6 @@ var session = []string{
 	"SET tcp_keepalives_idle = 10",
 	"SET tcp_keepalives_interval = 3",
 	"SET tcp_keepalives_count = 3",
-	"SET idle_in_transaction_session_timeout = '5min'",
 	"SET statement_timeout = 0",
 	"SET lock_timeout = 0",
 	"SET plan_cache_mode = force_generic_plan",
@@ -340,6 +339,15 @@ var session = []string{
 	"SET client_min_messages = warning",
 }
 
+// holding is the setting by which a server ends transactions whose node stands still: its kernel
+// answers for it, so that nothing else would. They may hold rows that others wait for.
+func holding(d time.Duration) string {
+	return fmt.Sprintf("SET idle_in_transaction_session_timeout = %d", d.Milliseconds())
+}
+
+// stLinger is for a transaction that only reads: nobody waits for it.
+var stLinger = &statement{"m_linger", "SET LOCAL idle_in_transaction_session_timeout = '5min'"}
+
 // stGraze locks a row of meta: the one that the fence of the connection writes, or another if
 // that is not there.
 var stGraze = &statement{"m_graze", `SELECT key FROM meta WHERE key = $1::text OR key = 'format' ORDER BY key LIMIT 1 FOR UPDATE`}
@@ -349,9 +357,11 @@ var stFence = &statement{"m_fence", `INSERT INTO meta (key, value) VALUES ($1::t
 func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
 	end, _ := ctx.Deadline()
 	limit := min(p.opt.statement, connectTimeout, max(time.Until(end), time.Millisecond))
-	if _, err := c.script(limit, session...); err != nil {
+	list, err := c.script(limit, append([]string{holding(p.opt.hold)}, session...)...)
+	if err != nil {
 		return err
 	}
+	c.hurries = list[0] == nil
 	if err := p.recognize(c, limit); err != nil {
 		return err
 	}

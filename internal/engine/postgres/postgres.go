@@ -40,6 +40,7 @@ type Options struct {
 	Rand        io.Reader        // of tokens; must not repeat itself
 
 	statement time.Duration      // after which one that got no answer is given up; 0 is 5 seconds
+	hold      time.Duration      // after which the server ends a transaction that holds rows and goes on with nothing; 0 is 5 seconds
 	poll      time.Duration      // between two looks at shards that somebody watches; 0 is 2 seconds
 	beat      time.Duration      // between two signs of life of one who moves a shard; 0 is a second
 	tend      time.Duration      // between two looks at groups and moves; 0 is 5 seconds
@@ -69,7 +70,7 @@ type without struct {
 	young     bool // a Put of what is there does not make it young
 
 	foresight bool // reads keys when they are asked for
-	order     bool // takes the rows of several shards in any order
+	order     bool // takes the rows of several shards in any order, and waits for those that others hold
 }
 
 func (o Options) withDefaults() Options {
@@ -81,6 +82,7 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.statement = cmp.Or(o.statement, 5*time.Second)
+	o.hold = cmp.Or(o.hold, 5*time.Second)
 	o.poll = cmp.Or(o.poll, 2*time.Second)
 	o.gather = cmp.Or(o.gather, 3*time.Millisecond)
 	o.beat = cmp.Or(o.beat, time.Second)

@@ -232,15 +232,13 @@ func (g *group) bindSteps(c *conn, l *load, held bool) (guards [2]int) {
 		g.bindFirst(c, l.firsts)
 		n++
 	}
-	if len(l.olds) > 1 && !g.opt.without.order {
-		c.bind(stOrder, 1)
-		c.array(typeBigint, len(l.olds), func(i int) { c.int64(int64(l.olds[i].shard.id)) })
-		c.execute()
-		n++
-	}
 	if len(l.olds) > 0 {
 		guards[0] = n
-		g.bindGuard(c, stGuard, 7, l.olds)
+		st := stGuards
+		if held || g.opt.without.order {
+			st = stGuard
+		}
+		g.bindGuard(c, st, 7, l.olds)
 		c.execute()
 		n++
 	}
@@ -271,9 +269,9 @@ func (g *group) bindSteps(c *conn, l *load, held bool) (guards [2]int) {
 }
 
 func (g *group) bindGuardedPut(c *conn, l *load) {
-	st := stGuardedPut
-	if len(l.olds) > 1 && !g.opt.without.order {
-		st = stGuardedPuts
+	st := stGuardedPuts
+	if g.opt.without.order {
+		st = stGuardedPut
 	}
 	g.bindGuard(c, st, 10, l.olds)
 	bindKeys(c, l.puts, false)

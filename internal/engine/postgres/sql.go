@@ -1,7 +1,9 @@
 package postgres
 
-// order takes the rows of some shards, in their order.
-const order = `SELECT shard FROM shards WHERE shard = ANY ($1::bigint[]) ORDER BY shard FOR UPDATE`
+// order takes the rows of some shards, in their order: an UPDATE of several takes them in any
+// order, and two nodes would wait for each other. A row that somebody else holds is not waited
+// for, with the others held: it is left out.
+const order = `SELECT shard FROM shards WHERE shard = ANY ($1::bigint[]) ORDER BY shard FOR UPDATE SKIP LOCKED`
 
 // All statements of records. They keep to what CockroachDB, YugabyteDB and Citus have as
 // well; what is PostgreSQL's own is in schema.go and pool.go, and may fail.
@@ -42,14 +44,14 @@ UNION ALL (SELECT 0, 0, 0, 0, 0, NULL, n.key, (SELECT value FROM kv WHERE shard 
 	// A shard's row, kept from all others until the transaction ends.
 	stLock = &statement{"m_lock", `SELECT shard, epoch, home, state, version, token, recent FROM shards WHERE shard = $1::bigint FOR UPDATE`}
 
-	// The rows of shards that are about to change together, taken in their order by whoever
-	// does that: an UPDATE of several takes them in any order, and two nodes would wait for each
-	// other.
-	stOrder = &statement{"m_order", order}
-
-	// Some shards go from the states they are in to new ones.
+	// Some shards go from the states they are in to new ones, whoever holds their rows.
 	stGuard = &statement{"m_guard", `UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent)
+WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state < 2 AND s.version = n.version AND s.token = n.old RETURNING s.shard`}
+
+	// The same of those whose rows nobody else holds.
+	stGuards = &statement{"m_guards", `WITH o AS (` + order + `) UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent) JOIN o ON o.shard = n.shard
 WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state < 2 AND s.version = n.version AND s.token = n.old RETURNING s.shard`}
 
 	// And some have never been written.
@@ -75,7 +77,7 @@ SELECT n.shard, n.key, n.value FROM unnest($8::bigint[], $9::bytea[], $10::bytea
 ON CONFLICT (shard, key) DO UPDATE SET value = excluded.value)
 SELECT shard FROM g`}
 
-	// The same of several shards, whose rows are taken in their order first.
+	// The same of several shards, as far as nobody else holds their rows.
 	stGuardedPuts = &statement{"m_guardeds", `WITH o AS (` + order + `), g AS (UPDATE shards AS s SET version = s.version + 1, token = n.token, recent = n.recent
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[]) AS n(shard, epoch, version, old, token, recent) JOIN o ON o.shard = n.shard
 WHERE s.shard = n.shard AND s.epoch = n.epoch AND s.home = $7::bigint AND s.state < 2 AND s.version = n.version AND s.token = n.old RETURNING s.shard),

@@ -199,6 +199,10 @@ func (v *viewing) open() error {
 	v.tx = c
 	c.bind(stSnapshot, 0)
 	c.execute()
+	if c.hurries {
+		c.bind(stLinger, 0)
+		c.execute()
+	}
 	return nil
 }
 
