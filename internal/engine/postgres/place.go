@@ -20,7 +20,6 @@ const accountShards engine.Shard = 1 << 32
 var (
 	stPlace    = &statement{"g_place", "SELECT place FROM places WHERE shard = $1::bigint"}
 	stAddPlace = &statement{"g_add_place", "INSERT INTO places (shard, place, term) VALUES ($1::bigint, $2::bigint, 0) ON CONFLICT (shard) DO NOTHING"}
-	stLoads    = &statement{"g_loads", "SELECT place, count(*) FROM places GROUP BY place"}
 	stPlacesOf = &statement{"g_places_of", "SELECT shard, place FROM places WHERE shard = ANY ($1::bigint[])"}
 )
 
@@ -32,9 +31,8 @@ type places struct {
 	mu    sync.Mutex
 	known map[engine.Shard]int64
 
-	choosing sync.Mutex
-	loads    map[int64]int64 // accounts of each group, about
-	as       time.Time       // of when
+	loads map[int64]int64 // accounts of each group, about; nil: not yet counted
+	as    time.Time       // of when
 }
 
 func (p *places) get(id engine.Shard) (place int64, ok bool) {
@@ -85,45 +83,4 @@ func (e *Engine) placing(ctx context.Context, id engine.Shard) (place int64, err
 		err = fault.New(fault.Unavailable, "the account has just been given a place, and it is gone; try again")
 	}
 	return place, err
-}
-
-// loadsLast is for how long counts of accounts are used.
-const loadsLast = time.Minute
-
-// choose returns the group for one more account: the one with the fewest of those that take
-// any.
-func (e *Engine) choose(ctx context.Context) (int64, error) {
-	groups := e.all()
-	if len(groups) == 1 {
-		return 0, nil
-	}
-	e.places.choosing.Lock()
-	defer e.places.choosing.Unlock()
-	if now := time.Now(); e.places.loads == nil || now.Sub(e.places.as) > loadsLast {
-		read, err := e.ground(0).read(ctx, call{stLoads, nil})
-		if err != nil {
-			return 0, err
-		}
-		e.places.loads, e.places.as = map[int64]int64{}, now
-		for _, r := range read {
-			e.places.loads[number(r[0])] = number(r[1])
-		}
-	}
-	best := fewest(groups, e.places.loads)
-	e.places.loads[best]++
-	return best, nil
-}
-
-// fewest returns the group with the fewest accounts among those that are open, or among all.
-func fewest(groups []*member, loads map[int64]int64) int64 {
-	best := (*member)(nil)
-	for _, g := range groups {
-		switch {
-		case best == nil,
-			best.full && !g.full,
-			best.full == g.full && loads[g.home] < loads[best.home]:
-			best = g
-		}
-	}
-	return best.home
 }
