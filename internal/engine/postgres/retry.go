@@ -132,6 +132,8 @@ func passes(err error) bool {
 		return true
 	case r.code == "25006": // a primary that is none any more
 		return true
+	case r.code == "25P03": // this node stood still for too long in a transaction
+		return true
 	case r.code == "26000": // the statement is not prepared: an error came before it
 		return true
 	}

@@ -37,6 +37,21 @@ func TestRowOfWhoStandsStill(t *testing.T) {
 	}
 }
 
+// TestWhoStoodStillBeginsAgain: a transaction that the server has ended meanwhile is begun again.
+func TestWhoStoodStillBeginsAgain(t *testing.T) {
+	_, b, _ := beside(t, func(o *Options) { o.hold = 200 * time.Millisecond })
+	runs := 0
+	err := b.ground(0).tx(t.Context(), []call{{stPlaceRow, []any{int64(acct)}}}, func(rows) ([]call, error) {
+		if runs++; runs == 1 {
+			time.Sleep(3 * b.opt.hold)
+		}
+		return []call{{stAddPlace, []any{int64(acct), int64(0)}}}, nil
+	})
+	if err != nil || runs != 2 || placeOf(t, b, acct) != 0 {
+		t.Errorf("%v; it ran %d times", err, runs)
+	}
+}
+
 // TestMomentMayLast: a View that holds a moment still keeps nobody from anything, and may take its
 // time between two things that it reads.
 func TestMomentMayLast(t *testing.T) {
