@@ -24,6 +24,7 @@ func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte
 // TestCorpusByAppend stores each message with APPEND and reads it with FETCH: all
 // bytes must be the same, bare line ends and all. Those with NUL come back so as BINARY.
 func TestCorpusByAppend(t *testing.T) {
+	t.Parallel()
 	s := start(t, martlet.Options{})
 	w := dialIMAP(t, s, "alice")
 	w.ok("CREATE corpus")
@@ -215,6 +216,7 @@ func traced(got, original []byte) string {
 // TestCorpusThroughQueue submits each message for another host, which a DNS server of
 // the test names, and looks at what arrives there.
 func TestCorpusThroughQueue(t *testing.T) {
+	t.Parallel()
 	if against() != "" {
 		t.Skip("Dovecot has no queue")
 	}

@@ -39,6 +39,7 @@ SyncState *
 // TestDeletedMailByPrograms: programs that know nothing of it see what was deleted and take
 // it back, and so does the administrator.
 func TestDeletedMailByPrograms(t *testing.T) {
+	t.Parallel()
 	s := start(t, martlet.Options{Accounts: []string{"deleted"}, Set: map[string]string{"deleted.keep": `"30d"`}})
 	if s.Server == nil {
 		t.Skip("what deleted mail is kept in is named by us")

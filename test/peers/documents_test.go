@@ -25,6 +25,7 @@ const documentName = `o'n&"x"` // not known to the server: the documents are the
 // TestDocuments reads what the server tells of itself with programs that are not ours: the
 // profile by OpenSSL and Python's plistlib, the QR codes by a reader of such codes.
 func TestDocuments(t *testing.T) {
+	t.Parallel()
 	if against() != "" {
 		t.Skip("the documents are of our own server")
 	}

@@ -18,6 +18,7 @@ import (
 // TestGmailLabels lets programs that know Gmail's labels work with them: a script as
 // people write them, and offlineimap, which keeps them in a header of its copies.
 func TestGmailLabels(t *testing.T) {
+	t.Parallel()
 	s := start(t, martlet.Options{Accounts: []string{"script", "labels"}})
 	if s.Server == nil {
 		t.Skip("labels are not for every server")

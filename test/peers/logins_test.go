@@ -238,6 +238,7 @@ func TestClientCertificates(t *testing.T) {
 // neomutt takes a mechanism with channel binding as soon as there is one, and cannot do
 // it. The day the first half fails, the row in docs/quirks.md can go.
 func TestNeomuttPicks(t *testing.T) {
+	t.Parallel()
 	for binding, good := range map[string]bool{"true": false, "false": true} {
 		s := configured(t, "", map[string]string{"tls.channel_binding": binding})
 		a := s.account(t, "alice")
