@@ -178,14 +178,17 @@ func (formatted) offlineimap(t *testing.T, s *subject, f formatted) {
 	id := f.arrives(t, s)
 	os.MkdirAll(filepath.Join(f.home, "Mail"), 0o700)
 	p := program{name: "offlineimap", args: []string{"-c", f.file, "-o", "-1", "-u", "basic"}, home: f.home}
-	for range 2 {
-		// Its thread that reads may look at the connection while the other begins TLS on it; on a
-		// busy machine it then ends by itself.
-		if r := p.run(t); r.code == 0 || !strings.Contains(r.out+r.err, "[SSL] internal error") {
+	for try := 0; ; try++ {
+		r := p.run(t)
+		if r.code == 0 {
 			break
 		}
+		// Its thread that reads may look at the connection while the other begins TLS on it; on a
+		// busy machine it then ends by itself.
+		if try == 2 || !strings.Contains(r.out+r.err, "[SSL] internal error") {
+			t.Fatalf("%s ended with code %d\n%s\n%s", p, r.code, tail(r.out), tail(r.err))
+		}
 	}
-	p.succeed(t)
 	f.came(t, id)
 }
 
