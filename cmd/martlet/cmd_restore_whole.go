@@ -195,6 +195,10 @@ func (s *side) fill(ctx context.Context, from *backup.Opened, opt backup.Restore
 	if err := setMark(ctx, s.engine, restoreKey, underWay()); err != nil {
 		return done, err
 	}
+	err = s.shut(ctx, restoreCloses(s.name), func(what string) { opt.Problem(backup.Problem{What: what}) })
+	if err != nil {
+		return done, err
+	}
 	shards, err := s.engine.Shards(ctx)
 	for _, sh := range shards {
 		if err == nil && sh != carry.Shard {
@@ -213,6 +217,9 @@ func (s *side) fill(ctx context.Context, from *backup.Opened, opt backup.Restore
 		return done, err
 	}
 	if err := node.Raise(ctx, s.engine, storedFormat); err != nil { // what was written is of this form
+		return done, err
+	}
+	if err := s.reopen(ctx); err != nil {
 		return done, err
 	}
 	return done, setMark(ctx, s.engine, restoreKey, nil)

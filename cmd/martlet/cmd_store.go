@@ -56,6 +56,9 @@ func reopenStore(cmd *cobra.Command, args []string) error {
 		if m.source == nil {
 			return failed("the %s store has no such mark", name)
 		}
+		if err := s.reopen(ctx); err != nil {
+			return err
+		}
 		if err := setMark(ctx, s.engine, sourceKey, nil); err != nil {
 			return err
 		}

@@ -111,15 +111,17 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 	}
 	proved := false
 	defer func() {
-		if !proved { // what another run has marked stays
-			_, undone := swapMark(context.WithoutCancel(ctx), c.from.engine, mark.Run, before)
-			err = errors.Join(err, undone)
+		if !proved {
+			err = errors.Join(err, c.undo(context.WithoutCancel(ctx), mark, before))
 		}
 	}()
 	for _, s := range []*side{c.from, c.to} {
 		if err := s.alone(ctx, c.screen.waits); err != nil {
 			return err
 		}
+	}
+	if err := c.from.shut(ctx, mark.closes(c.from.name), c.screen.says); err != nil {
+		return err
 	}
 	if err := c.clearNodes(ctx); err != nil {
 		return err
@@ -135,7 +137,22 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return errors.Join(setMark(ctx, c.to.engine, provedKey, nil), c.tell(at))
+	mark.Done, mark.At = true, time.Now()
+	err = errors.Join(c.from.shut(ctx, mark.closes(c.from.name), func(string) {}), c.to.reopen(ctx), setMark(ctx, c.to.engine, provedKey, nil))
+	return errors.Join(err, c.tell(at))
+}
+
+// undo opens the source again, unless another run has marked it, before or since.
+func (c *storeCopy) undo(ctx context.Context, mark sourceMark, before *sourceMark) error {
+	m, err := readMarks(ctx, c.from.engine)
+	if err == nil && before == nil && m.source != nil && m.source.Run == mark.Run {
+		err = c.from.reopen(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = swapMark(ctx, c.from.engine, mark.Run, before)
+	return err
 }
 
 // begin marks the source as this run's. It returns what is to stand there again if the run
@@ -365,6 +382,12 @@ type copyScreen struct {
 
 func newCopyScreen(cmd *cobra.Command) *copyScreen {
 	return &copyScreen{json: wantsJSON(cmd), out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()}
+}
+
+// says tells of something that is amiss.
+func (s *copyScreen) says(what string) {
+	s.clear()
+	fmt.Fprintln(s.err, what)
 }
 
 // waits says that a node is watched.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -54,6 +55,9 @@ func (r *repairer) database(s *side) error {
 	if err := setMark(r.ctx, s.engine, mendingKey, underWay()); err != nil {
 		return err
 	}
+	if err := s.shut(r.ctx, mendingCloses(s.name), func(what string) { fmt.Fprintln(r.errOut, what) }); err != nil {
+		return err
+	}
 	done, err := r.begin()
 	if err != nil {
 		return err
@@ -68,5 +72,11 @@ func (r *repairer) database(s *side) error {
 	if err != nil {
 		return errors.Join(err, r.ctx.Err())
 	}
-	return r.end(done, func() error { return setMark(context.WithoutCancel(r.ctx), s.engine, mendingKey, nil) })
+	return r.end(done, func() error {
+		ctx := context.WithoutCancel(r.ctx)
+		if err := s.reopen(ctx); err != nil {
+			return err
+		}
+		return setMark(ctx, s.engine, mendingKey, nil)
+	})
 }

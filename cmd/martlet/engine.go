@@ -63,7 +63,7 @@ func (h *house) sharedOptions() postgres.Options {
 	s := &h.cfg.Store
 	o := postgres.Options{
 		URL: s.URL, Connections: s.Connections, CacheBytes: s.Memory("postgres"), Patience: time.Duration(s.Patience),
-		Node: nodeName(h.cfg), Over: int64(h.cfg.Blobs.Over), Log: h.log, Rand: rand.Reader,
+		Node: nodeName(h.cfg), Run: h.run, Over: int64(h.cfg.Blobs.Over), Log: h.log, Rand: rand.Reader,
 	} // bodies are dated by the database's clock, which is the same for all nodes
 	if !h.serving {
 		o.Brief, o.Connections, o.Patience = true, min(o.Connections, commandConnections), min(o.Patience, commandPatience)

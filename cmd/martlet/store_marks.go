@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
@@ -120,6 +121,22 @@ func setMark(ctx context.Context, e engine.Engine, key, value []byte) error {
 	})
 }
 
+// closes says why nobody may serve from the source of a copy.
+func (m *sourceMark) closes(name string) string {
+	if m.Done {
+		return fmt.Sprintf("the %s store was copied to %s on %s, which goes on since; set engine = %q in [store], or, to lose what has come there since: martlet store reopen %s", name, m.To, localTime(m.At), m.To, name)
+	}
+	return fmt.Sprintf("the %s store is being copied to %s since %s; let martlet store copy come to its end or run it again, or give the copy up: martlet store reopen %s", name, m.To, localTime(m.At), name)
+}
+
+func restoreCloses(name string) string {
+	return fmt.Sprintf("the %s store holds a part of a restore; run martlet restore --whole again", name)
+}
+
+func mendingCloses(name string) string {
+	return fmt.Sprintf("a repair of the %s store has not come to its end; run martlet verify --repair again", name)
+}
+
 // mayServe returns why nobody may serve from a store, nil if one may.
 func mayServe(ctx context.Context, e engine.Engine, name string) error {
 	from, unfinished, err := carry.Unfinished(ctx, e)
@@ -134,13 +151,11 @@ func mayServe(ctx context.Context, e engine.Engine, name string) error {
 	case err != nil:
 		return err
 	case m.restored:
-		return failed("the %s store holds a part of a restore; run martlet restore --whole again", name)
+		return failed("%s", restoreCloses(name))
 	case m.mending:
-		return failed("a repair of the %s store has not come to its end; run martlet verify --repair again", name)
-	case m.source != nil && m.source.Done:
-		return failed("the %s store was copied to %s on %s, which goes on since; set engine = %q in [store], or, to lose what has come there since: martlet store reopen %s", name, m.source.To, localTime(m.source.At), m.source.To, name)
+		return failed("%s", mendingCloses(name))
 	case m.source != nil:
-		return failed("the %s store is being copied to %s since %s; let martlet store copy come to its end or run it again, or give the copy up: martlet store reopen %s", name, m.source.To, localTime(m.source.At), name)
+		return failed("%s", m.source.closes(name))
 	}
 	return nil
 }

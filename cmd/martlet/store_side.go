@@ -38,7 +38,7 @@ func openSide(ctx context.Context, cfg *conf.Config, name string, mayCreate bool
 	if cfg.Store.URL == "" {
 		return nil, misused("the configuration names no database: set engine = \"postgres\" and url in [store], and [blobs] if large bodies are to go to an object store; then run the command again, before a server is started")
 	}
-	h := &house{cfg: cfg, log: log}
+	h := &house{cfg: cfg, log: log, run: rand.Text()}
 	e, err := h.openShared(ctx)
 	if err != nil {
 		h.leave()
@@ -149,6 +149,39 @@ func (s *side) still(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// shutter is an engine whose database can be kept from others.
+type shutter interface {
+	Shut(ctx context.Context, why string) error
+	Reopen(ctx context.Context) error
+}
+
+// shut keeps others from a database that is to be read or filled as a whole, until reopen: a
+// process that was asleep for longer than alone looks wakes to find its connections gone. say is
+// told if the database cannot do that.
+func (s *side) shut(ctx context.Context, why string, say func(string)) error {
+	e, ok := s.engine.(shutter)
+	if !ok {
+		return nil
+	}
+	err := e.Shut(ctx, why)
+	if fault.Is(err, fault.Unsupported) {
+		say(fault.Say(err) + ": make sure that no process is asleep that worked on " + s.where)
+		return nil
+	}
+	if fault.Is(err, fault.Busy) {
+		return failed("%s", fault.Say(err))
+	}
+	return err
+}
+
+// reopen lets others in again. Marks go after it: whoever is cut short between the two leaves those.
+func (s *side) reopen(ctx context.Context) error {
+	if e, ok := s.engine.(shutter); ok {
+		return e.Reopen(ctx)
+	}
+	return nil
 }
 
 // passing tells whether a shard holds only what processes that work on the store tell each other

@@ -61,6 +61,7 @@ type house struct {
 
 	work func(ctx context.Context, account string) (context.Context, func()) // takes turns for accounts; nil: nobody else works
 
+	run     string      // a word of one that may keep others from a database; "": it may not
 	node    *node.Node  // knows who shares the store
 	goodbye func()      // tells them that this one leaves
 	sending atomic.Bool // it is the one that sends reports

@@ -58,6 +58,9 @@ func (g *group) start(ctx context.Context) error {
 		return err
 	}
 	c, err := g.pool.take(ctx, nil, g.pool.short)
+	if closed := shutFault(err); closed != nil {
+		return closed
+	}
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, g.pool.trouble(), err)
 	}

@@ -47,6 +47,7 @@ type pool struct {
 	pulse *conn // by which it is known whether the server works; of the lock beat
 
 	surety surety
+	shuts  atomic.Bool             // this process has shut the database for others
 	meant  func(mark string) error // tells of the mark of a database whether it is the one; nil: any is
 }
 
@@ -60,7 +61,10 @@ func newPool(opt *Options, stats *Stats) (*pool, error) {
 	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > time.Hour {
 		cfg.ConnectTimeout = connectTimeout
 	}
-	if cfg.RuntimeParams["application_name"] == "" {
+	switch { // the server keeps 63 bytes of it
+	case opt.Run != "":
+		cfg.RuntimeParams["application_name"] = "martlet " + opt.Run
+	case cfg.RuntimeParams["application_name"] == "":
 		cfg.RuntimeParams["application_name"] = strings.TrimSpace("martlet " + opt.Node)
 	}
 	p := &pool{opt: opt, stats: stats, plain: cfg, hosts: hostsOf(cfg)}
@@ -198,6 +202,10 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 		}
 		if c != nil {
 			_ = c.wire.Close()
+		}
+		if closed := shutFault(err); closed != nil { // by who works on it: no other will do, and no patience
+			p.down.Store(&closed)
+			return nil, closed
 		}
 		p.lonely.unless(p.hosts[n], err)
 		asked = append(asked, p.hosts[n])
@@ -368,16 +376,20 @@ func (p *pool) begin(ctx context.Context, c *conn, slot int) error {
 	return p.confirm(c, slot, limit)
 }
 
-// recognize tells whether a connection leads to the database that is meant.
+// recognize tells whether a connection leads to the database that is meant, and may be used.
 func (p *pool) recognize(c *conn, limit time.Duration) error {
-	mark := ""
+	var marks [2]string
 	c.call(stMeta, []any{groupMark})
-	_, err := c.run(limit, func(_ int, row [][]byte) error {
-		mark = string(row[0])
+	c.call(stMeta, []any{shutMark})
+	_, err := c.run(limit, func(i int, row [][]byte) error {
+		marks[i] = string(row[0])
 		return nil
 	})
 	if err == nil && p.meant != nil {
-		err = p.meant(mark)
+		err = p.meant(marks[0])
+	}
+	if err == nil {
+		err = p.admits(marks[1])
 	}
 	return err
 }

@@ -32,6 +32,7 @@ type Options struct {
 	CacheBytes  int64            // of records in memory, over all shards; 0 is 32 MB
 	Patience    time.Duration    // how long calls wait for a database that cannot be reached; 0 is a minute
 	Node        string           // the name of this process beside others
+	Run         string           // a word drawn by who may shut the databases for others, and come where others did; "": none
 	Brief       bool             // it ends soon, and goes on with nothing that others have begun
 	Objects     Objects          // where large bodies lie; nil: in the database
 	Over        int64            // bodies with more bytes than this are large; 0 is 64 KB
@@ -63,6 +64,7 @@ type without struct {
 	surety bool // believes a primary that confirms no commit
 	graze  bool // asks a server that refuses commits for no other
 	freeze bool // moves shards without telling those who write
+	ending bool // shuts a database and ends no connection
 
 	uploads   bool // objects are named by their blob alone
 	orphanAge bool // orphans of any age are removed
@@ -202,6 +204,9 @@ func (e *Engine) Close() error {
 func (e *Engine) Healthy() error {
 	p := e.member(0).pool
 	if down := p.down.Load(); down != nil {
+		if closed := shutFault(*down); closed != nil {
+			return closed
+		}
 		return fault.Wrap(fault.Unavailable, p.trouble(), *down)
 	}
 	return nil

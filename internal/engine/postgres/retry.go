@@ -54,6 +54,9 @@ func (r *retry) bounded(ctx context.Context) context.Context {
 
 // again waits before the next attempt, or returns why there is to be none.
 func (r *retry) again(cause error) error {
+	if closed := shutFault(cause); closed != nil {
+		return closed
+	}
 	if !passes(cause) {
 		return fault.Wrap(fault.Unavailable, "the database cannot be used", cause)
 	}
@@ -117,6 +120,9 @@ func final(ctx context.Context, err error) bool {
 
 // passes tells whether an error is one that waiting may mend.
 func passes(err error) bool {
+	if shutFault(err) != nil {
+		return false
+	}
 	var u *unreached
 	if errors.As(err, &u) && u.refuses {
 		return false
@@ -138,6 +144,15 @@ func passes(err error) bool {
 		return true
 	}
 	return false
+}
+
+// shutFault returns what a call is told that met a database which is shut, nil if err is not of one.
+func shutFault(err error) error {
+	var s *shut
+	if !errors.As(err, &s) {
+		return nil
+	}
+	return fault.Wrap(fault.Unavailable, "the database is shut: "+s.why, err)
 }
 
 // leavesOpen tells whether nobody knows what became of a commit that ended with an error: its
