@@ -15,13 +15,16 @@ var (
 
 	stFewLoads = &statement{"g_few_loads", "SELECT place, count(*) FROM (SELECT place FROM places ORDER BY shard LIMIT $1::bigint) AS p GROUP BY place"}
 	stEdges    = &statement{"g_edges", "SELECT min(shard), max(shard) FROM places"}
-	stSampled  = &statement{"g_sampled", "SELECT (SELECT place FROM places WHERE shard >= n.at ORDER BY shard LIMIT 1) FROM unnest($1::bigint[]) AS n(at)"}
+	stSampled  = &statement{"g_sampled", "SELECT n.at, (SELECT shard FROM places WHERE shard >= n.at ORDER BY shard LIMIT 1), (SELECT place FROM places WHERE shard >= n.at ORDER BY shard LIMIT 1) FROM unnest($1::bigint[]) AS n(at)"}
 )
 
 const (
 	loadsLast   = time.Minute // for which counts of accounts are used
 	mostCounted = 8192        // accounts that are counted
 	samples     = 1024        // that are looked at of more
+	near        = 16          // numbers between a point that was drawn and an account that is taken for it
+	enough      = 32          // of those, to go by them alone
+	narrow      = 1 << 24     // numbers among which all accounts may be counted
 )
 
 // choose returns the group for one more account: the one with the fewest of those that take
@@ -72,40 +75,70 @@ func (p *places) note(loads map[int64]int64, as time.Time) {
 }
 
 // countPlaces returns how many accounts each group has, or, where there are many, the proportion
-// of that. It looks at what follows numbers that are drawn, so accounts behind a gap weigh more:
-// that says nothing of their group.
+// of that.
 func countPlaces(read func(call) ([][][]byte, error), draw func() int64) (map[int64]int64, error) {
-	loads, total := map[int64]int64{}, int64(0)
-	few, err := read(call{stFewLoads, []any{int64(mostCounted)}})
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range few {
-		loads[number(r[0])] = number(r[1])
-		total += number(r[1])
-	}
-	if total < mostCounted {
-		return loads, nil
+	few, total, err := tally(read, call{stFewLoads, []any{int64(mostCounted)}})
+	if err != nil || total < mostCounted {
+		return few, err
 	}
 	edges, err := read(call{stEdges, nil})
 	if err != nil {
 		return nil, err
 	}
 	first, last := number(edges[0][0]), number(edges[0][1])
+	loads, err := samplePlaces(read, draw, first, last)
+	if loads != nil || err != nil {
+		return loads, err
+	}
+	loads, _, err = tally(read, call{stLoads, nil})
+	return loads, err
+}
+
+// tally returns what a statement has counted, and the sum.
+func tally(read func(call) ([][][]byte, error), k call) (map[int64]int64, int64, error) {
+	loads, total := map[int64]int64{}, int64(0)
+	list, err := read(k)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, r := range list {
+		loads[number(r[0])] = number(r[1])
+		total += number(r[1])
+	}
+	return loads, total, nil
+}
+
+// samplePlaces looks at the accounts that follow numbers that are drawn. Numbers are given one after
+// another and leap now and then (as after a restore): an account behind such a gap would be hit again
+// and again, and its group pass for full. So those count that lie near the point. Where they are too
+// few there are not many accounts for so many numbers, and the result is nil, or, if the numbers are too many
+// to be sure of that, it is of all points.
+func samplePlaces(read func(call) ([][][]byte, error), draw func() int64, first, last int64) (map[int64]int64, error) {
+	span := uint64(last) - uint64(first)
 	points := make([]int64, samples)
 	for i := range points {
-		share, _ := bits.Mul64(uint64(draw()), uint64(last)-uint64(first))
+		share, _ := bits.Mul64(uint64(draw()), span)
 		points[i] = first + int64(share)
 	}
-	some, err := read(call{stSampled, []any{points}})
+	list, err := read(call{stSampled, []any{points}})
 	if err != nil {
 		return nil, err
 	}
-	clear(loads)
-	for _, r := range some {
-		loads[number(r[0])] += mostCounted / samples
+	every, next, hits := map[int64]int64{}, map[int64]int64{}, 0
+	for _, r := range list {
+		every[number(r[2])] += mostCounted / samples
+		if number(r[1])-number(r[0]) < near {
+			next[number(r[2])] += mostCounted / samples
+			hits++
+		}
 	}
-	return loads, nil
+	switch {
+	case hits >= enough:
+		return next, nil
+	case span < narrow:
+		return nil, nil
+	}
+	return every, nil
 }
 
 // fewest returns the group with the fewest accounts among those that are open, or among all.
