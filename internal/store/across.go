@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
@@ -96,6 +97,9 @@ func (a *Account) MoveTo(ctx context.Context, from mail.MailboxID, set mail.UIDS
 	_, stay, err := a.expunge(ctx, from, going, false, a.store.opt.Keep.For > 0)
 	if err == nil {
 		return moved, nil
+	}
+	if errors.Is(err, ErrSetBack) { // who knows what is here still
+		stay = nil
 	}
 	var gone []Moved
 	for i, in := range copies {

@@ -65,6 +65,7 @@ func TestMoveToCutShort(t *testing.T) {
 	}{
 		"at first":        {cutEngine{left: 1, err: gone}, n, 0},
 		"in the midst":    {cutEngine{left: 2, err: gone}, n - bulkPages, bulkPages},
+		"set back":        {cutEngine{left: 2, err: ErrSetBack}, n - bulkPages, n},
 		"in doubt, made":  {cutEngine{left: 2, err: unknown, made: true}, n - 2*bulkPages, 2 * bulkPages},
 		"in doubt, not":   {cutEngine{left: 2, err: unknown}, n - bulkPages, 2 * bulkPages},
 		"in doubt, first": {cutEngine{left: 1, err: unknown, made: true}, n - bulkPages, bulkPages},
