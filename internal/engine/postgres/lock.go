@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 )
@@ -96,6 +97,42 @@ func (r *rowLock) ask(ctx context.Context, id engine.Shard) error {
 		r.unlock()
 	}
 	return err
+}
+
+// during runs a function under the lock, if there is one, and shows the server meanwhile that this
+// node works: it ends the transaction of one that stands still.
+func (r *rowLock) during(fn func() error) error {
+	if r == nil || r.c == nil {
+		return fn()
+	}
+	end, ended := make(chan struct{}), make(chan struct{})
+	r.g.work.Go(func() {
+		defer close(ended)
+		r.beat(end)
+	})
+	defer func() { // also when fn panics
+		close(end)
+		<-ended
+	}()
+	return fn()
+}
+
+// beat gives signs of life until end. If one fails, the commit finds its connection broken.
+func (r *rowLock) beat(end <-chan struct{}) {
+	next := time.NewTimer(r.g.opt.hold / 4)
+	defer next.Stop()
+	for r.c.broken == nil {
+		select {
+		case <-end:
+			return
+		case <-next.C:
+			r.c.call(stPulse, nil)
+			if _, err := r.c.run(r.g.opt.statement, nil); err != nil {
+				_ = r.c.breaks(err) // the lock is gone
+			}
+			next.Reset(r.g.opt.hold / 4)
+		}
+	}
 }
 
 // take hands the lock over to a commit.

@@ -52,6 +52,26 @@ func TestWhoStoodStillBeginsAgain(t *testing.T) {
 	}
 }
 
+// TestWorkUnderRowMayLast: a node that works with a row in its hand does not stand still, however long
+// the function takes.
+func TestWorkUnderRowMayLast(t *testing.T) {
+	a, b, _ := beside(t, func(o *Options) { o.hold = 400 * time.Millisecond })
+	putAll(t, a, 1, "n", "0")
+	runs := 0
+	err := clashed(t.Context(), used(t, b, 1), func(w engine.Writer) error {
+		if runs++; runs == 1 {
+			time.Sleep(3 * b.opt.hold)
+		}
+		return add(w)
+	})
+	if doubts := b.Stats().Doubts.Load(); err != nil || runs != 1 || doubts != 0 {
+		t.Errorf("%v; it ran %d times, and %d were in doubt", err, runs, doubts)
+	}
+	if n := number1(t, a); n != 1 {
+		t.Errorf("%d, not 1", n)
+	}
+}
+
 // TestMomentMayLast: a View that holds a moment still keeps nobody from anything, and may take its
 // time between two things that it reads.
 func TestMomentMayLast(t *testing.T) {

@@ -89,7 +89,7 @@ func (u *updating) inTurn(fn func(engine.Writer) error) (*commit, error) {
 		return nil, u.overtaken(fly)
 	}
 	u.watcher = false
-	u.result = fn(w)
+	u.result = row.during(func() error { return fn(w) })
 	switch {
 	case w.reader.err != nil:
 		u.outdated(w)
