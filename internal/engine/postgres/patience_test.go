@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,5 +269,36 @@ func TestPatienceBeginsWithTheCall(t *testing.T) {
 	time.Sleep(3 * firstPause) // the first attempt
 	if err := r.again(errReach); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("there is to be another attempt: %v", err)
+	}
+}
+
+// TestWorkIsNoWaiting: a function that takes longer than the call is patient does not wear out its
+// patience: the database is well.
+func TestWorkIsNoWaiting(t *testing.T) {
+	a, b, _ := beside(t)
+	putAll(t, a, 1, "x", "0", "y", "0", "z", "0")
+	look(t, b, 1, "x")
+	const patience = 100 * time.Millisecond
+	for i := range 10 {
+		err := b.Update(engine.Patient(t.Context(), patience), 1, func(w engine.Writer) error {
+			time.Sleep(patience + 20*time.Millisecond)
+			return w.Put([]byte("x"), []byte(strconv.Itoa(i)))
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	putAll(t, a, 1, "x", "1") // b knows nothing of y and z
+	err := b.View(engine.Patient(t.Context(), patience), 1, func(r engine.Reader) error {
+		for _, k := range []string{"x", "y", "z"} {
+			if _, _, err := r.Get([]byte(k)); err != nil {
+				return err
+			}
+			time.Sleep(suretyLasts + patience) // so that the server is asked again whether it is the primary
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

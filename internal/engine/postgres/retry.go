@@ -16,6 +16,7 @@ type retry struct {
 	pool  *pool
 	ctx   context.Context
 	until time.Time   // the patience lasts
+	works time.Time   // since when the caller's function works
 	timer *time.Timer // runs since the call first had to wait
 	over  bool
 	pause time.Duration
@@ -40,6 +41,17 @@ func (r *retry) limit() <-chan time.Time {
 		r.timer = time.NewTimer(time.Until(r.until))
 	}
 	return r.timer.C
+}
+
+// begins is told that the caller's function goes on, and rests that it ends or waits for us: what it
+// takes itself is no waiting, and does not wear out the patience.
+func (r *retry) begins() { r.works = time.Now() }
+
+func (r *retry) rests() {
+	r.until = r.until.Add(time.Since(r.works))
+	if r.timer != nil && !r.over {
+		r.timer.Reset(time.Until(r.until))
+	}
 }
 
 // bounded is the call's context for a connection that is made for it, which need not last longer

@@ -89,7 +89,9 @@ func (u *updating) inTurn(fn func(engine.Writer) error) (*commit, error) {
 		return nil, u.overtaken(fly)
 	}
 	u.watcher = false
+	u.retry.begins()
 	u.result = row.during(func() error { return fn(w) })
+	u.retry.rests()
 	switch {
 	case w.reader.err != nil:
 		u.outdated(w)
@@ -239,7 +241,11 @@ func (u *updating) writer() (*writer, *commit) {
 	if u.ahead != nil && s.stands(u.ahead) {
 		u.ahead.note(w.t, engine.Foreseen(u.ctx))
 	}
-	w.ask = func(q query) (answer, error) { return u.ask(w, q) }
+	w.ask = func(q query) (answer, error) {
+		u.retry.rests()
+		defer u.retry.begins()
+		return u.ask(w, q)
+	}
 	return w, nil
 }
 

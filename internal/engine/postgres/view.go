@@ -65,7 +65,9 @@ func (v *viewing) attempt(fn func(engine.Reader) error) error {
 	}
 	r := &reader{g: v.g, ctx: v.ctx, t: t}
 	r.ask, v.r = v.ask, r
+	v.retry.begins()
 	v.failed = fn(r)
+	v.retry.rests()
 	if r.err != nil {
 		if errors.Is(r.err, errAgain) {
 			v.still = true
@@ -120,6 +122,8 @@ func (v *viewing) begin() (*tree, error) {
 
 // ask is the reader's, for what is not known.
 func (v *viewing) ask(q query) (answer, error) {
+	v.retry.rests()
+	defer v.retry.begins()
 	v.misses++
 	if v.tx == nil && v.misses > 1 {
 		// More may follow: from now on the moment does not pass. If it has, the function
