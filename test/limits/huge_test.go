@@ -129,9 +129,10 @@ func (h *house) handles(t *testing.T, k *talk, message io.Reader, seq int) (spen
 	}), extra
 }
 
-// grows reports whether twice as many take about twice the time, or too little to tell.
+// grows reports whether twice as many take about twice the time, and not four times, or too little
+// to tell.
 func grows(half, whole time.Duration) bool {
-	return half <= 50*time.Millisecond || whole <= half*22/10
+	return half <= 50*time.Millisecond || whole <= 3*half
 }
 
 // R22: a message that is large in any way takes little memory beside it, and time that

@@ -26,7 +26,6 @@ const (
 // TestFormats lets the real programs fetch or send one message each with the files that
 // package format writes, with TLS from the first byte and by STARTTLS.
 func TestFormats(t *testing.T) {
-	t.Parallel()
 	if against() != "" {
 		t.Skip("the files are of our own server")
 	}

@@ -24,7 +24,7 @@ import (
 // has 4 and 16.
 const (
 	mostForTwice = 2.4
-	mostForFour  = 5.0
+	mostForFour  = 6.0
 )
 
 const (
