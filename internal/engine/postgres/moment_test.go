@@ -83,9 +83,7 @@ func TestUpdateOfOneMoment(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := b.member(0).group
-	g.outbox.mu.Lock()
-	g.outbox.running = carriers // this test carries
-	g.outbox.mu.Unlock()
+	stopCarriers(&g.outbox) // this test carries
 	done := make(chan error, 1)
 	go func() {
 		done <- b.Update(t.Context(), 9, func(w engine.Writer) error { return errors.Join(w.Put([]byte("x"), []byte("1"))) })

@@ -64,9 +64,7 @@ func knotted(t *testing.T, url string, first engine.Shard, off func(*without)) (
 	var wg sync.WaitGroup
 	for _, e := range nodes {
 		o := &e.member(0).outbox
-		o.mu.Lock()
-		o.running = carriers // this test carries
-		o.mu.Unlock()
+		stopCarriers(o)
 		for at := range engine.Shard(shards) {
 			wg.Go(func() { putAll(t, e, first+at, fmt.Sprint(e == nodes[0]), "x") })
 		}

@@ -45,13 +45,28 @@ func patientOnly(t *testing.T, call func(ctx context.Context) error) {
 	}
 }
 
+// stopCarriers has commits lie in the outbox for the test to carry. Carriers of before may not have
+// gone yet, and would carry on.
+func stopCarriers(o *outbox) {
+	for {
+		o.mu.Lock()
+		free := o.running == 0
+		if free {
+			o.running = carriers
+		}
+		o.mu.Unlock()
+		if free {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // noCarriers has commits lie in the outbox until release, or until the test carries them.
 func noCarriers(e *Engine) (release func()) {
 	g := e.member(0).group
 	o := &g.outbox
-	o.mu.Lock()
-	o.running = carriers
-	o.mu.Unlock()
+	stopCarriers(o)
 	return sync.OnceFunc(func() {
 		o.mu.Lock()
 		o.running = 1
