@@ -51,7 +51,7 @@ func TestContractOfTwoNodes(t *testing.T) {
 			opt.CacheBytes = 1 << 20
 			return &alternating{Engine: open(t, opt), other: open(t, opt)}
 		},
-		Runs: 20, Several: true,
+		Runs: runs(), Several: true,
 	})
 }
 

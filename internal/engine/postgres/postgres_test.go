@@ -47,9 +47,18 @@ func TestContract(t *testing.T) {
 			}
 			return open(t, old.opt)
 		},
-		Runs: 20,
+		Runs: runs(),
 		Hold: held,
 	})
+}
+
+// runs is how many runs of the contract's random test are made. Each run costs connections, which cost
+// the server a process each; MARTLET_LONG makes many.
+func runs() int {
+	if os.Getenv("MARTLET_LONG") != "" {
+		return 100
+	}
+	return 8
 }
 
 // held returns an engine whose commits wait for a standby, which hold freezes.
