@@ -2,38 +2,17 @@ package main
 
 import (
 	"errors"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/martlet-mail/martlet/internal/engine"
-	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
 	"github.com/martlet-mail/martlet/internal/fault"
 )
 
 // A node that is asleep while its database is copied as a whole changes nothing there when it wakes,
 // before and after the end of the copy, until the store is opened again.
 func TestCopyShutsTheDatabase(t *testing.T) {
-	if os.Getenv("MARTLET_PEERS") == "" {
-		t.Skip("MARTLET_PEERS=1 runs it")
-	}
-	server := pgtest.Start(t, pgtest.Options{})
-	server.Database(t, "home")
-	config := filepath.Join(t.TempDir(), "martlet.toml")
-	text := "hostname = \"mail.example.org\"\ndata = \"data\"\n[store]\nengine = \"postgres\"\nurl = \"postgres://postgres@" + server.Address() + "/home?sslmode=disable\"\n[cluster]\nnode = \"mx1\"\nlease = \"2s\"\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, _, err := loadConfigFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	asleep, err := openAs(t.Context(), &house{cfg: cfg, log: slog.New(slog.DiscardHandler), serving: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	config, asleep := nodeOnDatabase(t, "2s")
 	defer asleep.close()
 	wakes := func() error {
 		return asleep.engine.Update(t.Context(), 1000, func(w engine.Writer) error { return w.Put([]byte("k"), []byte("late")) })
@@ -62,7 +41,7 @@ func TestCopyShutsTheDatabase(t *testing.T) {
 	if err := wakes(); err != nil {
 		t.Errorf("when it is open again: %v", err)
 	}
-	s, err := openSide(t.Context(), cfg, "postgres", false, slog.New(slog.DiscardHandler))
+	s, err := openSide(t.Context(), asleep.cfg, "postgres", false, asleep.log)
 	if err == nil { // a repair that is cut short
 		err = errors.Join(setMark(t.Context(), s.engine, mendingKey, underWay()), s.shut(t.Context(), mendingCloses("postgres"), func(what string) { t.Error(what) }), s.close())
 	}

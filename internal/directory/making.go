@@ -96,6 +96,18 @@ func (d *Directory) fill(ctx context.Context, addr mail.Address, with func(ctx c
 	}
 }
 
+// wanted returns the account in the making of an address that somebody may have: of a domain that is
+// here, and nobody's.
+func wanted(r engine.Reader, folded mail.Address) (m making, found bool, err error) {
+	if _, err := needDomain(r, folded.Domain); err != nil {
+		return m, false, err
+	}
+	if err := mustBeFree(r, folded); err != nil {
+		return m, false, err
+	}
+	return getMaking(r, folded)
+}
+
 // reserve gives an address that is free an id, or the one that an earlier call which did not
 // come to its end has given it, unless that one is taken.
 func (d *Directory) reserve(ctx context.Context, addr mail.Address, taken making) (m making, err error) {
@@ -105,14 +117,8 @@ func (d *Directory) reserve(ctx context.Context, addr mail.Address, taken making
 	}
 	folded := canonical(addr)
 	err = d.update(ctx, func(w engine.Writer) error {
-		if _, err := needDomain(w, folded.Domain); err != nil {
-			return err
-		}
-		if err := mustBeFree(w, folded); err != nil {
-			return err
-		}
 		found := false
-		if m, found, err = getMaking(w, folded); err != nil || found && m != taken {
+		if m, found, err = wanted(w, folded); err != nil || found && m != taken {
 			return err
 		}
 		known, err := getMeta(w)

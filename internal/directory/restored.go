@@ -120,14 +120,8 @@ func (d *Directory) mayReturn(ctx context.Context, id mail.AccountID, sameLine b
 func (d *Directory) reserveOld(ctx context.Context, addr mail.Address, id mail.AccountID) (m making, err error) {
 	folded := canonical(addr)
 	err = d.update(ctx, func(w engine.Writer) error {
-		if _, err := needDomain(w, folded.Domain); err != nil {
-			return err
-		}
-		if err := mustBeFree(w, folded); err != nil {
-			return err
-		}
 		found := false
-		m, found, err = getMaking(w, folded)
+		m, found, err = wanted(w, folded)
 		switch {
 		case err != nil:
 			return err
