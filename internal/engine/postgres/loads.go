@@ -126,6 +126,9 @@ func samplePlaces(read func(call) ([][][]byte, error), draw func() int64, first,
 	}
 	every, next, hits := map[int64]int64{}, map[int64]int64{}, 0
 	for _, r := range list {
+		if r[1] == nil { // nobody is behind it any more
+			continue
+		}
 		every[number(r[2])] += mostCounted / samples
 		if number(r[1])-number(r[0]) < near {
 			next[number(r[2])] += mostCounted / samples
