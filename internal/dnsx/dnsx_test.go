@@ -314,7 +314,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		n, most := 0, len(reply)
 		var info dnsx.Info
-		memory.Bounded(t, 2000*len(reply), func() {
+		memory.Once(t, 2000*len(reply), func() {
 			switch kind % 7 {
 			case 0:
 				var mx []dnsx.MX

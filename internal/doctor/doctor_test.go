@@ -626,7 +626,7 @@ func TestHostileHosts(t *testing.T) {
 			t.Errorf("another check suffers: %+v", l)
 		}
 	}
-	memory.Bounded(t, 256<<20, func() {
+	memory.Once(t, 256<<20, func() {
 		t.Run("hosts", func(t *testing.T) {
 			for name, host := range hosts {
 				t.Run(name, func(t *testing.T) { examine(t, host) })

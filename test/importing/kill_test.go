@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { os.Exit(traffic.Main(m)) }
 const (
 	messages = 4000
 	large    = 20 // of them, of 2 MB
-	pace     = 4000
+	pace     = 1000 // messages a second: an import lasts for longer than ten kills take
 )
 
 // writeMbox makes a source.
@@ -134,20 +134,42 @@ func TestImportKilled(t *testing.T) {
 
 // killCommand tells whether the import was neither at its beginning nor at its end.
 func (s *scene) killCommand() bool {
+	before := s.here()
 	cmd := s.command("--messages-per-second", fmt.Sprint(pace))
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	time.Sleep(time.Duration(50+s.rng.IntN(250)) * time.Millisecond)
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	if s.rng.IntN(4) > 0 {
+		s.awaitMore(before, ended)
+	}
+	select {
+	case <-ended:
+	case <-time.After(time.Duration(s.rng.IntN(250)) * time.Millisecond):
+	}
 	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	<-ended
 	n := s.here()
-	return n > 0 && n < messages
+	return n > before && n < messages
+}
+
+// awaitMore waits until the import has brought something: how long a process takes to start
+// is another matter on each machine.
+func (s *scene) awaitMore(before int, ended <-chan struct{}) {
+	s.t.Helper()
+	for s.here() <= before {
+		select {
+		case <-ended:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // killServer kills the server while a command goes on, and lets that come to its end.
 func (s *scene) killServer() (kills int) {
-	cmd := s.command("--messages-per-second", fmt.Sprint(pace/2), "--no-proof")
+	cmd := s.command("--messages-per-second", fmt.Sprint(2*pace), "--no-proof")
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Start(); err != nil {

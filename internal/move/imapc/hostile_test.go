@@ -142,7 +142,7 @@ func TestHostileServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got string
 			r := io.MultiReader(strings.NewReader(greeting+c.said), &endless{what: c.then, most: 1 << 30})
-			memory.Bounded(t, c.most, func() { got = everything(t.Context(), r) })
+			memory.Once(t, c.most, func() { got = everything(t.Context(), r) })
 			if !strings.Contains(got, c.want) || !strings.HasPrefix(got, "protocol error: ") {
 				t.Errorf("got %.300s, want %s", got, c.want)
 			}
@@ -159,7 +159,7 @@ func TestHugeBodyIsStreamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory.Bounded(t, 1<<20, func() {
+	memory.Once(t, 1<<20, func() {
 		err = c.Fetch(t.Context(), Query{UIDs: mail.SetOf(7), Body: true}, func(m *Message) error {
 			n, err = io.Copy(countOnly{}, m.Body)
 			return err
