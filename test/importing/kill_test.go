@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { os.Exit(traffic.Main(m)) }
 
 const (
 	messages = 4000
-	large    = 20 // of them, of 2 MB
+	large    = 20   // of them, of 2 MB
 	pace     = 1000 // messages a second: an import lasts for longer than ten kills take
 )
 
