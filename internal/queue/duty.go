@@ -104,7 +104,7 @@ func (d *duty) begin(ctx context.Context, again bool) bool {
 		if err == nil && again {
 			again = false
 			d.q.heads.forget()
-			d.q.opt.Log.Warn("the record of who works on a part of the queue was lost; it is begun anew", "part", d.q.part, "term", d.t.Term(), "found", found.term)
+			d.q.opt.Log.Warn("the record of who works on a part of the queue was lost or damaged; it is begun anew", "part", d.q.part, "term", d.t.Term(), "found", found.term)
 		}
 		if err != nil && ctx.Err() == nil {
 			d.q.opt.Log.Error("a part of the queue cannot be begun", "part", d.q.part, "error", err)
@@ -117,12 +117,12 @@ func (d *duty) begin(ctx context.Context, again bool) bool {
 }
 
 // put writes who works on the part, unless what is on record needs a higher term. That is what it
-// returns then; what cannot be read is nothing.
+// returns then.
 func (d *duty) put(ctx context.Context, again bool) (found *holding, err error) {
 	err = d.q.eng.Update(ctx, d.q.shard, func(w engine.Writer) error {
 		found = nil
 		is, err := owner(w)
-		if err != nil && !fault.Is(err, fault.Corrupt) {
+		if err != nil {
 			return err
 		}
 		me := holding{d.t.Term(), d.t.Holder()}
@@ -166,13 +166,17 @@ const (
 	formOfOwner  = 2
 )
 
-// owner reads whose turn it is.
+// owner reads whose turn it is: nobody's if the record is damaged, as if it were lost.
 func owner(r engine.Reader) (holding, error) {
 	v, ok, err := r.Get([]byte{famOwner})
 	if err != nil || !ok {
 		return holding{}, err
 	}
-	return decodeOwner(v)
+	is, err := decodeOwner(v)
+	if fault.Is(err, fault.Corrupt) {
+		return holding{}, nil
+	}
+	return is, err
 }
 
 func decodeOwner(v []byte) (holding, error) {

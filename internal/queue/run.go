@@ -85,7 +85,7 @@ func (q *Queue) loop(ctx context.Context, rest time.Duration, a, b <-chan struct
 }
 
 // stumbled is told that a step has failed. If another node seems to have the part, either the
-// lease ends in a moment, or the record of the owner was lost and is put there anew.
+// lease ends in a moment, or the record of the owner was lost or damaged and is put there anew.
 func (q *Queue) stumbled(ctx context.Context, err error) {
 	switch d := q.duty(ctx); {
 	case ctx.Err() != nil:
