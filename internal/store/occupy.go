@@ -22,7 +22,7 @@ type occupancy struct {
 	term   uint64 // rises whenever it changes hands
 	beat   uint64 // rises when the one who has it says that he is still there
 	taken  bool
-	holder uint64 // of many who ever had it, by chance; 0: not noted, as by earlier versions
+	holder uint64 // of many who ever had it (newHolder); 0: not noted, as by earlier versions
 }
 
 // heldForm is the form of stored records from which on holders are noted.
@@ -37,10 +37,11 @@ type sighting struct {
 // Occupy has no two of all processes that share the store have the account to themselves, by
 // this call alone: within a process callers see to that. Who has it calls renew more often
 // than every still; then, or when leave is called, others can have it. One that died has it
-// until another, which was refused, asks again and has seen it stand still for as long. Of one
-// who could not give it up, or did not learn that he had got it, as the database was away, others
-// in his process have it at once. Where no other process changes accounts it does nothing. Faults:
-// Busy (another has it; of renew: it was lost), those of the engine.
+// until another, which was refused, asks again and has seen it stand still for as long. A process
+// knows its own: of one who has left, or did not learn that he had got it, others in his process
+// have it at once, whatever is on record, and those in other processes soon after the database can
+// be reached again. Where no other process changes accounts it does nothing. Faults: Busy (another
+// has it; of renew: it was lost), those of the engine.
 func (a *Account) Occupy(ctx context.Context, still time.Duration) (renew, leave func(context.Context) error, err error) {
 	idle := func(context.Context) error { return nil }
 	s := a.store
@@ -48,77 +49,127 @@ func (a *Account) Occupy(ctx context.Context, still time.Duration) (renew, leave
 		return idle, idle, nil
 	}
 	now, holder := s.opt.Now(), s.newHolder()
-	var mine, before occupancy
+	t := &tenant{a: a, still: still, is: occupancy{holder: holder}}
 	err = s.occupied(ctx, a.id, func(o *occupancy) error {
-		if o.taken && !s.isOver(o.holder) && !s.stands(a.id, *o, now, still) {
+		if o.taken && !s.hasLeft(o.holder) && !s.stands(a.id, *o, now, still) {
 			return fault.New(fault.Busy, "another session has the mailbox open")
 		}
-		before = *o
 		o.term, o.beat, o.taken, o.holder = o.term+1, 0, true, holder
-		mine = *o
+		t.is = *o
 		return nil
 	})
 	if err != nil {
-		if !fault.Is(err, fault.Busy) {
-			s.noteOver(holder) // it may be on record
-		}
+		t.left(fault.Is(err, fault.Unknown))
 		return nil, nil, err
 	}
-	s.forgetOver(before.holder)
-	change := func(ctx context.Context, fn func(*occupancy)) error {
-		return s.occupied(ctx, a.id, func(o *occupancy) error {
-			if o.term != mine.term || o.holder != mine.holder || !o.taken {
-				return fault.New(fault.Busy, "another session has taken the mailbox over")
-			}
-			fn(o)
-			return nil
-		})
-	}
-	renew = func(ctx context.Context) error { return change(ctx, func(o *occupancy) { o.beat++ }) }
-	leave = func(ctx context.Context) error {
-		err := change(ctx, func(o *occupancy) { o.taken = false })
-		if err != nil && !fault.Is(err, fault.Busy) {
-			s.noteOver(holder)
-		}
-		return err
-	}
-	return renew, leave, nil
+	return t.renew, t.leave, nil
 }
 
-// newHolder draws the name of a holder; 0 is none.
+// tenant is one who has an account to himself.
+type tenant struct {
+	a     *Account
+	still time.Duration
+	is    occupancy // as it was when he got it
+}
+
+func (t *tenant) renew(ctx context.Context) error {
+	return t.change(ctx, func(o *occupancy) { o.beat++ })
+}
+
+func (t *tenant) leave(ctx context.Context) error {
+	err := t.giveUp(ctx)
+	t.left(notDone(err))
+	return err
+}
+
+func (t *tenant) giveUp(ctx context.Context) error {
+	return t.change(ctx, func(o *occupancy) { o.taken = false })
+}
+
+func (t *tenant) change(ctx context.Context, fn func(*occupancy)) error {
+	return t.a.store.occupied(ctx, t.a.id, func(o *occupancy) error {
+		if o.term != t.is.term || o.holder != t.is.holder || !o.taken {
+			return fault.New(fault.Busy, "another session has taken the mailbox over")
+		}
+		fn(o)
+		return nil
+	})
+}
+
+// left is told that he is none any more. If he may be on record still, it is tried to give the
+// account up until it is known that he is not.
+func (t *tenant) left(onRecord bool) {
+	s := t.a.store
+	s.mu.Lock()
+	delete(s.tenants, t.is.holder)
+	s.mu.Unlock()
+	if onRecord && t.is.holder != 0 {
+		s.background.Go(func() { t.giveUpLater(s.life) })
+	}
+}
+
+// notDone tells whether a change that ended with an error may not have been made, and may be
+// later.
+func notDone(err error) bool {
+	return fault.Is(err, fault.Unknown) || fault.Is(err, fault.Unavailable)
+}
+
+// How long the first pause is before an account is given up again, and the longest; each is twice
+// the one before.
+const (
+	leavePause   = time.Second
+	longestPause = time.Minute
+)
+
+// giveUpLater gives the account up, as soon as that can be done; after still others have it anyhow.
+func (t *tenant) giveUpLater(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, t.still)
+	defer cancel()
+	for pause := leavePause; ; pause = min(2*pause, longestPause) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		if err := t.giveUp(ctx); !notDone(err) {
+			return
+		}
+	}
+}
+
+// Holders of one process have the same upper bits, which are drawn at its start, and count the
+// lower ones. So a process knows of a holder on record that he was one of its own.
+const holderCount = 1<<24 - 1
+
+// ownHolders are the upper bits of this process's holders.
+func (s *Store) ownHolders() uint64 { return (s.stamps.first() | 1<<63) &^ holderCount }
+
+// newHolder draws the name of a holder, and notes that he is one; 0 is none.
 func (s *Store) newHolder() uint64 {
 	if s.opt.Format != nil && s.opt.Format() < heldForm {
 		return 0
 	}
-	return max(s.stamps.number(), 1)
-}
-
-// maxOver bounds for how many holders it is remembered that they are none any more.
-const maxOver = 10_000
-
-// noteOver remembers that a holder of this process is none any more, whatever is on record.
-func (s *Store) noteOver(holder uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over == nil || len(s.over) >= maxOver {
-		s.over = map[uint64]struct{}{}
+	if s.tenants == nil {
+		s.tenants = map[uint64]struct{}{}
 	}
-	if holder != 0 {
-		s.over[holder] = struct{}{}
+	for {
+		s.named++
+		holder := s.ownHolders() | s.named&holderCount
+		if _, there := s.tenants[holder]; !there {
+			s.tenants[holder] = struct{}{}
+			return holder
+		}
 	}
 }
 
-func (s *Store) isOver(holder uint64) bool {
+// hasLeft tells whether a holder was one of this process and is none any more.
+func (s *Store) hasLeft(holder uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, over := s.over[holder]
-	return over
-}
-
-func (s *Store) forgetOver(holder uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.over, holder)
+	_, there := s.tenants[holder]
+	return holder&^holderCount == s.ownHolders() && !there
 }
 
 // occupied changes an account's occupancy.

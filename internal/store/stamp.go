@@ -44,6 +44,9 @@ func (s *stamps) draw() uint32 { return s.next().Uint32N(1<<28-1) + 1 }
 // number returns one of 2^64.
 func (s *stamps) number() uint64 { return s.next().Uint64() }
 
+// first returns one of 2^64, always the same.
+func (s *stamps) first() uint64 { return rand.New(rand.NewPCG(s.seed, 0)).Uint64() }
+
 func (s *stamps) next() *rand.Rand { return rand.New(rand.NewPCG(s.seed, s.drawn.Add(1))) }
 
 // stampsForm is the form of stored records from which on there are stamps.

@@ -82,7 +82,8 @@ type Store struct {
 	mu        sync.Mutex
 	accounts  map[mail.AccountID]*Account
 	sightings map[mail.AccountID]sighting
-	over      map[uint64]struct{} // see noteOver
+	tenants   map[uint64]struct{} // holders of this process who have an account to themselves
+	named     uint64              // holders so far
 	referrers []func(context.Context, func(mail.BlobRef)) error
 
 	anyone   openSharers

@@ -86,7 +86,7 @@ func (s *session) unlock() {
 		s.renew, s.leave = nil, nil
 		ctx := s.srv.opt.Store.Patient(context.WithoutCancel(s.ctx), leaveFor)
 		if err := leave(ctx); err != nil {
-			s.conn.Log().Warn("the mailbox is not given up; other nodes will take it over", "err", err)
+			s.conn.Log().Warn("the mailbox is not given up yet; other nodes may have it once the store can be reached", "err", err)
 		}
 	}
 	if s.locked {
