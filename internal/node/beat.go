@@ -93,7 +93,7 @@ func (n *Node) wait(ctx context.Context) error {
 		}
 		if !told {
 			told = true
-			n.opt.Log.Info("an earlier run of this node did not say good-bye; it is watched for a lease", "node", n.opt.Name, "lease", n.opt.Lease)
+			n.opt.Log.Info("an earlier run of this node did not say good-bye; this one begins when nothing was heard of it for a lease", "node", n.opt.Name, "lease", n.opt.Lease)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -98,7 +100,8 @@ func TestHome(t *testing.T) {
 	})
 }
 
-// A run that is known to have ended is not waited for; one that lives is not replaced.
+// A run that is known to have ended is not waited for; one that lives is not replaced. Whoever waits
+// says for what, and for how long.
 func TestSameName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3)
@@ -123,9 +126,15 @@ func TestSameName(t *testing.T) {
 		// The control: one of which nothing is known.
 		next.die()
 		began = time.Now()
-		w.node(2, "a")
+		var said bytes.Buffer
+		last := w.node(2, "a", func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&said, nil)) })
 		if time.Since(began) < leaseTime {
 			t.Errorf("a run that may live was replaced after %v", time.Since(began))
+		}
+		last.stop()
+		waits, joins := strings.Index(said.String(), "did not say good-bye"), strings.Index(said.String(), "msg=joined")
+		if waits < 0 || joins < waits || strings.Count(said.String(), "lease="+leaseTime.String()) != 1 {
+			t.Errorf("while it waited it said %q", said.String())
 		}
 	})
 }
