@@ -52,6 +52,9 @@ func (r *repairer) database(s *side) error {
 	if err != nil {
 		return err
 	}
+	if err := n.Settle(r.ctx); err != nil {
+		return err
+	}
 	if err := setMark(r.ctx, s.engine, mendingKey, underWay()); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -94,6 +95,45 @@ func TestRepairKeepsTheForm(t *testing.T) {
 	}
 	if len(now) == 0 {
 		t.Error("nothing was written: nothing is tried")
+	}
+}
+
+// whole is a database that never fails.
+type whole struct{ engine.Shared }
+
+func (whole) Healthy() error                                         { return nil }
+func (whole) Failed() <-chan struct{}                                { return nil }
+func (whole) ReadFailures() int64                                    { return 0 }
+func (whole) CheckFiles(context.Context, func(string, string)) error { return nil }
+
+// A command that works on a database before any node has refuses programs that do not know what it
+// writes; beside those that do not it writes none of it.
+func TestCommandBeforeAnyNode(t *testing.T) {
+	open := func(e engine.Engine) *house {
+		h := &house{cfg: &conf.Config{Data: conf.Path(t.TempDir())}, engine: whole{e.(engine.Shared)}, log: slog.New(slog.DiscardHandler)}
+		h.cfg.Cluster.Node, h.cfg.Cluster.Lease = "mx1", conf.Duration(time.Second)
+		if err := h.join(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	s := databaseSide(t)
+	if form := open(s.engine).node.Format(); form != storedFormat {
+		t.Errorf("it writes form %d", form)
+	}
+	if _, err := older(t, s.engine); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("an older program comes then: %v", err)
+	}
+	s = databaseSide(t)
+	old, err := older(t, s.engine)
+	if err == nil {
+		err = old.Join(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if form := open(s.engine).node.Format(); form != storedFormat-1 {
+		t.Errorf("beside a node of an older program it writes form %d", form)
 	}
 }
 

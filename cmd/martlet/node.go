@@ -40,8 +40,11 @@ func (h *house) join(ctx context.Context) (err error) {
 			return fault.Wrap(fault.Unavailable, "the data folder cannot be read", err)
 		}
 	}
-	if h.node, err = node.Open(ctx, h.engine, o); err != nil || !server {
+	if h.node, err = node.Open(ctx, h.engine, o); err != nil {
 		return err
+	}
+	if !server {
+		return h.node.Settle(ctx)
 	}
 	if err := h.node.Join(ctx); err != nil {
 		return err

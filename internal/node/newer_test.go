@@ -63,6 +63,37 @@ func TestFormatOfWhoLooks(t *testing.T) {
 	}
 }
 
+// Whoever writes where no node ever was puts his form in force first, and changes none that is:
+// also not one that came since he looked.
+func TestSettle(t *testing.T) {
+	format := func(f uint64) func(*Options) { return func(o *Options) { o.Format = f } }
+	w := newWorld(t, 2)
+	writer, err := w.open(1, "b", format(2))
+	if err == nil {
+		err = writer.Settle(t.Context())
+	}
+	if err != nil || writer.Format() != 2 {
+		t.Errorf("where no node ever was: form %d, %v", writer.Format(), err)
+	}
+	if _, err := w.open(0, "a", format(1)); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("a program of form 1 comes to records of form 2: %v", err)
+	}
+	w = newWorld(t, 2)
+	if writer, err = w.open(1, "b", format(2)); err != nil {
+		t.Fatal(err)
+	}
+	a, err := w.open(0, "a", format(1))
+	if err == nil {
+		err = a.Join(t.Context())
+	}
+	if err == nil {
+		err = writer.Settle(t.Context())
+	}
+	if err != nil || writer.Format() != 1 {
+		t.Errorf("beside a node that knows 1: form %d, %v", writer.Format(), err)
+	}
+}
+
 // A form that is raised refuses older programs, and is never lowered.
 func TestRaise(t *testing.T) {
 	w := newWorld(t, 1)

@@ -192,6 +192,27 @@ func (n *Node) inForce(format uint64) uint64 {
 	return n.opt.Format
 }
 
+// Settle puts the newest form that this program knows in force if none is yet: for whoever writes
+// records of it, and is none of the nodes, where there may never have been one. Programs that
+// cannot read them are then refused. What is in force beside nodes stays. Faults: those of the
+// engine.
+func (n *Node) Settle(ctx context.Context) error {
+	if !n.shared {
+		return nil
+	}
+	s, err := n.change(ctx, func(_ engine.Writer, s *snapshot) error {
+		if s.format != 0 {
+			return errSame
+		}
+		s.format = n.opt.Format
+		return nil
+	})
+	if err == nil {
+		n.saw(s)
+	}
+	return err
+}
+
 // Raise puts a form in force if it is newer than what is: for whoever has written records of it
 // while no node is there, and none can come before this is done. Programs that cannot read them
 // are then refused. Faults: those of the engine.
