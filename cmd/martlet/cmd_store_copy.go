@@ -171,8 +171,11 @@ func (c *storeCopy) begin(ctx context.Context) (mark sourceMark, before *sourceM
 		case now != nil && now.Done && (proved == "" || proved != now.Run):
 			return failed("the %s store was copied to %s on %s already; if the copy is to be made anew: martlet store reopen %s", c.from.name, now.To, localTime(now.At), c.from.name)
 		}
-		if _, restored, err := w.Get(restoreKey); err != nil || restored {
-			return cmp.Or(err, failed("the %s store holds a part of a restore; run martlet restore --whole again", c.from.name))
+		if _, there, err := w.Get(restoreKey); err != nil || there {
+			return cmp.Or(err, failed("%s", restoreCloses(c.from.name)))
+		}
+		if _, there, err := w.Get(mendingKey); err != nil || there { // the copy would not be known as half repaired
+			return cmp.Or(err, failed("%s", mendingCloses(c.from.name)))
 		}
 		before = now
 		return w.Put(sourceKey, mark.encode())

@@ -52,6 +52,12 @@ func TestCopyShutsTheDatabase(t *testing.T) {
 	if err := wakes(); !strings.Contains(fault.Say(err), "verify --repair") {
 		t.Errorf("while it is repaired: %v", err)
 	}
+	if got := command(t, "", "store", "copy", "--from", "postgres", "--to", "pebble", "--config", config); got.code == 0 || !strings.Contains(got.err, "verify --repair") {
+		t.Errorf("a copy of what is half repaired: %+v", got)
+	}
+	if err := wakes(); !strings.Contains(fault.Say(err), "verify --repair") {
+		t.Errorf("after that: %v", err)
+	}
 	run("verify", "--repair")
 	if err := wakes(); err != nil {
 		t.Errorf("when it is repaired: %v", err)
