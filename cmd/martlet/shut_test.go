@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -31,7 +32,7 @@ func TestCopyShutsTheDatabase(t *testing.T) {
 			t.Errorf("a node that wakes: %v", err)
 		}
 	}
-	if err := wakes(); !strings.Contains(fault.Say(err), "was copied to pebble") {
+	if err := wakes(); !strings.Contains(fmt.Sprint(err), "was copied to pebble") {
 		t.Errorf("a node that wakes is told: %v", err)
 	}
 	if got := command(t, "", "account", "list", "--config", config); got.code == 0 || !strings.Contains(got.err, "was copied to pebble") {
@@ -49,13 +50,13 @@ func TestCopyShutsTheDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = wakes()
-	if err := wakes(); !strings.Contains(fault.Say(err), "verify --repair") {
+	if err := wakes(); !strings.Contains(fmt.Sprint(err), "verify --repair") {
 		t.Errorf("while it is repaired: %v", err)
 	}
 	if got := command(t, "", "store", "copy", "--from", "postgres", "--to", "pebble", "--config", config); got.code == 0 || !strings.Contains(got.err, "verify --repair") {
 		t.Errorf("a copy of what is half repaired: %+v", got)
 	}
-	if err := wakes(); !strings.Contains(fault.Say(err), "verify --repair") {
+	if err := wakes(); !strings.Contains(fmt.Sprint(err), "verify --repair") {
 		t.Errorf("after that: %v", err)
 	}
 	run("verify", "--repair")

@@ -164,7 +164,7 @@ func shutFault(err error) error {
 	if !errors.As(err, &s) {
 		return nil
 	}
-	return fault.Wrap(fault.Unavailable, "the database is shut: "+s.why, err)
+	return fault.Wrap(fault.Unavailable, "the database is shut", s)
 }
 
 // leavesOpen tells whether nobody knows what became of a commit that ended with an error: its

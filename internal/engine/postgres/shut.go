@@ -15,10 +15,11 @@ import (
 // before are ended by the server.
 const shutMark = "shut"
 
-// shut is why a connection is not to be used.
+// shut is why a connection is not to be used. It is for those who run the server: whom that serves
+// is told no more than that the database is shut.
 type shut struct{ why string }
 
-func (s *shut) Error() string { return "the database is shut: " + s.why }
+func (s *shut) Error() string { return s.why }
 
 // admits holds the mark of a database that is shut against who comes: only processes with a Run
 // are let in, and one that has shut it itself only as long as its mark stands.
@@ -43,7 +44,7 @@ AND (extract(epoch FROM backend_start) * 1000000)::bigint <= $2::bigint`}
 // endingTakes is how long a server may take to end connections.
 const endingTakes = 10 * time.Second
 
-// Shut keeps all others from the databases of all groups, until Reopen: why tells them, in words that
+// Shut keeps all others from the databases of all groups, until Reopen: why tells who runs them, in words that
 // follow a colon. When it has returned none of their changes can come any more. Options.Run
 // must be given. It may be called again, to say something else. Faults: Busy (a
 // connection of another does not end), Unsupported (the database cannot end connections: whoever has

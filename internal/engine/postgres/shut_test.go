@@ -61,15 +61,18 @@ func TestShut(t *testing.T) {
 		"a look":     node.View(t.Context(), 1, func(r engine.Reader) error { _, _, err := r.Get([]byte("n")); return err }),
 		"its health": node.Healthy(),
 	} {
-		if !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.Say(err), "it is copied") {
+		if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "it is copied") {
 			t.Errorf("%s: %v", what, err)
+		}
+		if said := fault.Say(err); said != "the database is shut" { // what is to be done is nothing for strangers
+			t.Errorf("%s: others are told %q", what, said)
 		}
 	}
 	if c, err := node.member(0).pool.whisper(t.Context()); err == nil {
 		_ = c.wire.Close()
 		t.Error("it listens")
 	}
-	if e, err := Open(t.Context(), opt); !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.Say(err), "it is copied") {
+	if e, err := Open(t.Context(), opt); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "it is copied") {
 		t.Errorf("another process comes in: %v", err)
 		if err == nil {
 			e.Close()
@@ -115,7 +118,7 @@ func TestShutByAnother(t *testing.T) {
 	if err := second.Update(t.Context(), 1, add); err != nil {
 		t.Error(err)
 	}
-	if err := first.Update(t.Context(), 1, add); err == nil || !fault.Is(err, fault.Unknown) && !strings.Contains(fault.Say(err), "copied again") {
+	if err := first.Update(t.Context(), 1, add); err == nil || !fault.Is(err, fault.Unknown) && !strings.Contains(err.Error(), "copied again") {
 		t.Errorf("the first goes on: %v", err)
 	}
 }

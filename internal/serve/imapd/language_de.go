@@ -404,7 +404,7 @@ var german = map[string]string{
 	// The database is in trouble.
 	"the database cannot be reached":                                          "die Datenbank ist nicht erreichbar",
 	"the database cannot be used":                                             "die Datenbank lässt sich nicht benutzen",
-	"the database is shut: %s":                                                "die Datenbank ist geschlossen: %1",
+	"the database is shut":                                                    "die Datenbank ist geschlossen",
 	"the database has refused the change":                                     "die Datenbank hat die Änderung abgelehnt",
 	"no standby confirms commits":                                             "keine zweite Datenbank bestätigt Änderungen",
 	"the change may or may not have been made":                                "ob die Änderung gemacht wurde, steht nicht fest",
