@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -93,4 +94,17 @@ func TestChoosingBesideCount(t *testing.T) {
 		t.Error(err)
 	}
 	release()
+}
+
+// TestPointBehindAllAccounts: a number that was drawn and behind which there is no account any more
+// speaks for no group.
+func TestPointBehindAllAccounts(t *testing.T) {
+	n := func(v int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(v)) }
+	read := func(k call) ([][][]byte, error) {
+		return [][][]byte{{n(1), n(2), n(1)}, {n(5), nil, nil}, {n(6), nil, nil}}, nil
+	}
+	loads, err := samplePlaces(read, func() int64 { return 0 }, 0, 2*narrow)
+	if err != nil || len(loads) != 1 || loads[1] == 0 {
+		t.Errorf("%v, %v", loads, err)
+	}
 }
