@@ -126,10 +126,16 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 	if err := c.clearNodes(ctx); err != nil {
 		return err
 	}
-	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{Source: c.from.where, Leave: passing, Progress: c.screen.progress, Proved: func(ctx context.Context) (err error) {
-		proved, err = c.prove(ctx, mark)
-		return err
-	}})
+	at, err := carry.Copy(ctx, c.from.engine, c.to.engine, carry.Options{
+		Source: c.from.where, Leave: passing, Progress: c.screen.progress,
+		Begun: func(ctx context.Context) error {
+			return c.to.shut(ctx, partCloses(c.to.name, c.from.where), c.screen.says)
+		},
+		Proved: func(ctx context.Context) (err error) {
+			proved, err = c.prove(ctx, mark)
+			return err
+		},
+	})
 	c.screen.clear()
 	if fault.Is(err, fault.Exists) {
 		return failed("the %s store in %s is not empty, and holds no copy of %s that was cut short; %s", c.to.name, c.to.where, c.from.where, makeRoom(c.to))
@@ -138,7 +144,7 @@ func (c *storeCopy) run(ctx context.Context) (err error) {
 		return err
 	}
 	mark.Done, mark.At = true, time.Now()
-	err = errors.Join(c.from.shut(ctx, mark.closes(c.from.name), func(string) {}), c.to.reopen(ctx), setMark(ctx, c.to.engine, provedKey, nil))
+	err = errors.Join(c.from.shut(ctx, mark.closes(c.from.name), func(string) {}), setMark(ctx, c.to.engine, provedKey, nil))
 	return errors.Join(err, c.tell(at))
 }
 
@@ -222,6 +228,9 @@ func (c *storeCopy) prove(ctx context.Context, mark sourceMark) (proved bool, er
 	}
 	mark.Done, mark.At = true, time.Now()
 	own, err := swapMark(ctx, c.from.engine, mark.Run, &mark)
+	if own && err == nil { // as long as it is marked: a run that is cut short here is gone on with
+		return own, c.to.reopen(ctx)
+	}
 	if err == nil && !own {
 		err = failed("while it was copied, the %s store was opened for servers again, or another copy of it was begun; let neither go on, and run this command again: it takes over what has changed", c.from.name)
 	}

@@ -64,3 +64,61 @@ func TestCopyShutsTheDatabase(t *testing.T) {
 		t.Errorf("when it is repaired: %v", err)
 	}
 }
+
+// onStage runs something when a copy first shows how far it is with what it copies.
+type onStage struct{ do func() }
+
+func (o *onStage) Write(p []byte) (int, error) {
+	if do := o.do; do != nil && strings.Contains(string(p), `"stage"`) {
+		o.do = nil
+		do()
+	}
+	return len(p), nil
+}
+
+// A node that was asleep on the database that a copy fills takes nothing in when it wakes: the copy
+// would remove it again. It may as soon as the copy is proved, and not if the copy is cut short.
+func TestCopyShutsItsTarget(t *testing.T) {
+	_, asleep := nodeOnDatabase(t, "2s")
+	defer asleep.close()
+	wakes := func() error {
+		return asleep.engine.Update(t.Context(), 1000, func(w engine.Writer) error { return w.Put([]byte("late"), []byte("mail")) })
+	}
+	shards, err := asleep.engine.Shards(t.Context())
+	for _, sh := range shards { // as by whoever begins anew, while a node sleeps
+		err = errors.Join(err, asleep.engine.Update(t.Context(), sh, func(w engine.Writer) error { return w.DeleteRange(nil, nil) }))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := memorySide(t, "pebble", "a", 3)
+	during := func(do func()) error {
+		to, err := openSide(t.Context(), asleep.cfg, "postgres", false, asleep.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := copyBetween(t, from, to, nil)
+		c.screen.out = &onStage{do}
+		return errors.Join(c.run(t.Context()), to.close())
+	}
+	err = during(func() {
+		if err := wakes(); !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Unknown) {
+			t.Errorf("a node that wakes: %v", err)
+		}
+		if err := setMark(t.Context(), from.engine, sourceKey, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "opened for servers again") {
+		t.Errorf("the copy ends with %v", err)
+	}
+	if err := wakes(); !strings.Contains(fmt.Sprint(err), "part of a copy") {
+		t.Errorf("after a copy that was cut short: %v", err)
+	}
+	if err := during(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := wakes(); err != nil {
+		t.Errorf("after the copy: %v", err)
+	}
+}

@@ -129,6 +129,11 @@ func (m *sourceMark) closes(name string) string {
 	return fmt.Sprintf("the %s store is being copied to %s since %s; let martlet store copy come to its end or run it again, or give the copy up: martlet store reopen %s", name, m.To, localTime(m.At), name)
 }
 
+// partCloses says why nobody may serve from the target of a copy.
+func partCloses(name, from string) string {
+	return fmt.Sprintf("the %s store holds a part of a copy of %s; finish it with martlet store copy, which goes on where it stopped", name, from)
+}
+
 func restoreCloses(name string) string {
 	return fmt.Sprintf("the %s store holds a part of a restore; run martlet restore --whole again", name)
 }
@@ -144,7 +149,7 @@ func mayServe(ctx context.Context, e engine.Engine, name string) error {
 		return err
 	}
 	if unfinished {
-		return failed("the %s store holds a part of a copy of %s; finish it with martlet store copy, which goes on where it stopped", name, from)
+		return failed("%s", partCloses(name, from))
 	}
 	m, err := readMarks(ctx, e)
 	switch {

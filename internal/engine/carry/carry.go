@@ -46,6 +46,10 @@ type Options struct {
 	// nobody.
 	Progress func(Progress)
 
+	// Begun is called once the target is marked, and before anything is written there. nil does
+	// nothing.
+	Begun func(context.Context) error
+
 	// Proved is called once all is proved, and before the target's mark goes: as long as it
 	// fails, nobody may serve from the target. nil does nothing.
 	Proved func(context.Context) error
@@ -85,6 +89,11 @@ func Copy(ctx context.Context, from, to engine.Engine, opt Options) (Progress, e
 	c := newCopying(from, to, opt)
 	if err := c.begin(ctx); err != nil {
 		return Progress{}, err
+	}
+	if opt.Begun != nil {
+		if err := opt.Begun(ctx); err != nil {
+			return Progress{}, err
+		}
 	}
 	if err := c.pass(ctx, pass{stage: Copying, round: 1, mend: true}); err != nil {
 		return c.meter.now(), err

@@ -648,3 +648,29 @@ func TestCancelled(t *testing.T) {
 	}
 	same(t, from, to)
 }
+
+// TestBegun: whoever is to keep others from the target is called once it is marked, and before
+// anything is there.
+func TestBegun(t *testing.T) {
+	from, to, no := filled(t, rand.New(rand.NewPCG(1, 1)), false), empty(t), errors.New("not now")
+	opt := Options{Source: "a", Begun: func(ctx context.Context) error {
+		shards, err := to.Shards(ctx)
+		if err != nil || !slices.Equal(shards, []engine.Shard{Shard}) {
+			t.Errorf("the target holds %v, %v", shards, err)
+		}
+		return no
+	}}
+	if _, err := Copy(t.Context(), from, to, opt); !errors.Is(err, no) {
+		t.Errorf("the copy ends with %v", err)
+	}
+	if shards, err := to.Shards(t.Context()); err != nil || !slices.Equal(shards, []engine.Shard{Shard}) {
+		t.Errorf("the target holds %v, %v", shards, err)
+	}
+	full := filled(t, rand.New(rand.NewPCG(2, 2)), false)
+	if _, err := Copy(t.Context(), from, full, Options{Source: "a", Begun: func(context.Context) error {
+		t.Error("others are kept from a target that is no copy's")
+		return nil
+	}}); !fault.Is(err, fault.Exists) {
+		t.Errorf("a copy into a store that is full: %v", err)
+	}
+}
