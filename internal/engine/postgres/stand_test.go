@@ -55,7 +55,7 @@ func TestWhoStoodStillBeginsAgain(t *testing.T) {
 // TestWorkUnderRowMayLast: a node that works with a row in its hand does not stand still, however long
 // the function takes.
 func TestWorkUnderRowMayLast(t *testing.T) {
-	a, b, _ := beside(t, func(o *Options) { o.hold = 400 * time.Millisecond })
+	a, b, _ := beside(t, func(o *Options) { o.hold = time.Second })
 	putAll(t, a, 1, "n", "0")
 	runs := 0
 	err := clashed(t.Context(), used(t, b, 1), func(w engine.Writer) error {
