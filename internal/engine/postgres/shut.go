@@ -57,12 +57,18 @@ func (e *Engine) Shut(ctx context.Context, why string) error {
 	if err := e.loadGroups(ctx); err != nil {
 		return err
 	}
+	var unable error
 	for _, m := range e.all() {
-		if err := e.shutOne(ctx, e.ground(m.home), why); err != nil {
+		err := e.shutOne(ctx, e.ground(m.home), why)
+		if fault.Is(err, fault.Unsupported) { // the others are to be shut all the same
+			unable = err
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	return unable
 }
 
 func (e *Engine) shutOne(ctx context.Context, g *ground, why string) error {

@@ -147,3 +147,39 @@ func TestShutGroups(t *testing.T) {
 		t.Errorf("%v; the mark of the second group is %q", err, marked())
 	}
 }
+
+// Where connections cannot be ended this is said, and all groups are shut for those who come.
+func TestShutWithoutEnding(t *testing.T) {
+	s := pgtest.SharedServer(t)
+	ask := func(database, sql string) string {
+		t.Helper()
+		out, err := s.QueryIn(database, sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	var urls []string
+	for _, name := range []string{"shut_plain", "shut_plain_second"} {
+		urls = append(urls, strings.Replace(s.Database(t, name), "user=postgres", "user=plain", 1))
+		if len(urls) == 1 {
+			ask(name, "CREATE ROLE plain LOGIN")
+		}
+		ask(name, "GRANT CREATE ON SCHEMA public TO plain")
+		ask(name, "REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC")
+	}
+	opt := options(urls[0])
+	opt.Run = "first"
+	copies := open(t, opt)
+	if _, err := copies.AddGroup(t.Context(), "second", urls[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := copies.Shut(t.Context(), "it is copied"); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("the database is shut: %v", err)
+	}
+	for _, name := range []string{"shut_plain", "shut_plain_second"} {
+		if mark := ask(name, "SELECT convert_from(value, 'UTF8') FROM meta WHERE key = 'shut'"); !strings.Contains(mark, "first it is copied") {
+			t.Errorf("the mark of %s is %q", name, mark)
+		}
+	}
+}
