@@ -19,13 +19,11 @@ type rowLock struct {
 // lockRow locks the shard's row and brings what is known of the shard up to it.
 func (u *updating) lockRow() (*rowLock, error) {
 	s := u.s
-	s.mu.Lock()
-	seq := s.seq
-	s.mu.Unlock()
-	row, err := u.askForRow()
+	a, err := u.askForRow()
 	if err != nil {
 		return nil, err
 	}
+	row, seq := a.row, a.seq
 	err = u.mayWrite(row.at)
 	for err == nil && s.adopt(row.at, seq) == nil {
 		// A View has brought something older here while the row was waited for. Nobody changes
@@ -47,30 +45,8 @@ func (u *updating) lockRow() (*rowLock, error) {
 	return row, nil
 }
 
-// askForRow waits for the lock as long as the Update is patient; what comes later is given back.
-func (u *updating) askForRow() (*rowLock, error) {
-	if err := u.until(u.g.pool.rows); err != nil {
-		return nil, err
-	}
-	row, done := &rowLock{g: u.g}, make(chan struct{})
-	var err error
-	u.g.work.Go(func() {
-		err = row.ask(u.ctx, u.s.id)
-		close(done)
-	})
-	if gone := u.until(done); gone != nil {
-		u.g.work.Go(func() {
-			if <-done; err == nil {
-				row.unlock()
-			}
-		})
-		return nil, gone
-	}
-	return row, err
-}
-
-// ask asks for the lock. Who has it may keep it for longer than a statement takes, while its
-// commit waits for the replica: that says nothing against the connection.
+// ask asks for the lock. Who has it may keep it for longer than a statement takes, and than anybody is
+// patient, while its commit waits for the replica: that says nothing against the connection.
 func (r *rowLock) ask(ctx context.Context, id engine.Shard) error {
 	p := r.g.pool
 	c, err := p.take(ctx, nil, p.long)
@@ -85,8 +61,7 @@ func (r *rowLock) ask(ctx context.Context, id engine.Shard) error {
 	c.bind(stLock, 1)
 	c.int64(int64(id))
 	c.execute()
-	works := p.watchful(c)
-	c.alive = func() bool { return r.g.life.Err() == nil && works() }
+	c.alive = func() bool { return r.g.life.Err() == nil && p.current(c) && p.beats(c) }
 	_, err = c.run(p.opt.statement, func(_ int, row [][]byte) error {
 		r.at = headOf(row[1:])
 		return nil

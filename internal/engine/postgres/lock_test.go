@@ -104,9 +104,11 @@ func holdRows(t *testing.T, e *Engine, ids ...engine.Shard) (release func()) {
 }
 
 // TestViewsBesideRows: Views that need a moment held still do not stand behind those who wait
-// for rows, and a row that is waited for longer than a statement may take breaks nothing.
+// for rows, and a row that is waited for longer than a statement may take, and than calls usually
+// wait, breaks nothing.
 func TestViewsBesideRows(t *testing.T) {
-	a, b, _ := beside(t, func(o *Options) { o.statement = time.Second })
+	a, b, _ := beside(t, enduring, func(o *Options) { o.statement, o.Patience = time.Second, 2*time.Second })
+	patient := engine.Patient(t.Context(), time.Minute)
 	p := b.member(0).pool
 	for id := range engine.Shard(5) {
 		putAll(t, a, id, "x", "0", "y", "0", "z", "0")
@@ -126,12 +128,12 @@ func TestViewsBesideRows(t *testing.T) {
 	done := make(chan error, 3)
 	for id := range engine.Shard(3) {
 		s := used(t, b, id)
-		go func() { done <- clashed(t.Context(), s, put) }()
+		go func() { done <- clashed(patient, s, put) }()
 	}
 	for b.Stats().RowLocks.Load() < int64(cap(p.rows)) {
 		time.Sleep(time.Millisecond)
 	}
-	err := b.View(t.Context(), 4, func(r engine.Reader) error {
+	err := b.View(patient, 4, func(r engine.Reader) error {
 		for _, k := range []string{"x", "y", "z"} {
 			if _, _, err := r.Get([]byte(k)); err != nil {
 				return err
@@ -145,7 +147,7 @@ func TestViewsBesideRows(t *testing.T) {
 	if b.Stats().Snapshots.Load() == 0 {
 		t.Error("the View held nothing still")
 	}
-	time.Sleep(2 * p.opt.statement)
+	time.Sleep(3 * p.opt.statement)
 	if now := generation(); now != before {
 		t.Errorf("the connections were given up: %d, then %d", before, now)
 	}

@@ -34,6 +34,7 @@ type shard struct {
 	emptied uint64     // grows when what is known is forgotten
 	ahead   *foresight // gathers keys that are to be read
 	reading bool       // others are being read
+	asked   *rowAsk    // for the row, and not answered yet
 
 	ears    atomic.Int64 // watchers and listeners
 	telling sync.Mutex   // held while listeners are called, and until base is what they were told of
