@@ -71,13 +71,13 @@ func headOf(row [][]byte) head {
 
 // ask carries out a query in a transaction of its own. token is of the state that the
 // caller has the trail of.
-func (s *shard) ask(ctx context.Context, q query, token int64) (a answer, err error) {
+func (s *shard) ask(ctx context.Context, r *retry, q query, token int64) (a answer, err error) {
 	rest := restOf(ctx)
 	defer rest()
 	g := s.g
 	g.stats.Reads.Add(1)
 	gone := s.takeGone()
-	err = g.pool.read(ctx,
+	err = g.pool.read(ctx, r,
 		func(c *conn) { s.bindAll(c, q, token, gone) },
 		func() { a = answer{head: head{home: g.home}} },
 		func(i int, row [][]byte) error { return a.take(i, q, row, gone) })

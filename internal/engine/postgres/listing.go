@@ -13,10 +13,12 @@ func (g *group) list(ctx context.Context) (all []engine.Shard, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	r := g.pool.retry(ctx)
+	defer r.stop()
 	for _, half := range [...][2]int64{{0, math.MaxInt64}, {math.MinInt64, -1}} {
 		for from := half[0]; ; {
 			var some []engine.Shard
-			err := g.pool.read(ctx, func(c *conn) {
+			err := g.pool.read(ctx, r, func(c *conn) {
 				c.bind(stShards, 2)
 				c.int64(from)
 				c.int64(half[1])

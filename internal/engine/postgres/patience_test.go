@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -312,6 +313,68 @@ func TestWorkIsNoWaiting(t *testing.T) {
 			time.Sleep(suretyLasts + patience) // so that the server is asked again whether it is the primary
 		}
 		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPatienceIsOne: what a function misses is waited for with what is left of the call's patience: one
+// that has waited for the proof of what it knows does not wait as long again where the database goes then.
+func TestPatienceIsOne(t *testing.T) {
+	for name, call := range map[string]func(s *shard, fn func(r engine.Reader, wait *retry) error) error{
+		"a View": func(s *shard, fn func(engine.Reader, *retry) error) error {
+			v := &viewing{g: s.g, s: s, ctx: t.Context(), retry: s.g.pool.retry(t.Context())}
+			defer v.retry.stop()
+			return v.attempt(func(r engine.Reader) error { return fn(r, v.retry) })
+		},
+		"an Update": func(s *shard, fn func(engine.Reader, *retry) error) error {
+			u := &updating{g: s.g, s: s, ctx: t.Context(), retry: s.g.pool.retry(t.Context())}
+			defer u.retry.stop()
+			return u.attempt(func(w engine.Writer) error { return fn(w, u.retry) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b, wire := beside(t, func(o *Options) { o.Patience = time.Hour })
+			putAll(t, a, 1, "x", "0", "y", "0")
+			look(t, b, 1, "x")
+			err := ends(t, func() error {
+				return call(used(t, b, 1), func(r engine.Reader, wait *retry) error {
+					wait.until = time.Now() // it has been waited for so long
+					wire.Refuse(true)
+					wire.Cut()
+					_, _, err := r.Get([]byte("y"))
+					return err
+				})
+			})
+			if !fault.Is(err, fault.Unavailable) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestReadingIsNoWaiting: a call that reads for longer than it is patient is not at its end with that.
+func TestReadingIsNoWaiting(t *testing.T) {
+	a, b, wire := beside(t)
+	keys := strings.Fields("a b c d e f g h i j k l")
+	for _, k := range keys {
+		putAll(t, a, 1, k, "0")
+	}
+	p := &b.member(0).pool.surety
+	p.mu.Lock()
+	p.sent = time.Time{} // so that it has its connection
+	p.mu.Unlock()
+	look(t, b, 1, "n")
+	const patience = time.Second
+	wire.Delay(patience / 10) // in each direction
+	err := b.Update(engine.Patient(t.Context(), patience), 1, func(w engine.Writer) error {
+		for _, k := range keys {
+			if _, _, err := w.Get([]byte(k)); err != nil {
+				return err
+			}
+		}
+		return w.Put([]byte("x"), []byte("1"))
 	})
 	if err != nil {
 		t.Error(err)

@@ -47,8 +47,11 @@ func (r *retry) limit() <-chan time.Time {
 // takes itself is no waiting, and does not wear out the patience.
 func (r *retry) begins() { r.works = time.Now() }
 
-func (r *retry) rests() {
-	r.until = r.until.Add(time.Since(r.works))
+func (r *retry) rests() { r.spare(r.works) }
+
+// spare takes the time since then for none in which the call has waited.
+func (r *retry) spare(since time.Time) {
+	r.until = r.until.Add(time.Since(since))
 	if r.timer != nil && !r.over {
 		r.timer.Reset(time.Until(r.until))
 	}
@@ -174,15 +177,19 @@ func leavesOpen(err error) bool {
 	return errors.Is(err, errBroken) || errors.As(err, &r) && (r.code == "40003" || r.code == "08007")
 }
 
-// read carries out reads, which may be repeated, on any connection: fill gathers statements,
-// each sees the rows of one attempt. reset is called before each.
-func (p *pool) read(ctx context.Context, fill func(*conn), reset func(), each func(i int, row [][]byte) error) error {
-	r := p.retry(ctx)
-	defer r.stop()
+// read carries out reads, which may be repeated, on any connection, as long as the call is patient:
+// fill gathers statements, each sees the rows of one attempt. reset is called before each. What a
+// call reads does not wear out its patience, be it much; what it does not get does.
+func (p *pool) read(ctx context.Context, r *retry, fill func(*conn), reset func(), each func(i int, row [][]byte) error) error {
 	for {
 		reset()
+		began := time.Now()
 		err := p.once(ctx, r, fill, each)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
+			r.spare(began)
+			return nil
+		}
+		if ctx.Err() != nil {
 			return err
 		}
 		if err := r.again(err); err != nil {

@@ -256,7 +256,7 @@ func (u *updating) ask(w *writer, q query) (answer, error) {
 	s.mu.Lock()
 	token, seq, was := s.base.token, s.seq, s.base.known
 	s.mu.Unlock()
-	a, err := s.ask(u.ctx, q, token)
+	a, err := s.ask(u.ctx, u.retry, q, token)
 	if err != nil {
 		return a, err
 	}

@@ -143,7 +143,7 @@ func (v *viewing) ask(q query) (answer, error) {
 	v.s.mu.Lock()
 	seq := v.s.seq
 	v.s.mu.Unlock()
-	a, err := v.s.ask(v.ctx, q, v.at.token)
+	a, err := v.s.ask(v.ctx, v.retry, q, v.at.token)
 	if err == nil {
 		err = v.g.mayRead(v.ctx, v.s.id, a.head)
 	}
