@@ -180,8 +180,13 @@ func (p *pool) close() {
 
 // connect makes a connection and the commit that it begins with.
 func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
-	bounded, cancel := context.WithTimeout(ctx, engine.Patience(ctx, p.opt.Patience))
+	patience := engine.Patience(ctx, p.opt.Patience)
+	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	tried := ctx
+	if patience < min(connectTimeout, p.opt.Patience) { // a server that is well may have had no time to answer
+		tried = bounded
+	}
 	var all []error
 	var asked []*pgconn.Config
 	first := int(p.first.Load())
@@ -207,13 +212,15 @@ func (p *pool) connect(ctx context.Context, slot int) (*conn, error) {
 			p.down.Store(&closed)
 			return nil, closed
 		}
-		p.lonely.unless(p.hosts[n], err)
+		if tried.Err() == nil {
+			p.lonely.unless(p.hosts[n], err)
+		}
 		asked = append(asked, p.hosts[n])
 		if all = append(all, err); bounded.Err() != nil {
 			break
 		}
 	}
-	return nil, p.missed(ctx, newUnreached(asked, all, p.lonely.server.Load()))
+	return nil, p.missed(tried, newUnreached(asked, all, p.lonely.server.Load()))
 }
 
 // hostsOf returns a configuration for each host. They are asked one by one: a server that

@@ -118,7 +118,8 @@ func networkFails(err error) bool {
 	return !errors.As(err, &said) && (errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded))
 }
 
-// missed keeps why there is no connection, and tells of the first time.
+// missed keeps why there is no connection, and tells of the first time. Whose ctx is over did not try
+// for long enough to know.
 func (p *pool) missed(ctx context.Context, u *unreached) error {
 	if p.reached.Load() { // it was good once, and may be again: passwords and hosts are changed while nodes run
 		u.refuses = false

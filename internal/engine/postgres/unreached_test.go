@@ -156,3 +156,26 @@ func (w writerFunc) Write(p []byte) (int, error) {
 	w(string(p))
 	return len(p), nil
 }
+
+// TestHurryTellsNothing: who had no time to wait for a server's answer does not say of it that it is down,
+// for all others.
+func TestHurryTellsNothing(t *testing.T) {
+	_, b, wire := beside(t)
+	p := b.member(0).pool
+	wire.Pause()
+	defer wire.Resume()
+	host := p.favourite()
+	p.down.Store(nil)
+	p.lonely.server.Store(host)
+	for patience, knows := range map[time.Duration]bool{little: false, connectTimeout + time.Second: true} {
+		if _, err := p.connect(engine.Patient(t.Context(), patience), 0); !errors.Is(err, errReach) {
+			t.Errorf("%v: %v", patience, err)
+		}
+		if down := p.down.Swap(nil) != nil; down != knows {
+			t.Errorf("who waited for %v says that it is down: %v", patience, down)
+		}
+		if gone := p.lonely.server.Swap(host) == nil; gone != knows {
+			t.Errorf("who waited for %v says that it waits for no standby: %v", patience, gone)
+		}
+	}
+}
