@@ -109,7 +109,7 @@ const carriers = 3
 func (o *outbox) add(g *group, c *commit) {
 	if c.row != nil {
 		// It has its connection, and does not stand behind those that wait for the row it holds.
-		g.work.Go(func() { g.send([]*commit{c}) })
+		g.work.Go(func() { g.sendLocked(c) })
 		return
 	}
 	o.mu.Lock()
@@ -132,25 +132,38 @@ func (o *outbox) withdraw(c *commit) bool {
 	return at >= 0
 }
 
-// carry sends off commits until there are none.
+// carry sends off commits until there are none. It takes them when it has a connection, and not
+// before: until then they can be withdrawn.
 func (g *group) carry() {
-	for {
+	for !g.outbox.leave() {
+		c, err := g.vehicle()
 		load := g.outbox.take()
-		if load == nil {
-			return
+		switch {
+		case err == nil && len(load) > 0:
+			g.send(load, c)
+		case err == nil:
+			g.pool.give(g.pool.short, c)
+		case len(load) > 0:
+			g.refuse(load, err)
 		}
-		g.send(load)
 	}
 }
 
-// take returns commits that can go together; nil: there are none, and the caller is done.
+// leave tells a carrier that there is nothing to do, and that it is one no more.
+func (o *outbox) leave() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.list) > 0 {
+		return false
+	}
+	o.running--
+	return true
+}
+
+// take returns commits that can go together; nil: there are none.
 func (o *outbox) take() (load []*commit) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.list) == 0 {
-		o.running--
-		return nil
-	}
 	size, n := 0, 0
 	for _, c := range o.list {
 		lone := c.alone || c.row != nil

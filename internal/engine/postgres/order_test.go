@@ -76,7 +76,11 @@ func knotted(t *testing.T, url string, first engine.Shard, off func(*without)) (
 			o.list, o.running = nil, carriers*int(b2i(len(load) < shards))
 			o.mu.Unlock()
 		}
-		wg.Go(func() { e.member(0).send(load) })
+		c, err := e.member(0).vehicle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() { e.member(0).send(load, c) })
 	}
 	time.Sleep(100 * time.Millisecond) // for both to come to the row that is held
 	held.call(stRollback, nil)

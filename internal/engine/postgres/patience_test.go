@@ -153,6 +153,41 @@ func TestUnsentOfOthers(t *testing.T) {
 	}
 }
 
+// TestUnsentWithoutConnection: what waits for a connection, maybe together with what more patient callers
+// have written to other shards, has not been sent.
+func TestUnsentWithoutConnection(t *testing.T) {
+	a, b, _ := beside(t)
+	for id := range engine.Shard(2) {
+		putAll(t, a, id, "x", "0")
+		look(t, b, id, "x")
+	}
+	p := b.member(0).pool
+	goOn := noCarriers(b)
+	defer goOn()
+	runs, other := 0, make(chan error, 1)
+	go func() {
+		other <- b.Update(t.Context(), 1, func(w engine.Writer) error { runs++; return putting("x", "1")(w) })
+	}()
+	lies(b, 1)
+	var slots []int
+	for range cap(p.short) {
+		slots = append(slots, <-p.short)
+	}
+	goOn()
+	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 0, putting("x", "1")) })
+	for _, slot := range slots {
+		p.short <- slot
+	}
+	if err := <-other; err != nil || runs != 1 {
+		t.Errorf("the other one, run %d times: %v", runs, err)
+	}
+	for id, want := range []string{"0", "1"} {
+		if got := look(t, a, engine.Shard(id), "x"); got != want {
+			t.Errorf("shard %d: %s, not %s", id, got, want)
+		}
+	}
+}
+
 // TestSentIsWaitedFor: what a carrier has taken is waited for though the caller has gone, since it
 // may come to be.
 func TestSentIsWaitedFor(t *testing.T) {
@@ -168,6 +203,10 @@ func TestSentIsWaitedFor(t *testing.T) {
 	go func() { sent <- b.Update(ctx, 0, putting("x", "1")) }()
 	lies(b, 1)
 	g := b.member(0).group
+	c, err := g.vehicle()
+	if err != nil {
+		t.Fatal(err)
+	}
 	load := g.outbox.take()
 	leave()
 	patientOnly(t, func(ctx context.Context) error { return b.Update(ctx, 1, putting("x", "1")) }) // the first one has noticed by now
@@ -176,7 +215,7 @@ func TestSentIsWaitedFor(t *testing.T) {
 		t.Fatalf("it has ended before anybody knows how: %v", err)
 	default:
 	}
-	g.send(load)
+	g.send(load, c)
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}

@@ -72,25 +72,23 @@ func pack(commits []*commit) *load {
 	return l
 }
 
-// send carries commits to the database and ends them.
-func (g *group) send(commits []*commit) {
+// send carries commits to the database over a connection, gives that back, and ends them.
+func (g *group) send(commits []*commit, c *conn) {
+	row := commits[0].row
 	l := pack(commits)
 	if l.lost {
-		if row := commits[0].row; row != nil {
+		if row != nil {
 			row.unlock()
+		} else {
+			g.pool.give(g.pool.short, c)
 		}
 		for _, one := range commits {
 			g.complete(one, errForgotten)
 		}
 		return
 	}
-	c, err := g.connFor(commits)
-	if err != nil {
-		g.refuse(commits, err)
-		return
-	}
 	done, err := g.transact(c, l)
-	if row := commits[0].row; row != nil {
+	if row != nil {
 		row.end()
 	} else {
 		g.pool.give(g.pool.short, c)
@@ -114,14 +112,18 @@ func (g *group) send(commits []*commit) {
 	}
 }
 
-func (g *group) connFor(commits []*commit) (*conn, error) {
-	if row := commits[0].row; row != nil {
-		if row.c.broken != nil {
-			row.end()
-			return nil, errUnsent
-		}
-		return row.c, nil
+// sendLocked sends a commit under the lock of its row.
+func (g *group) sendLocked(c *commit) {
+	if c.row.c.broken != nil {
+		c.row.end()
+		g.refuse([]*commit{c}, errUnsent)
+		return
 	}
+	g.send([]*commit{c}, c.row.c)
+}
+
+// vehicle returns a connection for commits.
+func (g *group) vehicle() (*conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*connectTimeout)
 	defer cancel()
 	return g.pool.take(ctx, nil, g.pool.short)
