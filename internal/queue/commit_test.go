@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -109,6 +110,46 @@ func TestPatienceOfEnqueue(t *testing.T) {
 	if !slices.Equal(eng.patience, []time.Duration{5 * time.Second}) {
 		t.Errorf("%v", eng.patience)
 	}
+}
+
+// What the queue takes in for a client waits neither with nor behind what it takes in for itself,
+// which is as patient as the engine.
+func TestPatienceBesideOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, func(int) (before, after error) { return nil, nil })
+		enqueue := func(ctx context.Context, to string) (done chan error) {
+			done = make(chan error, 1)
+			go func() {
+				_, err := c.q.Enqueue(ctx, Entry{Envelope: envelope("a@martlet.test", to), Parcel: c.parcel(sample)})
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		c.eng.ends = func(n int) (before, after error) {
+			if n == 2 { // the queue's own
+				<-c.goOn
+			}
+			return nil, nil
+		}
+		own, other := enqueue(t.Context(), "b@example.org"), enqueue(t.Context(), "c@example.org")
+		client := enqueue(engine.Patient(t.Context(), 5*time.Second), "d@example.org")
+		select {
+		case err := <-client:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("the client waits for others")
+		}
+		c.run()
+		if err := errors.Join(<-own, <-other); err != nil {
+			t.Error(err)
+		}
+		if want := []time.Duration{-1, -1, 5 * time.Second, -1}; !slices.Equal(c.eng.patience, want) {
+			t.Errorf("the engine was waited for %v, want %v", c.eng.patience, want)
+		}
+	})
 }
 
 // One that fails by itself costs the others a change, not one each.

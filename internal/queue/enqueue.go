@@ -64,11 +64,16 @@ func (q *Queue) enqueue(ctx context.Context, entries []Entry) ([]ID, error) {
 }
 
 // arrive puts drafts, once more if nobody knows whether they are there: put finds its own
-// nonces. If that fails for another reason nobody knows it still.
+// nonces. If that fails for another reason nobody knows it still. Who is patient for so long only
+// does not go together with what waits for as long as the engine does, nor behind it.
 func (q *Queue) arrive(ctx context.Context, bytes int, put func(tx) error) error {
-	err := q.arrivals.do(ctx, bytes, put)
+	line := &q.arrivals
+	if engine.Patience(ctx, -1) < 0 {
+		line = &q.own
+	}
+	err := line.do(ctx, bytes, put)
 	for tries := 0; fault.Is(err, fault.Unknown) && tries < 3; tries++ {
-		again := q.arrivals.do(ctx, bytes, put)
+		again := line.do(ctx, bytes, put)
 		if again != nil && !fault.Is(again, fault.Unknown) {
 			return fault.Wrap(fault.Unknown, fault.Say(err), again)
 		}

@@ -201,6 +201,7 @@ type Queue struct {
 	follows  atomic.Bool // heads is told of what they change
 	heads    heads
 	arrivals committer // of messages
+	own      committer // of those for which nobody's patience ends
 	outcomes committer // of attempts
 
 	mu       sync.Mutex
@@ -236,7 +237,7 @@ func newPart(eng engine.Engine, st *store.Store, opt Options, part uint64) *Queu
 		flying: map[flight]bool{}, busy: map[string]int{}, paces: map[string]*pace{}, arriving: map[ID]bool{},
 		freed: make(chan struct{}, 1),
 	}
-	q.arrivals.q, q.outcomes.q = q, q
+	q.arrivals.q, q.own.q, q.outcomes.q = q, q, q
 	q.longest.Store(int64(q.opt.Lifetime))
 	seq, _ := q.number() // any will do
 	q.seq.Store(seq)
