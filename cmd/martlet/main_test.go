@@ -30,9 +30,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// built returns the path of the binary.
+// built returns the path of the binary: MARTLET_BINARY, or what this package builds.
 func built(t *testing.T) string {
 	t.Helper()
+	if b := os.Getenv("MARTLET_BINARY"); b != "" {
+		return b
+	}
 	binary.once.Do(func() {
 		binary.dir, binary.err = os.MkdirTemp("", "martlet-bin-")
 		if binary.err != nil {

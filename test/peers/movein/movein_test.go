@@ -181,6 +181,9 @@ func TestMain(m *testing.M) {
 
 func built(t *testing.T) string {
 	t.Helper()
+	if b := os.Getenv("MARTLET_BINARY"); b != "" {
+		return b
+	}
 	binary.once.Do(func() {
 		if binary.dir, binary.err = os.MkdirTemp("", "movein"); binary.err != nil {
 			return

@@ -16,7 +16,10 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/engine/postgres/pgtest"
 	"github.com/martlet-mail/martlet/test/peers/martlet"
+	"github.com/martlet-mail/martlet/test/traffic"
 )
+
+func TestMain(m *testing.M) { os.Exit(traffic.Main(m)) }
 
 // scene is a server, and programs that have its mail.
 type scene struct {
@@ -34,10 +37,7 @@ func newScene(t *testing.T) *scene {
 	if _, err := exec.LookPath("mbsync"); err != nil {
 		t.Skip("mbsync is not installed: apt-get install isync")
 	}
-	s := &scene{t: t, bin: filepath.Join(t.TempDir(), "martlet"), home: t.TempDir()}
-	if out, err := exec.Command("go", "build", "-o", s.bin, "github.com/martlet-mail/martlet/cmd/martlet").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	s := &scene{t: t, bin: traffic.Binary(t), home: t.TempDir()}
 	var err error
 	s.Server, err = martlet.Start(martlet.Options{Binary: s.bin, Dir: filepath.Join(t.TempDir(), "try"), Serve: true, Set: map[string]string{"queue.port": "1", "queue.allow_private": "true"}})
 	if err != nil {
