@@ -246,7 +246,8 @@ func TestNeomuttPicks(t *testing.T) {
 		smtp := strings.Replace("smtps://USER@localhost:"+strings.Split(s.addr("submissions"), ":")[1], "USER", strings.ReplaceAll(a.Address, "@", "%40"), 1)
 		rc := fmt.Sprintf(muttRC, a.Address, a.Password, smtp, "imap://"+s.addr("imap"), s.CA)
 		rc = strings.Replace(rc, `set smtp_authenticators = "plain"`, "", 1)
-		p := program{name: "neomutt", args: []string{"-F", write(t, home, "rc", rc), "-s", "picked", "--", a.Address}, home: home, in: "The text.\n"}
+		p := program{name: "neomutt", args: []string{"-F", write(t, home, "rc", rc), "-s", "picked", "--", a.Address}, home: home, in: "The text.\n",
+			env: []string{"TMPDIR=" + home}} // what could not be sent is left there
 		if r := p.run(t); (r.code == 0) != good {
 			t.Errorf("channel_binding = %s: neomutt ends with code %d\n%s%s", binding, r.code, tail(r.out), tail(r.err))
 		}

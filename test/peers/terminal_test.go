@@ -49,7 +49,8 @@ func (p program) onTerminal(t *testing.T) *terminal {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Dir = p.home
 	cmd.Env = append([]string{"HOME=" + p.home, "PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "TERM=xterm", "TZ=UTC",
-		"SHELL=/bin/sh", "XDG_CONFIG_HOME=" + p.home, "XDG_RUNTIME_DIR=" + p.home, "XDG_CACHE_HOME=" + p.home}, p.env...)
+		"SHELL=/bin/sh", "XDG_CONFIG_HOME=" + p.home, "XDG_RUNTIME_DIR=" + p.home, "XDG_CACHE_HOME=" + p.home,
+		"TMPDIR=" + p.home}, p.env...) // what it leaves when it is killed goes with the home
 	cmd.Stdout, cmd.Stderr = x, x
 	var err error
 	if x.keys, err = cmd.StdinPipe(); err == nil {

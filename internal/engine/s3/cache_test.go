@@ -475,7 +475,8 @@ func TestCacheKilled(t *testing.T) {
 	found := int64(0)
 	for range 8 {
 		child := exec.Command(os.Args[0], "-test.run=^TestCacheKilled$")
-		child.Env = append(os.Environ(), "MARTLET_TEST_CACHE="+filepath.Join(dir, "c"))
+		// What the child makes for itself, and cannot remove when it is killed, lies in dir too.
+		child.Env = append(os.Environ(), "MARTLET_TEST_CACHE="+filepath.Join(dir, "c"), "TMPDIR="+dir)
 		out, err := child.StdoutPipe()
 		if err == nil {
 			err = child.Start()
