@@ -49,7 +49,8 @@ var plan = map[string][]string{
 
 	"store": {"mail", "fault", "turn", "engine", "record", "syntax/mime", "github.com/klauspost/compress", "golang.org/x/text"},
 
-	"node": {"mail", "fault", "engine", "record"},
+	"node":  {"mail", "fault", "engine", "record"},
+	"doubt": {"mail", "fault", "engine", "record"},
 
 	"directory":         {"mail", "fault", "turn", "engine", "record", "store", "syntax/sasl", "directory/foreign", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/text", "golang.org/x/sync"},
 	"directory/foreign": {"fault", "syntax/sasl", "github.com/go-crypt/x", "golang.org/x/crypto"},
@@ -76,7 +77,7 @@ var plan = map[string][]string{
 
 	"milter":  {"mail", "fault", "github.com/d--j/go-milter"},
 	"guard":   {"mail", "fault", "engine", "record"},
-	"receive": {"milter", "mail", "fault", "turn", "trace", "check", "check/authres", "store", "directory", "queue", "srs", "check/dkim", "check/arc", "syntax/mime", "syntax/smtp"},
+	"receive": {"milter", "mail", "fault", "turn", "trace", "check", "check/authres", "doubt", "store", "directory", "queue", "srs", "check/dkim", "check/arc", "syntax/mime", "syntax/smtp"},
 	"bench":   {"mail", "fault"},
 
 	"publish": {"fault", "dnsx", "directory", "github.com/miekg/dns"},

@@ -160,7 +160,7 @@ func printSources(w io.Writer, list []reports.Source) error {
 		if s.Ours {
 			name = "this server"
 		}
-		t.row(s.Messages, source, name, s.HeaderFrom, s.SPF, s.DKIM, outcome(s)+doubt(s.Verified))
+		t.row(s.Messages, source, name, s.HeaderFrom, s.SPF, s.DKIM, outcome(s)+unlessVerified(s.Verified))
 	}
 	if err := t.end(""); err != nil {
 		return err
@@ -186,7 +186,7 @@ func outcome(s reports.Source) string {
 	return result
 }
 
-func doubt(verified bool) string {
+func unlessVerified(verified bool) string {
 	if verified {
 		return ""
 	}
@@ -215,7 +215,7 @@ func printTransports(w io.Writer, list []reports.Transport) error {
 	fmt.Fprintf(w, "%s\n\n", paint(w, bold, clean(fmt.Sprintf("TLS to %s: %s, %s as they should be", list[0].Domain, counted(int64(sum), "connection"), share(good, sum)))))
 	t := newTable(w, "CONNECTIONS", "RESULT", "POLICY", "HOST", "REPORTED BY")
 	for _, s := range list {
-		t.row(s.Sessions, s.Result, s.Policy, orDash(s.Host), strings.Join(s.Reporters, ", ")+doubt(s.Verified))
+		t.row(s.Sessions, s.Result, s.Policy, orDash(s.Host), strings.Join(s.Reporters, ", ")+unlessVerified(s.Verified))
 	}
 	if err := t.end(""); err != nil {
 		return err

@@ -17,7 +17,7 @@ func (h *house) newReceiver() (*receive.Receiver, error) {
 	in := receive.Options{
 		Store: h.store, Directory: h.directory, Queue: h.queue, Signers: h.directory, Returns: srs.New(secret, time.Now),
 		MaxReceived: h.cfg.SMTP.ReceivedLimit, MarkAttachments: h.cfg.SMTP.MarkAttachments,
-		Now: time.Now, Log: h.log, Trace: h.trace,
+		Doubts: h.doubts, Part: h.node.Number(), Now: time.Now, Log: h.log, Trace: h.trace,
 	}
 	addChecks(&in, h.cfg, h.resolver)
 	in.Filters = filters(h.cfg)

@@ -204,6 +204,7 @@ func (h *house) startCare(part func(string, func(context.Context) error)) {
 	if shared(h.cfg) {
 		part("vitals", func(ctx context.Context) error { h.vitals.watch(ctx); return nil })
 	}
+	part("doubts", h.keepDoubts)
 	part("queue", h.keepQueue)
 	part("allowance", func(ctx context.Context) error { h.allowance.Run(ctx); return nil })
 	if h.policies != nil {
@@ -230,6 +231,7 @@ func (h *house) finish(wg *sync.WaitGroup, failed bool, cause error) error {
 	done := make(chan error, 1)
 	go func() {
 		wg.Wait()
+		h.tellDoubts()
 		h.goodbye()
 		done <- h.close()
 	}()

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/martlet-mail/martlet/internal/conf"
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/carry"
 	"github.com/martlet-mail/martlet/internal/engine/pebble"
@@ -185,8 +186,10 @@ func (s *side) reopen(ctx context.Context) error {
 }
 
 // passing tells whether a shard holds only what processes that work on the store tell each other
-// (docs/schema.md): it is of no use once they have ended, and not copied.
-func passing(sh engine.Shard) bool { return sh == 9 || sh >= 1<<17 && sh < 1<<17+64 }
+// (docs/schema.md): it is of no use once they have ended, or to one that is alone, and not copied.
+func passing(sh engine.Shard) bool {
+	return sh == 9 || sh == doubt.Shard || sh >= 1<<17 && sh < 1<<17+64
+}
 
 // records tells whether anything was ever stored.
 func (s *side) records(ctx context.Context) (bool, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/martlet-mail/martlet/internal/directory"
 	"github.com/martlet-mail/martlet/internal/disk"
 	"github.com/martlet-mail/martlet/internal/dnsx"
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/engine/s3"
 	"github.com/martlet-mail/martlet/internal/guard"
 	"github.com/martlet-mail/martlet/internal/move/former"
@@ -52,6 +53,7 @@ type house struct {
 	courier   *send.Courier        // takes mail to other hosts
 	queue     *queue.Queue         // keeps what must wait for them
 	allowance *queue.Allowance     // counts what accounts send
+	doubts    *doubt.List          // knows which deliveries nobody knows the outcome of
 	receiver  *receive.Receiver    // the road in: mailboxes or queue
 	road      *receive.Local       // that of mail made here
 	guard     *guard.Guard         // knows hosts by what they have sent
@@ -199,6 +201,7 @@ func (h *house) openRoads(context.Context) (err error) {
 	waits.Trace, waits.Part, waits.Parts, waits.Format = h.trace, h.node.Number(), h.queueParts(), h.node.Format
 	h.queue = queue.New(h.engine, h.store, waits)
 	h.allowance = newAllowance(h)
+	h.doubts = doubt.New(doubt.Options{Engine: h.engine, Now: time.Now, Log: h.log})
 	if h.receiver, err = h.newReceiver(); err != nil {
 		return err
 	}

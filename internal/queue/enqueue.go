@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/fault"
@@ -20,6 +21,10 @@ type Entry struct {
 	// Key makes the entry idempotent for a week: a second one with the same key is
 	// the first. "" is none. At most 200 bytes.
 	Key string
+	// Earlier are keys of tries of which nobody knows whether they have queued the same message,
+	// for whoever has a Key. One of them that has is this entry: once, since who queues it again,
+	// having been told that it is there, means another. One that has not never will.
+	Earlier []string
 }
 
 // Enqueue takes messages over, all or none; they are durable when it returns nil.
@@ -89,8 +94,9 @@ type draft struct {
 	groups []group
 	parcel []byte
 	key    string
-	atOnce bool  // it is to be tried at once
-	behind int64 // this node's clock is, against that of who works the part
+	before []string // keys of earlier tries in doubt
+	atOnce bool     // it is to be tried at once
+	behind int64    // this node's clock is, against that of who works the part
 }
 
 func (q *Queue) draft(e Entry, now int64) (*draft, error) {
@@ -99,7 +105,7 @@ func (q *Queue) draft(e Entry, now int64) (*draft, error) {
 		return nil, fault.New(fault.Invalid, "the message has no recipient")
 	case len(e.Envelope.To) > maxRecipients:
 		return nil, fault.Newf(fault.TooLarge, "the message has more than %d recipients", maxRecipients)
-	case len(e.Key) > 200:
+	case slices.ContainsFunc(append(e.Earlier[:len(e.Earlier):len(e.Earlier)], e.Key), func(key string) bool { return len(key) > 200 }):
 		return nil, fault.New(fault.Invalid, "the key is too long")
 	}
 	nonce, err := q.number()
@@ -109,7 +115,7 @@ func (q *Queue) draft(e Entry, now int64) (*draft, error) {
 	env := e.Envelope
 	env.To = nil
 	info := e.Parcel.Message()
-	d := &draft{key: e.Key, parcel: e.Parcel.Encode()}
+	d := &draft{key: e.Key, before: e.Earlier, parcel: e.Parcel.Encode()}
 	d.m = message{
 		nonce: nonce, created: now, env: env,
 		road: e.Road, size: e.Parcel.Size(), has8Bit: info.Has8Bit, needsUTF8: env.UTF8 && info.HeaderHas8Bit,
@@ -146,17 +152,11 @@ func (d *draft) split(e Entry, first int64) {
 // bytes is about what the draft takes in an Update.
 func (d *draft) bytes() int { return len(d.parcel) + 1000 + 500*len(d.rcpts) }
 
-// put writes the draft, unless its key or its nonce says that it is there already.
+// put writes the draft, unless its key, its nonce, or the key of an earlier try says that it is
+// there already.
 func (d *draft) put(t tx, q *Queue, now int64) error {
-	if d.key != "" {
-		v, ok, err := t.Get(keyKey(d.key))
-		if err != nil {
-			return err
-		}
-		if ok {
-			d.m.id, err = decodeKeyRecord(v)
-			return err
-		}
+	if there, err := d.known(t, now); err != nil || there {
+		return err
 	}
 	there, err := d.claim(t, q)
 	if err != nil || there {
@@ -172,6 +172,9 @@ func (d *draft) put(t tx, q *Queue, now int64) error {
 		if err := t.remember(d.key, d.m.id, now+keyAge.Milliseconds()); err != nil {
 			return err
 		}
+	}
+	if err := d.takeBefore(t, now); err != nil {
+		return err
 	}
 	if err := t.setAlarm(alarmDelay, d.m.id, 0, d.m.delayAt); err != nil {
 		return err

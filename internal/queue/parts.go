@@ -138,6 +138,9 @@ func (q *Queue) into(ctx context.Context) *Queue {
 	if q.opt.Parts != nil && ctx.Value(common{}) != nil {
 		return q.partOf(0)
 	}
+	if number, ok := ctx.Value(partKey{}).(uint64); ok && q.opt.Parts != nil && number <= maxPart {
+		return q.partOf(number)
+	}
 	return q
 }
 

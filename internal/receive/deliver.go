@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -39,11 +39,6 @@ type letter struct {
 	from mail.Address
 }
 
-// into is what a letter is to do with an account.
-func (l *letter) into(d *drop) doubted {
-	return doubted{l.sent, l.from, strconv.FormatUint(uint64(d.account), 10)}
-}
-
 // keyOf returns the key of a message. It follows from the bytes: the topmost
 // Received field is like no other. So it is the same again when the message comes
 // back from the queue.
@@ -68,7 +63,7 @@ const many = 8
 // disk's sync.
 func (r *Receiver) storeAll(ctx context.Context, p *plan, l letter) {
 	for _, d := range p.drops {
-		d.key = r.doubts.key(l.into(d), l.key, r.opt.Now())
+		d.earlier = r.earlier(l.into(d))
 	}
 	if len(p.drops) == 1 {
 		p.drops[0].err = r.store(ctx, p.drops[0], l)
@@ -153,8 +148,8 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 		}
 	}()
 	deliver := func(tx *store.Tx) error {
-		first, err := tx.Once(d.key)
-		if err != nil || !first {
+		there, err := arrived(tx, l.key, d.earlier)
+		if err != nil || there {
 			return err
 		}
 		box, err := mailbox(tx, d.junk)
@@ -165,9 +160,9 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 		return err
 	}
 	account := r.opt.Store.Account(id)
-	ctx = account.Foresee(ctx, d.key, store.NewMessage{Parcel: l.msg})
+	ctx = account.Foresee(ctx, l.key, store.NewMessage{Parcel: l.msg})
 	err = doubtless(ctx, func(ctx context.Context) error { return account.Update(ctx, deliver) })
-	r.doubts.note(l.into(d), d.key, err, r.opt.Now())
+	r.opt.Doubts.Note(l.into(d), doubt.Try{Key: l.key}, err)
 	if fault.Is(err, fault.OverQuota) {
 		r.full.note(id, r.opt.Now())
 	}

@@ -1,96 +1,63 @@
 package receive
 
 import (
-	"container/list"
 	"context"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/fault"
-	"github.com/martlet-mail/martlet/internal/mail"
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // A commit whose outcome nobody can find out in time is answered with 451, and the client
 // sends the message again. It may have come to be. So the key under which it was tried is
-// remembered, and the next message of the same bytes, from the same sender to the same place,
-// is taken in under it: whoever has it then has it once. So it is with what was done for some
-// recipients of a message while the client is told that it failed, for others: it sends the
-// message again, for all. Nothing of this is done for a message that was taken in, or refused, for
-// all, however often it comes.
+// remembered (package doubt), and the next message of the same bytes, from the same sender to the
+// same place, looks whether that key was used: whoever has it then has it once. So it is with
+// what was done for some recipients of a message while the client is told that it failed, for
+// others: it sends the message again, for all. Nothing of this is done for a message that was taken
+// in, or refused, for all, however often it comes.
+//
+// Each try has a key of its own. That an earlier try has come to be counts for one later try: it is
+// written down together with the key of that one. So a list of doubts may be old, or that of
+// another node, and still no message is taken for a repeat that is none.
 
-// doubted is what a message was to do when its outcome could not be found out.
-type doubted struct {
-	sent [32]byte // names its bytes
-	from mail.Address
-	to   string
+// into is what a letter is to do with an account.
+func (l *letter) into(d *drop) doubt.What {
+	return doubt.What{Sent: l.sent, From: l.from, To: strconv.FormatUint(uint64(d.account), 10)}
 }
 
-const (
-	maxDoubts = 10_000
-	doubtFor  = 5 * 24 * time.Hour // as long as clients try (RFC 5321, 4.5.4.1)
-)
-
-// doubts is a short memory of such messages. It costs nothing while there are none.
-type doubts struct {
-	some atomic.Bool
-
-	mu   sync.Mutex
-	keys map[doubted]*list.Element
-	old  list.List // of doubt: what was not tried again for the longest time is forgotten first
-}
-
-type doubt struct {
-	what doubted
-	key  string
-	at   time.Time
-}
-
-// key returns under which key something is to be done: under that of an earlier attempt of
-// which nobody knows what became, or under its own.
-func (d *doubts) key(what doubted, own string, now time.Time) string {
-	if !d.some.Load() || what.sent == ([32]byte{}) {
-		return own
+// earlier returns the keys of earlier tries.
+func (r *Receiver) earlier(what doubt.What) (keys []string) {
+	for _, t := range r.opt.Doubts.Earlier(what) {
+		keys = append(keys, t.Key)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if e := d.keys[what]; e != nil {
-		if was := e.Value.(doubt); now.Sub(was.at).Abs() < doubtFor {
-			return was.key
+	return keys
+}
+
+// arrived tells whether an account has a message already, under its key or by an earlier try. Earlier
+// tries that have not come to be never will.
+func arrived(tx *store.Tx, key string, earlier []string) (bool, error) {
+	first, err := tx.Once(key)
+	if err != nil || !first {
+		return err == nil, err
+	}
+	there := false
+	for _, k := range earlier {
+		if k == key { // two tries of the same bytes: it was not used, as was just seen
+			continue
 		}
-	}
-	return own
-}
-
-// note remembers that something was tried under a key with an unknown outcome, or, with
-// another outcome, that this is not so any more.
-func (d *doubts) note(what doubted, key string, err error, now time.Time) {
-	unknown := fault.Is(err, fault.Unknown)
-	if what.sent == ([32]byte{}) || !unknown && (err != nil || !d.some.Load()) {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.forget(what)
-	if unknown {
-		if d.keys == nil {
-			d.keys = map[doubted]*list.Element{}
+		unused, err := tx.Once(k)
+		if err != nil {
+			return false, err
 		}
-		d.keys[what] = d.old.PushBack(doubt{what, key, now})
-		if len(d.keys) > maxDoubts {
-			d.forget(d.old.Front().Value.(doubt).what)
+		open, err := tx.Once("took " + k)
+		if err != nil {
+			return false, err
 		}
+		there = there || open && !unused
 	}
-	d.some.Store(len(d.keys) > 0)
-}
-
-// forget is called with the lock.
-func (d *doubts) forget(what doubted) {
-	if e := d.keys[what]; e != nil {
-		d.old.Remove(e)
-		delete(d.keys, what)
-	}
+	return there, nil
 }
 
 // doubtless does something that is safe to do twice under one key, once more if its outcome

@@ -3,6 +3,7 @@ package receive
 import (
 	"context"
 
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
 	"github.com/martlet-mail/martlet/internal/store"
@@ -13,7 +14,7 @@ import (
 // in at that moment.
 func (r *Receiver) hold(ctx context.Context, env mail.Envelope, msg *store.Parcel, key string) *plan {
 	entries := entriesFor(env, env.To, msg, queue.Entry{Road: queue.Local})
-	what := doubted{env.Sent, env.From, keyFor("held", env.To)}
+	what := doubt.What{Sent: env.Sent, From: env.From, To: keyFor("held", env.To)}
 	ids, _, err := r.enqueue(ctx, what, key+" held", entries)
 	if err != nil {
 		r.opt.Log.Warn("message not held", "err", err)

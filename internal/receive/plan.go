@@ -19,7 +19,7 @@ type plan struct {
 	thrown     bool       // a filter throws it away
 	ids        []queue.ID // of what waits after a failure
 	found      *Assessment
-	key        string // under which what is for other hosts is queued
+	part       uint64 // of the queue that has what is for other hosts
 	refused    bool   // as a whole: nothing is to be done
 	later      Result // why it is to come again as a whole, if it is
 }
@@ -41,7 +41,7 @@ type drop struct {
 	account mail.AccountID
 	rcpt    mail.Recipient // as it would wait in the queue
 	junk    bool           // into Junk, not into INBOX
-	key     string         // under which it is stored: the message's, or that of an earlier attempt in doubt
+	earlier []string       // keys of earlier tries in doubt
 	err     error
 	queued  bool
 }
@@ -194,17 +194,17 @@ func (t *recipient) served() bool {
 	return t.queued
 }
 
-// doubtful tells whether a part of the recipient has failed that was tried under another key than
-// the message's: it may have it by an earlier attempt.
-func (t *recipient) doubtful(key string) bool {
+// doubtful tells whether a part of the recipient has failed that may have the message by an
+// earlier try.
+func (t *recipient) doubtful() bool {
 	return slices.ContainsFunc(t.drops, func(d *drop) bool {
-		return d.err != nil && d.key != key && fault.Of(d.err).Temporary()
+		return d.err != nil && len(d.earlier) > 0 && fault.Of(d.err).Temporary()
 	})
 }
 
-// early tells whether a part of the recipient was tried under another key than the message's.
-func (t *recipient) early(key string) bool {
-	return slices.ContainsFunc(t.drops, func(d *drop) bool { return d.key != key })
+// early tells whether a part of the recipient was tried before.
+func (t *recipient) early() bool {
+	return slices.ContainsFunc(t.drops, func(d *drop) bool { return len(d.earlier) > 0 })
 }
 
 // failure returns why the recipient is not served in full, a temporary reason

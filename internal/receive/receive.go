@@ -17,6 +17,7 @@ import (
 
 	"github.com/martlet-mail/martlet/internal/check"
 	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
@@ -39,6 +40,8 @@ type Options struct {
 	MaxReceived int // Received fields that a message may have; 0: 100
 	Parallel    int // mailboxes one message is stored into at the same time; 0: 64
 	Now         func() time.Time
+	Doubts      *doubt.List // of deliveries whose outcome is unknown; nil: one of its own
+	Part        uint64      // of the queue, that Queue puts mail into
 
 	Signers Signers     // sign mail of people here, and seal what is sent on; nil: nothing is signed
 	Returns *srs.Scheme // rewrites senders of mail that is sent on; nil: they stay
@@ -65,9 +68,8 @@ type Options struct {
 
 // Receiver delivers. It may be used by many goroutines.
 type Receiver struct {
-	opt    Options
-	full   fullAccounts
-	doubts doubts
+	opt  Options
+	full fullAccounts
 }
 
 // New returns a Receiver.
@@ -80,6 +82,9 @@ func New(o Options) *Receiver {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Doubts == nil {
+		o.Doubts = doubt.New(doubt.Options{Now: o.Now})
 	}
 	return &Receiver{opt: o}
 }

@@ -36,12 +36,17 @@ func (q *fakeQueue) Enqueue(_ context.Context, entries ...queue.Entry) ([]queue.
 	if q.err != nil {
 		return nil, q.err
 	}
+	if q.keys == nil {
+		q.keys = map[string]bool{}
+	}
 	for _, e := range entries {
-		if e.Key == "" || !q.keys[e.Key] {
-			q.entries = append(q.entries, e)
+		there := e.Key != "" && q.keys[e.Key]
+		for _, k := range e.Earlier {
+			there = there || q.keys[k] && !q.keys["took "+k]
+			q.keys["took "+k] = true
 		}
-		if q.keys == nil {
-			q.keys = map[string]bool{}
+		if !there {
+			q.entries = append(q.entries, e)
 		}
 		q.keys[e.Key] = true
 	}

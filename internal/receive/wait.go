@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"slices"
 
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/fault"
 	"github.com/martlet-mail/martlet/internal/mail"
 	"github.com/martlet-mail/martlet/internal/queue"
@@ -36,8 +37,8 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 		entries = append(entries, entriesFor(leaves, to, form, queue.Entry{Road: queue.Remote})...)
 		of = append(of, b.to...)
 	}
-	ids, used, err := r.enqueue(ctx, doubted{env.Sent, env.From, onwards(p.remote)}, key, entries)
-	if p.key = used; err != nil {
+	ids, part, err := r.enqueue(ctx, doubt.What{Sent: env.Sent, From: env.From, To: onwards(p.remote)}, key, entries)
+	if p.part = part; err != nil {
 		r.opt.Log.Warn("message not queued", "err", err)
 	}
 	for i := range entries {
@@ -50,19 +51,29 @@ func (r *Receiver) queueRemote(ctx context.Context, env mail.Envelope, p *plan, 
 	}
 }
 
-// enqueue has the queue take entries over, each of them once, under a key or that of an earlier
-// attempt of which nobody knows what became. It returns which it was.
-func (r *Receiver) enqueue(ctx context.Context, what doubted, key string, entries []queue.Entry) (ids []queue.ID, used string, err error) {
-	used = r.doubts.key(what, key, r.opt.Now())
-	for i := range entries {
-		entries[i].Key = keyFor(used, entries[i].Envelope.To)
+// enqueue has the queue take entries over under a key, each of them once, also if earlier tries are in
+// doubt. It returns into which part: where those are known.
+func (r *Receiver) enqueue(ctx context.Context, what doubt.What, key string, entries []queue.Entry) (ids []queue.ID, part uint64, err error) {
+	part = r.opt.Part
+	earlier := r.opt.Doubts.Earlier(what)
+	if len(earlier) > 0 {
+		part = earlier[0].Part
 	}
-	err = doubtless(ctx, func(ctx context.Context) (err error) {
+	for i := range entries {
+		e := &entries[i]
+		e.Key = keyFor(key, e.Envelope.To)
+		for _, t := range earlier {
+			if t.Part == part {
+				e.Earlier = append(e.Earlier, keyFor(t.Key, e.Envelope.To))
+			}
+		}
+	}
+	err = doubtless(queue.InPart(ctx, part), func(ctx context.Context) (err error) {
 		ids, err = r.opt.Queue.Enqueue(ctx, entries...)
 		return err
 	})
-	r.doubts.note(what, used, err, r.opt.Now())
-	return ids, used, passing(err)
+	r.opt.Doubts.Note(what, doubt.Try{Key: key, Part: part}, err)
+	return ids, part, passing(err)
 }
 
 // waivesTLS tells whether a message has the field "TLS-Required: No" (RFC 8689, 3).
@@ -89,7 +100,7 @@ func (r *Receiver) queueFailed(ctx context.Context, env mail.Envelope, p *plan, 
 	ids, err := r.opt.Queue.Enqueue(ctx, entries...)
 	for _, d := range p.drops {
 		if slices.Contains(w.done, &d.queued) { // the queue stores it under this key, if it has it
-			r.doubts.note(l.into(d), l.key, err, r.opt.Now())
+			r.opt.Doubts.Note(l.into(d), doubt.Try{Key: l.key}, err)
 		}
 	}
 	if err != nil {
@@ -114,7 +125,7 @@ func (r *Receiver) left(env mail.Envelope, p *plan, l letter, each bool) (w wait
 	served := p.anyServed()
 	for i := range p.recipients {
 		t := &p.recipients[i]
-		if !t.unheard && t.doubtful(l.key) {
+		if !t.unheard && t.doubtful() {
 			if !each {
 				return w, false
 			}
@@ -143,18 +154,21 @@ func (r *Receiver) remember(p *plan, l letter, each bool) {
 	if !slices.ContainsFunc(p.recipients, told) {
 		return
 	}
-	again := fault.New(fault.Unknown, "the client comes again")
+	again := func(what doubt.What, try doubt.Try) {
+		r.opt.Doubts.Note(what, try, nil) // it has what earlier ones have done
+		r.opt.Doubts.Note(what, try, fault.New(fault.Unknown, "the client comes again"))
+	}
 	for _, t := range p.recipients {
 		if each && !t.unheard && !told(t) {
 			continue
 		}
 		for _, d := range t.drops {
 			if d.err == nil || d.queued {
-				r.doubts.note(l.into(d), d.key, again, r.opt.Now())
+				again(l.into(d), doubt.Try{Key: l.key})
 			}
 		}
 		if slices.ContainsFunc(t.remote, func(o *onward) bool { return o.err == nil }) {
-			r.doubts.note(doubted{l.sent, l.from, onwards(p.remote)}, p.key, again, r.opt.Now())
+			again(doubt.What{Sent: l.sent, From: l.from, To: onwards(p.remote)}, doubt.Try{Key: l.key, Part: p.part})
 		}
 	}
 }
@@ -192,7 +206,7 @@ func (r *Receiver) reportSuccess(ctx context.Context, env mail.Envelope, p *plan
 	var to [2][]mail.Recipient // by whether the message may be sent on
 	for i := range p.recipients {
 		t := &p.recipients[i]
-		if t.Notify&mail.NotifySuccess != 0 && len(t.remote) == 0 && t.failure().Err == nil && !t.anyQueued() && !t.early(key) {
+		if t.Notify&mail.NotifySuccess != 0 && len(t.remote) == 0 && t.failure().Err == nil && !t.anyQueued() && !t.early() {
 			may := &to[0]
 			if r.stays(env, p, t.Recipient, t.junk) {
 				may = &to[1]

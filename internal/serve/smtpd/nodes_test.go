@@ -2,16 +2,21 @@ package smtpd
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/martlet-mail/martlet/internal/directory"
+	"github.com/martlet-mail/martlet/internal/doubt"
 	"github.com/martlet-mail/martlet/internal/engine"
 	"github.com/martlet-mail/martlet/internal/engine/enginetest"
 	"github.com/martlet-mail/martlet/internal/fault"
+	"github.com/martlet-mail/martlet/internal/receive"
 	"github.com/martlet-mail/martlet/internal/serve/netsrv"
+	"github.com/martlet-mail/martlet/internal/store"
 )
 
 // doubtful is an engine of several nodes that loses the outcome of so many commits of
@@ -114,6 +119,64 @@ func TestDeliveryInDoubt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client that is told to come again may come to another node: the message is there once, and one
+// more time when it is sent once more. The control is a node that does not tell.
+func TestDeliveryInDoubtElsewhere(t *testing.T) {
+	for _, c := range []struct{ carried, told bool }{{true, true}, {false, true}, {true, false}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			var a, b *doubtful
+			w := newWorldOn(t, func(e engine.Engine) engine.Engine {
+				all := enginetest.Nodes(e, 2)
+				a, b = &doubtful{Node: all[0]}, &doubtful{Node: all[1]}
+				return a
+			})
+			here, there := w.doubtsOn(a), w.doubtsOn(b)
+			onA, onB := w.receiverOn(a, here), w.receiverOn(b, there)
+			send := func(on *receive.Receiver, code int) {
+				t.Helper()
+				w.options.Receiver = on
+				tk := w.talk(Relay, netsrv.NoTLS)
+				tk.begin("alice@here.test")
+				tk.expect("DATA", 354)
+				tk.expect("Subject: one\r\n\r\none\r\n.", code)
+				tk.expect("QUIT", 221)
+			}
+			a.lose(2, c.carried)
+			send(onA, 451)
+			if c.told {
+				w.must(here.Tell(t.Context()))
+				w.must(there.Hear(t.Context()))
+			}
+			want := 1
+			if c.carried && !c.told {
+				want = 2
+			}
+			for more := range 2 {
+				send(onB, 250)
+				if got := w.inbox("alice"); len(got) != want+more {
+					t.Errorf("%d messages, not %d", len(got), want+more)
+				}
+			}
+		})
+	}
+}
+
+func (w *world) doubtsOn(eng engine.Engine) *doubt.List {
+	return doubt.New(doubt.Options{Engine: eng, Now: w.options.Now})
+}
+
+// receiverOn is the road in of a node.
+func (w *world) receiverOn(eng engine.Engine, doubts *doubt.List) *receive.Receiver {
+	st, err := store.Open(eng, store.Options{Now: w.options.Now, MaxMessage: 100_000})
+	w.must(err)
+	dir, err := directory.Open(w.ctx, eng, st, directory.Options{
+		Now: time.Now, Rand: rand.Reader, DetailSeparator: "+", Argon: directory.Argon{MemoryKiB: 8, Passes: 1, Lanes: 1}, ScramIterations: 4096,
+	})
+	w.must(err)
+	w.t.Cleanup(dir.Close)
+	return receive.New(receive.Options{Store: st, Directory: dir, Queue: w.queue, Now: w.options.Now, Doubts: doubts})
 }
 
 // Two recipients in doubt: each is remembered by itself, and who has it is not served twice.
