@@ -139,6 +139,7 @@ func TestToldLater(t *testing.T) {
 		a.Note(numbered(2), second, nil)
 		wants(t, a, numbered(1), first)
 		wants(t, a, numbered(2))
+		synctest.Wait()
 		for _, node := range c.nodes {
 			node.Down(false)
 		}
@@ -220,13 +221,14 @@ func TestRecordsAreFew(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		ticks := make(chan time.Time)
-		go c.lists[0].Run(ctx, ticks)
+		l := New(Options{Engine: c.nodes[0], Now: func() time.Time { return c.now }}) // that has nothing to tell
+		go l.Run(ctx, ticks)
 		ticks <- c.now
 		synctest.Wait()
-		if n := c.records(); n != 1 || len(c.lists[0].there) != 1 {
-			t.Errorf("%d records, of which %d are known", n, len(c.lists[0].there))
+		if n := c.records(); n != 1 || len(l.there) != 1 {
+			t.Errorf("%d records, of which %d are known", n, len(l.there))
 		}
-		wants(t, c.lists[0], numbered(0), second)
+		wants(t, l, numbered(0), second)
 	})
 }
 
@@ -256,7 +258,9 @@ func TestAloneWritesNothing(t *testing.T) {
 	c := newCluster(t, 1)
 	l := New(Options{Engine: c.base, Now: func() time.Time { return c.now }})
 	l.Note(numbered(1), first, unknown)
-	l.Run(t.Context(), nil)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	l.Run(ctx, nil)
 	c.must(l.Tell(t.Context()))
 	c.must(l.Hear(t.Context()))
 	wants(t, l, numbered(1), first)

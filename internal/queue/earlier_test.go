@@ -40,10 +40,13 @@ func TestEarlierTry(t *testing.T) {
 	if none := send("none"); none != one { // it comes after "two" took its place
 		t.Errorf("the late one is %v, not %v", none, one)
 	}
+	if seven := send("seven", "never"); send("never") != seven {
+		t.Error("what a new one stands for comes to be")
+	}
 	if six := send("six", "six"); six == one || six == three {
 		t.Errorf("what is earlier than itself is %v", six)
 	}
-	if n, err := b.q.Count(t.Context()); err != nil || n.Messages != 4 {
+	if n, err := b.q.Count(t.Context()); err != nil || n.Messages != 5 {
 		t.Errorf("%+v, %v", n, err)
 	}
 	b.sound()

@@ -154,21 +154,18 @@ func (r *Receiver) remember(p *plan, l letter, each bool) {
 	if !slices.ContainsFunc(p.recipients, told) {
 		return
 	}
-	again := func(what doubt.What, try doubt.Try) {
-		r.opt.Doubts.Note(what, try, nil) // it has what earlier ones have done
-		r.opt.Doubts.Note(what, try, fault.New(fault.Unknown, "the client comes again"))
-	}
+	again := fault.New(fault.Unknown, "the client comes again")
 	for _, t := range p.recipients {
 		if each && !t.unheard && !told(t) {
 			continue
 		}
 		for _, d := range t.drops {
 			if d.err == nil || d.queued {
-				again(l.into(d), doubt.Try{Key: l.key})
+				r.opt.Doubts.Note(l.into(d), doubt.Try{Key: l.key}, again)
 			}
 		}
 		if slices.ContainsFunc(t.remote, func(o *onward) bool { return o.err == nil }) {
-			again(doubt.What{Sent: l.sent, From: l.from, To: onwards(p.remote)}, doubt.Try{Key: l.key, Part: p.part})
+			r.opt.Doubts.Note(doubt.What{Sent: l.sent, From: l.from, To: onwards(p.remote)}, doubt.Try{Key: l.key, Part: p.part}, again)
 		}
 	}
 }
