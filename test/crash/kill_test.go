@@ -66,7 +66,7 @@ func TestR1Kill(t *testing.T) {
 func startKiller(t *testing.T, binary string, seed uint64) *killer {
 	sink := traffic.StartSink(t)
 	server, err := martlet.Start(martlet.Options{
-		Binary: binary, Dir: filepath.Join(t.TempDir(), "data"), Accounts: []string{"carol", "dave"}, Set: sink.Smarthost(), Light: true,
+		Binary: binary, Dir: filepath.Join(t.TempDir(), "data"), Accounts: []string{"carol", "dave"}, Set: sink.Smarthost(),
 	})
 	if err != nil {
 		t.Fatal(err)

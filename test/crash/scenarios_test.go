@@ -15,7 +15,7 @@ import (
 // setUp makes the folder in which most scenarios begin.
 func (st *stage) setUp() error {
 	dir := filepath.Join(st.dir, "mail")
-	s, err := martlet.Start(martlet.Options{Binary: st.binary, Dir: dir, Accounts: []string{"carol", "dave"}, Set: st.sink.Smarthost(), Light: true})
+	s, err := martlet.Start(martlet.Options{Binary: st.binary, Dir: dir, Accounts: []string{"carol", "dave"}, Set: st.sink.Smarthost()})
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (st *stage) setUp() error {
 		st.logins["mail"] = append(st.logins["mail"], login{a.Address, a.Password})
 	}
 	st.logins["killed"] = st.logins["mail"]
-	if _, err := ask(s, "POST", "/v1/accounts", map[string]any{"address": leaver.address, "hash": martlet.LightHash(leaver.password)}); err != nil {
+	if _, err := ask(s, "POST", "/v1/accounts", map[string]any{"address": leaver.address, "password": leaver.password}); err != nil {
 		return err
 	}
 	for who, boxes := range map[login]map[string]int{
@@ -115,7 +115,7 @@ func (st *stage) setUpHundred() error {
 	}
 	defer s.Kill()
 	for i := range 100 {
-		if _, err := ask(s, "POST", "/v1/accounts", map[string]any{"address": nthAccount(i), "hash": martlet.LightHash("a password of no use")}); err != nil {
+		if _, err := ask(s, "POST", "/v1/accounts", map[string]any{"address": nthAccount(i), "password": "a password of no use"}); err != nil {
 			return err
 		}
 	}

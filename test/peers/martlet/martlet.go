@@ -7,13 +7,10 @@ package martlet
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -55,11 +52,6 @@ type Options struct {
 	// from the second start on. It goes with Set.
 	Serve bool
 
-	// Light keeps the accounts' passwords as Dovecot might have left them, in hashes that cost
-	// nothing to check, from when Start returns: for who starts a server so often that its
-	// logins would be most of the work. It counts as something that is Set.
-	Light bool
-
 	// Before is called with each command that is about to serve, and may change how it is
 	// started; may be nil.
 	Before func(*exec.Cmd) error
@@ -89,11 +81,6 @@ var offsets = [...]int{24, 25, 80, 110, 143, 443, 465, 587, 993, 995, 4190}
 // Start runs `martlet try` and returns when it is ready. With settings it is run
 // twice: first to write the configuration, which is then edited as a user would.
 func Start(opt Options) (*Server, error) {
-	if opt.Light {
-		set := map[string]string{"migrate.keep_hashes": "true"}
-		maps.Copy(set, opt.Set)
-		opt.Set = set
-	}
 	s := &Server{opt: opt}
 	var err error
 	if s.base, err = PortBase(); err != nil {
@@ -115,28 +102,7 @@ func Start(opt Options) (*Server, error) {
 	if err := s.edit(); err != nil {
 		return nil, err
 	}
-	if err := s.Restart(); err != nil || !opt.Light {
-		return s, err
-	}
-	return s, s.lighten()
-}
-
-// lighten gives the accounts hashes of the same passwords that cost nothing.
-func (s *Server) lighten() error {
-	for _, a := range s.Accounts {
-		if _, err := s.command(LightHash(a.Password)+"\n", "account", "passwd", a.Address, "--hash-stdin"); err != nil {
-			s.Kill()
-			return err
-		}
-	}
-	return nil
-}
-
-// LightHash is a hash of a password that a server with Light takes, and that costs nothing
-// to check.
-func LightHash(password string) string {
-	sum := sha256.Sum256([]byte(password + "salt"))
-	return "{SSHA256}" + base64.StdEncoding.EncodeToString(append(sum[:], "salt"...))
+	return s, s.Restart()
 }
 
 // edit puts the settings into the configuration file, in place of lines that set the
@@ -308,11 +274,8 @@ func (s *Server) Account(name string) Account {
 
 // Command runs another subcommand on the same configuration and returns what it
 // printed; an error holds what it said on standard error.
-func (s *Server) Command(args ...string) (string, error) { return s.command("", args...) }
-
-func (s *Server) command(in string, args ...string) (string, error) {
+func (s *Server) Command(args ...string) (string, error) {
 	cmd := exec.Command(s.opt.Binary, append(args, "--config", s.Config)...)
-	cmd.Stdin = strings.NewReader(in)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
