@@ -30,7 +30,7 @@ func TestR1Kill(t *testing.T) {
 	if os.Getenv("MARTLET_PEERS") == "" {
 		t.Skip("MARTLET_PEERS=1 runs it")
 	}
-	n := promise.Times(t, "R1", 30, 1000)
+	n := promise.Times(t, "R1", 50, 1000)
 	binary := traffic.Binary(t)
 	var yes, maybe, out, again int
 	for first := 0; first < n && !t.Failed(); first += killsPerFolder {

@@ -73,7 +73,7 @@ func TestSim(t *testing.T) {
 	}
 	n := *seedCount
 	if n == 0 {
-		n = promise.Times(t, "R4", 500, 100_000)
+		n = promise.Times(t, "R4", 1_000, 100_000)
 	}
 	var sum figures
 	if *sumFile == "" && n > 2*perProcess {
