@@ -17,7 +17,7 @@ go test -p 2 -vet=off -timeout 18m -json $long ./... >"$log" 2>&1
 code=$?
 go run ./test/summary <"$log"
 sum=$?
-./test/fuzz.sh rotate 5 8s # those whose day it is
+./test/fuzz.sh rotate 2 30s # those whose day it is
 fuzz=$?
 ./test/vuln.sh
 vuln=$?
