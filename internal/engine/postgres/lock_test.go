@@ -107,7 +107,7 @@ func holdRows(t *testing.T, e *Engine, ids ...engine.Shard) (release func()) {
 // for rows, and a row that is waited for longer than a statement may take, and than calls usually
 // wait, breaks nothing.
 func TestViewsBesideRows(t *testing.T) {
-	a, b, _ := beside(t, enduring, func(o *Options) { o.statement, o.Patience = time.Second, 2*time.Second })
+	a, b, _ := beside(t, enduring, func(o *Options) { o.statement, o.Patience = 3*time.Second, 6*time.Second })
 	patient := engine.Patient(t.Context(), time.Minute)
 	p := b.member(0).pool
 	for id := range engine.Shard(5) {
@@ -147,7 +147,7 @@ func TestViewsBesideRows(t *testing.T) {
 	if b.Stats().Snapshots.Load() == 0 {
 		t.Error("the View held nothing still")
 	}
-	time.Sleep(3 * p.opt.statement)
+	time.Sleep(2 * p.opt.statement)
 	if now := generation(); now != before {
 		t.Errorf("the connections were given up: %d, then %d", before, now)
 	}
