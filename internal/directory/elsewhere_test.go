@@ -646,6 +646,33 @@ func (o *former) wasAsked() int {
 	return len(o.asked)
 }
 
+// Who comes when another connection's question has just been answered is let in like that one.
+func TestFirstLoginJustLanded(t *testing.T) {
+	f, old := setUpFormer(t, nil)
+	f.addWith(t, "anna@example.org", Login{Waiting: true})
+	l := f.login("anna@example.org")
+	id, rec, err := f.credentials(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, awaited, err := f.awaits(t.Context(), l, id, rec)
+	if err != nil || !awaited {
+		t.Fatalf("%v, %v", awaited, err)
+	}
+	if err := f.try("anna@example.org", "Veilchen", home); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.arrive(t.Context(), l, at, "Veilchen", "Veilchen", home); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.arrive(t.Context(), l, at, "Rosen", "Rosen", home); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("with another password: %v", err)
+	}
+	if n := old.questions(); n != 1 || len(f.flights.going) != 0 {
+		t.Errorf("%d questions, %d flights", n, len(f.flights.going))
+	}
+}
+
 // mirror is a former server that is this one: the name of it has moved along.
 type mirror struct{ f *fixture }
 

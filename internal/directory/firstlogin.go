@@ -147,6 +147,7 @@ func (d *Directory) arrive(ctx context.Context, l loginName, at arrival, typed, 
 	if err != nil {
 		return Account{}, err
 	}
+	leave = sync.OnceFunc(leave)
 	defer leave()
 	if !alone { // meanwhile somebody else has tried
 		return d.verify(ctx, l, typed, from)
@@ -155,8 +156,9 @@ func (d *Directory) arrive(ctx context.Context, l loginName, at arrival, typed, 
 	if err != nil {
 		return Account{}, err
 	}
-	if id != 0 && !rec.waiting {
-		return Account{}, fault.New(fault.Busy, "the account was changed this moment, try again")
+	if id != 0 && !rec.waiting { // somebody else's first login has landed just before
+		leave()
+		return d.verify(ctx, l, typed, from)
 	}
 	addr := l.address
 	if id != 0 {
