@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -52,24 +53,38 @@ func newGroup(opt *Options, stats *Stats, number int64) (*group, error) {
 	return g, nil
 }
 
-// start makes the tables where there are none, and waits for the database.
+// start makes the tables where there are none, and waits for the database, as long as calls are
+// patient: a server that has just become the primary takes connections before anybody confirms its
+// commits.
 func (g *group) start(ctx context.Context) error {
 	if err := g.pool.prepare(ctx); err != nil {
 		return err
 	}
-	c, err := g.pool.take(ctx, nil, g.pool.short)
-	if closed := shutFault(err); closed != nil {
-		return closed
+	r := g.pool.retry(ctx)
+	defer r.stop()
+	for {
+		err := g.reach(ctx, r)
+		switch {
+		case err == nil:
+			g.listen()
+			return nil
+		case ctx.Err() != nil || errors.Is(err, errOther): // which no patience changes
+			return fault.Wrap(fault.Unavailable, g.pool.trouble(), err)
+		}
+		if err := r.again(err); err != nil {
+			return err
+		}
 	}
+}
+
+// reach makes a connection of each kind.
+func (g *group) reach(ctx context.Context, r *retry) error {
+	c, err := g.pool.take(ctx, r, g.pool.short)
 	if err != nil {
-		return fault.Wrap(fault.Unavailable, g.pool.trouble(), err)
+		return err
 	}
 	g.pool.give(g.pool.short, c)
-	if err := g.pool.onPulse(ctx, func(c *conn) { c.bind(stPulse, 0); c.execute() }, nil); err != nil {
-		return fault.Wrap(fault.Unavailable, g.pool.trouble(), err)
-	}
-	g.listen()
-	return nil
+	return g.pool.onPulse(ctx, func(c *conn) { c.bind(stPulse, 0); c.execute() }, nil)
 }
 
 // close is called when no call is under way.

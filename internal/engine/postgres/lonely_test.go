@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -44,4 +45,39 @@ func TestLonely(t *testing.T) {
 	primary.Kill()
 	says("the database cannot be reached")
 	says("; start PostgreSQL there")
+}
+
+// TestOpenAwaitsStandby: who begins while no standby confirms commits waits for one, as who works does.
+func TestOpenAwaitsStandby(t *testing.T) {
+	primary := pgtest.Start(t, pgtest.Options{})
+	opt := options(primary.URL())
+	opt.statement = 300 * time.Millisecond
+	open(t, opt).Close() // the tables are there
+	if err := primary.SQL("ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"); err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan struct{}, 1000)
+	opt.Log = slog.New(slog.NewTextHandler(writerFunc(func(line string) {
+		if strings.Contains(line, "waiting for the database") {
+			waits <- struct{}{}
+		}
+	}), nil))
+	opened := make(chan error, 1)
+	go func() {
+		e, err := Open(t.Context(), opt)
+		if err == nil {
+			err = e.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		t.Fatalf("without a standby: %v", err)
+	case <-waits:
+	}
+	_, name := primary.Standby(t)
+	primary.Synchronous(t, name)
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
 }

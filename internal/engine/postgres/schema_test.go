@@ -34,8 +34,11 @@ func TestSchemaIsWrittenDown(t *testing.T) {
 		}
 	}
 
-	nodes, _ := twoGroups(t, plain)
+	nodes, _ := twoGroups(t, func(o *Options) { o.Run = "a" })
 	putAll(t, nodes[0], 1, "a", "value")
+	if err := nodes[0].Shut(t.Context(), "its keys are looked at"); err != nil {
+		t.Fatal(err)
+	}
 	is := map[string]bool{}
 	number := regexp.MustCompile(` -?[0-9]+$`)
 	for id := range int64(2) {
