@@ -211,6 +211,41 @@ func (q afterAll) Enqueue(ctx context.Context, entries ...queue.Entry) ([]queue.
 	return nil, errDoubt
 }
 
+// meanwhile is a queue before whose first commit something else happens.
+type meanwhile struct {
+	*fakeQueue
+	do func()
+}
+
+func (q *meanwhile) Enqueue(ctx context.Context, entries ...queue.Entry) ([]queue.ID, error) {
+	if do := q.do; do != nil {
+		q.do = nil
+		do()
+	}
+	return q.fakeQueue.Enqueue(ctx, entries...)
+}
+
+// What waits in the queue, for which the client was told that it is taken in, is nobody's earlier try:
+// the same that is sent on purpose while it is on its way there is another message.
+func TestWaitingIsNoDoubt(t *testing.T) {
+	for name, set := range map[string]func(e *doubtful, err error){
+		"it came to be": func(e *doubtful, err error) { e.after = err },
+		"it did not":    func(e *doubtful, err error) { e.before = err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newClient(t, "ESMTP", "alice@here.test", "bob@here.test")
+			set(w.eng, errDoubt)
+			w.opt.Queue = &meanwhile{w.queue, func() {
+				set(w.eng, nil)
+				w.served()
+			}}
+			w.served()
+			w.work()
+			w.has(2, 2)
+		})
+	}
+}
+
 // A message that is to be released later waits once, though it may have come in before.
 func TestHoldInDoubt(t *testing.T) {
 	w := newClient(t, "ESMTPA", "bob@here.test")

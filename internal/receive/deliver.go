@@ -162,7 +162,9 @@ func (r *Receiver) store(ctx context.Context, d *drop, l letter) (err error) {
 	account := r.opt.Store.Account(id)
 	ctx = account.Foresee(ctx, l.key, store.NewMessage{Parcel: l.msg})
 	err = doubtless(ctx, func(ctx context.Context) error { return account.Update(ctx, deliver) })
-	r.opt.Doubts.Note(l.into(d), doubt.Try{Key: l.key}, err)
+	if err == nil { // what is in doubt may wait in the queue still
+		r.opt.Doubts.Note(l.into(d), doubt.Try{Key: l.key}, nil)
+	}
 	if fault.Is(err, fault.OverQuota) {
 		r.full.note(id, r.opt.Now())
 	}

@@ -146,10 +146,16 @@ func (r *Receiver) left(env mail.Envelope, p *plan, l letter, each bool) (w wait
 	return w, len(w.done) > 0
 }
 
-// remember keeps the keys of what was done for a client who is told that something failed all
-// the same. He comes again with the message, and whoever has it then is not to have it twice: not
-// those either of whom he hears nothing.
+// remember keeps the keys of what is in doubt, and of what was done for a client who is told that
+// something failed all the same. He comes again with the message, and whoever has it then is not to
+// have it twice: not those either of whom he hears nothing. What waits in the queue is in doubt at no
+// moment: he is told that it is taken in, and whatever comes after that is another message.
 func (r *Receiver) remember(p *plan, l letter, each bool) {
+	for _, d := range p.drops {
+		if !d.queued && fault.Is(d.err, fault.Unknown) {
+			r.opt.Doubts.Note(l.into(d), doubt.Try{Key: l.key}, d.err)
+		}
+	}
 	told := func(t recipient) bool { return !t.unheard && t.failure().Err != nil }
 	if !slices.ContainsFunc(p.recipients, told) {
 		return
