@@ -376,7 +376,7 @@ func (m *mender) end() error {
 			if err != nil {
 				continue
 			}
-			if err := t.Put(alarmKey(alarmForget, id, at), []byte(key)); err != nil {
+			if err := t.rememberBeside(key, id, at); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/martlet-mail/martlet/internal/engine"
 )
@@ -58,5 +59,28 @@ func TestRepairKeepsWhatNobodyTook(t *testing.T) {
 				t.Errorf("a repaired queue has lost %d messages", len(lost))
 			}
 		})
+	}
+}
+
+// A message may have several keys: where their alarms are lost each gets one, and all go in time.
+func TestRepairForgetsEachKey(t *testing.T) {
+	bg := context.Background()
+	b := newBench(t, nil)
+	e := Entry{Envelope: envelope("a@martlet.test", "b@example.org"), Parcel: b.parcel(sample), Key: "one"}
+	b.enqueue(e)
+	e.Key, e.Earlier = "two", []string{"one", "none"}
+	b.enqueue(e)
+	err := b.eng.Update(bg, shard, func(w engine.Writer) error { return w.DeleteRange([]byte{famAlarm}, []byte{famAlarm + 1}) })
+	if err == nil {
+		err = Repair(bg, b.eng, b.store, b.clock.now(), func(Mended) error { return nil })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.restart()
+	b.sound()
+	b.pass(keyAge+time.Hour, time.Hour)
+	if n := b.keys("ka"); n != 0 {
+		t.Errorf("%d keys and alarms are left", n)
 	}
 }
