@@ -197,6 +197,30 @@ func TestAskBreaks(t *testing.T) {
 	allRows(t, p)
 }
 
+// TestAskWithoutConnection: a question that there is no connection for leaves nothing behind.
+func TestAskWithoutConnection(t *testing.T) {
+	a, b, wire := beside(t)
+	putAll(t, a, 1, "n", "0")
+	look(t, b, 1, "n")
+	s, p := used(t, b, 1), b.member(0).pool
+	wire.Refuse(true)
+	wire.Cut()
+	for n := 0; n <= cap(p.rows); { // those that were there before go first
+		err := ends(t, func() error { return clashed(t.Context(), s, putting("n", "1")) })
+		if errors.Is(err, errReach) {
+			n++
+		} else if !errors.Is(err, errBroken) {
+			t.Fatalf("without a connection: %v", err)
+		}
+	}
+	allRows(t, p)
+	wire.Refuse(false)
+	if err := clashed(t.Context(), s, putting("n", "2")); err != nil {
+		t.Error(err)
+	}
+	allRows(t, p)
+}
+
 // TestAskKeepsItsShard: a question is known to who comes next also where memory is short.
 func TestAskKeepsItsShard(t *testing.T) {
 	a, b, _ := beside(t, enduring)
