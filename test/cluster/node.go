@@ -152,6 +152,7 @@ func (n *Node) Stop(within time.Duration) error {
 	if err := signal(n.Host, n.binary+" serve", syscall.SIGTERM); err != nil {
 		return err
 	}
+	n.Host.Wake() // or who has led it there does not see its end
 	if !n.Program.run.Ended(within) {
 		n.Program.Kill()
 		return fmt.Errorf("%s does not stop within %v", n.Name, within)

@@ -411,7 +411,7 @@ func TestReadingIsNoWaiting(t *testing.T) {
 	p.sent = time.Time{} // so that it has its connection
 	p.mu.Unlock()
 	look(t, b, 1, "n")
-	const patience = time.Second
+	const patience = 3 * time.Second
 	wire.Delay(patience / 10) // in each direction
 	err := b.Update(engine.Patient(t.Context(), patience), 1, func(w engine.Writer) error {
 		for _, k := range keys {

@@ -149,14 +149,14 @@ func (h *Host) close() {
 	}
 	h.leash.Close()
 	h.cmd.Process.Kill()
-	h.wake()
+	h.Wake()
 	h.cmd.Wait()
 }
 
-// wake has those go on that have led programs into the host. nsenter stops when its program is
+// Wake has those go on that have led programs into the host. nsenter stops when its program is
 // stopped, and may do so after both were told to go on; then it does not take leave of the program
 // when that is dead, and a host does not end before.
-func (h *Host) wake() {
+func (h *Host) Wake() {
 	for _, pid := range h.led() {
 		syscall.Kill(pid, syscall.SIGCONT)
 	}
